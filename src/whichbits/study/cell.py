@@ -1,0 +1,59 @@
+"""A cell: one job of a study with all its inputs, and what analysis sees of it once it has run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+Json = Any
+"""A value that `json.dumps` writes: None, bool, int, float, str, list or dict of these."""
+
+
+def canonical_json(value: Json) -> str:
+    """Text of `value` that is the same for equal values: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One job of a study.
+
+    `inputs` holds everything that can change the result, `reads` the keys of the cells whose results it uses, by role;
+    `labels` say what it means to people and are not part of the key.
+    """
+
+    kind: str
+    version: int
+    inputs: Mapping[str, Json]
+    reads: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 over kind, version, inputs and the keys read, in hexadecimal."""
+        identity = {"kind": self.kind, "version": self.version, "inputs": self.inputs, "reads": self.reads}
+        return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Record:
+    """A cell of a plan as analysis sees it: what it was, how it ended, and where its files are."""
+
+    key: str
+    kind: str
+    labels: Mapping[str, str]
+    state: Literal["done", "failed", "missing"]
+    directory: Path
+    summary: Mapping[str, Json] = field(default_factory=dict)
+    provenance: Mapping[str, Json] = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def items(self) -> Path:
+        """Path of the table with one row an item."""
+        return self.directory / "items.parquet"

@@ -1,0 +1,195 @@
+"""The verdict as data: what `verdict.json` holds and what the report reads.
+
+Every finding names the cells (`cells`, full keys) that it was computed from.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Provenance = Literal["measured", "emulated", "predicted", "published"]
+State = Literal["base", "admissible", "inferior", "not resolved", "failed"]
+
+
+class Frozen(BaseModel):
+    """Immutable, and strict about its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Estimate(Frozen):
+    """A value with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    level: float = 0.95
+
+
+class TaskRecovery(Frozen):
+    """What a candidate keeps of the base on one task, item by item."""
+
+    candidate: str
+    task: str
+    engine: str
+    provenance: Provenance
+    items: int
+    chance: float
+    base_score: float
+    score: float
+    difference: Estimate
+    """score − base score, paired, on the 0–1 scale of the metric."""
+    recovery: Estimate | None
+    """100 · (score − chance) / (base − chance), %; None where it is refused."""
+    refused: str | None
+    """Why no recovery is given (base less than 5 points above chance, ...)."""
+    flips: float
+    """Share of items whose correctness changed."""
+    smallest_difference: float
+    """Half-width that these items can resolve, on the metric's scale."""
+    cells: tuple[str, ...]
+
+
+class SuiteRecovery(Frozen):
+    """All tasks of a candidate together, on the score above chance."""
+
+    candidate: str
+    engine: str
+    provenance: Provenance
+    items: int
+    tasks: tuple[str, ...]
+    recovery: Estimate
+    """100 · mean over tasks of (score − chance) / the same of the base, %."""
+    smallest_difference: float
+    """Half-width of the interval, in points of recovery."""
+    flips: float
+    noise_floor_flips: float | None
+    """Share of items that change between two runs of the base itself; None where it was not run twice."""
+    cells: tuple[str, ...]
+
+
+class FormatVerdict(Frozen):
+    """The ruling on one candidate."""
+
+    candidate: str
+    format: str
+    state: State
+    reason: str
+    suite: SuiteRecovery | None = None
+    would_resolve: str | None = None
+    """'N more items of T', or why T's items cannot; only where the state is *not resolved*."""
+
+
+class EmulationError(Frozen):
+    """A format that was run both ways: what emulation says minus what the served checkpoint says."""
+
+    candidate: str
+    task: str
+    items: int
+    difference: Estimate
+    disagreements: float
+    """Share of items scored differently."""
+    cells: tuple[str, ...]
+
+
+class SimilarityFinding(Frozen):
+    """Greedy texts of a candidate against the base's, or its next-token distributions."""
+
+    candidate: str
+    engine: str
+    provenance: Provenance
+    measure: str
+    """rouge1, rougeL, bertscore, sts, kl, top1_agreement, perplexity, length_ratio."""
+    items: int
+    estimate: Estimate
+    cells: tuple[str, ...]
+
+
+class SpeedFinding(Frozen):
+    """One metric of one candidate at one load."""
+
+    candidate: str
+    workload: str
+    deployment: str
+    rung: str
+    """'synchronous' or 'concurrency N'."""
+    metric: str
+    """requests_per_second, latency_s, ttft_s, itl_s, tpot_s, output_tokens_per_second."""
+    percentile: float | None
+    """None for a mean."""
+    estimate: Estimate
+    ratio: Estimate | None
+    """Paired with the base within each sitting; larger than 1 means the value is larger than the base's."""
+    valid: bool
+    reasons: tuple[str, ...]
+    cells: tuple[str, ...]
+
+
+class CostFinding(Frozen):
+    """Cost of serving one workload, relative to the base and, where a price is known, in money."""
+
+    candidate: str
+    workload: str
+    deployment: str
+    mode: Literal["synchronous", "asynchronous"]
+    rung: str
+    cost_reduction: Estimate | None
+    """Queries per dollar over the base's; needs no price within one device kind."""
+    queries_per_dollar: Estimate | None
+    price_per_hour: float | None
+    price_source: str | None
+    valid: bool
+    cells: tuple[str, ...]
+
+
+class Recommendation(Frozen):
+    """The answer for one workload and mode."""
+
+    workload: str
+    deployment: str
+    mode: Literal["synchronous", "asynchronous"]
+    candidate: str
+    reason: str
+    advantage: Estimate | None
+    """Speed (or cost) of the recommended one over the base's, paired."""
+    runner_up: str | None = None
+    if_resolved: str | None = None
+    """The best candidate that is not resolved and would win if it were, with what would resolve it."""
+
+
+class SizeFinding(Frozen):
+    """Bytes of a checkpoint."""
+
+    candidate: str
+    bytes: int
+    ratio: float
+    bits_per_weight: float | None
+    cells: tuple[str, ...]
+
+
+class Verdict(Frozen):
+    """The whole answer of a study."""
+
+    schema_version: int = 1
+    study: str
+    model: str
+    base: str
+    margin: float
+    """Largest loss of the suite's score above chance that counts as none, e.g. 0.01."""
+    level: float = 0.95
+    sentence: str
+    reasons: tuple[str, ...]
+    caveats: tuple[str, ...]
+    formats: tuple[FormatVerdict, ...]
+    recommendations: tuple[Recommendation, ...]
+    tasks: tuple[TaskRecovery, ...]
+    suites: tuple[SuiteRecovery, ...]
+    emulation: tuple[EmulationError, ...]
+    similarity: tuple[SimilarityFinding, ...]
+    speed: tuple[SpeedFinding, ...]
+    cost: tuple[CostFinding, ...]
+    sizes: tuple[SizeFinding, ...]
+    failures: tuple[str, ...] = ()
+    """One line for each cell that failed or is missing, with its cause."""
