@@ -1,1 +1,1 @@
-"""TBD."""
+"""The catalogue of number formats as data, and checkpoint files."""

@@ -1,1 +1,1 @@
-"""TBD."""
+"""Finding a model, and the one that is shipped."""

