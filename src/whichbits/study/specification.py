@@ -238,7 +238,9 @@ def parse(text: str, name: str) -> tuple[Specification, Source]:
         data = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise UserError(f"{name}, line {line}: not YAML: {error.problem}", remedy="correct the syntax at or just before that line") from error
+        raise UserError(
+            f"{name}, line {line}: not YAML: {error.problem}", remedy="correct the syntax at or just before that line"
+        ) from error
     if not isinstance(data, Mapping):
         raise UserError(f"{name}: not a mapping of fields", remedy="start with `version: 1`, `name:` and `model:`")
     try:
