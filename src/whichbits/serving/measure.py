@@ -1,0 +1,179 @@
+"""Measure a served checkpoint under a workload: its rungs one after the other, each judged."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whichbits.errors import UserError
+from whichbits.serving.capacity import saturated
+from whichbits.serving.counters import Endpoint, check_endpoint, foreign_tokens, prefix_cache_hit_rate, read_counters
+from whichbits.serving.prompts import ordinary_tokens
+from whichbits.serving.result import Evidence, Metrics, RungResult, metrics_of, rows_of
+from whichbits.serving.steady import Steady, steady, waves
+from whichbits.serving.validity import judge
+from whichbits.serving.workload import Rung, Workload, closed_rung, open_rung
+
+if TYPE_CHECKING:
+    from whichbits.serving.load import Load
+
+Progress = Callable[[str, int, int], None]
+"""Hears a rung's name, how many of its requests have ended, and how many it has, warm-up included."""
+
+READ_TIMEOUT_S = 600.0
+"""Longest silence of the server within one request."""
+HIGHEST_CONCURRENCY = 1024
+"""Where an `auto` ladder ends if throughput has not stopped growing."""
+
+
+def measure(
+    url: str,
+    model: str,
+    tokenizer: Path,
+    workload: Workload,
+    *,
+    seed: int,
+    cpus: set[int] | None = None,
+    api_key: str | None = None,
+    on_progress: Progress = lambda rung, done, total: None,
+) -> list[RungResult]:
+    """Put `workload` on the OpenAI-compatible server at `url` and measure each of its rungs.
+
+    `model` is the name it is served under, `tokenizer` a folder with its tokenizer.json. Prompts are a function of
+    (`seed`, rung, request): give each round of a sitting a seed of its own and all candidates of a round the same.
+    `cpus` are the cores the client may use; by default those of this process.
+    Raises UserError where the server does not answer or lacks the model; a rung that went wrong is returned as invalid.
+    """
+    endpoint = Endpoint(url.rstrip("/").removesuffix("/v1"), model, api_key)
+    check_endpoint(endpoint)
+    vocabulary = ordinary_tokens(tokenizer)
+    results: list[RungResult] = []
+    with _pinned(cpus) as allowed:
+        for rung in _ladder(workload, results):
+            results.append(_measure_rung(endpoint, rung, workload, vocabulary, seed, allowed, on_progress))
+    return results
+
+
+def _ladder(workload: Workload, results: Sequence[RungResult]) -> Iterator[Rung]:
+    """Rungs of a workload, in order of load; an `auto` ladder looks at the `results` so far to know where to end."""
+    if workload.synchronous:
+        yield closed_rung(workload, 1)
+    if workload.concurrency == "auto":
+        concurrency = 2 if workload.synchronous else 1
+        while concurrency <= HIGHEST_CONCURRENCY and not saturated([one.metrics.requests_per_second or 0.0 for one in results]):
+            yield closed_rung(workload, concurrency)
+            concurrency *= 2
+    else:
+        for concurrency in workload.concurrency:
+            yield closed_rung(workload, concurrency)
+    if workload.rate is not None:
+        yield open_rung(workload, workload.rate)
+
+
+def _measure_rung(
+    endpoint: Endpoint,
+    rung: Rung,
+    workload: Workload,
+    vocabulary: NDArray[np.int32],
+    seed: int,
+    cpus: frozenset[int],
+    on_progress: Progress,
+) -> RungResult:
+    from guidellm.schemas.backends import OpenAIHTTPBackendArgs
+
+    from whichbits.serving.client import TokenIdBackend
+    from whichbits.serving.load import drive, workers_for
+
+    arguments = OpenAIHTTPBackendArgs(
+        target=endpoint.url, model=endpoint.model, request_format="/v1/completions", api_key=endpoint.api_key,
+        timeout=READ_TIMEOUT_S, http2=False, verify=True, validate_backend=False,
+    )  # fmt: skip
+    backend = TokenIdBackend(
+        arguments, vocabulary=vocabulary, prompt_tokens=workload.prompt_tokens, output_tokens=workload.output_tokens,
+        seed=seed, rung=rung.name, cpus=cpus,
+    )  # fmt: skip
+    total = rung.warmup + rung.requests
+    before = read_counters(endpoint)
+    workers = workers_for(rung, len(cpus))
+    load = asyncio.run(
+        drive(backend, rung, seed=seed, workers=workers, on_done=lambda done: on_progress(rung.name, done, total))
+    )
+    after = read_counters(endpoint)
+
+    rows = rows_of(load.observations)
+    window = steady(load.observations, rung)
+    metrics = metrics_of(load.observations, rows, window)
+    evidence = _evidence(load, rung, metrics, window, before, after, len(cpus))
+    reasons = judge(evidence, metrics, rung, workload)
+    return RungResult(
+        rung=rung.name, concurrency=rung.concurrency, rate=rung.rate, valid=not reasons, reasons=reasons,
+        metrics=metrics, evidence=evidence, rows=rows,
+    )  # fmt: skip
+
+
+def _evidence(
+    load: Load,
+    rung: Rung,
+    metrics: Metrics,
+    window: Steady | None,
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    cpus: int,
+) -> Evidence:
+    seen = load.observations
+    answered = [one for one in seen if one.error is None and not one.warmup]
+    errors = [one.error for one in seen if one.error is not None]
+    chunks = sum(one.chunks for one in answered)
+    offered = window is not None and rung.concurrency is None
+    return Evidence(
+        requests=len(answered),
+        requests_planned=rung.requests,
+        errors=len(errors),
+        first_error=errors[0] if errors else None,
+        steady_s=window.seconds if window else None,
+        waves=waves(window, metrics.latency_s.mean) if window and metrics.latency_s else None,
+        in_flight=window.in_flight if window else None,
+        offered_rate=(rung.requests - 1) / window.seconds if window and offered else None,
+        dispatch_delay_s=_mean([max(one.start_s - one.target_s, 0.0) for one in seen if not one.warmup]),
+        client_cpu=load.client_cpu,
+        client_busiest_cpu=load.busiest_cpu,
+        client_cpus=cpus,
+        clock_step_s=load.clock_step_s,
+        prompt_tokens=_range([one.prompt_tokens for one in answered]),
+        output_tokens=_range([one.output_tokens for one in answered]),
+        tokens_per_chunk=sum(one.output_tokens for one in answered) / chunks if chunks else None,
+        prefix_cache_hit_rate=prefix_cache_hit_rate(before, after),
+        foreign_tokens=foreign_tokens(before, after, sum(one.output_tokens for one in seen)),
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _range(values: Sequence[int]) -> tuple[int, int] | None:
+    return (min(values), max(values)) if values else None
+
+
+@contextmanager
+def _pinned(cpus: set[int] | None) -> Iterator[frozenset[int]]:
+    """Bind this process to `cpus` for the time being; yields the cores it may use."""
+    before = os.sched_getaffinity(0)
+    if cpus is None:
+        yield frozenset(before)
+        return
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError as error:
+        raise UserError(f"cpus {sorted(cpus)} cannot be used: {error}", remedy=f"choose from {sorted(before)}") from error
+    try:
+        yield frozenset(cpus)
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,40 @@
+"""Prompts as token ids: exact in length, and never two alike."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whichbits.errors import UserError
+
+
+def ordinary_tokens(tokenizer: Path) -> NDArray[np.int32]:
+    """Token ids of a checkpoint's vocabulary without its special and added ones, ascending, shape [n].
+
+    `tokenizer` is a folder with a `tokenizer.json`. Raises UserError where there is none.
+    """
+    from tokenizers import Tokenizer
+
+    path = tokenizer / "tokenizer.json"
+    if not path.is_file():
+        raise UserError(
+            f"tokenizer {tokenizer} has no tokenizer.json",
+            remedy="save the checkpoint's tokenizer with save_pretrained of a fast tokenizer",
+        )
+    loaded: Any = Tokenizer.from_file(str(path))
+    ids = set(loaded.get_vocab(with_added_tokens=False).values()) - set(loaded.get_added_tokens_decoder())
+    return np.array(sorted(ids), dtype=np.int32)
+
+
+def prompt(vocabulary: NDArray[np.int32], length: int, *, seed: int, rung: str, index: int) -> list[int]:
+    """`length` token ids drawn uniformly from `vocabulary`, the same for equal (seed, rung, index).
+
+    Two prompts share their first k tokens with probability len(vocabulary)^-k, so none finds its prefix in a cache.
+    """
+    generator = np.random.default_rng([seed, zlib.crc32(rung.encode()), index])
+    drawn: list[int] = vocabulary[generator.integers(len(vocabulary), size=length)].tolist()
+    return drawn

@@ -1,0 +1,99 @@
+"""Whether a rung measured what it says, and if not why."""
+
+from __future__ import annotations
+
+from whichbits.serving.result import Evidence, Metrics
+from whichbits.serving.workload import Rung, Workload
+
+MINIMUM_WAVES = 3.5
+"""Of the five waves or more that are sent, the steady window of staggered requests holds about one fewer."""
+LITTLE_TOLERANCE = 0.05
+BACKLOG_TOLERANCE = 0.10
+DISPATCH_TOLERANCE = 0.05
+"""Largest share of a request's time that it may wait in the client: the bias of throughput."""
+BUSY_CLIENT = 0.8
+PREFIX_HITS = 0.01
+FOREIGN_TOKENS = 0.01
+PROMPT_TOLERANCE = 0.01
+"""A server may add a token of its own to a prompt."""
+CLOCK_STEP_S = 0.001
+
+
+def judge(evidence: Evidence, metrics: Metrics, rung: Rung, workload: Workload) -> tuple[str, ...]:
+    """Reasons why the rung is not valid, in words; none where it is."""
+    return (
+        *_complete(evidence),
+        *_lengths(evidence, workload),
+        *_server(evidence),
+        *_client(evidence, metrics),
+        *_steady(evidence, metrics, rung),
+    )
+
+
+def _complete(evidence: Evidence) -> list[str]:
+    found = []
+    if evidence.errors:
+        found.append(f"errors: {evidence.errors} requests failed, the first with {evidence.first_error}")
+    if evidence.requests < evidence.requests_planned:
+        found.append(f"too few samples: {evidence.requests} of {evidence.requests_planned} requests were answered")
+    return found
+
+
+def _lengths(evidence: Evidence, workload: Workload) -> list[str]:
+    found = []
+    if evidence.output_tokens is not None and set(evidence.output_tokens) != {workload.output_tokens}:
+        low, high = evidence.output_tokens
+        found.append(f"output lengths off: {low} to {high} tokens instead of {workload.output_tokens}")
+    if evidence.prompt_tokens is not None:
+        low, high = evidence.prompt_tokens
+        if max(abs(low - workload.prompt_tokens), abs(high - workload.prompt_tokens)) > max(
+            1, PROMPT_TOLERANCE * workload.prompt_tokens
+        ):
+            found.append(f"prompt lengths off: {low} to {high} tokens instead of {workload.prompt_tokens}")
+    return found
+
+
+def _server(evidence: Evidence) -> list[str]:
+    found = []
+    if evidence.prefix_cache_hit_rate is not None and evidence.prefix_cache_hit_rate > PREFIX_HITS:
+        found.append(f"prefix cache hit: {evidence.prefix_cache_hit_rate:.1%} of the prompt tokens came from the cache")
+    if evidence.foreign_tokens is not None and evidence.foreign_tokens > FOREIGN_TOKENS:
+        found.append(f"server not alone: {evidence.foreign_tokens:.1%} of the tokens it generated were for others")
+    return found
+
+
+def _client(evidence: Evidence, metrics: Metrics) -> list[str]:
+    found = []
+    if evidence.client_busiest_cpu > BUSY_CLIENT or evidence.client_cpu > BUSY_CLIENT * evidence.client_cpus:
+        found.append(
+            f"client saturated: {evidence.client_cpu:.2f} of its {evidence.client_cpus} cores used, "
+            f"{evidence.client_busiest_cpu:.2f} by one process"
+        )
+    if evidence.dispatch_delay_s is not None and metrics.latency_s is not None:
+        share = evidence.dispatch_delay_s / (evidence.dispatch_delay_s + metrics.latency_s.mean)
+        if share > DISPATCH_TOLERANCE:
+            late = evidence.dispatch_delay_s * 1e3
+            found.append(f"client saturated: requests were sent {late:.1f} ms late, {share:.1%} of their time")
+    if abs(evidence.clock_step_s) > CLOCK_STEP_S:
+        found.append(f"clock stepped by {evidence.clock_step_s * 1e3:.1f} ms during the rung")
+    return found
+
+
+def _steady(evidence: Evidence, metrics: Metrics, rung: Rung) -> list[str]:
+    if evidence.steady_s is None or evidence.in_flight is None or evidence.waves is None:
+        return ["not in steady state: no time with the whole load in flight"]
+    found = []
+    if evidence.waves < MINIMUM_WAVES:
+        found.append(f"not in steady state: the window holds {evidence.waves:.1f} mean latencies, fewer than {MINIMUM_WAVES}")
+    if rung.concurrency is not None and abs(rung.concurrency - evidence.in_flight) > LITTLE_TOLERANCE * rung.concurrency:
+        found.append(f"not in steady state: {evidence.in_flight:.2f} requests in flight (X·R) instead of {rung.concurrency}")
+    achieved = metrics.requests_per_second
+    if (
+        evidence.offered_rate is not None
+        and achieved is not None
+        and achieved < (1 - BACKLOG_TOLERANCE) * evidence.offered_rate
+    ):
+        found.append(
+            f"not in steady state: {achieved:.2f} requests served of {evidence.offered_rate:.2f} that came each second"
+        )
+    return found

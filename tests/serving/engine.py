@@ -1,0 +1,101 @@
+"""A small OpenAI-compatible completions server with known timing, for tests: `python engine.py '{"ttft": 0.05}'`.
+
+Prints its port. Options: ttft, itl (seconds), stop_after (tokens, ignoring max_tokens), per_chunk (tokens a chunk), textless
+(first tokens that carry no text), cached (share of prompt tokens reported as prefix hits), fail_every (n-th request gets
+HTTP 500), slots (requests served at once, the others wait), usage (False: none in the stream).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+
+class Engine:
+    def __init__(self, **options: Any) -> None:
+        self.options = {
+            "ttft": 0.02, "itl": 0.002, "stop_after": None, "per_chunk": 1, "textless": 0, "cached": 0.0, "fail_every": 0,
+            "slots": 1000, "usage": True,
+        } | options  # fmt: skip
+        self.received: list[dict[str, Any]] = []
+        self.queries = self.hits = self.generated = 0.0
+        self.slots = asyncio.Semaphore(self.options["slots"])
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                method, path, _ = head.split(b"\r\n", 1)[0].decode().split()
+                length = next(
+                    (int(x.split(b":")[1]) for x in head.lower().split(b"\r\n") if x.startswith(b"content-length")), 0
+                )
+                body = await reader.readexactly(length)
+                await self.answer(method, path, body, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def answer(self, method: str, path: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if path == "/v1/models":
+            await self.plain(writer, 200, json.dumps({"data": [{"id": "m"}]}))
+        elif path == "/metrics":
+            text = f'vllm:prefix_cache_queries_total{{engine="0"}} {self.queries}\n'
+            text += f'vllm:prefix_cache_hits_total{{engine="0"}} {self.hits}\n'
+            text += f'vllm:generation_tokens_total{{engine="0"}} {self.generated}\n'
+            await self.plain(writer, 200, text)
+        elif path == "/received":
+            await self.plain(writer, 200, json.dumps(self.received))
+        else:
+            async with self.slots:
+                await self.complete(json.loads(body), writer)
+
+    async def plain(self, writer: asyncio.StreamWriter, status: int, text: str) -> None:
+        writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
+        await writer.drain()
+
+    async def complete(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        o = self.options
+        self.received.append(request)
+        if o["fail_every"] and len(self.received) % o["fail_every"] == 0:
+            await self.plain(writer, 500, '{"error": {"message": "out of order"}}')
+            return
+        prompt = len(request["prompt"])
+        self.queries += prompt
+        self.hits += prompt * o["cached"]
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        count = min(request["max_tokens"], o["stop_after"] or request["max_tokens"])
+        due = asyncio.get_running_loop().time() + o["ttft"]
+        done = 0
+        while done < count:
+            await asyncio.sleep(due - asyncio.get_running_loop().time())
+            done = min(done + o["per_chunk"], count)
+            due += o["itl"] * o["per_chunk"]
+            text = "" if done <= o["textless"] else "x"
+            usage = {"prompt_tokens": prompt, "completion_tokens": done, "total_tokens": prompt + done}
+            chunk = {"id": "c", "choices": [{"index": 0, "text": text}]} | ({"usage": usage} if o["usage"] else {})
+            await self.event(writer, json.dumps(chunk))
+        self.generated += count
+        if o["usage"]:
+            await self.event(writer, json.dumps({"id": "c", "choices": [], "usage": usage}))
+        await self.event(writer, "[DONE]")
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    async def event(self, writer: asyncio.StreamWriter, data: str) -> None:
+        payload = f"data: {data}\n\n".encode()
+        writer.write(f"{len(payload):x}\r\n".encode() + payload + b"\r\n")
+        await writer.drain()
+
+
+async def main() -> None:
+    engine = Engine(**json.loads(sys.argv[1]))
+    server = await asyncio.start_server(engine.serve, "127.0.0.1", 0, limit=1 << 22)
+    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
