@@ -1,0 +1,143 @@
+"""lm-evaluation-harness's view of a `LanguageModel`: token ids, explicit lengths, nothing cut silently, nothing cached."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
+
+from whichbits.accuracy.language_model import LanguageModel
+from whichbits.accuracy.result import Work
+from whichbits.accuracy.tokens import PromptTokenizer
+from whichbits.errors import UserError
+
+ENGINE_STOPS = 4
+"""Stop strings sent to the engine (OpenAI-compatible servers refuse more); all of them are applied here afterwards."""
+
+LENGTH_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+KNOWN = {"until", "do_sample", "temperature", *LENGTH_NAMES}
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """How one group of answers is generated."""
+
+    max_tokens: int
+    stop: tuple[str, ...]
+    temperature: float
+
+
+class HarnessModel(TemplateLM):  # type: ignore[misc]
+    """A `LanguageModel` behind lm-evaluation-harness's `TemplateLM`.
+
+    `max_gen_toks` holds where a task states no generation limit of its own; None then is an error.
+    """
+
+    def __init__(
+        self, model: LanguageModel, tokenizer: PromptTokenizer, *, max_gen_toks: int | None, seed: int, task: str
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.prompt_tokenizer = tokenizer
+        self.tokenizer = tokenizer.hf
+        self.max_length = model.max_length
+        self.max_gen_toks = max_gen_toks
+        self.seed = seed
+        self.task = task
+        self.work = Work()
+
+    @property
+    def eot_token_id(self) -> int:
+        """Id of the end-of-sequence token."""
+        return self.prompt_tokenizer.eos_token_id
+
+    @property
+    def prefix_token_id(self) -> int:
+        """Id of the token that an empty context stands for."""
+        return self.prompt_tokenizer.prefix_token_id
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Path of the tokenizer."""
+        return self.prompt_tokenizer.name
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        """Token ids of a text."""
+        return self.prompt_tokenizer.encode(string, special=add_special_tokens)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """Text of a conversation in the tokenizer's chat template."""
+        return self.prompt_tokenizer.chat(chat_history, answer_begun=not add_generation_prompt)
+
+    def _fit(self, prompt: int, output: int) -> None:
+        if prompt + output > self.max_length:
+            raise UserError(
+                f"task: {self.task} has an item of {prompt} prompt tokens, which with {output} tokens of output is longer than "
+                f"the engine's {self.max_length}",
+                remedy="raise the engine's max_length, ask for fewer few-shot examples, or leave this task out",
+            )
+
+    def _count(self, prompt_tokens: int, generated_tokens: int) -> None:
+        self.work = Work(self.work.prompt_tokens + prompt_tokens, self.work.generated_tokens + generated_tokens)
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[tuple[tuple[str, str], list[int], list[int]]], **_: Any
+    ) -> list[tuple[float, bool]]:
+        """Log-likelihood (nats) of each continuation, and whether it is the greedy one."""
+        for (_context, continuation), context_ids, continuation_ids in requests:
+            if not continuation_ids:
+                raise ValueError(f"{self.task}: {continuation!r} adds no token of its own to its context")
+            self._fit(len(context_ids), len(continuation_ids))
+        pairs = [(context_ids, continuation_ids) for _text, context_ids, continuation_ids in requests]
+        self._count(sum(len(context) + len(continuation) for context, continuation in pairs), 0)
+        return self.model.loglikelihood(pairs)
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """Refused: a perplexity is no score of an item."""
+        raise UserError(
+            f"task: {self.task} measures perplexity, which has no score from 0 to 1 for each item",
+            remedy="compare perplexities through the study's next-token distributions instead",
+        )
+
+    def _limits(self, arguments: Mapping[str, Any]) -> _Limits:
+        """The generation arguments of a request, all of them understood."""
+        unknown = {name: value for name, value in arguments.items() if name not in KNOWN}
+        if unknown:
+            raise UserError(
+                f"task: {self.task} asks for generation arguments that are not supported: {unknown}",
+                remedy=f"use only {', '.join(sorted(KNOWN))}",
+            )
+        if self.max_gen_toks is None and not any(arguments.get(name) is not None for name in LENGTH_NAMES):
+            raise UserError(
+                f"task: {self.task} states no limit on the answer's length", remedy="set max_tokens in the task's definition"
+            )
+        settled = normalize_gen_kwargs(dict(arguments), self.max_gen_toks or 0)
+        temperature = float(settled["temperature"]) if settled.get("do_sample") else 0.0
+        return _Limits(int(settled["max_gen_toks"]), tuple(stop for stop in settled["until"] if stop), temperature)
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Continue each context until one of its stop strings, which is cut off."""
+        groups: dict[_Limits, list[int]] = defaultdict(list)
+        for index, request in enumerate(requests):
+            groups[self._limits(request.args[1])].append(index)
+        texts = [""] * len(requests)
+        for limits, indices in groups.items():
+            prompts = [self.tok_encode(requests[index].args[0]) for index in indices]
+            for prompt in prompts:
+                self._fit(len(prompt), limits.max_tokens)
+            generations = self.model.generate(
+                prompts,
+                max_tokens=limits.max_tokens,
+                stop=limits.stop[:ENGINE_STOPS],
+                temperature=limits.temperature,
+                seed=self.seed,
+            )
+            self._count(sum(map(len, prompts)), sum(generation.tokens for generation in generations))
+            for index, generation in zip(indices, generations, strict=True):
+                texts[index] = postprocess_generated_text(generation.text, list(limits.stop), None)
+        return texts

@@ -1,0 +1,54 @@
+"""Documents of a task of ours (generated, or the user's) as an lm-evaluation-harness task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from whichbits.accuracy.score import Match, score
+from whichbits.accuracy.task import Task
+
+Document = dict[str, Any]
+"""Either {prompt, target} or {prompt, choices, answer}, the answer an index; `cluster` where items depend on each other."""
+
+
+def harness_task(task: Task, documents: Sequence[Document]) -> Any:
+    """An lm-evaluation-harness task over `documents`, all of one form; prompt and answer are joined by one space."""
+    from datasets import Dataset
+    from lm_eval.api.task import ConfigurableTask
+
+    dataset = {"test": Dataset.from_list(list(documents))}
+    config: dict[str, Any] = {
+        "task": task.name,
+        "custom_dataset": lambda **_: dataset,
+        "test_split": "test",
+        "doc_to_text": "prompt",
+        "num_fewshot": 0,
+        "metadata": {"version": task.version},
+    }
+    if "choices" in documents[0]:
+        config |= {
+            "output_type": "multiple_choice",
+            "doc_to_choice": "choices",
+            "doc_to_target": "answer",
+            "metric_list": [{"metric": task.metric, "aggregation": "mean", "higher_is_better": True}],
+        }
+    else:
+        config |= {
+            "output_type": "generate_until",
+            "doc_to_target": "target",
+            "generation_kwargs": {
+                "until": list(task.stop),
+                "max_gen_toks": task.max_tokens,
+                "do_sample": task.temperature > 0,
+                "temperature": task.temperature,
+            },
+            "metric_list": [{"metric": task.metric, "aggregation": "mean", "higher_is_better": True}],
+            "process_results": lambda document, answers: _result(task, document, answers),
+        }
+    return ConfigurableTask(config=config)
+
+
+def _result(task: Task, document: Mapping[str, Any], answers: Sequence[str]) -> dict[str, float]:
+    match: Match = "regex" if task.metric == "regex" else "exact_match"
+    return {task.metric: score(match, answers[0], document["target"])}

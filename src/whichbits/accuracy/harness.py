@@ -1,0 +1,141 @@
+"""Evaluate one task on one model, item by item, through lm-evaluation-harness."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from whichbits.accuracy.language_model import LanguageModel
+from whichbits.accuracy.result import Item, TaskResult, summarize
+from whichbits.accuracy.task import Task
+from whichbits.accuracy.tokens import PromptTokenizer
+from whichbits.errors import UserError
+
+
+def evaluate(
+    task: Task,
+    model: LanguageModel,
+    tokenizer_path: Path,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    data_dir: Path | None = None,
+) -> TaskResult:
+    """Score of `model` on `task`, with every item.
+
+    `limit` keeps the first items (of each subtask of a group); `seed` draws generated items, few-shot examples and samples at a
+    temperature; `data_dir` holds public data sets for machines without a network. Raises UserError where the task cannot be run
+    as stated (an item longer than the engine's context, a data set that cannot be reached), and SandboxUnavailable where
+    generated code cannot be confined.
+    """
+    tokenizer = PromptTokenizer(tokenizer_path)
+    if task.kind == "human-eval":
+        from whichbits.accuracy.code import evaluate_code
+
+        return evaluate_code(task, model, tokenizer, limit=limit, seed=seed)
+    # Some of lm-evaluation-harness's tasks shuffle with the global generator while they load; a cell has its own process.
+    random.seed(seed)
+    return run_harness(task, harness_tasks(task, seed=seed, data_dir=data_dir), model, tokenizer, limit=limit, seed=seed)
+
+
+def harness_tasks(task: Task, *, seed: int, data_dir: Path | None = None) -> dict[str, Any]:
+    """lm-evaluation-harness's task objects, by name: one, or the members of a group."""
+    if task.kind == "lm-eval":
+        from whichbits.accuracy.public import public_tasks
+
+        return public_tasks(task, data_dir=data_dir)
+    from whichbits.accuracy.documents import harness_task
+
+    if task.kind == "generated":
+        from whichbits.accuracy.generated import documents
+
+        assert task.items is not None
+        return {task.name: harness_task(task, documents(task.source, task.items, version=task.version, seed=seed))}
+    from whichbits.accuracy.jsonl import read_documents
+
+    return {task.name: harness_task(task, read_documents(task))}
+
+
+def run_harness(
+    task: Task, harness_tasks: dict[str, Any], model: LanguageModel, tokenizer: PromptTokenizer, *, limit: int | None, seed: int
+) -> TaskResult:
+    """Run lm-evaluation-harness's task objects on `model` and gather their items."""
+    from lm_eval.evaluator import evaluate as run
+
+    from whichbits.accuracy.adapter import HarnessModel
+
+    for harness_task in harness_tasks.values():
+        harness_task.set_fewshot_seed(seed=seed)
+    adapter = HarnessModel(model, tokenizer, max_gen_toks=task.max_tokens, seed=seed, task=task.name)
+    outcome = run(
+        lm=adapter,
+        task_dict={"tasks": harness_tasks},
+        limit=limit,
+        bootstrap_iters=0,
+        cache_requests=False,
+        apply_chat_template=task.chat_template,
+        fewshot_as_multiturn=task.chat_template,
+    )
+    samples: dict[str, list[dict[str, Any]]] = outcome["samples"]
+    items = [
+        _item(task, harness_tasks[name], sample, prefix=f"{name}/" if len(samples) > 1 else "")
+        for name, of_task in samples.items()
+        for sample in _filtered(task, of_task)
+    ]
+    return summarize(task, items, adapter.work)
+
+
+def _filtered(task: Task, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of one filter: lm-evaluation-harness writes each item once for each filter of the task."""
+    filters = list(dict.fromkeys(sample["filter"] for sample in samples))
+    chosen = task.filter or filters[0]
+    if chosen not in filters:
+        raise UserError(f"filter: {task.name} has no filter {chosen!r}", remedy=f"choose from {', '.join(filters)}")
+    return [sample for sample in samples if sample["filter"] == chosen]
+
+
+def _item(task: Task, harness_task: Any, sample: dict[str, Any], *, prefix: str) -> Item:
+    if task.metric not in sample["metrics"]:
+        raise UserError(
+            f"metric: {harness_task.task_name} has no metric {task.metric!r}",
+            remedy=f"choose from {', '.join(sample['metrics'])}",
+        )
+    document = sample["doc"]
+    answers = sample["filtered_resps"]
+    if harness_task.OUTPUT_TYPE == "multiple_choice":
+        choices: list[str] = harness_task.doc_to_choice(document)
+        gold = _gold(harness_task, document, choices)
+        prediction = choices[_chosen(answers, choices, task.metric)]
+        target = " | ".join(choices[index] for index in gold)
+        chance = len(gold) / len(choices)
+    else:
+        prediction, target, chance = str(answers[0]), str(sample["target"]), 0.0
+    return Item(
+        item=prefix + sample["doc_hash"],
+        prompt_hash=sample["prompt_hash"],
+        target_hash=sample["target_hash"],
+        cluster=str(document.get("cluster") or prefix + sample["doc_hash"])
+        if isinstance(document, dict)
+        else sample["doc_hash"],
+        score=float(sample[task.metric]),
+        prediction=prediction,
+        target=target,
+        chance=chance,
+    )
+
+
+def _gold(harness_task: Any, document: Any, choices: Sequence[str]) -> list[int]:
+    """Indices of the right choices."""
+    # Where every choice is a context of its own (Winogrande), the harness keeps the gold index in the text field.
+    gold = harness_task.doc_to_text(document) if harness_task.multiple_input else harness_task.doc_to_target(document)
+    return [choices.index(one) if isinstance(one, str) else int(one) for one in (gold if isinstance(gold, list) else [gold])]
+
+
+def _chosen(answers: Sequence[tuple[float, bool]], choices: Sequence[str], metric: str) -> int:
+    """Index of the likeliest choice, per character for `acc_norm` and per byte for `acc_bytes`, as the harness does."""
+    lengths = {"acc_norm": [len(choice) for choice in choices], "acc_bytes": [len(choice.encode()) for choice in choices]}
+    per = lengths.get(metric, [1] * len(choices))
+    scores = [answer[0] / length for answer, length in zip(answers, per, strict=False)]
+    return scores.index(max(scores))

@@ -1,0 +1,98 @@
+"""The user's own task: a JSONL file, one item a line.
+
+Multiple choice: `{"question": "...", "choices": ["...", "..."], "answer": 0}`, the answer an index or the text of a choice.
+Free answer: `{"prompt": "...", "target": "..."}`, scored by exact match, or as a regular expression found in the answer.
+`question` and `prompt` mean the same; `cluster` (text) joins items that depend on each other; other fields are ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NoReturn
+
+from whichbits.accuracy.task import Task
+from whichbits.errors import UserError
+
+Document = dict[str, Any]
+CHOICE_METRICS = ("acc", "acc_norm")
+ANSWER_METRICS = ("exact_match", "regex")
+
+
+def read_documents(task: Task) -> list[Document]:
+    """Items of the task's file, as documents of one form; a line that cannot be used raises UserError with its place."""
+    path = Path(task.source)
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(
+            f"source: {path} of task {task.name} cannot be read ({error.strerror})", remedy="give the path of a JSONL file"
+        ) from error
+    documents = [_document(task, path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not documents:
+        raise UserError(f"source: {path} of task {task.name} is empty", remedy="write one JSON object a line")
+    forms = {"choices" in document for document in documents}
+    if len(forms) > 1:
+        raise UserError(
+            f"source: {path} mixes items with choices and items with a target", remedy="make two tasks of them, a file each"
+        )
+    _check_task(task, path, with_choices=forms.pop())
+    return documents
+
+
+def _check_task(task: Task, path: Path, *, with_choices: bool) -> None:
+    allowed = CHOICE_METRICS if with_choices else ANSWER_METRICS
+    if task.metric not in allowed:
+        raise UserError(
+            f"metric: task {task.name} has metric {task.metric!r}, but the items of {path} have "
+            + ("choices" if with_choices else "a target"),
+            remedy=f"set metric to {' or '.join(allowed)}",
+        )
+    if not with_choices and task.max_tokens is None:
+        raise UserError(
+            f"max_tokens: task {task.name} sets no limit on the answer's length", remedy="set max_tokens, for example 64"
+        )
+
+
+def _document(task: Task, path: Path, number: int, line: bytes) -> Document:
+    def fail(field: str, problem: str, remedy: str) -> NoReturn:
+        raise UserError(f"{path} line {number}, {field}: {problem}", remedy=remedy)
+
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        fail("text", f"not UTF-8 at byte {error.start}", "save the file as UTF-8")
+    except json.JSONDecodeError as error:
+        fail("text", f"not JSON ({error.msg} at column {error.colno})", "write one JSON object a line")
+    if not isinstance(row, dict):
+        fail("text", f"a {type(row).__name__}, not an object", 'write {"prompt": ..., "target": ...}')
+    prompt = row.get("prompt", row.get("question"))
+    if not isinstance(prompt, str) or not prompt:
+        fail("prompt", f"{prompt!r} is not a text", "give the question as a non-empty text in prompt (or question)")
+    document: Document = {"prompt": prompt}
+    if "choices" in row:
+        choices = row["choices"]
+        if not (isinstance(choices, list) and len(choices) > 1 and all(isinstance(one, str) and one for one in choices)):
+            fail("choices", f"{choices!r} is not a list of texts", "give two or more non-empty texts")
+        answer = row.get("answer")
+        if isinstance(answer, str) and choices.count(answer) == 1:
+            answer = choices.index(answer)
+        if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
+            fail("answer", f"{answer!r} is no choice", f"give an index from 0 to {len(choices) - 1}, or the text of one choice")
+        document |= {"choices": choices, "answer": answer}
+    else:
+        target = row.get("target")
+        if not isinstance(target, str) or not target:
+            fail("target", f"{target!r} is not a text", "give the expected answer in target, or choices and answer")
+        if task.metric == "regex":
+            try:
+                re.compile(target)
+            except re.error as error:
+                fail("target", f"{target!r} is not a regular expression ({error})", "mend it, or use metric exact_match")
+        document["target"] = target
+    if "cluster" in row:
+        if not isinstance(row["cluster"], str):
+            fail("cluster", f"{row['cluster']!r} is not a text", "name the cluster by a text, or leave the field out")
+        document["cluster"] = row["cluster"]
+    return document

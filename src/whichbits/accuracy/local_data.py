@@ -1,0 +1,109 @@
+"""Public data sets from a local directory instead of the hub, for machines without a network.
+
+A data set `owner/name` with configuration `config` is looked for in `<data_dir>/owner/name` and then `<data_dir>/name`, as
+
+- a copy of the hub's repository (`hf download owner/name --repo-type dataset --local-dir <data_dir>/owner/name`), or
+- files `[config/]<split>.jsonl`, `.json` (a list of objects) or `.parquet` with the hub's field names, or
+- for ARC and TruthfulQA, the files as their authors publish them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from whichbits.errors import UserError
+
+SPLITS = {
+    "train": "train", "training": "train",
+    "validation": "validation", "val": "validation", "valid": "validation", "dev": "validation",
+    "test": "test",
+}  # fmt: skip
+SUFFIXES = (".jsonl", ".json", ".parquet")
+
+Row = dict[str, Any]
+
+
+def local_dataset(data_dir: Path, name: str, config: str | None) -> Mapping[str, Any]:
+    """Splits of a data set on disk, by name (`train`, `validation`, `test`), as `datasets.Dataset`."""
+    from datasets import Dataset, load_dataset
+
+    folders = [folder for folder in (data_dir / name, data_dir / name.rpartition("/")[2]) if folder.is_dir()]
+    if not folders:
+        raise UserError(
+            f"data_dir: {data_dir} has no data set {name}",
+            remedy=f"put its files in {data_dir / name}: hf download {name} --repo-type dataset --local-dir {data_dir / name}",
+        )
+    folder = folders[0]
+    if (folder / "README.md").is_file():
+        hub_copy: Mapping[str, Any] = load_dataset(str(folder), config)
+        return hub_copy
+    splits = {
+        split: Dataset.from_parquet(str(file)) if file.suffix == ".parquet" else Dataset.from_list(_rows(file, name))
+        for split, file in _split_files(folder, config).items()
+    }
+    if not splits:
+        raise UserError(
+            f"data_dir: {folder} holds no split of {name}" + (f" ({config})" if config else ""),
+            remedy=f"name the files {folder / (config or '')}/test.jsonl (or train, validation; .json, .parquet)",
+        )
+    return splits
+
+
+def _split_files(folder: Path, config: str | None) -> dict[str, Path]:
+    """Files of the splits: those in the folder of the configuration, else those beside it."""
+    files: dict[str, Path] = {}
+    for place in [folder / config, folder] if config else [folder]:
+        for file in sorted(place.iterdir()) if place.is_dir() else []:
+            # The authors' names carry a prefix: ARC-Challenge-Test.jsonl, hellaswag_val.jsonl.
+            prefix, _, last = file.stem.replace("-", "_").lower().rpartition("_")
+            split = SPLITS.get(last) or AUTHORS_SPLITS.get(file.name)
+            ours = not prefix or prefix in (folder.name.lower(), (config or "").replace("-", "_").lower())
+            if split and file.suffix in SUFFIXES and (ours or file.name in AUTHORS_SPLITS):
+                files.setdefault(split, file)
+    return files
+
+
+def _rows(file: Path, name: str) -> list[Row]:
+    text = file.read_text(encoding="utf-8")
+    try:
+        rows = json.loads(text) if file.suffix == ".json" else [json.loads(line) for line in text.splitlines() if line.strip()]
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"data_dir: {file} line {error.lineno} is not JSON ({error.msg})", remedy="download it again"
+        ) from error
+    if not (isinstance(rows, list) and rows and isinstance(rows[0], dict)):
+        raise UserError(
+            f"data_dir: {file} is not a list of objects", remedy="give one JSON object a line, or a list of objects"
+        )
+    convert = AUTHORS_FORMATS.get(name)
+    return [convert(row) for row in rows] if convert else rows
+
+
+def _arc(row: Row) -> Row:
+    """An ARC question: the authors nest it ({question: {stem, choices: [{text, label}]}}), the hub does not."""
+    if not isinstance(row["question"], dict):
+        return row
+    choices = row["question"]["choices"]
+    return {
+        "id": row["id"],
+        "question": row["question"]["stem"],
+        "choices": {"text": [choice["text"] for choice in choices], "label": [choice["label"] for choice in choices]},
+        "answerKey": row["answerKey"],
+    }
+
+
+def _truthfulqa(row: Row) -> Row:
+    """A TruthfulQA question: the authors map answer to label, the hub has two lists."""
+    lists = {
+        key: {"choices": list(labels), "labels": list(labels.values())}
+        for key, labels in row.items()
+        if key in ("mc1_targets", "mc2_targets") and "choices" not in labels
+    }
+    return {"question": row["question"], **{key: row[key] for key in ("mc1_targets", "mc2_targets")}, **lists}
+
+
+AUTHORS_SPLITS = {"mc_task.json": "validation"}
+AUTHORS_FORMATS: Mapping[str, Callable[[Row], Row]] = {"allenai/ai2_arc": _arc, "truthfulqa/truthful_qa": _truthfulqa}

@@ -1,0 +1,53 @@
+"""lm-evaluation-harness's own tasks and groups, from the hub or from a local directory."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from whichbits.accuracy.local_data import local_dataset
+from whichbits.accuracy.task import Task
+from whichbits.errors import UserError
+
+
+def public_tasks(task: Task, *, data_dir: Path | None) -> dict[str, Any]:
+    """lm-evaluation-harness's task objects for a task or group of its, by name, with our few-shot number set."""
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager()
+    if task.source not in manager.task_index:
+        near = difflib.get_close_matches(task.source, manager.all_tasks, n=3)
+        raise UserError(
+            f"task: lm-evaluation-harness has no task {task.source!r}",
+            remedy=f"did you mean {' or '.join(near)}?" if near else "list its tasks with: lm-eval ls tasks",
+        )
+    spec = task.source if data_dir is None else _local(task.source, data_dir.resolve(), manager)
+    try:
+        loaded: dict[str, Any] = manager.load([spec])["tasks"]
+    except (OSError, ModuleNotFoundError) as error:  # no network, a gated data set, a package that the task needs
+        place = f"in {data_dir}" if data_dir else "on the hub"
+        raise UserError(
+            f"task: the data of {task.source} could not be loaded {place}: {' '.join(str(error).split())[:300]}",
+            remedy="check the network and the hub's token (HF_TOKEN), or give a local copy with data_dir",
+        ) from error
+    for harness_task in loaded.values():
+        if getattr(harness_task, "UNSAFE_CODE", False):
+            raise UserError(
+                f"task: {task.source} runs generated code outside a sandbox", remedy="use the task humaneval, which has one"
+            )
+        if harness_task.get_config("num_fewshot") is None or task.num_fewshot is not None:
+            harness_task.set_config(key="num_fewshot", value=task.num_fewshot or 0)
+    return loaded
+
+
+def _local(source: str, data_dir: Path, manager: Any) -> dict[str, Any]:
+    """A group of one member whose data sets, and those of its members, come from `data_dir`."""
+    by_file = {str(entry.yaml_path): entry.cfg for entry in manager.task_index.values() if entry.cfg}
+
+    def load(**arguments: Any) -> Mapping[str, Any]:
+        config = by_file[arguments["config_source"]]
+        return local_dataset(data_dir, config["dataset_path"], config.get("dataset_name"))
+
+    return {"group": f"{source} from {data_dir}", "task": [source], "custom_dataset": load}
