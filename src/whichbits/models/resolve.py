@@ -10,30 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from whichbits.errors import UserError
-from whichbits.formats.shards import read_header, shard_files, tensor_files
+from whichbits.formats.files import INDEX, companion_files, read_header, shard_files, tensor_files
 from whichbits.models.cache import cache_directory, file_sha256
 from whichbits.models.embedded import EMBEDDED, embedded_checkpoint
 from whichbits.models.hub import HUB_ID, snapshot
-
-DEFINING_FILES = (
-    "config.json",
-    "generation_config.json",
-    "model.safetensors.index.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "*.tiktoken",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "added_tokens.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-)
-"""Files beside the weights that change what a model answers."""
 
 POSITION_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
 
@@ -92,8 +72,9 @@ def describe(reference: str, path: Path, *, cache: Path, allow_custom_code: bool
             f"{reference} comes with Python code of its own (auto_map in config.json), which would run on this machine",
             remedy="read that code, then allow it with allow_custom_code, or choose a model that transformers knows",
         )
-    patterns = (*DEFINING_FILES, "*.py") if custom_code else DEFINING_FILES
-    files = {file for pattern in patterns for file in path.glob(pattern)} | set(shard_files(path))
+    files = {path / "config.json", *shard_files(path), *companion_files(path), *path.glob(INDEX)}
+    if custom_code:
+        files |= set(path.glob("*.py"))
     return Model(
         reference=reference,
         path=path,

@@ -1,4 +1,4 @@
-"""The safetensors shards of a checkpoint folder: which file holds which tensor, and whether they are whole."""
+"""The files of a checkpoint folder: its safetensors shards, whether they are whole, and what goes with them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,28 @@ from whichbits.errors import UserError
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+COMPANIONS = (
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "*.tiktoken",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
+"""Files beside weights and configuration that change what a model answers."""
+
+
+def companion_files(folder: Path) -> list[Path]:
+    """Tokenizer, chat template and generation config in `folder`, in the order of their names."""
+    return sorted(file for pattern in COMPANIONS for file in folder.glob(pattern))
 
 
 def read_header(shard: Path) -> dict[str, Any]:

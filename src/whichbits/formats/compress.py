@@ -1,0 +1,45 @@
+"""A rounded weight as the tensors that a checkpoint stores, packed by the compressed-tensors library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from whichbits.formats.format import Format, quantization_config
+
+if TYPE_CHECKING:
+    import torch
+
+
+def compress(
+    weight: torch.Tensor, scale: torch.Tensor, format: Format, *, dtype: torch.dtype, global_scale: torch.Tensor | None = None
+) -> dict[str, torch.Tensor]:
+    """Tensors that store one linear layer's weight, by their name after the module's (`weight_packed`, `weight_scale`, ...).
+
+    `weight` is [rows, columns] in float32, already on the format's grid; `scale` in float32 has the shape of the format's
+    scales; `global_scale` [1] in float32 is for NVFP4 alone. Scales that the format does not encode are stored in `dtype`.
+    """
+    import torch
+    from compressed_tensors.compressors import BaseCompressor
+    from compressed_tensors.quantization import QuantizationScheme
+
+    scheme = QuantizationScheme.model_validate(quantization_config(format, [])["config_groups"]["group_0"])
+    module = {"weight": weight, "weight_scale": scale}
+    if global_scale is not None:
+        module["weight_global_scale"] = global_scale
+    compressor = BaseCompressor.get_value_from_registry(format.storage)
+    # The library compiles its rounding to FP4 at the first call, which costs more than it saves here.
+    with torch.compiler.set_stance("force_eager"):
+        tensors: dict[str, torch.Tensor] = compressor.compress(module, scheme)
+    if tensors["weight_scale"].dtype == torch.float32:
+        tensors["weight_scale"] = tensors["weight_scale"].to(dtype)
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def decompress(tensors: dict[str, torch.Tensor], format: Format) -> torch.Tensor:
+    """The weight [rows, columns] that stored tensors stand for, in the dtype of their scales; the inverse of `compress`."""
+    from compressed_tensors.compressors import BaseCompressor
+    from compressed_tensors.quantization import QuantizationScheme
+
+    scheme = QuantizationScheme.model_validate(quantization_config(format, [])["config_groups"]["group_0"])
+    weight: torch.Tensor = BaseCompressor.get_value_from_registry(format.storage).decompress(tensors, scheme)["weight"]
+    return weight

@@ -1,0 +1,61 @@
+"""Tensors into safetensors shards, one after another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whichbits.formats.files import INDEX, SINGLE
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ShardWriter:
+    """Writes a checkpoint's tensors into `folder`, holding at most one shard in memory.
+
+    `model.safetensors` where all fit into `shard_bytes`, else numbered shards and their index.
+    """
+
+    def __init__(self, folder: Path, *, shard_bytes: int) -> None:
+        self._folder = folder
+        self._shard_bytes = shard_bytes
+        self._pending: dict[str, torch.Tensor] = {}
+        self._pending_bytes = 0
+        self._shards: list[list[str]] = []
+        self._total_bytes = 0
+
+    def add(self, name: str, tensor: torch.Tensor) -> None:
+        """Take one tensor; writes a shard once it is full."""
+        size = tensor.numel() * tensor.element_size()
+        if self._pending and self._pending_bytes + size > self._shard_bytes:
+            self._flush()
+        self._pending[name] = tensor
+        self._pending_bytes += size
+        self._total_bytes += size
+
+    def finish(self) -> list[Path]:
+        """Write what is left, name the shards, write the index where there are several; returns the shards."""
+        self._flush()
+        count = len(self._shards)
+        if count == 1:
+            return [self._part(0).rename(self._folder / SINGLE)]
+        names = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+        paths = [self._part(number).rename(self._folder / name) for number, name in enumerate(names)]
+        weight_map = {tensor: name for name, tensors in zip(names, self._shards, strict=True) for tensor in tensors}
+        index = {"metadata": {"total_size": self._total_bytes}, "weight_map": dict(sorted(weight_map.items()))}
+        (self._folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+        return paths
+
+    def _part(self, number: int) -> Path:
+        return self._folder / f"part-{number:05}.safetensors"
+
+    def _flush(self) -> None:
+        from safetensors.torch import save_file
+
+        path = self._part(len(self._shards))
+        save_file(self._pending, path, metadata={"format": "pt"})
+        path.chmod(0o644)
+        self._shards.append(list(self._pending))
+        self._pending, self._pending_bytes = {}, 0

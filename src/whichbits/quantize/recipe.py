@@ -1,0 +1,20 @@
+"""How a checkpoint of a format is made, as data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, PositiveInt
+
+ScaleSearch = Literal["minmax", "mse"]
+
+
+class Recipe(BaseModel):
+    """How a checkpoint is made: rounding, scale search, the size of a weight group (None: the format's rule), seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rounding: Literal["rtn"] = "rtn"
+    scales: ScaleSearch = "mse"
+    group_size: PositiveInt | None = None
+    seed: int = 0
