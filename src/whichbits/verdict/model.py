@@ -100,6 +100,8 @@ class SimilarityFinding(Frozen):
     candidate: str
     engine: str
     provenance: Provenance
+    data: str = ""
+    """Name of the prompts or the text."""
     measure: str
     """rouge1, rougeL, bertscore, sts, kl, top1_agreement, perplexity, length_ratio."""
     items: int
@@ -165,8 +167,20 @@ class SizeFinding(Frozen):
     candidate: str
     bytes: int
     ratio: float
+    """Bytes over the base's; smaller than 1 is smaller than the base."""
     bits_per_weight: float | None
     cells: tuple[str, ...]
+
+
+class GuidelineRow(Frozen):
+    """Which format for which kind of use, as one line of a table."""
+
+    mode: Literal["synchronous", "asynchronous"]
+    deployment: str
+    workloads: tuple[str, ...]
+    best: str
+    next: str | None
+    evidence: str
 
 
 class Verdict(Frozen):
@@ -191,5 +205,6 @@ class Verdict(Frozen):
     speed: tuple[SpeedFinding, ...]
     cost: tuple[CostFinding, ...]
     sizes: tuple[SizeFinding, ...]
+    guideline: tuple[GuidelineRow, ...] = ()
     failures: tuple[str, ...] = ()
     """One line for each cell that failed or is missing, with its cause."""

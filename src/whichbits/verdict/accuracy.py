@@ -1,0 +1,129 @@
+"""Accuracy findings: recovery by task and over the suite, the base's own noise, the emulation's own error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from whichbits.verdict.findings import Findings, ScoredTask
+from whichbits.verdict.model import EmulationError, SuiteRecovery, TaskRecovery
+from whichbits.verdict.resampling import Recovery, paired_difference, recovery
+from whichbits.verdict.statistics import discordance
+
+LEAST_ABOVE_CHANCE = 0.05
+CEILING = 0.95
+
+
+def refusal(scored: ScoredTask) -> str | None:
+    """Why no recovery is given on a task, or None: the base must score at least 5 points above chance."""
+    above = scored.pair.base_above_chance
+    if above >= LEAST_ABOVE_CHANCE:
+        return None
+    return f"the base scores {100 * above:.1f} points above chance, less than {100 * LEAST_ABOVE_CHANCE:.0f}"
+
+
+def task_recovery(scored: ScoredTask, *, level: float, seed: int) -> TaskRecovery:
+    """What a candidate keeps on one task."""
+    pair = scored.pair
+    difference = paired_difference(pair, level=level, seed=seed)
+    refused, kept = refusal(scored), None
+    if refused is None:
+        kept = recovery([pair], level=level, seed=seed).estimate
+        if math.isinf(kept.high):
+            refused, kept = "too few items: the base itself could be at chance", None
+    return TaskRecovery(
+        candidate=scored.candidate,
+        task=scored.task,
+        engine=scored.engine,
+        provenance=scored.provenance,
+        items=pair.items,
+        chance=pair.chance,
+        base_score=float(pair.base.mean()),
+        score=float(pair.score.mean()),
+        difference=difference,
+        recovery=kept,
+        refused=refused,
+        flips=discordance(pair.base, pair.score).flips,
+        smallest_difference=(difference.high - difference.low) / 2,
+        cells=scored.cells,
+    )
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite's finding with what it was computed from, for the ruling."""
+
+    finding: SuiteRecovery
+    recovery: Recovery
+    tasks: tuple[ScoredTask, ...]
+
+    @property
+    def identical(self) -> bool:
+        """Whether every single score equals the base's."""
+        return all(np.array_equal(scored.pair.base, scored.pair.score) for scored in self.tasks)
+
+
+def suite(findings: Findings, candidate: str, engine: str, *, level: float, seed: int) -> Suite | None:
+    """All tasks of a candidate in one engine on which the base is above chance; None where there are none."""
+    tasks = tuple(
+        sorted(
+            (s for s in findings.tasks if (s.candidate, s.engine) == (candidate, engine) and refusal(s) is None),
+            key=lambda s: s.task,
+        )
+    )
+    if not tasks:
+        return None
+    kept = recovery([scored.pair for scored in tasks], level=level, seed=seed)
+    if math.isinf(kept.estimate.high):
+        return None
+    floor = [s for s in findings.noise if s.engine == engine and s.task in {scored.task for scored in tasks}]
+    finding = SuiteRecovery(
+        candidate=candidate,
+        engine=engine,
+        provenance=tasks[0].provenance,
+        items=sum(scored.pair.items for scored in tasks),
+        tasks=tuple(scored.task for scored in tasks),
+        recovery=kept.estimate,
+        smallest_difference=(kept.estimate.high - kept.estimate.low) / 2,
+        flips=flip_share(tasks),
+        noise_floor_flips=flip_share(floor) if floor else None,
+        cells=tuple(dict.fromkeys(key for scored in tasks for key in scored.cells)),
+    )
+    return Suite(finding, kept, tasks)
+
+
+def flip_share(tasks: Sequence[ScoredTask]) -> float:
+    """Share of the items of several tasks whose correctness changed."""
+    counts = [discordance(scored.pair.base, scored.pair.score) for scored in tasks]
+    return sum(count.lost + count.gained for count in counts) / sum(count.items for count in counts)
+
+
+def suites(findings: Findings, *, level: float, seed: int) -> tuple[Suite, ...]:
+    """Every suite that can be formed, in the order of the study's candidates, served ones first."""
+    engines = sorted({scored.engine for scored in findings.tasks}, key=lambda engine: (engine == "emulated", engine))
+    formed = [suite(findings, name, engine, level=level, seed=seed) for name in findings.candidates for engine in engines]
+    return tuple(entry for entry in formed if entry is not None)
+
+
+def emulation_error(scored: ScoredTask, *, level: float, seed: int) -> EmulationError:
+    """Emulated score minus served score of one checkpoint, item by item."""
+    pair = scored.pair
+    return EmulationError(
+        candidate=scored.candidate,
+        task=scored.task,
+        items=pair.items,
+        difference=paired_difference(pair, level=level, seed=seed),
+        disagreements=float(np.mean(pair.base != pair.score)),
+        cells=scored.cells,
+    )
+
+
+def ceilings(findings: Findings) -> tuple[str, ...]:
+    """Tasks that the base all but solves, as lines for the reader."""
+    high = {s.task: float(s.pair.base.mean()) for s in findings.tasks if s.pair.base.mean() >= CEILING}
+    return tuple(
+        f"The base scores {100 * score:.1f} % on {task}: a ceiling that hides differences." for task, score in high.items()
+    )

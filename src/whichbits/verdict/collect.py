@@ -1,0 +1,228 @@
+"""From the records of a study to findings: reads the tables, joins candidate with base, and lists what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from whichbits.study.cell import Record
+from whichbits.verdict.findings import Findings, Kernel, Round, ScoredTask, SimilaritySample, Size
+from whichbits.verdict.model import Provenance
+from whichbits.verdict.pairing import SCORE_COLUMNS, Columns, PairingError, pair_scores, read_columns
+
+COMPARE_MEASURES = ("rouge1", "rougeL", "bertscore", "sts", "length_ratio")
+REQUEST_COLUMNS = ("start_s", "ttft_s", "itl_s", "tpot_s", "latency_s", "output_tokens")
+EMULATED = "emulated"
+
+
+def collect(
+    records: Sequence[Record],
+    base: str,
+    formats: Mapping[str, str],
+    *,
+    deployments: Mapping[str, Mapping[str, Any]] | None = None,
+    workloads: Mapping[str, Mapping[str, Any]] | None = None,
+    base_bytes: int | None = None,
+) -> Findings:
+    """Read and join the results of a study.
+
+    `formats` maps each candidate to its format; `deployments` a deployment's name to `price_per_hour` and `price_source` (both
+    may be None or absent); `workloads` a workload's name to its `slo`, which maps ttft, itl or latency to {"seconds",
+    "percentile"} or None.
+    `base_bytes` is the size of the base's weights, needed where no `quantize` cell holds the base.
+
+    Failed and missing cells become lines of `failures`. Raises PairingError where two runs that should be compared did not
+    answer the same prompts in the same engine at the same concurrency.
+    """
+    done = [record for record in records if record.state == "done"]
+    by_kind = {kind: [record for record in done if record.kind == kind] for kind in {record.kind for record in records}}
+    scored = _first_repeats(by_kind.get("evaluate", []))
+    tables = {key: read_columns(record.items, SCORE_COLUMNS) for key, record in scored.items()}
+    return Findings(
+        base=base,
+        formats=dict(formats),
+        tasks=tuple(_against_base(scored, tables, base)),
+        noise=tuple(_base_against_itself(by_kind.get("evaluate", []), scored, tables, base)),
+        emulation=tuple(_emulated_against_served(scored, tables)),
+        incomplete=_incomplete(records),
+        failed=_failed(records),
+        similarity=(*_text_similarity(by_kind.get("compare", [])), *_distributions(by_kind.get("distribution", []))),
+        rounds=tuple(_rounds(by_kind.get("serve", []), base)),
+        kernels=_kernels(by_kind.get("probe", [])),
+        sizes=tuple(_sizes(by_kind.get("quantize", []), base, base_bytes)),
+        deployments=dict(deployments or {}),
+        workloads=dict(workloads or {}),
+        failures=tuple(_failure(record) for record in records if record.state != "done"),
+    )
+
+
+def _failure(record: Record) -> str:
+    """One line for a cell that gave no result."""
+    labels = ", ".join(f"{name} {value}" for name, value in record.labels.items())
+    cause = record.error or ("has not run" if record.state == "missing" else "failed without a message")
+    return f"{record.kind} ({labels}): {' '.join(cause.split())}"
+
+
+def _provenance(engine: str) -> Provenance:
+    return "emulated" if engine == EMULATED else "measured"
+
+
+Scored = dict[tuple[str, str, str], Record]
+"""First runs of evaluate cells by (candidate, task, engine)."""
+Tables = Mapping[tuple[str, str, str], Columns]
+
+
+def _first_repeats(records: Sequence[Record]) -> Scored:
+    scored: Scored = {}
+    for record in records:
+        if record.labels.get("repeat", "0") == "0":
+            key = (record.labels["candidate"], record.labels["task"], record.labels["engine"])
+            if key in scored:
+                raise PairingError(f"two evaluate cells for {', '.join(key)}: {scored[key].key} and {record.key}")
+            scored[key] = record
+    return scored
+
+
+def _join(
+    left: Record,
+    right: Record,
+    tables: tuple[Columns, Columns],
+    *,
+    candidate: str,
+    engine: str,
+    same: Sequence[str] = ("metric", "concurrency"),
+) -> ScoredTask:
+    """Pair two runs of one task; `left` is the one that differences are taken from, `same` what their summaries must share."""
+    task = left.labels["task"]
+    what = f"{task} ({engine}), {candidate} against {left.labels['candidate']}"
+    for name in same:
+        if left.summary.get(name) != right.summary.get(name):
+            raise PairingError(f"{what}: {name} differs, {left.summary.get(name)!r} and {right.summary.get(name)!r}")
+    items = int(left.summary["n"])
+    return ScoredTask(
+        candidate=candidate,
+        task=task,
+        engine=engine,
+        provenance=_provenance(engine),
+        available=None if left.summary.get("kind") == "generated" else int(left.summary.get("available", items)),
+        pair=pair_scores(*tables, chance=float(left.summary["chance"]), what=what),
+        cells=(right.key, left.key),
+    )
+
+
+def _against_base(scored: Scored, tables: Tables, base: str) -> Iterator[ScoredTask]:
+    for key, record in scored.items():
+        candidate, task, engine = key
+        reference = (base, task, engine)
+        if candidate != base and reference in scored:
+            yield _join(scored[reference], record, (tables[reference], tables[key]), candidate=candidate, engine=engine)
+
+
+def _base_against_itself(records: Sequence[Record], scored: Scored, tables: Tables, base: str) -> Iterator[ScoredTask]:
+    """The base's second run against its first; it may run at another concurrency, which is part of the noise."""
+    for record in records:
+        task, engine = record.labels["task"], record.labels["engine"]
+        first = (base, task, engine)
+        if record.labels["candidate"] == base and record.labels.get("repeat", "0") == "1" and first in scored:
+            both = (tables[first], read_columns(record.items, SCORE_COLUMNS))
+            yield _join(scored[first], record, both, candidate=base, engine=engine, same=("metric",))
+
+
+def _emulated_against_served(scored: Scored, tables: Tables) -> Iterator[ScoredTask]:
+    for key, record in scored.items():
+        for other, served in scored.items():
+            if key[2] == EMULATED and other[:2] == key[:2] and other[2] != EMULATED:
+                both = (tables[other], tables[key])
+                yield _join(served, record, both, candidate=key[0], engine=other[2], same=("metric",))
+
+
+def _incomplete(records: Sequence[Record]) -> dict[tuple[str, str], tuple[str, ...]]:
+    gaps: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        if record.kind == "evaluate" and record.state != "done" and record.labels.get("repeat", "0") == "0":
+            gaps.setdefault((record.labels["candidate"], record.labels["engine"]), []).append(record.labels["task"])
+    return {key: tuple(tasks) for key, tasks in gaps.items()}
+
+
+def _failed(records: Sequence[Record]) -> dict[str, str]:
+    """First failed cell of each candidate, as a line."""
+    failed: dict[str, str] = {}
+    for record in records:
+        if record.state == "failed" and "candidate" in record.labels:
+            failed.setdefault(record.labels["candidate"], _failure(record))
+    return failed
+
+
+def _text_similarity(records: Sequence[Record]) -> Iterator[SimilaritySample]:
+    for record in records:
+        columns = read_columns(record.items, COMPARE_MEASURES)
+        engine = record.labels["engine"]
+        for measure in COMPARE_MEASURES:
+            values = np.array([value for value in columns[measure] if value is not None], dtype=np.float64)
+            if len(values) > 1:
+                yield SimilaritySample(
+                    record.labels["candidate"], engine, _provenance(engine), record.labels.get("prompts", ""), measure,
+                    values, np.ones(len(values)), False, (record.key,),
+                )  # fmt: skip
+
+
+def _distributions(records: Sequence[Record]) -> Iterator[SimilaritySample]:
+    """Next-token distributions come from transformers, which emulates the format's arithmetic."""
+    for record in records:
+        columns = read_columns(record.items, ("tokens", "kl_sum", "top1_same", "nll_sum"))
+        tokens = np.array(columns["tokens"], dtype=np.float64)
+        for measure, column in (("kl", "kl_sum"), ("top1_agreement", "top1_same"), ("perplexity", "nll_sum")):
+            if len(tokens) > 1:
+                yield SimilaritySample(
+                    record.labels["candidate"], record.labels.get("engine", EMULATED), "emulated",
+                    record.labels.get("text", ""), measure, np.array(columns[column], dtype=np.float64), tokens,
+                    measure == "perplexity", (record.key,),
+                )  # fmt: skip
+
+
+def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
+    for record in records:
+        table = read_columns(record.items, ("role", "rung", "ok", *REQUEST_COLUMNS))
+        roles, rungs, finished = (np.array(table[name], dtype=object) for name in ("role", "rung", "ok"))
+        labels = record.labels
+        for role, entries in (("candidate", record.summary["rungs"]), ("base", record.summary["base_rungs"])):
+            for entry in entries:
+                mine = (roles == role) & (rungs.astype(str) == str(entry["rung"])) & finished.astype(bool)
+                yield Round(
+                    candidate=base if role == "base" else labels["candidate"],
+                    against=labels["candidate"],
+                    workload=labels["workload"],
+                    deployment=labels["deployment"],
+                    rung=str(entry["rung"]),
+                    concurrency=entry["concurrency"],
+                    sitting=str(record.summary["sitting"]),
+                    repeat=labels["repeat"],
+                    valid=bool(entry["valid"]),
+                    reasons=tuple(entry["reasons"]),
+                    metrics=entry["metrics"],
+                    requests={name: np.array(table[name], dtype=np.float64)[mine] for name in REQUEST_COLUMNS},
+                    cells=(record.key,),
+                )
+
+
+def _kernels(records: Sequence[Record]) -> dict[str, Kernel]:
+    """The probe's word on each candidate in the serving engine (emulation has no kernels)."""
+    return {
+        record.labels["candidate"]: Kernel(
+            str(record.summary["status"]), record.summary.get("kernel"), record.summary.get("reason")
+        )
+        for record in records
+        if record.labels.get("engine") != EMULATED
+    }
+
+
+def _sizes(records: Sequence[Record], base: str, base_bytes: int | None) -> Iterator[Size]:
+    if base_bytes is not None and all(record.labels["candidate"] != base for record in records):
+        yield Size(base, base_bytes, None, ())
+    for record in records:
+        bits = record.summary.get("bits_per_weight")
+        yield Size(
+            record.labels["candidate"], int(record.summary["bytes"]), None if bits is None else float(bits), (record.key,)
+        )

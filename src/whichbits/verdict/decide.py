@@ -1,0 +1,88 @@
+"""From findings to the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from whichbits.verdict.accuracy import emulation_error, suites, task_recovery
+from whichbits.verdict.findings import Findings
+from whichbits.verdict.guideline import guideline
+from whichbits.verdict.model import SizeFinding, Verdict
+from whichbits.verdict.recommend import kernel_problem, market, recommendations
+from whichbits.verdict.ruling import rule, ruling_suite
+from whichbits.verdict.similarity import similarity_finding
+from whichbits.verdict.speed import loads, speed_findings
+from whichbits.verdict.summary import caveats, reasons, sentence
+
+
+def decide(
+    findings: Findings,
+    *,
+    study: str,
+    model: str,
+    margin: float = 0.01,
+    level: float = 0.95,
+    notes: Sequence[str] = (),
+    seed: int = 0,
+) -> Verdict:
+    """Rule on every format and recommend one for each workload.
+
+    `margin` is the largest loss of the suite's score above chance that counts as none, `level` the confidence of every
+    interval, `notes` what the reader must know of the model (they open the caveats), `seed` that of the bootstrap: the same
+    findings give the same verdict, to the last digit.
+
+    Raises ValueError where `margin` or `level` is not between 0 and 1.
+    """
+    for name, value in (("margin", margin), ("level", level)):
+        if not 0 < value < 1:
+            raise ValueError(f"{name} is {value}, must be between 0 and 1")
+    formed = suites(findings, level=level, seed=seed)
+    names = tuple(dict.fromkeys((findings.base, *findings.formats)))
+    rulings = [rule(findings, name, formed, margin=margin, level=level) for name in names]
+    by_name = {ruling.candidate: ruling for ruling in rulings}
+    offers = market(findings, level=level)
+    recommended = tuple(recommendations(findings, offers, by_name, level=level))
+    emulation = tuple(emulation_error(scored, level=level, seed=seed) for scored in findings.emulation)
+    ruled = {name: entry for name in findings.candidates if (entry := ruling_suite(findings, name, formed)) is not None}
+    return Verdict(
+        study=study,
+        model=model,
+        base=findings.base,
+        margin=margin,
+        level=level,
+        sentence=sentence(findings.base, rulings, recommended, margin),
+        reasons=reasons(rulings, recommended),
+        caveats=(*notes, *caveats(findings, rulings, ruled, emulation, margin=margin, level=level)),
+        formats=tuple(rulings),
+        recommendations=recommended,
+        tasks=tuple(task_recovery(scored, level=level, seed=seed) for scored in findings.tasks),
+        suites=tuple(entry.finding for entry in formed),
+        emulation=emulation,
+        similarity=tuple(similarity_finding(sample, level=level, seed=seed) for sample in findings.similarity),
+        speed=tuple(
+            finding
+            for load in loads(findings)
+            for finding in speed_findings(load, kernel_problem(findings, load.candidate), level=level)
+        ),
+        cost=tuple(offer.cost for entries in offers.values() for offer in entries),
+        sizes=_sizes(findings),
+        guideline=guideline(recommended),
+        failures=findings.failures,
+    )
+
+
+def _sizes(findings: Findings) -> tuple[SizeFinding, ...]:
+    """Sizes relative to the base's; none where the base's is not known."""
+    base = next((size.bytes for size in findings.sizes if size.candidate == findings.base), None)
+    if base is None:
+        return ()
+    return tuple(
+        SizeFinding(
+            candidate=size.candidate,
+            bytes=size.bytes,
+            ratio=size.bytes / base,
+            bits_per_weight=size.bits_per_weight,
+            cells=size.cells,
+        )
+        for size in findings.sizes
+    )

@@ -1,0 +1,118 @@
+"""What a study found, joined and checked but not yet judged: the input of `decide`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from whichbits.verdict.model import Provenance
+from whichbits.verdict.resampling import Paired
+from whichbits.verdict.statistics import FloatArray
+
+
+@dataclass(frozen=True)
+class ScoredTask:
+    """Two runs of one task, joined item by item.
+
+    For a candidate: against the base in the same engine. For the noise floor: the base's second run against its first. For
+    the emulation's error: the emulated run against the served one.
+    """
+
+    candidate: str
+    task: str
+    engine: str
+    provenance: Provenance
+    available: int | None
+    """Items the task can have; None where it is generated and can have any number."""
+    pair: Paired
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SimilaritySample:
+    """One measure of a candidate as sums over units (prompts, windows), so that a mean is numerator.sum() / denominator.sum().
+
+    `exponential` says that the measure is exp of that mean (perplexity).
+    """
+
+    candidate: str
+    engine: str
+    provenance: Provenance
+    data: str
+    measure: str
+    numerator: FloatArray
+    denominator: FloatArray
+    exponential: bool
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Round:
+    """One model at one load in one round of measurement.
+
+    `requests` holds arrays (requests,) of the finished requests: start_s, ttft_s, itl_s, tpot_s, latency_s, output_tokens.
+    """
+
+    candidate: str
+    against: str
+    """The candidate in whose cell this was measured; for the base's rounds, the one it is paired with."""
+    workload: str
+    deployment: str
+    rung: str
+    concurrency: int | None
+    """Requests in flight; None where they arrive at a rate."""
+    sitting: str
+    repeat: str
+    valid: bool
+    reasons: tuple[str, ...]
+    metrics: Mapping[str, Any]
+    requests: Mapping[str, FloatArray]
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What the probe says of a candidate in a serving engine."""
+
+    status: str
+    """native, reference or refused."""
+    kernel: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Size:
+    """Bytes of a checkpoint."""
+
+    candidate: str
+    bytes: int
+    bits_per_weight: float | None
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that `decide` judges. `formats` lists the candidates in the study's order, the base among them or not."""
+
+    base: str
+    formats: Mapping[str, str]
+    tasks: tuple[ScoredTask, ...] = ()
+    noise: tuple[ScoredTask, ...] = ()
+    emulation: tuple[ScoredTask, ...] = ()
+    incomplete: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    """Tasks without a result, by (candidate, engine)."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """First line of `failures` that is a failed cell of the candidate."""
+    similarity: tuple[SimilaritySample, ...] = ()
+    rounds: tuple[Round, ...] = ()
+    kernels: Mapping[str, Kernel] = field(default_factory=dict)
+    sizes: tuple[Size, ...] = ()
+    deployments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    workloads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    failures: tuple[str, ...] = ()
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """All candidates but the base."""
+        return tuple(name for name in self.formats if name != self.base)

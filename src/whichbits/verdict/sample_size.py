@@ -1,0 +1,97 @@
+"""How many more items would settle what is not resolved, and of which task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from whichbits.verdict.findings import ScoredTask
+from whichbits.verdict.resampling import item_variance, suite_ratio
+from whichbits.verdict.statistics import POWER, resolvable
+
+
+@dataclass(frozen=True)
+class Extension:
+    """More items that would resolve a suite: `items` of one task, or `items` in all, spread in proportion over `tasks`."""
+
+    tasks: tuple[str, ...]
+    items: int
+
+
+def recovery_error(tasks: Sequence[ScoredTask], items: Sequence[float] | None = None) -> float:
+    """Standard error of the suite's recovery, in points, with the items there are or with other numbers of them.
+
+    By the delta method: Var(A/B) ≈ Σ_tasks Var(score − (A/B)·base) / items / B², B the base's sum of scores above chance.
+    """
+    pairs = [scored.pair for scored in tasks]
+    counts = [pair.items for pair in pairs] if items is None else items
+    ratio, total = suite_ratio(pairs), sum(pair.base_above_chance for pair in pairs)
+    variance = sum(item_variance(pair, ratio) / count for pair, count in zip(pairs, counts, strict=True))
+    return 100 * math.sqrt(variance) / total
+
+
+def extension(tasks: Sequence[ScoredTask], bound: float, *, level: float = 0.95) -> Extension | None:
+    """Fewest further items with which the suite would be told from `bound` (%) with power 80 %, if its recovery stays.
+
+    Tries each task that can be extended, alone; where none suffices, all of them in proportion; None where that cannot do
+    it either.
+    """
+    pairs = [scored.pair for scored in tasks]
+    ratio, total = suite_ratio(pairs), sum(pair.base_above_chance for pair in pairs)
+    distance = abs(100 * ratio - bound)
+    if distance == 0:
+        return None
+    largest_variance = (distance / resolvable(1.0, level) * total / 100) ** 2
+    variance = [item_variance(pair, ratio) / pair.items for pair in pairs]
+
+    alone: list[Extension] = []
+    for scored, own in zip(tasks, variance, strict=True):
+        room = largest_variance - (sum(variance) - own)
+        if room > 0 and own > room:
+            more = math.ceil(scored.pair.items * (own / room - 1))
+            if _fits(scored, scored.pair.items + more):
+                alone.append(Extension((scored.task,), more))
+    if alone:
+        return min(alone, key=lambda candidate: candidate.items)
+
+    open_tasks = [scored for scored in tasks if _fits(scored, scored.pair.items + 1)]
+    movable = sum(v for scored, v in zip(tasks, variance, strict=True) if scored in open_tasks)
+    room = largest_variance - (sum(variance) - movable)
+    if not open_tasks or room <= 0 or movable <= room:
+        return None
+    factor = movable / room
+    if not all(_fits(scored, factor * scored.pair.items) for scored in open_tasks):
+        return None
+    more = sum(math.ceil((factor - 1) * scored.pair.items) for scored in open_tasks)
+    return Extension(tuple(scored.task for scored in open_tasks), more)
+
+
+def _fits(scored: ScoredTask, items: float) -> bool:
+    return scored.available is None or items <= scored.available
+
+
+def would_resolve(tasks: Sequence[ScoredTask], bound: float, *, level: float = 0.95) -> str:
+    """What would settle the suite against `bound` (%), as a sentence for the reader."""
+    value = 100 * suite_ratio([scored.pair for scored in tasks])
+    found = extension(tasks, bound, level=level)
+    if found is not None and len(found.tasks) == 1:
+        return f"about {_round_up(found.items):,} more items of {found.tasks[0]} {_condition(value)}"
+    if found is not None:
+        return f"about {_round_up(found.items):,} more items, in proportion of {', '.join(found.tasks)} {_condition(value)}"
+    now = f"{resolvable(recovery_error(tasks), level):.2g} points, and the margin is {abs(value - bound):.2g} away"
+    fixed = [scored for scored in tasks if not _fits(scored, scored.pair.items + 1)]
+    if fixed:
+        names = " and ".join(f"{scored.task}'s {scored.pair.items:,} items" for scored in fixed)
+        return f"{names} cannot: they resolve {now}"
+    return f"more items of every task: those there are resolve {now}"
+
+
+def _condition(value: float) -> str:
+    return f"({100 * POWER:.0f} % power, if the recovery stays at {value:.1f} %)"
+
+
+def _round_up(count: int) -> int:
+    """`count` rounded up to two significant digits."""
+    unit = int(10 ** max(0, len(str(count)) - 2))
+    return math.ceil(count / unit) * unit

@@ -1,0 +1,119 @@
+"""Cells of a study written by hand: what `collect` reads."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+
+from whichbits.study.cell import Record
+
+
+class Cells:
+    """Writes the directories of finished cells under one folder and returns their records."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def record(
+        self,
+        kind: str,
+        labels: dict[str, str],
+        summary: dict[str, Any] | None = None,
+        items: dict[str, Any] | None = None,
+        state: str = "done",
+        error: str | None = None,
+    ) -> Record:
+        key = hashlib.sha256(f"{kind} {sorted(labels.items())}".encode()).hexdigest()
+        directory = self.folder / kind / key
+        directory.mkdir(parents=True, exist_ok=True)
+        record = Record(key, kind, labels, state, directory, summary or {}, {}, error)  # type: ignore[arg-type]
+        if items is not None:
+            parquet.write_table(pa.table(items), record.items)
+        return record
+
+    def evaluate(
+        self,
+        candidate: str,
+        scores: Any,
+        *,
+        task: str = "recall",
+        engine: str = "vllm",
+        repeat: int = 0,
+        chance: float = 0.0,
+        kind: str = "generated",
+        concurrency: int = 16,
+        prompts: str = "prompt",
+        clusters: list[str | None] | None = None,
+    ) -> Record:
+        n = len(scores)
+        items = {
+            "item": [f"{task}-{i}" for i in range(n)],
+            "prompt_hash": [f"{prompts} {i}" for i in range(n)],
+            "target_hash": [f"target {i}" for i in range(n)],
+            "cluster": clusters or [f"{task}-{i}" for i in range(n)],
+            "score": np.asarray(scores, dtype=np.float64),
+            "prediction": [""] * n,
+            "target": [""] * n,
+        }
+        summary = {
+            "task": task, "kind": kind, "metric": "acc", "n": n, "score": float(np.mean(scores)), "stderr": 0.0,
+            "chance": chance, "concurrency": concurrency,
+        }  # fmt: skip
+        labels = {"candidate": candidate, "task": task, "engine": engine, "repeat": str(repeat)}
+        return self.record("evaluate", labels, summary, items)
+
+    def probe(self, candidate: str, status: str = "native", kernel: str = "Int8") -> Record:
+        labels = {"candidate": candidate, "format": candidate, "engine": "vllm"}
+        return self.record("probe", labels, {"status": status, "kernel": kernel, "reason": None})
+
+    def serve(
+        self,
+        candidate: str,
+        repeat: int,
+        latency: dict[int, tuple[float, float]],
+        *,
+        workload: str = "chat",
+        valid: bool = True,
+        seed: int = 0,
+    ) -> Record:
+        """`latency`: seconds of (candidate, base) by concurrency; a closed loop, so throughput is concurrency / latency."""
+        rng = np.random.default_rng([seed, repeat, len(candidate)])
+        rows: dict[str, list[Any]] = {
+            name: []
+            for name in (
+                "role", "rung", "concurrency", "request", "start_s", "ttft_s", "itl_s", "tpot_s", "latency_s",
+                "prompt_tokens", "output_tokens", "ok",
+            )
+        }  # fmt: skip
+        rungs: dict[str, list[dict[str, Any]]] = {"candidate": [], "base": []}
+        for concurrency, pair in latency.items():
+            rung = "synchronous" if concurrency == 1 else f"concurrency {concurrency}"
+            for role, mean in zip(("candidate", "base"), pair, strict=True):
+                for request in range(10 * concurrency):
+                    seconds = mean * float(rng.normal(1, 0.02))
+                    values = (
+                        role, rung, concurrency, request, request * seconds, seconds / 10, seconds / 40, seconds / 40, seconds,
+                        128, 32, True,
+                    )  # fmt: skip
+                    for name, value in zip(rows, values, strict=True):
+                        rows[name].append(value)
+                rate = concurrency / mean
+                metrics = {"requests_per_second": rate, "output_tokens_per_second": 32 * rate}
+                reasons = [] if valid else ["client saturated"]
+                rungs[role].append(
+                    {"rung": rung, "concurrency": concurrency, "valid": valid, "reasons": reasons, "metrics": metrics}
+                )
+        labels = {"candidate": candidate, "workload": workload, "deployment": "here", "repeat": str(repeat)}
+        summary = {"sitting": "one", "rungs": rungs["candidate"], "base_rungs": rungs["base"]}
+        return self.record("serve", labels, summary, rows)
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Cells:
+    return Cells(tmp_path)

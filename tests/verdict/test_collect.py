@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from whichbits.verdict.collect import collect
+from whichbits.verdict.pairing import PairingError
+
+FORMATS = {"bf16": "bf16", "w8a8-int": "w8a8-int"}
+BASE, INT8 = [1, 1, 1, 0], [1, 0, 1, 0]
+
+
+def test_pairs_each_candidate_with_the_base_in_its_own_engine(cells):
+    records = [
+        cells.evaluate("bf16", BASE),
+        cells.evaluate("bf16", [1, 1, 0, 0], engine="emulated"),
+        cells.evaluate("w8a8-int", INT8),
+        cells.evaluate("w8a8-int", [1, 0, 0, 0], engine="emulated"),
+    ]
+    found = collect(records, "bf16", FORMATS)
+    served, emulated = found.tasks
+    assert (served.engine, served.provenance, served.pair.base.tolist()) == ("vllm", "measured", BASE)
+    assert (emulated.engine, emulated.provenance, emulated.pair.base.tolist()) == ("emulated", "emulated", [1, 1, 0, 0])
+    assert served.cells == (records[2].key, records[0].key)
+    assert [(e.candidate, e.pair.base.tolist(), e.pair.score.tolist()) for e in found.emulation] == [
+        ("bf16", BASE, [1, 1, 0, 0]),
+        ("w8a8-int", INT8, [1, 0, 0, 0]),
+    ]
+
+
+def test_the_second_run_of_the_base_is_its_noise(cells):
+    records = [cells.evaluate("bf16", BASE), cells.evaluate("bf16", [1, 1, 0, 0], repeat=1, concurrency=4)]
+    (noise,) = collect(records, "bf16", FORMATS).noise
+    assert (noise.pair.base.tolist(), noise.pair.score.tolist()) == (BASE, [1, 1, 0, 0])
+
+
+def test_generated_tasks_have_any_number_of_items(cells):
+    records = [cells.evaluate(name, scores, task=task, kind=kind) for name, scores in (("bf16", BASE), ("w8a8-int", INT8))
+               for task, kind in (("recall", "generated"), ("arc", "lm-eval"))]  # fmt: skip
+    assert {s.task: s.available for s in collect(records, "bf16", FORMATS).tasks} == {"recall": None, "arc": 4}
+
+
+def test_other_prompts_are_an_error(cells):
+    records = [cells.evaluate("bf16", BASE), cells.evaluate("w8a8-int", INT8, prompts="another prompt")]
+    with pytest.raises(PairingError, match=r"recall \(vllm\), w8a8-int against bf16: prompt_hash of item"):
+        collect(records, "bf16", FORMATS)
+
+
+def test_other_concurrency_is_an_error(cells):
+    records = [cells.evaluate("bf16", BASE), cells.evaluate("w8a8-int", INT8, concurrency=1)]
+    with pytest.raises(PairingError, match="concurrency differs, 16 and 1"):
+        collect(records, "bf16", FORMATS)
+
+
+def test_two_cells_of_the_same_meaning_are_an_error(cells):
+    record = cells.evaluate("bf16", BASE)
+    with pytest.raises(PairingError, match="two evaluate cells for bf16, recall, vllm"):
+        collect([record, record], "bf16", FORMATS)
+
+
+def test_failed_and_missing_cells_become_lines(cells):
+    labels = {"candidate": "w8a8-int", "task": "recall", "engine": "vllm", "repeat": "0"}
+    records = [
+        cells.evaluate("bf16", BASE),
+        cells.record("quantize", {"candidate": "w8a8-int", "format": "w8a8-int"}, state="failed", error="disk\nfull"),
+        cells.record("evaluate", labels, state="missing"),
+    ]
+    found = collect(records, "bf16", FORMATS)
+    assert found.tasks == ()
+    assert found.failures == (
+        "quantize (candidate w8a8-int, format w8a8-int): disk full",
+        "evaluate (candidate w8a8-int, task recall, engine vllm, repeat 0): has not run",
+    )
+    assert found.failed == {"w8a8-int": found.failures[0]}
+    assert found.incomplete == {("w8a8-int", "vllm"): ("recall",)}
+
+
+def test_similarity_tables(cells):
+    labels = {"candidate": "w8a8-int", "prompts": "ours", "engine": "vllm"}
+    texts = {name: [0.5, 1.0] for name in ("rouge1", "rougeL", "bertscore", "sts")}
+    texts |= {"length_ratio": [1.0, None], "item": ["a", "b"]}
+    windows = {"window": [0, 1], "tokens": [10, 30], "kl_sum": [1.0, 1.0], "top1_same": [9, 28], "nll_sum": [20.0, 60.0]}
+    records = [
+        cells.record("compare", labels, {}, texts),
+        cells.record("distribution", {"candidate": "w8a8-int", "text": "ours"}, {}, windows),
+    ]
+    found = {s.measure: s for s in collect(records, "bf16", FORMATS).similarity}
+    assert set(found) == {"rouge1", "rougeL", "bertscore", "sts", "kl", "top1_agreement", "perplexity"}
+    assert found["kl"].numerator.sum() / found["kl"].denominator.sum() == 0.05
+    assert found["kl"].provenance == "emulated"
+    assert found["sts"].provenance == "measured"
+
+
+def test_rounds_keep_the_base_of_their_own_cell(cells):
+    found = collect([cells.serve("w8a8-int", 0, {1: (1.0, 1.5), 4: (2.0, 3.0)})], "bf16", FORMATS).rounds
+    assert [(r.candidate, r.against, r.rung) for r in found] == [
+        ("w8a8-int", "w8a8-int", "synchronous"),
+        ("w8a8-int", "w8a8-int", "concurrency 4"),
+        ("bf16", "w8a8-int", "synchronous"),
+        ("bf16", "w8a8-int", "concurrency 4"),
+    ]
+    assert [len(r.requests["latency_s"]) for r in found] == [10, 40, 10, 40]
+    assert np.mean(found[2].requests["latency_s"]) == pytest.approx(1.5, rel=0.05)

@@ -1,0 +1,60 @@
+import pytest
+
+from whichbits.verdict.pairing import PairingError, pair_scores, read_columns
+
+
+def table(**changes):
+    columns = {
+        "item": ["b", "a"],
+        "prompt_hash": ["pb", "pa"],
+        "target_hash": ["tb", "ta"],
+        "cluster": ["x", "y"],
+        "score": [1.0, 0.0],
+    }
+    return columns | changes
+
+
+def join(base, candidate):
+    return pair_scores(base, candidate, chance=0.25, what="recall")
+
+
+def test_joins_by_name_whatever_the_order_of_the_rows():
+    other = {name: values[::-1] for name, values in table(score=[0.5, 0.0]).items()}
+    pair = join(table(), other)
+    assert (pair.base.tolist(), pair.score.tolist(), pair.cluster, pair.chance) == ([0.0, 1.0], [0.0, 0.5], ("y", "x"), 0.25)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt_hash": ["pb", "other"]}, r"prompt_hash of item 'a' differs: 'pa' and 'other'"),
+        ({"target_hash": ["other", "ta"]}, r"target_hash of item 'b' differs"),
+        ({"cluster": ["x", "x"]}, r"cluster of item 'a' differs"),
+        ({"item": ["b", "c"]}, r"2 items are in one run but not in the other, first 'a' in the base only"),
+        ({"item": ["b", "b"]}, r"item 'b' appears twice"),
+        ({"score": [1.5, 0.0]}, r"score 1.5 of item 'b' is not a number from 0 to 1"),
+        ({"score": [float("nan"), 0.0]}, r"score nan of item 'b'"),
+        ({"score": [None, 0.0]}, r"score None of item 'b'"),
+        ({name: [] for name in table()}, r"candidate: no items"),
+    ],
+)
+def test_whatever_does_not_match_is_an_error(changes, message):
+    with pytest.raises(PairingError, match=message):
+        join(table(), table(**changes))
+
+
+def test_clusters_are_for_all_items_or_for_none():
+    nothing = table(cluster=[None, None])
+    assert join(nothing, nothing).cluster is None
+    some = table(cluster=["x", None])
+    with pytest.raises(PairingError, match="some items have a cluster"):
+        join(some, some)
+
+
+def test_a_missing_column_is_named(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    parquet.write_table(pa.table({"item": ["a"]}), tmp_path / "items.parquet")
+    with pytest.raises(PairingError, match="no column score"):
+        read_columns(tmp_path / "items.parquet", ("item", "score"))
