@@ -1,1 +1,1 @@
-"""TBD."""
+"""Generated texts and next-token distributions of a candidate beside the base's."""
