@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from whichbits.verdict.accuracy import emulation_error, suites, task_recovery
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.guideline import guideline
+from whichbits.verdict.market import kernel_problem, market
 from whichbits.verdict.model import SizeFinding, Verdict
-from whichbits.verdict.recommend import kernel_problem, market, recommendations
+from whichbits.verdict.recommend import recommendations
 from whichbits.verdict.ruling import rule, ruling_suite
 from whichbits.verdict.similarity import similarity_finding
 from whichbits.verdict.speed import loads, speed_findings

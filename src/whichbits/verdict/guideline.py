@@ -31,4 +31,4 @@ def _shared(names: Sequence[str | None]) -> str | None:
 
 
 def _evidence(entry: Recommendation) -> str:
-    return entry.reason if entry.advantage is None else f"{times(entry.advantage)} the base's queries"
+    return entry.reason if entry.advantage is None else f"{times(entry.advantage)} the base's queries per dollar"

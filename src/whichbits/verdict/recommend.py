@@ -3,68 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from whichbits.verdict.findings import Findings
-from whichbits.verdict.model import CostFinding, Estimate, FormatVerdict, Recommendation
-from whichbits.verdict.speed import SYNCHRONOUS, Load, best_load, cost_finding, loads, queries, ratio
+from whichbits.verdict.market import Market, Offer
+from whichbits.verdict.model import Estimate, FormatVerdict, Recommendation
+from whichbits.verdict.speed import SYNCHRONOUS, Load, queries, ratio
 from whichbits.verdict.wording import listing, times
-
-Mode = Literal["synchronous", "asynchronous"]
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A candidate at its best load for one workload and mode."""
-
-    load: Load
-    cost: CostFinding
-
-
-Market = Mapping[tuple[str, str, Mode], Sequence[Offer]]
-"""Offers by (workload, deployment, mode), the base's first where it has one."""
-
-
-def kernel_problem(findings: Findings, candidate: str) -> str | None:
-    """Why a candidate's speed must not enter a verdict, or None: only a native kernel's speed is the format's."""
-    probe = findings.kernels.get(candidate)
-    if probe is None:
-        return None if candidate == findings.base else "no probe says which kernel served it"
-    if probe.status == "native":
-        return None
-    name = f" ({probe.kernel})" if probe.kernel else ""
-    return f"served on a {probe.status} path{name}, not on a native kernel"
-
-
-def market(findings: Findings, *, level: float) -> dict[tuple[str, str, Mode], list[Offer]]:
-    """Every candidate's best valid load for each workload, deployment and mode.
-
-    Synchronous: one request at a time. Asynchronous: the number of requests in flight with the highest throughput, or, where
-    the workload has limits, the highest that keeps them.
-    """
-    offers: dict[tuple[str, str, Mode], list[Offer]] = {}
-    measured = loads(findings)
-    for workload, deployment in dict.fromkeys((load.workload, load.deployment) for load in measured):
-        slo = findings.workloads.get(workload, {}).get("slo") or {}
-        price = findings.deployments.get(deployment, {})
-        for mode, wanted in (("synchronous", True), ("asynchronous", False)):
-            here = [
-                load
-                for load in measured
-                if (load.workload, load.deployment) == (workload, deployment)
-                and (load.rung == SYNCHRONOUS) is wanted
-                and not load.rung.startswith("rate ")  # its throughput is that of the arrivals
-            ]
-            base = best_load([load for load in here if load.candidate == findings.base], slo)
-            for candidate in dict.fromkeys(load.candidate for load in here):
-                best = best_load([load for load in here if load.candidate == candidate], slo)
-                if best is not None:
-                    problem = kernel_problem(findings, candidate)
-                    paired = None if candidate == findings.base else base
-                    offer = Offer(best, cost_finding(best, paired, price, problem, level=level))
-                    offers.setdefault((workload, deployment, mode), []).append(offer)  # type: ignore[arg-type]
-    return offers
 
 
 def recommendations(
@@ -107,11 +51,11 @@ def advantage_over(one: Offer, other: Offer, *, level: float) -> Estimate | None
 def _against_base(entry: Offer, base: Offer) -> str:
     reduction = entry.cost.cost_reduction
     shown = "an unpaired number of" if reduction is None else times(reduction)
-    return f"{entry.load.candidate} gives {shown} {base.load.candidate}'s queries per dollar {_at(entry.load)}"
+    return f"{entry.load.candidate} gives {shown} {base.load.candidate}'s queries per dollar{_at(entry.load)}"
 
 
 def _at(load: Load) -> str:
-    return "one at a time" if load.rung == SYNCHRONOUS else f"at {load.rung}"
+    return "" if load.rung == SYNCHRONOUS else f" at {load.rung}"
 
 
 Choice = tuple[Offer, str, str | None]
@@ -125,7 +69,7 @@ def _choose(
     The fastest admissible one, unless its gain over the base is not resolved: then the base. Where others cannot be told from
     the fastest, the one of them that keeps most of the base's score.
     """
-    ranked = sorted(admissible, key=lambda entry: _speed(entry, level), reverse=True)
+    ranked = sorted(admissible, key=lambda entry: _speed(entry), reverse=True)
     if base is None:
         return _choose_without_base(ranked, rulings, level)
     if not ranked:
@@ -140,7 +84,8 @@ def _choose(
     tied = _tied(gaining, level)
     chosen = max(tied, key=lambda entry: _recovery(entry, rulings))
     reason = f"{_against_base(chosen, base)} and is shown admissible"
-    return chosen, reason + _tie_note(chosen, tied), _runner_up(chosen, [*ranked, base])
+    faster, slower = ([e for e in ranked if (_speed(e) > 1) is above] for above in (True, False))
+    return chosen, reason + _tie_note(chosen, tied), _runner_up(chosen, [*faster, base, *slower])
 
 
 def _choose_without_base(ranked: Sequence[Offer], rulings: Mapping[str, FormatVerdict], level: float) -> Choice | None:
@@ -171,7 +116,7 @@ def _runner_up(chosen: Offer, ranked: Sequence[Offer]) -> str | None:
     return next((entry.load.candidate for entry in ranked if entry is not chosen), None)
 
 
-def _speed(entry: Offer, level: float) -> float:
+def _speed(entry: Offer) -> float:
     """For ranking: queries over the base's, or where there is no base, queries per second."""
     if entry.cost.cost_reduction is not None:
         return entry.cost.cost_reduction.value

@@ -10,12 +10,13 @@ import numpy as np
 
 from whichbits.verdict.findings import Findings, Round
 from whichbits.verdict.model import CostFinding, Estimate, SpeedFinding
-from whichbits.verdict.statistics import RoundValue, log_interval, mean_of_requests, quantile_interval
+from whichbits.verdict.statistics import FloatArray, RoundValue, log_interval, mean_of_requests, quantile_interval
 
 SYNCHRONOUS = "synchronous"
 RATES = ("requests_per_second", "output_tokens_per_second")
 TIMES = ("latency_s", "ttft_s", "itl_s", "tpot_s")
 PERCENTILES = (50.0, 95.0, 99.0)
+"""Given for the times of whole requests; the gaps behind a percentile of ITL are not in the tables, only their means."""
 Series = Mapping[tuple[str, str], RoundValue]
 """A metric by round, that is by (sitting, repeat)."""
 
@@ -72,35 +73,43 @@ def _distinct(rounds: Sequence[Round]) -> list[Round]:
 
 
 def series(rounds: Sequence[Round], metric: str, percentile: float | None = None) -> Series:
-    """A metric by round; rounds without finished requests have none."""
-    values: dict[tuple[str, str], RoundValue] = {}
+    """A metric by round; rounds that have none are left out, and several measurements in one round count as their mean."""
+    found: dict[tuple[str, str], list[RoundValue]] = {}
     for r in rounds:
-        latency = r.requests["latency_s"]
-        if not len(latency):
-            continue
-        together = _in_flight(r)
-        spread = mean_of_requests(latency, together).relative_error
-        if metric in RATES:
-            value = RoundValue(float(r.metrics[metric]), spread)
-        else:
-            sample = r.requests[metric]
-            sample = sample[np.isfinite(sample)]
-            if not len(sample):
-                continue
-            mean = mean_of_requests(sample, together)
-            value = (
-                mean if percentile is None else RoundValue(float(np.quantile(sample, percentile / 100)), mean.relative_error)
-            )
-        if value.value > 0:
-            values[(r.sitting, r.repeat)] = value
-    return values
+        value = _in_round(r, metric, percentile)
+        if value is not None:
+            found.setdefault((r.sitting, r.repeat), []).append(value)
+    return {key: _geometric_mean(values) for key, values in found.items()}
+
+
+def _in_round(r: Round, metric: str, percentile: float | None) -> RoundValue | None:
+    """A metric in one round; the error of a throughput is that of the latency, whose inverse it is (Little's law)."""
+    sample = finite(r.requests["latency_s" if metric in RATES else metric])
+    if not len(sample) or sample.mean() <= 0:
+        return None
+    mean = mean_of_requests(sample, _in_flight(r))
+    if metric in RATES:
+        rate = r.metrics[metric]
+        return RoundValue(float(rate), mean.relative_error) if rate else None
+    return mean if percentile is None else RoundValue(float(np.quantile(sample, percentile / 100)), mean.relative_error)
+
+
+def _geometric_mean(values: Sequence[RoundValue]) -> RoundValue:
+    error = math.sqrt(sum(v.relative_error**2 for v in values)) / len(values)
+    return RoundValue(math.exp(sum(math.log(v.value) for v in values) / len(values)), error)
 
 
 def _in_flight(r: Round) -> float:
     """Requests in flight: as set, or where they arrive at a rate by Little's law, rate · latency."""
     if r.concurrency is not None:
         return float(r.concurrency)
-    return max(1.0, float(r.metrics["requests_per_second"]) * float(r.requests["latency_s"].mean()))
+    return max(1.0, float(r.metrics["requests_per_second"] or 0.0) * float(finite(r.requests["latency_s"]).mean()))
+
+
+def finite(values: FloatArray) -> FloatArray:
+    """The values that are numbers."""
+    kept: FloatArray = values[np.isfinite(values)]
+    return kept
 
 
 def average(values: Series, *, level: float) -> Estimate | None:
@@ -132,7 +141,7 @@ def speed_findings(load: Load, kernel_problem: str | None, *, level: float) -> l
     """All metrics of a candidate at one load."""
     found = []
     for metric in (*RATES, *TIMES):
-        for percentile in (None,) if metric in RATES else (None, *PERCENTILES):
+        for percentile in (None,) if metric in (*RATES, "itl_s") else (None, *PERCENTILES):
             finding = _speed_finding(load, metric, percentile, kernel_problem, level)
             if finding is not None:
                 found.append(finding)
@@ -148,8 +157,7 @@ def _speed_finding(
         return None
     reasons = list(load.reasons())
     if percentile is not None:
-        pooled = np.concatenate([r.requests[metric] for r in load.usable])
-        pooled = pooled[np.isfinite(pooled)]
+        pooled = finite(np.concatenate([r.requests[metric] for r in load.usable]))
         bounds = quantile_interval(pooled, percentile / 100, level)
         if bounds is None:
             return None  # too few requests to bound this percentile: no figure is better than one without doubt
@@ -176,9 +184,9 @@ def _speed_finding(
     )
 
 
-def queries(load: Load, *, paired_base: bool = False) -> Series:
+def queries(load: Load) -> Series:
     """Queries per second by round, valid rounds only: 1 / latency when alone, throughput otherwise."""
-    rounds = valid_only(load.base if paired_base else load.own)
+    rounds = valid_only(load.own)
     if load.rung != SYNCHRONOUS:
         return series(rounds, "requests_per_second")
     return {key: RoundValue(1 / v.value, v.relative_error) for key, v in series(rounds, "latency_s").items()}
@@ -194,8 +202,7 @@ def meets(load: Load, slo: Slo) -> bool:
     for name, limit in slo.items():
         if limit is None:
             continue
-        pooled = np.concatenate([r.requests[f"{name}_s"] for r in rounds]) if rounds else np.array([])
-        pooled = pooled[np.isfinite(pooled)]
+        pooled = finite(np.concatenate([r.requests[f"{name}_s"] for r in rounds])) if rounds else np.array([])
         if not len(pooled) or float(np.quantile(pooled, limit["percentile"] / 100)) > limit["seconds"]:
             return False
     return True
@@ -203,15 +210,18 @@ def meets(load: Load, slo: Slo) -> bool:
 
 def best_load(candidates: Sequence[Load], slo: Slo) -> Load | None:
     """The load with the highest throughput among those that are valid and within the SLO."""
-    rated = [(average(queries(load), level=0.95), load) for load in candidates if meets(load, slo)]
-    rated_valid = [(rate.value, place) for place, (rate, _) in enumerate(rated) if rate is not None]
-    return rated[max(rated_valid)[1]][1] if rated_valid else None
+    rated = [(list(queries(load).values()), load) for load in candidates if meets(load, slo)]
+    rates = [(_geometric_mean(values).value, load) for values, load in rated if values]
+    return max(rates, key=lambda entry: entry[0])[1] if rates else None
 
 
 def cost_finding(
     load: Load, base: Load | None, deployment: Mapping[str, object], kernel_problem: str | None, *, level: float
 ) -> CostFinding:
-    """Queries per dollar of a candidate at its best load over the base at its own; in money where there is a price."""
+    """Queries per dollar of a candidate at its best load over the base at its own; in money where there is a price.
+
+    `base` holds the base's rounds that were measured in the candidate's cells; they may be of another rung.
+    """
     price = deployment.get("price_per_hour")
     source = deployment.get("price_source")
     per_second = average(queries(load), level=level)
@@ -221,7 +231,6 @@ def cost_finding(
         per_dollar = Estimate(
             value=per_second.value * scale, low=per_second.low * scale, high=per_second.high * scale, level=level
         )
-    # The base's best load may be another rung than the candidate's: both were measured in the same round.
     reduction = None if base is None else ratio(queries(load), queries(base), level=level)
     return CostFinding(
         candidate=load.candidate,

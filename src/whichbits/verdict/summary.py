@@ -150,14 +150,12 @@ def _speed(findings: Findings) -> Iterator[str]:
 
 def _still_rising(workload: str, findings: Findings) -> Iterator[str]:
     """Say where the highest throughput was at the end of the ladder."""
-    rates: dict[str, dict[int, list[float]]] = {}
+    ladders: dict[str, list[tuple[float, int]]] = {}
     for r in findings.rounds:
-        if r.workload == workload and r.valid and r.concurrency is not None and r.rung != SYNCHRONOUS:
-            rates.setdefault(r.candidate, {}).setdefault(r.concurrency, []).append(float(r.metrics["requests_per_second"]))
-    ends = [
-        name
-        for name, ladder in rates.items()
-        if len(ladder) > 1 and max(ladder, key=lambda rung, ladder=ladder: max(ladder[rung])) == max(ladder)  # type: ignore[misc]
-    ]
+        if r.workload == workload and r.valid and r.concurrency is not None and r.concurrency > 1:
+            rate = float(r.metrics["requests_per_second"] or 0.0)
+            ladders.setdefault(r.candidate, []).append((rate, r.concurrency))
+    tops = {name: max(concurrency for _, concurrency in ladder) for name, ladder in ladders.items()}
+    ends = [name for name, ladder in ladders.items() if max(ladder)[1] == tops[name]]
     if ends:
         yield f"{workload}: {listing(ends)} did best at the largest load measured, so a larger one may give more."

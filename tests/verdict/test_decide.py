@@ -1,0 +1,323 @@
+import numpy as np
+import pytest
+
+from whichbits.verdict.collect import collect
+from whichbits.verdict.decide import decide
+from whichbits.verdict.model import Verdict
+
+N = 2000
+BASE = np.array([1, 1, 1, 0, 0] * (N // 5), dtype=float)  # 60 % right
+
+
+def with_flips(lost, gained):
+    """The base's scores with some right answers lost and some wrong ones gained."""
+    scores = BASE.copy()
+    scores[np.flatnonzero(BASE == 1)[:lost]] = 0
+    scores[np.flatnonzero(BASE == 0)[:gained]] = 1
+    return scores
+
+
+def verdict(records, *candidates, margin=0.03, **more):
+    formats = {name: name for name in ("bf16", *candidates)}
+    findings = collect(records, "bf16", formats, base_bytes=1000, **more)
+    return decide(findings, study="test", model="a model", margin=margin)
+
+
+def ruling(found, candidate):
+    return next(entry for entry in found.formats if entry.candidate == candidate)
+
+
+def speeds(cells, candidate, *, synchronous, loaded, rounds=3, **more):
+    """Serve cells of a candidate that takes `synchronous` and `loaded` times the base's latency alone and at 16."""
+    wobble = (1.0, 1.01, 0.99)
+    return [
+        cells.serve(candidate, r, {1: (synchronous * wobble[r], 1.0), 16: (2 * loaded * wobble[r], 2.0)}, **more)
+        for r in range(rounds)
+    ]
+
+
+def test_admissible(cells):
+    found = verdict([cells.evaluate("bf16", BASE), cells.evaluate("w8a8-int", with_flips(5, 5))], "w8a8-int")
+    entry = ruling(found, "w8a8-int")
+    assert entry.state == "admissible"
+    assert entry.suite is not None
+    assert entry.suite.recovery.value == 100
+    assert entry.suite.recovery.low >= 97
+    assert entry.suite.flips == 0.005
+    assert entry.reason.startswith("keeps 100.0 % (")
+    assert found.sentence.startswith("w8a8-int is shown to keep 97 % of bf16's score above chance, but no valid speed")
+
+
+def test_inferior(cells):
+    found = verdict([cells.evaluate("bf16", BASE), cells.evaluate("w4a16-int", with_flips(200, 20))], "w4a16-int")
+    entry = ruling(found, "w4a16-int")
+    assert entry.state == "inferior"
+    assert entry.suite is not None
+    assert entry.suite.recovery.value == pytest.approx(100 * (1200 - 180) / 1200)
+    assert found.sentence == "Stay with bf16: no format is shown to keep 97 % of its score above chance."
+
+
+def test_not_resolved_says_what_would_resolve_it(cells):
+    found = verdict([cells.evaluate("bf16", BASE), cells.evaluate("w4a16-int", with_flips(110, 90))], "w4a16-int")
+    entry = ruling(found, "w4a16-int")
+    assert entry.state == "not resolved"
+    assert entry.would_resolve is not None
+    assert "more items of recall (80 % power, if the recovery stays at 98.3 %)" in entry.would_resolve
+
+
+def test_a_fixed_task_cannot_be_extended(cells):
+    records = [cells.evaluate(name, scores, kind="lm-eval") for name, scores in
+               (("bf16", BASE), ("w4a16-int", with_flips(110, 90)))]  # fmt: skip
+    entry = ruling(verdict(records, "w4a16-int"), "w4a16-int")
+    assert entry.would_resolve is not None
+    assert entry.would_resolve.startswith("recall's 2,000 items cannot: they resolve ")
+
+
+def test_failed(cells):
+    broken = cells.record("quantize", {"candidate": "w4a8-int", "format": "w4a8-int"}, state="failed", error="out of memory")
+    found = verdict([cells.evaluate("bf16", BASE), broken], "w4a8-int")
+    assert ruling(found, "w4a8-int").state == "failed"
+    assert "out of memory" in ruling(found, "w4a8-int").reason
+    assert found.failures == ("quantize (candidate w4a8-int, format w4a8-int): out of memory",)
+
+
+def test_a_failed_base_leaves_nothing_to_compare_with(cells):
+    labels = {"candidate": "bf16", "task": "recall", "engine": "vllm", "repeat": "0"}
+    broken = cells.record("evaluate", labels, state="failed", error="the server died")
+    found = verdict([broken, cells.evaluate("w8a8-int", BASE)], "w8a8-int")
+    assert ruling(found, "w8a8-int").state == "not resolved"
+    assert "the server died" in ruling(found, "w8a8-int").reason
+    assert found.sentence == "No verdict: no format could be compared with bf16 on any task."
+
+
+def test_a_task_that_is_missing_leaves_the_format_unresolved(cells):
+    labels = {"candidate": "w8a8-int", "task": "copy", "engine": "vllm", "repeat": "0"}
+    records = [
+        cells.evaluate("bf16", BASE),
+        cells.evaluate("bf16", BASE, task="copy"),
+        cells.evaluate("w8a8-int", with_flips(2, 2)),
+        cells.record("evaluate", labels, state="failed", error="crash"),
+    ]
+    entry = ruling(verdict(records, "w8a8-int"), "w8a8-int")
+    assert (entry.state, entry.would_resolve) == ("not resolved", "a result of copy")
+
+
+def test_a_task_at_chance_is_left_out_and_a_ceiling_is_flagged(cells):
+    high = np.ones(N)
+    records = []
+    for name, scores in (("bf16", BASE), ("w8a8-int", with_flips(3, 3))):
+        records += [cells.evaluate(name, scores), cells.evaluate(name, scores, task="guess", chance=0.58)]
+        records.append(cells.evaluate(name, high, task="easy"))
+    found = verdict(records, "w8a8-int")
+    assert found.suites[0].tasks == ("easy", "recall")
+    refused = next(t for t in found.tasks if t.task == "guess")
+    assert refused.recovery is None
+    assert refused.refused == "the base scores 2.0 points above chance, less than 5"
+    assert "guess is left out of the suite: the base scores 2.0 points above chance, less than 5." in found.caveats
+    assert any(line.startswith("The base scores 100.0 % on easy: a ceiling") for line in found.caveats)
+
+
+def test_scores_that_equal_the_base_exactly_are_suspicious(cells):
+    found = verdict([cells.evaluate("bf16", BASE), cells.evaluate("w8a8-int", BASE)], "w8a8-int")
+    assert any("Every score of w8a8-int equals the base's: exactly 100.0 % on 2,000 items" in line for line in found.caveats)
+    assert ruling(found, "w8a8-int").suite.recovery.low < 100  # type: ignore[union-attr]
+
+
+def test_the_noise_floor_is_the_bases_own_flips(cells):
+    records = [
+        cells.evaluate("bf16", BASE),
+        cells.evaluate("bf16", with_flips(20, 20), repeat=1),
+        cells.evaluate("w8a8-int", with_flips(5, 5)),
+    ]
+    found = verdict(records, "w8a8-int")
+    assert found.suites[0].noise_floor_flips == 0.02
+    assert any("w8a8-int changes no more items than the base itself" in line for line in found.caveats)
+
+
+def admissible_pair(cells, *, int8=(5, 5), int4=(5, 5)):
+    return [
+        cells.evaluate("bf16", BASE),
+        cells.evaluate("w8a8-int", with_flips(*int8)),
+        cells.evaluate("w4a16-int", with_flips(*int4)),
+        *(cells.probe(name) for name in ("bf16", "w8a8-int", "w4a16-int")),
+    ]
+
+
+def test_recommends_the_cheapest_admissible_by_mode(cells):
+    records = [
+        *admissible_pair(cells),
+        *speeds(cells, "w8a8-int", synchronous=0.9, loaded=0.6),
+        *speeds(cells, "w4a16-int", synchronous=0.5, loaded=1.2),
+    ]
+    found = verdict(records, "w8a8-int", "w4a16-int", deployments={"here": {"price_per_hour": 2.0, "price_source": "a list"}})
+    alone, loaded = found.recommendations
+    assert (alone.mode, alone.candidate, alone.runner_up) == ("synchronous", "w4a16-int", "w8a8-int")
+    assert (loaded.mode, loaded.candidate, loaded.runner_up) == ("asynchronous", "w8a8-int", "bf16")
+    assert alone.advantage is not None
+    assert alone.advantage.value == pytest.approx(2.0, rel=0.03)
+    assert loaded.advantage is not None
+    assert loaded.advantage.low < 1 / 0.6 < loaded.advantage.high
+    cost = next(c for c in found.cost if (c.candidate, c.mode) == ("w8a8-int", "asynchronous"))
+    assert cost.queries_per_dollar is not None
+    assert cost.queries_per_dollar.value == pytest.approx(16 / 1.2 * 3600 / 2.0, rel=0.01)
+    assert found.sentence.startswith("Deploy w4a16-int for chat with one request at a time: it keeps 100.0 % (")
+    assert [(row.mode, row.best) for row in found.guideline] == [("synchronous", "w4a16-int"), ("asynchronous", "w8a8-int")]
+
+
+def test_a_gain_that_is_not_resolved_keeps_the_base(cells):
+    records = [
+        *admissible_pair(cells),
+        *(cells.serve("w8a8-int", r, {16: (mean, 2.0)}) for r, mean in enumerate((1.6, 2.2, 1.8))),
+    ]
+    found = verdict(records, "w8a8-int")
+    (entry,) = found.recommendations
+    assert (entry.candidate, entry.runner_up) == ("bf16", "w8a8-int")
+    assert "so the difference is not resolved" in entry.reason
+    assert found.sentence.startswith("Stay with bf16: w8a8-int gives 1.08 times (")
+
+
+def test_the_more_accurate_of_two_that_are_equally_fast(cells):
+    records = [
+        *admissible_pair(cells, int8=(5, 5), int4=(9, 4)),
+        *speeds(cells, "w8a8-int", synchronous=0.61, loaded=0.6),
+        *speeds(cells, "w4a16-int", synchronous=0.6, loaded=0.6, seed=1),
+    ]
+    found = verdict(records, "w8a8-int", "w4a16-int")
+    entry = found.recommendations[0]
+    assert entry.candidate == "w8a8-int"
+    assert "its speed cannot be told from that of w4a16-int" in entry.reason
+
+
+def test_an_unresolved_format_is_named_as_what_would_win(cells):
+    records = [
+        *admissible_pair(cells, int4=(110, 90)),
+        *speeds(cells, "w8a8-int", synchronous=0.8, loaded=0.8),
+        *speeds(cells, "w4a16-int", synchronous=0.4, loaded=0.4),
+    ]
+    found = verdict(records, "w8a8-int", "w4a16-int")
+    assert {entry.candidate for entry in found.recommendations} == {"w8a8-int"}
+    for entry in found.recommendations:
+        assert entry.if_resolved is not None
+        assert entry.if_resolved.startswith("w4a16-int would win, with 2.0")
+        assert "more items of recall" in entry.if_resolved
+
+
+@pytest.mark.parametrize("status", ["reference", "refused", None])
+def test_the_speed_of_a_path_that_is_not_native_never_enters(cells, status):
+    records = [cells.evaluate("bf16", BASE), cells.evaluate("w8a8-int", with_flips(5, 5)), cells.probe("bf16")]
+    records += [cells.probe("w8a8-int", status)] if status else []
+    records += speeds(cells, "w8a8-int", synchronous=0.1, loaded=0.1)
+    found = verdict(records, "w8a8-int")
+    assert {entry.candidate for entry in found.recommendations} == {"bf16"}
+    own = [s for s in found.speed if s.candidate == "w8a8-int"]
+    assert own
+    assert not any(s.valid for s in own)
+    assert all(s.reasons for s in own)
+
+
+def test_invalid_rounds_are_shown_and_left_out(cells):
+    records = [
+        *admissible_pair(cells),
+        *speeds(cells, "w8a8-int", synchronous=0.5, loaded=0.5, rounds=2),
+        cells.serve("w8a8-int", 2, {1: (50.0, 1.0), 16: (50.0, 2.0)}, valid=False),
+    ]
+    found = verdict(records, "w8a8-int")
+    alone = next(s for s in found.speed if (s.candidate, s.rung, s.metric) == ("w8a8-int", "synchronous", "latency_s"))
+    assert alone.estimate.value == pytest.approx(0.5, rel=0.03)
+    assert alone.reasons == ("round 2: client saturated",)
+    assert "Invalid and left out: w8a8-int, chat, synchronous, round 2: client saturated." in found.caveats
+
+
+def test_without_a_valid_round_there_is_an_invalid_figure_and_no_recommendation(cells):
+    records = [*admissible_pair(cells), *speeds(cells, "w8a8-int", synchronous=0.5, loaded=0.5, valid=False)]
+    found = verdict(records, "w8a8-int")
+    assert found.recommendations == ()
+    assert found.cost == ()
+    own = [s for s in found.speed if s.candidate == "w8a8-int"]
+    assert own
+    assert not any(s.valid for s in own)
+    assert all(s.ratio is None for s in own)
+
+
+def test_an_slo_limits_the_load(cells):
+    records = [*admissible_pair(cells), *speeds(cells, "w8a8-int", synchronous=0.5, loaded=0.5)]
+    limits = {"chat": {"slo": {"latency": {"seconds": 1.2, "percentile": 95.0}, "ttft": None}}}
+    found = verdict(records, "w8a8-int", workloads=limits)
+    loaded = next(entry for entry in found.recommendations if entry.mode == "asynchronous")
+    assert loaded.candidate == "w8a8-int"
+    assert "the base has no valid load" in loaded.reason
+
+
+def test_one_round_is_said_and_wide(cells):
+    records = [*admissible_pair(cells), *speeds(cells, "w8a8-int", synchronous=0.9, loaded=0.9, rounds=1)]
+    found = verdict(records, "w8a8-int")
+    alone = next(s for s in found.speed if (s.candidate, s.rung, s.metric) == ("w8a8-int", "synchronous", "latency_s"))
+    assert alone.estimate.high / alone.estimate.low > 1.1
+    assert any("one round only" in reason for reason in alone.reasons)
+    assert any("was measured in 1 round" in line for line in found.caveats)
+
+
+def test_emulated_accuracy_is_ruled_on_but_not_recommended(cells):
+    records = [
+        cells.evaluate("bf16", BASE, engine="emulated"),
+        cells.evaluate("w8a8-fp", with_flips(5, 5), engine="emulated"),
+        cells.probe("w8a8-fp"),
+        *speeds(cells, "w8a8-fp", synchronous=0.5, loaded=0.5),
+    ]
+    found = verdict(records, "w8a8-fp")
+    assert ruling(found, "w8a8-fp").state == "admissible"
+    assert "in emulation" in ruling(found, "w8a8-fp").reason
+    assert {entry.candidate for entry in found.recommendations} == {"bf16"}
+    assert any("the accuracy comes from emulation" in line for line in found.caveats)
+
+
+def test_the_emulations_own_error_is_emulated_minus_served(cells):
+    records = []
+    for name, served, emulated in (("bf16", BASE, BASE), ("w8a8-int", with_flips(5, 5), with_flips(25, 5))):
+        records += [cells.evaluate(name, served), cells.evaluate(name, emulated, engine="emulated")]
+    found = verdict(records, "w8a8-int")
+    error = next(e for e in found.emulation if e.candidate == "w8a8-int")
+    assert error.difference.value == pytest.approx(-20 / N)
+    assert error.disagreements == 20 / N
+    assert [s.engine for s in found.suites] == ["vllm", "emulated"]
+    assert ruling(found, "w8a8-int").suite == found.suites[0]
+
+
+def test_claims_that_fall_for_the_whole_family_are_said(cells):
+    # 21 formats: each claim alone is near the edge, so Holm's first step asks for 1/21 of its level
+    names = [f"format-{i}" for i in range(21)]
+    records = [
+        cells.evaluate("bf16", BASE),
+        *(cells.evaluate(name, with_flips(60 + i, 52 + i)) for i, name in enumerate(names)),
+    ]
+    found = verdict(records, *names, margin=0.026)
+    admissible = [entry.candidate for entry in found.formats if entry.state == "admissible"]
+    assert admissible
+    line = next(line for line in found.caveats if "at once (Holm)" in line)
+    assert admissible[-1] in line
+
+
+def test_sizes_are_relative_to_the_base(cells):
+    summary = {"bytes": 260, "bits_per_weight": 4.25, "seconds": 1.0, "manifest": {}}
+    labels = {"candidate": "w4a16-int", "format": "w4a16-int"}
+    found = verdict([cells.record("quantize", labels, summary)], "w4a16-int")
+    assert [(s.candidate, s.ratio, s.bits_per_weight) for s in found.sizes] == [("bf16", 1.0, None), ("w4a16-int", 0.26, 4.25)]
+
+
+def test_same_findings_same_verdict_and_it_survives_the_file(cells):
+    records = [*admissible_pair(cells, int4=(110, 90)), *speeds(cells, "w8a8-int", synchronous=0.8, loaded=0.8)]
+    first, again = (verdict(records, "w8a8-int", "w4a16-int") for _ in range(2))
+    assert first == again
+    assert Verdict.model_validate_json(first.model_dump_json()) == first
+
+
+def test_nothing_measured(cells):
+    found = verdict([], "w8a8-int")
+    assert ruling(found, "w8a8-int").state == "not resolved"
+    assert found.sentence == "No verdict: no format could be compared with bf16 on any task."
+
+
+@pytest.mark.parametrize("margin", [0.0, 1.0, -0.1])
+def test_a_margin_outside_its_range_is_refused(cells, margin):
+    with pytest.raises(ValueError, match="margin is"):
+        verdict([], margin=margin)

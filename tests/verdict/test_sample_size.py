@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from whichbits.verdict.findings import ScoredTask
+from whichbits.verdict.resampling import Paired, recovery
+from whichbits.verdict.sample_size import extension, recovery_error, would_resolve
+
+
+def scored(task, items, lost, gained, available=None, right=0.6):
+    base = np.zeros(items)
+    base[: int(right * items)] = 1
+    score = base.copy()
+    score[:lost] = 0
+    score[items - gained :] = 1
+    return ScoredTask("candidate", task, "vllm", "measured", available, Paired(base, score), ())
+
+
+def test_error_agrees_with_the_bootstrap():
+    tasks = [scored("a", 1000, 60, 40), scored("b", 500, 20, 25)]
+    estimate = recovery([task.pair for task in tasks]).estimate
+    assert recovery_error(tasks) == pytest.approx((estimate.high - estimate.low) / 2 / 1.96, rel=0.04)
+
+
+def test_the_items_asked_for_are_those_that_give_the_power():
+    tasks = [scored("a", 1000, 60, 55), scored("b", 1000, 20, 15)]
+    found = extension(tasks, 97.5)
+    assert found is not None
+    assert found.tasks == ("a",)  # more flips, so more to gain there
+    value = recovery([task.pair for task in tasks]).estimate.value
+    error = recovery_error(tasks, [1000 + found.items, 1000])
+    assert (value - 97.5) / error == pytest.approx(1.959964 + 0.841621, rel=0.001)
+
+
+def test_a_task_at_its_end_cannot_be_extended():
+    tasks = [scored("fixed", 1000, 60, 50, available=1000)]
+    assert extension(tasks, 98.0) is None
+    text = would_resolve(tasks, 98.0)
+    assert text.startswith("fixed's 1,000 items cannot: they resolve ")
+    assert text.endswith("points, and the margin is 0.33 away")
+
+
+def test_a_fixed_task_that_was_cut_short_can_be_extended_to_its_end():
+    tasks = [scored("arc", 1000, 60, 60, available=1_000_000)]
+    found = extension(tasks, 99.0)
+    assert found is not None
+    assert extension([scored("arc", 1000, 60, 60, available=1000 + found.items)], 99.0) == found
+    assert extension([scored("arc", 1000, 60, 60, available=1000 + found.items - 1)], 99.0) is None
+
+
+def test_where_no_task_suffices_alone_all_are_extended():
+    tasks = [scored("a", 1000, 60, 55), scored("b", 1000, 60, 55)]
+    found = extension(tasks, 98.7)
+    assert found is not None
+    assert found.tasks == ("a", "b")
+    value = recovery([task.pair for task in tasks]).estimate.value
+    error = recovery_error(tasks, [1000 + found.items / 2] * 2)
+    assert (value - 98.7) / error == pytest.approx(2.801585, rel=0.001)
+    assert "more items, in proportion of a, b" in would_resolve(tasks, 98.7)
+
+
+def test_numbers_of_items_are_rounded_up_to_two_digits():
+    tasks = [scored("a", 1000, 60, 55)]
+    found = extension(tasks, 98.0)
+    assert found is not None
+    stated = int(would_resolve(tasks, 98.0).split()[1].replace(",", ""))
+    assert found.items <= stated <= 1.1 * found.items
+    assert len(str(stated).rstrip("0")) <= 2
