@@ -1,0 +1,83 @@
+"""What the report says beside the verdict: what was run, on what, with which versions, and every cell."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class Frozen(BaseModel):
+    """Immutable, and strict about its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Engine(Frozen):
+    """An engine that cells ran in."""
+
+    name: str
+    version: str
+    arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class Price(Frozen):
+    """One price that costs were computed with."""
+
+    hardware: str
+    per_hour: float
+    currency: str = "USD"
+    source: str
+    as_of: str
+    """Date the price was read, ISO 8601."""
+
+
+class CellEntry(Frozen):
+    """One cell of the study, as the list at the end of the report shows it."""
+
+    key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    kind: str
+    labels: dict[str, str] = Field(default_factory=dict)
+    state: Literal["done", "failed", "missing"]
+    seconds: float | None = None
+    summary: dict[str, Any] = Field(default_factory=dict)
+    directory: str
+    """Relative to the store, with forward slashes."""
+    error: str | None = None
+
+    @field_validator("directory")
+    @classmethod
+    def _inside_the_store(cls, value: str) -> str:
+        path = PurePosixPath(value)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{value!r} does not lie in the store")
+        return value
+
+
+class ReportContext(Frozen):
+    """Everything of the report that is not in the verdict."""
+
+    study: str
+    model: str
+    """Reference of the base model: a hub id with its revision, a path, or the embedded model's name."""
+    model_notes: tuple[str, ...] = ()
+    """What a reader must know of the model, e.g. 'weights dequantized from Q4_1'."""
+    hardware: str
+    engines: tuple[Engine, ...] = ()
+    date: datetime
+    seeds: dict[str, int] = Field(default_factory=dict)
+    """Seed by purpose."""
+    specification: str
+    """The study's specification, as YAML."""
+    commands: tuple[str, ...] = ()
+    """Exact command lines that do this study again."""
+    cells: tuple[CellEntry, ...] = ()
+    seconds: dict[str, float] = Field(default_factory=dict)
+    """Wall-clock seconds by room."""
+    whichbits_version: str
+    price_list: str | None = None
+    """Name of the price list; None where costs are relative only."""
+    prices: tuple[Price, ...] = ()
