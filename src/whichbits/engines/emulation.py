@@ -1,0 +1,196 @@
+"""A format's arithmetic in transformers: weights decompressed, activations quantized and dequantized in the forward pass.
+
+The accuracy route for formats that the engine at hand has no kernel for. Says nothing about speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from whichbits.engines.endpoint import Generation
+
+Item = TypeVar("Item")
+
+
+class Emulated:
+    """A checkpoint in transformers, with the same methods as a served one.
+
+    threads: torch's threads, for this whole process. batch_tokens: padded tokens in one forward pass. dtype: of the arithmetic
+    between the quantizers, the checkpoint's own unless given. The base checkpoint runs as it is.
+    """
+
+    def __init__(
+        self, checkpoint: Path | str, *, threads: int, batch_tokens: int = 2048, dtype: torch.dtype | None = None
+    ) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        torch.set_num_threads(threads)
+        self._model: Any = AutoModelForCausalLM.from_pretrained(
+            checkpoint, dtype=dtype or "auto", quantization_config=_decompressed(checkpoint)
+        )
+        self._model.eval()  # type: ignore[no-untyped-call]
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint)
+        self._batch_tokens = batch_tokens
+
+    @property
+    def max_length(self) -> int:
+        """Largest number of tokens of prompt and output together."""
+        return int(self._model.config.get_text_config().max_position_embeddings)
+
+    @torch.inference_mode()
+    def logits(self, input_ids: Tensor) -> Tensor:
+        """Next-token logits, float32 [..., tokens, vocabulary], of token ids [tokens] or [batch, tokens] without padding."""
+        batch = input_ids if input_ids.dim() == 2 else input_ids[None]
+        found: Tensor = self._model(input_ids=batch, use_cache=False).logits.float()
+        return found if input_ids.dim() == 2 else found[0]
+
+    @torch.inference_mode()
+    def loglikelihood(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, bool]]:
+        """Log-likelihood (nats) of each continuation after its context (both token ids), and whether it is the greedy one.
+
+        Raises ValueError where context and continuation together exceed `max_length`, or the context is empty.
+        """
+        results: list[tuple[float, bool]] = [(0.0, True)] * len(pairs)
+        scored = [index for index, (_, continuation) in enumerate(pairs) if continuation]
+        for index in scored:
+            self._check_length(pairs[index][0], len(pairs[index][1]))
+        rows = {index: [*pairs[index][0], *pairs[index][1][:-1]] for index in scored}
+        for chosen in self._batches(scored, rows):
+            longest = max(len(pairs[index][1]) for index in chosen)
+            logits = self._last_logits([rows[index] for index in chosen], longest)
+            for row, index in zip(logits, chosen, strict=True):
+                target = torch.tensor(pairs[index][1])
+                own = row[-len(target) :].float()
+                logprobs = own.log_softmax(-1).gather(-1, target[:, None])
+                results[index] = float(logprobs.double().sum()), bool((own.argmax(-1) == target).all())
+        return results
+
+    @torch.inference_mode()
+    def next_token_logprobs(self, contexts: Sequence[Sequence[int]], token_ids: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-probability (nats) of each given token as the next one after each context; one pass a context."""
+        for context in contexts:
+            self._check_length(context, 1)
+        results: list[list[float]] = [[] for _ in contexts]
+        rows = {index: list(context) for index, context in enumerate(contexts)}
+        for chosen in self._batches(list(rows), rows):
+            logprobs = self._last_logits([rows[index] for index in chosen], 1)[:, 0].float().log_softmax(-1)
+            for row, index in zip(logprobs, chosen, strict=True):
+                results[index] = row[list(token_ids[index])].tolist()
+        return results
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_tokens: int,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[Generation]:
+        """Continue each prompt (token ids) until a stop string, the end-of-sequence token or `max_tokens`.
+
+        A text does not hold the stop string that ended it. Sampling (temperature above 0) depends on the batches.
+        Raises ValueError where prompt and `max_tokens` together exceed `max_length`.
+        """
+        for prompt in prompts:
+            self._check_length(prompt, max_tokens)
+        results: dict[int, Generation] = {}
+        rows = {index: list(prompt) for index, prompt in enumerate(prompts)}
+        options = self._sampling(max_tokens, stop, temperature)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for chosen in self._batches(list(rows), rows, extra=max_tokens):
+                ids, mask = _left_padded([rows[index] for index in chosen])
+                made = self._model.generate(input_ids=ids, attention_mask=mask, **options)[:, ids.shape[1] :]
+                results |= {index: self._text(row.tolist(), stop) for row, index in zip(made, chosen, strict=True)}
+        return [results[index] for index in range(len(prompts))]
+
+    def _sampling(self, max_tokens: int, stop: Sequence[str], temperature: float) -> dict[str, Any]:
+        """Options of `generate` that do not depend on the model's own sampling defaults."""
+        from transformers import GenerationConfig
+
+        config = GenerationConfig(  # type: ignore[no-untyped-call]
+            max_new_tokens=max_tokens,
+            do_sample=temperature > 0,
+            eos_token_id=self._end_tokens(),
+            pad_token_id=self._end_tokens()[0] if self._end_tokens() else 0,
+            **({"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}),
+        )
+        stopping = {"stop_strings": list(stop), "tokenizer": self._tokenizer} if stop else {}
+        return {"generation_config": config, **stopping}
+
+    def _end_tokens(self) -> list[int]:
+        """Ids that end a text: the generation config's and the tokenizer's, as a server takes them."""
+        own = self._model.generation_config.eos_token_id
+        listed = own if isinstance(own, list) else [own]
+        return [token for token in dict.fromkeys([*listed, self._tokenizer.eos_token_id]) if token is not None]
+
+    def _text(self, made: list[int], stop: Sequence[str]) -> Generation:
+        """Cut a row of generated ids at its end token or first stop string."""
+        ends = self._end_tokens()
+        reason: Literal["stop", "length"] = "length"
+        for position, token in enumerate(made):
+            if token in ends:
+                made, reason = made[: position + 1], "stop"
+                break
+        text = self._tokenizer.decode(made, skip_special_tokens=True)
+        places = [place for string in stop if (place := text.find(string)) >= 0]
+        if not places:
+            return Generation(text, len(made), reason)
+        count = next(number for number in range(1, len(made) + 1) if self._stops(made[:number], stop))
+        return Generation(text[: min(places)], count, "stop")
+
+    def _stops(self, made: list[int], stop: Sequence[str]) -> bool:
+        text = self._tokenizer.decode(made, skip_special_tokens=True)
+        return any(string in text for string in stop)
+
+    def _check_length(self, prompt: Sequence[int], more: int) -> None:
+        if not prompt:
+            raise ValueError("the context is empty")
+        if len(prompt) + more > self.max_length:
+            raise ValueError(f"{len(prompt)} tokens of context and {more} more exceed the model's {self.max_length}")
+
+    def _batches(self, indices: list[int], rows: dict[int, list[int]], extra: int = 0) -> Iterator[list[int]]:
+        """Indices of rows that go through the model together: alike in length, at most `batch_tokens` with padding."""
+        batch: list[int] = []
+        for index in sorted(indices, key=lambda index: len(rows[index]), reverse=True):
+            longest = len(rows[batch[0]]) + extra if batch else 0
+            if batch and longest * (len(batch) + 1) > self._batch_tokens:
+                yield batch
+                batch = []
+            batch.append(index)
+        if batch:
+            yield batch
+
+    def _last_logits(self, rows: list[list[int]], positions: int) -> Tensor:
+        """Logits [rows, positions, vocabulary] at the last positions of each row; the vocabulary only where it is needed."""
+        ids, mask = _left_padded(rows)
+        places = (mask.cumsum(-1) - 1).clamp(min=0)
+        found: Tensor = self._model(
+            input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False, logits_to_keep=positions
+        ).logits
+        return found
+
+
+def _left_padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Token ids [rows, longest] with zeros on the left, and the mask of what is not padding."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    return ids, mask
+
+
+def _decompressed(checkpoint: Path | str) -> Any:
+    """The checkpoint's quantization config, set to decompress at load; None for a base checkpoint."""
+    from transformers import AutoConfig, CompressedTensorsConfig
+
+    found = getattr(AutoConfig.from_pretrained(checkpoint), "quantization_config", None)
+    if not found:
+        return None
+    return CompressedTensorsConfig.from_dict({**found, "dequantize": True})  # type: ignore[no-untyped-call]

@@ -1,0 +1,66 @@
+"""Find in an engine's log the one line that says why it failed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_PREFIX = re.compile(
+    r"^(?:\([\w.-]+ pid=\d+\)\s*)?"  # (EngineCore pid=123)
+    r"(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+\d\d-\d\d \d\d:\d\d:\d\d \[[^\]]+\]\s?)?"  # ERROR 11-22 22:00:00 [core.py:94]
+)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit)(?:: (?P<message>.*))?$")
+_USAGE = re.compile(r"^[\w. -]+: error: (?P<message>.+)$")
+
+# Exceptions that only report that another process, whose own error stands earlier in the log, has failed.
+_CONSEQUENCES = (
+    "Engine core initialization failed",
+    "Engine core proc",
+    "EngineDeadError",
+    "EngineCore encountered an issue",
+    "WorkerProc initialization failed",
+    "Executor failed",
+    "SystemExit",
+    "KeyboardInterrupt",
+    "CancelledError",
+)
+
+
+def plain_lines(text: str) -> list[str]:
+    """Lines of a log without colours, process names, levels, times and places."""
+    return [_PREFIX.sub("", _COLOUR.sub("", line)).rstrip() for line in text.splitlines()]
+
+
+def root_cause(text: str, *, limit: int = 400) -> str:
+    """The line of a log that names the cause of a failure, at most `limit` characters.
+
+    That is the first exception that is not the mere consequence of another process's failure; for chained exceptions
+    (pydantic's, for one) the text may stand in the lines that follow, of which the first is added. Without any exception
+    it is the last line that is not empty; of an empty log it says so.
+    """
+    lines = plain_lines(text)
+    fallback = ""
+    for number, line in enumerate(lines):
+        found = _EXCEPTION.match(line.strip()) if line == line.lstrip() else None
+        usage = _USAGE.match(line)
+        if usage:
+            return usage["message"][:limit]
+        if found is None:
+            continue
+        if any(mark in line for mark in _CONSEQUENCES):
+            fallback = fallback or line
+            continue
+        following = next((later.strip() for later in lines[number + 1 : number + 4] if later.strip()), "")
+        needs_more = "validation error" in line or not found["message"]
+        return " ".join(f"{line} {following if needs_more else ''}".split())[:limit]
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "the engine's log is empty")
+    return (fallback or last)[:limit]
+
+
+def tail(path: Path, *, bytes_: int = 1_000_000) -> str:
+    """Last part of a log file, as text."""
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - bytes_))
+        return file.read().decode(errors="replace")
