@@ -33,6 +33,12 @@ def test_scale_multiplies_all_three():
     assert numbers.interval(estimate(-0.012, -0.034, 0.01), "points", scale=100) == "−1.2 points (−3.4 to 1.0)"
 
 
+def test_an_end_beside_the_bound_is_told_from_it():
+    assert numbers.interval(estimate(99.33, 97.444, 101.27), "%", bound=97.4) == "99.33 % (97.44 – 101.27)"
+    assert numbers.interval(estimate(99.33, 97.4, 101.27), "%", bound=97.4) == "99.3 % (97.4 – 101.3)"
+    assert numbers.interval(estimate(99.33, 97.4 - 1e-12, 101.27), "%", bound=97.4).endswith("– 101.3)")
+
+
 def test_seconds_below_one_are_printed_in_milliseconds():
     assert numbers.seconds_interval(estimate(0.0345, 0.0331, 0.0359)) == "34.5 ms (33.1 – 35.9)"
     assert numbers.seconds_interval(estimate(1.63, 1.57, 1.69)) == "1.63 s (1.57 – 1.69)"

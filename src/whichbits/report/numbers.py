@@ -40,20 +40,27 @@ def with_unit(text: str, unit: str) -> str:
     return f"{text}{unit}" if unit in ("", "×") else f"{text} {unit}"
 
 
-def interval(estimate: Estimate, unit: str = "", *, scale: float = 1.0) -> str:
+def interval(estimate: Estimate, unit: str = "", *, scale: float = 1.0, bound: float | None = None) -> str:
     """Value and interval, e.g. '101.2 % (99.8 – 102.6)', each multiplied by `scale`.
 
-    All three are rounded alike, by half the interval's width (see `decimals`).
+    All three are rounded alike, by half the interval's width (see `decimals`), and finer where an end would else read as the
+    `bound` that it lies above or below.
     """
     value, low, high = (scale * x for x in (estimate.value, estimate.low, estimate.high))
     half = (high - low) / 2
     if half > 0 and math.isfinite(half):
         digits = decimals(half)
+        while bound is not None and digits < MAX_DECIMALS and _reads_as(bound, (low, high), digits):
+            digits += 1
         texts = [fixed(x, digits) for x in (value, low, high)]
     else:
         texts = [significant(x) for x in (value, low, high)]
     joint = "to" if low < 0 else "–"
     return f"{with_unit(texts[0], unit)} ({texts[1]} {joint} {texts[2]})"
+
+
+def _reads_as(bound: float, ends: tuple[float, float], digits: int) -> bool:
+    return any(not math.isclose(end, bound) and round(end, digits) == round(bound, digits) for end in ends)
 
 
 def seconds_interval(estimate: Estimate) -> str:

@@ -67,7 +67,7 @@ def format_rows(verdict: Verdict, citations: Citations) -> list[FormatRow]:
     rows = []
     for ruling in verdict.formats:
         name, suite, size = ruling.candidate, ruling.suite, sizes.get(ruling.candidate)
-        recovery = interval(suite.recovery, "%") if suite else ""
+        recovery = interval(suite.recovery, "%", bound=100 * (1 - verdict.margin)) if suite else ""
         emulated = is_emulated(ruling, verdict)
         strip = Markup("")
         if suite:

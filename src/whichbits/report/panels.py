@@ -158,10 +158,11 @@ def suite_panel(verdict: Verdict, citations: Citations) -> Panel | None:
     scale, marks, series = recovery_scale(verdict), recovery_marks(verdict), series_of(verdict)
     rows = []
     for s in verdict.suites:
+        text = interval(s.recovery, "%", bound=100 * (1 - verdict.margin))
         detail = f"resolves ±{significant(s.smallest_difference, 2)} points · {percent(s.flips)} of items changed"
         rows.append(
             _interval_row(
-                scale, s.recovery, marks, interval(s.recovery, "%"), s.candidate, series, citations.cite(s.cells),
+                scale, s.recovery, marks, text, s.candidate, series, citations.cite(s.cells),
                 emulated=s.provenance == "emulated", detail=detail,
             )
         )  # fmt: skip

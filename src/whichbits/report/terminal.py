@@ -44,7 +44,7 @@ def _formats(verdict: Verdict) -> Table:
         table.add_row(
             plain(ruling.candidate),
             plain(ruling.state, STYLES[ruling.state]).append(note, "dim"),
-            interval(ruling.suite.recovery, "%") if ruling.suite else "",
+            interval(ruling.suite.recovery, "%", bound=100 * (1 - verdict.margin)) if ruling.suite else "",
             f"{size.ratio:.2f}×" if size else "",
         )
     return table
