@@ -158,6 +158,9 @@ def quantization_config(format: Format, ignore: list[str]) -> dict[str, Any]:
     group: dict[str, Any] = {"targets": ["Linear"], "weights": format.weights.model_dump(mode="json", exclude_none=True)}
     if format.activations:
         group["input_activations"] = format.activations.model_dump(mode="json", exclude_none=True)
+    if format.storage == "pack-quantized" and format.activations:
+        # The one layout that readers infer otherwise: they take integer weights with activations for unpacked.
+        group["format"] = format.storage
     return {
         "quant_method": "compressed-tensors",
         "quantization_status": "compressed",

@@ -6,7 +6,11 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from whichbits.errors import UserError
 
 
 def cache_directory(environment: dict[str, str] | None = None) -> Path:
@@ -41,8 +45,21 @@ def file_sha256(path: Path, cache: Path) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        file.write(text)
-    Path(file.name).replace(path)
+    """Write a text file into the cache so that a reader sees all of it or none."""
+    with cache_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(text)
+        Path(file.name).replace(path)
+
+
+@contextmanager
+def cache_errors(path: Path) -> Iterator[None]:
+    """Say of a cache that cannot be written, or whose disk is full, what the user can do."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path} in the cache directory cannot be written ({error.strerror})",
+            remedy="set WHICHBITS_CACHE to a folder that you can write, on a disk with space",
+        ) from error

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whichbits.errors import UserError
-from whichbits.models.cache import file_sha256
+from whichbits.models.cache import cache_errors, file_sha256
 from whichbits.models.gguf import convert_gguf
 
 CONVERSION = 1
@@ -57,8 +57,7 @@ def embedded_checkpoint(model: Embedded, cache: Path) -> Path:
     source = file_sha256(gguf, cache)
     folder = cache / "models" / f"{model.name}-bf16-{source[:12]}-v{CONVERSION}"
     if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(folder.parent / f".{folder.name}.lock"):
+        with cache_errors(folder), _lock(folder.parent / f".{folder.name}.lock"):
             if not folder.exists():
                 _convert_aside(model, gguf, source, folder, cache)
     _verify(folder, cache)
@@ -81,13 +80,16 @@ def _find_gguf(model: Embedded) -> Path:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _convert_aside(model: Embedded, gguf: Path, source: str, folder: Path, cache: Path) -> None:
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    for left_behind in folder.parent.glob(f".{folder.name}.aside-*"):
+        shutil.rmtree(left_behind)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.aside-"))
     try:
         convert_gguf(gguf, aside)
         files = {file.name: file_sha256(file, cache) for file in sorted(aside.iterdir())}

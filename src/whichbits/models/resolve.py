@@ -59,11 +59,12 @@ def resolve(
             f"model {reference!r} is neither a folder nor a hub id",
             remedy=f"give the path of a folder, a hub id (owner/name), or one of {', '.join(EMBEDDED)}",
         )
-    return describe(reference, path, cache=cache, allow_custom_code=allow_custom_code, notes=notes)
+    return _describe(reference, path, cache=cache, allow_custom_code=allow_custom_code, notes=notes)
 
 
-def describe(reference: str, path: Path, *, cache: Path, allow_custom_code: bool = False, notes: tuple[str, ...] = ()) -> Model:
-    """Read and check the checkpoint folder `path`. Raises UserError as `resolve` does."""
+def _describe(
+    reference: str, path: Path, *, cache: Path, allow_custom_code: bool = False, notes: tuple[str, ...] = ()
+) -> Model:
     config = _read_config(path)
     tensor_files(path)
     custom_code = "auto_map" in config

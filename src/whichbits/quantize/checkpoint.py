@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -134,6 +136,8 @@ def _hashes(files: list[Path]) -> dict[str, str]:
 @contextmanager
 def _folder_aside(out: Path, *, needed: int) -> Iterator[Path]:
     """A folder beside `out` that takes its name when the work is done, and is removed when it fails."""
+    from safetensors import SafetensorError
+
     if out.exists():
         raise UserError(f"{out} exists already", remedy="delete it or choose another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -148,5 +152,9 @@ def _folder_aside(out: Path, *, needed: int) -> Iterator[Path]:
         yield aside
         aside.chmod(0o755)
         aside.rename(out)
+    except (OSError, SafetensorError) as error:
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise UserError(f"the disk of {out.parent} is full", remedy="free some space, or choose another disk") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -18,8 +18,8 @@ Storable = Callable[["torch.Tensor"], "torch.Tensor"]
 ERROR_EXPONENT = 2.4
 """Exponent of the error that the search minimises (GPTQ's reference implementation and llm-compressor use the same)."""
 
-SHRINK = tuple(1.08 - 0.02 * step for step in range(21))
-"""Multiples of the min-max scale that are tried. Above 1 they spare the largest positive weight the half step of clipping."""
+SHRINK = tuple(1.06 - 0.02 * step for step in range(20))
+"""Multiples of the min-max scale that are tried."""
 
 CHUNK_WEIGHTS = 2**18
 """Weights searched at a time, so that a chunk stays in the processor's cache."""
@@ -87,10 +87,22 @@ def mse_scales(groups: torch.Tensor, args: QuantizationArgs, storable: Storable)
     """
     import torch
 
-    multiples = (2.0, 1.0, 0.5) if args.scale_dtype else SHRINK
+    multiples = _multiples(args)
     rows = max(1, CHUNK_WEIGHTS // (groups.shape[1] * groups.shape[2]))
     chunks = torch.split(groups, rows)
     return torch.cat([_search(chunk, args, storable, multiples) for chunk in chunks])
+
+
+def _multiples(args: QuantizationArgs) -> tuple[float, ...]:
+    """Multiples of the min-max scale, largest first; every reachable neighbour where scales are powers of two."""
+    if args.scale_dtype:
+        return (2.0, 1.0, 0.5)
+    if args.type == "float":
+        return SHRINK
+    # Those that put the largest magnitude on the last positive or negative code find the grid of a model trained on one.
+    last = 2 ** (args.num_bits - 1)
+    exact = {half_range(args) / (last - 1), half_range(args) / last}
+    return tuple(sorted(exact | set(SHRINK), reverse=True))
 
 
 def _unrounded(groups: torch.Tensor, args: QuantizationArgs) -> torch.Tensor:
