@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from whichbits.accuracy.language_model import Generation
+
+@dataclass(frozen=True)
+class Generation:
+    text: str
+    tokens: int
+    finish_reason: str
 
 
 class PlainModel:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 
-@dataclass(frozen=True)
-class Generation:
-    """One generated text; `tokens` counts what the engine produced, `finish_reason` is the engine's."""
+class Generated(Protocol):
+    """One generated text."""
 
-    text: str
-    tokens: int
-    finish_reason: Literal["stop", "length"]
+    @property
+    def text(self) -> str:
+        """The text, without special tokens."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens that the engine produced."""
+        ...
+
+    @property
+    def finish_reason(self) -> str:
+        """'stop' or 'length'."""
+        ...
 
 
 class LanguageModel(Protocol):
@@ -42,6 +51,6 @@ class LanguageModel(Protocol):
         stop: Sequence[str] = (),
         temperature: float = 0.0,
         seed: int = 0,
-    ) -> list[Generation]:
+    ) -> Sequence[Generated]:
         """Continue each prompt (token ids) until a stop string, the end-of-sequence token or `max_tokens`."""
         ...
