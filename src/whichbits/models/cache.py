@@ -34,7 +34,7 @@ def file_sha256(path: Path, cache: Path) -> str:
     entry = cache / "hashes" / f"{hashlib.sha256(str(path).encode()).hexdigest()}.json"
     try:
         known = json.loads(entry.read_text())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         known = {}
     if {key: known.get(key) for key in stamp} == stamp:
         return str(known["sha256"])
