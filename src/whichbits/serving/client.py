@@ -56,6 +56,11 @@ class TokenCountingHandler(TextCompletionsRequestHandler):
             response_metrics={"gaps_s": np.diff(self.chunk_times).tolist(), "chunks": len(self.chunk_times)},
         )
 
+    def post_validation(self, response: GenerationResponse) -> None:
+        """Raise ValueError where the server did not say how many tokens it made."""
+        if self.streaming_usage is None:
+            raise ValueError("the server sent no token usage")
+
 
 class TokenIdBackend(OpenAIHTTPBackend):
     """GuideLLM's OpenAI backend: token ids as the prompt, output of exactly `output_tokens`, greedy, pinned to `cpus`."""

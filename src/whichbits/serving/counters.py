@@ -47,8 +47,16 @@ def check_endpoint(endpoint: Endpoint) -> None:
 
 
 def read_counters(endpoint: Endpoint) -> Mapping[str, float]:
-    """Prometheus samples of /metrics by name, summed over their labels; empty where the server has none."""
-    reply = httpx.get(f"{endpoint.url}/metrics", headers=endpoint.headers, timeout=30)
+    """Prometheus samples of /metrics by name, summed over their labels; empty where the server has none.
+
+    Raises UserError where the server does not answer any more.
+    """
+    try:
+        reply = httpx.get(f"{endpoint.url}/metrics", headers=endpoint.headers, timeout=30)
+    except httpx.HTTPError as error:
+        raise UserError(
+            f"url {endpoint.url} has stopped answering: {error}", remedy="see the last lines of the server's log"
+        ) from error
     if reply.status_code != httpx.codes.OK:
         return {}
     return parse_counters(reply.text)

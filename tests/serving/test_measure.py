@@ -1,0 +1,183 @@
+"""Whole measurements over HTTP: against a server whose timing and faults are known, and against vLLM."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from whichbits.errors import UserError
+from whichbits.serving.measure import measure
+from whichbits.serving.workload import Workload, parse_workload
+
+pytest.importorskip("guidellm", reason="guidellm, of the extra 'measure', is not installed")
+
+CHAT = {"name": "test-chat", "prompt_tokens": 64, "output_tokens": 11, "concurrency": [4], "waves": 5}
+STREAMED = {"ttft": 0.2, "itl": 0.05}
+"""0.2 s to the first of 11 tokens, then 0.05 s each: 0.7 s a request."""
+
+
+def chat(**fields: object) -> Workload:
+    return parse_workload(CHAT | fields)
+
+
+def test_metrics_are_those_of_the_server(start_engine, word_tokenizer: Path):
+    heard: list[tuple[str, int, int]] = []
+    url = start_engine(**STREAMED)
+    results = measure(url, "m", word_tokenizer, chat(), seed=1, on_progress=lambda *event: heard.append(event))
+    assert [one.rung for one in results] == ["synchronous", "concurrency 4"]
+    assert heard[5] == ("synchronous", 6, 6) and heard[-1] == ("concurrency 4", 24, 24)
+    for result, streams in zip(results, (1, 4), strict=True):
+        metrics = result.metrics
+        assert len(result.rows) == 5 * streams and all(row.ok for row in result.rows)
+        assert metrics.latency_s is not None and metrics.latency_s.mean == pytest.approx(0.7, abs=0.05)
+        assert metrics.ttft_s is not None and metrics.ttft_s.mean == pytest.approx(0.2, abs=0.04)
+        assert metrics.tpot_s is not None and metrics.tpot_s.mean == pytest.approx(0.05, abs=0.005)
+        assert metrics.itl_s is not None and metrics.itl_s.n == 10 * 5 * streams
+        assert metrics.requests_per_second == pytest.approx(streams / 0.7, rel=0.1)
+        assert metrics.output_tokens_per_second == pytest.approx(11 * metrics.requests_per_second)
+        assert {row.output_tokens for row in result.rows} == {11} and {row.prompt_tokens for row in result.rows} == {64}
+        json.dumps(result.summary())
+
+    received = httpx.get(f"{url}/received").json()
+    assert len(received) == 6 + 24
+    prompts = [tuple(request["prompt"]) for request in received]
+    assert len({prompt[:16] for prompt in prompts}) == len(prompts), "a prompt begins as another does"
+    assert {len(prompt) for prompt in prompts} == {64}
+    assert all(r["ignore_eos"] and r["temperature"] == 0 and r["max_tokens"] == 11 for r in received)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ({"stop_after": 6}, "output lengths off: 6 to 6 tokens instead of 11"),
+        ({"cached": 0.5}, "prefix cache hit: 50.0%"),
+        ({"fail_every": 4}, "errors: "),
+        ({"usage": False}, "errors: 6 requests failed, the first with ValueError('the server sent no token usage')"),
+    ],
+)
+def test_faults_of_the_server_make_a_rung_invalid(start_engine, word_tokenizer: Path, fault, reason):
+    (result,) = measure(start_engine(**STREAMED, **fault), "m", word_tokenizer, chat(concurrency=[]), seed=1)
+    assert not result.valid
+    assert any(found.startswith(reason) for found in result.reasons), result.reasons
+
+
+def test_tokens_count_though_they_carry_no_text_or_share_a_chunk(start_engine, word_tokenizer: Path):
+    url = start_engine(ttft=0.2, itl=0.05, textless=4, per_chunk=2)
+    (result,) = measure(url, "m", word_tokenizer, chat(concurrency=[], output_tokens=12), seed=1)
+    assert result.metrics.ttft_s is not None and result.metrics.ttft_s.mean == pytest.approx(0.2, abs=0.04)
+    assert result.evidence.tokens_per_chunk == pytest.approx(2.0)
+    assert result.metrics.itl_s is not None and result.metrics.itl_s.mean == pytest.approx(0.1, abs=0.01)
+    assert result.metrics.tpot_s is not None and result.metrics.tpot_s.mean == pytest.approx(0.5 / 11, rel=0.1)
+
+
+def test_auto_ladder_ends_at_the_servers_slots(start_engine, word_tokenizer: Path):
+    """A server of two slots: 4 in flight serve no more than 2."""
+    results = measure(start_engine(ttft=0.1, itl=0.02, slots=2), "m", word_tokenizer, chat(concurrency="auto"), seed=1)
+    assert [one.rung for one in results] == ["synchronous", "concurrency 2", "concurrency 4"]
+
+
+def test_arrivals_at_a_rate_the_server_cannot_serve(start_engine, word_tokenizer: Path):
+    """One slot of 0.2 s serves 5 requests a second; 15 come."""
+    url = start_engine(ttft=0.1, itl=0.01, slots=1)
+    workload = chat(synchronous=False, concurrency=[], rate=15.0, rate_requests=40)
+    (result,) = measure(url, "m", word_tokenizer, workload, seed=1)
+    assert result.rung == "rate 15" and result.concurrency is None
+    assert any("requests served of" in reason for reason in result.reasons), result.reasons
+
+
+def test_server_that_is_not_there(word_tokenizer: Path):
+    with pytest.raises(UserError, match="gives no list of models"):
+        measure("http://127.0.0.1:9", "m", word_tokenizer, chat(), seed=1)
+
+
+def test_cores_that_do_not_exist(start_engine, word_tokenizer: Path):
+    before = os.sched_getaffinity(0)
+    with pytest.raises(UserError, match="cpus"):
+        measure(start_engine(), "m", word_tokenizer, chat(), seed=1, cpus={4095})
+    assert os.sched_getaffinity(0) == before
+
+
+def test_a_killed_client_leaves_no_process(start_engine, word_tokenizer: Path, tmp_path: Path):
+    script = tmp_path / "client.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        from pathlib import Path
+        from whichbits.serving.measure import measure
+        from whichbits.serving.workload import parse_workload
+        if __name__ == "__main__":
+            measure({start_engine(ttft=1.0, itl=1.0)!r}, "m", Path({str(word_tokenizer)!r}), parse_workload({CHAT!r}), seed=1)
+        """)
+    )
+    client = subprocess.Popen([sys.executable, str(script)])
+    try:
+        deadline = time.monotonic() + 60
+        while len(family := psutil.Process(client.pid).children(recursive=True)) < 4:
+            assert time.monotonic() < deadline, "the client started no workers"
+            time.sleep(0.2)
+    finally:
+        client.send_signal(signal.SIGKILL)
+        client.wait()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+
+
+def streamed_by_hand(url: str, model: str, prompt: list[int], output_tokens: int) -> tuple[float, float]:
+    """TTFT and latency of one request by a plain streaming client: no GuideLLM, no code of ours."""
+    body = {"model": model, "prompt": prompt, "max_tokens": output_tokens, "ignore_eos": True, "temperature": 0, "stream": True}
+    began = time.perf_counter()
+    first = None
+    with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=60) as reply:
+        for line in reply.iter_lines():
+            if first is None and line.startswith("data: {"):
+                first = time.perf_counter()
+    assert first is not None
+    return first - began, time.perf_counter() - began
+
+
+def test_latencies_are_those_of_a_plain_client(start_engine, word_tokenizer: Path):
+    url = start_engine(**STREAMED)
+    (result,) = measure(url, "m", word_tokenizer, chat(concurrency=[]), seed=1)
+    by_hand = np.median([streamed_by_hand(url, "m", list(range(64)), 11) for _ in range(5)], axis=0)
+    assert np.median([row.ttft_s for row in result.rows]) == pytest.approx(by_hand[0], abs=0.03)
+    assert np.median([row.latency_s for row in result.rows]) == pytest.approx(by_hand[1], abs=0.03)
+
+
+@pytest.mark.server
+def test_vllm_finds_no_prompt_in_its_prefix_cache(tiny_llama: Path, tmp_path: Path):
+    """With the cache on, two rounds of other seeds hit nothing; a round repeated does, and is called invalid."""
+    pytest.importorskip("vllm", reason="no vLLM in this environment")
+    from whichbits.engines.command import find_vllm
+    from whichbits.engines.server import Server
+
+    workload = chat(name="tiny", prompt_tokens=160, output_tokens=16, concurrency=[4])
+    arguments = {"max-model-len": 512, "enforce-eager": True, "enable-prefix-caching": True, "served-model-name": "tiny"}
+    environment = {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "OMP_NUM_THREADS": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "HF_HUB_OFFLINE": "1",
+    }
+    with Server(find_vllm(), tiny_llama, arguments=arguments, environment=environment, log=tmp_path / "log") as server:
+        for seed in (1, 2):
+            for result in measure(server.url, "tiny", tiny_llama, workload, seed=seed):
+                assert result.evidence.prefix_cache_hit_rate == 0.0
+                assert result.evidence.foreign_tokens == 0.0
+                assert {(row.prompt_tokens, row.output_tokens) for row in result.rows} == {(160, 16)}
+                assert result.evidence.tokens_per_chunk is not None and result.evidence.tokens_per_chunk < 1.2
+        repeated = measure(server.url, "tiny", tiny_llama, workload, seed=1)
+        assert all(any(reason.startswith("prefix cache hit") for reason in one.reasons) for one in repeated)
+        ids = np.random.default_rng(99).integers(1000, 40000, size=(5, 160)).tolist()
+        by_hand = np.median([streamed_by_hand(server.url, "tiny", prompt, 16)[1] for prompt in ids], axis=0)
+        (fresh,) = measure(server.url, "tiny", tiny_llama, workload.model_copy(update={"concurrency": ()}), seed=3)
+        assert np.median([row.latency_s for row in fresh.rows]) == pytest.approx(by_hand, rel=0.5)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+
+from whichbits.serving.observation import Observation, row
+from whichbits.serving.result import metrics_of, rows_of
+from whichbits.serving.steady import steady
+from whichbits.serving.workload import Rung
+
+
+def seen(request: int, start: float, end: float, *, warmup: bool = False, tokens: int = 11, chunks: int = 11) -> Observation:
+    """First token at a tenth of the time, last at the end, tokens evenly between."""
+    first = start + (end - start) / 10
+    gap = (end - first) / (chunks - 1)
+    return Observation(request, warmup, start, start, first, end, end, 5, tokens, chunks, (gap,) * (chunks - 1), None)
+
+
+def test_row_by_hand():
+    one = row(Observation(3, False, 0.9, 1.0, 1.5, 3.5, 3.6, 128, 5, 3, (1.2, 0.8), None))
+    assert (one.request, one.start_s, one.ttft_s, one.ok) == (3, 1.0, 0.5, True)
+    assert one.itl_s == pytest.approx(2.0 / 2)
+    assert one.tpot_s == pytest.approx(2.0 / 4)
+    assert one.latency_s == pytest.approx(2.6)
+
+
+def test_row_of_a_failure_has_no_latency():
+    one = row(Observation(3, False, 0.9, 1.0, 1.5, 3.5, 3.6, 128, 5, 3, (), "HTTP 500"))
+    assert not one.ok
+    assert (one.ttft_s, one.itl_s, one.tpot_s, one.latency_s) == (None, None, None, None)
+
+
+def test_throughput_in_lock_step():
+    """Two streams, waves of 2 s, the first a warm-up: one request a second, whatever the end of the run looks like."""
+    rung = Rung("concurrency 2", 2, None, warmup=2, requests=6)
+    all_seen = [seen(2 * wave + i, 2.0 * wave, 2.0 * wave + 2, warmup=wave == 0) for wave in range(4) for i in range(2)]
+    window = steady(all_seen, rung)
+    assert window is not None
+    assert (window.begin_s, window.end_s) == (2.0, 8.0)
+    assert window.requests_per_second == pytest.approx(1.0)
+    assert window.output_tokens_per_second == pytest.approx(11.0)
+    assert window.in_flight == pytest.approx(2.0)
+
+
+def test_staggered_streams_leave_ramp_and_drain_out():
+    """Streams of 2 s half a period apart; dividing by the whole run would give 8 / 9 instead of 1 a second."""
+    rung = Rung("concurrency 2", 2, None, warmup=2, requests=6)
+    first = [seen(i, 2.0 * i, 2.0 * i + 2, warmup=i == 0) for i in range(4)]
+    second = [seen(10 + i, 1 + 2.0 * i, 3 + 2.0 * i, warmup=i == 0) for i in range(4)]
+    window = steady(first + second, rung)
+    assert window is not None
+    assert (window.begin_s, window.end_s) == (3.0, 8.0)
+    assert window.requests_per_second == pytest.approx(1.0)
+    assert window.in_flight == pytest.approx(2.0)
+
+
+def test_idle_client_shows_in_the_requests_in_flight():
+    """One stream that rests 1 s after each request of 3 s: 3/4 in flight, one request in 4 s."""
+    rung = Rung("synchronous", 1, None, warmup=1, requests=5)
+    window = steady([seen(i, 4.0 * i, 4.0 * i + 3, warmup=i == 0) for i in range(6)], rung)
+    assert window is not None
+    assert window.in_flight == pytest.approx(0.75)
+    assert window.requests_per_second == pytest.approx(0.25)
+
+
+def test_window_of_arrivals_ends_with_the_last():
+    rung = Rung("rate 1", None, 1.0, warmup=1, requests=4)
+    window = steady([seen(i, float(i), i + 0.5, warmup=i == 0) for i in range(5)], rung)
+    assert window is not None
+    assert (window.begin_s, window.end_s) == (1.0, 4.0)
+    assert window.requests_per_second == pytest.approx(1.0)
+
+
+def test_metrics_leave_the_warm_up_out():
+    """The warm-up took ten times as long; gaps are pooled over requests."""
+    all_seen = [seen(0, 0, 20, warmup=True), seen(1, 20, 22), seen(2, 22, 24, chunks=2)]
+    metrics = metrics_of(all_seen, rows_of(all_seen), None)
+    assert metrics.latency_s is not None and metrics.latency_s.mean == pytest.approx(2.0)
+    assert metrics.ttft_s is not None and metrics.ttft_s.mean == pytest.approx(0.2)
+    assert metrics.tpot_s is not None and metrics.tpot_s.mean == pytest.approx(0.18)
+    assert metrics.itl_s is not None
+    assert metrics.itl_s.n == 11
+    assert metrics.itl_s.mean == pytest.approx((10 * 0.18 + 1.8) / 11)
+    assert metrics.requests_per_second is None
