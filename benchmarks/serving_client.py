@@ -1,0 +1,69 @@
+"""What the load client itself costs, and its latencies beside those of a plain streaming client.
+
+    python benchmarks/serving_client.py URL MODEL TOKENIZER_FOLDER [WORKLOAD] [CPU,...]
+
+Prints, for each rung: seconds beside the requests, the client's share of a core, dispatch delay; and for the synchronous
+rung the medians of TTFT and latency by `measure` and by a bare httpx loop on prompts of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from whichbits.serving.measure import measure
+from whichbits.serving.prompts import ordinary_tokens, prompt
+from whichbits.serving.workload import Workload, parse_workload
+
+
+def plain_request(client: httpx.Client, url: str, model: str, tokens: list[int], output_tokens: int) -> tuple[float, float]:
+    """TTFT and latency in seconds of one streamed request."""
+    body = {"model": model, "prompt": tokens, "max_tokens": output_tokens, "ignore_eos": True, "temperature": 0, "stream": True}
+    began = time.perf_counter()
+    first = 0.0
+    with client.stream("POST", f"{url}/v1/completions", json=body, timeout=600) as reply:
+        reply.raise_for_status()
+        for line in reply.iter_lines():
+            if not first and line.startswith("data: {"):
+                first = time.perf_counter() - began
+    return first, time.perf_counter() - began
+
+
+def plain(url: str, model: str, tokenizer: Path, workload: Workload) -> tuple[float, float]:
+    """Medians of TTFT and latency of `workload.waves` requests after one warm-up."""
+    vocabulary = ordinary_tokens(tokenizer)
+    prompts = [prompt(vocabulary, workload.prompt_tokens, seed=10**6, rung="plain", index=i) for i in range(workload.waves + 1)]
+    with httpx.Client() as client:
+        seen = [plain_request(client, url, model, tokens, workload.output_tokens) for tokens in prompts]
+    ttft, latency = np.median(seen[1:], axis=0)
+    return float(ttft), float(latency)
+
+
+def main() -> None:
+    """Run both clients against one server."""
+    url, model, folder, *rest = sys.argv[1:]
+    workload = parse_workload(rest[0] if rest else "demo-chat")
+    cpus = {int(cpu) for cpu in rest[1].split(",")} if len(rest) > 1 else None
+    began = time.monotonic()
+    rungs = measure(url, model, Path(folder), workload, seed=0, cpus=cpus)
+    total = time.monotonic() - began
+    for one in rungs:
+        print(one.rung, "valid" if one.valid else one.reasons)
+        metrics, seen = one.metrics, one.evidence
+        print(f"  requests/s {metrics.requests_per_second}, mean latency {metrics.latency_s and metrics.latency_s.mean} s")
+        print(f"  client: {seen.client_cpu:.3f} cores, requests {1e3 * (seen.dispatch_delay_s or 0):.1f} ms late")
+        print(f"  in flight {seen.in_flight}, waves {seen.waves}, prefix cache hit rate {seen.prefix_cache_hit_rate}")
+    busy = sum(max(row.start_s + (row.latency_s or 0) for row in one.rows) for one in rungs)
+    print(f"beside the requests: {total - busy:.2f} s over {len(rungs)} rungs ({total:.1f} s in all)")
+    rows = rungs[0].rows
+    ttft, latency = plain(url, model, Path(folder), workload)
+    print(f"TTFT    {np.median([row.ttft_s for row in rows]):.4f} s, plain client {ttft:.4f} s")
+    print(f"latency {np.median([row.latency_s for row in rows]):.4f} s, plain client {latency:.4f} s")
+
+
+if __name__ == "__main__":
+    main()
