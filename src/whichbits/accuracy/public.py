@@ -23,9 +23,9 @@ def public_tasks(task: Task, *, data_dir: Path | None) -> dict[str, Any]:
             f"task: lm-evaluation-harness has no task {task.source!r}",
             remedy=f"did you mean {' or '.join(near)}?" if near else "list its tasks with: lm-eval ls tasks",
         )
-    spec = task.source if data_dir is None else _local(task.source, data_dir.resolve(), manager)
     try:
-        loaded: dict[str, Any] = manager.load([spec])["tasks"]
+        specs = [task.source] if data_dir is None else _local(task.source, data_dir, manager)
+        loaded: dict[str, Any] = manager.load(specs)["tasks"]
     except (OSError, ModuleNotFoundError) as error:  # no network, a gated data set, a package that the task needs
         place = f"in {data_dir}" if data_dir else "on the hub"
         raise UserError(
@@ -42,12 +42,17 @@ def public_tasks(task: Task, *, data_dir: Path | None) -> dict[str, Any]:
     return loaded
 
 
-def _local(source: str, data_dir: Path, manager: Any) -> dict[str, Any]:
-    """A group of one member whose data sets, and those of its members, come from `data_dir`."""
+def _local(source: str, data_dir: Path, manager: Any) -> list[Any]:
+    """A task, or the members of a group or tag, with the data sets of `data_dir`."""
+    from lm_eval.tasks._factory import TaskFactory
+
     by_file = {str(entry.yaml_path): entry.cfg for entry in manager.task_index.values() if entry.cfg}
 
     def load(**arguments: Any) -> Mapping[str, Any]:
         config = by_file[arguments["config_source"]]
         return local_dataset(data_dir, config["dataset_path"], config.get("dataset_name"))
 
-    return {"group": f"{source} from {data_dir}", "task": [source], "custom_dataset": load}
+    # The manager's own way with overrides loses the names of a group's members.
+    registry = manager.task_index
+    built = TaskFactory().build(registry[source], overrides={"custom_dataset": load}, registry=registry)
+    return built if isinstance(built, list) else [built]

