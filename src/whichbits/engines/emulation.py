@@ -12,7 +12,9 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from whichbits.engines.emulated_linear import ActivationQuantizer, emulated
 from whichbits.engines.endpoint import Generation
+from whichbits.engines.errors import EngineError
 
 Item = TypeVar("Item")
 
@@ -30,10 +32,9 @@ class Emulated:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         torch.set_num_threads(threads)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(
-            checkpoint, dtype=dtype or "auto", quantization_config=_decompressed(checkpoint)
-        )
+        self._model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype or "auto")
         self._model.eval()  # type: ignore[no-untyped-call]
+        _emulate(self._model)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint)
         self._batch_tokens = batch_tokens
 
@@ -186,11 +187,14 @@ def _left_padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def _decompressed(checkpoint: Path | str) -> Any:
-    """The checkpoint's quantization config, set to decompress at load; None for a base checkpoint."""
-    from transformers import AutoConfig, CompressedTensorsConfig
-
-    found = getattr(AutoConfig.from_pretrained(checkpoint), "quantization_config", None)
-    if not found:
-        return None
-    return CompressedTensorsConfig.from_dict({**found, "dequantize": True})  # type: ignore[no-untyped-call]
+def _emulate(model: Any) -> None:
+    """Replace the linear layers that have a quantization scheme by their emulation."""
+    config = getattr(model.config, "quantization_config", None)
+    if config is not None and config.quant_method != "compressed-tensors":
+        raise EngineError(f"the checkpoint is quantized by {config.quant_method}; emulated are compressed-tensors checkpoints")
+    if config is not None and config.quantization_config.kv_cache_scheme is not None:
+        raise EngineError("the checkpoint quantizes its key-value cache, which is not emulated")
+    quantizers: dict[str, ActivationQuantizer] = {}
+    for name, module in list(model.named_modules()):
+        if isinstance(module, torch.nn.Linear) and getattr(module, "quantization_scheme", None) is not None:
+            model.set_submodule(name, emulated(module, model.dtype, quantizers))
