@@ -53,9 +53,16 @@ def root_cause(text: str, *, limit: int = 400) -> str:
             continue
         following = next((later.strip() for later in lines[number + 1 : number + 4] if later.strip()), "")
         needs_more = "validation error" in line or not found["message"]
-        return " ".join(f"{line} {following if needs_more else ''}".split())[:limit]
+        cause = " ".join(f"{line} {following if needs_more else ''}".split())
+        return cause.removesuffix("Reasons:").rstrip()[:limit]
     last = next((line.strip() for line in reversed(lines) if line.strip()), "the engine's log is empty")
     return (fallback or last)[:limit]
+
+
+def kernels(text: str) -> list[str]:
+    """Names of the kernels that vLLM says it has chosen for linear layers, without `LinearKernel` at their end."""
+    chosen = re.findall(r"\b(?:Using|Selected) (\w+Kernel) for ", text)
+    return list(dict.fromkeys(re.sub(r"(Linear)?Kernel$", "", name) for name in chosen))
 
 
 def tail(path: Path, *, bytes_: int = 1_000_000) -> str:

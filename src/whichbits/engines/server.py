@@ -18,7 +18,7 @@ from typing import Any, Self
 from whichbits.engines import registry as records
 from whichbits.engines import supervisor
 from whichbits.engines.command import EngineCommand
-from whichbits.engines.errors import EngineError
+from whichbits.engines.errors import EngineEnded, EngineError
 from whichbits.engines.log import root_cause, tail
 from whichbits.errors import UserError
 
@@ -164,16 +164,19 @@ class Server:
 
     def failure(self) -> str | None:
         """Why the server has ended, in one line; None while it runs."""
-        if self._process is None or (status := self._process.poll()) is None:
-            return None
-        cause = root_cause(tail(self.log))
-        ending = f"signal {status - 128}" if status > 128 else f"status {status}"
-        return f"the engine ended with {ending}: {cause} (log: {self.log})"
+        ended = self._ended()
+        return None if ended is None else str(ended)
 
     def check(self) -> None:
-        """Raise EngineError with the cause if the server has ended."""
-        if (failure := self.failure()) is not None:
-            raise EngineError(failure)
+        """Raise EngineEnded with the cause if the server has ended."""
+        ended = self._ended()
+        if ended is not None:
+            raise ended
+
+    def _ended(self) -> EngineEnded | None:
+        if self._process is None or (status := self._process.poll()) is None:
+            return None
+        return EngineEnded(status, root_cause(tail(self.log)), str(self.log))
 
     def _wait_until_ready(self, deadline: float) -> None:
         while True:
