@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from whichbits.errors import UserError
+
+if TYPE_CHECKING:
+    from whichbits.engines.server import Server
 
 
 @dataclass(frozen=True)
@@ -72,3 +79,28 @@ class PlainModel:
 @pytest.fixture(scope="session")
 def plain_tiny(tiny_llama: Path) -> PlainModel:
     return PlainModel(tiny_llama)
+
+
+@pytest.fixture(scope="session")
+def vllm_server(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The embedded model served as a study serves it."""
+    from whichbits.engines.command import find_vllm
+    from whichbits.engines.defaults import serving_settings
+    from whichbits.engines.hardware import describe, processors
+    from whichbits.engines.server import Server
+
+    try:
+        command = find_vllm()
+    except UserError as error:
+        pytest.skip(f"no vLLM here: {error}")
+    config = json.loads((embedded_model / "config.json").read_text())
+    settings = serving_settings(describe(), config, max_length=1024)
+    with Server(
+        command,
+        embedded_model,
+        arguments=settings.arguments,
+        environment=settings.environment,
+        cpus=processors(settings.server_cpus) or None,
+        log=tmp_path_factory.mktemp("server") / "log.txt",
+    ) as server:
+        yield server

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from whichbits.accuracy.jsonl import read_documents
+from whichbits.accuracy.jsonl import own_task, read_documents
 from whichbits.accuracy.task import Task
 from whichbits.errors import UserError
 
@@ -93,3 +93,14 @@ def test_file_and_task_must_agree(tmp_path: Path, content: bytes, metric: str, m
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
         read_documents(own(tmp_path / "none.jsonl"))
+
+
+def test_the_metric_follows_from_the_lines(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_bytes(GOOD)
+    assert own_task("mine", file).metric == "exact_match"
+    assert own_task("mine", file, metric="regex", max_tokens=5).max_tokens == 5
+    file.write_text('{"prompt": "p", "choices": ["x", "y"], "answer": 0}')
+    assert own_task("mine", file).metric == "acc"
+    with pytest.raises(UserError, match="have choices"):
+        own_task("mine", file, metric="regex")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ def run_harness(
         for name, of_task in samples.items()
         for sample in _filtered(task, of_task)
     ]
-    return summarize(task, items, adapter.work)
+    versions = sorted({str(harness_task.VERSION) for harness_task in harness_tasks.values()})
+    return summarize(task, items, adapter.work, source_version=", ".join(versions), lm_eval=version("lm_eval"))
 
 
 def _filtered(task: Task, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -20,8 +20,50 @@ CHOICE_METRICS = ("acc", "acc_norm")
 ANSWER_METRICS = ("exact_match", "regex")
 
 
+def own_task(
+    name: str,
+    path: Path,
+    *,
+    metric: str | None = None,
+    max_tokens: int = 64,
+    stop: tuple[str, ...] = ("\n",),
+    chat_template: bool = False,
+) -> Task:
+    """A task over the user's file; without `metric` the first line decides: choices by `acc`, targets by `exact_match`.
+
+    The answer ends at the first of `stop`, or after `max_tokens`. Raises UserError for a file or line that cannot be used.
+    """
+    task = Task(
+        name=name,
+        version=1,
+        kind="jsonl",
+        source=str(path),
+        description=f"The user's own: {path.name}",
+        metric=metric or "acc",
+        max_tokens=max_tokens,
+        stop=stop,
+        chat_template=chat_template,
+    )
+    if metric is None and "choices" not in _documents(task)[0]:
+        task = task.model_copy(update={"metric": "exact_match"})
+    read_documents(task)
+    return task
+
+
 def read_documents(task: Task) -> list[Document]:
     """Items of the task's file, as documents of one form; a line that cannot be used raises UserError with its place."""
+    documents = _documents(task)
+    path = Path(task.source)
+    forms = {"choices" in document for document in documents}
+    if len(forms) > 1:
+        raise UserError(
+            f"source: {path} mixes items with choices and items with a target", remedy="make two tasks of them, a file each"
+        )
+    _check_task(task, path, with_choices=forms.pop())
+    return documents
+
+
+def _documents(task: Task) -> list[Document]:
     path = Path(task.source)
     try:
         lines = path.read_bytes().split(b"\n")
@@ -32,12 +74,6 @@ def read_documents(task: Task) -> list[Document]:
     documents = [_document(task, path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not documents:
         raise UserError(f"source: {path} of task {task.name} is empty", remedy="write one JSON object a line")
-    forms = {"choices" in document for document in documents}
-    if len(forms) > 1:
-        raise UserError(
-            f"source: {path} mixes items with choices and items with a target", remedy="make two tasks of them, a file each"
-        )
-    _check_task(task, path, with_choices=forms.pop())
     return documents
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from whichbits.accuracy.informative import uninformative
 from whichbits.accuracy.task import Task
 
 
@@ -67,22 +68,28 @@ def distinct(items: Iterable[Item]) -> tuple[Item, ...]:
 
 
 def summarize(task: Task, items: Sequence[Item], work: Work, **more: Any) -> TaskResult:
-    """Mean score, its standard error (sd / √n, n − 1 in the variance), chance, and tokens an item."""
+    """Mean score, its standard error (sd / √n, n − 1 in the variance), chance, tokens an item.
+
+    `uninformative` is why the task says nothing where this model is the base, or None.
+    """
     items = distinct(items)
     n = len(items)
     scores = [item.score for item in items]
     outside = [item for item in items if not 0 <= item.score <= 1]
     if outside:
         raise ValueError(f"{task.name}: metric {task.metric} gives {outside[0].score} on item {outside[0].item}, not 0 to 1")
+    score = statistics.fmean(scores)
+    chance = task.chance if task.chance is not None else statistics.fmean(item.chance for item in items)
     summary = {
         "task": task.name,
         "version": task.version,
         "kind": task.kind,
         "metric": task.metric,
         "n": n,
-        "score": statistics.fmean(scores),
+        "score": score,
         "stderr": statistics.stdev(scores) / math.sqrt(n) if n > 1 else None,
-        "chance": task.chance if task.chance is not None else statistics.fmean(item.chance for item in items),
+        "chance": chance,
+        "uninformative": uninformative(score, chance),
         "prompt_tokens": work.prompt_tokens / n,
         "generated_tokens": work.generated_tokens / n,
         **more,
