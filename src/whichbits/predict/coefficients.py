@@ -1,0 +1,82 @@
+"""Coefficients of the performance model with what they rest on, as a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from whichbits.errors import UserError
+
+Support = tuple[str, str, str, str]
+"""Shape id, hardware id, format and engine that were measured together."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A coefficient before it sees data: its value, and the standard deviation of its logarithm."""
+
+    prior: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Values by name, the standard deviations of their logarithms, what was measured, and how far predictions were off.
+
+    `errors[tier][load][quantity]` holds the 80 and 95 % quantiles of |log(predicted / measured)|; `ratio_errors` the same of
+    ratios between two formats; `sources` counts the measurements of each source.
+    """
+
+    values: Mapping[str, float]
+    spreads: Mapping[str, float]
+    support: tuple[Support, ...] = ()
+    errors: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]] = field(default_factory=dict)
+    ratio_errors: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    sources: Mapping[str, int] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write to a JSON file."""
+        path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+@cache
+def parameters() -> Mapping[str, Parameter]:
+    """All parameters of the model by name."""
+    text = files("whichbits.predict").joinpath("parameters.yaml").read_text(encoding="utf-8")
+    entries: Mapping[str, Any] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return {name: Parameter(float(entry["prior"]), float(entry["spread"])) for name, entry in entries.items()}
+
+
+def priors() -> Coefficients:
+    """The model before any measurement of a server: physics alone."""
+    return Coefficients(
+        values={name: parameter.prior for name, parameter in parameters().items()},
+        spreads={name: parameter.spread for name, parameter in parameters().items()},
+    )
+
+
+def _from_json(text: str) -> Coefficients:
+    fields = json.loads(text)
+    fields["support"] = tuple(tuple(entry) for entry in fields["support"])
+    return Coefficients(**fields)
+
+
+@cache
+def shipped() -> Coefficients:
+    """The coefficients that come with the package."""
+    return _from_json(files("whichbits.predict").joinpath("coefficients.json").read_text(encoding="utf-8"))
+
+
+def load(path: Path) -> Coefficients:
+    """Coefficients that `save` wrote."""
+    try:
+        return _from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"coefficients: cannot read {path}: {error}", remedy="give a file that whichbits calibrate wrote") from error

@@ -1,0 +1,141 @@
+"""Coefficients from measurements: a robust fit of logarithms, held by priors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from whichbits.predict.coefficients import Coefficients, priors
+from whichbits.predict.layout import layouts
+from whichbits.predict.measurements import Measurement
+from whichbits.predict.serving import serve
+from whichbits.predict.step import Values
+from whichbits.predict.work import Floats, Layout, Point, Work, columns
+
+SCALE = 0.05
+"""Error (of the logarithm) that weighs one; beyond CORNER an error counts linearly instead of squared."""
+CORNER = 0.08
+WEIGHTS = {("synchronous", "latency_s"): 1.0, ("max", "qps"): 0.5, ("loaded", "tpot_s"): 0.35, ("loaded", "ttft_s"): 0.02}
+"""Weight of a measurement by load and quantity: what a rate or a loaded server shows depends on more than the model knows."""
+DEFAULT_WEIGHT = 0.2
+ROUNDS = 3
+"""Times that the layouts of the highest rates are chosen anew."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A measurement with the layout that the model takes it to have run in."""
+
+    measurement: Measurement
+    layout: Layout
+
+    @property
+    def point(self) -> Point:
+        """What the model is asked."""
+        m = self.measurement
+        return Point(m.shape, m.kernel, m.hardware, m.engine, self.layout, m.prompt, m.output, m.concurrency)
+
+
+def predicted(cases: Sequence[Case], work: Work, values: Values) -> Floats:
+    """What the model says of each case's quantity."""
+    outcome = serve(work, values)
+    rate = np.where(np.isinf(work.concurrency), outcome.window_rate, outcome.rate)
+    by_quantity = {"latency_s": outcome.latency, "tpot_s": outcome.tpot, "ttft_s": outcome.ttft, "qps": rate}
+    result = np.empty(len(cases))
+    quantities = np.array([case.measurement.quantity for case in cases])
+    for quantity, column in by_quantity.items():
+        result[quantities == quantity] = column[quantities == quantity]
+    return result
+
+
+def _candidates(measurement: Measurement, values: Values) -> list[Layout]:
+    m = measurement
+    found = layouts(
+        m.shape, m.kernel, m.hardware, m.count, m.tensor_parallel, values, length=m.prompt + m.output, at_most=m.load == "max"
+    )
+    # A measured deployment did run: where the memory model has no room for it, it is taken as one copy of the model.
+    return found or [Layout(min(m.count, m.hardware.node), max(1, m.count // m.hardware.node))]
+
+
+def lay_out(measurements: Sequence[Measurement], values: Values) -> list[Case]:
+    """Each measurement with its layout: of several, the one with the highest rate."""
+    options = [(place, layout) for place, m in enumerate(measurements) for layout in _candidates(m, values)]
+    cases = [Case(measurements[place], layout) for place, layout in options]
+    rates = serve(columns([case.point for case in cases]), values).window_rate
+    best: dict[int, tuple[float, Case]] = {}
+    for (place, _), rate, case in zip(options, rates, cases, strict=True):
+        if place not in best or rate > best[place][0]:
+            best[place] = (float(rate), case)
+    return [best[place][1] for place in range(len(measurements))]
+
+
+def errors(cases: Sequence[Case], values: Values, *, forgive_rounding: bool = True) -> Floats:
+    """log(predicted / measured) of each case; zero within the rounding of a printed rate."""
+    y = predicted(cases, columns([case.point for case in cases]), values)
+    measured = np.array([case.measurement.value for case in cases])
+    low = np.array([case.measurement.low for case in cases])
+    high = np.array([case.measurement.high for case in cases])
+    rates = np.array([case.measurement.quantity == "qps" for case in cases])
+    inside = forgive_rounding & rates & (y >= low) & (y <= high)
+    return np.where(inside, 0.0, np.log(y / measured))
+
+
+def device_parameters(measurements: Sequence[Measurement], spread: float = 0.1) -> tuple[dict[str, float], dict[str, float]]:
+    """Multipliers of each measured device, all 1, and their spreads: what a user's own runs may say of one device alone."""
+    names = [f"device.{d}.{what}" for d in sorted({m.hardware.id for m in measurements}) for what in ("memory", "compute", "host")]
+    return dict.fromkeys(names, 1.0), dict.fromkeys(names, spread)
+
+
+def fit(measurements: Sequence[Measurement], start: Coefficients | None = None, *, rounds: int = ROUNDS) -> Coefficients:
+    """Coefficients that fit the measurements, starting from `start` (by default the priors) and held by its spreads.
+
+    Minimizes the sum of pseudo-Huber losses of the logarithmic errors and of the squared logarithmic departures of the
+    coefficients in units of their spreads. Returns values with spreads from the curvature at the minimum.
+    """
+    from scipy.optimize import least_squares
+
+    start = start or priors()
+    names = list(start.values)
+    centre = np.log([start.values[name] for name in names])
+    spread = np.array([start.spreads[name] for name in names])
+    used = list(measurements)
+    weight = np.array([WEIGHTS.get((m.load, m.quantity), DEFAULT_WEIGHT) for m in used])
+    low, high = (np.array([getattr(m, side) for m in used]) for side in ("low", "high"))
+    measured = np.array([m.value for m in used])
+    printed_rate = np.array([m.quantity == "qps" and m.high > m.low for m in used])
+
+    def values_at(z: Floats) -> dict[str, float]:
+        return dict(zip(names, np.exp(centre + z * spread).tolist(), strict=True))
+
+    z = np.zeros(len(names))
+    for _ in range(rounds):
+        cases = lay_out(used, values_at(z))
+        work = columns([case.point for case in cases])
+
+        def residuals(z: Floats, cases: Sequence[Case] = cases, work: Work = work) -> Floats:
+            y = predicted(cases, work, values_at(z))
+            error = np.where(printed_rate & (y >= low) & (y <= high), 0.0, np.log(y / measured))
+            huber = np.sign(error) * np.sqrt(2 * (np.sqrt(1 + (error / CORNER) ** 2) - 1)) * CORNER / SCALE
+            return np.concatenate([weight * huber, z])
+
+        solution = least_squares(residuals, z, max_nfev=30)
+        z = solution.x
+    covariance = np.linalg.inv(solution.jac.T @ solution.jac)
+    return replace(
+        start,
+        values=values_at(z),
+        spreads=dict(zip(names, (spread * np.sqrt(np.diag(covariance))).tolist(), strict=True)),
+        support=tuple(sorted(set(start.support) | support(measurements))),
+        sources={**start.sources, **_count(measurements)},
+    )
+
+
+def support(measurements: Sequence[Measurement]) -> set[tuple[str, str, str, str]]:
+    """What was measured together: shape, device, format, engine."""
+    return {(m.shape.id, m.hardware.id, m.kernel.format, m.engine.name) for m in measurements}
+
+
+def _count(measurements: Sequence[Measurement]) -> Mapping[str, int]:
+    return {source: sum(m.source == source for m in measurements) for source in sorted({m.source for m in measurements})}

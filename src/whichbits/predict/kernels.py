@@ -1,0 +1,94 @@
+"""Which kernel runs a format on a device, and where there is none, why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from whichbits.cost.hardware import Hardware
+from whichbits.errors import UserError
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How the linear layers of a format run; see kernels.yaml for the fields."""
+
+    format: str
+    weight_bytes: float
+    activation_bytes: float
+    rate: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A serving engine: `name` selects its coefficients, `version` is what the user gave after `==`, if anything."""
+
+    name: str
+    version: tuple[int, ...]
+    fuses_quantization: bool
+    mixes_prompts: bool
+
+    @property
+    def graph_limit(self) -> float:
+        """Longest sequence that decodes in a CUDA graph: vLLM before its V1 engine (0.8) left longer ones than 8192 to eager mode."""
+        return 8192 if self.name == "vllm" and () < self.version < (0, 8) else float("inf")
+
+
+@cache
+def data() -> Mapping[str, Any]:
+    """The contents of kernels.yaml."""
+    text = files("whichbits.predict").joinpath("kernels.yaml").read_text(encoding="utf-8")
+    contents: Mapping[str, Any] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return contents
+
+
+@cache
+def format_name(name: str) -> str:
+    """The catalogue's name of a format given by it or by an alias such as `FP8` or `int4`."""
+    key = name.strip().lower().replace("_", "-")
+    key = data()["aliases"].get(key, key)
+    if key not in data()["formats"]:
+        raise UserError(f"format: {name!r} is not known", remedy=f"one of {', '.join(data()['formats'])}")
+    return str(key)
+
+
+@cache
+def kernel(name: str) -> Kernel:
+    """How the format `name` runs."""
+    fields = data()["formats"][format_name(name)]
+    return Kernel(format_name(name), fields["bits"] / 8, fields["activation_bytes"], fields["rate"], fields["kernel"])
+
+
+def refusal(name: str, hardware: Hardware) -> str | None:
+    """Why the format has no kernel on the device; None where it has one."""
+    fields = data()["formats"][format_name(name)]
+    low, high = fields["capability"]
+    native = low <= hardware.capability <= high if hardware.maker == "nvidia" else hardware.maker in fields["makers"]
+    if native and (rate(kernel(name), hardware) is not None):
+        return None
+    return f"no kernel for {format_name(name)} on {hardware.name}: {fields.get('reason', 'it lacks the number type')}"
+
+
+def rate(kernel: Kernel, hardware: Hardware) -> float | None:
+    """Peak rate (operations a second) of the kernel's multiplications; None where the device has none."""
+    if kernel.rate == "bf16":
+        return hardware.peak.get("bf16", hardware.peak.get("fp16"))
+    return hardware.peak.get(kernel.rate)
+
+
+@cache
+def engine(name: str) -> Engine:
+    """The engine called `name`, optionally with a version: `vllm`, `vllm==0.7.2`, `TensorRT-LLM`."""
+    base, _, version = name.strip().lower().partition("==")
+    numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+    for key, fields in data()["engines"].items():
+        if base == key or base in fields["aliases"]:
+            early = key == "vllm" and () < numbers < (0, 8)
+            return Engine(key, numbers, fields["fuses_quantization"], fields["mixes_prompts"] and not early)
+    raise UserError(f"engine: {name!r} is not known", remedy=f"one of {', '.join(data()['engines'])}")

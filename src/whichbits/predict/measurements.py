@@ -1,0 +1,189 @@
+"""Measured speeds: rows of a model on a deployment under a load, with what was seen."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from math import isfinite
+from pathlib import Path
+
+from whichbits.cost.hardware import Hardware, find
+from whichbits.errors import UserError
+from whichbits.models.catalogue import Shape, find_shape
+from whichbits.predict.kernels import Engine, Kernel, engine, format_name, kernel
+
+QUANTITIES = ("latency_s", "tpot_s", "ttft_s", "qps")
+PUBLISHED = ("paper_table_5", "paper_table_6", "r1_distill_llama_8b_latency", "r1_distill_llama_8b_rate")
+"""Tables in whichbits.published that hold speeds."""
+LEFT_OUT = frozenset({"docstring-a100"})
+"""Errata whose cells are left out of fits and figures; the others are mended on reading."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured quantity.
+
+    `low` and `high` bound what was printed as `value`; `concurrency` infinity means the highest rate; `tensor_parallel` None
+    leaves the layout to the predictor.
+    """
+
+    source: str
+    shape: Shape
+    model: str
+    hardware: Hardware
+    count: int
+    kernel: Kernel
+    engine: Engine
+    tensor_parallel: int | None
+    prompt: float
+    output: float
+    concurrency: float
+    quantity: str
+    value: float
+    low: float
+    high: float
+
+    @property
+    def load(self) -> str:
+        """`synchronous`, `loaded` or `max`."""
+        return "max" if self.concurrency == float("inf") else "synchronous" if self.concurrency == 1 else "loaded"
+
+
+def printed(text: str) -> tuple[float, float, float]:
+    """Value of a printed number such as `24.5` or `6.8k` and the bounds of what rounds to it."""
+    text = text.strip()
+    scale = 1000.0 if text.endswith("k") else 1.0
+    digits = text.removesuffix("k")
+    half = 0.5 * 10 ** -len(digits.partition(".")[2]) * scale
+    value = float(digits) * scale
+    return value, value - half, value + half
+
+
+def _narrowed(bounds: tuple[float, float], others: tuple[float, float]) -> tuple[float, float]:
+    low, high = max(bounds[0], others[0]), min(bounds[1], others[1])
+    return (low, high) if low <= high else bounds
+
+
+def _published_row(row: Mapping[str, str], table: str) -> Measurement:
+    """A row of a published table; Q/$ narrows what the latency or rate was rounded from."""
+    synchronous = "latency_s" in row
+    quantity = "latency_s" if synchronous else "qps"
+    _, low, high = printed(row[quantity])
+    if row.get("queries_per_dollar"):
+        _, few, many = printed(row["queries_per_dollar"])
+        hourly = float(row["price_per_hour"])
+        if synchronous:
+            low, high = _narrowed((low, high), (3600 / (many * hourly), 3600 / (few * hourly)))
+        else:
+            low, high = _narrowed((low, high), (few * hourly / 3600, many * hourly / 3600))
+    low = max(low, high / 100)
+    return Measurement(
+        source=table,
+        shape=find_shape(row["model"], allow_download=False),
+        model=row["model"],
+        hardware=find(row["hardware"]),
+        count=int(row["count"]),
+        kernel=kernel(row["format"]),
+        engine=engine(row["engine"]),
+        tensor_parallel=None,
+        prompt=float(row["prompt_tokens"]),
+        output=float(row["output_tokens"]),
+        concurrency=1.0 if synchronous else float("inf"),
+        quantity=quantity,
+        value=(low + high) / 2,
+        low=low,
+        high=high,
+    )
+
+
+def published() -> list[Measurement]:
+    """Speeds printed in the paper's tables 5 and 6 and on a model card, without the cells known to be wrong."""
+    folder = files("whichbits.published")
+    measurements = []
+    for table in PUBLISHED:
+        rows = csv.DictReader(folder.joinpath(f"{table}.csv").read_text(encoding="utf-8").splitlines())
+        measurements += [_published_row(row, table) for row in rows if row["erratum"] not in LEFT_OUT]
+    return measurements
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file with a header."""
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: {error}", remedy="give a CSV file with a header line") from error
+    return rows
+
+
+def measurements(rows: Iterable[Mapping[str, str]], source: str) -> list[Measurement]:
+    """Measurements of a user's rows: the columns of points, and any of latency_s, tpot_s, ttft_s, qps."""
+    found = []
+    for number, row in enumerate(rows, start=2):
+        where = f"{source}, line {number}"
+        try:
+            concurrency = parse_concurrency(row["concurrency"])
+            common = {
+                "source": source,
+                "shape": find_shape(row["model"]),
+                "model": row["model"],
+                "hardware": find(row["hardware"]),
+                "count": int(row["count"]),
+                "kernel": kernel(format_name(row["format"])),
+                "engine": engine(row.get("engine") or "vllm"),
+                "tensor_parallel": int(row["tensor_parallel"]) if row.get("tensor_parallel") else None,
+                "prompt": float(row["prompt_tokens"]),
+                "output": float(row["output_tokens"]),
+                "concurrency": concurrency,
+            }
+            values = {quantity: float(row[quantity]) for quantity in QUANTITIES if row.get(quantity)}
+        except KeyError as error:
+            raise UserError(f"{where}: column {error.args[0]!r} is missing", remedy="add it to the header") from error
+        except ValueError as error:
+            raise UserError(f"{where}: {error}", remedy="give a number") from error
+        for quantity, value in values.items():
+            if not (isfinite(value) and value > 0):
+                raise UserError(f"{where}: {quantity} is {value}", remedy="give a positive number, or leave the cell empty")
+            found.append(Measurement(**common, quantity=quantity, value=value, low=value, high=value))  # type: ignore[arg-type]
+    return found
+
+
+def parse_concurrency(text: str) -> float:
+    """Requests in flight that a cell of a table names: a number, or `max`."""
+    if text.strip().lower() == "max":
+        return float("inf")
+    value = float(text)
+    if not (isfinite(value) and value >= 1):
+        raise UserError(f"concurrency: {text!r} is not at least 1", remedy="a number of requests in flight, or max")
+    return value
+
+
+_GPU_MEASUREMENT_FORMATS = {"": "bf16", "fp8": "w8a8-fp", "fp8_block": "fp8-block"}
+
+
+def aiconfigurator(path: Path) -> list[Measurement]:
+    """Serving points of AIConfigurator's silicon_sample.csv (dense models, aggregated serving): TPOT and TTFT of each.
+
+    An empty precision is taken as 16 bit, which the file does not say.
+    """
+    rows = [
+        {
+            "model": row["model_path"],
+            "hardware": row["system"],
+            "count": row["tp_size"],
+            "tensor_parallel": row["tp_size"],
+            "format": _GPU_MEASUREMENT_FORMATS[row["gemm_quant_mode"]],
+            "engine": row["backend"],
+            "prompt_tokens": row["isl"],
+            "output_tokens": row["osl"],
+            "concurrency": row["batch_size"],
+            "tpot_s": str(float(row["silicon_tpot_ms"]) / 1e3),
+            "ttft_s": str(float(row["silicon_ttft_ms"]) / 1e3),
+        }
+        for row in read_rows(path)
+    ]
+    return measurements(rows, "aiconfigurator")
+
+

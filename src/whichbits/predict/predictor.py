@@ -1,0 +1,264 @@
+"""Answers: latency, rate and cost of a model in a format on hardware that is not at hand, each with an interval and its tier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+
+from whichbits.cost.hardware import Hardware, find
+from whichbits.errors import UserError
+from whichbits.models.catalogue import Shape, find_shape
+from whichbits.predict.coefficients import Coefficients, shipped
+from whichbits.predict.kernels import Engine, Kernel, engine, kernel, refusal
+from whichbits.predict.layout import divides, layouts, room_for_tokens
+from whichbits.predict.measurements import published
+from whichbits.predict.serving import Outcome, serve
+from whichbits.predict.solve import concurrency_at_rate
+from whichbits.predict.tiers import LEVELS, interval, spread_of, tier
+from whichbits.predict.work import Layout, Point, columns
+
+MAX = float("inf")
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question, in the user's words.
+
+    One of `concurrency` (requests in flight over all devices; infinity for the highest rate) and `rate` (requests a second).
+    """
+
+    model: str
+    format: str
+    hardware: str
+    count: int
+    prompt_tokens: int
+    output_tokens: int
+    concurrency: float = 1.0
+    rate: float | None = None
+    tensor_parallel: int | None = None
+    engine: str = "vllm"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to a query.
+
+    Where `reason` is given there is no answer and every number is None. At the highest rate `qps` is what a load test of six
+    minutes from an empty server counts, `qps_steady` the rate it tends to; else they are equal. `intervals` maps a quantity
+    (`latency_s`, `ttft_s`, `tpot_s`, `qps`, `queries_per_dollar`) and a level (80, 95) to its bounds.
+    """
+
+    query: Query
+    provenance: str = "predicted"
+    tier: str | None = None
+    reason: str | None = None
+    latency_s: float | None = None
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    qps: float | None = None
+    qps_steady: float | None = None
+    concurrency: float | None = None
+    layout: Layout | None = None
+    price_per_hour: float | None = None
+    queries_per_dollar: float | None = None
+    intervals: Mapping[str, Mapping[int, tuple[float, float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A query whose names have been looked up, with the layouts that it can run in."""
+
+    query: Query
+    shape: Shape
+    kernel: Kernel
+    hardware: Hardware
+    engine: Engine
+    candidates: tuple[Layout, ...]
+    reason: str | None = None
+
+    def point(self, layout: Layout, concurrency: float) -> Point:
+        """What the model is asked."""
+        q = self.query
+        return Point(
+            self.shape, self.kernel, self.hardware, self.engine, layout, q.prompt_tokens, q.output_tokens, concurrency
+        )
+
+
+def _check(query: Query) -> None:
+    for name in ("count", "prompt_tokens", "output_tokens"):
+        if getattr(query, name) < 1:
+            raise UserError(f"{name}: {getattr(query, name)} is not at least 1", remedy=f"give a positive {name}")
+    if query.tensor_parallel is not None and (query.tensor_parallel < 1 or query.count % query.tensor_parallel):
+        raise UserError(
+            f"tensor_parallel: {query.tensor_parallel} does not divide the count {query.count}",
+            remedy="give a divisor of the number of devices",
+        )
+    if query.rate is None and not query.concurrency >= 1:
+        raise UserError(f"concurrency: {query.concurrency} is not at least 1", remedy="a number of requests in flight, or max")
+    if query.rate is not None and not 0 < query.rate < MAX:
+        raise UserError(f"rate: {query.rate} is not a positive number", remedy="give requests a second")
+
+
+def resolve(query: Query, coefficients: Coefficients) -> Resolved:
+    """Look up the query's names and layouts; `reason` says why it cannot run, if so. Unknown names raise UserError."""
+    _check(query)
+    shape, how, hardware, server = (
+        find_shape(query.model), kernel(query.format), find(query.hardware), engine(query.engine),
+    )  # fmt: skip
+    length = query.prompt_tokens + query.output_tokens
+    reason = refusal(how.format, hardware)
+    if reason is None and shape.context and length > shape.context:
+        reason = f"prompt and output of {length} tokens exceed the context of {shape.context}"
+    found: list[Layout] = []
+    if reason is None:
+        at_most = query.rate is None and query.concurrency == MAX
+        found = layouts(
+            shape, how, hardware, query.count, query.tensor_parallel, coefficients.values, length=length, at_most=at_most
+        )
+        if not found:
+            reason = _does_not_run(query, shape, how, hardware, coefficients, length)
+    return Resolved(query, shape, how, hardware, server, tuple(found), reason)
+
+
+def _does_not_run(
+    query: Query, shape: Shape, how: Kernel, hardware: Hardware, coefficients: Coefficients, length: float
+) -> str:
+    tensor = query.tensor_parallel or min(query.count, hardware.node)
+    if not divides(shape, tensor):
+        return f"{shape.heads} attention heads cannot be split among {tensor} devices"
+    layout = Layout(tensor, max(1, query.count // tensor))
+    room = room_for_tokens(shape, how, hardware, layout, coefficients.values, length)
+    kind = "the weights do not fit" if room < 0 else f"beside the weights there is room for {room:.0f} tokens, not {length:.0f}"
+    return f"{kind}: {how.format} on {query.count} × {hardware.name} ({hardware.memory / 1e9:.0f} GB each)"
+
+
+@cache
+def _published_rows() -> frozenset[tuple[object, ...]]:
+    return frozenset((m.shape.id, m.hardware.id, m.count, m.kernel.format, m.prompt, m.output, m.concurrency) for m in published())
+
+
+def _tier(resolved: Resolved, coefficients: Coefficients) -> str:
+    q = resolved.query
+    found = tier(coefficients, resolved.shape, resolved.hardware, resolved.kernel.format, resolved.engine.name)
+    row = (resolved.shape.id, resolved.hardware.id, q.count, resolved.kernel.format, q.prompt_tokens, q.output_tokens, q.concurrency)
+    return "measured" if found == "interpolated" and q.rate is None and row in _published_rows() else found
+
+
+def _choose(resolved: Sequence[Resolved], coefficients: Coefficients) -> list[Layout]:
+    """The layout of each query with the highest steady rate among its candidates."""
+    options = [(i, layout) for i, r in enumerate(resolved) for layout in r.candidates]
+    outcome = serve(columns([resolved[i].point(layout, MAX) for i, layout in options]), coefficients.values)
+    best: dict[int, tuple[float, Layout]] = {}
+    for (i, layout), rate in zip(options, outcome.window_rate.tolist(), strict=True):
+        if i not in best or rate > best[i][0]:
+            best[i] = (rate, layout)
+    return [best[i][1] for i in range(len(resolved))]
+
+
+def predict_many(
+    queries: Sequence[Query], coefficients: Coefficients | None = None, *, prices: Sequence[float | None] | None = None
+) -> list[Prediction]:
+    """Answer many queries at once; `prices` are dollars an hour of all devices of each."""
+    known = coefficients or shipped()
+    resolved = [resolve(query, known) for query in queries]
+    answers: list[Prediction] = [Prediction(query=r.query, reason=r.reason) for r in resolved]
+    running = [i for i, r in enumerate(resolved) if r.reason is None]
+    if not running:
+        return answers
+    chosen = _choose([resolved[i] for i in running], known)
+    points = [resolved[i].point(layout, resolved[i].query.concurrency) for i, layout in zip(running, chosen, strict=True)]
+    work = columns(points)
+    concurrency = work.concurrency.copy()
+    rates = np.array([resolved[i].query.rate or np.nan for i in running])
+    wanted, highest = concurrency_at_rate(work, known.values, rates)
+    concurrency = np.where(np.isnan(rates), concurrency, wanted)
+    outcome = serve(work, known.values, np.where(np.isnan(concurrency), 1.0, concurrency))
+    for place, i in enumerate(running):
+        if np.isnan(concurrency[place]):
+            reason = f"rate {rates[place]:g} is above the highest, {highest[place]:.3g} requests a second"
+            answers[i] = Prediction(query=resolved[i].query, reason=reason)
+            continue
+        price = prices[i] if prices else None
+        answers[i] = _answer(resolved[i], chosen[place], outcome, place, float(concurrency[place]), price, known)
+    return answers
+
+
+def _answer(
+    resolved: Resolved, layout: Layout, outcome: Outcome, place: int, concurrency: float, price: float | None, known: Coefficients
+) -> Prediction:
+    at_most = concurrency == MAX
+    load = "max" if at_most else "synchronous" if concurrency / layout.replicas <= 1 else "loaded"
+    rate = float((outcome.window_rate if at_most else outcome.rate)[place])
+    numbers = {
+        "latency_s": float(outcome.latency[place]),
+        "ttft_s": float(outcome.ttft[place]),
+        "tpot_s": float(outcome.tpot[place]),
+        "qps": rate,
+    }
+    which = _tier(resolved, known)
+    widths = spread_of(known.errors, which, load, numbers["ttft_s"] / numbers["latency_s"])
+    spans = {
+        name: {level: interval(value, widths[name][k]) for k, level in enumerate(LEVELS)} for name, value in numbers.items()
+    }
+    per_dollar = None
+    if price is not None:
+        if not price > 0:
+            raise UserError(f"price: {price} is not positive", remedy="give dollars an hour of all devices")
+        per_dollar = rate * 3600 / price
+        spans["queries_per_dollar"] = {
+            level: (low * 3600 / price, high * 3600 / price) for level, (low, high) in spans["qps"].items()
+        }
+    return Prediction(
+        query=resolved.query,
+        tier=which,
+        qps_steady=float(outcome.rate[place]),
+        concurrency=float(outcome.running[place] * layout.replicas) if at_most else concurrency,
+        layout=layout,
+        price_per_hour=price,
+        queries_per_dollar=per_dollar,
+        intervals=spans,
+        **numbers,
+    )
+
+
+def predict(
+    model: str,
+    format: str,
+    hardware: str,
+    count: int = 1,
+    *,
+    prompt_tokens: int,
+    output_tokens: int,
+    concurrency: float | str | None = None,
+    rate: float | None = None,
+    tensor_parallel: int | None = None,
+    engine: str = "vllm",
+    price_per_hour: float | None = None,
+    coefficients: Coefficients | None = None,
+) -> Prediction:
+    """Latency, rate and cost of serving a model in a format on a number of devices.
+
+    Args:
+        model: hub id, or path of a folder with config.json.
+        format: name of a format, e.g. `w8a8-int`.
+        hardware: name of a device, e.g. `L40S`.
+        count: number of devices.
+        prompt_tokens: tokens of a prompt.
+        output_tokens: tokens generated.
+        concurrency: requests in flight (default 1, synchronous), or "max" for the highest rate; not beside `rate`.
+        rate: requests a second.
+        tensor_parallel: devices that share one copy of the model; default all (at "max" the split with the highest rate).
+        engine: `vllm`, `trtllm` or `sglang`, optionally with a version (`vllm==0.7.2`).
+        price_per_hour: dollars of all devices together, for queries per dollar.
+        coefficients: those of `calibrate`; default the shipped ones.
+
+    Raises UserError for unknown names and impossible numbers. A deployment that cannot run is a Prediction with a `reason`.
+    """
+    if concurrency is not None and rate is not None:
+        raise UserError("concurrency and rate are both given", remedy="give one of them")
+    in_flight = 1.0 if concurrency is None else MAX if concurrency == "max" else float(concurrency)
+    query = Query(model, format, hardware, count, prompt_tokens, output_tokens, in_flight, rate, tensor_parallel, engine)
+    return predict_many([query], coefficients, prices=[price_per_hour])[0]

@@ -1,0 +1,65 @@
+"""The load that gives a rate, and the largest load within latency limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from whichbits.predict.serving import MAX_SEQUENCES, Outcome, capacity, serve
+from whichbits.predict.step import Values
+from whichbits.predict.work import Floats, Work
+
+STEPS = 40
+"""Halvings of the interval of concurrency."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Latency limits on means, in seconds; infinity where there is none."""
+
+    ttft_s: float = float("inf")
+    tpot_s: float = float("inf")
+    latency_s: float = float("inf")
+
+    def met(self, outcome: Outcome) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Which points keep all limits."""
+        result: np.ndarray[tuple[int], np.dtype[np.bool_]] = (
+            (outcome.ttft <= self.ttft_s) & (outcome.tpot <= self.tpot_s) & (outcome.latency <= self.latency_s)
+        )
+        return result
+
+
+def largest(work: Work, values: Values) -> Floats:
+    """Most requests that run at once over all replicas."""
+    return np.minimum(capacity(work, values), MAX_SEQUENCES) * work.replicas
+
+
+def _bisect(work: Work, values: Values, holds: Callable[[Outcome], np.ndarray[tuple[int], np.dtype[np.bool_]]]) -> Floats:
+    """Largest concurrency (from one request up) at which a condition holds that fails from some load on; NaN where never."""
+    low, high = np.ones_like(work.prompt), largest(work, values)
+    possible = holds(serve(work, values, low))
+    always = holds(serve(work, values, high))
+    for _ in range(STEPS):
+        middle = np.sqrt(low * high)
+        kept = holds(serve(work, values, middle))
+        low, high = np.where(kept, middle, low), np.where(kept, high, middle)
+    return np.where(always, largest(work, values), np.where(possible, low, np.nan))
+
+
+def concurrency_at_rate(work: Work, values: Values, rates: Floats) -> tuple[Floats, Floats]:
+    """Mean requests in flight at each rate (requests a second), NaN where it is above the highest; and the highest rates.
+
+    Below one request in flight the server is idle in part and answers like a synchronous one.
+    """
+    highest = serve(work, values, largest(work, values)).rate
+    if np.all(np.isnan(rates)):
+        return np.full_like(highest, np.nan), highest
+    found = _bisect(work, values, lambda outcome: outcome.rate <= rates)
+    return np.where(rates > highest, np.nan, np.where(np.isnan(found), 1.0, found)), highest
+
+
+def concurrency_within(work: Work, values: Values, limits: Limits) -> Floats:
+    """Largest concurrency within the limits; NaN where a lone request already breaks them."""
+    return _bisect(work, values, limits.met)

@@ -1,0 +1,124 @@
+"""Time of one forward pass: a roofline for each matrix product, attention, all-reduce, and what overlaps with nothing.
+
+All functions take `work` (see `work.Work`) and the coefficients by name, and return seconds, one number a point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from whichbits.predict.work import Floats, Work
+
+Values = Mapping[str, float]
+
+
+def bandwidth(work: Work, values: Values) -> Floats:
+    """Bytes a second that matrix products draw from memory."""
+    share = values["memory_efficiency"] * work.memory_class.pick(values, "memory_efficiency.{}", 1.0)
+    return work.bandwidth * share * work.device.pick(values, "device.{}.memory", 1.0)
+
+
+def _compute(work: Work, values: Values, *, format16: bool) -> Floats:
+    """Operations a second that large matrix products reach, in the format's number type or in 16 bit."""
+    peak, sustained, kind = (
+        (work.rate16, work.sustained16, work.rate16_class) if format16 else (work.rate, work.sustained, work.rate_class)
+    )
+    share = values["compute_efficiency"] * sustained * kind.pick(values, "compute_efficiency.{}", 1.0)
+    return peak * share * work.device.pick(values, "device.{}.compute", 1.0)
+
+
+def host_time(work: Work, values: Values) -> Floats:
+    """Time of host code relative to the hosts of the Ampere years."""
+    return work.host_time * work.device.pick(values, "device.{}.host", 1.0)
+
+
+def _overlapped(memory: Floats, compute: Floats, values: Values) -> Floats:
+    p = values["overlap"]
+    return (memory**p + compute**p) ** (1 / p)
+
+
+def linear_layers(work: Work, values: Values, tokens: Floats) -> Floats:
+    """All matrix products of all layers for a step of `tokens` tokens.
+
+    A product of m tokens with an n × k matrix reads its weights and m (n + k) activations and does 2 m n k operations; of
+    E experts with a active, E (1 − (1 − a/E)^m) are read.
+    """
+    m = tokens[:, None]
+    n, k = work.width_out, work.width_in
+    copies = np.maximum(work.copies, 1e-9)
+    touched = work.copies * (1 - (1 - work.active / copies) ** m)
+    weights = touched * n * k
+    moved = weights * work.weight_bytes[:, None] + work.active * m * (k * work.activation_bytes[:, None] + 2 * n)
+    unpack = work.architecture.pick(values, "unpack_cycles.{}", values["unpack_cycles"]) * work.packed
+    per_weight = unpack / (work.units * work.clock)
+    memory = moved / bandwidth(work, values)[:, None] + weights * per_weight[:, None]
+    reached = _compute(work, values, format16=False) * np.where(work.packed > 0, values["unpacked_compute"], 1.0)
+    compute = 2 * m * work.active * n * k / reached[:, None]
+    fixed = (work.copies > 0) * (work.kernel.pick(values, "gemm_cycles.{}") / work.clock)[:, None]
+    layer = (fixed + _overlapped(memory, compute, values)).sum(axis=1)
+    return work.layers * layer
+
+
+def lm_head(work: Work, values: Values, sequences: Floats) -> Floats:
+    """The last product, in 16 bit, for one token of each sequence."""
+    weights = work.vocab * work.hidden
+    moved = 2 * (weights + sequences * (work.hidden + work.vocab))
+    compute = 2 * sequences * weights / _compute(work, values, format16=True)
+    return values["gemm_cycles.dense16"] / work.clock + _overlapped(moved / bandwidth(work, values), compute, values)
+
+
+def all_reduce(work: Work, values: Values, tokens: Floats) -> Floats:
+    """Two all-reduces of 16-bit activations a layer over the tensor-parallel devices (a ring, or its equal in bytes)."""
+    moved = tokens * work.hidden * 2 * 2 * (work.tensor - 1) / work.tensor
+    efficiency = work.link_class.pick(values, "link_efficiency.{}")
+    latency = work.link_class.pick(values, "link_latency.{}") * np.log2(work.tensor)
+    return 2 * work.layers * np.where(work.tensor > 1, latency + moved / (work.link * efficiency), 0.0)
+
+
+def attended(work: Work, context: Floats) -> Floats:
+    """Mean length that a layer attends to, where some layers see a sliding window only."""
+    return context * (1 - work.window_share) + np.minimum(context, work.window) * work.window_share
+
+
+def decode(work: Work, values: Values, sequences: Floats, context: Floats, prompt_tokens: Floats | float = 0.0) -> Floats:
+    """One decode step of `sequences` sequences of mean length `context`, with `prompt_tokens` tokens of prompts computed in it."""
+    tokens = sequences + prompt_tokens
+    reading = work.layers * sequences * attended(work, context) * work.kv_token_bytes
+    cycles = work.engine.pick(values, "layer_cycles.{}") + work.quantizes * values["quantize_cycles"]
+    activations = work.layers * tokens * work.hidden * values["activation_bytes"] / bandwidth(work, values)
+    host = work.engine.pick(values, "step_host.{}") + sequences * work.engine.pick(values, "sequence_host.{}")
+    time = (
+        linear_layers(work, values, tokens)
+        + lm_head(work, values, sequences)
+        + all_reduce(work, values, tokens)
+        + reading / (work.bandwidth * values["attention_bandwidth"])
+        + prompt_tokens * prompt_attention(work, values) / work.prompt
+        + work.layers * cycles / work.clock
+        + activations
+        + host * host_time(work, values)
+        + (work.pipeline - 1) * values["stage_latency"]
+    )
+    eager = work.layers * values["eager_host"] * host_time(work, values)
+    return np.where(context > work.graph_limit, np.maximum(time, eager), time)
+
+
+def prompt_attention(work: Work, values: Values) -> Floats:
+    """Attention of one whole prompt: half of a square of scores, computed twice (with keys, with values)."""
+    operations = 2 * work.layers * work.prompt * attended(work, work.prompt) * work.head_width
+    return operations / (work.rate16 * values["attention_compute"])
+
+
+def prefill(work: Work, values: Values, tokens: Floats) -> Floats:
+    """One prompt, computed in steps of `tokens` tokens: fewer than the prompt has (chunks) or more (several prompts a step)."""
+    steps = work.prompt / tokens
+    activations = work.layers * tokens * work.hidden * values["activation_bytes"] / bandwidth(work, values)
+    launch = work.layers * values["prefill_host"] * host_time(work, values)
+    whole = steps * (linear_layers(work, values, tokens) + all_reduce(work, values, tokens) + activations + launch)
+    return whole + prompt_attention(work, values) + request(work, values)
+
+
+def request(work: Work, values: Values) -> Floats:
+    """Host time of one request."""
+    return values["request_host"] * host_time(work, values)
