@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,13 @@ def test_other_concurrency_is_an_error(cells):
     records = [cells.evaluate("bf16", BASE), cells.evaluate("w8a8-int", INT8, concurrency=1)]
     with pytest.raises(PairingError, match="concurrency differs, 16 and 1"):
         collect(records, "bf16", FORMATS)
+
+
+def test_another_engine_version_is_an_error(cells):
+    records = [cells.evaluate("bf16", BASE), cells.evaluate("w8a8-int", INT8)]
+    versions = [replace(r, provenance={"engine": {"version": v}}) for r, v in zip(records, ("0.31", "0.32"), strict=True)]
+    with pytest.raises(PairingError, match="engine differs"):
+        collect(versions, "bf16", FORMATS)
 
 
 def test_two_cells_of_the_same_meaning_are_an_error(cells):

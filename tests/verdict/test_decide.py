@@ -215,6 +215,22 @@ def test_the_speed_of_a_path_that_is_not_native_never_enters(cells, status):
     assert all(s.reasons for s in own)
 
 
+def test_the_kernels_at_an_address_of_the_users_are_unknown_and_said_to_be(cells):
+    records = [cells.evaluate("bf16", BASE, engine="url"), cells.evaluate("w8a8-int", with_flips(5, 5), engine="url")]
+    found = verdict([*records, *speeds(cells, "w8a8-int", synchronous=0.5, loaded=0.5)], "w8a8-int")
+    assert {entry.candidate for entry in found.recommendations} == {"w8a8-int"}
+    assert "bf16 and w8a8-int: served at an address given, so which kernels ran is not known." in found.caveats
+
+
+def test_the_bases_own_cell_adds_nothing_to_what_the_others_hold(cells):
+    # one sitting: the base is measured once a round, its own cell and every candidate's hold that measurement
+    own = [cells.serve("bf16", r, {1: (1.0, 1.0)}) for r in range(3)]
+    records = [*admissible_pair(cells), *speeds(cells, "w8a8-int", synchronous=0.8, loaded=0.8)]
+    with_own, without = verdict([*records, *own], "w8a8-int"), verdict(records, "w8a8-int")
+    assert [r.candidate for r in with_own.recommendations] == [r.candidate for r in without.recommendations]
+    assert with_own.recommendations[0].advantage == without.recommendations[0].advantage
+
+
 def test_invalid_rounds_are_shown_and_left_out(cells):
     records = [
         *admissible_pair(cells),

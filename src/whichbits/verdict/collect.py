@@ -50,7 +50,7 @@ def collect(
         failed=_failed(records),
         similarity=(*_text_similarity(by_kind.get("compare", [])), *_distributions(by_kind.get("distribution", []))),
         rounds=tuple(_rounds(by_kind.get("serve", []), base)),
-        kernels=_kernels(by_kind.get("probe", [])),
+        kernels=_kernels(records),
         sizes=tuple(_sizes(by_kind.get("quantize", []), base, base_bytes)),
         deployments=dict(deployments or {}),
         workloads=dict(workloads or {}),
@@ -92,14 +92,15 @@ def _join(
     *,
     candidate: str,
     engine: str,
-    same: Sequence[str] = ("metric", "concurrency"),
+    same: Sequence[str] = ("metric", "concurrency", "engine"),
 ) -> ScoredTask:
-    """Pair two runs of one task; `left` is the one that differences are taken from, `same` what their summaries must share."""
+    """Pair two runs of one task; `left` is the one that differences are taken from, `same` what they must share."""
     task = left.labels["task"]
     what = f"{task} ({engine}), {candidate} against {left.labels['candidate']}"
     for name in same:
-        if left.summary.get(name) != right.summary.get(name):
-            raise PairingError(f"{what}: {name} differs, {left.summary.get(name)!r} and {right.summary.get(name)!r}")
+        theirs, ours = ((record.provenance if name == "engine" else record.summary).get(name) for record in (left, right))
+        if theirs != ours:
+            raise PairingError(f"{what}: {name} differs, {theirs!r} and {ours!r}")
     items = int(left.summary["n"])
     return ScoredTask(
         candidate=candidate,
@@ -208,14 +209,15 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
 
 
 def _kernels(records: Sequence[Record]) -> dict[str, Kernel]:
-    """The probe's word on each candidate in the serving engine (emulation has no kernels)."""
-    return {
-        record.labels["candidate"]: Kernel(
-            str(record.summary["status"]), record.summary.get("kernel"), record.summary.get("reason")
-        )
-        for record in records
-        if record.labels.get("engine") != EMULATED
-    }
+    """The probe's word on each candidate in the serving engine; at an address of the user's there is nothing to probe."""
+    kernels: dict[str, Kernel] = {}
+    for record in records:
+        if record.labels.get("engine") == "url":
+            kernels.setdefault(record.labels["candidate"], Kernel("unknown", None, None))
+        elif record.kind == "probe" and record.state == "done":
+            summary = record.summary
+            kernels[record.labels["candidate"]] = Kernel(summary["status"], summary.get("kernel"), summary.get("reason"))
+    return kernels
 
 
 def _sizes(records: Sequence[Record], base: str, base_bytes: int | None) -> Iterator[Size]:

@@ -76,7 +76,7 @@ class Kernel:
     """What the probe says of a candidate in a serving engine."""
 
     status: str
-    """native, reference or refused."""
+    """native, reference or refused; unknown at an address that the user gave."""
     kernel: str | None
     reason: str | None
 

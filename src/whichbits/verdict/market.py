@@ -27,11 +27,14 @@ Market = Mapping[tuple[str, str, Mode], Sequence[Offer]]
 
 
 def kernel_problem(findings: Findings, candidate: str) -> str | None:
-    """Why a candidate's speed must not enter a verdict, or None: only a native kernel's speed is the format's."""
+    """Why a candidate's speed must not enter a verdict, or None: only a native kernel's speed is the format's.
+
+    At an address that the user gave the kernel cannot be known; its speed enters, with a caveat.
+    """
     probe = findings.kernels.get(candidate)
     if probe is None:
         return None if candidate == findings.base else "no probe says which kernel served it"
-    if probe.status == "native":
+    if probe.status in ("native", "unknown"):
         return None
     name = f" ({probe.kernel})" if probe.kernel else ""
     return f"served on a {probe.status} path{name}, not on a native kernel"

@@ -131,6 +131,9 @@ def _emulation(rulings: Sequence[FormatVerdict], errors: Sequence[EmulationError
 
 
 def _speed(findings: Findings) -> Iterator[str]:
+    unknown = [name for name, kernel in findings.kernels.items() if kernel.status == "unknown"]
+    if unknown and findings.rounds:
+        yield f"{listing(unknown)}: served at an address given, so which kernels ran is not known."
     invalid: dict[str, None] = {}
     for r in findings.rounds:
         if not r.valid:
