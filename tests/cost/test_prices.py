@@ -55,6 +55,23 @@ def test_an_unknown_device_is_refused():
         prices(overrides={"h10": 2.0})
 
 
+def test_devices_go_by_any_name_of_the_hardware_catalogue():
+    catalogue = prices(overrides={"H100 SXM": 2.10, "RTX 4090": 0.5})
+    assert catalogue.price("nvidia-h100-sxm") == catalogue.price("h100")
+    assert catalogue.price("h100").per_hour() == 2.10
+    assert catalogue.price("nvidia-rtx-4090").per_hour() == 0.5
+    assert list(catalogue.devices).count("h100") == 1
+    with pytest.raises(UserError, match="'L40' has no price"):
+        catalogue.price("L40")
+
+
+def test_every_default_price_is_of_a_device_of_the_catalogue():
+    from whichbits.cost.hardware import find
+
+    found = [find(device).id for name in ("default", "paper-2024-10") for device in prices(name).devices]
+    assert len(set(found)) == 8
+
+
 def test_an_unknown_preset_is_refused():
     with pytest.raises(UserError, match=r"'paper' is neither a preset nor a file.*paper-2024-10"):
         prices("paper")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from whichbits.cost.hardware import catalogue, find
 from whichbits.errors import UserError
 
 STALE_AFTER_DAYS = 180
@@ -57,8 +58,8 @@ class PriceList(_Data):
     devices: Mapping[str, Price]
 
     def price(self, device: str) -> Price:
-        """The price of a device; raises UserError for one that has none."""
-        found = self.devices.get(device.lower())
+        """The price of a device, by any name of the hardware catalogue; raises UserError for one that has none."""
+        found = self.devices.get(_listed_name(device, self.devices))
         if found is None:
             raise UserError(
                 f"device '{device}' has no price in the price list '{self.name}' (known: {', '.join(self.devices)})",
@@ -68,7 +69,8 @@ class PriceList(_Data):
 
     def warnings(self, today: date, devices: Iterable[str] | None = None) -> tuple[str, ...]:
         """One line for each of `devices` (default: all) whose price is older than 180 days."""
-        names = list(self.devices) if devices is None else [name for name in devices if name.lower() in self.devices]
+        wanted = self.devices if devices is None else devices
+        names = [name for name in wanted if _listed_name(name, self.devices) in self.devices]
         aged = ((name, self.price(name)) for name in names)
         return tuple(
             f"the price of {name} is of {price.as_of.isoformat()}, {(today - price.as_of).days} days old; "
@@ -91,16 +93,17 @@ def prices(preset: str | Path = "default", overrides: Mapping[str, float] | None
     """The price list of a preset, with the user's own prices of one device over it.
 
     `preset` is a name in the built-in file, or the path of a YAML file of the same form that holds one preset. `overrides`
-    maps a device to US dollars per hour of one. Raises UserError for an unknown preset or device, a malformed file, or a price
+    maps a device (of the list or of the hardware catalogue, or "cpu") to US dollars per hour of one. Raises UserError for an unknown preset or device, a malformed file, or a price
     that is not positive.
     """
     chosen, found = _preset(preset)
     devices = dict(found.devices)
     for device, dollars in (overrides or {}).items():
-        name = device.lower()
-        if name not in devices and name not in WITHOUT_DEFAULT:
+        name = _listed_name(device, devices)
+        if name not in devices and name not in WITHOUT_DEFAULT and name not in catalogue():
             known = ", ".join([*devices, *sorted(WITHOUT_DEFAULT)])
-            raise UserError(f"price: unknown device '{device}'", remedy=f"use one of {known}, or a price file with the device")
+            remedy = f"use one of {known}, or a device of `whichbits hardware`"
+            raise UserError(f"price: unknown device '{device}'", remedy=remedy)
         devices[name] = Price(usd_per_hour={1: _positive(device, dollars)}, source="given by the user", as_of=None)
     return PriceList(name=chosen, description=found.description, devices=devices)
 
@@ -115,6 +118,20 @@ def parse_override(text: str) -> tuple[str, float]:
     if not separator or not device.strip() or dollars is None:
         raise UserError(f"price: '{text}' is not DEVICE=USD_PER_HOUR", remedy="write it as in --price h100=2.10")
     return device.strip().lower(), _positive(device.strip(), dollars)
+
+
+def _listed_name(device: str, listed: Iterable[str]) -> str:
+    """The name under which `listed` has a device, else its id in the hardware catalogue, else the name as given."""
+    names = {_identity(name): name for name in listed}
+    identity = _identity(device)
+    return names.get(identity, identity)
+
+
+def _identity(device: str) -> str:
+    try:
+        return find(device).id
+    except UserError:  # a price list may hold what the catalogue does not, such as a kind of CPU instance
+        return device.lower()
 
 
 def _positive(device: str, dollars: float) -> float:
