@@ -93,8 +93,8 @@ def prices(preset: str | Path = "default", overrides: Mapping[str, float] | None
     """The price list of a preset, with the user's own prices of one device over it.
 
     `preset` is a name in the built-in file, or the path of a YAML file of the same form that holds one preset. `overrides`
-    maps a device (of the list or of the hardware catalogue, or "cpu") to US dollars per hour of one. Raises UserError for an unknown preset or device, a malformed file, or a price
-    that is not positive.
+    maps a device (of the list or of the hardware catalogue, or "cpu") to US dollars per hour of one. Raises UserError for an
+    unknown preset or device, a malformed file, or a price that is not positive.
     """
     chosen, found = _preset(preset)
     devices = dict(found.devices)
