@@ -23,8 +23,8 @@ def canonical_json(value: Json) -> str:
 class Cell:
     """One job of a study.
 
-    `inputs` holds everything that can change the result, `reads` the keys of the cells whose results it uses, by role;
-    `labels` say what it means to people and are not part of the key.
+    `inputs` holds everything that can change the result, `reads` the keys of the cells whose results it uses, by role.
+    Not part of the key: `labels` say what it means to people, `places` where its inputs are on this machine.
     """
 
     kind: str
@@ -32,6 +32,7 @@ class Cell:
     inputs: Mapping[str, Json]
     reads: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, Json] = field(default_factory=dict)
 
     @cached_property
     def key(self) -> str:

@@ -25,7 +25,10 @@ State = Literal["waiting", "running", "done", "failed"]
 class Server(Protocol):
     """A server that is up, or was."""
 
-    url: str
+    @property
+    def url(self) -> str:
+        """Its address."""
+        ...
 
     def failure(self) -> str | None:
         """Why it has died, in one line; None while it lives."""
@@ -35,8 +38,10 @@ class Server(Protocol):
 class Servers(Protocol):
     """Starts servers; given by whoever knows engines."""
 
-    resident: int
-    """How many may be up at once."""
+    @property
+    def resident(self) -> int:
+        """How many may be up at once."""
+        ...
 
     def open(self, name: str, checkpoint: Path) -> AbstractContextManager[Server]:
         """Start a server for the checkpoint. Raises ServerFailed."""

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from whichbits.errors import UserError
 from whichbits.study.cell import Cell, Json, Record
@@ -87,20 +86,20 @@ class Store:
 
     def record(self, cell: Cell) -> Record:
         """What analysis sees of the cell."""
-        directory = self.directory(cell)
-        if self.done(cell):
-            result = json.loads((directory / "result.json").read_text())
-            return Record(cell.key, cell.kind, dict(cell.labels), "done", directory, result["summary"], result["provenance"])
-        cause = self.failure(cell) / "error.json"
+        return self.record_of(cell.kind, cell.key, cell.labels)
+
+    def record_of(self, kind: str, key: str, labels: Mapping[str, str]) -> Record:
+        """What analysis sees of the cell of that kind and key; its labels are those of the plan at hand."""
+        directory = self.folder / "cells" / kind / key
+        result = directory / "result.json"
+        if result.is_file():
+            found = json.loads(result.read_text())
+            return Record(key, kind, dict(labels), "done", directory, found["summary"], found["provenance"])
+        cause = self.folder / "failed" / f"{kind}-{key}" / "error.json"
         if cause.is_file():
             error = str(json.loads(cause.read_text())["error"])
-            return Record(cell.key, cell.kind, dict(cell.labels), "failed", directory, error=error)
-        return Record(cell.key, cell.kind, dict(cell.labels), "missing", directory)
-
-    def read(self, cell: Cell) -> dict[str, Any]:
-        """`result.json` of a finished cell."""
-        result: dict[str, Any] = json.loads((self.directory(cell) / "result.json").read_text())
-        return result
+            return Record(key, kind, dict(labels), "failed", directory, error=error)
+        return Record(key, kind, dict(labels), "missing", directory)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -1,0 +1,361 @@
+"""Cell kinds and the functions of the rooms that they run. With `expand`, the only place where the rooms meet.
+
+Each function takes jobs of its kind and yields each with its result. A kind's version is raised by hand whenever its source
+changes in a way that can change a result; `tests/test_cells.py` fails when the source changes and the version does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whichbits.study.executor import Desk, Function, Job, Result, ServerFailed
+
+if TYPE_CHECKING:
+    from whichbits.accuracy.language_model import LanguageModel
+    from whichbits.serving.result import RungResult
+
+VERSIONS: Mapping[str, int] = {
+    "quantize": 1,
+    "probe": 1,
+    "evaluate": 1,
+    "generate": 1,
+    "compare": 1,
+    "distribution": 1,
+    "serve": 1,
+}
+
+ROOMS: Mapping[str, tuple[str, ...]] = {
+    "quantize": ("formats", "quantize"),
+    "probe": ("engines",),
+    "evaluate": ("accuracy", "engines"),
+    "generate": ("similarity", "engines"),
+    "compare": ("similarity",),
+    "distribution": ("similarity", "engines"),
+    "serve": ("serving",),
+}
+"""Rooms whose source can change the result of a kind."""
+
+PRELOAD = ("torch", "transformers", "pyarrow.parquet", "whichbits.cells")
+"""What the process that jobs are forked from imports once for all of them."""
+
+BATCH_TOKENS = 2048
+"""Tokens in one forward pass of the emulation."""
+
+
+def engine_versions() -> dict[str, str]:
+    """Versions of the libraries that emulation computes with."""
+    return {name: metadata.version(name) for name in ("torch", "transformers", "compressed-tensors")}
+
+
+def write_items(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write `items.parquet`: one row an item, whole or not at all."""
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), folder / "items.parquet")
+
+
+def read_items(folder: Path) -> list[dict[str, Any]]:
+    """Rows of a cell's `items.parquet`."""
+    import pyarrow.parquet
+
+    rows: list[dict[str, Any]] = pyarrow.parquet.read_table(folder / "items.parquet").to_pylist()
+    return rows
+
+
+def _provenance(job: Job, **more: Any) -> dict[str, Any]:
+    """Where and with what a cell ran."""
+    return {
+        "whichbits": metadata.version("whichbits"),
+        "python": platform.python_version(),
+        "cpus": sorted(job.cpus) if job.cpus is not None else None,
+        **more,
+    }
+
+
+def _checkpoint(job: Job, role: str = "checkpoint") -> Path:
+    """Folder of a checkpoint: made by a cell that the job reads, or there already."""
+    return job.reads[role] / "checkpoint" if role in job.reads else Path(job.cell.places[role])
+
+
+def _threads(job: Job) -> int:
+    return len(job.cpus) if job.cpus is not None else len(os.sched_getaffinity(0))
+
+
+def _model(job: Job, desk: Desk, stack: ExitStack) -> LanguageModel:
+    """The checkpoint in the job's engine."""
+    engine = job.cell.inputs["engine"]
+    if engine["kind"] == "emulated":
+        from whichbits.engines.emulation import Emulated
+
+        return Emulated(_checkpoint(job), threads=_threads(job), batch_tokens=BATCH_TOKENS)
+    from whichbits.engines.endpoint import Endpoint
+
+    return stack.enter_context(
+        Endpoint(
+            desk.server(job.servers[0]),
+            engine["model_name"],
+            max_length=engine["max_length"],
+            concurrency=engine["concurrency"],
+            api_key=os.environ.get("OPENAI_API_KEY") if engine["kind"] == "url" else None,
+        )
+    )
+
+
+def quantize(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
+    """Make a checkpoint of a format."""
+    import torch
+
+    from whichbits.formats.format import Format
+    from whichbits.quantize.checkpoint import quantize_checkpoint
+    from whichbits.quantize.recipe import Recipe
+
+    for job in jobs:
+        torch.set_num_threads(_threads(job))
+        inputs = job.cell.inputs
+        manifest, errors = quantize_checkpoint(
+            Path(job.cell.places["base"]),
+            Format.model_validate(inputs["format"]),
+            Recipe.model_validate(inputs["recipe"]),
+            job.directory / "checkpoint",
+            base_files=inputs["base"],
+            on_progress=lambda done, total: desk.progress(f"{done} of {total} modules"),
+        )
+        write_items(job.directory, [error.model_dump() for error in errors])
+        summary = {
+            "bytes": manifest.bytes,
+            "bits_per_weight": manifest.bits_per_weight,
+            "weights": manifest.weights,
+            "files": manifest.files,
+        }
+        yield job, Result(summary, _provenance(job, versions=manifest.versions, seed=inputs["recipe"]["seed"]))
+
+
+def evaluate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
+    """Score a checkpoint on a task, item by item."""
+    from whichbits.accuracy.harness import evaluate as evaluate_task
+    from whichbits.accuracy.task import Task
+
+    for job in jobs:
+        inputs = job.cell.inputs
+        data_dir = job.cell.places.get("data_dir")
+        with ExitStack() as stack:
+            result = evaluate_task(
+                Task.model_validate(inputs["task"]),
+                _model(job, desk, stack),
+                Path(job.cell.places["tokenizer"]),
+                limit=inputs["limit"],
+                seed=inputs["seed"],
+                data_dir=Path(data_dir) if data_dir else None,
+            )
+        write_items(job.directory, result.rows())
+        summary = {**result.summary, "concurrency": inputs["engine"].get("concurrency")}
+        yield job, Result(summary, _provenance(job, engine=inputs["engine"], seed=inputs["seed"]))
+
+
+def generate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
+    """Generate greedy answers to prompts."""
+    from transformers import AutoTokenizer
+
+    from whichbits.similarity.generate import generate_texts
+    from whichbits.similarity.prompts import Prompt
+
+    for job in jobs:
+        inputs = job.cell.inputs
+        tokenizer = AutoTokenizer.from_pretrained(job.cell.places["tokenizer"])
+        prompts = [Prompt.model_validate(prompt) for prompt in inputs["prompts"]]
+        with ExitStack() as stack:
+            texts = generate_texts(_model(job, desk, stack), tokenizer, prompts, max_tokens=inputs["max_tokens"])
+        write_items(job.directory, [asdict(text) for text in texts])
+        summary = {"n": len(texts), "tokens": sum(text.tokens for text in texts)}
+        yield job, Result(summary, _provenance(job, engine=inputs["engine"]))
+
+
+def compare(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
+    """Compare a candidate's texts with the base's."""
+    import torch
+
+    from whichbits.similarity.generate import GeneratedText
+    from whichbits.similarity.scorers import Encoders, bertscore, embedded_encoders, sentence_similarity
+    from whichbits.similarity.texts import compare_texts, summarise
+
+    for job in jobs:
+        torch.set_num_threads(_threads(job))
+        wanted = job.cell.inputs["encoders"]
+        embedded = embedded_encoders() if None in (wanted["bertscore"], wanted["sts"]) else None
+        encoders = Encoders(
+            bertscore=wanted["bertscore"] or (embedded.bertscore if embedded else ""),
+            sts=wanted["sts"] or (embedded.sts if embedded else ""),
+            bertscore_layers=None if wanted["bertscore"] else (embedded.bertscore_layers if embedded else None),
+        )
+        base, candidate = ([GeneratedText(**row) for row in read_items(job.reads[role])] for role in ("base", "candidate"))
+        rows = compare_texts(base, candidate, bertscore=bertscore(encoders), sts=sentence_similarity(encoders))
+        write_items(job.directory, [asdict(row) for row in rows])
+        yield job, Result(summarise(rows), _provenance(job, encoders=wanted))
+
+
+def distribution(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
+    """Compare a candidate's next-token distributions with the base's, both in transformers."""
+    from transformers import AutoTokenizer
+
+    from whichbits.engines.emulation import Emulated
+    from whichbits.similarity.distributions import compare_distributions, summarise
+    from whichbits.similarity.windows import token_windows
+
+    for job in jobs:
+        inputs = job.cell.inputs
+        tokenizer = AutoTokenizer.from_pretrained(job.cell.places["tokenizer"])
+        windows = token_windows(tokenizer, job.cell.places["documents"], inputs["window_tokens"])
+        # Windows from all over the text, whatever their number.
+        chosen = windows[:: max(1, len(windows) // inputs["windows"])][: inputs["windows"]]
+        base, candidate = (
+            Emulated(_checkpoint(job, role), threads=_threads(job), batch_tokens=BATCH_TOKENS)
+            for role in ("base", "checkpoint")
+        )
+        rows = []
+        for row in compare_distributions(chosen, base.logits, candidate.logits):
+            rows.append(row)
+            desk.progress(f"{len(rows)} of {len(chosen)} windows")
+        write_items(job.directory, [asdict(row) for row in rows])
+        yield job, Result(summarise(rows), _provenance(job, engine=inputs["engine"]))
+
+
+def probe(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
+    """Ask the engine which kernel it has for a format, on a tiny checkpoint of it."""
+    from whichbits.engines.command import EngineCommand
+    from whichbits.engines.hardware import describe
+    from whichbits.engines.probe import probe as probe_format
+
+    for job in jobs:
+        inputs = job.cell.inputs
+        engine = inputs["engine"]
+        checkpoint = _tiny_checkpoint(job)
+        found = probe_format(
+            EngineCommand(tuple(job.cell.places["command"]), engine["version"], " ".join(job.cell.places["command"])),
+            inputs["format"]["name"],
+            checkpoint,
+            arguments=engine["arguments"],
+            environment=engine["environment"],
+            hardware=describe(),
+            log=job.directory / "engine.txt",
+            cpus=job.cpus,
+        )
+        yield job, Result(asdict(found), _provenance(job, engine=engine))
+
+
+def _tiny_checkpoint(job: Job) -> Path:
+    """A random two-layer Llama of the format, wide enough for its groups."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    from whichbits.formats.format import Format
+    from whichbits.quantize.checkpoint import quantize_checkpoint
+    from whichbits.quantize.recipe import Recipe
+
+    inputs = job.cell.inputs
+    base = job.directory / "base"
+    tokenizer = AutoTokenizer.from_pretrained(job.cell.places["tokenizer"])
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=256,
+        intermediate_size=512,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+    )
+    dtype = getattr(torch, inputs["dtype"])
+    model: Any = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]
+    model.to(dtype).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    format = Format.model_validate(inputs["format"])
+    if format.is_base:
+        return base
+    quantize_checkpoint(base, format, Recipe(scales="minmax", group_size=inputs["group_size"]), job.directory / "checkpoint")
+    return job.directory / "checkpoint"
+
+
+def serve(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result | Exception]]:
+    """Measure speeds in one sitting: round by round, the candidates of a round one after another, the base among them.
+
+    A cell holds the base's measurement of its own round too, so that their ratio is taken within the sitting. What fails for
+    one candidate leaves the others' measurements as they are.
+    """
+    sitting = uuid.uuid4().hex[:12]
+    rounds: dict[tuple[str, str], list[Job]] = {}
+    for job in jobs:
+        rounds.setdefault((job.cell.labels["repeat"], job.cell.labels["workload"]), []).append(job)
+    for group in rounds.values():
+        measured: dict[str, list[RungResult] | Exception] = {}
+        for name in dict.fromkeys(name for job in group for name in (job.cell.places["base"], job.cell.labels["candidate"])):
+            desk.progress(f"round {int(group[0].cell.labels['repeat']) + 1}: {name}")
+            measured[name] = _measured(name, group[0], desk)
+        for job in group:
+            yield job, _paired(job, measured, sitting)
+
+
+def _measured(name: str, job: Job, desk: Desk) -> list[RungResult] | Exception:
+    """Rungs of one candidate, or why there are none."""
+    from whichbits.errors import UserError
+    from whichbits.serving.measure import measure
+    from whichbits.serving.workload import Workload
+
+    inputs = job.cell.inputs
+    try:
+        return measure(
+            desk.server(name),
+            inputs["engine"]["model_name"],
+            Path(job.cell.places["tokenizer"]),
+            Workload.model_validate(inputs["workload"]),
+            seed=inputs["seed"],
+            cpus=set(job.cpus) if job.cpus is not None else None,
+        )
+    except (ServerFailed, UserError, OSError) as error:
+        return error
+
+
+def _paired(job: Job, measured: Mapping[str, list[RungResult] | Exception], sitting: str) -> Result | Exception:
+    """A cell's result: its candidate's rungs beside the base's of the same round."""
+    rows: list[dict[str, Any]] = []
+    summary: dict[str, Any] = {"sitting": sitting}
+    for role, name, field in (
+        ("base", job.cell.places["base"], "base_rungs"),
+        ("candidate", job.cell.labels["candidate"], "rungs"),
+    ):
+        results = measured[name]
+        if isinstance(results, Exception):
+            return results
+        summary[field] = [rung.summary() for rung in results]
+        for rung in results:
+            rows += [{"role": role, "rung": rung.rung, "concurrency": rung.concurrency, **asdict(row)} for row in rung.rows]
+    write_items(job.directory, rows)
+    return Result(summary, _provenance(job, engine=job.cell.inputs["engine"], sitting=sitting, measured_at=time.time()))
+
+
+FUNCTIONS: Mapping[str, Function] = {
+    "quantize": quantize,
+    "probe": probe,
+    "evaluate": evaluate,
+    "generate": generate,
+    "compare": compare,
+    "distribution": distribution,
+    "serve": serve,
+}
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, for inputs too long to be kept in a key's text."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

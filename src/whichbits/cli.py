@@ -1,0 +1,231 @@
+"""The command line: parses, calls the Python API, prints. Every verb is a function of the same name in `whichbits.api`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from whichbits.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    help="Which number format to deploy a language model in, settled by experiment.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of text.")]
+Prices = Annotated[
+    list[str] | None, typer.Option("--price", metavar="DEVICE=USD_PER_HOUR", help="Your price of one device; repeatable.")
+]
+DataDir = Annotated[Path | None, typer.Option(help="Folder with data sets of public tasks, in place of the hub.")]
+StoreDir = Annotated[Path | None, typer.Option("--store", help="Folder of results; default: studies/NAME.")]
+StoreArgument = Annotated[Path, typer.Argument(help="Store of a study, e.g. studies/demo.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _print_json(value: Any) -> None:
+    """Write a result as JSON to standard output."""
+    text = value.model_dump_json(indent=2) if hasattr(value, "model_dump_json") else json.dumps(value, indent=2, default=str)
+    sys.stdout.write(text + "\n")
+
+
+def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Print rows with equal keys as a table."""
+    if as_json:
+        _print_json(rows)
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in rows[0] if rows else ():
+        table.add_column(str(column).replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    _console().print(table)
+
+
+@app.command()
+def study(
+    specification: Annotated[str, typer.Argument(help="YAML file, or a preset: demo, paper-llama-3.1-8b, ...")] = "demo",
+    store: StoreDir = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the cells, what is done already, hours and dollars.")
+    ] = False,
+    price: Prices = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a study, or what is missing of it, and print its verdict."""
+    from whichbits import api
+
+    if dry_run:
+        preview = api.study(specification, store=store, price=price, data_dir=data_dir, dry_run=True)
+        _print_rows(preview.rows, as_json)
+        if not as_json:
+            _console().print(preview.text)
+        return
+    outcome = api.study(specification, store=store, price=price, data_dir=data_dir, quiet=as_json)
+    if as_json:
+        _print_json(outcome.verdict)
+    else:
+        from whichbits.report.terminal import summary
+
+        summary(outcome.verdict, _console(), report=outcome.report)
+        _console().print(outcome.times)
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def quantize(
+    model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
+    format: Annotated[list[str], typer.Option("--format", help="Format to make; repeatable.")],
+    out: Annotated[Path, typer.Option(help="Folder under which each format gets a folder of its own.")],
+    scales: Annotated[str, typer.Option(help="How scales are found: minmax or mse.")] = "mse",
+    group_size: Annotated[int | None, typer.Option(help="Weights that share a scale; default: the format's.")] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Make checkpoints that vLLM and transformers load."""
+    from whichbits import api
+
+    _print_rows(api.quantize(model, format, out, scales=scales, group_size=group_size, seed=seed), as_json)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
+    task: Annotated[list[str], typer.Option("--task", help="Task by name, or a JSONL file; repeatable.")],
+    emulated: Annotated[bool, typer.Option("--emulated", help="Run in transformers instead of the serving engine.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Use only the first items of each task.")] = None,
+    store: StoreDir = None,
+    data_dir: DataDir = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Score one checkpoint on tasks."""
+    from whichbits import api
+
+    _print_rows(api.evaluate(model, task, emulated=emulated, limit=limit, store=store, data_dir=data_dir, seed=seed), as_json)
+
+
+@app.command()
+def compare(
+    base: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
+    candidate: Annotated[str, typer.Argument(help="Checkpoint to compare with it, or the name of a format to make.")],
+    prompts: Annotated[Path | None, typer.Option(help="JSONL with a prompt a line; default: ours.")] = None,
+    text: Annotated[Path | None, typer.Option(help="Text for next-token distributions; default: ours.")] = None,
+    max_tokens: Annotated[int, typer.Option(help="Longest generated text, tokens.")] = 128,
+    emulated: Annotated[bool, typer.Option("--emulated", help="Run in transformers instead of the serving engine.")] = False,
+    store: StoreDir = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a checkpoint's texts and next-token distributions with the base's."""
+    from whichbits import api
+
+    rows = api.compare(
+        base, candidate, prompts=prompts, text=text, max_tokens=max_tokens, emulated=emulated, store=store, seed=seed
+    )
+    _print_rows(rows, as_json)
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
+    workload: Annotated[list[str], typer.Option("--workload", help="Workload by name, or PROMPT/OUTPUT tokens; repeatable.")],
+    url: Annotated[str | None, typer.Option(help="Address that serves the model already; default: start a server.")] = None,
+    rounds: Annotated[int, typer.Option(help="How often each workload is measured.")] = 1,
+    store: StoreDir = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast a checkpoint is served."""
+    from whichbits import api
+
+    _print_rows(api.bench(model, workload, url=url, rounds=rounds, store=store, seed=seed), as_json)
+
+
+@app.command()
+def recommend(
+    store: StoreArgument,
+    margin: Annotated[float | None, typer.Option(help="Judge again at this margin, e.g. 0.02.")] = None,
+    price: Prices = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which format to deploy, from a study's store alone."""
+    from whichbits import api
+
+    verdict = api.recommend(store, margin=margin, price=price)
+    if as_json:
+        _print_json(verdict)
+    else:
+        from whichbits.report.terminal import summary
+
+        summary(verdict, _console(), report=store / "report.html")
+
+
+@app.command()
+def report(store: StoreArgument, as_json: AsJson = False) -> None:
+    """Write report.html and verdict.json of a study again, from its store alone."""
+    from whichbits import api
+
+    written = api.report(store)
+    if as_json:
+        _print_json({"report": str(written.html), "verdict": str(written.verdict)})
+    else:
+        _console().print(f"Report: {written.html}", soft_wrap=True)
+
+
+@app.command()
+def formats(as_json: AsJson = False) -> None:
+    """List the formats."""
+    from whichbits import api
+
+    _print_rows(api.formats(), as_json)
+
+
+@app.command()
+def hardware(as_json: AsJson = False) -> None:
+    """List the hardware that is known, with peak rates and prices."""
+    from whichbits import api
+
+    _print_rows(api.hardware(), as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check what a study needs on this machine."""
+    from whichbits import api
+
+    _print_rows(api.doctor(), as_json)
+
+
+def main() -> None:
+    """Entry point: a user's mistake ends in one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        from rich.console import Console
+        from rich.text import Text
+
+        Console(stderr=True, soft_wrap=True).print(Text("error: ", style="red") + Text(str(error)))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; finished cells are kept, run the same command to go on\n")
+        sys.exit(130)

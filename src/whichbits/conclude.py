@@ -1,0 +1,156 @@
+"""From a store to its verdict and report: reads the results, judges them, writes the page. Runs nothing, needs no engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whichbits.study.cell import Record
+from whichbits.study.ledger import Ledger
+from whichbits.study.store import Store
+
+if TYPE_CHECKING:
+    from whichbits.report.context import ReportContext
+    from whichbits.report.write import Written
+    from whichbits.verdict.model import Verdict
+
+
+def deployment_prices(
+    hardware: str, count: int, given: float | None, preset: str, overrides: Mapping[str, float]
+) -> dict[str, Any]:
+    """Price of a deployment by the hour, its source, and what to say of it; nothing for a machine without a price."""
+    if given is not None:
+        return {"price_per_hour": given, "price_source": "given in the specification", "warnings": []}
+    from whichbits.cost.prices import prices
+
+    listed = prices(preset, overrides)
+    device = "cpu" if hardware == "this-machine" else hardware
+    if device not in listed.devices and device == "cpu":
+        return {"price_per_hour": None, "price_source": None, "warnings": []}
+    price = listed.price(device)
+    today = datetime.now(UTC).date()
+    source = f"{price.source}{f', {price.as_of.isoformat()}' if price.as_of else ''}"
+    return {
+        "price_per_hour": price.per_hour(count),
+        "price_source": source,
+        "as_of": (price.as_of or today).isoformat(),
+        "warnings": list(listed.warnings(today, [device])),
+    }
+
+
+def judge(ledger: Ledger, store: Store, *, margin: float | None = None, prices: Mapping[str, float] | None = None) -> Verdict:
+    """The verdict on what the store holds, at the study's margin and prices or at others."""
+    from whichbits.verdict.collect import collect
+    from whichbits.verdict.decide import decide
+
+    deployments = {name: dict(entry) for name, entry in ledger.deployments.items()}
+    for entry in deployments.values():
+        if prices:
+            entry |= deployment_prices(entry["hardware"], entry["count"], None, ledger.prices, prices)
+    findings = collect(
+        ledger.records(store),
+        ledger.base,
+        ledger.formats,
+        deployments=deployments,
+        workloads=ledger.workloads,
+        base_bytes=ledger.base_bytes,
+    )
+    warnings = [warning for entry in deployments.values() for warning in entry.get("warnings", ())]
+    return decide(
+        findings,
+        study=ledger.study,
+        model=ledger.model,
+        margin=margin or ledger.margin,
+        notes=(*ledger.notes, *warnings),
+        seed=ledger.seed,
+    )
+
+
+def write(verdict: Verdict, ledger: Ledger, store: Store) -> Written:
+    """Write `report.html` and `verdict.json` into the store."""
+    from whichbits.report.write import write as write_files
+
+    return write_files(verdict, _context(ledger, store), store.folder)
+
+
+def _context(ledger: Ledger, store: Store) -> ReportContext:
+    from whichbits.report.context import CellEntry, Engine, Price, ReportContext
+
+    records = ledger.records(store)
+    return ReportContext(
+        study=ledger.study,
+        model=ledger.model,
+        model_notes=ledger.notes,
+        hardware=ledger.hardware,
+        engines=tuple(
+            Engine(
+                name=engine["name"],
+                version=engine["version"],
+                arguments=tuple(f"{name} {value}" for name, value in engine.get("arguments", {}).items()),
+                environment=engine.get("environment", {}),
+            )
+            for engine in ledger.engines
+        ),
+        date=_date(records),
+        seeds={"study": ledger.seed},
+        specification=ledger.specification,
+        commands=(ledger.command, f"whichbits recommend {store.folder}", f"whichbits report {store.folder}"),
+        cells=tuple(
+            CellEntry(
+                key=record.key,
+                kind=record.kind,
+                labels=dict(record.labels),
+                state=record.state,
+                seconds=record.provenance.get("seconds"),
+                summary=dict(record.summary),
+                directory=f"cells/{record.kind}/{record.key}",
+                error=record.error,
+            )
+            for record in records
+        ),
+        seconds=room_seconds(records),
+        whichbits_version=ledger.version,
+        price_list=ledger.prices,
+        prices=tuple(
+            Price(
+                hardware=name,
+                per_hour=entry["price_per_hour"],
+                source=entry["price_source"],
+                as_of=entry.get("as_of", date.today().isoformat()),
+            )
+            for name, entry in ledger.deployments.items()
+            if entry["price_per_hour"] is not None
+        ),
+    )
+
+
+def _date(records: Sequence[Record]) -> datetime:
+    """When the last cell was finished."""
+    ends = [str(record.provenance["finished_at"]) for record in records if "finished_at" in record.provenance]
+    return datetime.fromisoformat(max(ends)) if ends else datetime.now(UTC)
+
+
+def room_seconds(records: Sequence[Record]) -> dict[str, float]:
+    """Seconds that the finished cells took, by kind."""
+    seconds: dict[str, float] = {}
+    for record in records:
+        if record.state == "done":
+            seconds[record.kind] = seconds.get(record.kind, 0.0) + float(record.provenance.get("seconds", 0.0))
+    return {kind: round(value, 1) for kind, value in seconds.items()}
+
+
+def read_verdict(folder: Path) -> Verdict | None:
+    """The verdict that a store holds, if it has one that this version reads."""
+    from pydantic import ValidationError
+
+    from whichbits.verdict.model import Verdict
+
+    path = folder / "verdict.json"
+    if not path.is_file():
+        return None
+    try:
+        return Verdict.model_validate_json(path.read_text())
+    except ValidationError:
+        return None
