@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,7 @@ from whichbits.errors import UserError
 
 def public_tasks(task: Task, *, data_dir: Path | None) -> dict[str, Any]:
     """lm-evaluation-harness's task objects for a task or group of its, by name, with our few-shot number set."""
-    from lm_eval.tasks import TaskManager
-
-    manager = TaskManager()
+    manager = _manager()
     if task.source not in manager.task_index:
         near = difflib.get_close_matches(task.source, manager.all_tasks, n=3)
         raise UserError(
@@ -40,6 +39,14 @@ def public_tasks(task: Task, *, data_dir: Path | None) -> dict[str, Any]:
         if harness_task.get_config("num_fewshot") is None or task.num_fewshot is not None:
             harness_task.set_config(key="num_fewshot", value=task.num_fewshot or 0)
     return loaded
+
+
+@cache
+def _manager() -> Any:
+    """lm-evaluation-harness's index of its tasks, which takes seconds to read."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
 
 
 def _local(source: str, data_dir: Path, manager: Any) -> list[Any]:

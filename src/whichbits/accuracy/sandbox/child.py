@@ -76,7 +76,7 @@ def judge(prelude: str, test: str, entry_point: str, channel: Channel) -> str | 
 
     kind, name = channel.receive()
     if kind != "loaded":
-        return f"the program raised {name}"
+        return f"the program raised {name}"[:200]
     # The prompt defines functions that tests may use; the candidate's takes the place of the unfinished one.
     tests: dict[str, Any] = {"__name__": "tests"}
     exec(compile(prelude, "<prompt>", "exec"), tests)
