@@ -470,22 +470,21 @@ def _encoder(name: str) -> str | None:
 
 def _tasks(choice: TaskChoice) -> tuple[Task, ...]:
     """Tasks that an entry of the specification stands for."""
-    from whichbits.accuracy.registry import expand
-    from whichbits.accuracy.task import Task
-
     if choice.jsonl is not None:
-        from whichbits.accuracy.jsonl import read_documents
+        from whichbits.accuracy.jsonl import own_task
 
-        task = Task(
-            name=choice.name,
-            version=1,
-            kind="jsonl",
-            source=str(choice.jsonl),
-            description=f"The user's own: {choice.jsonl.name}",
-            metric=choice.metric or "acc",
+        return (
+            own_task(
+                choice.name,
+                choice.jsonl,
+                metric=choice.metric,
+                max_tokens=choice.max_tokens,
+                stop=choice.stop,
+                chat_template=choice.chat_template,
+            ),
         )
-        read_documents(task)
-        return (task,)
+    from whichbits.accuracy.registry import expand
+
     return expand([choice.name])
 
 

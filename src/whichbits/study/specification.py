@@ -54,6 +54,12 @@ class TaskChoice(Part):
     jsonl: Path | None = None
     metric: str | None = None
     """Metric of a JSONL task; default: what its lines imply."""
+    max_tokens: PositiveInt = 64
+    """Longest answer to a JSONL prompt, tokens."""
+    stop: tuple[str, ...] = ("\n",)
+    """Strings that end such an answer."""
+    chat_template: bool = False
+    """Whether JSONL prompts go through the tokenizer's chat template."""
     limit: PositiveInt | None = None
     """Use only the first `limit` items."""
     emulate: bool = True

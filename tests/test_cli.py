@@ -1,0 +1,101 @@
+"""The command line: quick where it can be, one line and exit code 2 for a user's mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PROGRAM = [sys.executable, "-c", "from whichbits.cli import main; main()"]
+
+
+def run(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*PROGRAM, *words], capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
+
+
+LIGHT = [["--help"], ["formats"], ["hardware"], ["formats", "--json"]]
+
+
+@pytest.mark.parametrize("words", LIGHT, ids=" ".join)
+def test_light_commands_import_nothing_heavy(words: list[str]):
+    code = (
+        "import sys; from whichbits.cli import main\n"
+        f"sys.argv = ['whichbits', *{words!r}]\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers', 'lm_eval', 'guidellm', 'scipy', 'pandas', 'vllm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_takes_at_most_twice_as_long_as_typer_itself():
+    def best(code: str) -> float:
+        times = []
+        for _ in range(3):
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    own = best("import sys; sys.argv = ['whichbits', '--help']; from whichbits.cli import main; main()")
+    plain = best("import sys, typer; sys.argv = ['x', '--help']; typer.run(lambda: None)")
+    assert own < 2 * plain + 0.1
+
+
+def test_every_verb_is_a_function_with_the_same_parameters():
+    import inspect
+
+    from whichbits import api, cli
+
+    names = {"format": "format", "as_json": None}
+    for command in cli.app.registered_commands:
+        verb = command.callback
+        assert verb is not None
+        function = getattr(api, verb.__name__)
+        ours = {name for name in inspect.signature(verb).parameters if names.get(name, name)}
+        assert ours <= set(inspect.signature(function).parameters), verb.__name__
+        for name in ours:
+            default = inspect.signature(verb).parameters[name].default
+            assert default == inspect.signature(function).parameters[name].default, (verb.__name__, name)
+
+
+def test_every_verb_takes_json():
+    from whichbits import cli
+
+    for command in cli.app.registered_commands:
+        assert "as_json" in command.callback.__annotations__  # type: ignore[union-attr]
+
+
+def test_formats_as_json_are_the_catalogue():
+    from whichbits.formats.format import load
+
+    done = run("formats", "--json")
+    assert [row["format"] for row in json.loads(done.stdout)] == list(load())
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["study", "demmo"], ["'demmo'", "did you mean 'demo'"]),
+        (["study", "nowhere.yaml"], ["nowhere.yaml does not exist"]),
+        (["recommend", "nowhere"], ["nowhere holds no study", "run the study"]),
+        (["report", "nowhere"], ["nowhere holds no study"]),
+        (["study", "demo", "--dry-run", "--price", "h100=0"], ["price", "h100", "0"]),
+        (["study", "demo", "--dry-run", "--price", "h100"], ["not DEVICE=USD_PER_HOUR"]),
+        (["quantize", "./nowhere", "--format", "w8a8-int", "--out", "out"], ["nowhere"]),
+        (["quantize", "smollm2-135m-instruct", "--format", "w9", "--out", "out"], ["'w9'", "choose one of"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_line_with_a_remedy_and_exit_code_2(words: list[str], parts: list[str], tmp_path: Path):
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert " → " in done.stderr
+    for part in parts:
+        assert part in done.stderr
