@@ -79,4 +79,6 @@ def load(path: Path) -> Coefficients:
     try:
         return _from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"coefficients: cannot read {path}: {error}", remedy="give a file that whichbits calibrate wrote") from error
+        raise UserError(
+            f"coefficients: cannot read {path}: {error}", remedy="give a file that whichbits calibrate wrote"
+        ) from error

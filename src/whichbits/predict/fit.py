@@ -84,7 +84,9 @@ def errors(cases: Sequence[Case], values: Values, *, forgive_rounding: bool = Tr
 
 def device_parameters(measurements: Sequence[Measurement], spread: float = 0.1) -> tuple[dict[str, float], dict[str, float]]:
     """Multipliers of each measured device, all 1, and their spreads: what a user's own runs may say of one device alone."""
-    names = [f"device.{d}.{what}" for d in sorted({m.hardware.id for m in measurements}) for what in ("memory", "compute", "host")]
+    names = [
+        f"device.{d}.{what}" for d in sorted({m.hardware.id for m in measurements}) for what in ("memory", "compute", "host")
+    ]
     return dict.fromkeys(names, 1.0), dict.fromkeys(names, spread)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -35,9 +35,18 @@ class Engine:
     mixes_prompts: bool
 
     @property
+    def early(self) -> bool:
+        """Whether it is vLLM before its V1 engine (0.8): more host time a sequence, prompts in steps of their own."""
+        return self.name == "vllm" and () < self.version < (0, 8)
+
+    @property
     def graph_limit(self) -> float:
-        """Longest sequence that decodes in a CUDA graph: vLLM before its V1 engine (0.8) left longer ones than 8192 to eager mode."""
-        return 8192 if self.name == "vllm" and () < self.version < (0, 8) else float("inf")
+        """Longest sequence that decodes in a CUDA graph: early vLLM left longer ones than 8192 to eager mode."""
+        return 8192 if self.early else float("inf")
+
+    def as_measured(self, *, at_most: bool) -> Engine:
+        """This engine; at the highest rate, vLLM of unnamed version as the early one, the only one whose highest rates are known."""
+        return replace(self, version=(0, 7)) if at_most and self.name == "vllm" and not self.version else self
 
 
 @cache
@@ -89,6 +98,5 @@ def engine(name: str) -> Engine:
     numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
     for key, fields in data()["engines"].items():
         if base == key or base in fields["aliases"]:
-            early = key == "vllm" and () < numbers < (0, 8)
-            return Engine(key, numbers, fields["fuses_quantization"], fields["mixes_prompts"] and not early)
+            return Engine(key, numbers, fields["fuses_quantization"], fields["mixes_prompts"])
     raise UserError(f"engine: {name!r} is not known", remedy=f"one of {', '.join(data()['engines'])}")

@@ -26,7 +26,9 @@ def divides(shape: Shape, tensor: int) -> bool:
     return shape.heads % tensor == 0 and (shape.kv_heads % tensor == 0 or tensor % shape.kv_heads == 0)
 
 
-def _group(shape: Shape, kernel: Kernel, hardware: Hardware, values: Values, tensor: int, groups: int, length: float) -> Layout | None:
+def _group(
+    shape: Shape, kernel: Kernel, hardware: Hardware, values: Values, tensor: int, groups: int, length: float
+) -> Layout | None:
     """`groups` tensor-parallel groups as replicas, or, where a group fills a node, chained into as few pipeline stages as hold a sequence."""
     deepest = groups if tensor >= hardware.node else 1
     for pipeline in (d for d in range(1, deepest + 1) if groups % d == 0):
@@ -37,7 +39,15 @@ def _group(shape: Shape, kernel: Kernel, hardware: Hardware, values: Values, ten
 
 
 def layouts(
-    shape: Shape, kernel: Kernel, hardware: Hardware, count: int, tensor: int | None, values: Values, *, length: float, at_most: bool
+    shape: Shape,
+    kernel: Kernel,
+    hardware: Hardware,
+    count: int,
+    tensor: int | None,
+    values: Values,
+    *,
+    length: float,
+    at_most: bool,
 ) -> list[Layout]:
     """Ways to run the model on `count` devices, empty where none holds one sequence of `length` tokens.
 

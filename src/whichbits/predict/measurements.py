@@ -185,5 +185,3 @@ def aiconfigurator(path: Path) -> list[Measurement]:
         for row in read_rows(path)
     ]
     return measurements(rows, "aiconfigurator")
-
-

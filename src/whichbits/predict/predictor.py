@@ -82,9 +82,7 @@ class Resolved:
     def point(self, layout: Layout, concurrency: float) -> Point:
         """What the model is asked."""
         q = self.query
-        return Point(
-            self.shape, self.kernel, self.hardware, self.engine, layout, q.prompt_tokens, q.output_tokens, concurrency
-        )
+        return Point(self.shape, self.kernel, self.hardware, self.engine, layout, q.prompt_tokens, q.output_tokens, concurrency)
 
 
 def _check(query: Query) -> None:
@@ -137,25 +135,35 @@ def _does_not_run(
 
 @cache
 def _published_rows() -> frozenset[tuple[object, ...]]:
-    return frozenset((m.shape.id, m.hardware.id, m.count, m.kernel.format, m.prompt, m.output, m.concurrency) for m in published())
+    return frozenset(
+        (m.shape.id, m.hardware.id, m.count, m.kernel.format, m.prompt, m.output, m.concurrency) for m in published()
+    )
 
 
 def _tier(resolved: Resolved, coefficients: Coefficients) -> str:
     q = resolved.query
     found = tier(coefficients, resolved.shape, resolved.hardware, resolved.kernel.format, resolved.engine.name)
-    row = (resolved.shape.id, resolved.hardware.id, q.count, resolved.kernel.format, q.prompt_tokens, q.output_tokens, q.concurrency)
+    row = (
+        resolved.shape.id,
+        resolved.hardware.id,
+        q.count,
+        resolved.kernel.format,
+        q.prompt_tokens,
+        q.output_tokens,
+        q.concurrency,
+    )
     return "measured" if found == "interpolated" and q.rate is None and row in _published_rows() else found
 
 
-def _choose(resolved: Sequence[Resolved], coefficients: Coefficients) -> list[Layout]:
-    """The layout of each query with the highest steady rate among its candidates."""
+def choose(resolved: Sequence[Resolved], coefficients: Coefficients) -> list[tuple[Layout, float]]:
+    """The layout of each query with the highest rate among its candidates, and that rate, steady."""
     options = [(i, layout) for i, r in enumerate(resolved) for layout in r.candidates]
     outcome = serve(columns([resolved[i].point(layout, MAX) for i, layout in options]), coefficients.values)
-    best: dict[int, tuple[float, Layout]] = {}
-    for (i, layout), rate in zip(options, outcome.window_rate.tolist(), strict=True):
-        if i not in best or rate > best[i][0]:
-            best[i] = (rate, layout)
-    return [best[i][1] for i in range(len(resolved))]
+    best: dict[int, tuple[float, Layout, float]] = {}
+    for (i, layout), seen, steady in zip(options, outcome.window_rate.tolist(), outcome.rate.tolist(), strict=True):
+        if i not in best or seen > best[i][0]:
+            best[i] = (seen, layout, steady)
+    return [best[i][1:] for i in range(len(resolved))]
 
 
 def predict_many(
@@ -168,12 +176,12 @@ def predict_many(
     running = [i for i, r in enumerate(resolved) if r.reason is None]
     if not running:
         return answers
-    chosen = _choose([resolved[i] for i in running], known)
+    chosen, highest = zip(*choose([resolved[i] for i in running], known), strict=True)
     points = [resolved[i].point(layout, resolved[i].query.concurrency) for i, layout in zip(running, chosen, strict=True)]
     work = columns(points)
     concurrency = work.concurrency.copy()
     rates = np.array([resolved[i].query.rate or np.nan for i in running])
-    wanted, highest = concurrency_at_rate(work, known.values, rates)
+    wanted = concurrency_at_rate(work, known.values, rates, np.array(highest))
     concurrency = np.where(np.isnan(rates), concurrency, wanted)
     outcome = serve(work, known.values, np.where(np.isnan(concurrency), 1.0, concurrency))
     for place, i in enumerate(running):
@@ -187,7 +195,13 @@ def predict_many(
 
 
 def _answer(
-    resolved: Resolved, layout: Layout, outcome: Outcome, place: int, concurrency: float, price: float | None, known: Coefficients
+    resolved: Resolved,
+    layout: Layout,
+    outcome: Outcome,
+    place: int,
+    concurrency: float,
+    price: float | None,
+    known: Coefficients,
 ) -> Prediction:
     at_most = concurrency == MAX
     load = "max" if at_most else "synchronous" if concurrency / layout.replicas <= 1 else "loaded"

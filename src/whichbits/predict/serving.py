@@ -48,7 +48,7 @@ def kv_tokens(work: Work, values: Values) -> Floats:
 def capacity(work: Work, values: Values) -> Floats:
     """Sequences of one replica that run at once at the most."""
     room = kv_tokens(work, values) / (work.prompt + values["kv_fill"] * work.output)
-    return np.maximum(1.0, np.minimum(room, np.inf))
+    return np.maximum(1.0, room)
 
 
 def _beside(work: Work, values: Values, share: Floats, context: Floats, others: Floats, step: Floats) -> Floats:
@@ -62,27 +62,28 @@ def _beside(work: Work, values: Values, share: Floats, context: Floats, others: 
 def serve(work: Work, values: Values, concurrency: Floats | None = None) -> Outcome:
     """What the server shows at a closed-loop concurrency (the points' own, if none is given; infinite means the maximum).
 
-    B requests of a replica return once in T = B · prompt + output · step(B): prompts are computed one after another (in steps
-    of up to STEP_TOKENS), decode steps together; a pipeline overlaps prompts of its stages and splits the batch among them.
+    While a request generates, the prompts of the B − 1 others of its replica are computed once each: in steps of their own (of up
+    to STEP_TOKENS tokens), or in the decode steps where the engine mixes them. So B requests return once in
+    T = prompt + output · step(B) + delay by others, and the steady rate is B / T. A pipeline works on as many batches at once as
+    it has stages, each of B / stages.
     """
     offered = (work.concurrency if concurrency is None else concurrency) / work.replicas
     room = capacity(work, values)
-    running = np.where(np.isinf(offered), np.minimum(room, MAX_SEQUENCES), np.minimum(np.maximum(offered, 1), room))
+    running = np.minimum(np.where(np.isinf(offered), MAX_SEQUENCES, np.maximum(offered, 1)), room)
     context = work.prompt + work.output / 2
     share = np.maximum(running / work.pipeline, 1)
     together = np.maximum(1, np.floor(np.minimum(share, STEP_TOKENS / work.prompt)))
-    step_tokens = np.where(
-        work.prompt > STEP_TOKENS, work.prompt / np.ceil(work.prompt / STEP_TOKENS), work.prompt * together
-    )
+    step_tokens = np.where(work.prompt > STEP_TOKENS, work.prompt / np.ceil(work.prompt / STEP_TOKENS), work.prompt * together)
     alone = np.where(work.prompt > STEP_TOKENS, step_tokens, work.prompt)
     prompt_alone = prefill(work, values, alone)
     step = decode(work, values, share, context)
     others = np.maximum(share - 1, 0)
     mixed, apart = _beside(work, values, share, context, others, step), others * prefill(work, values, step_tokens)
-    delay = np.where(work.mixes > 0, mixed, apart)
-    waiting = np.where(work.mixes > 0, np.where(others > 0, step, 0), values["queueing"] * delay)
+    mixes = work.mixes > 0
+    delay = np.where(mixes, mixed, apart)
+    waiting = np.where(mixes, np.where(others > 0, step, 0), values["queueing"] * delay)
     steady = running / (prompt_alone + delay + work.output * step)
-    tpot = step + np.where(work.mixes > 0, delay, delay - waiting) / work.output
+    tpot = step + np.where(mixes, delay, delay - waiting) / work.output
     finite = np.where(np.isinf(offered), running, np.maximum(offered, 1))
     ttft = prompt_alone + waiting + np.maximum(finite - running, 0) / steady
     latency = ttft + (work.output - 1) * tpot

@@ -48,16 +48,15 @@ def _bisect(work: Work, values: Values, holds: Callable[[Outcome], np.ndarray[tu
     return np.where(always, largest(work, values), np.where(possible, low, np.nan))
 
 
-def concurrency_at_rate(work: Work, values: Values, rates: Floats) -> tuple[Floats, Floats]:
-    """Mean requests in flight at each rate (requests a second), NaN where it is above the highest; and the highest rates.
+def concurrency_at_rate(work: Work, values: Values, rates: Floats, highest: Floats) -> Floats:
+    """Mean requests in flight at each rate (requests a second); NaN where no rate is given or it is above the highest.
 
     Below one request in flight the server is idle in part and answers like a synchronous one.
     """
-    highest = serve(work, values, largest(work, values)).rate
     if np.all(np.isnan(rates)):
-        return np.full_like(highest, np.nan), highest
+        return np.full_like(rates, np.nan)
     found = _bisect(work, values, lambda outcome: outcome.rate <= rates)
-    return np.where(rates > highest, np.nan, np.where(np.isnan(found), 1.0, found)), highest
+    return np.where(rates <= highest, np.where(np.isnan(found), 1.0, found), np.nan)
 
 
 def concurrency_within(work: Work, values: Values, limits: Limits) -> Floats:

@@ -88,7 +88,7 @@ def decode(work: Work, values: Values, sequences: Floats, context: Floats, promp
     reading = work.layers * sequences * attended(work, context) * work.kv_token_bytes
     cycles = work.engine.pick(values, "layer_cycles.{}") + work.quantizes * values["quantize_cycles"]
     activations = work.layers * tokens * work.hidden * values["activation_bytes"] / bandwidth(work, values)
-    host = work.engine.pick(values, "step_host.{}") + sequences * work.engine.pick(values, "sequence_host.{}")
+    host = work.engine.pick(values, "step_host.{}") + sequences * work.host_engine.pick(values, "sequence_host.{}")
     time = (
         linear_layers(work, values, tokens)
         + lm_head(work, values, sequences)

@@ -42,6 +42,11 @@ class Point:
     output: float
     concurrency: float
 
+    @property
+    def server(self) -> Engine:
+        """The engine whose coefficients stand for the point's."""
+        return self.engine.as_measured(at_most=self.concurrency == float("inf"))
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -52,7 +57,9 @@ class Labels:
 
     def pick(self, values: Mapping[str, float], template: str, default: float | None = None) -> Floats:
         """Each row's coefficient `template` with its name for `{}`, or `default` where there is none."""
-        chosen = [values[template.format(n)] if default is None else values.get(template.format(n), default) for n in self.names]
+        chosen = [
+            values[template.format(n)] if default is None else values.get(template.format(n), default) for n in self.names
+        ]
         return np.array(chosen, dtype=np.float64)[self.index]
 
 
@@ -106,6 +113,7 @@ class Work:
     packed: Floats
     kernel: Labels
     engine: Labels
+    host_engine: Labels
     memory_class: Labels
     rate_class: Labels
     rate16_class: Labels
@@ -154,7 +162,7 @@ def columns(points: Sequence[Point]) -> Work:
         return np.array(values, dtype=np.float64)
 
     shapes, kernels = [p.shape for p in points], [p.kernel for p in points]
-    devices, layouts, engines = [p.hardware for p in points], [p.layout for p in points], [p.engine for p in points]
+    devices, layouts, engines = [p.hardware for p in points], [p.layout for p in points], [p.server for p in points]
     matrices = np.array([_matrices(p) for p in points], dtype=np.float64).reshape(len(points), 6, 4)
     host_time = data()["host_time"]
     rate16 = [h.peak.get("bf16", h.peak.get("fp16", 1.0)) for h in devices]
@@ -191,10 +199,11 @@ def columns(points: Sequence[Point]) -> Work:
         sustained=column([_sustained(p.hardware, p.kernel.rate) for p in points]),
         sustained16=column([_sustained(h, "bf16") for h in devices]),
         quantizes=column([float(p.kernel.activation_bytes < 2 and not p.engine.fuses_quantization) for p in points]),
-        mixes=column([float(e.mixes_prompts) for e in engines]),
+        mixes=column([float(e.mixes_prompts and not e.early) for e in engines]),
         packed=column([float(k.kind == "packed4") for k in kernels]),
         kernel=labels([k.kind for k in kernels]),
         engine=labels([e.name for e in engines]),
+        host_engine=labels([e.name + "-early" * e.early for e in engines]),
         memory_class=labels([memory_class(h) for h in devices]),
         rate_class=labels([f"{p.hardware.architecture}.{p.kernel.rate}" for p in points]),
         rate16_class=labels([f"{h.architecture}.bf16" for h in devices]),

@@ -1,0 +1,139 @@
+"""Figures of merit of the predictor: ratios, right choices, coverage of intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from whichbits.predict import roofline
+from whichbits.predict.calibrate import calibrate_measurements
+from whichbits.predict.coefficients import priors
+from whichbits.predict.fit import Case, errors, lay_out
+from whichbits.predict.folds import Fold, same_question
+from whichbits.predict.serving import serve
+from whichbits.predict.tiers import quantiles
+from whichbits.predict.work import Floats, columns
+
+WORTH_TELLING = {"synchronous": 0.05, "max": 0.10}
+"""Relative difference above which a choice between formats counts."""
+GIVEN, SEED = 5, 0
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Shares of choices that were right, and of how many: the model's, the naive roofline's, and of one format always."""
+
+    count: int
+    model: float
+    roofline: float
+    always: float
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What nominal 80 % intervals held of left-out measurements, and their median full width (high / low)."""
+
+    pooled: float
+    worst: float
+    worst_fold: str
+    width: float
+
+
+def naive(cases: Sequence[Case]) -> Floats:
+    """log(naive roofline / measured) of each case."""
+    work = columns([case.point for case in cases])
+    at_once = serve(work, priors().values).running
+    by_load = {
+        "synchronous": roofline.latency(work),
+        "max": roofline.rate(work, at_once),
+        "loaded": roofline.tpot(work, at_once),
+    }
+    y = np.array([by_load[case.measurement.load][i] for i, case in enumerate(cases)])
+    return np.log(y / np.array([case.measurement.value for case in cases]))
+
+
+def _groups(rows: Sequence[tuple[Case, float, float]]) -> list[list[tuple[Case, float, float]]]:
+    groups: list[list[tuple[Case, float, float]]] = []
+    for row in rows:
+        home = next((g for g in groups if same_question(g[0][0].measurement, row[0].measurement)), None)
+        if home is None:
+            groups.append([row])
+        else:
+            home.append(row)
+    return groups
+
+
+def _rows(folds: Sequence[Fold], load: str, source: str) -> list[tuple[Case, float, float]]:
+    return [
+        (case, error, base)
+        for fold in folds
+        for case, error, base in zip(fold.cases, fold.errors, naive(fold.cases), strict=True)
+        if case.measurement.load == load and case.measurement.source.startswith(source)
+    ]
+
+
+def fastest_format(folds: Sequence[Fold], source: str = "") -> Choices:
+    """How often the format with the lowest predicted latency is the fastest measured, or within 5 % of it.
+
+    Counted where the two fastest or any others differ by more than 5 %; the constant answer is W4A16.
+    """
+    margin = WORTH_TELLING["synchronous"]
+    right = []
+    for group in _groups(_rows(folds, "synchronous", source)):
+        measured = [case.measurement.value for case, _, _ in group]
+        if len(group) < 2 or max(measured) <= min(measured) * (1 + margin):
+            continue
+        limit = min(measured) * (1 + margin)
+
+        def chosen(score: list[float], measured: list[float] = measured) -> float:
+            return measured[int(np.argmin(score))]
+
+        model = chosen([m * np.exp(error) for m, (_, error, _) in zip(measured, group, strict=True)])
+        base = chosen([m * np.exp(b) for m, (_, _, b) in zip(measured, group, strict=True)])
+        always = chosen([0.0 if case.measurement.kernel.format == "w4a16-int" else 1.0 for case, _, _ in group])
+        right.append([model <= limit, base <= limit, always <= limit])
+    return Choices(len(right), *(float(share) for share in np.mean(right, axis=0)))
+
+
+def better_rate(folds: Sequence[Fold], source: str = "") -> Choices:
+    """How often the better of W8A8 and W4A16 is told, where their measured rates differ by more than 10 %; constant: W8A8."""
+    right = []
+    for group in _groups(_rows(folds, "max", source)):
+        for (a, error_a, base_a), (b, error_b, base_b) in combinations(group, 2):
+            first, second = a.measurement, b.measurement
+            formats = {first.kernel.format[:4], second.kernel.format[:4]}
+            if formats != {"w8a8", "w4a1"} or abs(np.log(first.value / second.value)) <= np.log(1 + WORTH_TELLING["max"]):
+                continue
+            truth = first.value > second.value
+            log_ratio = np.log(first.value / second.value)
+            model = log_ratio + error_a - error_b > 0
+            base = log_ratio + base_a - base_b > 0
+            right.append([model == truth, base == truth, (first.kernel.format[:4] == "w8a8") == truth])
+    return Choices(len(right), *(float(share) for share in np.mean(right, axis=0)))
+
+
+def coverage(folds: Sequence[Fold], load: str, quantity: str, source: str = "") -> Coverage:
+    """What 80 % intervals from all other folds' errors hold of each fold."""
+    by_fold = {fold.name: fold.select(load, quantity, source) for fold in folds}
+    by_fold = {name: e for name, e in by_fold.items() if len(e)}
+    inside, widths = {}, {}
+    for name, e in by_fold.items():
+        half, _ = quantiles(np.concatenate([other for n, other in by_fold.items() if n != name]))
+        inside[name], widths[name] = np.abs(e) <= half, half
+    worst = min(inside, key=lambda name: float(inside[name].mean()))
+    held = np.concatenate(list(inside.values()))
+    spread = np.concatenate([np.full(len(inside[name]), widths[name]) for name in inside])
+    return Coverage(float(held.mean()), float(inside[worst].mean()), worst, float(np.exp(2 * np.median(spread))))
+
+
+def calibrated(fold: Fold, load: str, quantity: str) -> tuple[float, float]:
+    """Median |error| on a left-out fold before and after calibrating with GIVEN of its measurements, on the others."""
+    chosen = [c.measurement for c in fold.cases if c.measurement.load == load and c.measurement.quantity == quantity]
+    order = np.random.default_rng(SEED).permutation(len(chosen))
+    given, rest = [chosen[i] for i in order[:GIVEN]], [chosen[i] for i in order[GIVEN:]]
+    after = calibrate_measurements(given, fold.values)
+    before = errors(lay_out(rest, fold.values.values), fold.values.values)
+    return float(np.median(np.abs(before))), float(np.median(np.abs(errors(lay_out(rest, after.values), after.values))))
