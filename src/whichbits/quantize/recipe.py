@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-ScaleSearch = Literal["minmax", "mse"]
+ScaleSearch = Literal["minmax", "mse", "activation"]
 
 
 class Recipe(BaseModel):
@@ -15,6 +15,6 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rounding: Literal["rtn"] = "rtn"
-    scales: ScaleSearch = "mse"
+    scales: Literal["minmax", "mse"] = "mse"
     group_size: PositiveInt | None = None
     seed: int = 0

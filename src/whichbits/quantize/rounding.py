@@ -35,11 +35,29 @@ def round_to_nearest(
     scales: ScaleSearch,
     dtype: torch.dtype,
     global_scale: torch.Tensor | None = None,
+    importance: torch.Tensor | None = None,
 ) -> Rounded:
-    """Each weight to the nearest number of the grid, with min-max or error-minimising scales.
+    """Each weight to the nearest number of the grid, under scales that are searched first; arguments as `find_scale`."""
+    scale = find_scale(weight, args, scales=scales, dtype=dtype, global_scale=global_scale, importance=importance)
+    groups = to_groups(weight.to(scale.dtype), args)
+    rounded = round_to_grid(groups / scale.unsqueeze(2), args).mul_(scale.unsqueeze(2))
+    return Rounded(from_groups(rounded, args, *weight.shape), stored_scale(scale, global_scale), global_scale)
+
+
+def find_scale(
+    weight: torch.Tensor,
+    args: QuantizationArgs,
+    *,
+    scales: ScaleSearch,
+    dtype: torch.dtype,
+    global_scale: torch.Tensor | None = None,
+    importance: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The scale of each group of weights, float32 [scale rows, scale columns], rounded to what a checkpoint can store.
 
     `weight` [rows, columns] of any float dtype, computed in float32. `dtype` is what scales are stored in where the format
-    does not say. `global_scale` [1] belongs to NVFP4.
+    does not say. `global_scale` [1] belongs to NVFP4. `importance` float32 [columns] weighs the error of each column where
+    `scales` is "activation".
     """
     import torch
 
@@ -50,11 +68,19 @@ def round_to_nearest(
         storable = storable_under(global_scale)
     else:
         storable = storable_power_of_two if args.scale_dtype else storable_in(dtype)
-    search = mse_scales if scales == "mse" else minmax_scales
-    scale = search(groups, args, storable)
-    rounded = round_to_grid(groups / scale.unsqueeze(2), args).mul_(scale.unsqueeze(2))
-    stored = scale if global_scale is None else scale * global_scale
-    return Rounded(from_groups(rounded, args, *weight.shape), stored, global_scale)
+    if scales == "minmax":
+        return minmax_scales(groups, args, storable)
+    if scales == "mse":
+        return mse_scales(groups, args, storable)
+    if importance is None:
+        raise ValueError("an activation-weighted search needs the importance of each column")
+    rows = args.block_structure[0] if args.block_structure else 1
+    return mse_scales(groups, args, storable, to_groups(importance.repeat(rows, 1), args))
+
+
+def stored_scale(scale: torch.Tensor, global_scale: torch.Tensor | None) -> torch.Tensor:
+    """A scale as the checkpoint holds it: multiplied by NVFP4's `global_scale` where there is one."""
+    return scale if global_scale is None else scale * global_scale
 
 
 def relative_error(weight: torch.Tensor, rounded: torch.Tensor) -> float:

@@ -79,18 +79,21 @@ def minmax_scales(groups: torch.Tensor, args: QuantizationArgs, storable: Storab
     return storable(_unrounded(groups, args))
 
 
-def mse_scales(groups: torch.Tensor, args: QuantizationArgs, storable: Storable) -> torch.Tensor:
+def mse_scales(
+    groups: torch.Tensor, args: QuantizationArgs, storable: Storable, importance: torch.Tensor | None = None
+) -> torch.Tensor:
     """Scale of each group that minimises the sum of |rounded - weight|^2.4 over a grid of multiples of the min-max scale.
 
-    Shapes as `minmax_scales`. Every candidate is rounded to what can be stored before it is judged; of equal ones the larger
-    is kept. Source: the shrink search of GPTQ's reference implementation (Frantar et al., arXiv 2210.17323, code).
+    Shapes as `minmax_scales`; `importance`, float32 [1, scale columns, weights], multiplies the errors where it is given.
+    Every candidate is rounded to what can be stored before it is judged; of equal ones the larger is kept.
+    Source: the shrink search of GPTQ's reference implementation (Frantar et al., arXiv 2210.17323, code).
     """
     import torch
 
     multiples = _multiples(args)
     rows = max(1, CHUNK_WEIGHTS // (groups.shape[1] * groups.shape[2]))
     chunks = torch.split(groups, rows)
-    return torch.cat([_search(chunk, args, storable, multiples) for chunk in chunks])
+    return torch.cat([_search(chunk, args, storable, multiples, importance) for chunk in chunks])
 
 
 def _multiples(args: QuantizationArgs) -> tuple[float, ...]:
@@ -114,7 +117,13 @@ def _unrounded(groups: torch.Tensor, args: QuantizationArgs) -> torch.Tensor:
     return largest / half_range(args)
 
 
-def _search(groups: torch.Tensor, args: QuantizationArgs, storable: Storable, multiples: tuple[float, ...]) -> torch.Tensor:
+def _search(
+    groups: torch.Tensor,
+    args: QuantizationArgs,
+    storable: Storable,
+    multiples: tuple[float, ...],
+    importance: torch.Tensor | None,
+) -> torch.Tensor:
     import torch
 
     start = _unrounded(groups, args)
@@ -123,7 +132,8 @@ def _search(groups: torch.Tensor, args: QuantizationArgs, storable: Storable, mu
     for multiple in multiples:
         scale = storable(start * multiple)
         divisor = scale.unsqueeze(2)
-        error = (round_to_grid(groups / divisor, args).mul_(divisor) - groups).abs_().pow_(ERROR_EXPONENT).sum(dim=2)
+        error = (round_to_grid(groups / divisor, args).mul_(divisor) - groups).abs_().pow_(ERROR_EXPONENT)
+        error = (error if importance is None else error.mul_(importance)).sum(dim=2)
         better = error < best_error
         best_error = torch.where(better, error, best_error)
         best_scale = torch.where(better, scale, best_scale)

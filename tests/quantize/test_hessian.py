@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from whichbits.quantize.hessian import accumulate, column_importance, factorise, output_error  # noqa: E402
+
+
+def inputs(tokens: int, columns: int, seed: int = 0) -> torch.Tensor:
+    """Correlated inputs with a few large channels, as a transformer's are."""
+    generator = torch.Generator().manual_seed(seed)
+    mixed = torch.randn(tokens, columns, generator=generator) @ torch.randn(columns, columns, generator=generator)
+    return mixed * torch.logspace(-1, 1, columns)[torch.randperm(columns, generator=generator)]
+
+
+def hessian_of(x: torch.Tensor) -> torch.Tensor:
+    hessian = torch.zeros(x.shape[-1], x.shape[-1])
+    accumulate(hessian, x)
+    return hessian
+
+
+def test_batches_of_16_bit_inputs_add_up_to_the_exact_product() -> None:
+    x = inputs(192, 24).to(torch.bfloat16)
+    hessian = torch.zeros(24, 24)
+    accumulate(hessian, x[:64].reshape(2, 32, 24))
+    accumulate(hessian, x[64:])
+    exact = x.to(torch.float64).T @ x.to(torch.float64)
+    torch.testing.assert_close(hessian.to(torch.float64), exact, rtol=1e-5, atol=1e-5 * float(exact.abs().max()))
+
+
+@pytest.mark.parametrize("act_order", [False, True])
+def test_the_factor_is_the_papers(act_order: bool) -> None:
+    """Against the three steps of the paper (Cholesky, inverse, Cholesky) in float64."""
+    hessian = hessian_of(inputs(256, 40))
+    factor = factorise(hessian, damping=0.01, act_order=act_order)
+    order = torch.argsort(hessian.diagonal(), descending=True) if act_order else torch.arange(40)
+    damped = hessian.to(torch.float64)[order][:, order]
+    damped += 0.01 * damped.diagonal().mean() * torch.eye(40)
+    paper = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
+    assert torch.equal(factor.order, order)
+    assert factor.damping == 0.01
+    assert torch.equal(factor.upper, factor.upper.triu())
+    torch.testing.assert_close(factor.upper.to(torch.float64), paper, rtol=1e-3, atol=1e-4 * float(paper.abs().max()))
+
+
+def test_a_dead_column_disturbs_no_other() -> None:
+    x = inputs(128, 16)
+    x[:, 5] = 0
+    factor = factorise(hessian_of(x), damping=0.01, act_order=False)
+    off_diagonal = factor.upper - factor.upper.diagonal().diag()
+    assert not off_diagonal[5].any()
+    assert not off_diagonal[:, 5].any()
+    living = [column for column in range(16) if column != 5]
+    without = factorise(hessian_of(x[:, living]), damping=0.01, act_order=False)
+    torch.testing.assert_close(factor.upper[living][:, living], without.upper, rtol=1e-3, atol=1e-6)
+
+
+def test_damping_grows_until_the_factorisation_works() -> None:
+    """Eigenvalues 2.05 and -0.05 and a mean diagonal of 1: positive definite from a damping of 0.05."""
+    hessian = torch.tensor([[1.0, 1.05], [1.05, 1.0]])
+    assert factorise(hessian, damping=0.01, act_order=False).damping == pytest.approx(0.1)
+    assert factorise(hessian, damping=0.06, act_order=False).damping == 0.06
+
+
+@pytest.mark.parametrize("bad", [[[1.0, 3.0], [3.0, 1.0]], [[1.0, float("nan")], [float("nan"), 1.0]]])
+def test_what_never_factorises_is_an_error(bad: list[list[float]]) -> None:
+    with pytest.raises(ArithmeticError):
+        factorise(torch.tensor(bad), damping=0.01, act_order=True)
+
+
+def test_no_tokens_at_all_is_plain_rounding() -> None:
+    factor = factorise(torch.zeros(3, 3), damping=0.01, act_order=True)
+    assert torch.equal(factor.upper, torch.eye(3))
+
+
+def test_output_error_is_that_of_the_outputs() -> None:
+    x = inputs(64, 12)
+    difference = torch.randn(5, 12, generator=torch.Generator().manual_seed(3))
+    by_outputs = float((x.to(torch.float64) @ difference.to(torch.float64).T).square().sum())
+    assert output_error(difference, hessian_of(x)) == pytest.approx(by_outputs, rel=1e-5)
+
+
+def test_importance_by_hand() -> None:
+    assert column_importance(torch.diag(torch.tensor([3.0, 1.0, 2.0, 0.0]))).tolist() == pytest.approx([2, 2 / 3, 4 / 3, 1e-3])
+    assert column_importance(torch.zeros(2, 2)).tolist() == [1, 1]
