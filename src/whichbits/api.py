@@ -85,6 +85,7 @@ def study(
     with place.locked(), _log(place) as log:
         expansion = _probed(expansion, place, log, quiet, console)
         plan = expansion.plan()
+        _ledger(expansion, plan, overrides, command, 0.0).write(place.folder)
         states = _run(plan, expansion, place, log, quiet, console)
         seconds = time.monotonic() - began
         ledger = _ledger(expansion, plan, overrides, command, seconds)
@@ -352,6 +353,18 @@ def _log(store: Store) -> Iterator[Path]:
     yield store.folder / "run.log"
 
 
+@contextmanager
+def _disk_errors(store: Store) -> Iterator[None]:
+    """A store that cannot be written any more ends the run with one line; finished cells are kept."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"store: {store.folder} cannot be written: {error.strerror or error}",
+            remedy="free some space and run the same command again; finished cells are kept",
+        ) from error
+
+
 def _probed(expansion: Expansion, store: Store, log: Path, quiet: bool, console: Console | None) -> Expansion:
     """The expansion with what the probes say, run first where some candidate's way to run depends on them."""
     from dataclasses import replace
@@ -391,7 +404,7 @@ def _run(plan: Plan, expansion: Expansion, store: Store, log: Path, quiet: bool,
     view = RunView(console or RichConsole(quiet=quiet), missing, durations, log)
     if len(missing) < len(plan.cells):
         view.console.print(f"{len(plan.cells) - len(missing)} of {len(plan.cells)} cells are done already", style="dim")
-    with view:
+    with view, _disk_errors(store):
         runner = Runner(
             plan,
             store,

@@ -46,8 +46,22 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
 }
 """Rooms whose source can change the result of a kind."""
 
-PRELOAD = ("torch", "transformers", "pyarrow.parquet", "whichbits.cells")
-"""What the process that jobs are forked from imports once for all of them."""
+PRELOAD = (
+    "whichbits.cells",
+    "pyarrow.parquet",
+    "torch",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.llama.modeling_llama",
+    "compressed_tensors",
+    "lm_eval.evaluator",
+    "sentence_transformers",
+    "bert_score",
+    "whichbits.accuracy.adapter",
+    "whichbits.engines.emulation",
+    "whichbits.quantize.checkpoint",
+)
+"""What the process that jobs are forked from imports once for all of them: importing takes longer than most cells."""
 
 BATCH_TOKENS = 2048
 """Tokens in one forward pass of the emulation."""
@@ -152,7 +166,7 @@ def evaluate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
         data_dir = job.cell.places.get("data_dir")
         with ExitStack() as stack:
             result = evaluate_task(
-                Task.model_validate(inputs["task"]),
+                Task.model_validate({**inputs["task"], "source": job.cell.places.get("jsonl", inputs["task"]["source"])}),
                 _model(job, desk, stack),
                 Path(job.cell.places["tokenizer"]),
                 limit=inputs["limit"],

@@ -8,13 +8,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from whichbits.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+
+class Verbs(TyperGroup):
+    """All verbs: a user's mistake ends in one line and exit code 2, Ctrl-C in one line and 130."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            from rich.console import Console
+            from rich.text import Text
+
+            Console(stderr=True, soft_wrap=True).print(Text("error: ", style="red") + Text(str(error)))
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as stop:
+            sys.stderr.write("stopped; finished cells are kept, run the same command to go on\n")
+            raise typer.Exit(130) from stop
+
+
 app = typer.Typer(
+    cls=Verbs,
     help="Which number format to deploy a language model in, settled by experiment.",
     no_args_is_help=True,
     add_completion=False,
@@ -217,15 +238,5 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def main() -> None:
-    """Entry point: a user's mistake ends in one line and exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        from rich.console import Console
-        from rich.text import Text
-
-        Console(stderr=True, soft_wrap=True).print(Text("error: ", style="red") + Text(str(error)))
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; finished cells are kept, run the same command to go on\n")
-        sys.exit(130)
+    """Entry point."""
+    app()

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from whichbits.study.cell import Cell
     from whichbits.study.runner import State
 
+LOG_EVERY_S = 10.0
+"""A running cell's progress goes to the log at most this often."""
+
 
 def name(cell: Cell) -> str:
     """What people call a cell: its kind and what distinguishes it."""
@@ -29,6 +32,13 @@ def name(cell: Cell) -> str:
     if cell.labels.get("repeat", "0") != "0":
         parts.append(f"repeat {cell.labels['repeat']}")
     return f"{cell.kind} {' · '.join(parts)}"
+
+
+class _LogFile(logging.FileHandler):
+    """A log whose errors (a full disk) are errors of the run, not text on the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise
 
 
 class RunView:
@@ -44,6 +54,7 @@ class RunView:
         self._durations = durations
         self._lanes = lanes
         self._running: dict[str, tuple[Cell, float, str]] = {}
+        self._logged: dict[str, float] = {}
         self._failed = 0
         self._note = ""
         self._lock = threading.Lock()
@@ -51,7 +62,7 @@ class RunView:
         self._logger = logging.getLogger(f"whichbits.run.{id(self)}")
         self._logger.propagate = False
         self._logger.setLevel(logging.INFO)
-        handler = logging.FileHandler(log)
+        handler = _LogFile(log)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         self._logger.addHandler(handler)
 
@@ -76,10 +87,15 @@ class RunView:
 
     def progress(self, cell: Cell, text: str) -> None:
         """The cell says how far it is."""
+        now = time.monotonic()
         with self._lock:
-            known, since, _ = self._running.get(cell.key, (cell, time.monotonic(), ""))
+            known, since, _ = self._running.get(cell.key, (cell, now, ""))
             self._running[cell.key] = (known, since, text)
-        self._logger.info("       %s: %s", name(cell), text)
+            quiet = now - self._logged.get(cell.key, -LOG_EVERY_S) < LOG_EVERY_S
+            if not quiet:
+                self._logged[cell.key] = now
+        if not quiet:
+            self._logger.info("       %s: %s", name(cell), text)
 
     def ended(self, cell: Cell, state: State, seconds: float, error: str | None) -> None:
         """The cell is done or has failed."""

@@ -325,7 +325,15 @@ class Expansion:
         if subject.emulated:
             yield "emulated", self.emulation
 
-    def _on_engine(self, kind: str, subject: Subject, label: str, inputs: dict[str, Json], labels: dict[str, str]) -> Planned:
+    def _on_engine(
+        self,
+        kind: str,
+        subject: Subject,
+        label: str,
+        inputs: dict[str, Json],
+        labels: dict[str, str],
+        places: Mapping[str, Json] | None = None,
+    ) -> Planned:
         """A cell that runs a checkpoint in an engine."""
         cell = Cell(
             kind,
@@ -337,6 +345,7 @@ class Expansion:
                 **subject.places(),
                 "tokenizer": str(self.model.path),
                 **({"data_dir": str(self.data_dir)} if self.data_dir else {}),
+                **(places or {}),
             },
         )
         if label == "emulated":
@@ -349,17 +358,20 @@ class Expansion:
                 repeats = self.specification.base_repeats if subject.name == self.base and label != "emulated" else 1
                 for repeat in range(repeats):
                     for task, choice in self.tasks:
-                        if label == "emulated" and not self._emulates(subject, choice):
+                        if (repeat and not choice.repeat) or (label == "emulated" and not self._emulates(subject, choice)):
                             continue
+                        stated = task.model_dump(mode="json")
+                        places = {"jsonl": task.source} if task.kind == "jsonl" else {}
                         inputs = {
-                            "task": task.model_dump(mode="json"),
+                            "task": {**stated, "source": Path(task.source).name} if places else stated,
                             "data": _data_hash(task),
                             "limit": choice.limit,
                             "seed": self.specification.seed,
                             "repeat": repeat,
                             "engine": self._repeated(engine, repeat),
                         }
-                        yield self._on_engine("evaluate", subject, label, inputs, {"task": task.name, "repeat": str(repeat)})
+                        named = {"task": task.name, "repeat": str(repeat)}
+                        yield self._on_engine("evaluate", subject, label, inputs, named, places)
 
     def _repeated(self, engine: dict[str, Json], repeat: int) -> dict[str, Json]:
         """The base's second run keeps fewer requests in flight: other batches are part of the noise."""

@@ -64,6 +64,8 @@ class TaskChoice(Part):
     """Use only the first `limit` items."""
     emulate: bool = True
     """Whether candidates that are served anyway are run on this task in emulation too (`run: both`)."""
+    repeat: bool = True
+    """Whether the base's further runs (`base_repeats`) include this task."""
 
 
 class Similarity(Part):
