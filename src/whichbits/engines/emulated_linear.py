@@ -45,9 +45,16 @@ def quantize_tokens(x: Tensor, *, bits: int, floating: bool, dtype: torch.dtype)
         part = rows[start : start + _ROWS].float()
         step = (part.abs().amax(-1, keepdim=True) / largest).clamp_(min=_SMALLEST_SCALE)
         part *= 1.0 / step
-        codes[start : start + _ROWS] = part.to(torch.float8_e4m3fn) if floating else part.round_()
+        codes[start : start + _ROWS] = _e4m3(part, dtype) if floating else part.round_()
         scale[start : start + _ROWS] = step
     return Codes(codes.view(x.shape), scale.view(*x.shape[:-1], 1))
+
+
+def _e4m3(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`x` (float32) rounded to E4M3, as `dtype`; by a table of the 256 numbers, torch's own way back is six times slower."""
+    numbers = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).to(dtype)
+    places = x.to(torch.float8_e4m3fn).view(torch.uint8).to(torch.int32)
+    return numbers.index_select(0, places.view(-1)).view(x.shape)
 
 
 class ActivationQuantizer:

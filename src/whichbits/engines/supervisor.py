@@ -29,9 +29,9 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
 
 
-def children() -> list[int]:
+def children() -> set[int]:
     """Process ids of this process's living children, adopted ones included."""
-    found = []
+    found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -39,7 +39,7 @@ def children() -> list[int]:
             except OSError:  # it has ended meanwhile
                 continue
             if int(fields[1]) == os.getpid() and fields[0] != "Z":
-                found.append(int(entry.name))
+                found.add(int(entry.name))
     return found
 
 
@@ -57,7 +57,7 @@ def reap(command: int, status: int | None) -> tuple[int | None, bool]:
             status = code if code >= 0 else 128 - code
 
 
-def signal_all(pids: list[int], number: int) -> None:
+def signal_all(pids: set[int], number: int) -> None:
     """Send a signal to those of the processes that still live."""
     for pid in pids:
         try:
@@ -124,13 +124,17 @@ def main(argv: list[str]) -> int:
         status, _ = reap(child, status)
 
     # A server that is told first can remove its shared memory; what is left after the grace is killed.
+    told = {child}
     if status is None:
-        signal_all([child], signal.SIGTERM)
+        signal_all({child}, signal.SIGTERM)
     deadline = time.monotonic() + grace
     status, left = reap(child, status)
     while left:
         if time.monotonic() > deadline:
             signal_all(children(), signal.SIGKILL)
+        elif status is not None and (orphans := children() - told):
+            signal_all(orphans, signal.SIGTERM)
+            told |= orphans
         time.sleep(0.05)
         status, left = reap(child, status)
     return status if status is not None else 0

@@ -1,0 +1,93 @@
+"""Fixtures of the engines' tests: quantized tiny checkpoints, one served BF16 model, and a toy server to kill."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from whichbits.engines.command import EngineCommand, find_vllm
+from whichbits.engines.defaults import serving_settings
+from whichbits.engines.hardware import describe, processors
+from whichbits.engines.server import Server
+from whichbits.errors import UserError
+
+LENGTH = 512
+
+# Answers as a server does, has a child and a grandchild, and ends as its command line says.
+TOY = """
+import http.server, json, os, subprocess, sys, threading, time
+port, behaviour = int(sys.argv[2]), sys.argv[3]
+if behaviour == "refuse":
+    print("(EngineCore pid=7) ERROR 11-22 10:00:00 [core.py:946] Traceback (most recent call last):")
+    print("(EngineCore pid=7) ERROR 11-22 10:00:00 [core.py:946] ValueError: no kernel for this format")
+    raise RuntimeError("Engine core initialization failed. See root cause above. Failed core proc(s): {}")
+if behaviour == "hang":
+    print("INFO 11-22 10:00:00 [loader.py:1] still loading", flush=True); time.sleep(600)
+# A grandchild in a session of its own: out of reach for whoever kills by process group or session.
+subprocess.Popen([sys.executable, "-c", "import subprocess, sys, time; "
+    "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True); time.sleep(600)"])
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+        self.wfile.write(json.dumps({"data": [{"id": "toy"}]}).encode())
+        if self.path == "/crash":
+            print("ValueError: the toy was asked to crash", flush=True); os._exit(3)
+    def log_message(self, *arguments): pass
+http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], EngineCommand]:
+    """Command of a server that needs no vLLM: `serve`, `refuse` or `hang`."""
+    script = tmp_path_factory.mktemp("toy") / "toy.py"
+    script.write_text(TOY)
+    return lambda behaviour: EngineCommand((sys.executable, str(script), "{model}", "{port}", behaviour), "1", "toy")
+
+
+@pytest.fixture(scope="session")
+def quantized(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Callable[[str], Path]:
+    """Folder of the tiny model in a format, made once."""
+    from whichbits.formats.format import get
+    from whichbits.quantize.checkpoint import quantize_checkpoint
+    from whichbits.quantize.recipe import Recipe
+
+    folder = tmp_path_factory.mktemp("quantized")
+
+    def make(name: str) -> Path:
+        if not (folder / name).exists():
+            quantize_checkpoint(tiny_llama, get(name), Recipe(), folder / name)
+        return folder / name
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def vllm() -> EngineCommand:
+    """The command of the installed vLLM."""
+    try:
+        return find_vllm()
+    except UserError as error:
+        pytest.skip(f"needs vLLM: {error.message}")
+
+
+@pytest.fixture(scope="session")
+def served(vllm: EngineCommand, tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The tiny BF16 model, served by vLLM once for all tests."""
+    config = json.loads((tiny_llama / "config.json").read_text())
+    settings = serving_settings(describe(), config, max_length=LENGTH)
+    folder = tmp_path_factory.mktemp("served")
+    with Server(
+        vllm,
+        tiny_llama,
+        arguments=settings.arguments,
+        environment=settings.environment,
+        log=folder / "log.txt",
+        cpus=processors(settings.server_cpus),
+        registry=folder / "registry",
+    ) as server:
+        yield server

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from whichbits.engines.doctor import doctor
+
+
+def test_every_finding_that_is_not_ok_has_a_remedy(tmp_path: Path) -> None:
+    checks = doctor(tmp_path)
+    assert {"python", "torch", "vllm", "processor", "gpu", "memory", "disk", "sandbox: namespaces", "sandbox: Landlock"} <= {
+        check.name for check in checks
+    }
+    assert all(check.detail and (check.status == "ok" or check.remedy) for check in checks)
+
+
+def test_a_wrong_engine_command_fails(tmp_path: Path) -> None:
+    (vllm,) = [check for check in doctor(tmp_path, command="no-such-program") if check.name == "vllm"]
+    assert vllm.status == "fail"
+    assert "no-such-program" in vllm.detail
+    assert "WHICHBITS_VLLM" in vllm.remedy
