@@ -52,7 +52,8 @@ def naive(cases: Sequence[Case]) -> Floats:
         "loaded": roofline.tpot(work, at_once),
     }
     y = np.array([by_load[case.measurement.load][i] for i, case in enumerate(cases)])
-    return np.log(y / np.array([case.measurement.value for case in cases]))
+    result: Floats = np.log(y / np.array([case.measurement.value for case in cases]))
+    return result
 
 
 def _groups(rows: Sequence[tuple[Case, float, float]]) -> list[list[tuple[Case, float, float]]]:

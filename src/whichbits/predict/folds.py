@@ -1,4 +1,4 @@
-"""Leaving out: fits that have not seen a model, a device, an architecture, or an engine on a device, judged on what they lack."""
+"""Leaving out: fits without a model, a device, an architecture, or an engine on a device, judged on what they lack."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Engine:
         return 8192 if self.early else float("inf")
 
     def as_measured(self, *, at_most: bool) -> Engine:
-        """This engine; at the highest rate, vLLM of unnamed version as the early one, the only one whose highest rates are known."""
+        """This engine; at the highest rate, vLLM of unnamed version as the early one, whose highest rates are known."""
         return replace(self, version=(0, 7)) if at_most and self.name == "vllm" and not self.version else self
 
 

@@ -29,7 +29,7 @@ def divides(shape: Shape, tensor: int) -> bool:
 def _group(
     shape: Shape, kernel: Kernel, hardware: Hardware, values: Values, tensor: int, groups: int, length: float
 ) -> Layout | None:
-    """`groups` tensor-parallel groups as replicas, or, where a group fills a node, chained into as few pipeline stages as hold a sequence."""
+    """`groups` tensor-parallel groups as replicas; where one fills a node, chained into as few stages as hold a sequence."""
     deepest = groups if tensor >= hardware.node else 1
     for pipeline in (d for d in range(1, deepest + 1) if groups % d == 0):
         layout = Layout(tensor, pipeline, groups // pipeline)
@@ -51,9 +51,9 @@ def layouts(
 ) -> list[Layout]:
     """Ways to run the model on `count` devices, empty where none holds one sequence of `length` tokens.
 
-    A given `tensor` makes groups of that many: replicas, or, where they fill a node and one does not hold the model, stages. Without
-    it, all devices of a node form one group, and further nodes are pipeline stages; for the highest rate (`at_most`) every
-    split into replicas is a candidate as well.
+    A given `tensor` makes groups of that many: replicas, or stages where they fill a node and one does not hold the model.
+    Without it, all devices of a node form one group, and further nodes are pipeline stages; for the highest rate (`at_most`)
+    every split into replicas is a candidate as well.
     """
     if tensor is not None:
         sizes = [tensor]

@@ -1,4 +1,4 @@
-"""Answers: latency, rate and cost of a model in a format on hardware that is not at hand, each with an interval and its tier."""
+"""Answers: latency, rate and cost of a model in a format on hardware that is not at hand, with intervals and tier."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _does_not_run(
     layout = Layout(tensor, max(1, query.count // tensor))
     room = room_for_tokens(shape, how, hardware, layout, coefficients.values, length)
     kind = "the weights do not fit" if room < 0 else f"beside the weights there is room for {room:.0f} tokens, not {length:.0f}"
-    return f"{kind}: {how.format} on {query.count} × {hardware.name} ({hardware.memory / 1e9:.0f} GB each)"
+    return f"{kind}: {how.format} on {query.count} × {hardware.name} ({hardware.memory / 2**30:.0f} GiB each)"
 
 
 @cache
@@ -234,7 +234,10 @@ def _answer(
         price_per_hour=price,
         queries_per_dollar=per_dollar,
         intervals=spans,
-        **numbers,
+        latency_s=numbers["latency_s"],
+        ttft_s=numbers["ttft_s"],
+        tpot_s=numbers["tpot_s"],
+        qps=rate,
     )
 
 

@@ -8,13 +8,14 @@ from whichbits.predict.work import Floats, Work
 
 
 def latency(work: Work) -> Floats:
-    """Seconds of one request alone: operations of its prompt at the peak rate, weights and KV cache once a token at full bandwidth."""
+    """Seconds of one request alone: its prompt at the peak rate, weights and KV cache read once a token at full bandwidth."""
     weights = (work.copies * work.width_out * work.width_in).sum(axis=1) * work.layers
     head = work.vocab * work.hidden
     compute = 2 * work.prompt * (work.active * work.width_out * work.width_in).sum(axis=1) * work.layers / work.rate
     cache = work.layers * (work.prompt + work.output / 2) * work.kv_token_bytes
     token = (weights * work.weight_bytes + 2 * head + cache) / work.bandwidth
-    return compute + (work.output - 1) * token
+    result: Floats = compute + (work.output - 1) * token
+    return result
 
 
 def tpot(work: Work, running: Floats) -> Floats:
@@ -23,11 +24,13 @@ def tpot(work: Work, running: Floats) -> Floats:
     head = work.vocab * work.hidden
     cache = running * work.layers * (work.prompt + work.output / 2) * work.kv_token_bytes
     memory = (weights * work.weight_bytes + 2 * head + cache) / work.bandwidth
-    return np.maximum(memory, 2 * running * weights / work.rate)
+    result: Floats = np.maximum(memory, 2 * running * weights / work.rate)
+    return result
 
 
 def rate(work: Work, running: Floats) -> Floats:
     """Requests a second over all replicas at `running` sequences each."""
     weights = (work.active * work.width_out * work.width_in).sum(axis=1) * work.layers
     prompt = 2 * work.prompt * weights / work.rate
-    return running * work.replicas / (running * prompt + work.output * tpot(work, running))
+    result: Floats = running * work.replicas / (running * prompt + work.output * tpot(work, running))
+    return result

@@ -45,17 +45,15 @@ def scatter(points: Sequence[tuple[float, float, str]], *, title: str, unit: str
         first, last = max(low, low / factor), min(high, high / factor)
         ends = f"M{across(first):.1f} {up(first * factor):.1f}L{across(last):.1f} {up(last * factor):.1f}"
         parts.append(f'<path d="{ends}" stroke="#999" stroke-dasharray="{dash}"/>')
-    parts += [
-        f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="2.6" fill="{colour[name]}" fill-opacity="0.65"/>'
-        for x, y, name in points
-    ]
+    dot = '<circle cx="{:.1f}" cy="{:.1f}" r="2.6" fill="{}" fill-opacity="0.65"/>'
+    parts += [dot.format(across(x), up(y), colour[name]) for x, y, name in points]
     for i, name in enumerate(series):
         y = MARGIN + 10 + 16 * i
         parts.append(f'<circle cx="{SIZE - 38}" cy="{y - 4}" r="4" fill="{colour[name]}"/>')
         parts.append(f'<text x="{SIZE - 30}" y="{y}">{escape(name)}</text>')
     parts += [
         f'<text x="{SIZE / 2}" y="{SIZE - 12}" text-anchor="middle">measured, {escape(unit)}</text>',
-        f'<text x="14" y="{SIZE / 2}" text-anchor="middle" transform="rotate(-90 14 {SIZE / 2})">predicted, {escape(unit)}</text>',
+        f'<text transform="translate(14 {SIZE / 2}) rotate(-90)" text-anchor="middle">predicted, {escape(unit)}</text>',
         "</svg>",
     ]
     return "\n".join(parts) + "\n"

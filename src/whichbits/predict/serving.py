@@ -16,7 +16,7 @@ MAX_SEQUENCES = 256
 MEMORY_UTILIZATION = 0.9
 """Share of a device's memory that the engine takes."""
 TEST_WINDOW_S = 360.0
-"""Length of a load test: GuideLLM's as the papers ran it. From an empty server, requests complete only after one service time."""
+"""Length of a load test from an empty server, as the papers ran it; nothing completes in its first service time."""
 SHORTEST_YIELD = 0.15
 """Least share of the steady rate that a load test is taken to see, however long the requests."""
 
@@ -42,7 +42,8 @@ def kv_tokens(work: Work, values: Values) -> Floats:
     free = work.memory * MEMORY_UTILIZATION - work.resident_bytes - values["reserved_gb"] * 1e9
     per_device = work.kv_token_bytes * work.layers / work.pipeline
     shared = 1 - work.window_share + work.window_share * np.minimum(work.window / (work.prompt + work.output), 1)
-    return free / (per_device * shared)
+    result: Floats = free / (per_device * shared)
+    return result
 
 
 def capacity(work: Work, values: Values) -> Floats:
@@ -62,10 +63,10 @@ def _beside(work: Work, values: Values, share: Floats, context: Floats, others: 
 def serve(work: Work, values: Values, concurrency: Floats | None = None) -> Outcome:
     """What the server shows at a closed-loop concurrency (the points' own, if none is given; infinite means the maximum).
 
-    While a request generates, the prompts of the B − 1 others of its replica are computed once each: in steps of their own (of up
+    While a request generates, the prompts of the B − 1 others of its replica are computed once each: in steps of their own (up
     to STEP_TOKENS tokens), or in the decode steps where the engine mixes them. So B requests return once in
-    T = prompt + output · step(B) + delay by others, and the steady rate is B / T. A pipeline works on as many batches at once as
-    it has stages, each of B / stages.
+    T = prompt + output · step(B) + delay by others, and the steady rate is B / T. A pipeline works on as many batches at once
+    as it has stages, each of B / stages.
     """
     offered = (work.concurrency if concurrency is None else concurrency) / work.replicas
     room = capacity(work, values)

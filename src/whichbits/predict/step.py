@@ -36,7 +36,8 @@ def host_time(work: Work, values: Values) -> Floats:
 
 def _overlapped(memory: Floats, compute: Floats, values: Values) -> Floats:
     p = values["overlap"]
-    return (memory**p + compute**p) ** (1 / p)
+    result: Floats = (memory**p + compute**p) ** (1 / p)
+    return result
 
 
 def linear_layers(work: Work, values: Values, tokens: Floats) -> Floats:
@@ -57,8 +58,9 @@ def linear_layers(work: Work, values: Values, tokens: Floats) -> Floats:
     reached = _compute(work, values, format16=False) * np.where(work.packed > 0, values["unpacked_compute"], 1.0)
     compute = 2 * m * work.active * n * k / reached[:, None]
     fixed = (work.copies > 0) * (work.kernel.pick(values, "gemm_cycles.{}") / work.clock)[:, None]
-    layer = (fixed + _overlapped(memory, compute, values)).sum(axis=1)
-    return work.layers * layer
+    layer: Floats = (fixed + _overlapped(memory, compute, values)).sum(axis=1)
+    result: Floats = work.layers * layer
+    return result
 
 
 def lm_head(work: Work, values: Values, sequences: Floats) -> Floats:
@@ -74,7 +76,8 @@ def all_reduce(work: Work, values: Values, tokens: Floats) -> Floats:
     moved = tokens * work.hidden * 2 * 2 * (work.tensor - 1) / work.tensor
     efficiency = work.link_class.pick(values, "link_efficiency.{}")
     latency = work.link_class.pick(values, "link_latency.{}") * np.log2(work.tensor)
-    return 2 * work.layers * np.where(work.tensor > 1, latency + moved / (work.link * efficiency), 0.0)
+    time: Floats = 2 * work.layers * np.where(work.tensor > 1, latency + moved / (work.link * efficiency), 0.0)
+    return time
 
 
 def attended(work: Work, context: Floats) -> Floats:
@@ -83,7 +86,7 @@ def attended(work: Work, context: Floats) -> Floats:
 
 
 def decode(work: Work, values: Values, sequences: Floats, context: Floats, prompt_tokens: Floats | float = 0.0) -> Floats:
-    """One decode step of `sequences` sequences of mean length `context`, with `prompt_tokens` tokens of prompts computed in it."""
+    """One decode step of `sequences` sequences of mean length `context` and `prompt_tokens` tokens of prompts."""
     tokens = sequences + prompt_tokens
     reading = work.layers * sequences * attended(work, context) * work.kv_token_bytes
     cycles = work.engine.pick(values, "layer_cycles.{}") + work.quantizes * values["quantize_cycles"]

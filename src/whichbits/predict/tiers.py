@@ -47,7 +47,7 @@ def quantiles(errors: Floats) -> tuple[float, float]:
 
 
 def widened(tables: Sequence[Mapping[str, tuple[float, float]]]) -> list[dict[str, tuple[float, float]]]:
-    """Tables of quantiles in the order of TIERS, none narrower than the one before it; a missing entry takes its neighbour's."""
+    """Tables of quantiles in the order of TIERS, none narrower than the one before; a missing entry takes its neighbour's."""
     result: list[dict[str, tuple[float, float]]] = []
     for table in tables:
         before = result[-1] if result else {}
@@ -70,7 +70,7 @@ def spread_of(
 ) -> dict[str, tuple[float, float]]:
     """Half-widths (of the logarithm) of each quantity at a tier and load.
 
-    Under load the latency is the time to the first token and the times between tokens; its half-width is theirs in that mixture.
+    Under load the latency is the time to the first token and those between tokens; its half-width is theirs in that mixture.
     """
     table = errors[tier]
     first = table["loaded"]["ttft_s"]

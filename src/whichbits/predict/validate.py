@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -214,7 +215,8 @@ def page(coefficients: Coefficients, folds: Sequence[Fold], measurements: list[M
     seen = in_sample(measurements, coefficients)
     physics = physics_alone(measurements)
     counted = ", ".join(f"{name} {count}" for name, count in coefficients.sources.items())
-    return _PAGE.format(
+    template = files("whichbits.predict").joinpath("validation_page.md").read_text(encoding="utf-8")
+    return template.format(
         sources=counted,
         overview=_overview(seen, folds, physics),
         worst=_worst(folds),
@@ -238,53 +240,3 @@ def validate(out_dir: Path, serving_points: Path | None = None) -> Coefficients:
     text = page(coefficients, folds, measurements, _plots(folds, out_dir))
     (out_dir / "validation.md").write_text(text, encoding="utf-8")
     return coefficients
-
-
-_PAGE = """# Validation of the predictor
-
-Made by `python -m whichbits.predict --validate docs --serving-points FILE`; every figure below comes from that run.
-
-Measurements: {sources}. The cells that the errata of the tables name as wrong are left out. Errors are |predicted / measured − 1|,
-median / 90th percentile, in per cent; a rate within the rounding of the printed figure counts as right. *Left out* means left out
-of every source: the coefficients were fitted to all other measurements (a distilled model counts with its shape) and judged on
-those left out. *Priors alone* is the model before any measurement of a server. Kernel priors come from measured matrix products
-on A100, H100, H200 and L40S (kernel_efficiency.csv): the class of a device that is left out keeps its prior, so what is left out is
-every serving measurement and coefficient of it, not what its data sheet, or the author who chose priors with all tables in view, knows.
-
-In the public serving points format, GPU and engine are confounded: 16-bit was measured with TensorRT-LLM on H100 alone, FP8 blocks
-with SGLang on H200 alone. An error there cannot be laid to one of them.
-
-{overview}
-The worst group of each kind, left out:
-
-{worst}
-## Formats
-
-{formats}
-## Intervals
-
-Nominal 80 % intervals of one fold from the errors of the other folds of its kind.
-
-{coverage}
-## Calibration
-
-Median error on the rest of a GPU's measurements, left out altogether, and after `whichbits calibrate` has seen some of them:
-
-{calibration}
-## Predicted against measured
-
-{plots}
-
-## Where it fails
-
-Largest errors with the GPU left out:
-
-{failures}
-Known causes: the 768/128 cells of 70B on A6000 look like those on A100 that the errata name; 405B in BF16 on 16 GPUs has rates that no
-steady state explains (a load test of six minutes completes one to two waves of requests there); W4A16 on Hopper is slower than
-its bytes say, which no other architecture shows; time to the first token depends on how the load was started (all at once, or spread),
-which the files do not say, so its intervals are wide.
-
-## By group
-
-{groups}"""
