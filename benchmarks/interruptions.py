@@ -1,0 +1,123 @@
+"""Kill -9 a study at random moments, run it again each time, and compare what comes out with an uninterrupted run.
+
+    python benchmarks/interruptions.py [KILLS] [SEED]
+
+A small study of the embedded model, two of whose three checkpoints are served by a real vLLM server. Prints one line a kill, then
+whether keys, quantized bytes and scores agree, and fails if a process of the study is left behind.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SPECIFICATION = """\
+version: 1
+name: interrupted
+model: smollm2-135m-instruct
+candidates:
+  - {format: w8a8-int, recipe: {scales: minmax}, run: served}
+  - {format: w8a8-fp, recipe: {scales: minmax}, run: emulated}
+tasks:
+  - {name: recall, limit: 120}
+  - {name: order, limit: 120}
+similarity: {limit: 4, max_tokens: 16, windows: 2, window_tokens: 64}
+workloads:
+  - {name: tiny-chat, prompt_tokens: 32, output_tokens: 8, concurrency: [2], waves: 5}
+rounds: 2
+base_repeats: 2
+max_length: 512
+"""
+
+COMMAND = [sys.executable, "-c", "from whichbits.cli import main; main()", "study", "spec.yaml"]
+
+
+def results(store: Path) -> dict[str, dict]:
+    """`result.json` of each finished cell by key, with the scores of its items."""
+    import pyarrow.parquet
+
+    found = {}
+    for path in store.glob("cells/*/*/result.json"):
+        result = json.loads(path.read_text())
+        if result["kind"] == "evaluate":
+            result["scores"] = pyarrow.parquet.read_table(path.parent / "items.parquet").column("score").to_pylist()
+        found[result["key"]] = result
+    return found
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Processes whose command line or environment names the study's folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != 0:
+            try:
+                text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if str(folder).encode() in text:
+                found.append(f"{entry.name} {(entry / 'cmdline').read_bytes().replace(bytes(1), b' ').decode()[:80]}")
+    return found
+
+
+def main() -> int:
+    """Run both studies; 1 if they differ or something is left behind."""
+    kills = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    chance = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    problems = []
+    with tempfile.TemporaryDirectory(prefix="whichbits-") as name:
+        whole, broken = Path(name) / "whole", Path(name) / "broken"
+        for folder in (whole, broken):
+            folder.mkdir()
+            (folder / "spec.yaml").write_text(SPECIFICATION)
+        began = time.monotonic()
+        subprocess.run(COMMAND, cwd=whole, check=True, stdout=subprocess.DEVNULL)
+        usual = time.monotonic() - began
+        print(f"uninterrupted: {usual:.0f} s, {len(results(whole / 'studies/interrupted'))} cells", flush=True)
+        for kill in range(kills):
+            process = subprocess.Popen(COMMAND, cwd=broken, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            wait = chance.uniform(1, usual * 0.6)
+            time.sleep(wait)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            deadline = time.monotonic() + 20
+            while (left := leftovers(broken)) and time.monotonic() < deadline:
+                time.sleep(0.2)
+            done = len(results(broken / "studies/interrupted"))
+            print(f"kill {kill + 1} after {wait:.0f} s: {done} cells done, {len(left)} processes left", flush=True)
+            problems += left
+        subprocess.run(COMMAND, cwd=broken, check=True, stdout=subprocess.DEVNULL)
+        ours, theirs = results(whole / "studies/interrupted"), results(broken / "studies/interrupted")
+        if ours.keys() != theirs.keys():
+            problems.append(f"keys differ: {sorted(ours.keys() ^ theirs.keys())}")
+        flips = items = noise = noise_items = 0
+        for key in ours.keys() & theirs.keys():
+            one, other = ours[key], theirs[key]
+            if one["kind"] == "quantize" and one["summary"]["files"] != other["summary"]["files"]:
+                problems.append(f"bytes differ: {one['labels']}")
+            if one["kind"] == "evaluate":
+                items += len(one["scores"])
+                flips += sum(a != b for a, b in zip(one["scores"], other["scores"], strict=True))
+                if one["labels"]["repeat"] == "1":
+                    first = next(
+                        r for r in ours.values() if r["labels"] == {**one["labels"], "repeat": "0"} and r["kind"] == "evaluate"
+                    )
+                    noise_items += len(one["scores"])
+                    noise += sum(a != b for a, b in zip(one["scores"], first["scores"], strict=True))
+        print(f"keys: {len(ours)} equal" if ours.keys() == theirs.keys() else "keys differ")
+        print(f"items scored differently: {flips} of {items}; noise floor (base run twice): {noise} of {noise_items}")
+        if flips / items > max(noise / noise_items, 1 / items):
+            problems.append("scores differ by more than the noise floor")
+    for problem in problems:
+        print(f"PROBLEM {problem}")
+    print("ok" if not problems else f"{len(problems)} problems")
+    return bool(problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
