@@ -1,9 +1,9 @@
-"""Summarize measured matrix products: `python benchmarks/gemm_efficiency.py FOLDER > src/whichbits/predict/kernel_efficiency.csv`.
+"""Summarize measured matrix products: `python benchmarks/gemm_efficiency.py FOLDER > kernel_efficiency.csv`.
 
-FOLDER holds AIConfigurator's GEMM tables as `gemm-<gpu>-<engine>-<version>.parquet` (columns m, n, k, gemm_dtype, latency in ms).
-For each table and number type it prints: the fixed time and the share of the bandwidth that fit small batches
-(m ≤ 16, robust fit of fixed + bytes / (share · bandwidth)), the median error of that fit, and the median share of the peak rate at
-m ≥ 1024, over matrices of 8 to 600 million weights.
+FOLDER holds AIConfigurator's GEMM tables as `gemm-<gpu>-<engine>-<version>.parquet` (columns m, n, k, gemm_dtype,
+latency in ms). For each table and number type it prints the fixed time and the share of the bandwidth that fit small
+batches (m ≤ 16, robust fit of fixed + bytes / (share · bandwidth)), the median error of that fit, and the share of the
+peak rate at m ≥ 1024 (median and best decile), over matrices of 8 to 600 million weights.
 """
 
 from __future__ import annotations

@@ -1,0 +1,65 @@
+import json
+
+import pytest
+
+from whichbits.errors import UserError
+from whichbits.models.catalogue import catalogue, find_shape, from_config
+
+# Parameters in billions as the models' cards state them.
+TOTALS = {
+    "meta-llama/Llama-3.1-8B-Instruct": 8.03,
+    "meta-llama/Llama-3.1-70B-Instruct": 70.55,
+    "meta-llama/Llama-3.1-405B-Instruct": 405.85,
+    "Qwen/Qwen2.5-7B-Instruct": 7.62,
+    "Qwen/Qwen3-32B": 32.76,
+    "mistralai/Mistral-7B-v0.1": 7.24,
+    "mistralai/Mixtral-8x7B-v0.1": 46.7,
+    "google/gemma-2-9b-it": 9.24,
+    "microsoft/phi-4": 14.66,
+    "HuggingFaceTB/SmolLM2-135M-Instruct": 0.1345,
+    "openai/gpt-oss-120b": 116.8,
+}
+
+
+@pytest.mark.parametrize(("name", "billions"), TOTALS.items())
+def test_shapes_have_the_parameters_the_cards_state(name: str, billions: float) -> None:
+    shape = find_shape(name, allow_download=False)
+    total = shape.block_parameters + shape.hidden * shape.vocab * (1 if shape.tied else 2)
+    assert total / 1e9 == pytest.approx(billions, rel=0.005)
+
+
+def test_a_distilled_or_quantized_model_has_its_origins_shape() -> None:
+    llama = find_shape("meta-llama/Llama-3.1-8B-Instruct")
+    assert find_shape("deepseek-ai/DeepSeek-R1-Distill-Llama-8B") is llama
+    assert find_shape("RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w8a8", allow_download=False) is llama
+    assert find_shape("RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8-dynamic", allow_download=False) is llama
+
+
+def test_a_local_configuration_gives_the_catalogues_shape(tmp_path) -> None:
+    config = {
+        "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 131072,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    known = find_shape("meta-llama/Llama-3.1-8B-Instruct")
+    assert find_shape(str(tmp_path)).block_parameters == known.block_parameters
+    assert find_shape(str(tmp_path)).kv_width == known.kv_width
+
+
+def test_unknown_architectures_and_files_are_user_errors(tmp_path) -> None:
+    with pytest.raises(UserError, match="latent"):
+        from_config({"kv_lora_rank": 512})
+    with pytest.raises(UserError, match="hidden_size"):
+        from_config({})
+    with pytest.raises(UserError, match="neither"):
+        find_shape("nobody/nothing", allow_download=False)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="cannot read"):
+        find_shape(str(tmp_path))
+
+
+def test_heads_and_widths_are_consistent() -> None:
+    for name, shape in catalogue().items():
+        assert shape.heads % shape.kv_heads == 0, name
+        assert shape.sliding_layers <= shape.layers
+        assert (shape.experts == 0) == (shape.active_experts == 0)

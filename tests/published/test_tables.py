@@ -1,0 +1,44 @@
+"""The tables of speeds: as many cells as printed, consistent with the prices they are printed with."""
+
+import csv
+from importlib.resources import files
+
+import pytest
+
+from whichbits.predict.measurements import PUBLISHED, printed, published
+
+
+def rows(table: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(files("whichbits.published").joinpath(f"{table}.csv").read_text().splitlines()))
+
+
+def test_every_cell_is_there() -> None:
+    assert [len(rows(table)) for table in PUBLISHED] == [126, 126, 72, 72]
+
+
+def test_errata_are_flagged_and_left_out() -> None:
+    flagged = [row for row in rows("paper_table_5") if row["erratum"]]
+    assert {(row["hardware"], row["workload"]) for row in flagged} == {("A100-SXM-80GB", "docstring-generation")}
+    assert len(flagged) == 3
+    assert len(published()) == 126 + 126 + 72 + 72 - 3 - 2
+
+
+@pytest.mark.parametrize("table", ["paper_table_5", "paper_table_6"])
+def test_queries_per_dollar_agree_with_what_they_were_computed_from(table: str) -> None:
+    agreeing = 0
+    for row in rows(table):
+        _, few, many = printed(row["queries_per_dollar"])
+        hourly = float(row["price_per_hour"])
+        _, low, high = printed(row.get("latency_s") or row["qps"])
+        bounds = (
+            (3600 / high / hourly, 3600 / low / hourly) if "latency_s" in row else (low * 3600 / hourly, high * 3600 / hourly)
+        )
+        agreeing += bounds[0] <= many * 1.02 and few <= bounds[1] * 1.02
+    # Cells whose two figures were rounded apart are rare.
+    assert agreeing / len(rows(table)) > 0.97
+
+
+def test_printed_numbers_carry_their_rounding() -> None:
+    assert printed("24.5") == pytest.approx((24.5, 24.45, 24.55))
+    assert printed("6.8k") == pytest.approx((6800, 6750, 6850))
+    assert printed("183") == pytest.approx((183, 182.5, 183.5))
