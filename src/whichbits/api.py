@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import whichbits
 from whichbits.errors import UserError
+from whichbits.prediction import calibrate, predict
 from whichbits.study.estimate import Durations, duration
 from whichbits.study.specification import Engine, Source, Specification, TaskChoice, load
 from whichbits.study.store import Store
+from whichbits.values import overrides_of, parse_workload, short
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +34,21 @@ if TYPE_CHECKING:
     from whichbits.verdict.model import Verdict
 
 Rows = list[dict[str, Any]]
+
+__all__ = [
+    "bench",
+    "calibrate",
+    "compare",
+    "doctor",
+    "evaluate",
+    "formats",
+    "hardware",
+    "predict",
+    "quantize",
+    "recommend",
+    "report",
+    "study",
+]
 
 
 @dataclass(frozen=True)
@@ -72,7 +89,7 @@ def study(
     `dry_run` a Preview. Raises UserError for a mistake in any of these; a cell that fails is a line of the verdict instead.
     """
     chosen, source = _specification(specification)
-    overrides = _overrides(price)
+    overrides = overrides_of(price)
     place = Store(store or Path("studies") / chosen.name)
     command = shlex.join(["whichbits", *sys.argv[1:]]) if isinstance(specification, str | Path) else f"study {chosen.name}"
     from whichbits.expand import Expansion
@@ -168,7 +185,7 @@ def evaluate(
     part = Specification(version=1, name="evaluate", model=model, candidates=(), tasks=choices, base_repeats=1, seed=seed)
     records = _partial(part, store, {"evaluate"}, emulated=emulated, data_dir=data_dir)
     columns = ("task", "metric", "n", "score", "stderr", "chance")
-    return [{name: _short(record.summary.get(name)) for name in columns} for record in records]
+    return [{name: short(record.summary.get(name)) for name in columns} for record in records]
 
 
 def compare(
@@ -204,7 +221,7 @@ def compare(
     for record in _partial(part, store, wanted):
         if record.kind in ("compare", "distribution"):
             what = record.labels.get("prompts") or record.labels.get("text")
-            rows += [{"on": what, "measure": name, "value": _short(value)} for name, value in record.summary.items()]
+            rows += [{"on": what, "measure": name, "value": short(value)} for name, value in record.summary.items()]
     return rows
 
 
@@ -218,13 +235,7 @@ def bench(
     seed: int = 0,
 ) -> Rows:
     """Measure how fast a checkpoint is served: one row for each workload, round and load. Raises UserError."""
-    entries: list[Mapping[str, Any]] = []
-    for name in workload:
-        prompt, slash, output = name.partition("/")
-        if slash and prompt.isdigit() and output.isdigit():
-            entries.append({"name": f"own-{prompt}-{output}", "prompt_tokens": int(prompt), "output_tokens": int(output)})
-        else:
-            entries.append({"name": name})
+    entries = [parse_workload(name).model_dump(mode="json") for name in workload]
     part = Specification(
         version=1, name="bench", model=model, candidates=(), workloads=tuple(entries), rounds=rounds, seed=seed
     )
@@ -239,7 +250,7 @@ def bench(
                     "workload": record.labels["workload"],
                     "round": int(record.labels["repeat"]) + 1,
                     "load": rung["rung"],
-                    "requests_per_second": _short(metrics["requests_per_second"]),
+                    "requests_per_second": short(metrics["requests_per_second"]),
                     "latency_s": _mean(metrics["latency_s"]),
                     "ttft_s": _mean(metrics["ttft_s"]),
                     "itl_s": _mean(metrics["itl_s"]),
@@ -254,7 +265,7 @@ def recommend(store: Path, *, margin: float | None = None, price: Sequence[str] 
     from whichbits import conclude
     from whichbits.study.ledger import read
 
-    overrides = _overrides(price)
+    overrides = overrides_of(price)
     if margin is not None and not 0 < margin < 1:
         raise UserError(f"margin: {margin} is not between 0 and 1", remedy="give a share, as 0.02 for 2 %")
     ledger = read(Path(store))
@@ -293,9 +304,9 @@ def formats() -> Rows:
 def hardware() -> Rows:
     """The hardware that is known: memory, bandwidth, peak rates, price."""
     from whichbits.cost.hardware import catalogue
-    from whichbits.cost.prices import prices
+    from whichbits.prediction import hourly_prices
 
-    listed = prices()
+    listed = hourly_prices({})
     return [
         {
             "hardware": entry.id,
@@ -305,7 +316,7 @@ def hardware() -> Rows:
                 f"{kind}_tflops": round(entry.peak[kind] / 1e12) if kind in entry.peak else None
                 for kind in ("bf16", "int8", "fp8")
             },
-            "usd_per_hour": listed.devices[entry.id].per_hour(1) if entry.id in listed.devices else None,
+            "usd_per_hour": listed.get(entry.name),
         }
         for entry in catalogue().values()
     ]
@@ -325,14 +336,6 @@ def _specification(specification: str | Path | Specification) -> tuple[Specifica
     if isinstance(specification, Specification):
         return specification, Source("", f"study {specification.name}")
     return load(specification)
-
-
-def _overrides(price: Sequence[str] | None) -> dict[str, float]:
-    if not price:
-        return {}
-    from whichbits.cost.prices import parse_override
-
-    return dict(parse_override(entry) for entry in price)
 
 
 def _check_prices(expansion: Expansion, overrides: Mapping[str, float]) -> PriceList:
@@ -525,10 +528,5 @@ def _stderr() -> Console:
     return RichConsole(stderr=True)
 
 
-def _short(value: Any) -> Any:
-    """A number to four significant digits."""
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
 def _mean(distribution: Mapping[str, Any] | None) -> float | None:
-    return None if distribution is None else _short(distribution["mean"])
+    return None if distribution is None else short(distribution["mean"])

@@ -183,6 +183,52 @@ def bench(
 
 
 @app.command()
+def predict(
+    model: Annotated[str, typer.Option(help="Hub id, or folder with config.json.")] = "",
+    format: Annotated[list[str] | None, typer.Option("--format", help="Format; repeatable; default: the usual four.")] = None,
+    hardware: Annotated[str, typer.Option(help="Device, e.g. L40S; see whichbits hardware.")] = "",
+    count: Annotated[int, typer.Option(help="Number of devices.")] = 1,
+    workload: Annotated[str, typer.Option(help="Workload by name, or PROMPT/OUTPUT tokens.")] = "",
+    concurrency: Annotated[str, typer.Option(help="Requests in flight, or max for the highest rate.")] = "1",
+    rate: Annotated[float | None, typer.Option(help="Requests a second, in place of --concurrency.")] = None,
+    tensor_parallel: Annotated[int | None, typer.Option(help="Devices that share one copy of the model.")] = None,
+    engine: Annotated[str, typer.Option(help="vllm, trtllm or sglang, optionally with a version.")] = "vllm",
+    price: Prices = None,
+    all_hardware: Annotated[bool, typer.Option("--all-hardware", help="Rank all hardware by the cost of a query.")] = False,
+    points: Annotated[Path | None, typer.Option(help="CSV of questions.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV for their answers.")] = None,
+    coefficients: Annotated[Path | None, typer.Option(help="What whichbits calibrate wrote.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict speed and cost on hardware that is not at hand, with intervals."""
+    from whichbits import api
+
+    rows = api.predict(
+        model, format, hardware, count=count, workload=workload, concurrency=concurrency, rate=rate,
+        tensor_parallel=tensor_parallel, engine=engine, price=price, all_hardware=all_hardware, points=points, out=out,
+        coefficients=coefficients,
+    )  # fmt: skip
+    if as_json or all_hardware or points is not None:
+        _print_rows(rows, as_json)
+    else:
+        # One column a format reads better than twenty columns.
+        names = list(rows[0])
+        _print_rows([{"": name.replace("_", " "), **{row["format"]: row[name] for row in rows}} for name in names[1:]], False)
+
+
+@app.command()
+def calibrate(
+    results: Annotated[Path, typer.Argument(help="CSV of serving results, or a study's store.")],
+    out: Annotated[Path, typer.Argument(help="File for the coefficients.")],
+    as_json: AsJson = False,
+) -> None:
+    """Fit the predictor to your own measurements."""
+    from whichbits import api
+
+    _print_rows(api.calibrate(results, out), as_json)
+
+
+@app.command()
 def recommend(
     store: StoreArgument,
     margin: Annotated[float | None, typer.Option(help="Judge again at this margin, e.g. 0.02.")] = None,

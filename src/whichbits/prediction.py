@@ -1,0 +1,212 @@
+"""The verbs `predict` and `calibrate`, over the predictor, the price list and the stores of studies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whichbits.errors import UserError
+from whichbits.study.store import Store
+from whichbits.values import overrides_of, parse_workload, short
+
+if TYPE_CHECKING:
+    from whichbits.predict.coefficients import Coefficients
+    from whichbits.predict.predictor import Prediction
+    from whichbits.serving.workload import Workload
+
+Rows = list[dict[str, Any]]
+
+
+def predict(
+    model: str = "",
+    format: Sequence[str] | None = None,
+    hardware: str = "",
+    *,
+    count: int = 1,
+    workload: str = "",
+    concurrency: str = "1",
+    rate: float | None = None,
+    tensor_parallel: int | None = None,
+    engine: str = "vllm",
+    price: Sequence[str] | None = None,
+    all_hardware: bool = False,
+    points: Path | None = None,
+    out: Path | None = None,
+    coefficients: Path | None = None,
+) -> Rows:
+    """Predict latency, rate and cost on hardware that is not at hand: a row a format, or a deployment with `all_hardware`.
+
+    `workload` is a name or PROMPT/OUTPUT tokens, whose latency limits `all_hardware` keeps; `concurrency` a number or `max`;
+    `points` a CSV of questions that is answered in the CSV `out`; `coefficients` those that `calibrate` wrote.
+    Raises UserError.
+    """
+    from whichbits.predict.coefficients import load as load_coefficients
+    from whichbits.predict.coefficients import shipped
+
+    known = load_coefficients(coefficients) if coefficients else shipped()
+    if points is not None:
+        from whichbits.predict.batch import predict_points
+
+        if out is None:
+            raise UserError("out: is missing", remedy="name the CSV for the answers: --out OUT.csv")
+        return [{"rows": predict_points(points, out, known), "written": str(out)}]
+    missing = [f"--{name}" for name, value in (("model", model), ("workload", workload)) if not value]
+    if missing or not (hardware or all_hardware):
+        raise UserError(f"{', '.join(missing) or '--hardware'}: is missing", remedy="see whichbits predict --help")
+    asked = parse_workload(workload)
+    formats = list(format or ("bf16", "w8a8-fp", "w8a8-int", "w4a16-int"))
+    hourly = hourly_prices(overrides_of(price))
+    if all_hardware:
+        return _ranking(model, formats, asked, hourly, engine, known)
+    from whichbits.cost.hardware import find
+    from whichbits.predict.predictor import predict as predict_one
+
+    device = find(hardware)
+    rows: Rows = []
+    for name in formats:
+        answer = predict_one(
+            model,
+            name,
+            hardware,
+            count,
+            prompt_tokens=asked.prompt_tokens,
+            output_tokens=asked.output_tokens,
+            concurrency=None if rate is not None else _concurrency(concurrency),
+            rate=rate,
+            tensor_parallel=tensor_parallel,
+            engine=engine,
+            price_per_hour=hourly[device.name] * count if device.name in hourly else None,
+            coefficients=known,
+        )
+        rows.append(
+            {
+                "format": name,
+                **_predicted(answer),
+                "provenance": answer.provenance,
+                "tier": answer.tier,
+                "reason": answer.reason,
+            }
+        )
+    return rows
+
+
+def calibrate(results: Path, out: Path) -> Rows:
+    """Move the predictor's coefficients by serving results (a CSV, or a study's store) and write them to `out`.
+
+    Raises UserError.
+    """
+    from whichbits.predict.calibrate import calibrate as fit
+
+    moved = fit(results if Path(results).is_file() else _serving_results(Path(results)))
+    moved.save(out)
+    return [{"coefficients": str(out), "use": f"whichbits predict --coefficients {out} ..."}]
+
+
+def _concurrency(text: str) -> float | str:
+    try:
+        return text if text == "max" else float(text)
+    except ValueError:
+        raise UserError(f"concurrency: {text!r} is not a number", remedy="give a number, or max") from None
+
+
+def hourly_prices(overrides: Mapping[str, float]) -> dict[str, float]:
+    """Dollars an hour of one device by its name in the catalogue, where the price list has it."""
+    from whichbits.cost.hardware import find
+    from whichbits.cost.prices import WITHOUT_DEFAULT, prices
+
+    listed = prices("default", overrides)
+    return {find(device).name: price.per_hour(1) for device, price in listed.devices.items() if device not in WITHOUT_DEFAULT}
+
+
+def _predicted(answer: Prediction) -> dict[str, Any]:
+    """Each predicted quantity with its 80 % and 95 % interval."""
+    row: dict[str, Any] = {}
+    for quantity in ("latency_s", "ttft_s", "tpot_s", "qps", "queries_per_dollar"):
+        row[quantity] = short(getattr(answer, quantity))
+        for level, (low, high) in answer.intervals.get(quantity, {}).items():
+            row[f"{quantity}_{level}"] = f"{low:.3g} – {high:.3g}"
+    return row
+
+
+def _ranking(
+    model: str,
+    formats: Sequence[str],
+    asked: Workload,
+    hourly: Mapping[str, float],
+    engine: str,
+    known: Coefficients,
+) -> Rows:
+    """Deployments by the cost of a query within the workload's latency limits."""
+    from whichbits.predict.ranking import rank_hardware
+    from whichbits.predict.solve import Limits
+
+    limits = Limits()
+    if asked.slo is not None:
+        stated = {"ttft_s": asked.slo.ttft, "tpot_s": asked.slo.itl, "latency_s": asked.slo.latency}
+        limits = Limits(**{name: limit.seconds for name, limit in stated.items() if limit is not None})
+    rows: Rows = []
+    for entry in rank_hardware(
+        model,
+        prompt_tokens=asked.prompt_tokens,
+        output_tokens=asked.output_tokens,
+        limits=limits,
+        formats=formats,
+        prices=hourly,
+        engine=engine,
+        coefficients=known,
+    ):
+        answer = entry.prediction
+        low, high = answer.intervals["qps"][80] if answer else (None, None)
+        rows.append(
+            {
+                "hardware": entry.hardware,
+                "count": entry.count,
+                "format": entry.format,
+                "dollars_per_1000": short(entry.dollars_per_query * 1000) if entry.dollars_per_query else None,
+                "qps": short(answer.qps) if answer else None,
+                "qps_80": f"{low:.3g} – {high:.3g}" if answer else None,
+                "latency_s": short(answer.latency_s) if answer else None,
+                "tier": answer.tier if answer else None,
+                "reason": entry.reason,
+            }
+        )
+    return rows
+
+
+def _serving_results(folder: Path) -> list[dict[str, str]]:
+    """Valid rungs of a study's store as the predictor's rows."""
+    from whichbits.study.ledger import read
+
+    ledger = read(folder)
+    rows = []
+    for record in ledger.records(Store(folder)):
+        if record.kind != "serve" or record.state != "done":
+            continue
+        deployment = ledger.deployments[record.labels["deployment"]]
+        if deployment["hardware"] == "this-machine":
+            raise UserError(
+                f"deployment {record.labels['deployment']}: its hardware is not named",
+                remedy="set deployment.hardware in the specification to an id of `whichbits hardware`",
+            )
+        workload = ledger.workloads[record.labels["workload"]]
+        for rung in record.summary["rungs"]:
+            metrics = rung["metrics"]
+            if not rung["valid"] or rung["concurrency"] is None:
+                continue
+            rows.append(
+                {
+                    "model": ledger.model,
+                    "format": ledger.formats[record.labels["candidate"]],
+                    "hardware": deployment["hardware"],
+                    "count": str(deployment["count"]),
+                    "prompt_tokens": str(workload["prompt_tokens"]),
+                    "output_tokens": str(workload["output_tokens"]),
+                    "concurrency": str(rung["concurrency"]),
+                    "latency_s": str(metrics["latency_s"]["mean"]),
+                    "ttft_s": str(metrics["ttft_s"]["mean"]),
+                    "tpot_s": str(metrics["tpot_s"]["mean"]),
+                    "qps": str(metrics["requests_per_second"]),
+                }
+            )
+    return rows
