@@ -36,7 +36,8 @@ def host_time(work: Work, values: Values) -> Floats:
 
 def _overlapped(memory: Floats, compute: Floats, values: Values) -> Floats:
     p = values["overlap"]
-    result: Floats = (memory**p + compute**p) ** (1 / p)
+    larger = np.maximum(np.maximum(memory, compute), 1e-30)
+    result: Floats = larger * ((memory / larger) ** p + (compute / larger) ** p) ** (1 / p)
     return result
 
 

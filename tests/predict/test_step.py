@@ -1,0 +1,100 @@
+"""Steps against sums done by hand for a model, a device and coefficients of round numbers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from whichbits.cost.hardware import find
+from whichbits.models.catalogue import Shape
+from whichbits.predict.coefficients import priors
+from whichbits.predict.kernels import engine, kernel
+from whichbits.predict.step import all_reduce, attended, decode, linear_layers, prefill, prompt_attention
+from whichbits.predict.work import Layout, Point, columns, resident_bytes
+
+SHAPE = Shape(id="round", hidden=1000, ffn=3000, layers=10, heads=10, kv_heads=5, head_dim=100, vocab=10000, context=100000)
+DEVICE = replace(
+    find("H100"), architecture="none", memory_kind="none", bandwidth=1e12, clock_hz=1e9, units=100, peak={"bf16": 1e14, "int8": 2e14},
+    link=1e11, link_kind="nvlink",
+)  # fmt: skip
+IDEAL = dict.fromkeys(priors().values, 1e-12) | {
+    "memory_efficiency": 1.0,
+    "compute_efficiency": 1.0 / 0.75,
+    "overlap": 60.0,
+    "attention_bandwidth": 1.0,
+    "attention_compute": 1.0,
+    "unpacked_compute": 1.0,
+    "link_efficiency.nvlink": 1.0,
+}
+# 0.75 is what kernels.yaml says a 16-bit product sustains on a device of unknown architecture.
+
+
+def work(format: str = "bf16", tensor: int = 1, shape: Shape = SHAPE, prompt: float = 100, output: float = 100):
+    point = Point(shape, kernel(format), DEVICE, engine("vllm"), Layout(tensor), prompt, output, 1.0)
+    return columns([point])
+
+
+BLOCK = 10 * (2000 * 1000 + 1000 * 1000 + 6000 * 1000 + 1000 * 3000)
+
+
+def test_one_token_costs_reading_the_weights() -> None:
+    # qkv is (10 + 2·5)·100 = 2000 wide: 12·10⁶ weights a layer, 10 layers, 2 bytes, 10¹² B/s; activations add 0.2 %.
+    assert SHAPE.block_parameters == BLOCK
+    time = linear_layers(work(), IDEAL, np.array([1.0]))
+    assert time[0] == pytest.approx(BLOCK * 2 / 1e12, rel=0.003)
+
+
+def test_eight_bit_weights_cost_half_and_four_bit_a_quarter() -> None:
+    whole = linear_layers(work(), IDEAL, np.array([1.0]))[0]
+    assert linear_layers(work("w8a8-int"), IDEAL, np.array([1.0]))[0] / whole == pytest.approx(0.5, abs=0.002)
+    assert linear_layers(work("w4a16-int"), IDEAL, np.array([1.0]))[0] / whole == pytest.approx(4.125 / 16, abs=0.002)
+
+
+def test_many_tokens_cost_their_operations() -> None:
+    time = linear_layers(work(), IDEAL, np.array([1e5]))
+    assert time[0] == pytest.approx(2 * 1e5 * BLOCK / 1e14, rel=0.02)
+
+
+def test_tensor_parallel_devices_share_the_weights_and_add_all_reduces() -> None:
+    alone, shared = (linear_layers(work(tensor=t), IDEAL, np.array([1.0]))[0] for t in (1, 5))
+    assert shared == pytest.approx(alone / 5, rel=0.01)
+    # 2 a layer of 100 tokens × 1000 × 2 bytes, of which a ring of 5 sends 2·4/5 over 10¹¹ B/s.
+    reduced = all_reduce(work(tensor=5), IDEAL, np.array([100.0]))
+    assert reduced[0] == pytest.approx(2 * 10 * 100 * 1000 * 2 * 1.6 / 1e11, rel=1e-6)
+    assert all_reduce(work(), IDEAL, np.array([100.0]))[0] == 0
+
+
+def test_the_kv_cache_is_read_by_grouped_heads() -> None:
+    short, long = (decode(work(), IDEAL, np.array([8.0]), np.array([c]))[0] for c in (0.0, 10000.0))
+    assert long - short == pytest.approx(8 * 10000 * 10 * (2 * 5 * 100 * 2) / 1e12, rel=1e-6)
+
+
+def test_a_sliding_window_bounds_what_is_read() -> None:
+    shape = replace(SHAPE, sliding_window=1000, sliding_layers=5)
+    assert attended(work(shape=shape), np.array([9000.0]))[0] == 5000
+
+
+def test_experts_are_read_as_tokens_visit_them() -> None:
+    # One token reads its 2 of 8 experts; very many tokens read all, and compute 2 each.
+    shape = replace(SHAPE, experts=8, active_experts=2)
+    attention, expert = 10 * 3e6, 10 * 9e6
+    one = linear_layers(work(shape=shape), IDEAL, np.array([1.0]))[0]
+    assert one == pytest.approx(2 * (attention + 2 * expert) / 1e12, rel=0.003)
+    many = linear_layers(work(shape=shape), IDEAL, np.array([1e6]))[0]
+    assert many == pytest.approx(2 * 1e6 * (attention + 2 * expert) / 1e14, rel=0.02)
+
+
+def test_attention_of_a_prompt_is_half_a_square_done_twice() -> None:
+    # Scores and values: 2 · 2 · p²/2 · width operations a layer.
+    assert prompt_attention(work(prompt=1000), IDEAL)[0] == pytest.approx(10 * 2 * 1000**2 * 1000 / 1e14)
+
+
+def test_a_prompt_in_two_chunks_reads_the_weights_twice() -> None:
+    values = IDEAL | {"overlap": 1.0}
+    whole, halves = (prefill(work(prompt=1000), values, np.array([t]))[0] for t in (1000.0, 500.0))
+    assert halves - whole == pytest.approx(BLOCK * 2 / 1e12, rel=0.01)
+
+
+def test_resident_bytes_are_quantized_blocks_and_sixteen_bit_ends() -> None:
+    assert resident_bytes(SHAPE, kernel("w8a8-int")) == BLOCK + 2 * 2 * 1000 * 10000
+    assert resident_bytes(replace(SHAPE, tied=True), kernel("bf16")) == 2 * BLOCK + 2 * 1000 * 10000
