@@ -71,12 +71,13 @@ def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
         _print_json(rows)
         return
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in rows[0] if rows else ():
-        table.add_column(str(column).replace("_", " "), overflow="fold")
+    for place, column in enumerate(rows[0] if rows else ()):
+        table.add_column(str(column).replace("_", " "), overflow="fold", no_wrap=place == 0)
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
     _console().print(table)
 
 
