@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whichbits.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -98,6 +102,15 @@ def tensor_files(folder: Path) -> dict[str, Path]:
                 f"{folder}: no shard holds the tensor {lost[0]} that {INDEX} names", remedy="download the model again"
             )
     return dict(sorted(where.items()))
+
+
+def read_tensor(files: Mapping[str, Path], name: str) -> torch.Tensor:
+    """The tensor `name` from the file that `files` (see `tensor_files`) names, mapped into memory."""
+    from safetensors import safe_open
+
+    with safe_open(files[name], framework="pt") as file:
+        tensor: torch.Tensor = file.get_tensor(name)
+    return tensor
 
 
 def _read_index(index: Path) -> dict[str, str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from whichbits.formats.format import Format
 from whichbits.quantize.recipe import Recipe
@@ -12,11 +13,22 @@ from whichbits.quantize.recipe import Recipe
 FILE = "manifest.json"
 
 
+class Used(BaseModel):
+    """The calibration tokens that were used: SHA-256 of them, their number, and what looked wrong with them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fingerprint: str
+    tokens: int
+    warnings: tuple[str, ...]
+
+
 class Manifest(BaseModel):
     """What made a checkpoint, and what it holds; `manifest.json` in its folder.
 
     `base` and `files` map names of files to their SHA-256; `weights` counts the quantized weights, and `bits_per_weight` is
-    what they take on disk with their scales; `bytes` is the size of all weight files.
+    what they take on disk with their scales; `bytes` is the size of all weight files; `calibration` is there where the recipe
+    is calibrated.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +41,11 @@ class Manifest(BaseModel):
     weights: int
     bits_per_weight: float
     bytes: int
+    calibration: Used | None = None
+
+    @model_serializer(mode="wrap")
+    def _write_what_there_is(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if name != "calibration" or value is not None}
 
 
 class ModuleError(BaseModel):
@@ -40,6 +57,7 @@ class ModuleError(BaseModel):
     error: float
 
 
-def versions() -> dict[str, str]:
-    """Versions of what computes and packs the weights."""
-    return {name: version(name) for name in ("whichbits", "torch", "compressed-tensors")}
+def versions(*, calibrated: bool = False) -> dict[str, str]:
+    """Versions of what computes and packs the weights, and for a `calibrated` recipe of what runs the model."""
+    names = ("whichbits", "torch", "compressed-tensors", *(("transformers", "numba") if calibrated else ()))
+    return {name: version(name) for name in names}

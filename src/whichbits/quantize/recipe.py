@@ -2,19 +2,77 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 ScaleSearch = Literal["minmax", "mse", "activation"]
 
 
-class Recipe(BaseModel):
-    """How a checkpoint is made: rounding, scale search, the size of a weight group (None: the format's rule), seed."""
+class Calibration(BaseModel):
+    """Which tokens the model is shown while it is quantized: `samples` windows of `length` tokens.
+
+    `source` is text that the model writes itself ("self"), tokens drawn uniformly ("random"), a UTF-8 text file ("text"), or a
+    JSONL file of conversations that go through the chat template ("chat"); the last two name their `file`. A `sha256` that is
+    given must be the file's.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rounding: Literal["rtn"] = "rtn"
-    scales: Literal["minmax", "mse"] = "mse"
+    source: Literal["self", "random", "text", "chat"] = "self"
+    file: str | None = None
+    sha256: str | None = None
+    samples: PositiveInt = 128
+    length: int = Field(default=512, ge=2)
+
+    @model_validator(mode="after")
+    def _a_file_where_one_is_read(self) -> Calibration:
+        if (self.file is not None) != (self.source in ("text", "chat")):
+            raise ValueError(f"source {self.source} {'takes no file' if self.file else 'needs a file'}")
+        if self.sha256 is not None and self.file is None:
+            raise ValueError("sha256 is that of a file, and no file is given")
+        return self
+
+
+class Recipe(BaseModel):
+    """How a checkpoint is made: rounding, scale search, the size of a weight group (None: the format's rule), seed.
+
+    `damping` and `act_order` are GPTQ's. With `propagate_error` each layer is calibrated on what the quantized layers before
+    it give, else on what the base's give. `smoothing` is SmoothQuant's strength (None: not smoothed). Fields that do not apply
+    are neither accepted nor written.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rounding: Literal["rtn", "gptq"] = "rtn"
+    scales: ScaleSearch = "mse"
     group_size: PositiveInt | None = None
     seed: int = 0
+    damping: float = Field(default=0.01, gt=0, le=1)
+    act_order: bool = True
+    propagate_error: bool = True
+    smoothing: float | None = Field(default=None, ge=0, le=1)
+    calibration: Calibration = Calibration()
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether making the checkpoint takes tokens run through the model."""
+        return self.rounding == "gptq" or self.scales == "activation" or self.smoothing is not None
+
+    @property
+    def unused(self) -> set[str]:
+        """Fields that do not apply to this recipe."""
+        gptq = set() if self.rounding == "gptq" else {"damping", "act_order"}
+        return gptq | (set() if self.calibrated else {"propagate_error", "smoothing", "calibration"})
+
+    @model_validator(mode="after")
+    def _only_what_applies(self) -> Recipe:
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        idle = sorted(name for name in self.unused if getattr(self, name) != defaults[name])
+        if idle:
+            raise ValueError(f"{', '.join(idle)} would do nothing with rounding {self.rounding} and scales {self.scales}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _write_what_applies(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if name not in self.unused}

@@ -1,0 +1,98 @@
+"""Calibrated checkpoints: every format of one pass over the model, resumable layer by layer."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from whichbits.errors import UserError
+from whichbits.formats.files import read_tensor, shard_files, tensor_files
+from whichbits.formats.format import Format
+from whichbits.formats.writer import ShardWriter
+from whichbits.quantize.calibration import calibration_data
+from whichbits.quantize.checkpoint import SHARD_BYTES, Progress, fit_to
+from whichbits.quantize.folder import base_hashes, complete, folder_aside, refuse_existing
+from whichbits.quantize.manifest import Manifest, ModuleError, Used, versions
+from whichbits.quantize.recipe import Recipe
+from whichbits.quantize.resume import LayerStore
+from whichbits.quantize.stream import Job, stream
+
+
+@dataclass(frozen=True)
+class Target:
+    """A checkpoint to make: its format, its calibrated recipe, and its folder."""
+
+    format: Format
+    recipe: Recipe
+    out: Path
+
+
+def quantize_calibrated(
+    base: Path,
+    targets: Sequence[Target],
+    *,
+    base_files: Mapping[str, str] | None = None,
+    on_progress: Progress | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> list[tuple[Manifest, tuple[ModuleError, ...]]]:
+    """Write the checkpoint folder of each target in one pass over `base`; returns the manifest and errors of each.
+
+    All are calibrated on the same tokens. Finished layers are kept in a folder `.NAME.layers` beside each checkpoint until it
+    is complete: run again after an interruption, the pass goes on there, and ends in the same bytes. Arguments otherwise as
+    `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the calibration data cannot be had, a
+    Hessian cannot be factorised, the model is not understood, or kept layers were made with other settings.
+    """
+    for target in targets:
+        refuse_existing(target.out)
+    if len({(target.recipe.calibration, target.recipe.seed) for target in targets}) != 1:
+        raise UserError("the formats of one pass differ in calibration or seed", remedy="make them in separate passes")
+    fitted = [fit_to(base, target.format, target.recipe) for target in targets]
+    layers = fitted[0][1]
+    recipe = targets[0].recipe
+    known = dict(base_files or base_hashes(base))
+    data = calibration_data(base, recipe.calibration, recipe.seed)
+    used = Used(fingerprint=data.fingerprint, tokens=data.tokens.numel(), warnings=data.warnings)
+    jobs = [Job(format, target.recipe) for (format, _), target in zip(fitted, targets, strict=True)]
+    folders = [target.out.with_name(f".{target.out.name}.layers") for target in targets]
+    stores = [LayerStore(folder, _settings(job, known, data.fingerprint)) for folder, job in zip(folders, jobs, strict=True)]
+    linears = [name for layer in layers for name in layer]
+    finished = sum(len(layer) for store in stores for number, layer in enumerate(layers) if store.has(number))
+    for quantized in stream(base, layers, jobs, data.tokens, lambda job, number: stores[job].get(number)):
+        stores[quantized.job].put(quantized.number, quantized.tensors, quantized.errors)
+        finished += len(quantized.errors)
+        if on_progress:
+            on_progress(finished, len(linears) * len(jobs))
+    results = []
+    for target, job, folder, store in zip(targets, jobs, folders, stores, strict=True):
+        with folder_aside(target.out, needed=sum(file.stat().st_size for file in shard_files(base))) as aside:
+            _write_weights(base, aside, store, len(layers), shard_bytes)
+            manifest = complete(aside, base, job.format, job.recipe, linears, known, used)
+        results.append((manifest, tuple(error for number in range(len(layers)) for error in store.errors(number))))
+        shutil.rmtree(folder)
+    return results
+
+
+def _settings(job: Job, base: Mapping[str, str], fingerprint: str) -> dict[str, object]:
+    """Everything that decides what a layer becomes."""
+    return {
+        "versions": versions(calibrated=True),
+        "base": dict(base),
+        "format": job.format.model_dump(mode="json"),
+        "recipe": job.recipe.model_dump(mode="json"),
+        "calibration": fingerprint,
+    }
+
+
+def _write_weights(base: Path, out: Path, store: LayerStore, layers: int, shard_bytes: int) -> None:
+    """Copy what is outside the layers, then the finished layers."""
+    writer = ShardWriter(out, shard_bytes=shard_bytes)
+    files = tensor_files(base)
+    for name in files:
+        if not name.startswith("model.layers."):
+            writer.add(name, read_tensor(files, name))
+    for number in range(layers):
+        for name, tensor in (store.get(number) or {}).items():
+            writer.add(name, tensor)
+    writer.finish()

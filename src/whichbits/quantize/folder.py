@@ -1,0 +1,119 @@
+"""The folder of a finished checkpoint: what goes with the weights, its manifest, and its appearing in one piece."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from whichbits.errors import UserError
+from whichbits.formats.files import COMPANIONS, companion_files, read_header, shard_files
+from whichbits.formats.format import Format, quantization_config
+from whichbits.quantize.manifest import FILE, Manifest, Used, versions
+from whichbits.quantize.recipe import Recipe
+from whichbits.quantize.structure import ignored, tensor_shapes
+
+LICENSES = ("LICENSE*", "NOTICE*")
+
+
+def complete(
+    folder: Path,
+    base: Path,
+    format: Format,
+    recipe: Recipe,
+    linears: Sequence[str],
+    base_files: Mapping[str, str],
+    calibration: Used | None = None,
+) -> Manifest:
+    """Add to a `folder` that holds the weights what else a checkpoint needs, and return the manifest written there.
+
+    `linears` are the weights that were quantized, `base_files` the SHA-256 of the base's files.
+    """
+    for pattern in (*COMPANIONS, *LICENSES, "*.py"):
+        for file in base.glob(pattern):
+            shutil.copyfile(file, folder / file.name)
+    config = json.loads((base / "config.json").read_text())
+    shapes = tensor_shapes(base)
+    config["quantization_config"] = quantization_config(format, ignored(config, shapes, linears))
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    weights = sum(shapes[name][0] * shapes[name][1] for name in linears)
+    manifest = Manifest(
+        versions=versions(calibrated=recipe.calibrated),
+        base=dict(base_files),
+        format=format,
+        recipe=recipe,
+        files=hashes(sorted(folder.iterdir())),
+        weights=weights,
+        bits_per_weight=_stored_bits(folder, linears) / weights,
+        bytes=sum(file.stat().st_size for file in shard_files(folder)),
+        calibration=calibration,
+    )
+    (folder / FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
+    return manifest
+
+
+def base_hashes(base: Path) -> dict[str, str]:
+    """SHA-256 of the base's configuration, weights, and what goes with them, by file name."""
+    return hashes([base / "config.json", *shard_files(base), *companion_files(base)])
+
+
+def hashes(files: Sequence[Path]) -> dict[str, str]:
+    """SHA-256 of each file by its name."""
+    digests = {}
+    for path in files:
+        with path.open("rb") as file:
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def _stored_bits(folder: Path, linears: Sequence[str]) -> int:
+    """Bits on disk of everything stored for these weights, their biases left out."""
+    modules = {name.removesuffix(".weight") for name in linears}
+    entries = {name: entry for shard in shard_files(folder) for name, entry in read_header(shard).items()}
+    stored = [
+        entry["data_offsets"]
+        for name, entry in entries.items()
+        if name.rpartition(".")[0] in modules and not name.endswith(".bias")
+    ]
+    return sum(8 * (end - begin) for begin, end in stored)
+
+
+def refuse_existing(out: Path) -> None:
+    """Raises UserError where `out` exists."""
+    if out.exists():
+        raise UserError(f"{out} exists already", remedy="delete it or choose another folder")
+
+
+@contextmanager
+def folder_aside(out: Path, *, needed: int) -> Iterator[Path]:
+    """A folder beside `out` that takes its name when the work is done, and is removed when it fails.
+
+    Raises UserError where `out` exists, or where the disk has fewer than `needed` bytes free or fills up.
+    """
+    from safetensors import SafetensorError
+
+    refuse_existing(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(out.parent).free
+    if free < needed:
+        raise UserError(
+            f"the disk of {out.parent} has {free / 1e9:.1f} GB free and a checkpoint may take {needed / 1e9:.1f} GB",
+            remedy="free some space, or choose a folder on another disk",
+        )
+    aside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        yield aside
+        aside.chmod(0o755)
+        aside.rename(out)
+    except (OSError, SafetensorError) as error:
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise UserError(f"the disk of {out.parent} is full", remedy="free some space, or choose another disk") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,75 @@
+"""Finished layers of a pass kept on disk, so that it goes on after a kill where it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whichbits.errors import UserError
+from whichbits.quantize.manifest import ModuleError
+
+if TYPE_CHECKING:
+    import torch
+
+SETTINGS = "settings.json"
+
+
+class LayerStore:
+    """A folder with one safetensors file for each finished layer, and the settings that they were made with.
+
+    Files are written aside and renamed, so a file that is there is whole. `settings` is whatever decides the result, as JSON.
+    Raises UserError where the folder was begun with other settings.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / SETTINGS
+        if not path.exists():
+            _write_aside(path, json.dumps(settings, indent=2, sort_keys=True) + "\n")
+            return
+        begun = json.loads(path.read_text())
+        changed = sorted(key for key in {*begun, *settings} if begun.get(key) != settings.get(key))
+        if changed:
+            raise UserError(
+                f"{folder} holds layers of an interrupted pass with another {', '.join(changed)}",
+                remedy=f"run with the settings in {path}, or delete the folder",
+            )
+
+    def has(self, number: int) -> bool:
+        """Whether layer `number` is finished."""
+        return self._path(number).exists()
+
+    def get(self, number: int) -> dict[str, torch.Tensor] | None:
+        """The tensors of layer `number` by full name, or None where it is not finished."""
+        from safetensors.torch import load_file
+
+        return load_file(self._path(number)) if self.has(number) else None
+
+    def put(self, number: int, tensors: Mapping[str, torch.Tensor], errors: Iterable[ModuleError]) -> None:
+        """Keep a finished layer: its tensors by full name, and the error of each module."""
+        from safetensors.torch import save_file
+
+        path = self._path(number)
+        aside = path.with_suffix(".aside")
+        metadata = {"errors": json.dumps([error.model_dump() for error in errors])}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside, metadata=metadata)
+        aside.rename(path)
+
+    def errors(self, number: int) -> tuple[ModuleError, ...]:
+        """The error of each module of a finished layer."""
+        from safetensors import safe_open
+
+        with safe_open(self._path(number), framework="pt") as file:
+            return tuple(ModuleError.model_validate(error) for error in json.loads(file.metadata()["errors"]))
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"layer-{number:05}.safetensors"
+
+
+def _write_aside(path: Path, text: str) -> None:
+    aside = path.with_suffix(".aside")
+    aside.write_text(text)
+    aside.rename(path)

@@ -1,0 +1,155 @@
+"""The calibrated pass: the decoder walked layer by layer, each quantized for every job on what reaches it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whichbits.errors import UserError
+from whichbits.formats.compress import decompress
+from whichbits.formats.files import read_tensor, tensor_files
+from whichbits.formats.format import Format
+from whichbits.quantize.decoder import empty_model, fill, first_inputs, run
+from whichbits.quantize.layer import quantize_layer
+from whichbits.quantize.manifest import ModuleError
+from whichbits.quantize.observe import InputStatistics, norm_offsets, observe
+from whichbits.quantize.recipe import Recipe
+from whichbits.quantize.smoothing import smooth
+
+if TYPE_CHECKING:
+    import torch
+
+Tensors = Mapping[str, "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One checkpoint of the pass: a fitted format and a calibrated recipe."""
+
+    format: Format
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class QuantizedLayer:
+    """A decoder layer as job number `job` stores it: all its tensors by full name, and the error of each module."""
+
+    job: int
+    number: int
+    tensors: Tensors
+    errors: tuple[ModuleError, ...]
+
+
+@dataclass
+class _Stream:
+    """Hidden states [1, length, width] of each sample, and the jobs that are calibrated on them."""
+
+    jobs: tuple[int, ...]
+    inputs: list[torch.Tensor]
+    propagates: bool
+
+
+def stream(
+    base: Path,
+    layers: Sequence[Sequence[str]],
+    jobs: Sequence[Job],
+    tokens: torch.Tensor,
+    done: Callable[[int, int], Tensors | None],
+) -> Iterator[QuantizedLayer]:
+    """Quantize each decoder layer of `base` for each job, in the order of the layers, on `tokens` [samples, length].
+
+    `layers` are the names of the weights to quantize, layer by layer. A job that propagates its error sees what its own stored
+    layers give; the others share what the base gives, and so its statistics. `done(job, layer)` returns the stored tensors of
+    a layer that an earlier run has finished, None for others; such a layer is not quantized again. In memory are one layer, its
+    Hessians, and the hidden states of each stream.
+    """
+    import torch
+
+    files = tensor_files(base)
+    within = [name for name in files if name.startswith("model.") and not name.startswith("model.layers.")]
+    decoder = empty_model(base)
+    inputs, calls = first_inputs(decoder, {name.removeprefix("model."): read_tensor(files, name) for name in within}, tokens)
+    empty_layers = list(decoder.layers)
+    del decoder
+    streams = _streams(jobs, inputs)
+    for number, (layer, call) in enumerate(zip(empty_layers, calls, strict=True)):
+        prefix = f"model.layers.{number}."
+        tensors = {name.removeprefix(prefix): read_tensor(files, name) for name in files if name.startswith(prefix)}
+        linears = [name.removeprefix(prefix) for name in layers[number]]
+        for each in streams:
+            finished = {job: done(job, number) for job in each.jobs}
+            waiting = [job for job in each.jobs if finished[job] is None]
+            fill(layer, tensors)
+            if waiting:
+                observed, outputs = observe(layer, [name.removesuffix(".weight") for name in linears], each.inputs, call)
+                offsets = norm_offsets(layer)
+            elif not each.propagates:
+                outputs = run(layer, each.inputs, call)
+            for job in waiting:
+                quantized = _quantize(jobs[job], tensors, linears, observed, offsets, prefix)
+                yield QuantizedLayer(job, number, *quantized)
+                finished[job] = quantized[0]
+            if each.propagates and number + 1 < len(empty_layers):
+                (stored,) = finished.values()
+                assert stored is not None
+                fill(layer, _restored(stored, tensors, linears, jobs[each.jobs[0]].format, prefix))
+                outputs = run(layer, each.inputs, call)
+            each.inputs = outputs
+        layer.to(torch.device("meta"))
+
+
+def _streams(jobs: Sequence[Job], inputs: list[torch.Tensor]) -> list[_Stream]:
+    shared = tuple(number for number, job in enumerate(jobs) if not job.recipe.propagate_error)
+    own = [_Stream((number,), inputs, True) for number, job in enumerate(jobs) if job.recipe.propagate_error]
+    return [_Stream(shared, inputs, False), *own] if shared else own
+
+
+def _by_weight(observed: Sequence[InputStatistics], linears: Sequence[str], prefix: str) -> dict[str, InputStatistics]:
+    """Statistics by the full name of the weight. Raises UserError where a weight was not used as a linear layer's."""
+    found = {f"{module}.weight": statistics for statistics in observed for module in statistics.modules}
+    unseen = sorted(set(linears) - set(found))
+    if unseen:
+        raise UserError(
+            f"{prefix}{unseen[0]} was not reached by the calibration data, so the model's structure is not understood",
+            remedy="quantize this model by round-to-nearest, which needs no calibration",
+        )
+    return {f"{prefix}{name}": found[name] for name in linears}
+
+
+def _quantize(
+    job: Job,
+    tensors: Tensors,
+    linears: Sequence[str],
+    observed: Sequence[InputStatistics],
+    offsets: Mapping[str, float],
+    prefix: str,
+) -> tuple[Tensors, tuple[ModuleError, ...]]:
+    """All tensors of the layer as they are stored, by full name, and the error of each module."""
+    if job.recipe.smoothing is not None:
+        tensors, observed = smooth(tensors, observed, job.recipe.smoothing, offsets)
+    stored = {f"{prefix}{name}": tensor for name, tensor in tensors.items() if name not in linears}
+    errors = []
+    weights = {f"{prefix}{name}": tensors[name] for name in linears}
+    for module in quantize_layer(weights, job.format, job.recipe, _by_weight(observed, linears, prefix)):
+        stored.update(module.tensors)
+        errors.append(ModuleError(module=module.module, error=module.error))
+    return stored, tuple(errors)
+
+
+def _restored(stored: Tensors, tensors: Tensors, linears: Sequence[str], format: Format, prefix: str) -> Tensors:
+    """The layer's 16-bit tensors by name within it, its weights unpacked from what is stored, as an engine would."""
+    restored = {}
+    for name, original in tensors.items():
+        module = prefix + name.removesuffix("weight")
+        if name in linears:
+            packed = {
+                key.removeprefix(module): tensor
+                for key, tensor in stored.items()
+                if key.startswith(module) and key != f"{module}bias"
+            }
+            restored[name] = decompress(packed, format).to(original.dtype)
+        else:
+            restored[name] = stored[prefix + name]
+    return restored

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from whichbits.errors import UserError  # noqa: E402
+from whichbits.quantize.decoder import Call  # noqa: E402
+from whichbits.quantize.hessian import accumulate  # noqa: E402
+from whichbits.quantize.observe import InputStatistics, norm_offsets, observe  # noqa: E402
+from whichbits.quantize.smoothing import smooth, smoothing_scale  # noqa: E402
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 100, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0,
+}  # fmt: skip
+CLASSES = ["Llama", "Qwen2", "Qwen3", "Phi3", "Gemma"]
+
+
+def random_model(name: str) -> torch.nn.Module:
+    """A random float32 model with norms that are not 1 and a few large channels."""
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")(**SIZES)
+    model = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if "norm" in key:
+                parameter.add_(torch.rand_like(parameter) * torch.logspace(-1, 1, len(parameter)))
+            elif key.endswith("bias"):
+                parameter.normal_()
+    return model
+
+
+def smooth_model(model: torch.nn.Module, strength: float) -> list[list[InputStatistics]]:
+    """Smooth each layer of `model` in place; returns the statistics of each layer's inputs as `smooth` gives them."""
+    tokens = torch.randint(1, 100, (4, 16), generator=torch.Generator().manual_seed(1))
+    statistics = []
+    for layer in model.model.layers:
+        seen: list[tuple[torch.Tensor, Call]] = []
+        handle = layer.register_forward_pre_hook(
+            lambda _, args, kwargs, seen=seen: seen.append((args[0], Call(args[1:], kwargs))), with_kwargs=True
+        )
+        model(tokens, use_cache=False)
+        handle.remove()
+        linears = [name for name, module in layer.named_modules() if isinstance(module, torch.nn.Linear)]
+        observed, _ = observe(layer, linears, [seen[0][0]], seen[0][1])
+        tensors, smoothed = smooth(layer.state_dict(), observed, strength, norm_offsets(layer))
+        layer.load_state_dict(tensors)
+        statistics.append(smoothed)
+    return statistics
+
+
+def test_scale_by_hand() -> None:
+    scale = smoothing_scale(torch.tensor([16.0, 4.0, 0.0, 1.0]), torch.tensor([4.0, 1.0, 1.0, 0.0]), 0.5)
+    assert scale.tolist() == [2.0, 2.0, 1.0, 1.0]
+    assert smoothing_scale(torch.tensor([16.0]), torch.tensor([4.0]), 1.0).tolist() == [16.0]
+    assert smoothing_scale(torch.tensor([16.0]), torch.tensor([4.0]), 0.0).tolist() == [0.25]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", CLASSES)
+def test_logits_stay_and_inputs_become_smoother(name: str) -> None:
+    model = random_model(name)
+    tokens = torch.randint(1, 100, (2, 16), generator=torch.Generator().manual_seed(2))
+    before = model(tokens).logits
+    norm = model.model.layers[0].input_layernorm
+    outputs: list[torch.Tensor] = []
+    norm.register_forward_hook(lambda _, args, output: outputs.append(output))
+    model(tokens)
+    smooth_model(model, 0.8)
+    after = model(tokens).logits
+    assert float((after - before).abs().max()) <= 1e-4 * float(before.abs().max())
+
+    def unevenness(x: torch.Tensor) -> float:
+        channels = x.abs().amax(dim=(0, 1))
+        return float(channels.max() / channels.median())
+
+    assert unevenness(outputs[-1]) < 0.7 * unevenness(outputs[0])
+
+
+@torch.no_grad()
+def test_the_statistics_are_those_of_the_smoothed_layer() -> None:
+    """Against what the smoothed model's own linear layers are fed; q, k and v share theirs, o_proj's is left alone."""
+    model = random_model("Llama")
+    before = {key: tensor.clone() for key, tensor in model.model.layers[0].state_dict().items()}
+    statistics = smooth_model(model, 0.5)[0]
+    assert [fed.modules for fed in statistics] == [
+        ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], ["self_attn.o_proj"],
+        ["mlp.gate_proj", "mlp.up_proj"], ["mlp.down_proj"],
+    ]  # fmt: skip
+    assert [fed.norm for fed in statistics] == ["input_layernorm", None, "post_attention_layernorm", None]
+    layer = model.model.layers[0]
+    inputs: dict[str, torch.Tensor] = {}
+    for fed in statistics:
+        layer.get_submodule(fed.modules[0]).register_forward_pre_hook(
+            lambda _, args, name=fed.modules[0]: inputs.update({name: args[0]})
+        )
+    model(torch.randint(1, 100, (4, 16), generator=torch.Generator().manual_seed(1)))
+    for fed in statistics:
+        hessian = torch.zeros_like(fed.hessian)
+        accumulate(hessian, inputs[fed.modules[0]])
+        torch.testing.assert_close(fed.hessian, hessian, rtol=1e-3, atol=1e-4 * float(hessian.abs().max()))
+        torch.testing.assert_close(fed.largest, inputs[fed.modules[0]].abs().amax(dim=(0, 1)), rtol=1e-4, atol=1e-6)
+    after = layer.state_dict()
+    assert torch.equal(after["self_attn.o_proj.weight"], before["self_attn.o_proj.weight"])
+    assert not torch.equal(after["mlp.down_proj.weight"], before["mlp.down_proj.weight"])
+
+
+@torch.no_grad()
+def test_a_16_bit_norm_is_matched_by_the_weights() -> None:
+    """The rounded norm times the weight is the old product, though the norm was rounded to 16 bit."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        "norm.weight": (torch.rand(16, generator=generator) + 0.5).to(torch.bfloat16),
+        "q.weight": torch.randn(4, 16, generator=generator),
+    }
+    fed = InputStatistics(torch.eye(16), torch.rand(16, generator=generator) * 9, ["q"], "norm")
+    after, _ = smooth(tensors, [fed], 0.7, {"norm": 0.0})
+    assert after["norm.weight"].dtype == torch.bfloat16
+    product = after["norm.weight"].to(torch.float32) * after["q.weight"]
+    torch.testing.assert_close(product, tensors["norm.weight"].to(torch.float32) * tensors["q.weight"], rtol=1e-6, atol=1e-7)
+
+
+def test_a_layer_without_norms_is_refused() -> None:
+    fed = InputStatistics(torch.eye(4), torch.ones(4), ["q"])
+    with pytest.raises(UserError, match="no norm"):
+        smooth({"q.weight": torch.ones(4, 4)}, [fed], 0.5, {})
+
+
+def test_offsets_are_found_by_what_norms_do() -> None:
+    assert set(norm_offsets(random_model("Gemma").model.layers[0]).values()) == {1.0}
+    assert set(norm_offsets(random_model("Llama").model.layers[0]).values()) == {0.0}
