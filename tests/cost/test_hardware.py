@@ -41,3 +41,10 @@ def test_numbers_are_of_the_right_magnitude(entry) -> None:
 def test_an_unknown_device_is_a_user_error() -> None:
     with pytest.raises(UserError, match="H900"):
         find("H900")
+
+
+def test_this_cpu_is_measured_once() -> None:
+    entry = find("cpu")
+    assert entry is find("CPU")
+    assert 1e9 < entry.bandwidth < 1e12
+    assert 1e9 < entry.peak["bf16"] < 1e14

@@ -44,7 +44,7 @@ def test_optional_columns(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_names_file_and_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="line 3.*many"):
+    with pytest.raises(UserError, match=r"line 3.*many"):
         run(tmp_path, f"{LLAMA},bf16,H100,1,512,256,4,", f"{LLAMA},bf16,H100,1,512,256,many,")
     with pytest.raises(UserError, match="'format' is missing"):
         run(tmp_path, f"{LLAMA},H100,1,512,256,4", header="model,hardware,count,prompt_tokens,output_tokens,concurrency")

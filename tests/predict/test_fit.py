@@ -7,10 +7,11 @@ import pytest
 
 from whichbits.predict.calibrate import calibrate, calibrate_measurements
 from whichbits.predict.coefficients import Coefficients, load, priors, shipped
-from whichbits.predict.figures import better_rate, fastest_format, naive
+from whichbits.predict.figures import better_rate, fastest_format
 from whichbits.predict.fit import errors, fit, lay_out, predicted
 from whichbits.predict.folds import in_sample, leave_out, pooled, ratio_errors
 from whichbits.predict.measurements import Measurement, published
+from whichbits.predict.roofline import naive
 from whichbits.predict.work import columns
 
 

@@ -14,9 +14,16 @@ from whichbits.predict.work import Layout, Point, columns, resident_bytes
 
 SHAPE = Shape(id="round", hidden=1000, ffn=3000, layers=10, heads=10, kv_heads=5, head_dim=100, vocab=10000, context=100000)
 DEVICE = replace(
-    find("H100"), architecture="none", memory_kind="none", bandwidth=1e12, clock_hz=1e9, units=100, peak={"bf16": 1e14, "int8": 2e14},
-    link=1e11, link_kind="nvlink",
-)  # fmt: skip
+    find("H100"),
+    architecture="none",
+    memory_kind="none",
+    bandwidth=1e12,
+    clock_hz=1e9,
+    units=100,
+    peak={"bf16": 1e14, "int8": 2e14},
+    link=1e11,
+    link_kind="nvlink",
+)
 IDEAL = dict.fromkeys(priors().values, 1e-12) | {
     "memory_efficiency": 1.0,
     "compute_efficiency": 1.0 / 0.75,

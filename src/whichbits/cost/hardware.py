@@ -84,11 +84,15 @@ def _names() -> Mapping[str, Hardware]:
 
 
 def find(name: str) -> Hardware:
-    """The device called `name` (id, name or alias; case, spaces and dashes do not matter).
+    """The device called `name` (id, name or alias; case, spaces and dashes do not matter), or `cpu`: this one, measured.
 
     Raises UserError where there is none.
     """
     key = normalized(name)
+    if key == "cpu":
+        from whichbits.cost.cpu import this_cpu
+
+        return this_cpu()
     names = _names()
     entry = names.get(key) or names.get("nvidia" + key) or names.get(key.removeprefix("nvidia"))
     if entry is None:

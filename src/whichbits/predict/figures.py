@@ -8,14 +8,11 @@ from itertools import combinations
 
 import numpy as np
 
-from whichbits.predict import roofline
 from whichbits.predict.calibrate import calibrate_measurements
-from whichbits.predict.coefficients import priors
 from whichbits.predict.fit import Case, errors, lay_out
 from whichbits.predict.folds import Fold, same_question
-from whichbits.predict.serving import serve
+from whichbits.predict.roofline import naive
 from whichbits.predict.tiers import quantiles
-from whichbits.predict.work import Floats, columns
 
 WORTH_TELLING = {"synchronous": 0.05, "max": 0.10}
 """Relative difference above which a choice between formats counts."""
@@ -40,20 +37,6 @@ class Coverage:
     worst: float
     worst_fold: str
     width: float
-
-
-def naive(cases: Sequence[Case]) -> Floats:
-    """log(naive roofline / measured) of each case."""
-    work = columns([case.point for case in cases])
-    at_once = serve(work, priors().values).running
-    by_load = {
-        "synchronous": roofline.latency(work),
-        "max": roofline.rate(work, at_once),
-        "loaded": roofline.tpot(work, at_once),
-    }
-    y = np.array([by_load[case.measurement.load][i] for i, case in enumerate(cases)])
-    result: Floats = np.log(y / np.array([case.measurement.value for case in cases]))
-    return result
 
 
 def _groups(rows: Sequence[tuple[Case, float, float]]) -> list[list[tuple[Case, float, float]]]:

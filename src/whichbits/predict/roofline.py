@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from whichbits.predict.work import Floats, Work
+from whichbits.predict.coefficients import priors
+from whichbits.predict.fit import Case
+from whichbits.predict.serving import serve
+from whichbits.predict.work import Floats, Work, columns
 
 
 def latency(work: Work) -> Floats:
@@ -33,4 +38,18 @@ def rate(work: Work, running: Floats) -> Floats:
     weights = (work.active * work.width_out * work.width_in).sum(axis=1) * work.layers
     prompt = 2 * work.prompt * weights / work.rate
     result: Floats = running * work.replicas / (running * prompt + work.output * tpot(work, running))
+    return result
+
+
+def naive(cases: Sequence[Case]) -> Floats:
+    """log(naive roofline / measured) of each case; it knows no time to the first token under load."""
+    work = columns([case.point for case in cases])
+    at_once = serve(work, priors().values).running
+    by_load = {
+        "synchronous": latency(work),
+        "max": rate(work, at_once),
+        "loaded": tpot(work, at_once),
+    }
+    y = np.array([by_load[case.measurement.load][i] for i, case in enumerate(cases)])
+    result: Floats = np.log(y / np.array([case.measurement.value for case in cases]))
     return result

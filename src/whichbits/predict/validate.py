@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from whichbits.predict.coefficients import Coefficients
-from whichbits.predict.figures import GIVEN, Choices, better_rate, calibrated, coverage, fastest_format, naive
+from whichbits.predict.figures import GIVEN, Choices, better_rate, calibrated, coverage, fastest_format
 from whichbits.predict.fit import Case
 from whichbits.predict.folds import Fold, in_sample, physics_alone, pooled, ratio_errors
 from whichbits.predict.measurements import Measurement
+from whichbits.predict.roofline import naive
 from whichbits.predict.scatter import scatter
 from whichbits.predict.train import sources, train
 from whichbits.predict.work import Floats
