@@ -12,7 +12,8 @@ from whichbits.predict.calibrate import calibrate_measurements
 from whichbits.predict.fit import Case, errors, lay_out
 from whichbits.predict.folds import Fold, same_question
 from whichbits.predict.roofline import naive
-from whichbits.predict.tiers import quantiles
+from whichbits.predict.tiers import quantiles, tier
+from whichbits.predict.work import Floats
 
 WORTH_TELLING = {"synchronous": 0.05, "max": 0.10}
 """Relative difference above which a choice between formats counts."""
@@ -100,17 +101,33 @@ def better_rate(folds: Sequence[Fold], source: str = "") -> Choices:
 
 
 def coverage(folds: Sequence[Fold], load: str, quantity: str, source: str = "") -> Coverage:
-    """What 80 % intervals from all other folds' errors hold of each fold."""
-    by_fold = {fold.name: fold.select(load, quantity, source) for fold in folds}
-    by_fold = {name: e for name, e in by_fold.items() if len(e)}
-    inside, widths = {}, {}
-    for name, e in by_fold.items():
-        half, _ = quantiles(np.concatenate([other for n, other in by_fold.items() if n != name]))
-        inside[name], widths[name] = np.abs(e) <= half, half
-    worst = min(inside, key=lambda name: float(inside[name].mean()))
-    held = np.concatenate(list(inside.values()))
-    spread = np.concatenate([np.full(len(inside[name]), widths[name]) for name in inside])
-    return Coverage(float(held.mean()), float(inside[worst].mean()), worst, float(np.exp(2 * np.median(spread))))
+    """What 80 % intervals from all other folds' errors hold of each fold.
+
+    As in use, a measurement whose tier is physics once its fold is left out (no server was measured with its format, say) gets
+    the interval of the naive roofline.
+    """
+    held: dict[str, Floats] = {}
+    widths: dict[str, Floats] = {}
+    chosen = {f.name: [i for i, c in enumerate(f.cases) if _asked(c, load, quantity, source)] for f in folds}
+    apart = {f.name: f.errors[chosen[f.name]] for f in folds}
+    plain = {f.name: naive([f.cases[i] for i in chosen[f.name]]) for f in folds if chosen[f.name]}
+    for fold in folds:
+        if not chosen[fold.name]:
+            continue
+        near, _ = quantiles(np.concatenate([e for name, e in apart.items() if name != fold.name]))
+        far, _ = quantiles(np.concatenate([e for name, e in plain.items() if name != fold.name]))
+        measured = [fold.cases[i].measurement for i in chosen[fold.name]]
+        tiers = [tier(fold.values, m.shape, m.hardware, m.kernel.format, m.engine.name) for m in measured]
+        half = np.array([far if t == "physics" and quantity != "ttft_s" else near for t in tiers])
+        held[fold.name], widths[fold.name] = (np.abs(apart[fold.name]) <= half).astype(float), half
+    worst = min(held, key=lambda name: float(held[name].mean()))
+    spread = float(np.exp(2 * np.median(np.concatenate(list(widths.values())))))
+    return Coverage(float(np.concatenate(list(held.values())).mean()), float(held[worst].mean()), worst, spread)
+
+
+def _asked(case: Case, load: str, quantity: str, source: str) -> bool:
+    m = case.measurement
+    return m.load == load and m.quantity == quantity and m.source.startswith(source)
 
 
 def calibrated(fold: Fold, load: str, quantity: str) -> tuple[float, float]:

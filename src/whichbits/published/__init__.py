@@ -1,1 +1,1 @@
-"""TBD."""
+"""Tables of papers and model cards as data, with their errata flagged."""
