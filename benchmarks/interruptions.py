@@ -2,8 +2,8 @@
 
     python benchmarks/interruptions.py [KILLS] [SEED]
 
-A small study of the embedded model, two of whose three checkpoints are served by a real vLLM server. Prints one line a kill, then
-whether keys, quantized bytes and scores agree, and fails if a process of the study is left behind.
+A small study of the embedded model, two of whose three checkpoints are served by a real vLLM server. Prints one line a
+kill, then whether keys, quantized bytes and scores agree, and fails if a process of the study is left behind.
 """
 
 from __future__ import annotations
