@@ -63,3 +63,18 @@ def test_heads_and_widths_are_consistent() -> None:
         assert shape.heads % shape.kv_heads == 0, name
         assert shape.sliding_layers <= shape.layers
         assert (shape.experts == 0) == (shape.active_experts == 0)
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    asked = []
+
+    def refuse(*arguments: str) -> str:
+        asked.append(arguments)
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    for _ in range(2):
+        with pytest.raises(UserError, match="hub gave no config"):
+            find_shape("some-owner/some-model-that-is-not-listed")
+    assert len(asked) == 1

@@ -123,22 +123,32 @@ def _from_file(file: Path, reference: str) -> Shape:
 
 
 def _from_hub(reference: str) -> Shape:
+    shape = _asked_hub(reference)
+    if isinstance(shape, UserError):
+        raise shape
+    return shape
+
+
+@cache
+def _asked_hub(reference: str) -> Shape | UserError:
+    """What the hub says of a model; a failure is remembered too, since the hub's client takes long to give up."""
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError as error:
-        raise UserError(
+    except ImportError:
+        return UserError(
             f"model: {reference!r} is not in the catalogue",
             remedy="install whichbits[measure] to ask the hub, or give the path of its config.json",
-        ) from error
+        )
     try:
-        file = Path(hf_hub_download(reference, "config.json"))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(
+        return replace(_from_file(Path(hf_hub_download(reference, "config.json")), reference), id=reference)
+    except UserError as error:
+        return error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError):
+        return UserError(
             f"model: {reference!r} is not in the catalogue and the hub gave no config.json",
             remedy="check the id and HF_TOKEN, or give the path of its config.json",
-        ) from error
-    return replace(_from_file(file, reference), id=reference)
+        )
 
 
 def from_config(config: Mapping[str, Any], *, identifier: str = "config.json") -> Shape:
