@@ -189,6 +189,23 @@ def test_smoothing_goes_into_norms_and_weights(block_llama: Path, tmp_path: Path
     assert not torch.equal(norm, torch.ones_like(norm))
 
 
+@pytest.mark.parametrize("rounding", ["rtn", "gptq"])
+def test_a_rotated_checkpoint_is_the_bases_function_with_embeddings_untied(
+    rounding: str, block_llama: Path, tmp_path: Path
+) -> None:
+    fields = {"rounding": rounding, "rotation": True} | ({"calibration": TOKENS} if rounding == "gptq" else {})
+    quantize_checkpoint(block_llama, get("w8a8-int"), Recipe.model_validate(fields), tmp_path / "rotated")
+    rotated = load(tmp_path / "rotated")
+    assert not rotated.config.tie_word_embeddings
+    base = transformers.AutoModelForCausalLM.from_pretrained(block_llama)
+    tokens = torch.randint(100, 49000, (4, 32), generator=torch.Generator().manual_seed(99))
+    with torch.no_grad():
+        expected = base(tokens).logits.to(torch.float32)
+        error = (rotated(tokens).logits.to(torch.float32) - expected).norm() / expected.norm()
+    assert error < 0.1
+    assert not torch.equal(rotated.model.embed_tokens.weight, base.model.embed_tokens.weight)
+
+
 @torch.no_grad()
 def test_biases_are_kept_and_layers_of_another_class_are_understood(embedded_model: Path, tmp_path: Path) -> None:
     """Qwen2 has biases on q, k and v."""

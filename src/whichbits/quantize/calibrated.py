@@ -6,9 +6,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whichbits.errors import UserError
-from whichbits.formats.files import read_tensor, shard_files, tensor_files
+from whichbits.formats.files import shard_files
 from whichbits.formats.format import Format
 from whichbits.formats.writer import ShardWriter
 from whichbits.quantize.calibration import calibration_data
@@ -18,6 +19,10 @@ from whichbits.quantize.manifest import Manifest, ModuleError, Used, versions
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.resume import LayerStore
 from whichbits.quantize.stream import Job, stream
+from whichbits.quantize.tensors import base_tensors
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def quantize_calibrated(
     results = []
     for target, job, folder, store in zip(targets, jobs, folders, stores, strict=True):
         with folder_aside(target.out, needed=sum(file.stat().st_size for file in shard_files(base))) as aside:
-            _write_weights(base, aside, store, len(layers), shard_bytes)
+            _write_weights(base_tensors(base, job.recipe), aside, store, len(layers), shard_bytes)
             manifest = complete(aside, base, job.format, job.recipe, linears, known, used)
         results.append((manifest, tuple(error for number in range(len(layers)) for error in store.errors(number))))
         shutil.rmtree(folder)
@@ -85,13 +90,12 @@ def _settings(job: Job, base: Mapping[str, str], fingerprint: str) -> dict[str, 
     }
 
 
-def _write_weights(base: Path, out: Path, store: LayerStore, layers: int, shard_bytes: int) -> None:
+def _write_weights(tensors: Mapping[str, torch.Tensor], out: Path, store: LayerStore, layers: int, shard_bytes: int) -> None:
     """Copy what is outside the layers, then the finished layers."""
     writer = ShardWriter(out, shard_bytes=shard_bytes)
-    files = tensor_files(base)
-    for name in files:
+    for name in tensors:
         if not name.startswith("model.layers."):
-            writer.add(name, read_tensor(files, name))
+            writer.add(name, tensors[name])
     for number in range(layers):
         for name, tensor in (store.get(number) or {}).items():
             writer.add(name, tensor)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whichbits.errors import UserError
-from whichbits.formats.files import read_tensor, shard_files, tensor_files
+from whichbits.formats.files import shard_files
 from whichbits.formats.format import Format, fit
 from whichbits.formats.writer import ShardWriter
 from whichbits.quantize.folder import base_hashes, complete, folder_aside
@@ -15,6 +16,10 @@ from whichbits.quantize.layer import quantize_layer
 from whichbits.quantize.manifest import Manifest, ModuleError
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.structure import layer_linears, tensor_shapes
+from whichbits.quantize.tensors import base_tensors
+
+if TYPE_CHECKING:
+    import torch
 
 SHARD_BYTES = 2**30
 
@@ -33,10 +38,11 @@ def quantize_checkpoint(
 ) -> tuple[Manifest, tuple[ModuleError, ...]]:
     """Write the checkpoint folder `out`: `base` in `format`, made by `recipe`.
 
-    Every linear layer of the decoder layers is quantized; embeddings, norms and lm_head stay as they are; tokenizer, chat
-    template and generation config are carried along. At most a layer and a shard are in memory, and for a calibrated recipe the
-    hidden states of its samples. `out` appears once it is complete. `base_files` are the SHA-256 of the base's files where they
-    are known already; `on_progress(done, all)` counts modules. Returns the manifest and the error of each module.
+    Every linear layer of the decoder layers is quantized; embeddings, norms and lm_head stay as they are, but for what the
+    recipe merges into them; tokenizer, chat template and generation config are carried along. At most a layer and a shard are
+    in memory, and for a calibrated recipe the hidden states of its samples. `out` appears once it is complete. `base_files` are
+    the SHA-256 of the base's files where they are known already; `on_progress(done, all)` counts modules. Returns the manifest
+    and the error of each module.
     Raises UserError where the format cannot be written or does not fit, the base cannot be quantized, `out` exists, or the
     disk is too full; for a calibrated recipe also as `quantize_calibrated`.
     """
@@ -51,7 +57,7 @@ def quantize_checkpoint(
     linears = [name for layer in layers for name in layer]
     with folder_aside(out, needed=sum(file.stat().st_size for file in shard_files(base))) as aside:
         writer = ShardWriter(aside, shard_bytes=shard_bytes)
-        errors = _write_weights(base, layers, fitted, recipe, writer, on_progress)
+        errors = _write_weights(base_tensors(base, recipe), layers, fitted, recipe, writer, on_progress)
         manifest = complete(aside, base, fitted, recipe, linears, base_files or base_hashes(base))
     return manifest, errors
 
@@ -68,16 +74,20 @@ def fit_to(base: Path, format: Format, recipe: Recipe) -> tuple[Format, list[lis
 
 
 def _write_weights(
-    base: Path, layers: list[list[str]], format: Format, recipe: Recipe, writer: ShardWriter, on_progress: Progress | None
+    tensors: Mapping[str, torch.Tensor],
+    layers: list[list[str]],
+    format: Format,
+    recipe: Recipe,
+    writer: ShardWriter,
+    on_progress: Progress | None,
 ) -> tuple[ModuleError, ...]:
     """Copy what is not quantized, then quantize layer by layer."""
-    files = tensor_files(base)
     linears = {name for layer in layers for name in layer}
-    for name in (name for name in files if name not in linears):
-        writer.add(name, read_tensor(files, name))
+    for name in (name for name in tensors if name not in linears):
+        writer.add(name, tensors[name])
     errors: list[ModuleError] = []
     for layer in layers:
-        for quantized in quantize_layer({name: read_tensor(files, name) for name in layer}, format, recipe):
+        for quantized in quantize_layer({name: tensors[name] for name in layer}, format, recipe):
             for name, tensor in quantized.tensors.items():
                 writer.add(name, tensor)
             errors.append(ModuleError(module=quantized.module, error=quantized.error))

@@ -40,6 +40,8 @@ def complete(
             shutil.copyfile(file, folder / file.name)
     config = json.loads((base / "config.json").read_text())
     shapes = tensor_shapes(base)
+    if recipe.rotation:
+        config["tie_word_embeddings"] = False
     config["quantization_config"] = quantization_config(format, ignored(config, shapes, linears))
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     weights = sum(shapes[name][0] * shapes[name][1] for name in linears)

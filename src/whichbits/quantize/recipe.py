@@ -38,8 +38,8 @@ class Recipe(BaseModel):
     """How a checkpoint is made: rounding, scale search, the size of a weight group (None: the format's rule), seed.
 
     `damping` and `act_order` are GPTQ's. With `propagate_error` each layer is calibrated on what the quantized layers before
-    it give, else on what the base's give. `smoothing` is SmoothQuant's strength (None: not smoothed). Fields that do not apply
-    are neither accepted nor written.
+    it give, else on what the base's give. `smoothing` is SmoothQuant's strength (None: not smoothed); `rotation` merges
+    Hadamard rotations, drawn by the seed, into the weights. Fields that do not apply are neither accepted nor written.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +52,7 @@ class Recipe(BaseModel):
     act_order: bool = True
     propagate_error: bool = True
     smoothing: float | None = Field(default=None, ge=0, le=1)
+    rotation: bool = False
     calibration: Calibration = Calibration()
 
     @property
@@ -63,7 +64,8 @@ class Recipe(BaseModel):
     def unused(self) -> set[str]:
         """Fields that do not apply to this recipe."""
         gptq = set() if self.rounding == "gptq" else {"damping", "act_order"}
-        return gptq | (set() if self.calibrated else {"propagate_error", "smoothing", "calibration"})
+        calibrated = set() if self.calibrated else {"propagate_error", "smoothing", "calibration"}
+        return gptq | calibrated | (set() if self.rotation else {"rotation"})
 
     @model_validator(mode="after")
     def _only_what_applies(self) -> Recipe:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from whichbits.errors import UserError
 from whichbits.formats.compress import decompress
-from whichbits.formats.files import read_tensor, tensor_files
 from whichbits.formats.format import Format
 from whichbits.quantize.decoder import empty_model, fill, first_inputs, run
 from whichbits.quantize.layer import quantize_layer
@@ -17,6 +16,7 @@ from whichbits.quantize.manifest import ModuleError
 from whichbits.quantize.observe import InputStatistics, norm_offsets, observe
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.smoothing import smooth
+from whichbits.quantize.tensors import base_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -44,9 +44,10 @@ class QuantizedLayer:
 
 @dataclass
 class _Stream:
-    """Hidden states [1, length, width] of each sample, and the jobs that are calibrated on them."""
+    """The jobs that are calibrated together: the tensors that they start from, the hidden states of each sample."""
 
     jobs: tuple[int, ...]
+    tensors: Tensors
     inputs: list[torch.Tensor]
     propagates: bool
 
@@ -67,20 +68,21 @@ def stream(
     """
     import torch
 
-    files = tensor_files(base)
-    within = [name for name in files if name.startswith("model.") and not name.startswith("model.layers.")]
     decoder = empty_model(base)
-    inputs, calls = first_inputs(decoder, {name.removeprefix("model."): read_tensor(files, name) for name in within}, tokens)
     empty_layers = list(decoder.layers)
+    streams = []
+    for numbers, propagates in _shared(jobs):
+        tensors = base_tensors(base, jobs[numbers[0]].recipe)
+        inputs, calls = first_inputs(decoder, _outside(tensors), tokens)
+        streams.append(_Stream(numbers, tensors, inputs, propagates))
     del decoder
-    streams = _streams(jobs, inputs)
     for number, (layer, call) in enumerate(zip(empty_layers, calls, strict=True)):
         prefix = f"model.layers.{number}."
-        tensors = {name.removeprefix(prefix): read_tensor(files, name) for name in files if name.startswith(prefix)}
         linears = [name.removeprefix(prefix) for name in layers[number]]
         for each in streams:
             finished = {job: done(job, number) for job in each.jobs}
             waiting = [job for job in each.jobs if finished[job] is None]
+            tensors = {name.removeprefix(prefix): each.tensors[name] for name in each.tensors if name.startswith(prefix)}
             fill(layer, tensors)
             if waiting:
                 observed, outputs = observe(layer, [name.removesuffix(".weight") for name in linears], each.inputs, call)
@@ -100,10 +102,21 @@ def stream(
         layer.to(torch.device("meta"))
 
 
-def _streams(jobs: Sequence[Job], inputs: list[torch.Tensor]) -> list[_Stream]:
-    shared = tuple(number for number, job in enumerate(jobs) if not job.recipe.propagate_error)
-    own = [_Stream((number,), inputs, True) for number, job in enumerate(jobs) if job.recipe.propagate_error]
-    return [_Stream(shared, inputs, False), *own] if shared else own
+def _shared(jobs: Sequence[Job]) -> list[tuple[tuple[int, ...], bool]]:
+    """Which jobs see the same hidden states, and whether those bear the error of earlier layers."""
+    together = []
+    for rotation in (False, True):
+        numbers = [number for number, job in enumerate(jobs) if job.recipe.rotation == rotation]
+        shared = tuple(number for number in numbers if not jobs[number].recipe.propagate_error)
+        together += [(shared, False)] if shared else []
+        together += [((number,), True) for number in numbers if jobs[number].recipe.propagate_error]
+    return together
+
+
+def _outside(tensors: Tensors) -> dict[str, torch.Tensor]:
+    """What of the decoder is not in its layers, by name within it."""
+    names = [name for name in tensors if name.startswith("model.") and not name.startswith("model.layers.")]
+    return {name.removeprefix("model."): tensors[name] for name in names}
 
 
 def _by_weight(observed: Sequence[InputStatistics], linears: Sequence[str], prefix: str) -> dict[str, InputStatistics]:

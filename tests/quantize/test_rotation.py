@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+scipy = pytest.importorskip("scipy.linalg")
+
+from whichbits.errors import UserError  # noqa: E402
+from whichbits.quantize.rotation import RotatedTensors, hadamard, largest_power_of_two  # noqa: E402
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 100, "hidden_size": 72, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 6,
+    "num_key_value_heads": 3, "head_dim": 12, "pad_token_id": 0,
+}  # fmt: skip
+
+
+def random_model(name: str, **changes: Any) -> torch.nn.Module:
+    """A random float32 model with norms that are not 1, one outlying channel, and widths that are no powers of two."""
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{name}ForCausalLM")(getattr(transformers, f"{name}Config")(**{**SIZES, **changes})).eval()
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if "norm" in key:
+                parameter.add_(torch.rand_like(parameter))
+            elif key.endswith("bias"):
+                parameter.normal_()
+        model.model.embed_tokens.weight[:, 5] *= 50
+    return model
+
+
+def rotated(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    config = model.config.to_dict()
+    tied = config["tie_word_embeddings"]
+    tensors = {key: value for key, value in model.state_dict().items() if not (tied and key == "lm_head.weight")}
+    other = type(model)(type(model.config)(**{**config, "tie_word_embeddings": False})).eval()
+    other.load_state_dict(dict(RotatedTensors(tensors, config, seed)))
+    return other
+
+
+@pytest.mark.parametrize(("columns", "size"), [(8, 8), (24, 8), (3, 1)])
+def test_hadamard_against_scipy(columns: int, size: int) -> None:
+    x = torch.randn(4, columns, generator=torch.Generator().manual_seed(0))
+    matrix = torch.block_diag(*[torch.from_numpy(scipy.hadamard(size)).to(torch.float32)] * (columns // size)) / size**0.5
+    torch.testing.assert_close(hadamard(x, size), x @ matrix)
+
+
+def test_blocks_of_known_widths() -> None:
+    assert [largest_power_of_two(width) for width in (576, 4096, 3584, 7)] == [64, 4096, 512, 1]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("name", ["Llama", "Mistral", "Qwen2", "Qwen3"])
+def test_logits_stay(name: str, tied: bool) -> None:
+    model = random_model(name, tie_word_embeddings=tied)
+    tokens = torch.randint(1, 100, (2, 16), generator=torch.Generator().manual_seed(2))
+    before, after = model(tokens).logits, rotated(model)(tokens).logits
+    assert float((after - before).abs().max()) <= 1e-4 * float(before.abs().max())
+
+
+@torch.no_grad()
+def test_biases_of_every_projection_are_turned_along() -> None:
+    model = random_model("Llama", attention_bias=True, mlp_bias=True)
+    tokens = torch.arange(1, 17).reshape(1, -1)
+    before, after = model(tokens).logits, rotated(model)(tokens).logits
+    assert float((after - before).abs().max()) <= 1e-4 * float(before.abs().max())
+
+
+@torch.no_grad()
+def test_an_outlying_channel_is_spread_and_signs_follow_the_seed() -> None:
+    model = random_model("Llama")
+    before = model.model.embed_tokens.weight
+    one, other = (rotated(model, seed).model.embed_tokens.weight for seed in (0, 1))
+
+    def unevenness(embeddings: torch.Tensor) -> float:
+        energy = embeddings[:, :8].square().mean(dim=0)  # the block of the outlying channel
+        return float(energy.max() / energy.min())
+
+    assert unevenness(before) > 1000
+    assert unevenness(one) < 2
+    assert not torch.equal(one, other)
+    torch.testing.assert_close(one.norm(dim=1), before.norm(dim=1))
+
+
+def test_other_models_are_refused() -> None:
+    with pytest.raises(UserError, match="model type gemma is not one of"):
+        RotatedTensors({}, {"model_type": "gemma"}, 0)
+    tensors = {"model.layers.0.mlp.router.weight": torch.ones(1, 8)}
+    config = {"model_type": "llama", "hidden_size": 8, "num_attention_heads": 2}
+    with pytest.raises(UserError, match=r"router\.weight is not understood"):
+        RotatedTensors(tensors, config, 0)["model.layers.0.mlp.router.weight"]
