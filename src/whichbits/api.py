@@ -125,43 +125,56 @@ def quantize(
     scales: str = "mse",
     group_size: int | None = None,
     seed: int = 0,
+    recipe: Path | None = None,
 ) -> Rows:
-    """Make a checkpoint of each format under `out`, a folder each; one row for each. Raises UserError."""
+    """Make a checkpoint of each format under `out`, a folder each; one row for each.
+
+    `recipe` is a YAML file with fields of a recipe, which go before the arguments; a calibrated one makes all formats in one
+    pass. Raises UserError.
+    """
     from rich.progress import Progress
 
     from whichbits.formats.format import get
     from whichbits.models.resolve import resolve
+    from whichbits.quantize.calibrated import Target, quantize_calibrated
     from whichbits.quantize.checkpoint import quantize_checkpoint
-    from whichbits.quantize.recipe import Recipe
+    from whichbits.quantize.recipe import parse, read
 
-    if scales not in ("minmax", "mse"):
-        raise UserError(f"scales: {scales!r} is no way to find scales", remedy="choose minmax or mse")
-    formats = [get(name) for name in format]
+    fields = {"scales": scales, "seed": seed, "group_size": group_size} | (read(recipe) if recipe else {})
+    targets = []
+    for chosen in [get(name) for name in format]:
+        fitting = parse(fields if chosen.group_sizes else {**fields, "group_size": None})
+        targets.append(Target(chosen, fitting, Path(out) / chosen.name))
     base = resolve(model)
-    rows: Rows = []
     with Progress(transient=True) as progress:
-        for chosen in formats:
-            bar = progress.add_task(chosen.name, total=None)
-            recipe = Recipe(scales=scales, group_size=group_size if chosen.group_sizes else None, seed=seed)
-            manifest, errors = quantize_checkpoint(
-                base.path,
-                chosen,
-                recipe,
-                Path(out) / chosen.name,
-                base_files=base.files,
-                on_progress=lambda done, total, bar=bar: progress.update(bar, completed=done, total=total),  # type: ignore[misc]
-            )
-            worst = max(errors, key=lambda error: error.error)
-            rows.append(
-                {
-                    "format": chosen.name,
-                    "folder": str(Path(out) / chosen.name),
-                    "megabytes": round(manifest.bytes / 1e6, 1),
-                    "bits_per_weight": round(manifest.bits_per_weight, 3),
-                    "mean_error": round(sum(error.error for error in errors) / len(errors), 5),
-                    "worst_module": f"{worst.module} ({worst.error:.4f})",
-                }
-            )
+        bar = progress.add_task("", total=None)
+
+        def show(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        if targets and targets[0].recipe.calibrated:
+            results = quantize_calibrated(base.path, targets, base_files=base.files, on_progress=show)
+        else:
+            results = []
+            for target in targets:
+                progress.update(bar, description=target.format.name, total=None)
+                results.append(
+                    quantize_checkpoint(
+                        base.path, target.format, target.recipe, target.out, base_files=base.files, on_progress=show
+                    )
+                )
+    rows: Rows = []
+    for target, (manifest, errors) in zip(targets, results, strict=True):
+        worst = max(errors, key=lambda error: error.error)
+        row = {
+            "format": target.format.name,
+            "folder": str(target.out),
+            "megabytes": round(manifest.bytes / 1e6, 1),
+            "bits_per_weight": round(manifest.bits_per_weight, 3),
+            "mean_error": round(sum(error.error for error in errors) / len(errors), 5),
+            "worst_module": f"{worst.module} ({worst.error:.4f})",
+        }
+        rows.append(row | ({"warnings": "; ".join(manifest.calibration.warnings)} if manifest.calibration else {}))
     return rows
 
 

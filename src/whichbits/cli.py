@@ -121,12 +121,14 @@ def quantize(
     scales: Annotated[str, typer.Option(help="How scales are found: minmax or mse.")] = "mse",
     group_size: Annotated[int | None, typer.Option(help="Weights that share a scale; default: the format's.")] = None,
     seed: Seed = 0,
+    recipe: Annotated[Path | None, typer.Option(help="YAML file with fields of a recipe, such as GPTQ's.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make checkpoints that vLLM and transformers load."""
     from whichbits import api
 
-    _print_rows(api.quantize(model, format, out, scales=scales, group_size=group_size, seed=seed), as_json)
+    rows = api.quantize(model, format, out, scales=scales, group_size=group_size, seed=seed, recipe=recipe)
+    _print_rows(rows, as_json)
 
 
 @app.command()

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from whichbits.quantize.recipe import Calibration, Recipe
+from whichbits.errors import UserError
+from whichbits.quantize.recipe import Calibration, Recipe, parse, read
 
 
 def test_a_recipe_writes_what_applies() -> None:
@@ -49,3 +51,34 @@ def test_what_does_nothing_is_refused(fields: dict[str, Any], message: str) -> N
 def test_calibration_is_128_samples_that_the_model_writes() -> None:
     assert Calibration().source == "self"
     assert Recipe(rounding="gptq").calibration.samples == 128
+
+
+def test_a_recipe_file(tmp_path: Path) -> None:
+    file = tmp_path / "gptq.yaml"
+    file.write_text("rounding: gptq\ndamping: 0.1\ncalibration: {source: random, samples: 8, length: 32}\n")
+    recipe = parse(read(file))
+    assert recipe == Recipe(rounding="gptq", damping=0.1, calibration=Calibration(source="random", samples=8, length=32))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "cannot be read"), ("- a\n", "holds no fields"), ("a: [", "cannot be read")]
+)
+def test_a_bad_recipe_file_is_named(content: str | None, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UserError, match=message):
+        read(file)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"scale": 1}, r"recipe\.scale: Extra inputs .* \(value 1\) → a recipe has rounding, scales"),
+        ({"calibration": {"samples": 0}, "rounding": "gptq"}, r"recipe\.calibration\.samples: .* greater than 0"),
+        ({"damping": 0.5}, r"recipe: Value error, damping would do nothing .*rounding rtn"),
+    ],
+)
+def test_a_bad_field_is_named(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse(fields)

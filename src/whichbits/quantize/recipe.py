@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from whichbits.errors import UserError
 
 ScaleSearch = Literal["minmax", "mse", "activation"]
 
@@ -78,3 +91,27 @@ class Recipe(BaseModel):
     @model_serializer(mode="wrap")
     def _write_what_applies(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {name: value for name, value in handler(self).items() if name not in self.unused}
+
+
+def parse(fields: Mapping[str, Any]) -> Recipe:
+    """The recipe with these fields. Raises UserError where one is not known or has a value that it cannot have."""
+    try:
+        return Recipe.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(("recipe", *(str(part) for part in first["loc"])))
+        value = f" (value {first['input']!r})" if first["loc"] else ""
+        raise UserError(f"{name}: {first['msg']}{value}", remedy=f"a recipe has {', '.join(Recipe.model_fields)}") from None
+
+
+def read(file: Path) -> dict[str, Any]:
+    """The fields in a recipe's YAML file. Raises UserError where it is not one."""
+    import yaml
+
+    try:
+        fields = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"recipe {file} cannot be read: {error}", remedy="give a readable YAML file") from error
+    if not isinstance(fields, dict):
+        raise UserError(f"recipe {file} holds no fields", remedy="write one field a line, such as rounding: gptq")
+    return fields
