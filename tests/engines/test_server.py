@@ -28,6 +28,13 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def family(tmp_path: Path) -> set[int]:
+    """Processes of the one server on record: its supervisor and all below it."""
+    (record,) = (tmp_path / "registry").glob("*.json")
+    supervisor = int(record.name.partition("-")[0])
+    return {supervisor} | descendants(supervisor)
+
+
 def engine_cores(pids: set[int]) -> list[int]:
     listing = subprocess.run(["ps", "-eo", "pid=,comm="], capture_output=True, text=True, check=True).stdout
     return [int(line.split()[0]) for line in listing.splitlines() if "EngineCor" in line and int(line.split()[0]) in pids]
@@ -73,7 +80,7 @@ def test_free_port_is_outside_the_range_of_outgoing_connections() -> None:
 def test_stop_leaves_no_process_and_no_record(toy, tmp_path: Path) -> None:
     with toy_server(toy, tmp_path) as server:
         time.sleep(0.5)
-        pids = descendants(os.getpid())
+        pids = family(tmp_path)
         assert len(pids) >= 4  # supervisor, toy, child, grandchild
         assert len(list((tmp_path / "registry").glob("*.json"))) == 1
         assert server.failure() is None
@@ -201,7 +208,7 @@ def test_refusal_at_start_gives_the_cause(toy, tmp_path: Path) -> None:
 def test_crash_in_mid_run_gives_the_cause(toy, tmp_path: Path) -> None:
     with toy_server(toy, tmp_path) as server:
         time.sleep(0.3)
-        pids = descendants(os.getpid())
+        pids = family(tmp_path)
         with urllib.request.urlopen(f"{server.url}/crash") as answer:
             answer.read()
         assert all_gone(pids)
@@ -284,7 +291,7 @@ def test_crash_of_vllm_in_mid_run_gives_the_cause(vllm, tiny_llama: Path, tmp_pa
     settings = serving_settings(describe(), json.loads((tiny_llama / "config.json").read_text()), max_length=64)
     options = {"arguments": settings.arguments, "environment": settings.environment, "registry": tmp_path / "registry"}
     with Server(vllm, tiny_llama, log=tmp_path / "log.txt", **options) as server:
-        pids = descendants(os.getpid())
+        pids = family(tmp_path)
         (core,) = engine_cores(pids)
         with Endpoint(server.url, server.model, max_length=64, concurrency=1) as endpoint:
             assert endpoint.generate([[5, 6, 7]], max_tokens=2)[0].tokens == 2
