@@ -85,10 +85,11 @@ def test_gptq_end_to_end_is_closer_to_the_base_than_round_to_nearest(correlated_
     calibration = Calibration(source="random", samples=32, length=64)
     nearest, _ = quantize_checkpoint(correlated_llama, get("w4a16-int"), Recipe(), tmp_path / "rtn")
     theirs = hidden_error(correlated_llama, tmp_path / "rtn", nearest)
-    for propagate in (False, True):
-        recipe = Recipe(rounding="gptq", calibration=calibration, propagate_error=propagate)
-        manifest, errors = quantize_checkpoint(correlated_llama, get("w4a16-int"), recipe, tmp_path / str(propagate))
-        ours = hidden_error(correlated_llama, tmp_path / str(propagate), manifest)
+    for propagate, asymmetric in ((False, 0), (True, 0), (True, 0.5)):
+        recipe = Recipe(rounding="gptq", calibration=calibration, propagate_error=propagate, asymmetric=asymmetric)
+        out = tmp_path / f"{propagate}-{asymmetric}"
+        manifest, errors = quantize_checkpoint(correlated_llama, get("w4a16-int"), recipe, out)
+        ours = hidden_error(correlated_llama, out, manifest)
         assert ours < 0.8 * theirs
         assert len(errors) == 14
 
@@ -134,7 +135,7 @@ def test_a_killed_pass_goes_on_and_ends_in_the_same_bytes(block_llama: Path, tmp
 
     def targets(folder: str) -> list[Target]:
         return [
-            Target(get("w4a16-int"), GPTQ, tmp_path / folder / "own"),
+            Target(get("w4a16-int"), GPTQ.model_copy(update={"asymmetric": 0.5}), tmp_path / folder / "own"),
             Target(get("w8a8-int"), GPTQ.model_copy(update={"propagate_error": False}), tmp_path / folder / "shared"),
         ]
 

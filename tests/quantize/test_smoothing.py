@@ -46,7 +46,7 @@ def smooth_model(model: torch.nn.Module, strength: float) -> list[list[InputStat
         model(tokens, use_cache=False)
         handle.remove()
         linears = [name for name, module in layer.named_modules() if isinstance(module, torch.nn.Linear)]
-        observed, _ = observe(layer, linears, [seen[0][0]], seen[0][1])
+        observed = observe(layer, linears, [seen[0][0]], seen[0][1]).statistics
         tensors, smoothed = smooth(layer.state_dict(), observed, strength, norm_offsets(layer))
         layer.load_state_dict(tensors)
         statistics.append(smoothed)

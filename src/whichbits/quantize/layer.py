@@ -77,11 +77,13 @@ def round_weight(
         )
     if fed is None:
         raise ValueError("GPTQ needs the statistics of a layer's inputs")
+    from whichbits.quantize.gptaq import corrected
     from whichbits.quantize.gptq import gptq
 
     factor = fed.factor(damping=recipe.damping, act_order=recipe.act_order)
-    scale = find_scale(weight, args, scales=recipe.scales, dtype=weight.dtype, global_scale=global_scale, importance=importance)
-    return Rounded(gptq(weight, args, scale, factor), stored_scale(scale, global_scale), global_scale)
+    target = weight if fed.cross is None else corrected(weight, fed.cross, factor, recipe.asymmetric)
+    scale = find_scale(target, args, scales=recipe.scales, dtype=weight.dtype, global_scale=global_scale, importance=importance)
+    return Rounded(gptq(target, args, scale, factor), stored_scale(scale, global_scale), global_scale)
 
 
 def _global_scales(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

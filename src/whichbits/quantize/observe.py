@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +19,21 @@ class InputStatistics:
     """Statistics of one input of a decoder layer's linear layers.
 
     `modules` are those that read it (q, k and v; gate and up); `hessian` is its X^T X, float32 [columns, columns]; `largest`
-    its largest magnitude in each column, float32 [columns]; `norm` the module of which it is the output, where that is a norm.
+    its largest magnitude in each column, float32 [columns]; `norm` the module of which it is the output, where that is a norm;
+    `cross`, where a reference was run beside, is (B - X)^T X for its inputs B, float32 [columns, columns].
     """
 
     def __init__(
-        self, hessian: torch.Tensor, largest: torch.Tensor, modules: Iterable[str] = (), norm: str | None = None
+        self,
+        hessian: torch.Tensor,
+        largest: torch.Tensor,
+        modules: Iterable[str] = (),
+        norm: str | None = None,
+        cross: torch.Tensor | None = None,
     ) -> None:
         self.hessian = hessian
         self.largest = largest
+        self.cross = cross
         self.modules = list(modules)
         self.norm = norm
         self._factors: dict[tuple[float, bool], Factor] = {}
@@ -36,31 +45,47 @@ class InputStatistics:
             self._factors[key] = factorise(self.hessian, damping=damping, act_order=act_order)
         return self._factors[key]
 
-    def add(self, inputs: torch.Tensor) -> None:
-        """Take in `inputs` [..., columns]."""
+    def add(self, inputs: torch.Tensor, reference: torch.Tensor | None) -> None:
+        """Take in `inputs` [..., columns], and what the `reference` has in their place."""
         import torch
 
         accumulate(self.hessian, inputs)
         largest = inputs.reshape(-1, inputs.shape[-1]).abs().amax(dim=0).to(torch.float32)
         self.largest = torch.maximum(self.largest, largest)
+        if self.cross is not None and reference is not None:
+            arriving = inputs.reshape(-1, inputs.shape[-1]).to(torch.float32)
+            self.cross.addmm_((reference.reshape(arriving.shape).to(torch.float32) - arriving).T, arriving)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Statistics of each input, the layer's outputs, and its outputs for the reference's inputs where there is one."""
+
+    statistics: list[InputStatistics]
+    outputs: list[torch.Tensor]
+    reference: list[torch.Tensor] | None
 
 
 def observe(
-    layer: torch.nn.Module, linears: Iterable[str], inputs: Iterable[torch.Tensor], call: Call
-) -> tuple[list[InputStatistics], list[torch.Tensor]]:
-    """Run a filled `layer` on `inputs`; return what its `linears` (names within it) were fed, and the layer's outputs.
+    layer: torch.nn.Module,
+    linears: Iterable[str],
+    inputs: Sequence[torch.Tensor],
+    call: Call,
+    reference: Sequence[torch.Tensor] | None = None,
+) -> Observation:
+    """Run a filled `layer` on `inputs`, and note what its `linears` (names within it) are fed.
 
-    Modules that are handed the very same tensor share one set of statistics. Norms are the modules with a weight vector.
+    Modules that are handed the very same tensor share one set of statistics. Norms are the modules with a weight vector. The
+    base's inputs as `reference`, sample by sample, are run beside, for the difference that they make.
     """
     import torch
 
     found: dict[str, InputStatistics] = {}
     norm_outputs: list[tuple[torch.Tensor, str]] = []
     seen: list[tuple[torch.Tensor, str]] = []
-
-    def forget(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-        seen.clear()
-        norm_outputs.clear()
+    beside: dict[str, torch.Tensor] = {}
+    outputs: list[torch.Tensor] = []
+    reference_outputs: list[torch.Tensor] = []
 
     def note_norm(name: str, module: torch.nn.Module, args: Any, output: torch.Tensor) -> None:
         norm_outputs.append((output, name))
@@ -76,20 +101,36 @@ def observe(
         if name not in found:
             columns = x.shape[-1]
             norm = next((norm for tensor, norm in norm_outputs if tensor is x), None)
-            found[name] = InputStatistics(torch.zeros(columns, columns), torch.zeros(columns), [name], norm)
-        found[name].add(x)
+            cross = None if reference is None else torch.zeros(columns, columns)
+            found[name] = InputStatistics(torch.zeros(columns, columns), torch.zeros(columns), [name], norm, cross)
+        found[name].add(x, beside.get(name))
 
-    handles = [layer.register_forward_pre_hook(forget, with_kwargs=True)]
-    for name in linears:
-        handles.append(layer.get_submodule(name).register_forward_pre_hook(partial(note_input, name)))
-    for name, norm in _norms(layer):
-        handles.append(norm.register_forward_hook(partial(note_norm, name)))
+    def note_beside(name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        (beside[name],) = args
+
+    linears = list(linears)
+    for number, hidden in enumerate(inputs):
+        if reference is not None:
+            with _hooks((layer.get_submodule(name).register_forward_pre_hook, partial(note_beside, name)) for name in linears):
+                reference_outputs += run(layer, [reference[number]], call)
+        hooks = [(layer.get_submodule(name).register_forward_pre_hook, partial(note_input, name)) for name in linears]
+        hooks += [(norm.register_forward_hook, partial(note_norm, name)) for name, norm in _norms(layer)]
+        seen.clear()
+        norm_outputs.clear()
+        with _hooks(hooks):
+            outputs += run(layer, [hidden], call)
+    return Observation(list(found.values()), outputs, None if reference is None else reference_outputs)
+
+
+@contextmanager
+def _hooks(hooks: Iterable[tuple[Any, Any]]) -> Iterator[None]:
+    """Hooks in place for a while: pairs of what registers one, and the hook."""
+    handles = [register(hook) for register, hook in hooks]
     try:
-        outputs = run(layer, inputs, call)
+        yield
     finally:
         for handle in handles:
             handle.remove()
-    return list(found.values()), outputs
 
 
 def norm_offsets(layer: torch.nn.Module) -> dict[str, float]:

@@ -51,8 +51,9 @@ class Recipe(BaseModel):
     """How a checkpoint is made: rounding, scale search, the size of a weight group (None: the format's rule), seed.
 
     `damping` and `act_order` are GPTQ's. With `propagate_error` each layer is calibrated on what the quantized layers before
-    it give, else on what the base's give. `smoothing` is SmoothQuant's strength (None: not smoothed); `rotation` merges
-    Hadamard rotations, drawn by the seed, into the weights. Fields that do not apply are neither accepted nor written.
+    it give, else on what the base's give; `asymmetric` is the strength of the correction for that error. `smoothing` is
+    SmoothQuant's strength (None: not smoothed); `rotation` merges Hadamard rotations, drawn by the seed, into the weights.
+    Fields that do not apply are neither accepted nor written.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +65,7 @@ class Recipe(BaseModel):
     damping: float = Field(default=0.01, gt=0, le=1)
     act_order: bool = True
     propagate_error: bool = True
+    asymmetric: float = Field(default=0.0, ge=0, le=1)
     smoothing: float | None = Field(default=None, ge=0, le=1)
     rotation: bool = False
     calibration: Calibration = Calibration()
@@ -76,7 +78,7 @@ class Recipe(BaseModel):
     @property
     def unused(self) -> set[str]:
         """Fields that do not apply to this recipe."""
-        gptq = set() if self.rounding == "gptq" else {"damping", "act_order"}
+        gptq = set() if self.rounding == "gptq" else {"damping", "act_order", "asymmetric"}
         calibrated = set() if self.calibrated else {"propagate_error", "smoothing", "calibration"}
         return gptq | calibrated | (set() if self.rotation else {"rotation"})
 
@@ -86,6 +88,8 @@ class Recipe(BaseModel):
         idle = sorted(name for name in self.unused if getattr(self, name) != defaults[name])
         if idle:
             raise ValueError(f"{', '.join(idle)} would do nothing with rounding {self.rounding} and scales {self.scales}")
+        if self.asymmetric and not self.propagate_error:
+            raise ValueError("asymmetric corrects for the error of earlier layers, which propagate_error: false leaves out")
         return self
 
     @model_serializer(mode="wrap")

@@ -65,7 +65,13 @@ def smooth(
         for name in weights:
             result[name] = (result[name].to(torch.float32) * scale).to(result[name].dtype)
         smoothed.append(
-            InputStatistics(fed.hessian / scale.outer(scale), fed.largest / scale, modules=fed.modules, norm=fed.norm)
+            InputStatistics(
+                fed.hessian / scale.outer(scale),
+                fed.largest / scale,
+                fed.modules,
+                fed.norm,
+                None if fed.cross is None else fed.cross / scale.outer(scale),
+            )
         )
     return result, smoothed
 

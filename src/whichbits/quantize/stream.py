@@ -44,12 +44,16 @@ class QuantizedLayer:
 
 @dataclass
 class _Stream:
-    """The jobs that are calibrated together: the tensors that they start from, the hidden states of each sample."""
+    """The jobs that are calibrated together: the tensors that they start from, the hidden states of each sample.
+
+    `reference` are the base's hidden states, where jobs correct for the difference.
+    """
 
     jobs: tuple[int, ...]
     tensors: Tensors
     inputs: list[torch.Tensor]
     propagates: bool
+    reference: list[torch.Tensor] | None
 
 
 def stream(
@@ -74,7 +78,7 @@ def stream(
     for numbers, propagates in _shared(jobs):
         tensors = base_tensors(base, jobs[numbers[0]].recipe)
         inputs, calls = first_inputs(decoder, _outside(tensors), tokens)
-        streams.append(_Stream(numbers, tensors, inputs, propagates))
+        streams.append(_Stream(numbers, tensors, inputs, propagates, inputs if jobs[numbers[0]].recipe.asymmetric else None))
     del decoder
     for number, (layer, call) in enumerate(zip(empty_layers, calls, strict=True)):
         prefix = f"model.layers.{number}."
@@ -85,12 +89,15 @@ def stream(
             tensors = {name.removeprefix(prefix): each.tensors[name] for name in each.tensors if name.startswith(prefix)}
             fill(layer, tensors)
             if waiting:
-                observed, outputs = observe(layer, [name.removesuffix(".weight") for name in linears], each.inputs, call)
+                modules = [name.removesuffix(".weight") for name in linears]
+                observation = observe(layer, modules, each.inputs, call, each.reference)
+                reference, outputs = observation.reference, observation.outputs
                 offsets = norm_offsets(layer)
-            elif not each.propagates:
-                outputs = run(layer, each.inputs, call)
+            else:
+                reference = None if each.reference is None else run(layer, each.reference, call)
+                outputs = [] if each.propagates else run(layer, each.inputs, call)
             for job in waiting:
-                quantized = _quantize(jobs[job], tensors, linears, observed, offsets, prefix)
+                quantized = _quantize(jobs[job], tensors, linears, observation.statistics, offsets, prefix)
                 yield QuantizedLayer(job, number, *quantized)
                 finished[job] = quantized[0]
             if each.propagates and number + 1 < len(empty_layers):
@@ -98,7 +105,7 @@ def stream(
                 assert stored is not None
                 fill(layer, _restored(stored, tensors, linears, jobs[each.jobs[0]].format, prefix))
                 outputs = run(layer, each.inputs, call)
-            each.inputs = outputs
+            each.inputs, each.reference = outputs, reference
         layer.to(torch.device("meta"))
 
 

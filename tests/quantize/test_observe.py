@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from whichbits.quantize.decoder import Call  # noqa: E402
+from whichbits.quantize.observe import observe  # noqa: E402
+
+
+class Block(torch.nn.Module):
+    """Two linear layers that read one norm's output, and a third behind them that reads its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.RMSNorm(8)
+        self.left, self.right, self.down = torch.nn.Linear(8, 6), torch.nn.Linear(8, 6), torch.nn.Linear(6, 8)
+
+    def forward(self, hidden: torch.Tensor, factor: float) -> torch.Tensor:
+        normed = self.norm(hidden)
+        return hidden + factor * self.down(self.left(normed) * self.right(normed))
+
+
+@torch.no_grad()
+def test_statistics_and_outputs_with_a_reference_beside() -> None:
+    torch.manual_seed(0)
+    block = Block()
+    inputs, reference = [[torch.randn(1, 5, 8) for _ in range(3)] for _ in range(2)]
+    found = observe(block, ["left", "right", "down"], inputs, Call((), {"factor": 0.5}), reference)
+    assert [fed.modules for fed in found.statistics] == [["left", "right"], ["down"]]
+    assert [fed.norm for fed in found.statistics] == ["norm", None]
+
+    def middle(hidden: torch.Tensor) -> torch.Tensor:
+        return block.left(block.norm(hidden)) * block.right(block.norm(hidden))
+
+    for fed, of in zip(found.statistics, (block.norm, middle), strict=True):
+        x, b = (torch.cat([of(hidden)[0] for hidden in stream]) for stream in (inputs, reference))
+        torch.testing.assert_close(fed.hessian, x.T @ x)
+        torch.testing.assert_close(fed.cross, (b - x).T @ x)
+        torch.testing.assert_close(fed.largest, x.abs().amax(dim=0))
+    for outputs, stream in ((found.outputs, inputs), (found.reference, reference)):
+        assert outputs is not None
+        assert all(torch.equal(output, block(hidden, 0.5)) for output, hidden in zip(outputs, stream, strict=True))
+    assert not block.norm._forward_hooks
+    assert not block.left._forward_pre_hooks
+
+
+@torch.no_grad()
+def test_without_a_reference_there_is_nothing_to_correct() -> None:
+    found = observe(Block(), ["left"], [torch.randn(1, 5, 8)], Call((0.5,), {}))
+    assert found.reference is None
+    assert [fed.cross for fed in found.statistics] == [None]
