@@ -126,13 +126,13 @@ class RunView:
                 rows.add_row("▸", self._note)
             done = self._count - len(self._left)
             left = self._durations.total(self._left.values())
-            about = duration(left.seconds / self._lanes) if left.seconds else "?"
-            more = " or more" if left.unknown else ""
+            about = f"about {duration(left.seconds / self._lanes)}" if left.seconds else "an unknown time"
+            more = " or more" if left.unknown and left.seconds else ""
             bar = Table.grid(padding=(0, 1))
             bar.add_row(
                 ProgressBar(total=max(self._count, 1), completed=done, width=28),
                 f"{done}/{self._count} cells",
-                f"about {about}{more} left",
+                f"{about}{more} left",
                 Text(f"{self._failed} failed", style="red") if self._failed else "",
             )
             return Group(rows, bar)
