@@ -284,17 +284,8 @@ def _tasks(choice: TaskChoice) -> tuple[Task, ...]:
 
 
 def _recipe(recipe: Mapping[str, Any], seed: int) -> dict[str, Json]:
-    """A recipe with its defaults."""
-    from pydantic import ValidationError
+    """A recipe with its defaults, and the hash of its calibration file, so that it decides the result alone."""
+    from whichbits.quantize.calibration import pinned
+    from whichbits.quantize.recipe import parse
 
-    from whichbits.quantize.recipe import Recipe
-
-    try:
-        return Recipe.model_validate({"seed": seed, **recipe}).model_dump(mode="json")
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"recipe.{name}: {first['msg']} (value {first.get('input')!r})",
-            remedy=f"a recipe has {', '.join(Recipe.model_fields)}",
-        ) from None
+    return pinned(parse({"seed": seed, **recipe})).model_dump(mode="json")

@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from whichbits.errors import UserError  # noqa: E402
-from whichbits.quantize.calibration import calibration_data, random_tokens, warnings, windows  # noqa: E402
-from whichbits.quantize.recipe import Calibration  # noqa: E402
+from whichbits.quantize.calibration import calibration_data, pinned, random_tokens, warnings, windows  # noqa: E402
+from whichbits.quantize.recipe import Calibration, Recipe  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -137,3 +137,17 @@ def test_warnings_name_what_looks_wrong() -> None:
     padded[:, 256:] = 0
     assert warnings(padded) == ("token 0 makes up 75% of the calibration set",)
     assert warnings(varied[:1].expand(16, -1)) == ("only 1 of 16 calibration samples differ from one another",)
+
+
+def test_a_pinned_recipe_names_its_file_by_content(tmp_path: Path) -> None:
+    file = tmp_path / "text.txt"
+    file.write_text("some text")
+    recipe = Recipe(rounding="gptq", calibration=Calibration(source="text", file=str(file)))
+    assert pinned(recipe).calibration.sha256 == hashlib.sha256(b"some text").hexdigest()
+    assert pinned(Recipe()) == Recipe()
+    file.write_text("another text")
+    with pytest.raises(UserError, match="has SHA-256"):
+        pinned(recipe.model_copy(update={"calibration": recipe.calibration.model_copy(update={"sha256": "0" * 64})}))
+    file.unlink()
+    with pytest.raises(UserError, match="cannot be read"):
+        pinned(recipe)

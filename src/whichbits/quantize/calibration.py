@@ -14,7 +14,7 @@ from whichbits.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-    from whichbits.quantize.recipe import Calibration
+    from whichbits.quantize.recipe import Calibration, Recipe
 
 FEW_TOKENS = 8192
 """Fewer tokens than this are warned about: a Hessian of 4096 columns has full rank from 4096 on, and is noisy there."""
@@ -65,6 +65,15 @@ def calibration_data(base: Path, calibration: Calibration, seed: int) -> Calibra
             tokens = windows(stream, start, calibration, generator)
     fingerprint = hashlib.sha256(tokens.numpy().astype("<i8").tobytes()).hexdigest()
     return CalibrationData(tokens, fingerprint, warnings(tokens))
+
+
+def pinned(recipe: Recipe) -> Recipe:
+    """The recipe with the SHA-256 of its calibration file. Raises UserError where the file cannot be read or has another."""
+    calibration = recipe.calibration
+    if not recipe.calibrated or calibration.file is None:
+        return recipe
+    digest = hashlib.sha256(_read(calibration)).hexdigest()
+    return recipe.model_copy(update={"calibration": calibration.model_copy(update={"sha256": digest})})
 
 
 def windows(stream: list[int], start: list[int], calibration: Calibration, generator: torch.Generator) -> torch.Tensor:
