@@ -157,7 +157,7 @@ def test_served_emulated_and_refused_side_by_side(served: tuple[Path, subprocess
     states = {entry["candidate"]: entry["state"] for entry in verdict["formats"]}
     assert states["bf16"] == "base"
     assert states["w4a8-fp"] == "failed"
-    assert [entry["candidate"] for entry in verdict["emulation"]] == ["w8a8-int"]
+    assert [entry["candidate"] for entry in verdict["emulation"]] == ["bf16", "w8a8-int"]
     assert {entry["candidate"] for entry in verdict["speed"]} == {"bf16", "w8a8-int", "w4a16-int"}
 
 
