@@ -8,16 +8,15 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import whichbits
 from whichbits.errors import UserError
 from whichbits.prediction import calibrate, predict
-from whichbits.study.estimate import Durations, duration
+from whichbits.run import Preview, check_prices, ledger_of, preview, probed, run, run_part
+from whichbits.study.estimate import duration
 from whichbits.study.specification import Engine, Source, Specification, TaskChoice, load
 from whichbits.study.store import Store
 from whichbits.values import overrides_of, parse_workload, short
@@ -25,17 +24,14 @@ from whichbits.values import overrides_of, parse_workload, short
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from whichbits.cost.prices import PriceList
-    from whichbits.expand import Expansion
     from whichbits.report.write import Written
-    from whichbits.study.cell import Record
-    from whichbits.study.ledger import Ledger
-    from whichbits.study.plan import Plan
     from whichbits.verdict.model import Verdict
 
 Rows = list[dict[str, Any]]
 
 __all__ = [
+    "Outcome",
+    "Preview",
     "bench",
     "calibrate",
     "compare",
@@ -64,14 +60,6 @@ class Outcome:
     """Wall-clock time of this run, and seconds by kind of cell, as text."""
 
 
-@dataclass(frozen=True)
-class Preview:
-    """What a study would do."""
-
-    rows: Rows
-    text: str
-
-
 def study(
     specification: str | Path | Specification = "demo",
     *,
@@ -81,7 +69,7 @@ def study(
     dry_run: bool = False,
     quiet: bool = False,
     console: Console | None = None,
-) -> Any:
+) -> Outcome | Preview:
     """Run a study, or what is missing of it, and judge it.
 
     `specification` is a file, a preset's name, or a Specification; `store` the folder of its results (default: studies/NAME);
@@ -95,17 +83,17 @@ def study(
     from whichbits.expand import Expansion
 
     expansion = Expansion(chosen, source, data_dir=data_dir)
-    _check_prices(expansion, overrides)
+    check_prices(expansion, overrides)
     if dry_run:
-        return _preview(expansion, place, overrides)
+        return preview(expansion, place, overrides)
     began = time.monotonic()
-    with place.locked(), _log(place) as log:
-        expansion = _probed(expansion, place, log, quiet, console)
+    with place.locked():
+        expansion = probed(expansion, place, quiet=quiet, console=console)
         plan = expansion.plan()
-        _ledger(expansion, plan, overrides, command, 0.0).write(place.folder)
-        states = _run(plan, expansion, place, log, quiet, console)
+        ledger_of(expansion, plan, overrides, command, 0.0).write(place.folder)
+        states = run(plan, expansion, place, quiet=quiet, console=console)
         seconds = time.monotonic() - began
-        ledger = _ledger(expansion, plan, overrides, command, seconds)
+        ledger = ledger_of(expansion, plan, overrides, command, seconds)
         ledger.write(place.folder)
         from whichbits import conclude
 
@@ -196,7 +184,7 @@ def evaluate(
         for name in task
     )
     part = Specification(version=1, name="evaluate", model=model, candidates=(), tasks=choices, base_repeats=1, seed=seed)
-    records = _partial(part, store, {"evaluate"}, emulated=emulated, data_dir=data_dir)
+    records = run_part(part, store, {"evaluate"}, emulated=emulated, data_dir=data_dir)
     columns = ("task", "metric", "n", "score", "stderr", "chance")
     return [{name: short(record.summary.get(name)) for name in columns} for record in records]
 
@@ -231,7 +219,7 @@ def compare(
     )
     wanted = {"quantize", "distribution"} if emulated else {"quantize", "generate", "compare", "distribution"}
     rows: Rows = []
-    for record in _partial(part, store, wanted):
+    for record in run_part(part, store, wanted):
         if record.kind in ("compare", "distribution"):
             what = record.labels.get("prompts") or record.labels.get("text")
             rows += [{"on": what, "measure": name, "value": short(value)} for name, value in record.summary.items()]
@@ -255,7 +243,7 @@ def bench(
     if url is not None:
         part = part.model_copy(update={"engine": Engine(kind="url", urls={"bf16": url, "fp16": url})})
     rows: Rows = []
-    for record in _partial(part, store, {"serve"}):
+    for record in run_part(part, store, {"serve"}):
         for rung in record.summary["rungs"]:
             metrics = rung["metrics"]
             rows.append(
@@ -349,196 +337,6 @@ def _specification(specification: str | Path | Specification) -> tuple[Specifica
     if isinstance(specification, Specification):
         return specification, Source("", f"study {specification.name}")
     return load(specification)
-
-
-def _check_prices(expansion: Expansion, overrides: Mapping[str, float]) -> PriceList:
-    """The price list; a deployment that it does not know is an error now, not after hours."""
-    from whichbits.cost.prices import prices
-
-    chosen = expansion.specification
-    listed = prices(chosen.prices, overrides)
-    deployment = chosen.deployment
-    if deployment.price_per_hour is None and deployment.hardware != "this-machine":
-        listed.price(deployment.hardware)
-    return listed
-
-
-@contextmanager
-def _log(store: Store) -> Iterator[Path]:
-    """The run's log file."""
-    yield store.folder / "run.log"
-
-
-@contextmanager
-def _disk_errors(store: Store) -> Iterator[None]:
-    """A store that cannot be written any more ends the run with one line; finished cells are kept."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"store: {store.folder} cannot be written: {error.strerror or error}",
-            remedy="free some space and run the same command again; finished cells are kept",
-        ) from error
-
-
-def _probed(expansion: Expansion, store: Store, log: Path, quiet: bool, console: Console | None) -> Expansion:
-    """The expansion with what the probes say, run first where some candidate's way to run depends on them."""
-    from dataclasses import replace
-
-    plan = expansion.probes()
-    if not plan.cells:
-        return expansion
-    _run(plan, expansion, store, log, quiet, console)
-    records = [store.record(planned.cell) for planned in plan.cells]
-    statuses = {
-        record.labels["format"]: str(record.summary["status"]) if record.state == "done" else "refused" for record in records
-    }
-    return replace(expansion, statuses=statuses)
-
-
-def _run(plan: Plan, expansion: Expansion, store: Store, log: Path, quiet: bool, console: Console | None) -> dict[str, str]:
-    """Run what is missing of a plan; the state of each cell by key."""
-    from rich.console import Console as RichConsole
-
-    from whichbits.cells import FUNCTIONS, PRELOAD
-    from whichbits.console import RunView
-    from whichbits.engines.hardware import processors
-    from whichbits.servers import EngineServers, NoServers, resident_servers
-    from whichbits.study.executor import LocalExecutor
-    from whichbits.study.runner import Cores, Runner
-
-    missing = [planned.cell for planned in plan.missing(store)]
-    durations = Durations()
-    durations.read(store.folder)
-    settings = expansion.settings
-    servers: EngineServers | NoServers = NoServers()
-    if expansion.command is not None:
-        base = sum(path.stat().st_size for path in expansion.model.path.glob("*.safetensors"))
-        resident = resident_servers(expansion.hardware, settings, {expansion.base: base})
-        servers = EngineServers(expansion.command, settings, store.folder / "servers", resident)
-    client = frozenset(processors(settings.client_cpus)) if settings.client_cpus else None
-    view = RunView(console or RichConsole(quiet=quiet), missing, durations, log)
-    if len(missing) < len(plan.cells):
-        view.console.print(f"{len(plan.cells) - len(missing)} of {len(plan.cells)} cells are done already", style="dim")
-    with view, _disk_errors(store):
-        runner = Runner(
-            plan,
-            store,
-            FUNCTIONS,
-            LocalExecutor(store.folder, PRELOAD),
-            servers,
-            view,
-            Cores(client, client),
-            side_by_side=not expansion.hardware.gpus,
-        )
-        return dict(runner.run())
-
-
-def _ledger(expansion: Expansion, plan: Plan, overrides: Mapping[str, float], command: str, seconds: float) -> Ledger:
-    """What the store needs to know to judge and report later."""
-    from whichbits.conclude import deployment_prices
-    from whichbits.study.ledger import Ledger, entries
-
-    chosen = expansion.specification
-    deployment = chosen.deployment
-    engines: list[dict[str, Any]] = []
-    if expansion.command is not None:
-        serving = expansion.serving
-        engines.append(
-            {
-                "name": "vLLM",
-                "version": expansion.command.version,
-                "arguments": serving["arguments"],
-                "environment": serving["environment"],
-            }
-        )
-    engines += [{"name": name, "version": version} for name, version in expansion.emulation["versions"].items()]
-    priced = deployment_prices(deployment.hardware, deployment.count, deployment.price_per_hour, chosen.prices, overrides)
-    return Ledger(
-        study=chosen.name,
-        specification=expansion.source.text or chosen.model_dump_json(indent=1),
-        command=command,
-        model=chosen.model,
-        notes=(*expansion.model.notes, *chosen.notes, *chosen.unavailable),
-        base=expansion.base,
-        base_bytes=sum(path.stat().st_size for path in expansion.model.path.glob("*.safetensors")),
-        formats={subject.name: subject.format.name for subject in expansion.subjects},
-        margin=chosen.margin,
-        seed=chosen.seed,
-        hardware=expansion.hardware.kind,
-        engines=tuple(engines),
-        workloads={workload.name: workload.model_dump(mode="json") for workload in expansion.workloads},
-        deployments={deployment.name: {"hardware": deployment.hardware, "count": deployment.count, **priced}},
-        prices=chosen.prices,
-        cells=entries({planned.cell.key: planned.cell for planned in plan.cells}),
-        seconds={"run": round(seconds, 1)},
-        version=whichbits.__version__,
-    )
-
-
-def _preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) -> Preview:
-    """The cells of a plan, which are done, and how long the others will take by what the store has seen."""
-    from whichbits.conclude import deployment_prices
-    from whichbits.console import name
-
-    plan = expansion.plan()
-    durations = Durations()
-    durations.read(store.folder)
-    rows = []
-    for planned in plan.cells:
-        done = store.done(planned.cell)
-        seconds = None if done else durations.cell(planned.cell)
-        expected = "" if done else duration(seconds) if seconds is not None else "unknown"
-        rows.append({"cell": name(planned.cell), "key": planned.cell.key[:12], "done": "yes" if done else "", "time": expected})
-    left = durations.total(planned.cell for planned in plan.missing(store))
-    deployment = expansion.specification.deployment
-    price = deployment_prices(
-        deployment.hardware, deployment.count, deployment.price_per_hour, expansion.specification.prices, overrides
-    )["price_per_hour"]
-    dollars = "unknown" if price is None or left.unknown else f"${left.seconds / 3600 * price:.2f}"
-    undecided = (
-        "" if expansion.statuses or not expansion.probes().cells else " Candidates with `run: auto` are shown as served."
-    )
-    return Preview(
-        rows, f"{len(plan.missing(store))} of {len(plan.cells)} cells to run. Time: {left}. Cost: {dollars}.{undecided}"
-    )
-
-
-def _partial(
-    specification: Specification,
-    store: Path | None,
-    kinds: set[str],
-    *,
-    emulated: bool = False,
-    data_dir: Path | None = None,
-) -> list[Record]:
-    """Run the cells of these kinds of a small study, and return their records; a failed one raises UserError with its cause."""
-    from dataclasses import replace
-
-    from whichbits.expand import Expansion
-
-    expansion = Expansion(
-        specification, Source("", specification.name), data_dir=data_dir, base_engine="emulated" if emulated else None
-    )
-    place = Store(store or Path("studies") / specification.name)
-    plan = expansion.plan()
-    chosen = tuple(planned for planned in plan.cells if planned.cell.kind in kinds)
-    with place.locked(), _log(place) as log:
-        _run(replace(plan, cells=chosen), expansion, place, log, False, _stderr())
-        records = [place.record(planned.cell) for planned in chosen]
-    for record in records:
-        if record.state != "done":
-            raise UserError(
-                f"{record.kind}: {record.error or 'did not run'}", remedy=f"see {log} and {place.folder / 'failed'}"
-            )
-    return records
-
-
-def _stderr() -> Console:
-    """Progress of a verb whose result goes to standard output."""
-    from rich.console import Console as RichConsole
-
-    return RichConsole(stderr=True)
 
 
 def _mean(distribution: Mapping[str, Any] | None) -> float | None:

@@ -97,11 +97,13 @@ def study(
 
     if dry_run:
         preview = api.study(specification, store=store, price=price, data_dir=data_dir, dry_run=True)
+        assert isinstance(preview, api.Preview)
         _print_rows(preview.rows, as_json)
         if not as_json:
             _console().print(preview.text)
         return
     outcome = api.study(specification, store=store, price=price, data_dir=data_dir, quiet=as_json)
+    assert isinstance(outcome, api.Outcome)
     if as_json:
         _print_json(outcome.verdict)
     else:
