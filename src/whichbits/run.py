@@ -80,6 +80,7 @@ def run(
         resident = resident_servers(expansion.hardware, settings, {expansion.base: base})
         servers = EngineServers(expansion.command, settings, store.folder / "servers", resident)
     client = frozenset(processors(settings.client_cpus)) if settings.client_cpus else None
+    server = frozenset(processors(settings.server_cpus)) if settings.server_cpus else None
     view = RunView(console or RichConsole(quiet=quiet), missing, durations, store.folder / LOG)
     if len(missing) < len(plan.cells):
         view.console.print(f"{len(plan.cells) - len(missing)} of {len(plan.cells)} cells are done already", style="dim")
@@ -91,7 +92,7 @@ def run(
             LocalExecutor(store.folder, PRELOAD),
             servers,
             view,
-            Cores(client, client),
+            Cores(client, client, server),
             side_by_side=not expansion.hardware.gpus,
         )
         return dict(runner.run())

@@ -70,6 +70,8 @@ class Cores:
 
     local: frozenset[int] | None = None
     client: frozenset[int] | None = None
+    server: frozenset[int] | None = None
+    """Where servers run; local cells use them too once no server is at work."""
 
 
 @dataclass
@@ -102,8 +104,10 @@ class Runner:
             lanes[planned.lane].append(planned)
         kept = {name for planned in lanes["sitting"] for name in planned.servers}
         threads = [
-            threading.Thread(target=self._guarded, args=(self._local_lane, lanes["local"]), name="local"),
-            threading.Thread(target=self._guarded, args=(self._server_lane, lanes["server"], kept), name="server"),
+            threading.Thread(target=self._guarded, args=(self._local_lane, lanes["local"], self.cores.local), name="local"),
+            threading.Thread(
+                target=self._guarded, args=(self._server_lane, lanes["server"], kept, lanes["local"]), name="server"
+            ),
         ]
         self._errors: list[BaseException] = []
         try:
@@ -147,21 +151,25 @@ class Runner:
 
     # Lanes
 
-    def _local_lane(self, cells: Sequence[Planned]) -> None:
-        """Run local cells one after another, each as soon as what it reads is done."""
-        left = list(cells)
-        while left and not self._stopping.is_set():
+    def _local_lane(self, left: list[Planned], cpus: frozenset[int] | None) -> None:
+        """Run local cells one after another, each as soon as what it reads is done; both lanes may take from `left`."""
+        while not self._stopping.is_set():
             with self._changed:
+                if not left:
+                    return
                 ready = next((planned for planned in left if self._settled(planned)), None)
                 if ready is None:
                     self._changed.wait(0.5)
                     continue
-            left.remove(ready)
+                left.remove(ready)
             if self._can_run(ready):
-                self._execute([ready], self.cores.local)
+                self._execute([ready], cpus)
 
-    def _server_lane(self, cells: Sequence[Planned], kept: set[str]) -> None:
-        """Run server cells, candidate by candidate; close each server after its last cell unless the sitting needs it."""
+    def _server_lane(self, cells: Sequence[Planned], kept: set[str], local: list[Planned]) -> None:
+        """Run server cells, candidate by candidate; close each server after its last cell unless the sitting needs it.
+
+        Then help with the local cells, on the servers' cores.
+        """
         names = dict.fromkeys(planned.servers[0] for planned in cells)
         for name in names:
             group = [planned for planned in cells if planned.servers[0] == name]
@@ -172,6 +180,8 @@ class Runner:
                 self._execute([planned], self.cores.client)
             if name not in kept or self.servers.resident <= 1:
                 self._close_server(name)
+        if self.side_by_side:
+            self._local_lane(local, self.cores.server)
 
     def _sitting(self, cells: Sequence[Planned]) -> None:
         """Measure speeds: all candidates whose server came up, in one process, in the order planned."""
