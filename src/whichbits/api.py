@@ -126,9 +126,10 @@ def quantize(
     from whichbits.models.resolve import resolve
     from whichbits.quantize.calibrated import Target, quantize_calibrated
     from whichbits.quantize.checkpoint import quantize_checkpoint
-    from whichbits.quantize.recipe import parse, read
+    from whichbits.quantize.named import recipe_fields
+    from whichbits.quantize.recipe import parse
 
-    fields = {"scales": scales, "seed": seed, "group_size": group_size} | (read(recipe) if recipe else {})
+    fields = {"scales": scales, "seed": seed, "group_size": group_size} | (recipe_fields(recipe) if recipe else {})
     targets = []
     for chosen in [get(name) for name in format]:
         fitting = parse(fields if chosen.group_sizes else {**fields, "group_size": None})

@@ -169,9 +169,9 @@ class Resolution:
                 allow_custom_code=self.specification.trust_remote_code,
             )
             return Subject(candidate.name, recognize(ready.config), served, emulated, ready.files, ready.path)
-        recipe = _recipe(candidate.recipe, self.specification.seed)
         assert candidate.format is not None
         format = get(candidate.format)
+        recipe = _recipe(candidate.recipe, self.specification.seed, grouped=bool(format.group_sizes))
         if format.is_base or format.refused:
             why = format.refused or "it is the base's own"
             raise UserError(f"format {format.name} cannot be made: {why}", remedy="choose another format")
@@ -283,9 +283,16 @@ def _tasks(choice: TaskChoice) -> tuple[Task, ...]:
     return expand([choice.name])
 
 
-def _recipe(recipe: Mapping[str, Any], seed: int) -> dict[str, Json]:
-    """A recipe with its defaults, and the hash of its calibration file, so that it decides the result alone."""
+def _recipe(recipe: Mapping[str, Any] | str, seed: int, *, grouped: bool) -> dict[str, Json]:
+    """A recipe with its defaults, and the hash of its calibration data, so that it decides the result alone.
+
+    A named recipe's group size is left out where the format has none to choose.
+    """
     from whichbits.quantize.calibration import pinned
+    from whichbits.quantize.named import recipe_fields
     from whichbits.quantize.recipe import parse
 
-    return pinned(parse({"seed": seed, **recipe})).model_dump(mode="json")
+    fields = recipe_fields(recipe)
+    if isinstance(recipe, str) and not grouped:
+        fields.pop("group_size", None)
+    return pinned(parse({"seed": seed, **fields})).model_dump(mode="json")

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from whichbits.errors import UserError
-from whichbits.quantize.recipe import Calibration, Recipe, parse, read
+from whichbits.quantize.named import recipe_fields
+from whichbits.quantize.recipe import Calibration, Recipe, parse
 
 
 def test_a_recipe_writes_what_applies() -> None:
@@ -58,19 +59,19 @@ def test_calibration_is_128_samples_that_the_model_writes() -> None:
 def test_a_recipe_file(tmp_path: Path) -> None:
     file = tmp_path / "gptq.yaml"
     file.write_text("rounding: gptq\ndamping: 0.1\ncalibration: {source: random, samples: 8, length: 32}\n")
-    recipe = parse(read(file))
+    recipe = parse(recipe_fields(file))
     assert recipe == Recipe(rounding="gptq", damping=0.1, calibration=Calibration(source="random", samples=8, length=32))
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "cannot be read"), ("- a\n", "holds no fields"), ("a: [", "cannot be read")]
+    ("content", "message"), [(None, "cannot be read"), ("- a\n", "holds no fields"), ("a: [", "is not YAML")]
 )
 def test_a_bad_recipe_file_is_named(content: str | None, message: str, tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     if content is not None:
         file.write_text(content)
     with pytest.raises(UserError, match=message):
-        read(file)
+        recipe_fields(file)
 
 
 @pytest.mark.parametrize(

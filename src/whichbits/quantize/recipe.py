@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
@@ -25,26 +24,42 @@ ScaleSearch = Literal["minmax", "mse", "activation"]
 class Calibration(BaseModel):
     """Which tokens the model is shown while it is quantized: `samples` windows of `length` tokens.
 
-    `source` is text that the model writes itself ("self"), tokens drawn uniformly ("random"), a UTF-8 text file ("text"), or a
-    JSONL file of conversations that go through the chat template ("chat"); the last two name their `file`. A `sha256` that is
-    given must be the file's.
+    `source` is text that the model writes itself ("self"), tokens drawn uniformly ("random"), a UTF-8 text file ("text"), a
+    JSONL file of conversations that go through the chat template ("chat"); these two name their `file`, and a `sha256` that is
+    given must be the file's. Or it is a data set ("dataset"): `dataset` is a hub id or a local folder, whose `config`, `split`
+    and `revision` are what the datasets library calls so, and `fields` the columns that make up a text (or one column of
+    messages; nothing: the column `messages` or `text`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: Literal["self", "random", "text", "chat"] = "self"
+    source: Literal["self", "random", "text", "chat", "dataset"] = "self"
     file: str | None = None
     sha256: str | None = None
+    dataset: str | None = None
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    fields: tuple[str, ...] = ()
     samples: PositiveInt = 128
     length: int = Field(default=512, ge=2)
 
     @model_validator(mode="after")
-    def _a_file_where_one_is_read(self) -> Calibration:
-        if (self.file is not None) != (self.source in ("text", "chat")):
-            raise ValueError(f"source {self.source} {'takes no file' if self.file else 'needs a file'}")
-        if self.sha256 is not None and self.file is None:
+    def _only_what_the_source_takes(self) -> Calibration:
+        for name, sources in (("file", ("text", "chat")), ("dataset", ("dataset",))):
+            given = getattr(self, name) is not None
+            if given != (self.source in sources):
+                raise ValueError(f"source {self.source} {'takes no' if given else 'needs a'} {name}")
+        if self.sha256 is not None and self.file is None and self.dataset is None:
             raise ValueError("sha256 is that of a file, and no file is given")
+        if self.source != "dataset" and (self.config, self.split, self.revision, self.fields) != (None, "train", None, ()):
+            raise ValueError("config, split, revision and fields are a data set's, and source is not dataset")
         return self
+
+    @model_serializer(mode="wrap")
+    def _write_what_applies(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        idle = set() if self.source == "dataset" else {"dataset", "config", "split", "revision", "fields"}
+        return {name: value for name, value in handler(self).items() if name not in idle}
 
 
 class Recipe(BaseModel):
@@ -106,16 +121,3 @@ def parse(fields: Mapping[str, Any]) -> Recipe:
         name = ".".join(("recipe", *(str(part) for part in first["loc"])))
         value = f" (value {first['input']!r})" if first["loc"] else ""
         raise UserError(f"{name}: {first['msg']}{value}", remedy=f"a recipe has {', '.join(Recipe.model_fields)}") from None
-
-
-def read(file: Path) -> dict[str, Any]:
-    """The fields in a recipe's YAML file. Raises UserError where it is not one."""
-    import yaml
-
-    try:
-        fields = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"recipe {file} cannot be read: {error}", remedy="give a readable YAML file") from error
-    if not isinstance(fields, dict):
-        raise UserError(f"recipe {file} holds no fields", remedy="write one field a line, such as rounding: gptq")
-    return fields

@@ -32,7 +32,8 @@ class Candidate(Part):
     """Folder or hub id of a ready checkpoint, or nothing: whichbits makes it."""
     name: str = ""
     """What the report calls it; default: the format, or the checkpoint's last name."""
-    recipe: Mapping[str, Any] = Field(default_factory=dict)
+    recipe: Mapping[str, Any] | str = Field(default_factory=dict)
+    """Fields of a recipe, or the name or file of one."""
     run: Run = "auto"
     """Served by the engine, emulated in transformers, or both; `auto` asks the probe."""
 
