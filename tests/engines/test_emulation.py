@@ -190,3 +190,11 @@ def test_inputs_are_quantized_once_for_layers_that_share_them(quantized, monkeyp
     monkeypatch.setattr(emulated_linear, "quantize_tokens", lambda x, **options: calls.append(1) or original(x, **options))
     Emulated(quantized("w8a8-int"), threads=2).logits(torch.tensor([5, 6, 7]))
     assert len(calls) == 2 * 4
+
+
+def test_activations_are_left_as_they_are() -> None:
+    """Others read them too: a router beside the experts, for one."""
+    x = torch.randn(4, 8)
+    before = x.clone()
+    quantize_tokens(x, bits=8, floating=False, dtype=torch.float32)
+    assert torch.equal(x, before)

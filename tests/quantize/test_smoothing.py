@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+safetensors = pytest.importorskip("safetensors.torch")
 
 from whichbits.errors import UserError  # noqa: E402
-from whichbits.quantize.decoder import Call  # noqa: E402
+from whichbits.quantize.decoder import Call, empty_model, fill, first_inputs  # noqa: E402
 from whichbits.quantize.hessian import accumulate  # noqa: E402
 from whichbits.quantize.observe import InputStatistics, norm_offsets, observe  # noqa: E402
 from whichbits.quantize.smoothing import smooth, smoothing_scale  # noqa: E402
+from whichbits.quantize.tensors import StoredTensors  # noqa: E402
 
 SIZES: dict[str, Any] = {
     "vocab_size": 100, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -20,11 +23,11 @@ SIZES: dict[str, Any] = {
 CLASSES = ["Llama", "Qwen2", "Qwen3", "Phi3", "Gemma"]
 
 
-def random_model(name: str) -> torch.nn.Module:
+def random_model(name: str, **changes: Any) -> torch.nn.Module:
     """A random float32 model with norms that are not 1 and a few large channels."""
     torch.manual_seed(0)
-    config = getattr(transformers, f"{name}Config")(**SIZES)
-    model = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+    config = getattr(transformers, f"{name}Config")(**{**SIZES, **changes})
+    model = getattr(transformers, f"{name.removesuffix('Text')}ForCausalLM")(config).eval()
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             if "norm" in key:
@@ -51,6 +54,48 @@ def smooth_model(model: torch.nn.Module, strength: float) -> list[list[InputStat
         layer.load_state_dict(tensors)
         statistics.append(smoothed)
     return statistics
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "Mistral": {},
+    "Gemma2": {},
+    "Gemma3Text": {},
+    "Granite": {"embedding_multiplier": 6.0, "residual_multiplier": 0.5, "attention_multiplier": 0.3, "logits_scaling": 2.0},
+    "Mixtral": {"num_local_experts": 4},
+    "Qwen3Moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48},
+}  # fmt: skip
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", OTHERS)
+def test_logits_stay_when_the_layers_of_a_checkpoint_are_smoothed(name: str, tmp_path: Path) -> None:
+    """As the calibrated pass does it. In a mixture, what the router reads too is left alone; down_proj is not."""
+    model = random_model(name, **OTHERS[name])
+    model.save_pretrained(tmp_path)
+    tokens = torch.randint(1, 100, (2, 16), generator=torch.Generator().manual_seed(2))
+    before = model(tokens).logits
+    stored = StoredTensors(tmp_path)
+    decoder = empty_model(tmp_path)
+    layers = list(decoder.layers)
+    outside = {n.removeprefix("model."): stored[n] for n in stored if n.startswith("model.") and ".layers." not in n}
+    inputs, calls = first_inputs(decoder, outside, tokens)
+    tensors = {key: stored[key] for key in stored}
+    smoothed = set()
+    for number, (layer, call) in enumerate(zip(layers, calls, strict=True)):
+        prefix = f"model.layers.{number}."
+        own = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
+        fill(layer, own)
+        linears = [name for name, module in layer.named_modules() if isinstance(module, torch.nn.Linear)]
+        observation = observe(layer, linears, inputs, call)
+        after, _ = smooth(own, observation.statistics, 0.8, norm_offsets(layer))
+        smoothed |= {key for key in own if not torch.equal(own[key], after[key])}
+        tensors |= {prefix + key: value for key, value in after.items()}
+        inputs = observation.outputs
+    safetensors.save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    found = type(model).from_pretrained(tmp_path, dtype=torch.float32).eval()(tokens).logits
+    assert float((found - before).abs().max()) <= 1e-4 * float(before.abs().max())
+    assert "input_layernorm.weight" in smoothed
+    assert any(key.endswith(("down_proj.weight", "w2.weight")) for key in smoothed)
 
 
 def test_scale_by_hand() -> None:

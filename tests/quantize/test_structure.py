@@ -33,19 +33,28 @@ def test_ignored_are_lm_head_and_matrices_elsewhere() -> None:
     assert ignored({"vocab_size": 100}, SHAPES, linears) == ["lm_head", "model.projector"]
 
 
+def test_a_mixture_has_its_experts_quantized_and_its_routers_left() -> None:
+    """The names of Mixtral, and of Qwen2-MoE with a shared expert and its gate."""
+    mixtral = {f"model.layers.0.moe.experts.{expert}.w{n}.weight": (16, 8) for expert in range(4) for n in (1, 2, 3)}
+    gate = {"model.layers.0.moe.gate.weight": (4, 8), "model.layers.0.self_attn.k_proj.weight": (4, 8)}
+    shared = {"model.layers.0.moe.shared_expert.up.weight": (4, 8), "model.layers.0.moe.shared_expert_gate.weight": (1, 8)}
+    shapes = mixtral | gate | shared
+    ((*names,),) = layer_linears({"num_local_experts": 4}, shapes)
+    left = {"model.layers.0.moe.gate.weight", "model.layers.0.moe.shared_expert_gate.weight"}
+    assert set(names) == set(shapes) - left
+    assert ignored({"vocab_size": 100}, shapes, names) == ["lm_head", *sorted(name.removesuffix(".weight") for name in left)]
+
+
 @pytest.mark.parametrize(
-    ("config", "message"),
+    ("config", "shapes", "message"),
     [
-        ({"quantization_config": {}}, "quantized already"),
-        ({"num_local_experts": 8}, "mixture of experts"),
-        ({"n_routed_experts": 64}, "mixture of experts"),
+        ({"quantization_config": {}}, SHAPES, "quantized already"),
+        ({"num_local_experts": 8}, SHAPES, "mixture of experts, and no tensor is named"),
+        ({}, {"model.layers.0.mlp.experts.up": (4, 16, 8)}, "experts.up of shape 4 x 16 x 8 is not the weight of a linear"),
+        ({}, {"model.layers.0.mamba.A_log": (16, 8)}, "A_log of shape 16 x 8 is not the weight of a linear"),
+        ({"num_experts": None}, {"transformer.h.0.weight": (8, 8)}, r"no linear layers under model\.layers\.N .*transformer"),
     ],
 )
-def test_what_is_refused(config: dict[str, Any], message: str) -> None:
+def test_what_is_not_understood_is_named(config: dict[str, Any], shapes: dict[str, tuple[int, ...]], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        layer_linears(config, SHAPES)
-
-
-def test_an_unknown_structure_is_refused() -> None:
-    with pytest.raises(UserError, match=r"no linear layers under model\.layers\.N"):
-        layer_linears({"num_experts": None}, {"transformer.h.0.weight": (8, 8)})
+        layer_linears(config, shapes)

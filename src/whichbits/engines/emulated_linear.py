@@ -42,7 +42,7 @@ def quantize_tokens(x: Tensor, *, bits: int, floating: bool, dtype: torch.dtype)
     codes = torch.empty(rows.shape, dtype=dtype)
     scale = torch.empty(len(rows), 1)
     for start in range(0, len(rows), _ROWS):
-        part = rows[start : start + _ROWS].float()
+        part = rows[start : start + _ROWS].to(torch.float32, copy=True)
         step = (part.abs().amax(-1, keepdim=True) / largest).clamp_(min=_SMALLEST_SCALE)
         part *= 1.0 / step
         codes[start : start + _ROWS] = _e4m3(part, dtype) if floating else part.round_()

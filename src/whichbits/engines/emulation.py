@@ -29,11 +29,10 @@ class Emulated:
     def __init__(
         self, checkpoint: Path | str, *, threads: int, batch_tokens: int = 2048, dtype: torch.dtype | None = None
     ) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
 
         torch.set_num_threads(threads)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype or "auto")
-        self._model.eval()  # type: ignore[no-untyped-call]
+        self._model: Any = _loaded(Path(checkpoint), dtype).eval()
         _emulate(self._model)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint)
         self._batch_tokens = batch_tokens
@@ -187,12 +186,25 @@ def _left_padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
+def _loaded(checkpoint: Path, dtype: torch.dtype | None) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from whichbits.engines.mixture import is_quantized_mixture, load_mixture
+
+    config = AutoConfig.from_pretrained(checkpoint)
+    if is_quantized_mixture(checkpoint, config):
+        return load_mixture(checkpoint, config, dtype)
+    return AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype or "auto")
+
+
 def _emulate(model: Any) -> None:
     """Replace the linear layers that have a quantization scheme by their emulation."""
     config = getattr(model.config, "quantization_config", None)
-    if config is not None and config.quant_method != "compressed-tensors":
-        raise EngineError(f"the checkpoint is quantized by {config.quant_method}; emulated are compressed-tensors checkpoints")
-    if config is not None and config.quantization_config.kv_cache_scheme is not None:
+    stated = config if isinstance(config, dict) else config.to_dict() if config is not None else {}
+    method = stated.get("quant_method", "compressed-tensors")
+    if method != "compressed-tensors":
+        raise EngineError(f"the checkpoint is quantized by {method}; emulated are compressed-tensors checkpoints")
+    if stated.get("kv_cache_scheme") is not None:
         raise EngineError("the checkpoint quantizes its key-value cache, which is not emulated")
     quantizers: dict[str, ActivationQuantizer] = {}
     for name, module in list(model.named_modules()):

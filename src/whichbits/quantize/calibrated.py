@@ -41,6 +41,7 @@ def quantize_calibrated(
     base_files: Mapping[str, str] | None = None,
     on_progress: Progress | None = None,
     shard_bytes: int = SHARD_BYTES,
+    allow_custom_code: bool = False,
 ) -> list[tuple[Manifest, tuple[ModuleError, ...]]]:
     """Write the checkpoint folder of each target in one pass over `base`; returns the manifest and errors of each.
 
@@ -64,7 +65,9 @@ def quantize_calibrated(
     stores = [LayerStore(folder, _settings(job, known, data.fingerprint)) for folder, job in zip(folders, jobs, strict=True)]
     linears = [name for layer in layers for name in layer]
     finished = sum(len(layer) for store in stores for number, layer in enumerate(layers) if store.has(number))
-    for quantized in stream(base, layers, jobs, data.tokens, lambda job, number: stores[job].get(number)):
+    for quantized in stream(
+        base, layers, jobs, data.tokens, lambda job, number: stores[job].get(number), allow_custom_code=allow_custom_code
+    ):
         stores[quantized.job].put(quantized.number, quantized.tensors, quantized.errors)
         finished += len(quantized.errors)
         if on_progress:

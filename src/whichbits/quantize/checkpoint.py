@@ -35,14 +35,15 @@ def quantize_checkpoint(
     base_files: Mapping[str, str] | None = None,
     on_progress: Progress | None = None,
     shard_bytes: int = SHARD_BYTES,
+    allow_custom_code: bool = False,
 ) -> tuple[Manifest, tuple[ModuleError, ...]]:
     """Write the checkpoint folder `out`: `base` in `format`, made by `recipe`.
 
     Every linear layer of the decoder layers is quantized; embeddings, norms and lm_head stay as they are, but for what the
     recipe merges into them; tokenizer, chat template and generation config are carried along. At most a layer and a shard are
     in memory, and for a calibrated recipe the hidden states of its samples. `out` appears once it is complete. `base_files` are
-    the SHA-256 of the base's files where they are known already; `on_progress(done, all)` counts modules. Returns the manifest
-    and the error of each module.
+    the SHA-256 of the base's files where they are known already; `on_progress(done, all)` counts modules; a model's own Python
+    code runs only where `allow_custom_code` says so. Returns the manifest and the error of each module.
     Raises UserError where the format cannot be written or does not fit, the base cannot be quantized, `out` exists, or the
     disk is too full; for a calibrated recipe also as `quantize_calibrated`.
     """
@@ -50,7 +51,12 @@ def quantize_checkpoint(
         from whichbits.quantize.calibrated import Target, quantize_calibrated
 
         (result,) = quantize_calibrated(
-            base, [Target(format, recipe, out)], base_files=base_files, on_progress=on_progress, shard_bytes=shard_bytes
+            base,
+            [Target(format, recipe, out)],
+            base_files=base_files,
+            on_progress=on_progress,
+            shard_bytes=shard_bytes,
+            allow_custom_code=allow_custom_code,
         )
         return result
     fitted, layers = fit_to(base, format, recipe)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.errors import UserError
+from whichbits.quantize.structure import tensor_shapes
 
 if TYPE_CHECKING:
     import torch
@@ -21,16 +23,35 @@ class Call:
     kwargs: Mapping[str, Any]
 
 
-def empty_model(base: Path) -> Any:
-    """The decoder of the model in `base`, built from config.json, its parameters without memory. Runs no foreign code."""
+def empty_model(base: Path, *, allow_custom_code: bool = False) -> Any:
+    """The decoder of the model in `base`, built from config.json, its parameters without memory.
+
+    Experts are linear layers of their own, named as in the checkpoint. A model's own Python code runs only where
+    `allow_custom_code` says so. Raises UserError where transformers does not know the model, or its experts are not understood.
+    """
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(base)
-    # Buffers are real: rotary frequencies are computed from the configuration and are in no checkpoint.
-    with init_empty_weights(include_buffers=False):
-        model: Any = AutoModelForCausalLM.from_config(config, dtype=config.dtype)  # type: ignore[no-untyped-call]
-    return model.eval().get_decoder()
+    from whichbits.formats.experts import separate_experts
+
+    try:
+        config = AutoConfig.from_pretrained(base, trust_remote_code=allow_custom_code)
+        # Buffers are real: rotary frequencies are computed from the configuration and are in no checkpoint.
+        with init_empty_weights(include_buffers=False):
+            model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config, dtype=config.dtype, trust_remote_code=allow_custom_code
+            )
+    except ValueError as error:
+        raise UserError(
+            f"transformers cannot build the model of {base}: {error}",
+            remedy="quantize it by round-to-nearest, which needs no calibration, or allow the model's own code if it has any",
+        ) from error
+    decoder = model.eval().get_decoder()
+    names = tensor_shapes(base)
+    for number, layer in enumerate(decoder.layers):
+        prefix = f"model.layers.{number}."
+        separate_experts(layer, [name.removeprefix(prefix) for name in names if name.startswith(prefix)])
+    return decoder
 
 
 def fill(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -53,23 +74,27 @@ def first_inputs(
     """What reaches the first layer for each sample of `tokens` [samples, length], and what each layer is called with.
 
     `tensors` are those outside the layers, by name within the decoder (embeddings, last norm). Returns hidden states
-    [1, length, width] for each sample, and a call for each layer. Layers pass on what they get meanwhile, each noting its call.
+    [1, length, width] for each sample, and a call for each layer. Layers pass on what they get meanwhile, each noting its call;
+    what comes behind the last is not run.
     """
     import torch
 
     calls: dict[int, Call] = {}
     inputs: list[torch.Tensor] = []
+    layers = decoder.layers
 
     def note(number: int) -> Any:
-        def forward(hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        def forward(hidden_states: Any, *args: Any, **kwargs: Any) -> Any:
             if number == 0:
                 inputs.append(hidden_states)
             calls.setdefault(number, Call(args, kwargs))
-            return hidden_states
+            if number == len(layers) - 1:
+                raise _LastLayerReached
+            # A tuple serves models that take the first of a layer's outputs, and is passed on by those that take it whole.
+            return (hidden_states,)
 
         return forward
 
-    layers = decoder.layers
     decoder.layers = torch.nn.ModuleList()  # so that `fill` can ask for every tensor that is left
     fill(decoder, tensors)
     decoder.layers = layers
@@ -77,15 +102,21 @@ def first_inputs(
         layer.forward = note(number)
     with torch.no_grad():
         for sample in tokens:
-            decoder(input_ids=sample.unsqueeze(0), use_cache=False)
+            with suppress(_LastLayerReached):
+                decoder(input_ids=sample.unsqueeze(0), use_cache=False)
     for layer in layers:
         del layer.forward
     return inputs, [calls[number] for number in range(len(layers))]
 
 
 def run(layer: torch.nn.Module, inputs: Iterable[torch.Tensor], call: Call) -> list[torch.Tensor]:
-    """The outputs of a filled layer for each of `inputs` [1, length, width]."""
+    """The outputs of a filled layer for each of `inputs` [1, length, width]; of several outputs, the first."""
     import torch
 
     with torch.no_grad():
-        return [layer(hidden, *call.args, **call.kwargs) for hidden in inputs]
+        outputs = [layer(hidden, *call.args, **call.kwargs) for hidden in inputs]
+    return [output[0] if isinstance(output, tuple) else output for output in outputs]
+
+
+class _LastLayerReached(Exception):
+    pass

@@ -11,14 +11,18 @@ from whichbits.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-UNDERSTOOD = ("llama", "mistral", "qwen2", "qwen3")
-"""Model types with RMSNorms that scale by their weight alone, two a layer, before attention and MLP."""
-
-LAYER_TENSOR = re.compile(r"(model\.layers\.\d+\.)(?:self_attn\.|mlp\.)?(\w+)\.(weight|bias)")
-NORM_BEFORE = {
-    "q_proj": "input_layernorm", "k_proj": "input_layernorm", "v_proj": "input_layernorm",
-    "gate_proj": "post_attention_layernorm", "up_proj": "post_attention_layernorm",
+NORM_OFFSETS = {
+    "llama": 0.0, "mistral": 0.0, "qwen2": 0.0, "qwen3": 0.0, "phi3": 0.0, "granite": 0.0, "gemma": 1.0,
+    "mixtral": 0.0, "qwen2_moe": 0.0, "qwen3_moe": 0.0,
 }  # fmt: skip
+"""Model types with two RMSNorms a layer, before attention and MLP, and what a norm adds to its weight to scale by."""
+
+LAYER_TENSOR = re.compile(r"(model\.layers\.\d+\.)(?:\w+\.)*?(\w+)\.(weight|bias)")
+READ_ATTENTION = ("q_proj", "k_proj", "v_proj", "qkv_proj")
+READ_MLP = ("gate_proj", "up_proj", "gate_up_proj", "w1", "w3", "gate", "shared_expert_gate")
+WRITE = ("o_proj", "down_proj", "w2")
+NORM_BEFORE = dict.fromkeys(READ_ATTENTION, "input_layernorm") | dict.fromkeys(READ_MLP, "post_attention_layernorm")
+NORM_BEHIND = "post_feedforward_layernorm"
 HEAD_NORMS = ("q_norm", "k_norm")
 
 
@@ -50,6 +54,7 @@ class RotatedTensors(Mapping[str, "torch.Tensor"]):
     The residual stream is multiplied with random signs and a block Hadamard matrix (QuaRot's Q, SpinQuant's R1), each value
     head with a Hadamard matrix (R2). The weights of RMSNorms go into the layers behind them first and become 1; lm_head, into
     which the last norm goes, is no longer the embeddings' transpose. Arithmetic in float32, dtypes as they were.
+    Constants that multiply the embeddings, a block's output or the logits (Gemma, Granite) commute with rotations.
     `tensors` are the checkpoint's, `config` its config.json; `seed` draws the signs. Raises UserError for other models.
     Sources: QuaRot (Ashkboos et al., arXiv 2404.00456), section 4; SpinQuant (Liu et al., arXiv 2405.16406), section 3.
     """
@@ -57,12 +62,22 @@ class RotatedTensors(Mapping[str, "torch.Tensor"]):
     def __init__(self, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], seed: int) -> None:
         import torch
 
-        if config["model_type"] not in UNDERSTOOD:
+        if any(NORM_BEHIND in name for name in tensors):
             raise UserError(
-                f"rotation: model type {config['model_type']} is not one of {', '.join(UNDERSTOOD)}",
+                f"rotation: the model ({config['model_type']}) has norms behind attention and MLP, which scale each channel of "
+                "the residual stream by itself, and a rotation would mix the channels",
+                remedy="leave rotation out",
+            )
+        if config["model_type"] not in NORM_OFFSETS:
+            raise UserError(
+                f"rotation: model type {config['model_type']} is not one of {', '.join(NORM_OFFSETS)}",
                 remedy="leave rotation out",
             )
         self._tensors = tensors
+        self._offset = NORM_OFFSETS[config["model_type"]]
+        self._values = (config.get("num_key_value_heads") or config["num_attention_heads"]) * (
+            config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+        )
         self._head = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
         generator = torch.Generator().manual_seed(seed)
         self._signs = torch.randint(2, (config["hidden_size"],), generator=generator).to(torch.float32) * 2 - 1
@@ -79,14 +94,14 @@ class RotatedTensors(Mapping[str, "torch.Tensor"]):
         embeddings = "model.embed_tokens.weight"
         if name == "lm_head.weight":
             head = self._tensors[name if name in self._tensors else embeddings]
-            return self._rotate(head * self._tensors["model.norm.weight"].to(torch.float32)).to(head.dtype)
+            return self._rotate(head * self._gain("model.norm")).to(head.dtype)
         stored = self._tensors[name]
         if name == embeddings:
             return self._rotate(stored.to(torch.float32)).to(stored.dtype)
         match = LAYER_TENSOR.fullmatch(name)
         if name == "model.norm.weight" or (match and match[2] in NORM_BEFORE.values()):
-            return torch.ones_like(stored)
-        if match is None or match[2] not in {*NORM_BEFORE, *HEAD_NORMS, "o_proj", "down_proj"}:
+            return torch.full_like(stored, 1 - self._offset)
+        if match is None or match[2] not in {*NORM_BEFORE, *HEAD_NORMS, *WRITE}:
             raise UserError(f"rotation: the tensor {name} is not understood", remedy="leave rotation out")
         return self._in_layer(stored.to(torch.float32), match[1], match[2], match[3]).to(stored.dtype)
 
@@ -94,14 +109,21 @@ class RotatedTensors(Mapping[str, "torch.Tensor"]):
         import torch
 
         if module in NORM_BEFORE and kind == "weight":
-            exact = self._rotate(exact * self._tensors[f"{layer}{NORM_BEFORE[module]}.weight"].to(torch.float32))
-        if module == "v_proj":
-            exact = hadamard(exact.t(), largest_power_of_two(self._head)).t()
+            exact = self._rotate(exact * self._gain(layer + NORM_BEFORE[module]))
+        if module in ("v_proj", "qkv_proj"):
+            rest, values = exact[: -self._values], exact[-self._values :]
+            exact = torch.cat((rest, hadamard(values.t(), largest_power_of_two(self._head)).t()))
         if module == "o_proj" and kind == "weight":
             exact = hadamard(exact, largest_power_of_two(self._head))
-        if module in ("o_proj", "down_proj"):
+        if module in WRITE:
             exact = self._rotate(exact.t()).t()
         return exact.contiguous()
+
+    def _gain(self, norm: str) -> torch.Tensor:
+        """What a norm multiplies each channel with, float32 [width]."""
+        import torch
+
+        return self._tensors[f"{norm}.weight"].to(torch.float32) + self._offset
 
     def _rotate(self, x: torch.Tensor) -> torch.Tensor:
         """`x` [..., width] times the rotation of the residual stream."""

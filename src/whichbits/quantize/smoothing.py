@@ -94,10 +94,11 @@ def _divide_norm(tensors: dict[str, torch.Tensor], norm: str, scale: torch.Tenso
 def _up_rows(modules: Sequence[str], tensors: Mapping[str, torch.Tensor]) -> tuple[str, int] | None:
     """The module that makes the factor of `down_proj`'s input without the gate, and the first of its rows that does."""
     parent, _, own = modules[0].rpartition(".")
-    if modules != [modules[0]] or own != "down_proj":
+    if modules != [modules[0]] or own not in ("down_proj", "w2"):
         return None
-    if {f"{parent}.gate_proj.weight", f"{parent}.up_proj.weight"} <= set(tensors):
-        return f"{parent}.up_proj", 0
+    for gate, up in (("gate_proj", "up_proj"), ("w1", "w3")):
+        if {f"{parent}.{gate}.weight", f"{parent}.{up}.weight"} <= set(tensors):
+            return f"{parent}.{up}", 0
     fused = tensors.get(f"{parent}.gate_up_proj.weight")
     return None if fused is None else (f"{parent}.gate_up_proj", fused.shape[0] // 2)
 

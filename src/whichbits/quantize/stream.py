@@ -62,17 +62,19 @@ def stream(
     jobs: Sequence[Job],
     tokens: torch.Tensor,
     done: Callable[[int, int], Tensors | None],
+    *,
+    allow_custom_code: bool = False,
 ) -> Iterator[QuantizedLayer]:
     """Quantize each decoder layer of `base` for each job, in the order of the layers, on `tokens` [samples, length].
 
     `layers` are the names of the weights to quantize, layer by layer. A job that propagates its error sees what its own stored
     layers give; the others share what the base gives, and so its statistics. `done(job, layer)` returns the stored tensors of
     a layer that an earlier run has finished, None for others; such a layer is not quantized again. In memory are one layer, its
-    Hessians, and the hidden states of each stream.
+    Hessians, and the hidden states of each stream. A model's own Python code runs only where `allow_custom_code` says so.
     """
     import torch
 
-    decoder = empty_model(base)
+    decoder = empty_model(base, allow_custom_code=allow_custom_code)
     empty_layers = list(decoder.layers)
     streams = []
     for numbers, propagates in _shared(jobs):

@@ -11,7 +11,8 @@ from typing import Any
 from whichbits.errors import UserError
 from whichbits.formats.files import read_header, shard_files
 
-LAYER_WEIGHT = re.compile(r"model\.layers\.(\d+)\..+\.weight")
+LAYER_TENSOR = re.compile(r"model\.layers\.(\d+)\..+")
+EXPERT_TENSOR = re.compile(r"(.+)\.experts\.(\d+)\..+")
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 
 Shape = tuple[int, ...]
@@ -23,34 +24,64 @@ def tensor_shapes(folder: Path) -> dict[str, Shape]:
 
 
 def layer_linears(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> list[list[str]]:
-    """Names of the weights to quantize, layer by layer: every 2-D weight under `model.layers.N`.
+    """Names of the weights to quantize, layer by layer: every 2-D weight under `model.layers.N` but routers.
 
-    Raises UserError where the model is quantized already, is a mixture of experts, or has no such weights.
+    Raises UserError where the model is quantized already, or holds something that is not understood.
     """
     if "quantization_config" in config:
         raise UserError(
             "the base is quantized already (quantization_config in its config.json)", remedy="give the 16-bit model"
         )
-    if any((config.get(key) or 0) > 1 for key in EXPERTS):
-        raise UserError(
-            "the base is a mixture of experts, which this release does not quantize",
-            remedy="give a ready checkpoint of the format as the candidate",
-        )
+    routing = routers(shapes)
+    if any((config.get(key) or 0) > 1 for key in EXPERTS) and not _experts(shapes):
+        raise _not_understood("it is a mixture of experts, and no tensor is named experts.0.… as a single expert's would be")
     layers: dict[int, list[str]] = defaultdict(list)
     for name, shape in sorted(shapes.items()):
-        match = LAYER_WEIGHT.fullmatch(name)
-        if match and len(shape) == 2:
+        match = LAYER_TENSOR.fullmatch(name)
+        if match is None or len(shape) < 2:
+            continue
+        if len(shape) > 2 or not name.endswith(".weight"):
+            raise _not_understood(f"{name} of shape {' x '.join(map(str, shape))} is not the weight of a linear layer")
+        if name not in routing:
             layers[int(match[1])].append(name)
     if not layers:
-        raise UserError(
-            "the base has no linear layers under model.layers.N, so its structure is not understood",
-            remedy="give a ready checkpoint of the format as the candidate",
+        beginnings = sorted({name.split(".")[0] for name in shapes})
+        raise _not_understood(
+            f"it has no linear layers under model.layers.N (its tensors are under {', '.join(beginnings) or 'nothing'})"
         )
     return [layers[number] for number in sorted(layers)]
 
 
+def routers(shapes: Mapping[str, Shape]) -> set[str]:
+    """The matrices that decide which experts a token goes to, and how much of a shared one it gets.
+
+    They stand beside the experts, in the same block, and have a row for each expert at most.
+    """
+    experts = _experts(shapes)
+    return {
+        name
+        for name, shape in shapes.items()
+        if len(shape) == 2 and (block := name.rsplit(".", 2)[0]) in experts and shape[0] <= experts[block]
+    }
+
+
+def _experts(shapes: Mapping[str, Shape]) -> dict[str, int]:
+    """Number of experts of each block that has some, by the block's name."""
+    numbers: dict[str, int] = {}
+    for name in shapes:
+        if match := EXPERT_TENSOR.fullmatch(name):
+            numbers[match[1]] = max(numbers.get(match[1], 0), int(match[2]) + 1)
+    return numbers
+
+
+def _not_understood(what: str) -> UserError:
+    return UserError(
+        f"the base's structure is not understood: {what}", remedy="give a ready checkpoint of the format as the candidate"
+    )
+
+
 def ignored(config: Mapping[str, Any], shapes: Mapping[str, Shape], linears: Collection[str]) -> list[str]:
-    """Modules that engines must leave in 16 bit: lm_head, and every other 2-D weight that is not an embedding of tokens."""
+    """Modules that engines must leave in 16 bit: lm_head, routers, and other 2-D weights that are not embeddings of tokens."""
     others = {
         name.removesuffix(".weight")
         for name, shape in shapes.items()

@@ -1,0 +1,150 @@
+"""Every family of models, each as a small random model of transformers' own class."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+safetensors = pytest.importorskip("safetensors.torch")
+pytest.importorskip("numba")
+
+from whichbits.engines.emulation import Emulated  # noqa: E402
+from whichbits.errors import UserError  # noqa: E402
+from whichbits.formats.format import get  # noqa: E402
+from whichbits.quantize.calibrated import Target, quantize_calibrated  # noqa: E402
+from whichbits.quantize.checkpoint import quantize_checkpoint  # noqa: E402
+from whichbits.quantize.decoder import empty_model, fill, first_inputs, run  # noqa: E402
+from whichbits.quantize.recipe import Calibration, Recipe  # noqa: E402
+from whichbits.quantize.tensors import StoredTensors  # noqa: E402
+
+FAMILIES = [
+    "Llama", "Qwen2", "Qwen3", "Mistral", "Gemma", "Gemma2", "Gemma3Text", "Phi3", "Granite", "Mixtral", "Qwen3Moe", "Qwen2Moe",
+]  # fmt: skip
+TOKENS = torch.randint(100, 49000, (2, 24), generator=torch.Generator().manual_seed(7))
+GPTQ = Recipe(rounding="gptq", calibration=Calibration(source="random", samples=16, length=32))
+LARGEST_ERROR = {"w8a8-int": 0.2, "w4a16-int": 0.7}
+"""Of random logits against the base's; exchanged or forgotten matrices give more than 1."""
+
+
+def logits(folder: Path) -> torch.Tensor:
+    """Logits in the engine `emulated` (transformers)."""
+    return Emulated(folder, threads=1, dtype=torch.float32).logits(TOKENS)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_walk_through_the_layers_is_the_models(family: str, random_base: Callable[[str], Path]) -> None:
+    """Layer by layer, as the calibrated pass goes, gives the hidden states that the whole model gives."""
+    base = random_base(family)
+    model = transformers.AutoModelForCausalLM.from_pretrained(base)
+    expected = model(TOKENS[:1], output_hidden_states=True, use_cache=False).hidden_states
+    tensors = StoredTensors(base)
+    decoder = empty_model(base)
+    layers = list(decoder.layers)
+    outside = {n.removeprefix("model."): tensors[n] for n in tensors if n.startswith("model.") and ".layers." not in n}
+    inputs, calls = first_inputs(decoder, outside, TOKENS[:1])
+    for number, (layer, call) in enumerate(zip(layers, calls, strict=True)):
+        torch.testing.assert_close(inputs[0], expected[number], rtol=0.02, atol=0.02)
+        prefix = f"model.layers.{number}."
+        fill(layer, {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)})
+        inputs = run(layer, inputs, call)
+    normed = model.get_decoder().norm(inputs[0])
+    torch.testing.assert_close(normed, expected[-1], rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_checkpoints_are_near_the_base(family: str, random_base: Callable[[str], Path], tmp_path: Path) -> None:
+    base = random_base(family)
+    expected = logits(base)
+    recipe = GPTQ.model_copy(update={"propagate_error": False})
+    targets = [Target(get(name), recipe, tmp_path / f"gptq-{name}") for name in LARGEST_ERROR]
+    quantize_calibrated(base, [*targets, Target(get("w4a16-int"), GPTQ, tmp_path / "propagated-w4a16-int")])
+    for name in LARGEST_ERROR:
+        quantize_checkpoint(base, get(name), Recipe(), tmp_path / f"rtn-{name}")
+    for folder in sorted(tmp_path.iterdir()):
+        error = float((logits(folder) - expected).norm() / expected.norm())
+        assert 0 < error < LARGEST_ERROR[folder.name.partition("-")[2]], folder.name
+
+
+@pytest.mark.parametrize("family", ["Mixtral", "Qwen2Moe"])
+def test_of_a_mixture_the_routers_stay_and_every_expert_is_quantized(
+    family: str, random_base: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base = random_base(family)
+    quantize_checkpoint(base, get("w4a16-int"), GPTQ, tmp_path / "out")
+    before, after = (safetensors.load_file(folder / "model.safetensors") for folder in (base, tmp_path / "out"))
+    kept = set(before) & set(after)
+    routers = {name for name in kept if name.endswith(("moe.gate.weight", "mlp.gate.weight", "expert_gate.weight"))}
+    assert len(routers) == (2 if family == "Mixtral" else 4)
+    assert all(torch.equal(before[name], after[name]) for name in kept)
+    experts = {name.removesuffix("weight") for name in before if ".experts." in name}
+    assert experts == {name.removesuffix("weight_packed") for name in after if ".experts." in name and "packed" in name}
+    ignore = json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]["ignore"]
+    assert set(ignore) == {"lm_head", *(name.removesuffix(".weight") for name in routers)}
+
+
+@torch.no_grad()
+def test_an_expert_that_no_token_chooses_is_calibrated_all_the_same(random_base: Callable[[str], Path]) -> None:
+    """Every expert's linear layers see an even share of the tokens at least; what is not chosen changes nothing."""
+    layer = empty_model(random_base("Mixtral")).layers[0]
+    experts = layer.mlp.experts
+    for parameter in list(experts.parameters()):
+        assert parameter.is_meta
+    experts.to_empty(device="cpu")
+    for parameter in experts.parameters():
+        parameter.normal_(std=0.1)
+    seen: dict[int, int] = {}
+    for number, expert in enumerate(experts):
+        expert.w1.register_forward_pre_hook(lambda _, args, number=number: seen.update({number: len(args[0])}))
+    x = torch.randn(12, 128).to(torch.bfloat16)
+    chosen = torch.tensor([[0, 1]] * 10 + [[0, 2]] * 2)
+    weights = torch.full((12, 2), 0.5).to(torch.bfloat16)
+    found = experts(x, chosen, weights)
+    assert seen == {0: 12, 1: 10, 2: 6, 3: 6}
+    expected = torch.stack(
+        [sum(0.5 * experts[int(number)](token[None])[0] for number in row) for token, row in zip(x, chosen, strict=True)]
+    )
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
+
+
+def test_a_models_own_code_runs_only_with_consent(random_base: Callable[[str], Path], tmp_path: Path) -> None:
+    """As openPangu-Embedded comes: a model type that transformers does not know, with its Python code beside the weights."""
+    base = tmp_path / "base"
+    base.mkdir()
+    for file in random_base("Llama").iterdir():
+        (base / file.name).write_bytes(file.read_bytes())
+    config = json.loads((base / "config.json").read_text())
+    config |= {"model_type": "own", "architectures": ["OwnForCausalLM"]}
+    config["auto_map"] = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
+    (base / "config.json").write_text(json.dumps(config))
+    (base / "own.py").write_text(
+        "from transformers import LlamaConfig, LlamaForCausalLM\n\n"
+        "class OwnConfig(LlamaConfig):\n    model_type = 'own'\n\n"
+        "class OwnForCausalLM(LlamaForCausalLM):\n    config_class = OwnConfig\n"
+    )
+    with pytest.raises(UserError, match="allow the model's own code"):
+        quantize_checkpoint(base, get("w8a8-int"), GPTQ, tmp_path / "refused")
+    quantize_checkpoint(base, get("w8a8-int"), Recipe(), tmp_path / "nearest")
+    quantize_checkpoint(base, get("w8a8-int"), GPTQ, tmp_path / "out", allow_custom_code=True)
+    quantize_checkpoint(random_base("Llama"), get("w8a8-int"), GPTQ, tmp_path / "known")
+    assert (tmp_path / "out" / "own.py").exists()
+    own, known = (safetensors.load_file(tmp_path / name / "model.safetensors") for name in ("out", "known"))
+    assert all(torch.equal(own[name], known[name]) for name in known)
+
+
+def test_experts_of_another_kind_are_refused() -> None:
+    from whichbits.formats.experts import separate_experts
+
+    config = transformers.GptOssConfig(
+        vocab_size=100, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, num_local_experts=2,
+    )  # fmt: skip
+    layer = transformers.GptOssForCausalLM(config).model.layers[0]
+    names = [f"mlp.experts.0.{name}.weight" for name in ("gate_proj", "up_proj", "down_proj")]
+    with pytest.raises(UserError, match="mixture of experts of GptOssDecoderLayer is not understood"):
+        separate_experts(layer, names)
