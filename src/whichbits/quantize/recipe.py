@@ -25,15 +25,15 @@ class Calibration(BaseModel):
     """Which tokens the model is shown while it is quantized: `samples` windows of `length` tokens.
 
     `source` is text that the model writes itself ("self"), tokens drawn uniformly ("random"), a UTF-8 text file ("text"), a
-    JSONL file of conversations that go through the chat template ("chat"); these two name their `file`, and a `sha256` that is
-    given must be the file's. Or it is a data set ("dataset"): `dataset` is a hub id or a local folder, whose `config`, `split`
-    and `revision` are what the datasets library calls so, and `fields` the columns that make up a text (or one column of
-    messages; nothing: the column `messages` or `text`).
+    JSONL file of conversations that go through the chat template ("chat"), or JSON lines of token ids taken as they are
+    ("tokens"); these name their `file`, and a `sha256` that is given must be the file's. Or it is a data set ("dataset"):
+    `dataset` is a hub id or a local folder, whose `config`, `split` and `revision` are what the datasets library calls so, and
+    `fields` the columns that make up a text (or one column of messages; nothing: the column `messages` or `text`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: Literal["self", "random", "text", "chat", "dataset"] = "self"
+    source: Literal["self", "random", "text", "chat", "tokens", "dataset"] = "self"
     file: str | None = None
     sha256: str | None = None
     dataset: str | None = None
@@ -46,7 +46,7 @@ class Calibration(BaseModel):
 
     @model_validator(mode="after")
     def _only_what_the_source_takes(self) -> Calibration:
-        for name, sources in (("file", ("text", "chat")), ("dataset", ("dataset",))):
+        for name, sources in (("file", ("text", "chat", "tokens")), ("dataset", ("dataset",))):
             given = getattr(self, name) is not None
             if given != (self.source in sources):
                 raise ValueError(f"source {self.source} {'takes no' if given else 'needs a'} {name}")
