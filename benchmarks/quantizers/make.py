@@ -1,0 +1,57 @@
+"""Run a tool, and keep what it made and what that cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from measured import measured
+from runs import Run
+from tokens import written
+from work import Work
+
+HERE = Path(__file__).parent
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+
+
+def make(work: Work, run: Run, model: Path, pythons: Mapping[str, Path]) -> None:
+    """Make the checkpoints of a run with one thread, and keep time, memory and size.
+
+    `pythons`: the interpreter of each other tool's environment.
+    """
+    folder = work.of(run)
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "checkpoints").mkdir(parents=True)
+    environment = {**os.environ, **ONE_THREAD, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    cost = measured(_command(work, run, model, pythons), environment=environment, log=folder / "log.txt")
+    sizes = {format: _bytes(work.checkpoint(run, format)) for format in run.formats}
+    work.put_measurement(run, cost.as_dict() | {"bytes": sizes})
+
+
+def _command(work: Work, run: Run, model: Path, pythons: Mapping[str, Path]) -> list[str | Path]:
+    if run.tool == "whichbits":
+        return _whichbits(work, run, model)
+    script = HERE / f"with_{run.tool.replace('-', '_')}.py"
+    (format,) = run.formats
+    grouped = ["--group-size", str(run.group_size)] if run.group_size else []
+    return [pythons[run.tool], script, model, work.tokens, str(run.recipe), work.checkpoint(run, format), *grouped]
+
+
+def _whichbits(work: Work, run: Run, model: Path) -> list[str | Path]:
+    samples, length = written(work.tokens).shape
+    calibration = {"source": "tokens", "file": str(work.tokens), "samples": samples, "length": length}
+    recipe = work.of(run) / "recipe.yaml"
+    recipe.write_text(json.dumps({**dict(run.recipe), "calibration": calibration}))  # JSON is YAML
+    formats = [part for format in run.formats for part in ("--format", format)]
+    command = Path(sys.executable).parent / "whichbits"
+    return [command, "quantize", model, *formats, "--out", work.of(run) / "checkpoints", "--recipe", recipe]
+
+
+def _bytes(folder: Path) -> int:
+    """Size of a checkpoint's weights."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))

@@ -1,0 +1,62 @@
+"""What is run: each row a tool, the formats that it makes, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Tool = Literal["whichbits", "llm-compressor", "auto-round", "gptqmodel"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process that makes checkpoints.
+
+    `formats` are those of whichbits' catalogue, several where one pass makes them. `recipe` is the name of a recipe of another
+    tool's script, or the fields of one of whichbits'. `rival` is the run whose figures this one's are divided by.
+    """
+
+    name: str
+    tool: Tool
+    formats: tuple[str, ...]
+    recipe: str | Mapping[str, Any]
+    what: str
+    rival: str | None = None
+    group_size: int | None = field(default=None)
+
+
+def _theirs(recipe: str, format: str, what: str, *, grouped: bool = False, rival: str | None = None) -> Run:
+    return Run(f"llm-compressor-{recipe}", "llm-compressor", (format,), recipe, what, rival, 64 if grouped else None)
+
+
+W4A16 = "llm-compressor-w4a16-gptq-mse"
+W4A16_ROTATED = "llm-compressor-w4a16-spinquant-gptq-mse"
+W8A8 = "llm-compressor-w8a8-int-smoothquant-gptq-mse"
+W8A8_ROTATED = "llm-compressor-w8a8-int-spinquant-gptq-mse"
+W4A8 = "llm-compressor-w4a8-int-gptq-mse"
+W4A8_ROTATED = "llm-compressor-w4a8-int-spinquant-gptq-mse"
+FP8 = "llm-compressor-w8a8-fp-rtn"
+NVFP4 = "llm-compressor-nvfp4a16-rtn"
+
+THEIRS = (
+    _theirs("w4a16-rtn", "w4a16-int", "round to nearest", grouped=True, rival=W4A16),
+    _theirs("w4a16-gptq", "w4a16-int", "GPTQ", grouped=True, rival=W4A16),
+    _theirs("w4a16-gptq-mse", "w4a16-int", "GPTQ, mse observer", grouped=True),
+    _theirs("w4a16-spinquant-gptq-mse", "w4a16-int", "SpinQuant R1 R2, GPTQ, mse observer", grouped=True),
+    _theirs("w8a8-int-smoothquant-gptq-mse", "w8a8-int", "SmoothQuant 0.8, three mappings, GPTQ, mse observer"),
+    _theirs("w8a8-int-smoothquant-default-gptq-mse", "w8a8-int",
+            "SmoothQuant 0.8, its default mappings, GPTQ, mse observer", rival=W8A8),
+    _theirs("w8a8-int-spinquant-gptq-mse", "w8a8-int", "SpinQuant R1 R2, GPTQ, mse observer"),
+    _theirs("w4a8-int-gptq-mse", "w4a8-int", "GPTQ, mse observer", grouped=True),
+    _theirs("w4a8-int-spinquant-gptq-mse", "w4a8-int", "SpinQuant R1 R2, GPTQ, mse observer", grouped=True),
+    _theirs("w8a8-fp-rtn", "w8a8-fp", "round to nearest"),
+    _theirs("nvfp4a16-rtn", "nvfp4a16", "round to nearest"),
+)  # fmt: skip
+
+RUNS: tuple[Run, ...] = THEIRS
+
+
+def named(name: str) -> Run:
+    """A run by its name."""
+    return next(run for run in RUNS if run.name == name)
