@@ -2,8 +2,9 @@
 
     python benchmarks/interruptions.py [KILLS] [SEED]
 
-A small study of the embedded model, two of whose three checkpoints are served by a real vLLM server. Prints one line a
-kill, then whether keys, quantized bytes and scores agree, and fails if a process of the study is left behind.
+A small study of the embedded model, two of whose three checkpoints are served by a real vLLM server. A study
+that comes to its end between two kills begins anew in a folder of its own. Prints one line a kill, then whether keys, quantized
+bytes, scores and speeds agree with the uninterrupted run's, and fails if a process of the study is left behind.
 """
 
 from __future__ import annotations
@@ -38,6 +39,16 @@ max_length: 512
 COMMAND = [sys.executable, "-c", "from whichbits.cli import main; main()", "study", "spec.yaml"]
 
 
+STORE = "studies/interrupted"
+
+
+def started(folder: Path) -> Path:
+    """A folder with the study's specification."""
+    folder.mkdir()
+    (folder / "spec.yaml").write_text(SPECIFICATION)
+    return folder
+
+
 def results(store: Path) -> dict[str, dict]:
     """`result.json` of each finished cell by key, with the scores of its items."""
     import pyarrow.parquet
@@ -65,54 +76,82 @@ def leftovers(folder: Path) -> list[str]:
     return found
 
 
+def compare(whole: Path, broken: Path) -> list[str]:
+    """What differs between the stores of two finished runs; prints how the scores compare with the noise floor."""
+    ours, theirs = results(whole), results(broken)
+    problems = []
+    if ours.keys() != theirs.keys():
+        problems.append(f"keys differ: {sorted(ours.keys() ^ theirs.keys())}")
+    flips = items = noise = noise_items = 0
+    for key in ours.keys() & theirs.keys():
+        one, other = ours[key], theirs[key]
+        if one["kind"] == "quantize" and one["summary"]["files"] != other["summary"]["files"]:
+            problems.append(f"bytes differ: {one['labels']}")
+        if one["kind"] == "evaluate":
+            items += len(one["scores"])
+            flips += changed(one, other)
+            if one["labels"]["repeat"] == "1":
+                first = next(r for r in ours.values() if r["labels"] == {**one["labels"], "repeat": "0"} and "scores" in r)
+                noise_items += len(one["scores"])
+                noise += changed(one, first)
+    print(f"{len(ours)} keys; items scored differently: {flips} of {items}; the base run twice: {noise} of {noise_items}")
+    if flips / items > max(noise / noise_items, 1 / items):
+        problems.append("scores differ by more than the noise floor")
+    fast, slow = speeds(whole), speeds(broken)
+    apart = [load for load in fast if fast[load][0] > slow[load][1] or slow[load][0] > fast[load][1]]
+    print(f"{len(fast)} speeds, {len(fast) - len(apart)} with intervals that overlap")
+    problems += [f"speeds differ: {load}, {fast[load]} and {slow[load]}" for load in apart]
+    return problems
+
+
+def speeds(store: Path) -> dict[tuple[str, str], tuple[float, float]]:
+    """Interval of the requests per second of each candidate at each load."""
+    found = json.loads((store / "verdict.json").read_text())["speed"]
+    return {
+        (finding["candidate"], finding["rung"]): (finding["estimate"]["low"], finding["estimate"]["high"])
+        for finding in found
+        if finding["metric"] == "requests_per_second"
+    }
+
+
+def changed(one: dict, other: dict) -> int:
+    """Items whose scores differ."""
+    return sum(a != b for a, b in zip(one["scores"], other["scores"], strict=True))
+
+
 def main() -> int:
-    """Run both studies; 1 if they differ or something is left behind."""
+    """Run the studies; 1 if they differ or something is left behind."""
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     chance = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
-    problems = []
+    problems: list[str] = []
     with tempfile.TemporaryDirectory(prefix="whichbits-") as name:
-        whole, broken = Path(name) / "whole", Path(name) / "broken"
-        for folder in (whole, broken):
-            folder.mkdir()
-            (folder / "spec.yaml").write_text(SPECIFICATION)
+        whole = started(Path(name) / "whole")
         began = time.monotonic()
         subprocess.run(COMMAND, cwd=whole, check=True, stdout=subprocess.DEVNULL)
         usual = time.monotonic() - began
-        print(f"uninterrupted: {usual:.0f} s, {len(results(whole / 'studies/interrupted'))} cells", flush=True)
-        for kill in range(kills):
+        print(f"uninterrupted: {usual:.0f} s, {len(results(whole / STORE))} cells", flush=True)
+        broken = started(Path(name) / "broken-0")
+        killed = 0
+        while killed < kills:
             process = subprocess.Popen(COMMAND, cwd=broken, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            wait = chance.uniform(1, usual * 0.6)
-            time.sleep(wait)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            deadline = time.monotonic() + 20
-            while (left := leftovers(broken)) and time.monotonic() < deadline:
-                time.sleep(0.2)
-            done = len(results(broken / "studies/interrupted"))
-            print(f"kill {kill + 1} after {wait:.0f} s: {done} cells done, {len(left)} processes left", flush=True)
-            problems += left
+            wait = chance.uniform(1, usual / 2)
+            try:
+                process.wait(wait)
+            except subprocess.TimeoutExpired:
+                killed += 1
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                deadline = time.monotonic() + 20
+                while (left := leftovers(broken)) and time.monotonic() < deadline:
+                    time.sleep(0.2)
+                done = len(results(broken / STORE))
+                print(f"kill {killed} after {wait:.0f} s: {done} cells done, {len(left)} processes left", flush=True)
+                problems += left
+            else:
+                problems += compare(whole / STORE, broken / STORE)
+                broken = started(Path(name) / f"broken-{killed}")
         subprocess.run(COMMAND, cwd=broken, check=True, stdout=subprocess.DEVNULL)
-        ours, theirs = results(whole / "studies/interrupted"), results(broken / "studies/interrupted")
-        if ours.keys() != theirs.keys():
-            problems.append(f"keys differ: {sorted(ours.keys() ^ theirs.keys())}")
-        flips = items = noise = noise_items = 0
-        for key in ours.keys() & theirs.keys():
-            one, other = ours[key], theirs[key]
-            if one["kind"] == "quantize" and one["summary"]["files"] != other["summary"]["files"]:
-                problems.append(f"bytes differ: {one['labels']}")
-            if one["kind"] == "evaluate":
-                items += len(one["scores"])
-                flips += sum(a != b for a, b in zip(one["scores"], other["scores"], strict=True))
-                if one["labels"]["repeat"] == "1":
-                    first = next(
-                        r for r in ours.values() if r["labels"] == {**one["labels"], "repeat": "0"} and r["kind"] == "evaluate"
-                    )
-                    noise_items += len(one["scores"])
-                    noise += sum(a != b for a, b in zip(one["scores"], first["scores"], strict=True))
-        print(f"keys: {len(ours)} equal" if ours.keys() == theirs.keys() else "keys differ")
-        print(f"items scored differently: {flips} of {items}; noise floor (base run twice): {noise} of {noise_items}")
-        if flips / items > max(noise / noise_items, 1 / items):
-            problems.append("scores differ by more than the noise floor")
+        problems += compare(whole / STORE, broken / STORE)
     for problem in problems:
         print(f"PROBLEM {problem}")
     print("ok" if not problems else f"{len(problems)} problems")

@@ -126,7 +126,7 @@ class Expansion(Resolution):
                         places = {"jsonl": task.source} if task.kind == "jsonl" else {}
                         inputs = {
                             "task": {**stated, "source": Path(task.source).name} if places else stated,
-                            "data": _data_hash(task),
+                            "data": self._data_hash(task),
                             "limit": choice.limit,
                             "seed": self.specification.seed,
                             "repeat": repeat,
@@ -134,6 +134,20 @@ class Expansion(Resolution):
                         }
                         named = {"task": task.name, "repeat": str(repeat)}
                         yield self._on_engine("evaluate", subject, label, inputs, named, places)
+
+    def _data_hash(self, task: Task) -> str | None:
+        """Hash of the files that a task reads on this machine, where it reads any."""
+        if task.kind == "jsonl":
+            files = {"": Path(task.source)}
+        elif task.kind == "lm-eval" and self.data_dir is not None:
+            from whichbits.accuracy.public import data_files
+
+            files = data_files(task, self.data_dir)
+        else:
+            return None
+        from whichbits.models.cache import cache_directory, file_sha256
+
+        return digest({name: file_sha256(file, cache_directory()) for name, file in files.items()})
 
     def _repeated(self, engine: dict[str, Json], repeat: int) -> dict[str, Json]:
         """The base's second run keeps fewer requests in flight: other batches are part of the noise."""
@@ -244,10 +258,3 @@ def _stride(available: int, limit: int | None) -> int:
 def _encoder(name: str) -> str | None:
     """None for the embedded encoder."""
     return None if name == "all-minilm-l6-v2" else name
-
-
-def _data_hash(task: Task) -> str | None:
-    """SHA-256 of a task's own file, where it has one."""
-    import hashlib
-
-    return hashlib.sha256(Path(task.source).read_bytes()).hexdigest() if task.kind == "jsonl" else None

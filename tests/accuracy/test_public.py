@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from whichbits.accuracy.harness import evaluate, harness_tasks
+from whichbits.accuracy.public import data_files
 from whichbits.accuracy.registry import task
 from whichbits.accuracy.task import Task
 from whichbits.errors import UserError
@@ -55,6 +56,16 @@ def test_a_group_and_a_tag_from_local_files(tmp_path: Path) -> None:
         for split in ("train", "validation", "test"):
             lines(tmp_path / "ai2_arc" / name / f"{split}.jsonl", [row])
     assert set(harness_tasks(harness("ai2_arc"), seed=0, data_dir=tmp_path)) == {"arc_easy", "arc_challenge"}
+
+
+def test_the_files_that_a_group_a_tag_or_a_task_reads(tmp_path: Path) -> None:
+    for name in ("ai2_arc/ARC-Easy/test.jsonl", "cais/mmlu/anatomy/test.jsonl", "piqa/validation.jsonl"):
+        lines(tmp_path / name, [{}])
+    assert set(data_files(harness("ai2_arc"), tmp_path)) == {"ai2_arc/ARC-Easy/test.jsonl"}
+    assert set(data_files(harness("mmlu"), tmp_path)) == {"cais/mmlu/anatomy/test.jsonl"}
+    assert data_files(harness("piqa"), tmp_path) == {"piqa/validation.jsonl": tmp_path / "piqa" / "validation.jsonl"}
+    with pytest.raises(UserError, match="no data set allenai/winogrande"):
+        data_files(harness("winogrande"), tmp_path)
 
 
 def test_winogrande_keeps_its_gold_choice(tmp_path: Path, tiny_llama: Path, plain_tiny) -> None:

@@ -50,6 +50,7 @@ class Cells:
         concurrency: int = 16,
         prompts: str = "prompt",
         clusters: list[str | None] | None = None,
+        uninformative: str | None = None,
     ) -> Record:
         n = len(scores)
         items = {
@@ -63,7 +64,7 @@ class Cells:
         }
         summary = {
             "task": task, "kind": kind, "metric": "acc", "n": n, "score": float(np.mean(scores)), "stderr": 0.0,
-            "chance": chance, "concurrency": concurrency,
+            "uninformative": uninformative, "chance": chance, "concurrency": concurrency,
         }  # fmt: skip
         labels = {"candidate": candidate, "task": task, "engine": engine, "repeat": str(repeat)}
         return self.record("evaluate", labels, summary, items)

@@ -59,7 +59,8 @@ def evaluate_code(task: Task, model: LanguageModel, tokenizer: PromptTokenizer, 
     from lm_eval.api.instance import Instance
 
     sandbox = open_sandbox()
-    asked = problems()[:limit]
+    every = problems()
+    asked = every[:limit]
     adapter = HarnessModel(model, tokenizer, max_gen_toks=task.max_tokens, seed=seed, task=task.name)
     arguments = {"until": list(task.stop), "temperature": task.temperature, "do_sample": task.temperature > 0}
     prompts = [prompt_text(problem, tokenizer, chat=task.chat_template) for problem in asked]
@@ -86,4 +87,4 @@ def evaluate_code(task: Task, model: LanguageModel, tokenizer: PromptTokenizer, 
                 target="passes the tests" if outcome.passed else f"passes the tests ({outcome.reason})",
             )
         )
-    return summarize(task, items, adapter.work, sandbox=sandbox.mode)
+    return summarize(task, items, adapter.work, available=len(every), sandbox=sandbox.mode)

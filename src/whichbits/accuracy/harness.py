@@ -85,8 +85,11 @@ def run_harness(
         for name, of_task in samples.items()
         for sample in _filtered(task, of_task)
     ]
+    available = sum(len(harness_task.eval_docs) for harness_task in harness_tasks.values())
     versions = sorted({str(harness_task.VERSION) for harness_task in harness_tasks.values()})
-    return summarize(task, items, adapter.work, source_version=", ".join(versions), lm_eval=version("lm_eval"))
+    return summarize(
+        task, items, adapter.work, available=available, source_version=", ".join(versions), lm_eval=version("lm_eval")
+    )
 
 
 def _filtered(task: Task, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -30,13 +30,7 @@ def local_dataset(data_dir: Path, name: str, config: str | None) -> Mapping[str,
     """Splits of a data set on disk, by name (`train`, `validation`, `test`), as `datasets.Dataset`."""
     from datasets import Dataset, load_dataset
 
-    folders = [folder for folder in (data_dir / name, data_dir / name.rpartition("/")[2]) if folder.is_dir()]
-    if not folders:
-        raise UserError(
-            f"data_dir: {data_dir} has no data set {name}",
-            remedy=f"put its files in {data_dir / name}: hf download {name} --repo-type dataset --local-dir {data_dir / name}",
-        )
-    folder = folders[0]
+    folder = dataset_folder(data_dir, name)
     if (folder / "README.md").is_file():
         hub_copy: Mapping[str, Any] = load_dataset(str(folder), config)
         return hub_copy
@@ -50,6 +44,17 @@ def local_dataset(data_dir: Path, name: str, config: str | None) -> Mapping[str,
             remedy=f"name the files {folder / (config or '')}/test.jsonl (or train, validation; .json, .parquet)",
         )
     return splits
+
+
+def dataset_folder(data_dir: Path, name: str) -> Path:
+    """Folder of a data set on disk. Raises UserError where there is none."""
+    folders = [folder for folder in (data_dir / name, data_dir / name.rpartition("/")[2]) if folder.is_dir()]
+    if not folders:
+        raise UserError(
+            f"data_dir: {data_dir} has no data set {name}",
+            remedy=f"put its files in {data_dir / name}: hf download {name} --repo-type dataset --local-dir {data_dir / name}",
+        )
+    return folders[0]
 
 
 def _split_files(folder: Path, config: str | None) -> dict[str, Path]:

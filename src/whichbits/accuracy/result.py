@@ -67,10 +67,11 @@ def distinct(items: Iterable[Item]) -> tuple[Item, ...]:
     return tuple(named)
 
 
-def summarize(task: Task, items: Sequence[Item], work: Work, **more: Any) -> TaskResult:
+def summarize(task: Task, items: Sequence[Item], work: Work, *, available: int, **more: Any) -> TaskResult:
     """Mean score, its standard error (sd / √n, n − 1 in the variance), chance, tokens an item.
 
-    `uninformative` is why the task says nothing where this model is the base, or None.
+    `available` is how many items the task has without a limit. `uninformative` is why the task says nothing where this model is
+    the base, or None.
     """
     items = distinct(items)
     n = len(items)
@@ -86,6 +87,7 @@ def summarize(task: Task, items: Sequence[Item], work: Work, **more: Any) -> Tas
         "kind": task.kind,
         "metric": task.metric,
         "n": n,
+        "available": available,
         "score": score,
         "stderr": statistics.stdev(scores) / math.sqrt(n) if n > 1 else None,
         "chance": chance,

@@ -14,7 +14,6 @@ from whichbits.verdict.resampling import Recovery, paired_difference, recovery
 from whichbits.verdict.statistics import discordance
 
 LEAST_ABOVE_CHANCE = 0.05
-CEILING = 0.95
 
 
 def refusal(scored: ScoredTask) -> str | None:
@@ -118,12 +117,4 @@ def emulation_error(scored: ScoredTask, *, level: float, seed: int) -> Emulation
         difference=paired_difference(pair, level=level, seed=seed),
         disagreements=float(np.mean(pair.base != pair.score)),
         cells=scored.cells,
-    )
-
-
-def ceilings(findings: Findings) -> tuple[str, ...]:
-    """Tasks that the base all but solves, as lines for the reader."""
-    high = {s.task: float(s.pair.base.mean()) for s in findings.tasks if s.pair.base.mean() >= CEILING}
-    return tuple(
-        f"The base scores {100 * score:.1f} % on {task}: a ceiling that hides differences." for task, score in high.items()
     )

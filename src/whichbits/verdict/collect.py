@@ -110,6 +110,7 @@ def _join(
         available=None if left.summary.get("kind") == "generated" else int(left.summary.get("available", items)),
         pair=pair_scores(*tables, chance=float(left.summary["chance"]), what=what),
         cells=(right.key, left.key),
+        uninformative=left.summary.get("uninformative"),
     )
 
 

@@ -27,6 +27,8 @@ class ScoredTask:
     """Items the task can have; None where it is generated and can have any number."""
     pair: Paired
     cells: tuple[str, ...]
+    uninformative: str | None = None
+    """Why the task says little of this base, in the words of the evaluation; None where it can."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from whichbits.verdict.accuracy import Suite, ceilings, refusal
+from whichbits.verdict.accuracy import Suite, refusal
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.model import EmulationError, FormatVerdict, Recommendation
 from whichbits.verdict.ruling import bound_of, rejected_after_holm
@@ -83,8 +83,7 @@ def caveats(
     level: float,
 ) -> Iterator[str]:
     """What the reader must know before trusting the answer."""
-    yield from _refused_tasks(findings)
-    yield from ceilings(findings)
+    yield from _weak_tasks(findings)
     for name, entry in ruling_suites.items():
         if entry.identical:
             yield (
@@ -104,12 +103,15 @@ def caveats(
     yield from _speed(findings)
 
 
-def _refused_tasks(findings: Findings) -> Iterator[str]:
-    lines = {
-        f"{scored.task} is left out of the suite: {reason}."
-        for scored in findings.tasks
-        if (reason := refusal(scored)) is not None
-    }
+def _weak_tasks(findings: Findings) -> Iterator[str]:
+    """Tasks that are left out of the suite, and those in it that say little."""
+    lines = set()
+    for scored in findings.tasks:
+        reason = refusal(scored)
+        if reason is not None:
+            lines.add(f"{scored.task} is left out of the suite: {reason}.")
+        elif scored.uninformative is not None:
+            lines.add(f"{scored.task} says little: {scored.uninformative}.")
     yield from sorted(lines)
 
 
