@@ -13,6 +13,7 @@ from whichbits.values import overrides_of, parse_workload, short
 if TYPE_CHECKING:
     from whichbits.predict.coefficients import Coefficients
     from whichbits.predict.predictor import Prediction
+    from whichbits.predict.ratios import Speedup
     from whichbits.serving.workload import Workload
 
 Rows = list[dict[str, Any]]
@@ -61,11 +62,11 @@ def predict(
         return _ranking(model, formats, asked, hourly, engine, known)
     from whichbits.cost.hardware import find
     from whichbits.predict.predictor import predict as predict_one
+    from whichbits.predict.ratios import speedups
 
     device = find(hardware)
-    rows: Rows = []
-    for name in formats:
-        answer = predict_one(
+    answers = [
+        predict_one(
             model,
             name,
             hardware,
@@ -79,16 +80,19 @@ def predict(
             price_per_hour=hourly[device.name] * count if device.name in hourly else None,
             coefficients=known,
         )
-        rows.append(
-            {
-                "format": name,
-                **_predicted(answer),
-                "provenance": answer.provenance,
-                "tier": answer.tier,
-                "reason": answer.reason,
-            }
-        )
-    return rows
+        for name in formats
+    ]
+    return [
+        {
+            "format": answer.query.format,
+            **_predicted(answer),
+            **_faster(faster),
+            "provenance": answer.provenance,
+            "tier": answer.tier,
+            "reason": answer.reason,
+        }
+        for answer, faster in zip(answers, speedups(answers, known), strict=True)
+    ]
 
 
 def calibrate(results: Path, out: Path) -> Rows:
@@ -129,6 +133,15 @@ def _predicted(answer: Prediction) -> dict[str, Any]:
     return row
 
 
+def _faster(faster: Speedup | None) -> dict[str, Any]:
+    """The speed over 16 bit with its intervals."""
+    from whichbits.predict.tiers import LEVELS
+
+    spans = faster.intervals if faster else dict.fromkeys(LEVELS)
+    shown = {f"speedup_{level}": f"{span[0]:.3g} – {span[1]:.3g}" if span else None for level, span in spans.items()}
+    return {"speedup": short(faster.value) if faster else None, **shown}
+
+
 def _ranking(
     model: str,
     formats: Sequence[str],
@@ -166,6 +179,8 @@ def _ranking(
                 "dollars_per_1000": short(entry.dollars_per_query * 1000) if entry.dollars_per_query else None,
                 "qps": short(answer.qps) if answer else None,
                 "qps_80": f"{low:.3g} – {high:.3g}" if answer else None,
+                "gain": short(entry.gain.value) if entry.gain else None,
+                "gain_80": f"{entry.gain.intervals[80][0]:.3g} – {entry.gain.intervals[80][1]:.3g}" if entry.gain else None,
                 "latency_s": short(answer.latency_s) if answer else None,
                 "tier": answer.tier if answer else None,
                 "reason": entry.reason,

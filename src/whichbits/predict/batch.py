@@ -8,16 +8,21 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from whichbits.errors import UserError
-from whichbits.predict.coefficients import Coefficients
+from whichbits.predict.coefficients import Coefficients, shipped
 from whichbits.predict.measurements import parse_concurrency, read_rows
 from whichbits.predict.predictor import Prediction, Query, predict_many
+from whichbits.predict.ratios import Speedup, speedups
+from whichbits.predict.tiers import LEVELS
 
 INPUTS = ("model", "format", "hardware", "count", "prompt_tokens", "output_tokens", "concurrency")
 QUANTITIES = ("latency_s", "ttft_s", "tpot_s", "qps")
 OUTPUTS = (
     *QUANTITIES,
     "qps_steady",
-    *(f"{quantity}_{side}_{level}" for quantity in QUANTITIES for level in (80, 95) for side in ("low", "high")),
+    *(f"{quantity}_{side}_{level}" for quantity in QUANTITIES for level in LEVELS for side in ("low", "high")),
+    "speedup_over",
+    "speedup",
+    *(f"speedup_{side}_{level}" for level in LEVELS for side in ("low", "high")),
     "tensor_parallel_used",
     "pipeline_stages",
     "replicas",
@@ -51,8 +56,8 @@ def query(row: Mapping[str, str], where: str) -> Query:
         raise UserError(f"{where}: {error.message}", remedy=error.remedy) from error
 
 
-def answer_row(prediction: Prediction) -> dict[str, str]:
-    """The columns of an answer, empty where there is no answer."""
+def answer_row(prediction: Prediction, faster: Speedup | None) -> dict[str, str]:
+    """The columns of an answer and of its speed over 16 bit, empty where there is none."""
     row = dict.fromkeys(OUTPUTS, "")
     row |= {"provenance": prediction.provenance, "tier": prediction.tier or "", "reason": prediction.reason or ""}
     if prediction.layout is None:
@@ -62,6 +67,10 @@ def answer_row(prediction: Prediction) -> dict[str, str]:
     for quantity in QUANTITIES:
         for level, (low, high) in prediction.intervals[quantity].items():
             row[f"{quantity}_low_{level}"], row[f"{quantity}_high_{level}"] = f"{low:.6g}", f"{high:.6g}"
+    if faster is not None:
+        row |= {"speedup_over": faster.over, "speedup": f"{faster.value:.6g}"}
+        for level, (low, high) in faster.intervals.items():
+            row[f"speedup_low_{level}"], row[f"speedup_high_{level}"] = f"{low:.6g}", f"{high:.6g}"
     layout = prediction.layout
     row |= {
         "tensor_parallel_used": str(layout.tensor),
@@ -77,7 +86,9 @@ def predict_rows(
     """The same rows with the columns of the answers; a row that names what is not known gets its message as the reason."""
     given = list(rows)
     queries = [query(row, f"{source}, line {number}") for number, row in enumerate(given, start=2)]
-    return [{**row, **answer_row(answer)} for row, answer in zip(given, _answers(queries, coefficients), strict=True)]
+    answers = _answers(queries, coefficients)
+    faster = speedups(answers, coefficients or shipped())
+    return [{**row, **answer_row(a, f)} for row, a, f in zip(given, answers, faster, strict=True)]
 
 
 def _answers(queries: list[Query], coefficients: Coefficients | None) -> list[Prediction]:
@@ -98,7 +109,8 @@ def predict_points(csv_in: Path, csv_out: Path, coefficients: Coefficients | Non
     """Predict every row of `csv_in` and write the rows with the answers to `csv_out`; returns the number of rows.
 
     Columns in: model, format, hardware, count, prompt_tokens, output_tokens, concurrency (a number or `max`), optionally
-    tensor_parallel and engine; others are kept. Times in seconds, rates in requests a second.
+    tensor_parallel and engine; others are kept. Times in seconds, rates in requests a second; `speedup` (of the latency, or of
+    the highest rate) is over the row that asks the same of a 16-bit format, where the file has one.
     """
     rows = read_rows(csv_in)
     if not rows:

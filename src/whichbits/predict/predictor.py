@@ -46,14 +46,16 @@ class Query:
 class Prediction:
     """The answer to a query.
 
-    Where `reason` is given there is no answer and every number is None. At the highest rate `qps` is what a load test of six
-    minutes from an empty server counts, `qps_steady` the rate it tends to; else they are equal. `intervals` maps a quantity
-    (`latency_s`, `ttft_s`, `tpot_s`, `qps`, `queries_per_dollar`) and a level (80, 95) to its bounds.
+    Where `reason` is given there is no answer and every number is None. `load` is `synchronous`, `loaded` or `max`: at `max`,
+    the highest rate, `qps` is what a load test of six minutes from an empty server counts, `qps_steady` the rate it tends to;
+    else they are equal. `intervals` maps a quantity (`latency_s`, `ttft_s`, `tpot_s`, `qps`, `queries_per_dollar`) and a level
+    (80, 95) to its bounds.
     """
 
     query: Query
     provenance: str = "predicted"
     tier: str | None = None
+    load: str | None = None
     reason: str | None = None
     latency_s: float | None = None
     ttft_s: float | None = None
@@ -228,6 +230,7 @@ def _answer(
     return Prediction(
         query=resolved.query,
         tier=which,
+        load=load,
         qps_steady=float(outcome.rate[place]),
         concurrency=float(outcome.running[place] * layout.replicas) if at_most else concurrency,
         layout=layout,

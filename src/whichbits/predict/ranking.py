@@ -9,7 +9,9 @@ import numpy as np
 
 from whichbits.cost.hardware import catalogue
 from whichbits.predict.coefficients import Coefficients, shipped
+from whichbits.predict.kernels import format_name
 from whichbits.predict.predictor import MAX, Prediction, Query, choose, predict_many, resolve
+from whichbits.predict.ratios import BASES, Speedup, rate_a_device
 from whichbits.predict.solve import Limits, concurrency_within
 from whichbits.predict.work import columns
 
@@ -22,7 +24,7 @@ class Ranked:
     """One deployment with its best load within the limits.
 
     `prediction` is at the largest concurrency that keeps them; `dollars_per_query` is None without a price;
-    `reason` says why a deployment has no answer.
+    `gain` is its rate a device over the best of a 16-bit format on this hardware; `reason` says why there is no answer.
     """
 
     hardware: str
@@ -31,6 +33,7 @@ class Ranked:
     prediction: Prediction | None
     dollars_per_query: float | None
     reason: str | None
+    gain: Speedup | None = None
 
 
 def _order(entry: Ranked) -> tuple[int, float]:
@@ -87,7 +90,25 @@ def rank_hardware(
         ranked += _answered(
             [r.query for r in possible], [x.tensor for x in layouts], loads.tolist(), within, prices or {}, known
         )
-    return sorted(ranked, key=_order)
+    return sorted(_with_gains(ranked, known), key=_order)
+
+
+def _with_gains(ranked: Sequence[Ranked], known: Coefficients) -> list[Ranked]:
+    """Each entry with its rate a device over that of the best 16-bit deployment of its hardware."""
+    best: dict[str, Prediction] = {}
+    for entry in ranked:
+        answer = entry.prediction
+        if answer is None or answer.qps is None or format_name(entry.format) not in BASES:
+            continue
+        held = best.get(entry.hardware)
+        if held is None or held.qps is None or answer.qps / entry.count > held.qps / held.query.count:
+            best[entry.hardware] = answer
+    return [
+        replace(entry, gain=rate_a_device(entry.prediction, best[entry.hardware], known))
+        if entry.prediction is not None and entry.hardware in best and entry.prediction is not best[entry.hardware]
+        else entry
+        for entry in ranked
+    ]
 
 
 def _answered(

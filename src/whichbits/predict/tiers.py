@@ -71,9 +71,10 @@ def spread_of(
     """Half-widths (of the logarithm) of each quantity at a tier and load.
 
     Under load the latency is the time to the first token and those between tokens; its half-width is theirs in that mixture.
+    The time to the first token of a lone request was measured nowhere by itself: it gets the naive roofline's half-width.
     """
     table = errors[tier]
-    first = table["loaded"]["ttft_s"]
+    first = errors["physics"]["synchronous"]["latency_s"] if load == "synchronous" else table["loaded"]["ttft_s"]
     if load == "loaded":
         between = table["loaded"]["tpot_s"]
         mixed = tuple((1 - waiting_share) * b + waiting_share * f for b, f in zip(between, first, strict=True))
