@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import whichbits
 from whichbits.errors import UserError
-from whichbits.study.estimate import Durations, duration
+from whichbits.study.estimate import Durations, Estimate
 from whichbits.study.specification import Source, Specification
 from whichbits.study.store import Store
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from whichbits.expand import Expansion
-    from whichbits.study.cell import Record
+    from whichbits.study.cell import Cell, Record
     from whichbits.study.ledger import Ledger
     from whichbits.study.plan import Plan
 
@@ -153,31 +153,49 @@ def ledger_of(expansion: Expansion, plan: Plan, overrides: Mapping[str, float], 
 
 
 def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) -> Preview:
-    """The cells of a plan, which are done, and how long the others will take by what the store has seen."""
+    """The cells of a plan, which are done, and how long the others will take by what the store has seen, else predicted."""
     from whichbits.conclude import deployment_prices
     from whichbits.console import name
+    from whichbits.forecast import forecast
 
     plan = expansion.plan()
     durations = Durations()
     durations.read(store.folder)
+    seconds = forecast(expansion)
+    missing = [planned.cell for planned in plan.missing(store)]
+    forecasts = {cell.key: seconds(cell) for cell in missing if durations.cell(cell) is None}
+
+    def predicted(cell: Cell) -> float | None:
+        return forecasts[cell.key]
+
     rows = []
     for planned in plan.cells:
-        done = store.done(planned.cell)
-        seconds = None if done else durations.cell(planned.cell)
-        expected = "" if done else duration(seconds) if seconds is not None else "unknown"
-        rows.append({"cell": name(planned.cell), "key": planned.cell.key[:12], "done": "yes" if done else "", "time": expected})
-    left = durations.total(planned.cell for planned in plan.missing(store))
+        expected = "" if store.done(planned.cell) else _length(durations.total([planned.cell], predicted))
+        rows.append(
+            {"cell": name(planned.cell), "key": planned.cell.key[:12], "done": "" if expected else "yes", "time": expected}
+        )
+    left = durations.total(missing, predicted)
     deployment = expansion.specification.deployment
     price = deployment_prices(
         deployment.hardware, deployment.count, deployment.price_per_hour, expansion.specification.prices, overrides
     )["price_per_hour"]
-    dollars = "unknown" if price is None or left.unknown else f"${left.seconds / 3600 * price:.2f}"
     undecided = (
         "" if expansion.statuses or not expansion.probes().cells else " Candidates with `run: auto` are shown as served."
     )
-    return Preview(
-        rows, f"{len(plan.missing(store))} of {len(plan.cells)} cells to run. Time: {left}. Cost: {dollars}.{undecided}"
-    )
+    count = f"{len(missing)} of {len(plan.cells)} cells to run."
+    return Preview(rows, f"{count} Time: {left}. Cost: {_dollars(left, price)}.{undecided}")
+
+
+def _length(one: Estimate) -> str:
+    return "unknown" if one.unknown else str(one)
+
+
+def _dollars(left: Estimate, price: float | None) -> str:
+    """What the time left costs, as far as it is known."""
+    if price is None or (left.unknown and not left.seconds):
+        return "unknown"
+    known = f"${left.seconds / 3600 * price:.2f}"
+    return f"{known} and that of {left.unknown} cells of unknown length" if left.unknown else known
 
 
 def run_part(

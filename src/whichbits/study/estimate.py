@@ -1,9 +1,9 @@
-"""How long the cells still missing will take, from those that are done."""
+"""How long the cells still missing will take, from those that are done, else from a forecast."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -13,16 +13,20 @@ from whichbits.study.cell import Cell
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds for a number of cells; `unknown` counts those of kinds that were never run."""
+    """Seconds for a number of cells, `predicted` of them by a forecast; `unknown` counts cells that neither knows."""
 
     seconds: float
     unknown: int
+    predicted: float = 0.0
 
     def __str__(self) -> str:
         known = duration(self.seconds)
+        if self.predicted:
+            known += " (predicted)" if self.predicted == self.seconds else f" ({duration(self.predicted)} of it predicted)"
         if not self.unknown:
             return known
-        return f"unknown ({self.unknown} cells)" if not self.seconds else f"{known} and {self.unknown} cells of unknown length"
+        cells = f"{self.unknown} cell{'s' * (self.unknown > 1)}"
+        return f"unknown ({cells})" if not self.seconds else f"{known} and {cells} of unknown length"
 
 
 def duration(seconds: float) -> str:
@@ -65,7 +69,13 @@ class Durations:
                 return median(self._seconds[key])
         return None
 
-    def total(self, cells: Iterable[Cell]) -> Estimate:
-        """Seconds of all `cells`, one after another."""
-        each = [self.cell(cell) for cell in cells]
-        return Estimate(sum(seconds for seconds in each if seconds is not None), sum(seconds is None for seconds in each))
+    def total(self, cells: Iterable[Cell], forecast: Callable[[Cell], float | None] = lambda cell: None) -> Estimate:
+        """Seconds of all `cells`, one after another; `forecast` is asked for those of kinds that were never run."""
+        seconds, predicted, unknown = 0.0, 0.0, 0
+        for cell in cells:
+            seen = self.cell(cell)
+            guessed = forecast(cell) if seen is None else None
+            unknown += seen is None and guessed is None
+            predicted += guessed or 0.0
+            seconds += seen or guessed or 0.0
+        return Estimate(seconds, unknown, predicted)
