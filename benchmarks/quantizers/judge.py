@@ -6,11 +6,13 @@ arithmetic between the quantizers in float32, for the base as well.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from from_gptq import is_gptq, to_plain
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
@@ -23,7 +25,11 @@ def judge(checkpoint: Path, windows: torch.Tensor, base_logits: Path) -> dict[st
     `kl`: Σ p (log p - log q) over the whole vocabulary in nats, p the base's distribution; `nll`, `base_nll`: negative
     log-likelihood of the token that follows; `agreement`: share of positions where both have the same most likely token.
     """
-    model = Emulated(checkpoint, threads=torch.get_num_threads(), dtype=torch.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain"
+        if is_gptq(checkpoint):
+            to_plain(checkpoint, plain)
+        model = Emulated(plain if plain.exists() else checkpoint, threads=torch.get_num_threads(), dtype=torch.float32)
     figures: dict[str, list[float]] = {"kl": [], "nll": [], "base_nll": [], "agreement": []}
     for window, base in zip(windows, logits_of_base(base_logits, len(windows)), strict=True):
         for name, value in compared(base, model.logits(window), window).items():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 from measured import measured
@@ -14,7 +16,11 @@ from runs import Run
 from tokens import written
 from work import Work
 
+from whichbits.engines.hardware import describe
+
 HERE = Path(__file__).parent
+
+DISTRIBUTIONS = {"llm-compressor": "llmcompressor", "auto-round": "auto-round", "gptqmodel": "gptqmodel"}
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
@@ -30,7 +36,8 @@ def make(work: Work, run: Run, model: Path, pythons: Mapping[str, Path]) -> None
     environment = {**os.environ, **ONE_THREAD, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     cost = measured(_command(work, run, model, pythons), environment=environment, log=folder / "log.txt")
     sizes = {format: _bytes(work.checkpoint(run, format)) for format in run.formats}
-    work.put_measurement(run, cost.as_dict() | {"bytes": sizes})
+    about = {"model": model.name, "version": _version(run, pythons), "cpu": describe().cpu}
+    work.put_measurement(run, cost.as_dict() | {"bytes": sizes} | about)
 
 
 def _command(work: Work, run: Run, model: Path, pythons: Mapping[str, Path]) -> list[str | Path]:
@@ -50,6 +57,15 @@ def _whichbits(work: Work, run: Run, model: Path) -> list[str | Path]:
     formats = [part for format in run.formats for part in ("--format", format)]
     command = Path(sys.executable).parent / "whichbits"
     return [command, "quantize", model, *formats, "--out", work.of(run) / "checkpoints", "--recipe", recipe]
+
+
+def _version(run: Run, pythons: Mapping[str, Path]) -> str:
+    """The tool's version; whichbits' with its commit."""
+    if run.tool != "whichbits":
+        code = f"from importlib.metadata import version; print(version({DISTRIBUTIONS[run.tool]!r}))"
+        return subprocess.run([pythons[run.tool], "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
+    return f"{version('whichbits')} ({commit})"
 
 
 def _bytes(folder: Path) -> int:

@@ -14,20 +14,21 @@ class Run:
     """One process that makes checkpoints.
 
     `formats` are those of whichbits' catalogue, several where one pass makes them. `recipe` is the name of a recipe of another
-    tool's script, or the fields of one of whichbits'. `rival` is the run whose figures this one's are divided by.
+    tool's script, or the fields of one of whichbits'. `rivals` names by format the run whose figures this one's are divided by.
     """
 
     name: str
     tool: Tool
     formats: tuple[str, ...]
-    recipe: str | Mapping[str, Any]
+    recipe: str | Mapping[str, Any] = field(hash=False)
     what: str
-    rival: str | None = None
-    group_size: int | None = field(default=None)
+    rivals: Mapping[str, str] = field(default_factory=dict, hash=False)
+    group_size: int | None = None
 
 
 def _theirs(recipe: str, format: str, what: str, *, grouped: bool = False, rival: str | None = None) -> Run:
-    return Run(f"llm-compressor-{recipe}", "llm-compressor", (format,), recipe, what, rival, 64 if grouped else None)
+    rivals = {format: rival} if rival else {}
+    return Run(f"llm-compressor-{recipe}", "llm-compressor", (format,), recipe, what, rivals, 64 if grouped else None)
 
 
 W4A16 = "llm-compressor-w4a16-gptq-mse"
