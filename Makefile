@@ -1,11 +1,16 @@
 # Two commands: `make study` (the demonstration study) and `make test`.
-.PHONY: study test environment check
+.PHONY: study test kernels environment check
 
 study: environment
 	.venv/bin/whichbits study demo
 
 test: environment
 	.venv/bin/python -m pytest
+
+# The GPU kernels in Triton's interpreter; Triton stays out of the environment, where vLLM's CPU build would find it.
+kernels: environment
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --target .venv/triton --no-deps triton==3.5.1
+	PYTHONPATH=.venv/triton .venv/bin/python -m pytest tests/quantize/test_columns_triton.py
 
 check: environment
 	.venv/bin/ruff check .

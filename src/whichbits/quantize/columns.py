@@ -1,4 +1,4 @@
-"""GPTQ's loop over the columns of a block: compiled for the CPU; in plain torch for other devices, and as reference."""
+"""GPTQ's loop over the columns of a block: compiled for the CPU and for CUDA; plain torch elsewhere, and as reference."""
 
 from __future__ import annotations
 
@@ -31,11 +31,15 @@ def round_block(
     """
     import torch
 
+    kind = INT if args.type == "int" else FP8 if args.num_bits == 8 else FP4
+    low, high = np.float32(-(2 ** (args.num_bits - 1))), np.float32(2 ** (args.num_bits - 1) - 1)
+    if weight.device.type == "cuda":
+        from whichbits.quantize.columns_triton import round_block_triton
+
+        return round_block_triton(weight, scale, group, upper, kind=kind, low=float(low), high=float(high))
     if weight.device.type != "cpu":
         return round_block_torch(weight, scale, group, upper, args)
     errors = torch.empty_like(weight, memory_format=torch.contiguous_format)
-    kind = INT if args.type == "int" else FP8 if args.num_bits == 8 else FP4
-    low, high = np.float32(-(2 ** (args.num_bits - 1))), np.float32(2 ** (args.num_bits - 1) - 1)
     arrays = [tensor.contiguous().numpy() for tensor in (scale, group, upper)]
     threads = min(torch.get_num_threads(), len(weight))
     bounds = [len(weight) * part // threads for part in range(threads + 1)]
