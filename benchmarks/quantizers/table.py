@@ -61,7 +61,8 @@ def _row(work: Work, run: Run, format: str, judge: str) -> str:
     mean, half = interval(figures["kl"])
     cells = [
         run.tool, run.what, f"{mean:.4f} ± {half:.4f}", f"{np.mean(figures['agreement']):.3f}",
-        f"{_perplexity(figures['nll']):.2f}", f"{cost['bytes'][format] / 1e6:.0f}", f"{cost['cpu_s']:.0f} ({cost['wall_s']:.0f})",
+        f"{_perplexity(figures['nll']):.2f}", f"{cost['bytes'][format] / 1e6:.0f}",
+        f"{cost['cpu_s']:.0f} ({cost['wall_s']:.0f})",
         f"{cost['peak_anonymous_bytes'] / 1e6:.0f}", rival.what if rival != run else "",
     ]  # fmt: skip
     if theirs is None or rival == run:
