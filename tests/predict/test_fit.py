@@ -8,11 +8,10 @@ import pytest
 from whichbits.predict.calibrate import calibrate, calibrate_measurements
 from whichbits.predict.coefficients import Coefficients, load, priors, shipped
 from whichbits.predict.figures import better_rate, fastest_format
-from whichbits.predict.fit import errors, fit, lay_out, predicted
+from whichbits.predict.fit import batch, errors, fit, lay_out, predicted
 from whichbits.predict.folds import in_sample, leave_out, pooled, ratio_errors
 from whichbits.predict.measurements import Measurement, published
 from whichbits.predict.roofline import naive
-from whichbits.predict.work import columns
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,7 @@ def latencies() -> list[Measurement]:
 def as_if(measurements: list[Measurement], values: dict[str, float]) -> list[Measurement]:
     """The measurements with what the model itself says under `values`."""
     cases = lay_out(measurements, values)
-    y = predicted(cases, columns([case.point for case in cases]), values)
+    y = predicted(batch(cases), values)
     return [replace(m, value=float(v), low=float(v), high=float(v)) for m, v in zip(measurements, y, strict=True)]
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from whichbits.predict.coefficients import Coefficients, priors
 from whichbits.predict.layout import layouts
-from whichbits.predict.measurements import Measurement
+from whichbits.predict.measurements import QUANTITIES, Measurement
 from whichbits.predict.serving import serve
 from whichbits.predict.step import Values
 from whichbits.predict.work import Floats, Layout, Point, Work, columns
@@ -38,15 +39,34 @@ class Case:
         return Point(m.shape, m.kernel, m.hardware, m.engine, self.layout, m.prompt, m.output, m.concurrency)
 
 
-def predicted(cases: Sequence[Case], work: Work, values: Values) -> Floats:
+@dataclass(frozen=True)
+class Batch:
+    """Cases as columns: their distinct points, and where among them each case is."""
+
+    cases: tuple[Case, ...]
+    work: Work
+    place: NDArray[np.intp]
+
+
+def batch(cases: Sequence[Case]) -> Batch:
+    """The cases as columns; a point of which several quantities were measured is there once."""
+    points: dict[tuple[object, ...], tuple[int, Point]] = {}
+    place = []
+    for case in cases:
+        m = case.measurement
+        key = (m.shape.id, m.kernel, m.hardware.id, m.engine, case.layout, m.prompt, m.output, m.concurrency)
+        place.append(points.setdefault(key, (len(points), case.point))[0])
+    return Batch(tuple(cases), columns([point for _, point in points.values()]), np.array(place, dtype=np.intp))
+
+
+def predicted(batch: Batch, values: Values) -> Floats:
     """What the model says of each case's quantity."""
-    outcome = serve(work, values)
-    rate = np.where(np.isinf(work.concurrency), outcome.window_rate, outcome.rate)
-    by_quantity = {"latency_s": outcome.latency, "tpot_s": outcome.tpot, "ttft_s": outcome.ttft, "qps": rate}
-    result = np.empty(len(cases))
-    quantities = np.array([case.measurement.quantity for case in cases])
-    for quantity, column in by_quantity.items():
-        result[quantities == quantity] = column[quantities == quantity]
+    outcome = serve(batch.work, values)
+    rate = np.where(np.isinf(batch.work.concurrency), outcome.window_rate, outcome.rate)
+    table = {"latency_s": outcome.latency, "tpot_s": outcome.tpot, "ttft_s": outcome.ttft, "qps": rate}
+    rows = np.stack([table[quantity] for quantity in QUANTITIES])
+    which = np.array([QUANTITIES.index(case.measurement.quantity) for case in batch.cases], dtype=np.intp)
+    result: Floats = rows[which, batch.place]
     return result
 
 
@@ -73,7 +93,7 @@ def lay_out(measurements: Sequence[Measurement], values: Values) -> list[Case]:
 
 def errors(cases: Sequence[Case], values: Values, *, forgive_rounding: bool = True) -> Floats:
     """log(predicted / measured) of each case; zero within the rounding of a printed rate."""
-    y = predicted(cases, columns([case.point for case in cases]), values)
+    y = predicted(batch(cases), values)
     measured = np.array([case.measurement.value for case in cases])
     low = np.array([case.measurement.low for case in cases])
     high = np.array([case.measurement.high for case in cases])
@@ -114,10 +134,10 @@ def fit(measurements: Sequence[Measurement], start: Coefficients | None = None, 
     z = np.zeros(len(names))
     for _ in range(rounds):
         cases = lay_out(used, values_at(z))
-        work = columns([case.point for case in cases])
+        asked = batch(cases)
 
-        def residuals(z: Floats, cases: Sequence[Case] = cases, work: Work = work) -> Floats:
-            y = predicted(cases, work, values_at(z))
+        def residuals(z: Floats, asked: Batch = asked) -> Floats:
+            y = predicted(asked, values_at(z))
             error = np.where(printed_rate & (y >= low) & (y <= high), 0.0, np.log(y / measured))
             huber = np.sign(error) * np.sqrt(2 * (np.sqrt(1 + (error / CORNER) ** 2) - 1)) * CORNER / SCALE
             return np.concatenate([weight * huber, z])

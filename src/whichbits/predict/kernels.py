@@ -36,13 +36,20 @@ class Engine:
 
     @property
     def early(self) -> bool:
-        """Whether it is vLLM before its V1 engine (0.8): more host time a sequence, prompts in steps of their own."""
+        """Whether it is vLLM before its V1 engine (0.8): more host time a sequence, slower all-reduces."""
         return self.name == "vllm" and () < self.version < (0, 8)
 
     @property
     def graph_limit(self) -> float:
         """Longest sequence that decodes in a CUDA graph: early vLLM left longer ones than 8192 to eager mode."""
         return 8192 if self.early else float("inf")
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens that one step takes at the most: chunks were 512 tokens long in vLLM before 0.6.5, then 2048."""
+        if not self.early:
+            return 8192
+        return 512 if self.version < (0, 6, 5) else 2048
 
     def as_measured(self, *, at_most: bool) -> Engine:
         """This engine; at the highest rate, vLLM of unnamed version as the early one, whose highest rates are known."""

@@ -9,14 +9,12 @@ import numpy as np
 from whichbits.predict.step import Values, decode, prefill, request
 from whichbits.predict.work import Floats, Work
 
-STEP_TOKENS = 8192
-"""Tokens of prompts that an engine computes in one step."""
 MAX_SEQUENCES = 256
 """Sequences that an engine runs at once unless told otherwise (vLLM's max_num_seqs)."""
 MEMORY_UTILIZATION = 0.9
 """Share of a device's memory that the engine takes."""
 TEST_WINDOW_S = 360.0
-"""Length of a load test from an empty server, as the papers ran it; nothing completes in its first service time."""
+"""Length of a load test from an empty server, as the papers ran it; little completes in its first service time."""
 SHORTEST_YIELD = 0.15
 """Least share of the steady rate that a load test is taken to see, however long the requests."""
 
@@ -52,42 +50,40 @@ def capacity(work: Work, values: Values) -> Floats:
     return np.maximum(1.0, room)
 
 
-def _beside(work: Work, values: Values, share: Floats, context: Floats, others: Floats, step: Floats) -> Floats:
-    """What the prompts of `others` add to the decode steps of a request when they ride in the same steps."""
-    tokens = others * work.prompt
-    steps = np.maximum(work.output, tokens / STEP_TOKENS)
-    longer = decode(work, values, share, context, tokens / steps)
-    return steps * longer - work.output * step + others * request(work, values)
-
-
 def serve(work: Work, values: Values, concurrency: Floats | None = None) -> Outcome:
     """What the server shows at a closed-loop concurrency (the points' own, if none is given; infinite means the maximum).
 
-    While a request generates, the prompts of the B − 1 others of its replica are computed once each: in steps of their own (up
-    to STEP_TOKENS tokens), or in the decode steps where the engine mixes them. So B requests return once in
-    T = prompt + output · step(B) + delay by others, and the steady rate is B / T. A pipeline works on as many batches at once
-    as it has stages, each of B / stages.
+    B requests of a replica return once in the time T of their steps, and the steady rate is B / T. Where the engine mixes
+    prompts into decode steps, T is the first request's own prompt and then as many steps as output tokens, or more where a
+    step's limit of tokens is too low for all prompts and outputs: then prompts queue, and fewer requests generate at once.
+    Elsewhere the prompts of the B − 1 others take steps of their own between decode steps of all B. A pipeline works on as many
+    batches at once as it has stages, each of B / stages.
     """
     offered = (work.concurrency if concurrency is None else concurrency) / work.replicas
     room = capacity(work, values)
     running = np.minimum(np.where(np.isinf(offered), MAX_SEQUENCES, np.maximum(offered, 1)), room)
     context = work.prompt + work.output / 2
     share = np.maximum(running / work.pipeline, 1)
-    together = np.maximum(1, np.floor(np.minimum(share, STEP_TOKENS / work.prompt)))
-    step_tokens = np.where(work.prompt > STEP_TOKENS, work.prompt / np.ceil(work.prompt / STEP_TOKENS), work.prompt * together)
-    alone = np.where(work.prompt > STEP_TOKENS, step_tokens, work.prompt)
-    prompt_alone = prefill(work, values, alone)
-    step = decode(work, values, share, context)
     others = np.maximum(share - 1, 0)
-    mixed, apart = _beside(work, values, share, context, others, step), others * prefill(work, values, step_tokens)
+    chunk = work.prompt / np.ceil(work.prompt / work.step_tokens)
+    prompt_alone = prefill(work, values, chunk)
+
+    steps = np.maximum(work.output, (others * work.prompt + share * work.output) / work.step_tokens)
+    mixed = decode(work, values, share * work.output / steps, context, others * work.prompt / steps)
+    mixed = mixed + others * request(work, values) / steps
+    queued = (steps - work.output) * mixed + np.where(others > 0, mixed, 0)
+
+    step = decode(work, values, share, context)
+    together = work.prompt * np.maximum(1, np.floor(np.minimum(share, work.step_tokens / work.prompt)))
+    delay = others * prefill(work, values, np.where(work.prompt > work.step_tokens, chunk, together))
+
     mixes = work.mixes > 0
-    delay = np.where(mixes, mixed, apart)
-    waiting = np.where(mixes, np.where(others > 0, step, 0), values["queueing"] * delay)
-    steady = running / (prompt_alone + delay + work.output * step)
-    tpot = step + np.where(mixes, delay, delay - waiting) / work.output
+    waiting = np.where(mixes, queued, values["queueing"] * delay)
+    tpot = np.where(mixes, mixed, step + (delay - waiting) / work.output)
+    steady = running / (prompt_alone + np.where(mixes, steps * mixed, work.output * step + delay))
     finite = np.where(np.isinf(offered), running, np.maximum(offered, 1))
     ttft = prompt_alone + waiting + np.maximum(finite - running, 0) / steady
     latency = ttft + (work.output - 1) * tpot
-    seen = np.maximum(1 - work.output * step / TEST_WINDOW_S, SHORTEST_YIELD)
+    seen = np.maximum(1 - values["unseen"] * work.output * tpot / TEST_WINDOW_S, SHORTEST_YIELD)
     rate = np.where(np.isinf(offered), steady, finite / latency) * work.replicas
     return Outcome(ttft=ttft, tpot=tpot, latency=latency, rate=rate, window_rate=steady * work.replicas * seen, running=running)

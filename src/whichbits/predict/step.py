@@ -13,6 +13,9 @@ from whichbits.predict.work import Floats, Work
 
 Values = Mapping[str, float]
 
+TILE = 128
+"""Rows and columns of a result that one multiprocessor computes at a time."""
+
 
 def bandwidth(work: Work, values: Values) -> Floats:
     """Bytes a second that matrix products draw from memory."""
@@ -44,8 +47,8 @@ def _overlapped(memory: Floats, compute: Floats, values: Values) -> Floats:
 def linear_layers(work: Work, values: Values, tokens: Floats) -> Floats:
     """All matrix products of all layers for a step of `tokens` tokens.
 
-    A product of m tokens with an n × k matrix reads its weights and m (n + k) activations and does 2 m n k operations; of
-    E experts with a active, E (1 − (1 − a/E)^m) are read.
+    A product of m tokens with an n × k matrix reads its weights and m (n + k) activations and does 2 m n k operations, and as
+    many more as tiles leave multiprocessors idle at its end; of E experts with a active, E (1 − (1 − a/E)^m) are read.
     """
     m = tokens[:, None]
     n, k = work.width_out, work.width_in
@@ -57,7 +60,8 @@ def linear_layers(work: Work, values: Values, tokens: Floats) -> Floats:
     per_weight = unpack / (work.units * work.clock)
     memory = moved / bandwidth(work, values)[:, None] + weights * per_weight[:, None]
     reached = _compute(work, values, format16=False) * np.where(work.packed > 0, values["unpacked_compute"], 1.0)
-    compute = 2 * m * work.active * n * k / reached[:, None]
+    idle = values["idle_tiles"] * TILE**2 * work.units[:, None] * np.minimum(1, m / TILE) * (work.copies > 0)
+    compute = 2 * k * (m * work.active * n + idle) / reached[:, None]
     fixed = (work.copies > 0) * (work.kernel.pick(values, "gemm_cycles.{}") / work.clock)[:, None]
     layer: Floats = (fixed + _overlapped(memory, compute, values)).sum(axis=1)
     result: Floats = work.layers * layer
@@ -75,9 +79,21 @@ def lm_head(work: Work, values: Values, sequences: Floats) -> Floats:
 def all_reduce(work: Work, values: Values, tokens: Floats) -> Floats:
     """Two all-reduces of 16-bit activations a layer over the tensor-parallel devices (a ring, or its equal in bytes)."""
     moved = tokens * work.hidden * 2 * 2 * (work.tensor - 1) / work.tensor
-    efficiency = work.link_class.pick(values, "link_efficiency.{}")
+    efficiency = work.link_class.pick(values, "link_efficiency.{}") * np.where(work.early > 0, values["link_early"], 1.0)
     latency = work.link_class.pick(values, "link_latency.{}") * np.log2(work.tensor)
     time: Floats = 2 * work.layers * np.where(work.tensor > 1, latency + moved / (work.link * efficiency), 0.0)
+    return time
+
+
+def elementwise(work: Work, values: Values, tokens: Floats) -> Floats:
+    """What lies between the matrix products and is bound by memory, relative to the least bytes that it moves.
+
+    Two norms with their residuals read and write the hidden state four times each, on every device; the activation function and
+    attention read twice and write once. Where activations are quantized on their own, each product's input costs as much as
+    9 bytes a number (measured with FP8 products of 1024 to 28672 columns, whose time at zero columns it is).
+    """
+    moved = 16 * work.hidden + 6 * work.inner_width + work.quantizes * 9 * (2 * work.hidden + work.inner_width)
+    time: Floats = work.layers * tokens * moved * values["elementwise"] / bandwidth(work, values)
     return time
 
 
@@ -91,7 +107,6 @@ def decode(work: Work, values: Values, sequences: Floats, context: Floats, promp
     tokens = sequences + prompt_tokens
     reading = work.layers * sequences * attended(work, context) * work.kv_token_bytes
     cycles = work.engine.pick(values, "layer_cycles.{}") + work.quantizes * values["quantize_cycles"]
-    activations = work.layers * tokens * work.hidden * values["activation_bytes"] / bandwidth(work, values)
     host = work.engine.pick(values, "step_host.{}") + sequences * work.host_engine.pick(values, "sequence_host.{}")
     time = (
         linear_layers(work, values, tokens)
@@ -100,7 +115,7 @@ def decode(work: Work, values: Values, sequences: Floats, context: Floats, promp
         + reading / (work.bandwidth * values["attention_bandwidth"])
         + prompt_tokens * prompt_attention(work, values) / work.prompt
         + work.layers * cycles / work.clock
-        + activations
+        + elementwise(work, values, tokens)
         + host * host_time(work, values)
         + (work.pipeline - 1) * values["stage_latency"]
     )
@@ -117,9 +132,9 @@ def prompt_attention(work: Work, values: Values) -> Floats:
 def prefill(work: Work, values: Values, tokens: Floats) -> Floats:
     """One prompt, computed in steps of `tokens` tokens: fewer than the prompt has (chunks) or more (several prompts a step)."""
     steps = work.prompt / tokens
-    activations = work.layers * tokens * work.hidden * values["activation_bytes"] / bandwidth(work, values)
     launch = work.layers * values["prefill_host"] * host_time(work, values)
-    whole = steps * (linear_layers(work, values, tokens) + all_reduce(work, values, tokens) + activations + launch)
+    device = linear_layers(work, values, tokens) + all_reduce(work, values, tokens) + elementwise(work, values, tokens)
+    whole = steps * (device + launch)
     return whole + prompt_attention(work, values) + request(work, values)
 
 

@@ -74,7 +74,8 @@ class Work:
     """Points as columns; rows are points, all sizes those of one device's share.
 
     `width_out`, `width_in` are n and k of the matrix products of a layer (columns: qkv, attention output, gate and up, down,
-    shared gate and up, shared down), `copies` the experts each has and `active` how many a token visits.
+    and where a model has shared experts their two), `copies` the experts each has and `active` how many a token visits.
+    `inner_width` is that of what is computed between the products: attention's output and the activation function's.
     """
 
     width_out: Floats
@@ -85,6 +86,7 @@ class Work:
     hidden: Floats
     vocab: Floats
     head_width: Floats
+    inner_width: Floats
     kv_token_bytes: Floats
     window: Floats
     window_share: Floats
@@ -105,6 +107,8 @@ class Work:
     output: Floats
     concurrency: Floats
     graph_limit: Floats
+    step_tokens: Floats
+    early: Floats
     host_time: Floats
     sustained: Floats
     sustained16: Floats
@@ -149,6 +153,12 @@ def _matrices(point: Point) -> list[tuple[float, float, float, float]]:
     ]
 
 
+def _inner_width(point: Point) -> float:
+    shape = point.shape
+    inner = shape.heads * shape.head_dim + shape.ffn * max(1, shape.active_experts) + shape.shared_ffn
+    return inner / point.layout.tensor
+
+
 def resident_bytes(shape: Shape, kernel: Kernel) -> float:
     """Bytes of all weights: quantized blocks, 16-bit embedding and lm_head."""
     embeddings = shape.hidden * shape.vocab * 2 * (1 if shape.tied else 2)
@@ -164,6 +174,7 @@ def columns(points: Sequence[Point]) -> Work:
     shapes, kernels = [p.shape for p in points], [p.kernel for p in points]
     devices, layouts, engines = [p.hardware for p in points], [p.layout for p in points], [p.server for p in points]
     matrices = np.array([_matrices(p) for p in points], dtype=np.float64).reshape(len(points), 6, 4)
+    matrices = matrices[:, matrices[:, :, 2].any(axis=0)]
     host_time = data()["host_time"]
     rate16 = [h.peak.get("bf16", h.peak.get("fp16", 1.0)) for h in devices]
     return Work(
@@ -175,6 +186,7 @@ def columns(points: Sequence[Point]) -> Work:
         hidden=column([s.hidden for s in shapes]),
         vocab=column([p.shape.vocab / p.layout.tensor for p in points]),
         head_width=column([p.shape.heads * p.shape.head_dim / p.layout.tensor for p in points]),
+        inner_width=column([_inner_width(p) for p in points]),
         kv_token_bytes=column([p.shape.kv_width * KV_BYTES / min(p.layout.tensor, p.shape.kv_heads) for p in points]),
         window=column([s.sliding_window or np.inf for s in shapes]),
         window_share=column([s.sliding_layers / s.layers for s in shapes]),
@@ -195,11 +207,13 @@ def columns(points: Sequence[Point]) -> Work:
         output=column([p.output for p in points]),
         concurrency=column([p.concurrency for p in points]),
         graph_limit=column([e.graph_limit for e in engines]),
+        step_tokens=column([e.step_tokens for e in engines]),
+        early=column([float(e.early) for e in engines]),
         host_time=column([host_time.get(h.architecture, host_time["other"]) for h in devices]),
         sustained=column([_sustained(p.hardware, p.kernel.rate) for p in points]),
         sustained16=column([_sustained(h, "bf16") for h in devices]),
         quantizes=column([float(p.kernel.activation_bytes < 2 and not p.engine.fuses_quantization) for p in points]),
-        mixes=column([float(e.mixes_prompts and not e.early) for e in engines]),
+        mixes=column([float(e.mixes_prompts) for e in engines]),
         packed=column([float(k.kind == "packed4") for k in kernels]),
         kernel=labels([k.kind for k in kernels]),
         engine=labels([e.name for e in engines]),
