@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from whichbits.errors import UserError  # noqa: E402
-from whichbits.quantize.calibration import calibration_data, pinned, random_tokens, warnings, windows  # noqa: E402
+from whichbits.quantize.calibration import calibration_data, pinned, random_tokens, windows  # noqa: E402
 from whichbits.quantize.recipe import Calibration, Recipe  # noqa: E402
 
 
@@ -22,7 +22,7 @@ def small_llama(tmp_path_factory: pytest.TempPathFactory, embedded_model: Path) 
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=256, bos_token_id=1, eos_token_id=2,
+        max_position_embeddings=512, bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
     transformers.LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -37,7 +37,7 @@ def test_windows_do_not_overlap_and_begin_with_the_start() -> None:
     calibration = Calibration(source="text", file="a", samples=3, length=4)
     drawn = windows(list(range(100, 111)), [1], calibration, generator())
     assert sorted(drawn.tolist()) == [[1, 100, 101, 102], [1, 103, 104, 105], [1, 106, 107, 108]]
-    with pytest.raises(UserError, match="holds 8 tokens, 2 windows of 4"):
+    with pytest.raises(UserError, match="hold 8 tokens, 2 windows of 4"):
         windows(list(range(8)), [1], calibration, generator())
 
 
@@ -83,7 +83,7 @@ def test_chats_go_through_the_template(small_llama: Path, tmp_path: Path) -> Non
     [
         ("text", None, "cannot be read"),
         ("text", b"\xff\xfe\xff", "cannot be read"),
-        ("text", b"short", "holds .* tokens"),
+        ("text", b"short", "hold .* tokens"),
         ("chat", b"not json\n", "line 1 is not a conversation"),
         ("chat", b'{"messages": "hello"}\n', "line 1 is not a conversation"),
     ],
@@ -129,16 +129,6 @@ def test_self_written_text_is_drawn_from_the_model(small_llama: Path) -> None:
     assert len({tuple(sample) for sample in data.tokens.tolist()}) == 20
 
 
-def test_warnings_name_what_looks_wrong() -> None:
-    varied = torch.arange(2**14).reshape(16, 1024)
-    assert warnings(varied) == ()
-    assert "only 1024 tokens" in warnings(varied[:1])[0]
-    padded = varied.clone()
-    padded[:, 256:] = 0
-    assert warnings(padded) == ("token 0 makes up 75% of the calibration set",)
-    assert warnings(varied[:1].expand(16, -1)) == ("only 1 of 16 calibration samples differ from one another",)
-
-
 def test_a_pinned_recipe_names_its_file_by_content(tmp_path: Path) -> None:
     file = tmp_path / "text.txt"
     file.write_text("some text")
@@ -151,3 +141,14 @@ def test_a_pinned_recipe_names_its_file_by_content(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(UserError, match="cannot be read"):
         pinned(recipe)
+
+
+def test_a_sample_longer_than_the_model_reads_is_refused(small_llama: Path) -> None:
+    with pytest.raises(UserError, match=r"calibration\.length: 513 tokens, and the model reads 512"):
+        calibration_data(small_llama, Calibration(source="random", length=513), seed=0)
+
+
+def test_writing_is_counted(small_llama: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    calibration_data(small_llama, Calibration(samples=17, length=6), 0, lambda done, all: steps.append((done, all)))
+    assert steps == [(done, 10) for done in range(1, 11)]  # two batches, each its prompts and four tokens

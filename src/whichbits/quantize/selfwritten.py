@@ -1,0 +1,71 @@
+"""Calibration text that the model writes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+AT_A_TIME = 16
+"""Samples that the model writes side by side."""
+
+
+def self_written(
+    base: Path,
+    start: list[int],
+    samples: int,
+    length: int,
+    seed: int,
+    on_token: Callable[[int, int], None] | None = None,
+) -> torch.Tensor:
+    """Text that the model in `base` samples from its own distribution, at temperature 1; int64 [samples, length].
+
+    A sample begins with `start`, or else the model's beginning-of-text token, and then a token drawn uniformly, so that samples
+    differ in subject. Weights are mapped from the checkpoint's files, so they take no memory beside the pass that follows.
+    `on_token(done, all)` counts steps. Source: LLM-QAT (Liu et al., arXiv 2305.17888), section 3.1.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.generation.streamers import BaseStreamer
+
+    model: Any = AutoModelForCausalLM.from_pretrained(base)
+    begin = torch.tensor(start or _beginning(model.config), dtype=torch.int64)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        first = torch.randint(model.config.get_text_config().vocab_size, (samples, 1))
+        prompts = torch.cat([begin.expand(samples, -1), first], dim=1)
+        missing = length - prompts.shape[1]
+        if missing <= 0:
+            return prompts[:, :length]
+        batches = torch.split(prompts, AT_A_TIME)
+
+        class Counter(BaseStreamer):
+            """Counts the calls: one for the prompts of a batch, one for each of its steps."""
+
+            calls = 0
+
+            def put(self, value: torch.Tensor) -> None:
+                self.calls += 1
+                if on_token:
+                    on_token(self.calls, len(batches) * (missing + 1))
+
+            def end(self) -> None:
+                pass
+
+        counter = Counter()
+        # min_new_tokens forbids the end of the text, so that every sample has its length.
+        return torch.cat([
+            model.generate(
+                batch, attention_mask=torch.ones_like(batch), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
+                max_new_tokens=missing, min_new_tokens=missing, streamer=counter,
+            )
+            for batch in batches
+        ])  # fmt: skip
+
+
+def _beginning(config: Any) -> list[int]:
+    beginning = config.get_text_config().bos_token_id
+    return [] if beginning is None else [beginning]
