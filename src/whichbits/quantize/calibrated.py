@@ -40,14 +40,15 @@ def quantize_calibrated(
     *,
     base_files: Mapping[str, str] | None = None,
     on_progress: Progress | None = None,
+    on_token: Progress | None = None,
     shard_bytes: int = SHARD_BYTES,
     allow_custom_code: bool = False,
 ) -> list[tuple[Manifest, tuple[ModuleError, ...]]]:
     """Write the checkpoint folder of each target in one pass over `base`; returns the manifest and errors of each.
 
     All are calibrated on the same tokens. Finished layers are kept in a folder `.NAME.layers` beside each checkpoint until it
-    is complete: run again after an interruption, the pass goes on there, and ends in the same bytes. Arguments otherwise as
-    `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the calibration data cannot be had, a
+    is complete: run again after an interruption, the pass goes on there, and ends in the same bytes. `on_token(done, all)`
+    counts the steps of calibration text that the model writes itself; arguments otherwise as `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the calibration data cannot be had, a
     Hessian cannot be factorised, the model is not understood, or kept layers were made with other settings.
     """
     for target in targets:
@@ -58,7 +59,7 @@ def quantize_calibrated(
     layers = fitted[0][1]
     recipe = targets[0].recipe
     known = dict(base_files or base_hashes(base))
-    data = calibration_data(base, recipe.calibration, recipe.seed)
+    data = calibration_data(base, recipe.calibration, recipe.seed, on_token)
     used = Used(fingerprint=data.fingerprint, tokens=data.tokens.numel(), warnings=data.warnings)
     jobs = [Job(format, target.recipe) for (format, _), target in zip(fitted, targets, strict=True)]
     folders = [target.out.with_name(f".{target.out.name}.layers") for target in targets]
