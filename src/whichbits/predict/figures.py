@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
 from whichbits.predict.calibrate import calibrate_measurements
 from whichbits.predict.fit import Case, errors, lay_out
-from whichbits.predict.folds import Fold, same_question
+from whichbits.predict.folds import Fold, pairs, same_question
 from whichbits.predict.roofline import naive
 from whichbits.predict.tiers import quantiles, tier
 from whichbits.predict.work import Floats
@@ -84,19 +83,19 @@ def fastest_format(folds: Sequence[Fold], source: str = "") -> Choices:
 
 
 def better_rate(folds: Sequence[Fold], source: str = "") -> Choices:
-    """How often the better of W8A8 and W4A16 is told, where their measured rates differ by more than 10 %; constant: W8A8."""
+    """How often the better of W8A8 and W4A16 is told, where their measured rates differ by more than 10 %; constant: W8A8.
+
+    A predicted ratio within the rounding of the printed rates is right.
+    """
     right = []
-    for group in _groups(_rows(folds, "max", source)):
-        for (a, error_a, base_a), (b, error_b, base_b) in combinations(group, 2):
-            first, second = a.measurement, b.measurement
-            formats = {first.kernel.format[:4], second.kernel.format[:4]}
-            if formats != {"w8a8", "w4a1"} or abs(np.log(first.value / second.value)) <= np.log(1 + WORTH_TELLING["max"]):
-                continue
-            truth = first.value > second.value
-            log_ratio = np.log(first.value / second.value)
-            model = log_ratio + error_a - error_b > 0
-            base = log_ratio + base_a - base_b > 0
-            right.append([model == truth, base == truth, (first.kernel.format[:4] == "w8a8") == truth])
+    baseline = [Fold(f.kind, f.name, f.cases, naive(f.cases), f.values) for f in folds]
+    for pair, base in zip(pairs(folds, "max", source), pairs(baseline, "max", source), strict=True):
+        formats = [m.kernel.format[:4] for m in (pair.first, pair.second)]
+        if set(formats) != {"w8a8", "w4a1"} or abs(pair.measured) <= np.log(1 + WORTH_TELLING["max"]):
+            continue
+        truth = pair.measured > 0
+        told = [(p.predicted > 0) == truth or p.low <= p.predicted <= p.high for p in (pair, base)]
+        right.append([*told, (formats[0] == "w8a8") == truth])
     return Choices(len(right), *(float(share) for share in np.mean(right, axis=0)))
 
 

@@ -91,15 +91,25 @@ def lay_out(measurements: Sequence[Measurement], values: Values) -> list[Case]:
     return [best[place][1] for place in range(len(measurements))]
 
 
-def errors(cases: Sequence[Case], values: Values, *, forgive_rounding: bool = True) -> Floats:
-    """log(predicted / measured) of each case; zero within the rounding of a printed rate."""
+def raw_errors(cases: Sequence[Case], values: Values) -> Floats:
+    """log(predicted / measured) of each case."""
     y = predicted(batch(cases), values)
-    measured = np.array([case.measurement.value for case in cases])
-    low = np.array([case.measurement.low for case in cases])
-    high = np.array([case.measurement.high for case in cases])
+    result: Floats = np.log(y / np.array([case.measurement.value for case in cases]))
+    return result
+
+
+def forgiven(cases: Sequence[Case], errors: Floats) -> Floats:
+    """The errors, zero within the rounding of a printed rate."""
+    low, high = (
+        np.array([np.log(getattr(c.measurement, side) / c.measurement.value) for c in cases]) for side in ("low", "high")
+    )
     rates = np.array([case.measurement.quantity == "qps" for case in cases])
-    inside = forgive_rounding & rates & (y >= low) & (y <= high)
-    return np.where(inside, 0.0, np.log(y / measured))
+    return np.where(rates & (errors >= low) & (errors <= high), 0.0, errors)
+
+
+def errors(cases: Sequence[Case], values: Values) -> Floats:
+    """log(predicted / measured) of each case; zero within the rounding of a printed rate."""
+    return forgiven(cases, raw_errors(cases, values))
 
 
 def device_parameters(measurements: Sequence[Measurement], spread: float = 0.1) -> tuple[dict[str, float], dict[str, float]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
 
 from whichbits.predict.coefficients import Coefficients, priors
-from whichbits.predict.fit import Case, errors, fit, lay_out
+from whichbits.predict.fit import Case, fit, forgiven, lay_out, raw_errors
 from whichbits.predict.measurements import Measurement
 from whichbits.predict.roofline import naive
 from whichbits.predict.tiers import TIERS, quantiles, widened
@@ -26,8 +27,13 @@ class Fold:
     kind: str
     name: str
     cases: tuple[Case, ...]
-    errors: Floats
+    raw: Floats
     values: Coefficients
+
+    @cached_property
+    def errors(self) -> Floats:
+        """The raw errors, zero within the rounding of a printed rate."""
+        return forgiven(self.cases, self.raw)
 
     def select(self, load: str, quantity: str, source: str = "") -> Floats:
         """Errors of one load and quantity, of sources whose name starts with `source`."""
@@ -53,7 +59,7 @@ def label(measurement: Measurement, kind: str) -> str:
 def judge(kind: str, name: str, measurements: Sequence[Measurement], coefficients: Coefficients) -> Fold:
     """Errors of given coefficients on given measurements."""
     cases = lay_out(measurements, coefficients.values)
-    return Fold(kind, name, tuple(cases), errors(cases, coefficients.values), coefficients)
+    return Fold(kind, name, tuple(cases), raw_errors(cases, coefficients.values), coefficients)
 
 
 def leave_out(measurements: Sequence[Measurement], kind: str) -> list[Fold]:
@@ -81,18 +87,49 @@ def pooled(folds: Sequence[Fold], load: str, quantity: str, source: str = "") ->
     return np.concatenate([fold.select(load, quantity, source) for fold in folds])
 
 
-def ratio_errors(folds: Sequence[Fold], load: str) -> Floats:
-    """log of predicted over measured ratio of every two formats of one model on one device under one load and shape.
+@dataclass(frozen=True)
+class Pair:
+    """Two formats of one model on one device under one load and shape; numbers of devices may differ.
 
-    The numbers of devices may differ: a smaller format is run on fewer.
+    `measured` and `predicted` are logarithms of the first's value over the second's, `low` and `high` the bounds that the
+    rounding of printed rates leaves to the measured one.
     """
+
+    first: Measurement
+    second: Measurement
+    measured: float
+    predicted: float
+    low: float
+    high: float
+
+    @property
+    def error(self) -> float:
+        """Predicted over measured, zero within the rounding."""
+        return 0.0 if self.low <= self.predicted <= self.high else self.predicted - self.measured
+
+
+def pairs(folds: Sequence[Fold], load: str, source: str = "") -> list[Pair]:
+    """Every two formats that were asked the same, at one load, in sources whose name starts with `source`."""
     found = []
     for fold in folds:
-        rows = [(c.measurement, e) for c, e in zip(fold.cases, fold.errors, strict=True) if c.measurement.load == load]
+        rows = [
+            (c.measurement, e)
+            for c, e in zip(fold.cases, fold.raw.tolist(), strict=True)
+            if c.measurement.load == load and c.measurement.source.startswith(source)
+        ]
         for (a, error_a), (b, error_b) in combinations(rows, 2):
             if same_question(a, b) and a.kernel.format != b.kernel.format:
-                found.append(error_a - error_b)
-    return np.array(found)
+                measured = float(np.log(a.value / b.value))
+                rounded = a.quantity == "qps"
+                low = float(np.log(a.low / b.high)) if rounded else measured
+                high = float(np.log(a.high / b.low)) if rounded else measured
+                found.append(Pair(a, b, measured, measured + error_a - error_b, low, high))
+    return found
+
+
+def ratio_errors(folds: Sequence[Fold], load: str) -> Floats:
+    """log of predicted over measured ratio of every two formats of one model on one device under one load and shape."""
+    return np.array([pair.error for pair in pairs(folds, load)])
 
 
 def same_question(a: Measurement, b: Measurement) -> bool:
@@ -110,7 +147,7 @@ def _roofline(seen: Fold) -> Fold:
     (Those of `physics_alone` would flatter: its priors were chosen with measurements in view.)
     """
     named = np.array([case.measurement.quantity == "ttft_s" for case in seen.cases])
-    return Fold("roofline", "all", seen.cases, np.where(named, seen.errors, naive(seen.cases)), seen.values)
+    return Fold("roofline", "all", seen.cases, np.where(named, seen.raw, naive(seen.cases)), seen.values)
 
 
 def with_errors(coefficients: Coefficients, measurements: Sequence[Measurement], folds: Sequence[Fold]) -> Coefficients:
