@@ -275,7 +275,7 @@ def _tiny_checkpoint(job: Job) -> Path:
 
     from whichbits.formats.format import Format
     from whichbits.quantize.checkpoint import quantize_checkpoint
-    from whichbits.quantize.recipe import Recipe
+    from whichbits.quantize.recipe import Calibration, Recipe
 
     inputs = job.cell.inputs
     base = job.directory / "base"
@@ -298,7 +298,10 @@ def _tiny_checkpoint(job: Job) -> Path:
     format = Format.model_validate(inputs["format"])
     if format.is_base:
         return base
-    quantize_checkpoint(base, format, Recipe(scales="minmax", group_size=inputs["group_size"]), job.directory / "checkpoint")
+    # Only formats with scales of activations found on data look at the calibration.
+    few = Calibration(source="random", samples=1, length=16)
+    recipe = Recipe(scales="minmax", group_size=inputs["group_size"], calibration=few)
+    quantize_checkpoint(base, format, recipe, job.directory / "checkpoint")
     return job.directory / "checkpoint"
 
 

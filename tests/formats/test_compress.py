@@ -28,6 +28,18 @@ def test_int4_words_by_hand() -> None:
     assert stored["weight_shape"].tolist() == [1, 32]
 
 
+def test_zero_points_by_hand() -> None:
+    """Offset binary too, eight rows a word, the first row in the lowest nibble; q stands for (q - zero point) times scale."""
+    zero = torch.tensor([-8.0, -7.0, 0.0, 1.0, 2.0, 3.0, 6.0, 7.0]).reshape(8, 1)
+    codes = torch.arange(-8, 8, dtype=torch.float32).repeat(8, 2)
+    format = fitted("w4a16-int-asym", 8, 32)
+    stored = compress((codes - zero) * 0.5, torch.full((8, 1), 0.5), format, dtype=torch.bfloat16, zero_point=zero)
+    assert [hex(word & 0xFFFFFFFF) for word in stored["weight_packed"][5].tolist()] == ["0x76543210", "0xfedcba98"] * 2
+    assert stored["weight_zero_point"].shape == (1, 1)
+    assert hex(stored["weight_zero_point"].item() & 0xFFFFFFFF) == "0xfeba9810"
+    assert torch.equal(decompress(stored, format).to(torch.float32), (codes - zero) * 0.5)
+
+
 def test_w4a8_fp_is_packed_like_w4a16() -> None:
     codes = torch.arange(-8, 8, dtype=torch.float32).repeat(2).reshape(1, 32)
     stored = compress(codes, torch.ones(1, 1), fitted("w4a8-fp", 1, 32), dtype=torch.bfloat16)

@@ -26,8 +26,8 @@ GROUP = {"strategy": "group", "group_size": 128, "dynamic": False}
 
 def test_the_catalogue_names_every_format_of_the_study() -> None:
     assert list(load()) == [
-        "bf16", "fp16", "w8a8-fp", "w8a8-int", "w4a16-int", "w4a8-int", "w4a8-fp", "fp8-block", "nvfp4", "nvfp4a16",
-        "mxfp4", "mxfp8",
+        "bf16", "fp16", "w8a8-fp", "w8a8-int", "w8a8-fp-static", "w8a8-int-static", "w4a16-int", "w4a16-int-asym",
+        "w4a16-int-channel", "w4a8-int", "w4a8-fp", "fp8-block", "nvfp4", "nvfp4a16", "mxfp4", "mxfp8",
     ]  # fmt: skip
 
 
@@ -66,7 +66,8 @@ def test_the_compressed_tensors_library_reads_every_config(name: str) -> None:
 
 
 PRESETS = {
-    "w8a8-fp": "FP8_DYNAMIC", "w8a8-int": "W8A8", "w4a16-int": "W4A16", "w4a8-int": "W4A8", "w4a8-fp": "W4AFP8",
+    "w8a8-fp": "FP8_DYNAMIC", "w8a8-int": "W8A8", "w4a16-int": "W4A16", "w4a16-int-asym": "W4A16_ASYM",
+    "w4a8-int": "W4A8", "w4a8-fp": "W4AFP8",
     "fp8-block": "FP8_BLOCK", "nvfp4": "NVFP4", "nvfp4a16": "NVFP4A16", "mxfp4": "MXFP4", "mxfp8": "MXFP8",
 }  # fmt: skip
 
@@ -121,12 +122,27 @@ def test_linear_shapes_of_a_llama() -> None:
     assert linear_shapes({"text_config": LLAMA_8B}) == linear_shapes(LLAMA_8B)
 
 
+def test_linear_shapes_of_a_mixture_of_experts() -> None:
+    """Qwen3-30B-A3B has no dense layer, so its intermediate_size is nowhere; with one that is dense it is."""
+    config = {
+        "hidden_size": 2048, "intermediate_size": 6144, "moe_intermediate_size": 768, "num_attention_heads": 32,
+        "num_key_value_heads": 4, "head_dim": 128, "decoder_sparse_step": 1, "mlp_only_layers": [],
+    }  # fmt: skip
+    attention = {(4096, 2048), (512, 2048), (2048, 4096)}
+    assert linear_shapes(config) == attention | {(768, 2048), (2048, 768)}
+    dense = {(6144, 2048), (2048, 6144)}
+    assert linear_shapes({**config, "mlp_only_layers": [0]}) == linear_shapes(config) | dense
+
+
 @pytest.mark.parametrize(
     ("name", "bits"),
     [
         ("bf16", 16),
         ("w8a8-int", 8 + 16 / 4096),
         ("w4a16-int", 4 + 16 / 128 + 128 / 4096**2),
+        ("w4a16-int-asym", 4 + (16 + 4) / 128 + 128 / 4096**2),
+        ("w4a16-int-channel", 4 + 16 / 4096 + 128 / 4096**2),
+        ("w8a8-fp-static", 8 + 16 / 4096 + 16 / 4096**2),
         ("fp8-block", 8 + 16 / 128**2),
         ("nvfp4a16", 4 + 8 / 16 + 32 / 4096**2),
         ("mxfp4", 4 + 8 / 32),
@@ -135,6 +151,18 @@ def test_linear_shapes_of_a_llama() -> None:
 )
 def test_bits_per_weight_by_hand(name: str, bits: float) -> None:
     assert fit(get(name), [(4096, 4096)]).bits_per_weight(4096, 4096) == bits
+
+
+def test_a_quantized_cache_goes_with_any_format() -> None:
+    both = fit(get("w4a16-int+kv-fp8"), linear_shapes(LLAMA_8B))
+    assert both.name == "w4a16-int+kv-fp8"
+    assert both.weights == fit(get("w4a16-int"), linear_shapes(LLAMA_8B)).weights
+    stated = {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "tensor", "dynamic": False}
+    assert quantization_config(both, [])["kv_cache_scheme"] == stated
+    assert "kv_cache_scheme" not in quantization_config(get("w8a8-int"), [])
+    for name in ("w8a8-int+kv-int4", "w8a8-int+", "w9+kv-fp8"):
+        with pytest.raises(UserError, match="is not known"):
+            get(name)
 
 
 def test_an_unknown_name_lists_the_known() -> None:

@@ -36,7 +36,6 @@ def test_what_is_written_is_read_again(recipe: Recipe) -> None:
     [
         ({"damping": 0.1}, "damping would do nothing"),
         ({"scales": "activation", "act_order": False}, "act_order would do nothing"),
-        ({"calibration": {"source": "random"}}, "calibration would do nothing"),
         ({"asymmetric": 1}, "asymmetric would do nothing"),
         ({"rounding": "gptq", "asymmetric": 1, "propagate_error": False}, "propagate_error: false leaves out"),
         ({"rounding": "gptq", "smoothing": 1.5}, "less than or equal to 1"),
@@ -54,6 +53,13 @@ def test_what_does_nothing_is_refused(fields: dict[str, Any], message: str) -> N
 def test_calibration_is_128_samples_that_the_model_writes() -> None:
     assert Calibration().source == "self"
     assert Recipe(rounding="gptq").calibration.samples == 128
+
+
+def test_calibration_is_written_where_it_is_given() -> None:
+    """Round-to-nearest takes it for formats whose activations have scales found on data."""
+    recipe = Recipe(calibration=Calibration(source="random"))
+    assert not recipe.calibrated
+    assert recipe.model_dump(mode="json")["calibration"]["source"] == "random"
 
 
 def test_a_recipe_file(tmp_path: Path) -> None:

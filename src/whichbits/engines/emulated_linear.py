@@ -155,7 +155,8 @@ def emulated(module: nn.Linear, compute: torch.dtype, quantizers: dict[str, Acti
         quantizer = _shared_quantizer(args, codes_dtype, quantizers)
     elif args is not None:
         fallback = _fake_quantization(module, args)
-    if _by_channel(scheme.weights) and module.weight.dtype in (torch.int8, torch.float8_e4m3fn):
+    stored: Any = getattr(module, "weight", None)  # packed formats have none yet
+    if _by_channel(scheme.weights) and stored is not None and stored.dtype in (torch.int8, torch.float8_e4m3fn):
         weight_scale = module.get_parameter("weight_scale").data.float().view(-1).expand(len(module.weight))
         return EmulatedLinear(module.weight.data.to(codes_dtype), weight_scale, bias, quantizer, fallback)
     decompress_module(module)

@@ -204,8 +204,6 @@ def _emulate(model: Any) -> None:
     method = stated.get("quant_method", "compressed-tensors")
     if method != "compressed-tensors":
         raise EngineError(f"the checkpoint is quantized by {method}; emulated are compressed-tensors checkpoints")
-    if stated.get("kv_cache_scheme") is not None:
-        raise EngineError("the checkpoint quantizes its key-value cache, which is not emulated")
     quantizers: dict[str, ActivationQuantizer] = {}
     for name, module in list(model.named_modules()):
         if isinstance(module, torch.nn.Linear) and getattr(module, "quantization_scheme", None) is not None:

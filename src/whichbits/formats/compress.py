@@ -4,32 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from whichbits.formats.format import Format, quantization_config
+from whichbits.formats.format import Format, scheme
 
 if TYPE_CHECKING:
     import torch
 
 
 def compress(
-    weight: torch.Tensor, scale: torch.Tensor, format: Format, *, dtype: torch.dtype, global_scale: torch.Tensor | None = None
+    weight: torch.Tensor,
+    scale: torch.Tensor,
+    format: Format,
+    *,
+    dtype: torch.dtype,
+    global_scale: torch.Tensor | None = None,
+    zero_point: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
     """Tensors that store one linear layer's weight, by their name after the module's (`weight_packed`, `weight_scale`, ...).
 
     `weight` is [rows, columns] in float32, already on the format's grid; `scale` in float32 has the shape of the format's
-    scales; `global_scale` [1] in float32 is for NVFP4 alone. Scales that the format does not encode are stored in `dtype`.
+    scales; `global_scale` [1] in float32 is for NVFP4 alone, `zero_point`, of the shape of `scale`, for asymmetric formats.
+    Scales that the format does not encode are stored in `dtype`.
     """
     import torch
     from compressed_tensors.compressors import BaseCompressor
     from compressed_tensors.quantization import QuantizationScheme
 
-    scheme = QuantizationScheme.model_validate(quantization_config(format, [])["config_groups"]["group_0"])
+    args = QuantizationScheme.model_validate(scheme(format))
     module = {"weight": weight, "weight_scale": scale}
     if global_scale is not None:
         module["weight_global_scale"] = global_scale
+    if zero_point is not None:
+        module["weight_zero_point"] = zero_point.to(torch.int8)
     compressor = BaseCompressor.get_value_from_registry(format.storage)
     # The library compiles its rounding to FP4 at the first call, which costs more than it saves here.
     with torch.compiler.set_stance("force_eager"):
-        tensors: dict[str, torch.Tensor] = compressor.compress(module, scheme)
+        tensors: dict[str, torch.Tensor] = compressor.compress(module, args)
     if tensors["weight_scale"].dtype == torch.float32:
         tensors["weight_scale"] = tensors["weight_scale"].to(dtype)
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -40,6 +49,6 @@ def decompress(tensors: dict[str, torch.Tensor], format: Format) -> torch.Tensor
     from compressed_tensors.compressors import BaseCompressor
     from compressed_tensors.quantization import QuantizationScheme
 
-    scheme = QuantizationScheme.model_validate(quantization_config(format, [])["config_groups"]["group_0"])
-    weight: torch.Tensor = BaseCompressor.get_value_from_registry(format.storage).decompress(tensors, scheme)["weight"]
+    args = QuantizationScheme.model_validate(scheme(format))
+    weight: torch.Tensor = BaseCompressor.get_value_from_registry(format.storage).decompress(tensors, args)["weight"]
     return weight

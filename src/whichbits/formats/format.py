@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from math import ceil
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from whichbits.errors import UserError
 
@@ -32,8 +32,9 @@ class Format(BaseModel):
     """A deployable number format.
 
     `storage` is compressed-tensors' name of the layout on disk (None for a base in 16 bit). `group_sizes` are the sizes of a
-    weight group to choose from, largest first; the chosen one is `weights.group_size`. `refused` says why this release
-    cannot write the format.
+    weight group to choose from, largest first; the chosen one is `weights.group_size`. `kv_cache` is how keys and values are
+    stored while the model runs (None: in 16 bit). `parts` are modules that have another format than this. `refused` says why
+    this release cannot write the format.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,21 +50,43 @@ class Format(BaseModel):
     group_sizes: tuple[int, ...] = ()
     weights: QuantizationArgs | None = None
     activations: QuantizationArgs | None = None
+    kv_cache: QuantizationArgs | None = None
     minimal_compute_capability: str | None = None
     notes: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
     refused: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _write_what_there_is(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what a plain format does not have, so that its cells keep their keys."""
+        return {name: value for name, value in handler(self).items() if value or name not in ("kv_cache", "parts")}
 
     @property
     def is_base(self) -> bool:
         """Whether this is the base's own 16-bit format."""
         return self.weights is None
 
+    @property
+    def needs_data(self) -> bool:
+        """Whether the scales of its activations, or a part of them, are found beforehand on data."""
+        own = self.activations is not None and self.activations.dynamic is not True
+        return own or any(part.format.needs_data for part in self.parts)
+
+    def of(self, module: str) -> Format:
+        """The format of a quantized module, by its full name."""
+        return next((part.format for part in self.parts if module in part.modules), self)
+
     def bits_per_weight(self, rows: int, columns: int) -> float:
         """Bits on disk for each weight of a [rows, columns] matrix: codes, scales, and what is stored once for a matrix.
 
         With a group of g weights for each scale that is `stored_bits + scale_bits / g`, and a little for the rest.
         """
-        return self.stored_bits + (self.scale_bits * self.scales(rows, columns) + self.tensor_bits) / (rows * columns)
+        scales = self.scales(rows, columns)
+        beside = self.scale_bits * scales + self.tensor_bits
+        if self.weights and not self.weights.symmetric:
+            # Zero points are packed down the rows, into words of 32 bits.
+            beside += 32 * ceil(rows * self.weights.num_bits / 32) * (scales // rows)
+        return self.stored_bits + beside / (rows * columns)
 
     def scales(self, rows: int, columns: int) -> int:
         """Number of weight scales of a [rows, columns] matrix."""
@@ -80,18 +103,41 @@ class Format(BaseModel):
         raise ValueError(f"{self.name}: the number of scales is known once the format is fitted to a model")
 
 
+class Part(BaseModel):
+    """Modules, by full name, of a checkpoint that have a format of their own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Format
+    modules: tuple[str, ...]
+
+
 def load() -> dict[str, Format]:
     """The catalogue: {name: format}, in its order."""
     entries: dict[str, dict[str, Any]] = yaml.safe_load(files("whichbits.formats").joinpath("catalogue.yaml").read_text())
     return {name: Format(name=name, **entry) for name, entry in entries.items()}
 
 
+def load_kv_caches() -> dict[str, tuple[str, QuantizationArgs]]:
+    """What the key-value cache can be stored in beside a format: {name: (title, how keys and values are quantized)}."""
+    entries = yaml.safe_load(files("whichbits.formats").joinpath("kv_caches.yaml").read_text())
+    return {name: (entry["title"], QuantizationArgs.model_validate(entry["values"])) for name, entry in entries.items()}
+
+
 def get(name: str) -> Format:
-    """The format called `name`. Raises UserError where there is none."""
-    catalogue = load()
-    if name not in catalogue:
-        raise UserError(f"format {name!r} is not known", remedy=f"choose one of {', '.join(catalogue)}")
-    return catalogue[name]
+    """The format called `name`; `NAME+CACHE` has a quantized key-value cache beside. Raises UserError where there is none."""
+    catalogue, caches = load(), load_kv_caches()
+    own, plus, cache = name.partition("+")
+    if own not in catalogue or (plus and cache not in caches):
+        raise UserError(
+            f"format {name!r} is not known",
+            remedy=f"choose one of {', '.join(catalogue)}; for a quantized key-value cache add +{' or +'.join(caches)}",
+        )
+    format = catalogue[own]
+    if not plus:
+        return format
+    title, values = caches[cache]
+    return format.model_copy(update={"name": name, "title": f"{format.title}, {title}", "kv_cache": values})
 
 
 def fit(format: Format, shapes: Iterable[tuple[int, int]], *, group_size: int | None = None) -> Format:
@@ -112,8 +158,11 @@ def fit(format: Format, shapes: Iterable[tuple[int, int]], *, group_size: int | 
         height, width = args.block_structure or (1, args.group_size or 1)
         for rows, columns in shapes:
             if rows % height or columns % width:
+                # vLLM puts q, k and v (gate and up) into one matrix, where no block may reach from one into the next, and its
+                # kernels take whole blocks of columns alone.
                 raise UserError(
-                    f"{format.name}: blocks of {height} x {width} do not divide a weight of {rows} x {columns}",
+                    f"{format.name}: blocks of {height} x {width} do not divide a weight of {rows} x {columns}, "
+                    "and engines take whole blocks alone",
                     remedy="choose a format with a scale for each channel, such as w8a8-fp",
                 )
     return format
@@ -138,33 +187,56 @@ def _with_group_size(format: Format, shapes: list[tuple[int, int]], asked: int |
 
 
 def linear_shapes(config: dict[str, Any]) -> set[tuple[int, int]]:
-    """[rows, columns] of the linear layers that a dense decoder's config.json implies, known before reading weights."""
+    """[rows, columns] of the linear layers that a decoder's config.json implies, known before reading weights."""
     config = config.get("text_config") or config
-    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    hidden = config["hidden_size"]
+    inner = {config[key] for key in ("moe_intermediate_size", "shared_expert_intermediate_size") if config.get(key)}
+    sparse_everywhere = inner and config.get("decoder_sparse_step", 1) == 1 and not config.get("mlp_only_layers")
+    if not sparse_everywhere or config.get("first_k_dense_replace"):
+        inner.add(config["intermediate_size"])
     heads = config["num_attention_heads"]
     head = config.get("head_dim") or hidden // heads
     queries, keys = heads * head, (config.get("num_key_value_heads") or heads) * head
-    return {(queries, hidden), (keys, hidden), (hidden, queries), (inner, hidden), (hidden, inner)}
+    attention = {(queries, hidden), (keys, hidden), (hidden, queries)}
+    return attention | {(width, hidden) for width in inner} | {(hidden, width) for width in inner}
 
 
-def quantization_config(format: Format, ignore: list[str]) -> dict[str, Any]:
+def quantization_config(format: Format, ignore: list[str], targets: Sequence[list[str]] = (["Linear"],)) -> dict[str, Any]:
     """The `quantization_config` of config.json for a fitted format, with the smallest set of keys.
 
     vLLM reads it with whatever compressed-tensors it has, and older ones forbid keys that they do not know.
-    `ignore` names the linear layers that stay in 16 bit.
+    `ignore` names the linear layers that stay in 16 bit; `targets` are patterns that mean the modules of the format itself,
+    then those of each of its parts.
     """
+    formats = [format, *(part.format for part in format.parts)]
+    groups = {f"group_{n}": _group(each, means) for n, (each, means) in enumerate(zip(formats, targets, strict=True))}
+    if format.parts:
+        for each, group in zip(formats, groups.values(), strict=True):
+            group["format"] = each.storage
+    config = {
+        "quant_method": "compressed-tensors",
+        "quantization_status": "compressed",
+        "format": "mixed-precision" if format.parts else format.storage,
+        "ignore": ignore,
+        "config_groups": groups,
+    }
+    if format.kv_cache:
+        config["kv_cache_scheme"] = format.kv_cache.model_dump(mode="json", exclude_none=True)
+    return config
+
+
+def scheme(format: Format) -> dict[str, Any]:
+    """compressed-tensors' scheme of a fitted format, its parts left out."""
+    return _group(format, ["Linear"])
+
+
+def _group(format: Format, targets: list[str]) -> dict[str, Any]:
     if format.weights is None:
         raise ValueError(f"{format.name} is not quantized")
-    group: dict[str, Any] = {"targets": ["Linear"], "weights": format.weights.model_dump(mode="json", exclude_none=True)}
+    group: dict[str, Any] = {"targets": targets, "weights": format.weights.model_dump(mode="json", exclude_none=True)}
     if format.activations:
         group["input_activations"] = format.activations.model_dump(mode="json", exclude_none=True)
     if format.storage == "pack-quantized" and format.activations:
         # The one layout that readers infer otherwise: they take integer weights with activations for unpacked.
         group["format"] = format.storage
-    return {
-        "quant_method": "compressed-tensors",
-        "quantization_status": "compressed",
-        "format": format.storage,
-        "ignore": ignore,
-        "config_groups": {"group_0": group},
-    }
+    return group

@@ -41,7 +41,8 @@ def _same_numbers(format: Format, group: Mapping[str, Any]) -> bool:
         if part is None:
             return None
         fields = part if isinstance(part, Mapping) else part.model_dump(mode="json")
-        return fields.get("num_bits"), fields.get("type"), fields.get("strategy"), bool(fields.get("dynamic"))
+        keys = ("num_bits", "type", "strategy")
+        return *(fields.get(key) for key in keys), fields.get("symmetric", True), bool(fields.get("dynamic"))
 
     return numbers(format.weights) == numbers(group.get("weights")) and numbers(format.activations) == numbers(
         group.get("input_activations")

@@ -57,6 +57,8 @@ def quantize_calibrated(
         raise UserError("the formats of one pass differ in calibration or seed", remedy="make them in separate passes")
     fitted = [fit_to(base, target.format, target.recipe) for target in targets]
     layers = fitted[0][1]
+    if any(others != layers for _, others in fitted):
+        raise UserError("the formats of one pass leave different modules in 16 bit", remedy="make them in separate passes")
     recipe = targets[0].recipe
     known = dict(base_files or base_hashes(base))
     data = calibration_data(base, recipe.calibration, recipe.seed, on_token)

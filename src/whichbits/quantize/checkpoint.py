@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from whichbits.errors import UserError
 from whichbits.formats.files import shard_files
-from whichbits.formats.format import Format, fit
+from whichbits.formats.format import Format, fit, get
+from whichbits.formats.mixed import choose, mix
 from whichbits.formats.writer import ShardWriter
 from whichbits.quantize.folder import base_hashes, complete, folder_aside
+from whichbits.quantize.kv_cache import cache_scales
 from whichbits.quantize.layer import quantize_layer
 from whichbits.quantize.manifest import Manifest, ModuleError
 from whichbits.quantize.recipe import Recipe
@@ -47,7 +49,7 @@ def quantize_checkpoint(
     Raises UserError where the format cannot be written or does not fit, the base cannot be quantized, `out` exists, or the
     disk is too full; for a calibrated recipe also as `quantize_calibrated`.
     """
-    if recipe.calibrated:
+    if recipe.calibrated or fit_to(base, format, recipe)[0].needs_data:
         from whichbits.quantize.calibrated import Target, quantize_calibrated
 
         (result,) = quantize_calibrated(
@@ -69,14 +71,23 @@ def quantize_checkpoint(
 
 
 def fit_to(base: Path, format: Format, recipe: Recipe) -> tuple[Format, list[list[str]]]:
-    """`format` fitted to the model in `base`, and the names of the weights to quantize, layer by layer. Raises UserError."""
+    """`format` fitted to the model in `base`, and the names of the weights to quantize, layer by layer.
+
+    Layers for which `recipe` has another format become parts of the fitted one. Raises UserError.
+    """
     if format.weights is None or format.refused:
         reason = format.refused or "it is the base itself"
         raise UserError(f"format {format.name} cannot be written: {reason}", remedy="choose another format")
     shapes = tensor_shapes(base)
     layers = layer_linears(json.loads((base / "config.json").read_text()), shapes)
-    matrices = ((shapes[name][0], shapes[name][1]) for layer in layers for name in layer)
-    return fit(format, matrices, group_size=recipe.group_size), layers
+    modules = {name.removesuffix(".weight"): (shapes[name][0], shapes[name][1]) for layer in layers for name in layer}
+    if not recipe.layers:
+        return fit(format, modules.values(), group_size=recipe.group_size), layers
+    chosen = choose(format.name, [(choice.match, choice.format) for choice in recipe.layers], modules)
+    formats = {name: get(name) for name in {*chosen.values()} - {format.name}} | {format.name: format}
+    kept = {f"{module}.weight" for module, name in chosen.items() if formats[name].is_base}
+    fitted = mix(format, formats, chosen, modules, recipe.group_size)
+    return fitted, [[name for name in layer if name not in kept] for layer in layers]
 
 
 def _write_weights(
@@ -91,6 +102,9 @@ def _write_weights(
     linears = {name for layer in layers for name in layer}
     for name in (name for name in tensors if name not in linears):
         writer.add(name, tensors[name])
+    if format.kv_cache:
+        for name, tensor in cache_scales(tensors, format.kv_cache, tensors[next(iter(linears))].dtype, None).items():
+            writer.add(name, tensor)
     errors: list[ModuleError] = []
     for layer in layers:
         for quantized in quantize_layer({name: tensors[name] for name in layer}, format, recipe):

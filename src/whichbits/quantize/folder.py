@@ -15,6 +15,7 @@ from pathlib import Path
 from whichbits.errors import UserError
 from whichbits.formats.files import COMPANIONS, companion_files, read_header, shard_files
 from whichbits.formats.format import Format, quantization_config
+from whichbits.formats.mixed import targets
 from whichbits.quantize.manifest import FILE, Manifest, Used, versions
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.structure import ignored, tensor_shapes
@@ -42,11 +43,11 @@ def complete(
     shapes = tensor_shapes(base)
     if recipe.rotation:
         config["tie_word_embeddings"] = False
-    config["quantization_config"] = quantization_config(format, ignored(config, shapes, linears))
+    config["quantization_config"] = quantization_config(format, ignored(config, shapes, linears), _targets(format, linears))
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     weights = sum(shapes[name][0] * shapes[name][1] for name in linears)
     manifest = Manifest(
-        versions=versions(calibrated=recipe.calibrated),
+        versions=versions(calibrated=calibration is not None),
         base=dict(base_files),
         format=format,
         recipe=recipe,
@@ -58,6 +59,15 @@ def complete(
     )
     (folder / FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
     return manifest
+
+
+def _targets(format: Format, linears: Sequence[str]) -> list[list[str]]:
+    """Patterns for the modules that have the format itself, and for those of each of its parts."""
+    if not format.parts:
+        return [["Linear"]]
+    others = {module for part in format.parts for module in part.modules}
+    own = [module for name in linears if (module := name.removesuffix(".weight")) not in others]
+    return [targets(modules) for modules in (own, *(part.modules for part in format.parts))]
 
 
 def base_hashes(base: Path) -> dict[str, str]:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from whichbits.errors import UserError
 from whichbits.formats.compress import compress
+from whichbits.quantize.activations import activation_scales
+from whichbits.quantize.asymmetric import find_range, zero_shift
 from whichbits.quantize.hessian import column_importance
-from whichbits.quantize.rounding import Rounded, find_scale, relative_error, round_to_nearest, stored_scale
+from whichbits.quantize.rounding import Rounded, find_scale, nearest, relative_error, round_to_nearest, stored_scale
 from whichbits.quantize.scales import nvfp4_global_scale
 
 if TYPE_CHECKING:
@@ -41,20 +43,33 @@ def quantize_layer(
     stored. `format` is fitted (its group size chosen). A calibrated recipe needs the `statistics` of each weight's inputs, by
     the same names. Raises UserError where a Hessian cannot be factorised.
     """
-    if format.weights is None:
-        raise ValueError(f"{format.name} is not quantized")
-    global_scales = _global_scales(weights) if format.weights.strategy == "tensor_group" else {}
+    formats = {name: format.of(name.removesuffix(".weight")) for name in weights}
+    tensor_groups = (name for name, own in formats.items() if own.weights and own.weights.strategy == "tensor_group")
+    shared = global_scales({name: weights[name] for name in tensor_groups})
     for name, weight in weights.items():
-        module = name.removesuffix(".weight")
+        module, format = name.removesuffix(".weight"), formats[name]
+        if format.weights is None:
+            raise ValueError(f"{format.name} is not quantized")
         fed = statistics[name] if statistics is not None else None
         try:
-            rounded = round_weight(weight, format.weights, recipe, fed, global_scales.get(name))
+            rounded = round_weight(weight, format.weights, recipe, fed, shared.get(name))
         except ArithmeticError as error:
             raise UserError(
                 f"{module}: {error}",
                 remedy="raise damping (0.1 is common for INT8), or calibrate on more or other text",
             ) from error
-        stored = compress(rounded.weight, rounded.scale, format, dtype=weight.dtype, global_scale=rounded.global_scale)
+        stored = compress(
+            rounded.weight,
+            rounded.scale,
+            format,
+            dtype=weight.dtype,
+            global_scale=rounded.global_scale,
+            zero_point=rounded.zero_point,
+        )
+        if format.activations and format.activations.dynamic is not True:
+            if fed is None:
+                raise ValueError(f"{format.name} needs the statistics of a layer's inputs")
+            stored |= activation_scales(fed.largest, format.activations, weight.dtype)
         tensors = {f"{module}.{key}": tensor for key, tensor in stored.items()}
         yield QuantizedModule(module, tensors, relative_error(weight, rounded.weight))
 
@@ -71,6 +86,8 @@ def round_weight(
     Raises ArithmeticError where GPTQ's Hessian cannot be factorised.
     """
     importance = column_importance(fed.hessian) if fed is not None and recipe.scales == "activation" else None
+    if not args.symmetric:
+        return _round_asymmetric(weight, args, recipe, fed, importance)
     if recipe.rounding == "rtn":
         return round_to_nearest(
             weight, args, scales=recipe.scales, dtype=weight.dtype, global_scale=global_scale, importance=importance
@@ -86,7 +103,31 @@ def round_weight(
     return Rounded(gptq(target, args, scale, factor), stored_scale(scale, global_scale), global_scale)
 
 
-def _global_scales(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _round_asymmetric(
+    weight: torch.Tensor,
+    args: QuantizationArgs,
+    recipe: Recipe,
+    fed: InputStatistics | None,
+    importance: torch.Tensor | None,
+) -> Rounded:
+    """As `round_weight`, on a grid with zero points: the shifted weight on the symmetric grid of the same scales."""
+    from whichbits.quantize.gptaq import corrected
+    from whichbits.quantize.gptq import gptq
+
+    factor = fed.factor(damping=recipe.damping, act_order=recipe.act_order) if fed and recipe.rounding == "gptq" else None
+    target = weight.float()
+    if fed is not None and factor is not None and fed.cross is not None:
+        target = corrected(weight, fed.cross, factor, recipe.asymmetric)
+    scale, zero = find_range(target, args, scales=recipe.scales, dtype=weight.dtype, importance=importance)
+    shift = zero_shift(scale, zero, args, *weight.shape)
+    if factor is not None:
+        rounded = gptq(target + shift, args, scale, factor) - shift
+    else:
+        rounded = nearest(target + shift, scale, args) - shift
+    return Rounded(rounded, scale, zero_point=zero)
+
+
+def global_scales(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """NVFP4's scale of each tensor [1], the same for modules that one kernel may fuse: one parent, equal columns."""
     import torch
 

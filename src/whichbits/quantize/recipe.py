@@ -62,12 +62,22 @@ class Calibration(BaseModel):
         return {name: value for name, value in handler(self).items() if name not in idle}
 
 
+class LayerChoice(BaseModel):
+    """The format of single modules: `match` is a module's name, or `re:` and a regular expression that its name begins with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    match: str
+    format: str
+
+
 class Recipe(BaseModel):
     """How a checkpoint is made: rounding, scale search, the size of a weight group (None: the format's rule), seed.
 
     `damping` and `act_order` are GPTQ's. With `propagate_error` each layer is calibrated on what the quantized layers before
     it give, else on what the base's give; `asymmetric` is the strength of the correction for that error. `smoothing` is
     SmoothQuant's strength (None: not smoothed); `rotation` merges Hadamard rotations, drawn by the seed, into the weights.
+    Modules that `layers` match get the format named there in place of the checkpoint's; of several matches the first counts.
     Fields that do not apply are neither accepted nor written.
     """
 
@@ -84,6 +94,7 @@ class Recipe(BaseModel):
     smoothing: float | None = Field(default=None, ge=0, le=1)
     rotation: bool = False
     calibration: Calibration = Calibration()
+    layers: tuple[LayerChoice, ...] = ()
 
     @property
     def calibrated(self) -> bool:
@@ -94,8 +105,11 @@ class Recipe(BaseModel):
     def unused(self) -> set[str]:
         """Fields that do not apply to this recipe."""
         gptq = set() if self.rounding == "gptq" else {"damping", "act_order", "asymmetric"}
-        calibrated = set() if self.calibrated else {"propagate_error", "smoothing", "calibration"}
-        return gptq | calibrated | (set() if self.rotation else {"rotation"})
+        calibrated = set() if self.calibrated else {"propagate_error", "smoothing"}
+        # Formats with scales of activations that are found on data are calibrated whatever the recipe.
+        data = {"calibration"} if not self.calibrated and self.calibration == Calibration() else set()
+        data |= set() if self.layers else {"layers"}
+        return gptq | calibrated | data | (set() if self.rotation else {"rotation"})
 
     @model_validator(mode="after")
     def _only_what_applies(self) -> Recipe:

@@ -20,12 +20,13 @@ class Rounded:
     """A weight on its format's grid.
 
     `weight` float32 [rows, columns]; `scale` float32 with the shape of the format's scales, as stored (for NVFP4 under
-    `global_scale` [1], None elsewhere).
+    `global_scale` [1], None elsewhere); `zero_point` of the same shape where the grid is asymmetric, else None.
     """
 
     weight: torch.Tensor
     scale: torch.Tensor
     global_scale: torch.Tensor | None = None
+    zero_point: torch.Tensor | None = None
 
 
 def round_to_nearest(
@@ -39,9 +40,14 @@ def round_to_nearest(
 ) -> Rounded:
     """Each weight to the nearest number of the grid, under scales that are searched first; arguments as `find_scale`."""
     scale = find_scale(weight, args, scales=scales, dtype=dtype, global_scale=global_scale, importance=importance)
+    return Rounded(nearest(weight, scale, args), stored_scale(scale, global_scale), global_scale)
+
+
+def nearest(weight: torch.Tensor, scale: torch.Tensor, args: QuantizationArgs) -> torch.Tensor:
+    """Each weight to the nearest number of the grid under `scale`, float32 [rows, columns]."""
     groups = to_groups(weight.to(scale.dtype), args)
     rounded = round_to_grid(groups / scale.unsqueeze(2), args).mul_(scale.unsqueeze(2))
-    return Rounded(from_groups(rounded, args, *weight.shape), stored_scale(scale, global_scale), global_scale)
+    return from_groups(rounded, args, *weight.shape)
 
 
 def find_scale(

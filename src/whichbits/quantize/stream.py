@@ -11,6 +11,7 @@ from whichbits.errors import UserError
 from whichbits.formats.compress import decompress
 from whichbits.formats.format import Format
 from whichbits.quantize.decoder import empty_model, fill, first_inputs, run
+from whichbits.quantize.kv_cache import cache_scales, largest_keys_and_values
 from whichbits.quantize.layer import quantize_layer
 from whichbits.quantize.manifest import ModuleError
 from whichbits.quantize.observe import InputStatistics, norm_offsets, observe
@@ -98,8 +99,10 @@ def stream(
             else:
                 reference = None if each.reference is None else run(layer, each.reference, call)
                 outputs = [] if each.propagates else run(layer, each.inputs, call)
+            cached = any(jobs[job].format.kv_cache for job in waiting)
+            largest = largest_keys_and_values(layer, each.inputs, call) if cached else None
             for job in waiting:
-                quantized = _quantize(jobs[job], tensors, linears, observation.statistics, offsets, prefix)
+                quantized = _quantize(jobs[job], tensors, linears, observation.statistics, offsets, largest, prefix)
                 yield QuantizedLayer(job, number, *quantized)
                 finished[job] = quantized[0]
             if each.propagates and number + 1 < len(empty_layers):
@@ -146,9 +149,13 @@ def _quantize(
     linears: Sequence[str],
     observed: Sequence[InputStatistics],
     offsets: Mapping[str, float],
+    largest: tuple[float, float] | None,
     prefix: str,
 ) -> tuple[Tensors, tuple[ModuleError, ...]]:
-    """All tensors of the layer as they are stored, by full name, and the error of each module."""
+    """All tensors of the layer as they are stored, by full name, and the error of each module.
+
+    `largest` are the largest magnitudes of its keys and values, where its cache is quantized.
+    """
     if job.recipe.smoothing is not None:
         tensors, observed = smooth(tensors, observed, job.recipe.smoothing, offsets)
     stored = {f"{prefix}{name}": tensor for name, tensor in tensors.items() if name not in linears}
@@ -157,6 +164,9 @@ def _quantize(
     for module in quantize_layer(weights, job.format, job.recipe, _by_weight(observed, linears, prefix)):
         stored.update(module.tensors)
         errors.append(ModuleError(module=module.module, error=module.error))
+    if job.format.kv_cache:
+        dtype = next(iter(tensors.values())).dtype
+        stored |= cache_scales((prefix + name for name in tensors), job.format.kv_cache, dtype, largest)
     return stored, tuple(errors)
 
 
@@ -171,7 +181,7 @@ def _restored(stored: Tensors, tensors: Tensors, linears: Sequence[str], format:
                 for key, tensor in stored.items()
                 if key.startswith(module) and key != f"{module}bias"
             }
-            restored[name] = decompress(packed, format).to(original.dtype)
+            restored[name] = decompress(packed, format.of(module.removesuffix("."))).to(original.dtype)
         else:
             restored[name] = stored[prefix + name]
     return restored

@@ -1,0 +1,111 @@
+"""Several formats in one checkpoint: which module has which."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from whichbits.errors import UserError
+from whichbits.formats.format import Format, Part, fit
+
+MATRICES_OF_ONE = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+"""Linear layers that engines put into one matrix."""
+
+NUMBER = re.compile(r"(?<=\.layers\.)\d+(?=\.)")
+EXPERT = re.compile(r"(?<=\.experts\.)\d+(?=\.)")
+
+
+def unit(module: str) -> str:
+    """The name that modules share which must have the same format, because engines put them into one matrix.
+
+    These are q, k and v; gate and up; and all experts of a layer.
+    """
+    block, found, _ = module.partition(".experts.")
+    if found:
+        return f"{block}.experts"
+    parent, _, own = module.rpartition(".")
+    together = next((names for names in MATRICES_OF_ONE if own in names), (own,))
+    return f"{parent}.{'+'.join(together)}"
+
+
+def matches(pattern: str, module: str) -> bool:
+    """Whether `pattern` means the module, as compressed-tensors' targets do: its name, or `re:` and how its name begins."""
+    if pattern.startswith("re:"):
+        return re.match(pattern.removeprefix("re:"), module) is not None
+    return pattern == module
+
+
+def choose(own: str, choices: Iterable[tuple[str, str]], modules: Iterable[str]) -> dict[str, str]:
+    """The name of each module's format: that of the first of `choices` (pattern, format) that means it, else `own`.
+
+    Raises UserError where a pattern is no regular expression or means no module, or where modules of one unit differ.
+    """
+    modules, choices = list(modules), list(choices)
+    for pattern, _ in choices:
+        try:
+            used = any(matches(pattern, module) for module in modules)
+        except re.error as error:
+            raise UserError(f"layers: {pattern!r} is no regular expression: {error}", remedy="mend the pattern") from error
+        if not used:
+            raise UserError(
+                f"layers: {pattern!r} means none of the model's linear layers",
+                remedy=f"write a module's name, such as {modules[0]}, or re: and a regular expression for the whole of it",
+            )
+    chosen = {module: next((name for pattern, name in choices if matches(pattern, module)), own) for module in modules}
+    firsts: dict[str, str] = {}
+    for module in modules:
+        first = firsts.setdefault(unit(module), module)
+        if chosen[module] != chosen[first]:
+            raise UserError(
+                f"layers: {first} is {chosen[first]} and {module} is {chosen[module]}, and engines put them into one matrix",
+                remedy="give both the same format, by a pattern that means both",
+            )
+    return chosen
+
+
+def mix(
+    own: Format,
+    formats: Mapping[str, Format],
+    chosen: Mapping[str, str],
+    shapes: Mapping[str, tuple[int, int]],
+    group_size: int | None,
+) -> Format:
+    """`own` fitted to the modules that it is chosen for, with the other formats, each fitted to its own, as its parts.
+
+    `formats` are those that `chosen` names, `shapes` the [rows, columns] of each module; modules whose chosen format is a
+    base's (16 bit) have no part. Raises UserError where a format does not fit its modules, or none is quantized.
+    """
+    by_format: dict[str, list[str]] = defaultdict(list)
+    for module, name in chosen.items():
+        by_format[name].append(module)
+    parts = []
+    fitted = own
+    for name, modules in by_format.items():
+        format = formats[name]
+        if format.is_base:
+            continue
+        size = group_size if format.group_sizes else None
+        each = fit(format, (shapes[module] for module in modules), group_size=size)
+        if name == own.name:
+            fitted = each
+        else:
+            parts.append(Part(format=each, modules=tuple(modules)))
+    if own.name not in by_format:
+        raise UserError(f"layers: no module is left for {own.name}", remedy="make a checkpoint of one of the other formats")
+    return fitted.model_copy(update={"parts": tuple(parts)})
+
+
+def targets(modules: Sequence[str]) -> list[str]:
+    """Patterns that mean these modules of `model.layers.N` and no others: one for each kind of module, listing its layers."""
+    layers: dict[str, set[str]] = defaultdict(set)
+    for module in modules:
+        number = NUMBER.search(module)
+        kind = re.escape(EXPERT.sub("0", NUMBER.sub("0", module)))
+        layers[kind].add(number[0] if number else "")
+    patterns = []
+    for kind, numbers in layers.items():
+        listed = "|".join(sorted(numbers, key=lambda number: int(number or 0)))
+        pattern = kind.replace(r"\.layers\.0\.", rf"\.layers\.(?:{listed})\.").replace(r"\.experts\.0\.", r"\.experts\.\d+\.")
+        patterns.append(f"re:{pattern}$")
+    return patterns
