@@ -48,7 +48,8 @@ def linear_layers(work: Work, values: Values, tokens: Floats) -> Floats:
     """All matrix products of all layers for a step of `tokens` tokens.
 
     A product of m tokens with an n × k matrix reads its weights and m (n + k) activations and does 2 m n k operations, and as
-    many more as tiles leave multiprocessors idle at its end; of E experts with a active, E (1 − (1 − a/E)^m) are read.
+    many more as tiles leave multiprocessors idle at its end; of E experts with a active, E (1 − (1 − a/E)^m) are read. A kernel
+    whose multiprocessors take whole columns of tiles draws less from memory where there are few columns.
     """
     m = tokens[:, None]
     n, k = work.width_out, work.width_in
@@ -56,9 +57,9 @@ def linear_layers(work: Work, values: Values, tokens: Floats) -> Floats:
     touched = work.copies * (1 - (1 - work.active / copies) ** m)
     weights = touched * n * k
     moved = weights * work.weight_bytes[:, None] + work.active * m * (k * work.activation_bytes[:, None] + 2 * n)
-    unpack = work.architecture.pick(values, "unpack_cycles.{}", values["unpack_cycles"]) * work.packed
-    per_weight = unpack / (work.units * work.clock)
-    memory = moved / bandwidth(work, values)[:, None] + weights * per_weight[:, None]
+    tiles = np.maximum(touched * n / TILE, 1e-9)
+    starved = values["starved"] * (work.whole_columns * work.units)[:, None] / tiles
+    memory = moved / bandwidth(work, values)[:, None] * (1 + starved)
     reached = _compute(work, values, format16=False) * np.where(work.packed > 0, values["unpacked_compute"], 1.0)
     idle = values["idle_tiles"] * TILE**2 * work.units[:, None] * np.minimum(1, m / TILE) * (work.copies > 0)
     compute = 2 * k * (m * work.active * n + idle) / reached[:, None]

@@ -115,6 +115,7 @@ class Work:
     quantizes: Floats
     mixes: Floats
     packed: Floats
+    whole_columns: Floats
     kernel: Labels
     engine: Labels
     host_engine: Labels
@@ -215,6 +216,9 @@ def columns(points: Sequence[Point]) -> Work:
         quantizes=column([float(p.kernel.activation_bytes < 2 and not p.engine.fuses_quantization) for p in points]),
         mixes=column([float(e.mixes_prompts) for e in engines]),
         packed=column([float(k.kind == "packed4") for k in kernels]),
+        whole_columns=column(
+            [float(h.architecture in data()["whole_columns"].get(k.kind, ())) for k, h in zip(kernels, devices, strict=True)]
+        ),
         kernel=labels([k.kind for k in kernels]),
         engine=labels([e.name for e in engines]),
         host_engine=labels([e.name + "-early" * e.early for e in engines]),
