@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,9 @@ def misbehave(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result | E
                 yield job, ValueError("only this one")
             case "nan":
                 yield job, Result({"x": float("nan")})
+            case "die asking":
+                threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGKILL)).start()
+                desk.server(job.servers[0])
             case "fine":
                 yield job, Result({})
 
@@ -71,12 +75,14 @@ class FakeServers:
 
     resident: int = 2
     broken: str | None = None
+    start_s: float = 0.0
     events: list[str] = field(default_factory=list)
 
     @contextmanager
     def open(self, name: str, checkpoint: Path) -> Iterator[FakeServer]:
         if name == self.broken:
             raise ServerFailed("no kernel for this format")
+        time.sleep(self.start_s)
         self.events.append(f"open {name}")
         try:
             yield FakeServer(f"http://{name}")
@@ -190,6 +196,16 @@ def test_a_server_that_does_not_start_fails_its_cells_with_its_cause(tmp_path: P
     }
 
 
+def test_a_cell_that_dies_while_its_server_starts_stops_no_other(tmp_path: Path):
+    dies = Planned(Cell("misbehave", 1, {"how": "die asking"}, labels={"name": "dies"}), "server", servers=("a",))
+    run = runner(tmp_path, [dies, asking("b", 1)], FakeServers(start_s=1.0), ["a", "b"])
+    run.run()
+    ends = {name: (state, error) for name, state, error in run.observer.ends}
+    assert ends["b1"] == ("done", None)
+    assert ends["dies"][0] == "failed"
+    assert "killed by SIGKILL" in str(ends["dies"][1])
+
+
 def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Path):
     (tmp_path / "study_of_sleep.py").write_text(
         textwrap.dedent(
@@ -226,13 +242,12 @@ def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Pa
                 plan, functions = Plan(spec, "bf16", cells, {}), {"sleep": sleep}
                 with store.locked():
                     Runner(plan, store, functions, LocalExecutor(store.folder), NoServers(), Quiet()).run()
-
-            if __name__ == "__main__":
-                main()
             """
         )
     )
-    command = [sys.executable, str(tmp_path / "study_of_sleep.py"), str(tmp_path / "store")]
+    # A script as people write it: without `if __name__ == "__main__"`, and yet no cell's process runs it anew.
+    (tmp_path / "script.py").write_text("import study_of_sleep\nprint('script', flush=True)\nstudy_of_sleep.main()\n")
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "store")]
     process = subprocess.Popen([*command, "120"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines = []
@@ -251,4 +266,5 @@ def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Pa
     assert ["done", "0"] in lines
     again = subprocess.run([*command, "0"], capture_output=True, text=True, timeout=60, check=True)
     assert "done 1" in again.stdout
+    assert again.stdout.count("script") == 1
     assert "started 0" not in again.stdout

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import traceback
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -136,7 +137,8 @@ class LocalExecutor:
             return
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(function, jobs, theirs, os.getpid()), daemon=False)
-        process.start()
+        with _main_module_hidden():
+            process.start()
         self._running.add(process)
         theirs.close()
         left = {job.cell.key: job for job in jobs}
@@ -148,10 +150,8 @@ class LocalExecutor:
                     break
                 match message:
                     case ServerWanted(name):
-                        try:
-                            ours.send(open_server(name))
-                        except ServerFailed as error:
-                            ours.send(error)
+                        with contextlib.suppress(BrokenPipeError):  # it has died meanwhile, which the next recv tells
+                            ours.send(_answer(open_server, name))
                     case Progress():
                         yield message
                     case _:
@@ -170,6 +170,32 @@ class LocalExecutor:
         self._stopped = True
         for process in tuple(self._running):
             _kill(process)
+
+
+_HIDING = threading.Lock()
+
+
+@contextlib.contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """Keep multiprocessing from importing the program's main module in a process that it starts.
+
+    A job needs nothing of it, and a script that calls the Python API without an `if __name__ == "__main__"` would run anew.
+    """
+    with _HIDING:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+def _answer(open_server: OpenServer, name: str) -> str | ServerFailed:
+    """The server's address, or why there is none."""
+    try:
+        return open_server(name)
+    except ServerFailed as error:
+        return error
 
 
 def _kill(process: multiprocessing.process.BaseProcess) -> None:
