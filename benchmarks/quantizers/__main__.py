@@ -1,6 +1,6 @@
 """Quantizers beside each other: the same base, the same calibration tokens, one judge.
 
-    python benchmarks/quantizers run WORK --text FILE [--only RUN...] [--python TOOL=INTERPRETER...]
+    python benchmarks/quantizers run WORK --text FILE [--model NAME-or-FOLDER] [--only RUN...] [--python TOOL=INTERPRETER...]
     python benchmarks/quantizers judge WORK --text FILE [--name held-out] [--part held-out] [--only RUN...]
     python benchmarks/quantizers table WORK [--out docs/quantizer-benchmarks.md]
     python benchmarks/quantizers list
@@ -25,12 +25,14 @@ def main() -> None:
     for step in ("run", "judge"):
         options = steps.add_parser(step)
         options.add_argument("work", type=Path)
-        options.add_argument("--text", type=Path, required=True, help="UTF-8 text, or JSON lines")
+        options.add_argument("--text", type=Path, required=step == "judge", help="UTF-8 text, or JSON lines")
         options.add_argument("--model", default="smollm2-135m-instruct", help="folder, or an embedded model's name")
         options.add_argument("--only", nargs="+", default=[], help="names of runs")
         options.add_argument("--length", type=int, default=512, help="tokens of a window")
     run = steps.choices["run"]
     run.add_argument("--samples", type=int, default=32, help="calibration windows")
+    run.add_argument("--random", action="store_true", help="calibrate on random tokens, for figures of cost alone")
+    run.add_argument("--threads", type=int, default=1)
     run.add_argument("--python", nargs="+", default=[], metavar="TOOL=INTERPRETER", help="of each other tool's environment")
     judge = steps.choices["judge"]
     judge.add_argument("--name", default="held-out", help="what this judge is called")
@@ -46,17 +48,21 @@ def main() -> None:
 
 def _run(given: argparse.Namespace) -> None:
     from make import make
-    from tokens import draw, windows, write
+    from tokens import draw, random, windows, write
 
     work, model = Work(given.work), _model(given.model)
     pythons = {tool: Path(python) for tool, python in (each.split("=", 1) for each in given.python)}
-    if not work.tokens.exists():
+    if not work.tokens.exists() and given.random:
+        write(random(model, given.samples, given.length), work.tokens)
+    elif not work.tokens.exists():
+        if given.text is None:
+            raise SystemExit("calibration takes --text FILE, or --random")
         write(draw(windows(model, given.text, given.length), given.samples, seed=0), work.tokens)
     for run in _chosen(given.only):
         if run.tool != "whichbits" and run.tool not in pythons:
             print(f"{run.name}: left out, no --python {run.tool}=INTERPRETER")
         elif work.measurement(run) is None:
-            make(work, run, model, pythons)
+            make(work, run, model, pythons, given.threads)
             print(f"{run.name}: {work.measurement(run)}", flush=True)
 
 

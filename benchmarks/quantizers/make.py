@@ -22,21 +22,32 @@ HERE = Path(__file__).parent
 
 DISTRIBUTIONS = {"llm-compressor": "llmcompressor", "auto-round": "auto-round", "gptqmodel": "gptqmodel"}
 
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def make(work: Work, run: Run, model: Path, pythons: Mapping[str, Path]) -> None:
-    """Make the checkpoints of a run with one thread, and keep time, memory and size.
+def make(work: Work, run: Run, model: Path, pythons: Mapping[str, Path], threads: int) -> None:
+    """Make the checkpoints of a run, and keep time, memory and size.
 
     `pythons`: the interpreter of each other tool's environment.
     """
     folder = work.of(run)
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "checkpoints").mkdir(parents=True)
-    environment = {**os.environ, **ONE_THREAD, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    cost = measured(_command(work, run, model, pythons), environment=environment, log=folder / "log.txt")
+    # Every tool takes its number of threads from here.
+    environment = {
+        **os.environ,
+        **dict.fromkeys(THREADS, str(threads)),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+    }
+    cost = measured(_command(work, run, model, pythons), environment={**os.environ, **own}, log=folder / "log.txt")
     sizes = {format: _bytes(work.checkpoint(run, format)) for format in run.formats}
-    about = {"model": model.name, "version": _version(run, pythons), "cpu": describe().cpu}
+    about = {
+        "model": model.name,
+        "version": _version(run, pythons),
+        "cpu": describe().kind.split("-core ")[-1],
+        "threads": threads,
+    }
     work.put_measurement(run, cost.as_dict() | {"bytes": sizes} | about)
 
 
@@ -50,13 +61,16 @@ def _command(work: Work, run: Run, model: Path, pythons: Mapping[str, Path]) -> 
 
 
 def _whichbits(work: Work, run: Run, model: Path) -> list[str | Path]:
-    samples, length = written(work.tokens).shape
-    calibration = {"source": "tokens", "file": str(work.tokens), "samples": samples, "length": length}
+    fields = dict(run.recipe)
+    effort = ["--effort", fields.pop("effort")] if "effort" in fields else []
+    if effort:
+        samples, length = written(work.tokens).shape
+        fields["calibration"] = {"source": "tokens", "file": str(work.tokens), "samples": samples, "length": length}
     recipe = work.of(run) / "recipe.yaml"
-    recipe.write_text(json.dumps({**dict(run.recipe), "calibration": calibration}))  # JSON is YAML
+    recipe.write_text(json.dumps(fields))  # JSON is YAML
     formats = [part for format in run.formats for part in ("--format", format)]
     command = Path(sys.executable).parent / "whichbits"
-    return [command, "quantize", model, *formats, "--out", work.of(run) / "checkpoints", "--recipe", recipe]
+    return [command, "quantize", model, *formats, "--out", work.of(run) / "checkpoints", "--recipe", recipe, *effort]
 
 
 def _version(run: Run, pythons: Mapping[str, Path]) -> str:

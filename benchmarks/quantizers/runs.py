@@ -55,7 +55,52 @@ THEIRS = (
     _theirs("nvfp4a16-rtn", "nvfp4a16", "round to nearest"),
 )  # fmt: skip
 
-RUNS: tuple[Run, ...] = THEIRS
+RIVALS = {
+    "w4a16-int": (W4A16, W4A16_ROTATED),
+    "w8a8-int": (W8A8, W8A8_ROTATED),
+    "w4a8-int": (W4A8, W4A8_ROTATED),
+    "w8a8-fp": (FP8, FP8),
+    "nvfp4a16": (NVFP4, NVFP4),
+}
+"""What a format is measured against: plain, and rotated."""
+
+ALL = (
+    "w8a8-fp", "w8a8-fp-static", "w8a8-int", "w8a8-int-static", "w4a16-int", "w4a16-int-asym", "w4a16-int-channel", "w4a8-int",
+    "w4a8-fp", "nvfp4", "nvfp4a16", "mxfp4", "mxfp8",
+)  # fmt: skip
+"""The catalogue, without the blocks of 128, which the widths of a small model do not fill."""
+
+
+def _ours(format: str, effort: str, *, rotated: bool = False) -> Run:
+    recipe = {"effort": effort, "group_size": 64} | ({"rotation": True} if rotated else {})
+    name = f"whichbits-{format}{'-rotated' if rotated else ''}-{effort}"
+    return Run(
+        name, "whichbits", (format,), recipe, f"{effort}{', rotated' if rotated else ''}", {format: RIVALS[format][rotated]}
+    )
+
+
+OURS = (
+    Run("whichbits-w4a16-int-rtn", "whichbits", ("w4a16-int",), {"group_size": 64}, "round to nearest", {"w4a16-int": W4A16}),
+    *(_ours(format, effort) for effort in ("fast", "balanced", "best") for format in RIVALS),
+    *(
+        _ours(format, effort, rotated=True)
+        for effort in ("balanced", "best")
+        for format in ("w4a16-int", "w8a8-int", "w4a8-int")
+    ),
+    Run(
+        "whichbits-all-fast", "whichbits", ALL, {"effort": "fast", "group_size": 64}, "fast, one pass",
+        {format: rivals[0] for format, rivals in RIVALS.items()} | {"w4a16-int": W4A16},
+    ),
+)  # fmt: skip
+
+OTHERS = (
+    Run("auto-round-w4a16-0", "auto-round", ("w4a16-int",), "0", "no iterations", {"w4a16-int": W4A16}, 64),
+    Run("auto-round-w4a16-200", "auto-round", ("w4a16-int",), "200", "200 iterations", {"w4a16-int": W4A16}, 64),
+    Run("gptqmodel-w4a16-gptq", "gptqmodel", ("w4a16-int",), "gptq", "GPTQ", {"w4a16-int": W4A16}, 64),
+    Run("gptqmodel-w4a16-gptq-mse", "gptqmodel", ("w4a16-int",), "gptq-mse", "GPTQ, mse 2.4", {"w4a16-int": W4A16}, 64),
+)
+
+RUNS: tuple[Run, ...] = (*THEIRS, *OTHERS, *OURS)
 
 
 def named(name: str) -> Run:

@@ -16,7 +16,7 @@ PREFACE = """\
 # Quantizers beside each other
 
 Made by `python benchmarks/quantizers table`; the commands before it are in `benchmarks/quantizers/__main__.py`. Every tool
-quantizes the same base with one thread, calibrated on the same token ids. One judge runs all checkpoints in the same arithmetic
+quantizes the same base, calibrated on the same token ids. One judge runs all checkpoints in the same arithmetic
 (weights decompressed, activations quantized as the kernels do it, float32 between) on windows that no tool has seen.
 
 - **KL** is KL(base ‖ candidate) over the whole vocabulary, in nats a token, with the 95 % interval over windows (Student's t).
@@ -40,7 +40,7 @@ def table(work: Work) -> str:
             f"({described['part']}); perplexity of the base {_perplexity(described['base_nll']):.2f}.\n"
         )
         parts += [section(work, format, judge) for format in dict.fromkeys(format for _, format in rows)]
-    return "\n".join([*parts, _several(work)])
+    return "\n".join([*parts, _costs(work)])
 
 
 def section(work: Work, format: str, judge: str) -> str:
@@ -94,23 +94,25 @@ def _perplexity(nll: Sequence[float]) -> float:
     return float(np.exp(np.mean(nll)))
 
 
-def _several(work: Work) -> str:
-    """Passes that make several formats at once, beside one run of the tool that they are measured against."""
+def _costs(work: Work) -> str:
+    """Runs that make several formats at once, and those that were not judged, beside what they are measured against."""
     lines = [
-        "## Several formats in one pass\n",
-        "| tool | formats | CPU s | wall s | peak MB | against | CPU ratio | memory ratio |",
-        "|---|---|---|---|---|---|---|---|",
+        "## Cost alone\n",
+        "| tool | formats | how | CPU s | wall s | peak MB | against | CPU ratio | wall ratio | memory ratio |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for run in (run for run in RUNS if len(run.formats) > 1):
-        cost = work.measurement(run)
-        for rival in dict.fromkeys(named(name) for name in run.rivals.values()) if cost else ():
-            theirs = work.measurement(rival)
-            if theirs:
-                lines.append(
-                    f"| {run.tool} | {', '.join(run.formats)} ({run.what}) | {cost['cpu_s']:.0f} | {cost['wall_s']:.0f} "
-                    f"| {cost['peak_anonymous_bytes'] / 1e6:.0f} | {rival.tool}: {', '.join(rival.formats)}, {rival.what} "
-                    f"| {_cost_ratio(cost, theirs, 'cpu_s')} | {_cost_ratio(cost, theirs, 'peak_anonymous_bytes')} |"
-                )
+    for run, cost in ((run, cost) for run in RUNS if (cost := work.measurement(run))):
+        if len(run.formats) == 1 and any(work.judgement(run, run.formats[0], judge) for judge in work.judges()):
+            continue
+        begin = (
+            f"| {run.tool} | {', '.join(run.formats)} | {run.what} | {cost['cpu_s']:.0f} | {cost['wall_s']:.0f} "
+            f"| {cost['peak_anonymous_bytes'] / 1e6:.0f}"
+        )
+        rivals = [named(name) for name in dict.fromkeys(run.rivals.values()) if work.measurement(named(name))]
+        lines += [begin + " | | | | |"] if not rivals else []
+        for rival in rivals:
+            ratios = [_cost_ratio(cost, work.measurement(rival), what) for what in ("cpu_s", "wall_s", "peak_anonymous_bytes")]
+            lines.append(f"{begin} | {rival.tool}: {rival.formats[0]}, {rival.what} | {' | '.join(ratios)} |")
     return "\n".join(lines) + "\n" if len(lines) > 3 else ""
 
 
@@ -120,7 +122,7 @@ def _about(work: Work) -> str:
     lines = [
         *sorted({f"- Base: `{cost['model']}`." for _, cost in made}),
         *sorted({f"- {run.tool} {cost['version']}." for run, cost in made}),
-        *sorted({f"- {cost['cpu']}, one thread; its other cores may have been at work." for _, cost in made}),
+        *sorted({f"- {cost['cpu']}, {cost['threads']} thread(s); its other cores may have been at work." for _, cost in made}),
     ]
     missing = [run.name for run in RUNS if not work.measurement(run)]
     return "\n".join(lines + ([f"- Not run: {', '.join(missing)}."] if missing else [])) + "\n"

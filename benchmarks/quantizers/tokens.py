@@ -53,6 +53,12 @@ def draw(found: torch.Tensor, samples: int, seed: int) -> torch.Tensor:
     return own[torch.randperm(len(own), generator=torch.Generator().manual_seed(seed))[:samples]]
 
 
+def random(model: Path, samples: int, length: int) -> torch.Tensor:
+    """Windows of tokens drawn uniformly from the vocabulary."""
+    vocabulary = json.loads((model / "config.json").read_text())["vocab_size"]
+    return torch.randint(vocabulary, (samples, length), generator=torch.Generator().manual_seed(0))
+
+
 def read(path: Path, tokenizer: object) -> str:
     """The text of a file; of JSON lines (`.jsonl`, `.jsonl.gz`) their text fields, or `messages` through the chat template."""
     content = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()

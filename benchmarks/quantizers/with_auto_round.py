@@ -25,7 +25,6 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--group-size", type=int, default=64)
     given = parser.parse_args()
-    torch.set_num_threads(1)
     rows = torch.tensor([json.loads(line) for line in given.tokens.read_text().splitlines()])
     samples = [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in rows]
     tuner = AutoRound(

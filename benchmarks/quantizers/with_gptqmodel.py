@@ -11,7 +11,6 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
 from gptqmodel import GPTQModel, QuantizeConfig
 
 RECIPES = {"gptq": {}, "gptq-mse": {"mse": 2.4}}
@@ -26,7 +25,6 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--group-size", type=int, default=64)
     given = parser.parse_args()
-    torch.set_num_threads(1)
     rows = [json.loads(line) for line in given.tokens.read_text().splitlines()]
     config = QuantizeConfig(bits=4, group_size=given.group_size, sym=True, device="cpu", **RECIPES[given.recipe])
     model = GPTQModel.load(str(given.model), config)

@@ -12,7 +12,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from compressed_tensors.quantization import QuantizationScheme, preset_name_to_scheme
 from datasets import Dataset
 from llmcompressor import oneshot
@@ -92,7 +91,6 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--group-size", type=int, default=64)
     given = parser.parse_args()
-    torch.set_num_threads(1)
     model = AutoModelForCausalLM.from_pretrained(given.model, dtype="auto")
     tokenizer = AutoTokenizer.from_pretrained(given.model)
     recipe = RECIPES[given.recipe](given.group_size, power_of_two(model.config.hidden_size))
