@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whichbits.formats.files import INDEX, SINGLE
-
 if TYPE_CHECKING:
     import torch
 
@@ -15,11 +13,12 @@ if TYPE_CHECKING:
 class ShardWriter:
     """Writes a checkpoint's tensors into `folder`, holding at most one shard in memory.
 
-    `model.safetensors` where all fit into `shard_bytes`, else numbered shards and their index.
+    `model.safetensors` where all fit into `shard_bytes`, else numbered shards and their index; `stem` in place of `model`.
     """
 
-    def __init__(self, folder: Path, *, shard_bytes: int) -> None:
+    def __init__(self, folder: Path, *, shard_bytes: int, stem: str = "model") -> None:
         self._folder = folder
+        self._stem = stem
         self._shard_bytes = shard_bytes
         self._pending: dict[str, torch.Tensor] = {}
         self._pending_bytes = 0
@@ -40,12 +39,12 @@ class ShardWriter:
         self._flush()
         count = len(self._shards)
         if count == 1:
-            return [self._part(0).rename(self._folder / SINGLE)]
-        names = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+            return [self._part(0).rename(self._folder / f"{self._stem}.safetensors")]
+        names = [f"{self._stem}-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
         paths = [self._part(number).rename(self._folder / name) for number, name in enumerate(names)]
         weight_map = {tensor: name for name, tensors in zip(names, self._shards, strict=True) for tensor in tensors}
         index = {"metadata": {"total_size": self._total_bytes}, "weight_map": dict(sorted(weight_map.items()))}
-        (self._folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+        (self._folder / f"{self._stem}.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
         return paths
 
     def _part(self, number: int) -> Path:
