@@ -34,12 +34,7 @@ def make(work: Work, run: Run, model: Path, pythons: Mapping[str, Path], threads
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "checkpoints").mkdir(parents=True)
     # Every tool takes its number of threads from here.
-    environment = {
-        **os.environ,
-        **dict.fromkeys(THREADS, str(threads)),
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-    }
+    own = dict.fromkeys(THREADS, str(threads)) | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     cost = measured(_command(work, run, model, pythons), environment={**os.environ, **own}, log=folder / "log.txt")
     sizes = {format: _bytes(work.checkpoint(run, format)) for format in run.formats}
     about = {
