@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from whichbits.predict.coefficients import Coefficients
+from whichbits.predict.coefficients import Coefficients, parameters
 from whichbits.predict.figures import GIVEN, Choices, better_rate, calibrated, coverage, fastest_format
 from whichbits.predict.fit import Case
 from whichbits.predict.folds import Fold, in_sample, physics_alone, pooled, ratio_errors
@@ -219,6 +219,7 @@ def page(coefficients: Coefficients, folds: Sequence[Fold], measurements: list[M
     template = files("whichbits.predict").joinpath("validation_page.md").read_text(encoding="utf-8")
     return template.format(
         sources=counted,
+        coefficients=len(parameters()),
         overview=_overview(seen, folds, physics),
         worst=_worst(folds),
         formats=_formats(seen, folds),
