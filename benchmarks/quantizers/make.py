@@ -37,12 +37,7 @@ def make(work: Work, run: Run, model: Path, pythons: Mapping[str, Path], threads
     own = dict.fromkeys(THREADS, str(threads)) | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     cost = measured(_command(work, run, model, pythons), environment={**os.environ, **own}, log=folder / "log.txt")
     sizes = {format: _bytes(work.checkpoint(run, format)) for format in run.formats}
-    about = {
-        "model": model.name,
-        "version": _version(run, pythons),
-        "cpu": describe().kind.split("-core ")[-1],
-        "threads": threads,
-    }
+    about = {"model": model.name, "version": _version(run, pythons), "cpu": describe().cpu, "threads": threads}
     work.put_measurement(run, cost.as_dict() | {"bytes": sizes} | about)
 
 
