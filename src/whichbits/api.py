@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from whichbits.errors import UserError
 from whichbits.prediction import calibrate, predict
+from whichbits.quantization import quantize
 from whichbits.run import Preview, check_prices, ledger_of, preview, probed, run, run_part
 from whichbits.study.estimate import duration
 from whichbits.study.specification import Engine, Source, Specification, TaskChoice, load
@@ -103,68 +104,6 @@ def study(
     times = f"This run took {duration(seconds)}. Seconds of all cells, by kind: {by_kind}."
     failed = sum(state == "failed" for state in states.values())
     return Outcome(verdict, written.html, place.folder, failed, times)
-
-
-def quantize(
-    model: str,
-    format: Sequence[str],
-    out: Path,
-    *,
-    scales: str = "mse",
-    group_size: int | None = None,
-    seed: int = 0,
-    recipe: Path | None = None,
-) -> Rows:
-    """Make a checkpoint of each format under `out`, a folder each; one row for each.
-
-    `recipe` is a YAML file with fields of a recipe, which go before the arguments; a calibrated one makes all formats in one
-    pass. Raises UserError.
-    """
-    from rich.progress import Progress
-
-    from whichbits.formats.format import get
-    from whichbits.models.resolve import resolve
-    from whichbits.quantize.calibrated import Target, quantize_calibrated
-    from whichbits.quantize.checkpoint import quantize_checkpoint
-    from whichbits.quantize.named import recipe_fields
-    from whichbits.quantize.recipe import parse
-
-    fields = {"scales": scales, "seed": seed, "group_size": group_size} | (recipe_fields(recipe) if recipe else {})
-    targets = []
-    for chosen in [get(name) for name in format]:
-        fitting = parse(fields if chosen.group_sizes else {**fields, "group_size": None})
-        targets.append(Target(chosen, fitting, Path(out) / chosen.name))
-    base = resolve(model)
-    with Progress(transient=True) as progress:
-        bar = progress.add_task("", total=None)
-
-        def show(done: int, total: int) -> None:
-            progress.update(bar, completed=done, total=total)
-
-        if targets and targets[0].recipe.calibrated:
-            results = quantize_calibrated(base.path, targets, base_files=base.files, on_progress=show)
-        else:
-            results = []
-            for target in targets:
-                progress.update(bar, description=target.format.name, total=None)
-                results.append(
-                    quantize_checkpoint(
-                        base.path, target.format, target.recipe, target.out, base_files=base.files, on_progress=show
-                    )
-                )
-    rows: Rows = []
-    for target, (manifest, errors) in zip(targets, results, strict=True):
-        worst = max(errors, key=lambda error: error.error)
-        row = {
-            "format": target.format.name,
-            "folder": str(target.out),
-            "megabytes": round(manifest.bytes / 1e6, 1),
-            "bits_per_weight": round(manifest.bits_per_weight, 3),
-            "mean_error": round(sum(error.error for error in errors) / len(errors), 5),
-            "worst_module": f"{worst.module} ({worst.error:.4f})",
-        }
-        rows.append(row | ({"warnings": "; ".join(manifest.calibration.warnings)} if manifest.calibration else {}))
-    return rows
 
 
 def evaluate(

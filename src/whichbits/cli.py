@@ -120,17 +120,44 @@ def quantize(
     model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
     format: Annotated[list[str], typer.Option("--format", help="Format to make; repeatable.")],
     out: Annotated[Path, typer.Option(help="Folder under which each format gets a folder of its own.")],
-    scales: Annotated[str, typer.Option(help="How scales are found: minmax or mse.")] = "mse",
     group_size: Annotated[int | None, typer.Option(help="Weights that share a scale; default: the format's.")] = None,
-    seed: Seed = 0,
-    recipe: Annotated[Path | None, typer.Option(help="YAML file with fields of a recipe, such as GPTQ's.")] = None,
+    calibration: Annotated[
+        str | None, typer.Option(metavar="FILE-OR-DATASET", help="Text, JSONL of conversations, data set, self or random.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Number of calibration windows; default: the recipe's.")] = None,
+    seq_length: Annotated[int | None, typer.Option(help="Length of each, tokens; default: the recipe's.")] = None,
+    effort: Annotated[str | None, typer.Option(help="fast, balanced or best.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="FILE-OR-NAME", help="YAML file with fields of a recipe, or a recipe's name.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random; default: the recipe's, or 0.")] = None,
+    export: Annotated[str | None, typer.Option(help="ascend: write each for vLLM on Ascend too.")] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print about how long it takes, memory and disk.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make checkpoints that vLLM and transformers load."""
     from whichbits import api
 
-    rows = api.quantize(model, format, out, scales=scales, group_size=group_size, seed=seed, recipe=recipe)
-    _print_rows(rows, as_json)
+    rows = api.quantize(
+        model, format, out, group_size=group_size, calibration=calibration, samples=samples, seq_length=seq_length,
+        effort=effort, recipe=recipe, seed=seed, export=export, trust_remote_code=trust_remote_code, dry_run=dry_run,
+    )  # fmt: skip
+    if as_json or dry_run:
+        _print_rows(rows, as_json)
+        return
+    from whichbits.quantization import error_table
+
+    for row in rows:
+        modules, warnings = row.pop("modules"), row.pop("warnings")
+        _console().print(f"{row['format']}: relative error of the weights", markup=False)
+        _print_rows(error_table(modules), False)
+        for warning in warnings:
+            _console().print(f"warning: {warning}", style="yellow", markup=False)
+        _console().print()
+    _print_rows(rows, False)
 
 
 @app.command()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,9 @@ pytest.importorskip("numba")
 
 from whichbits import api  # noqa: E402
 from whichbits.errors import UserError  # noqa: E402
+from whichbits.quantization import error_table, recipe_of, source_of  # noqa: E402
 from whichbits.quantize.manifest import Manifest  # noqa: E402
+from whichbits.quantize.recipe import Calibration  # noqa: E402
 
 
 def test_a_calibrated_recipe_makes_every_format_in_one_pass(block_llama: Path, tmp_path: Path) -> None:
@@ -20,7 +24,7 @@ def test_a_calibrated_recipe_makes_every_format_in_one_pass(block_llama: Path, t
     )
     rows = api.quantize(str(block_llama), ["w8a8-int", "w4a16-int"], tmp_path / "out", recipe=recipe)
     assert [row["format"] for row in rows] == ["w8a8-int", "w4a16-int"]
-    assert all("only 64 tokens" in row["warnings"] for row in rows)
+    assert all("only 64 tokens" in row["warnings"][0] for row in rows)
     manifests = [Manifest.model_validate_json((Path(row["folder"]) / "manifest.json").read_text()) for row in rows]
     assert [manifest.recipe.group_size for manifest in manifests] == [None, 64]
     assert {manifest.recipe.seed for manifest in manifests} == {4}
@@ -28,13 +32,82 @@ def test_a_calibrated_recipe_makes_every_format_in_one_pass(block_llama: Path, t
 
 
 def test_round_to_nearest_needs_no_recipe(block_llama: Path, tmp_path: Path) -> None:
-    rows = api.quantize(str(block_llama), ["w8a8-fp", "w4a16-int"], tmp_path / "out", scales="minmax", group_size=32)
-    assert [sorted(row) for row in rows] == [
-        ["bits_per_weight", "folder", "format", "mean_error", "megabytes", "worst_module"]
-    ] * 2
+    rows = api.quantize(
+        str(block_llama), ["w8a8-fp", "w4a16-int"], tmp_path / "out", recipe={"scales": "minmax"}, group_size=32
+    )
+    assert [row["warnings"] for row in rows] == [[], []]
     assert rows[1]["bits_per_weight"] == pytest.approx(4.5, abs=0.01)
+    assert len(rows[1]["modules"]) == 14
+    table = error_table(rows[1]["modules"])
+    assert [row["module"] for row in table][:2] == ["mlp.down_proj", "mlp.gate_proj"]
+    errors = [entry["error"] for entry in rows[1]["modules"] if entry["module"].endswith("q_proj")]
+    row = next(row for row in table if row["module"] == "self_attn.q_proj")
+    assert row["mean_error"] == pytest.approx(sum(errors) / 2, abs=1e-5)
+    assert row["largest_error"] == pytest.approx(max(errors), abs=1e-5)
+    assert row["in_layer"] == str(errors.index(max(errors)))
 
 
-def test_a_scale_search_that_there_is_not_is_refused(block_llama: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"recipe\.scales"):
-        api.quantize(str(block_llama), ["w8a8-fp"], tmp_path / "out", scales="best")
+def test_arguments_go_before_a_recipes_fields(tmp_path: Path) -> None:
+    file = tmp_path / "text.txt"
+    file.write_text("text")
+    own = {"rounding": "gptq", "seed": 3, "group_size": 64, "calibration": {"source": "random", "samples": 7, "length": 32}}
+    kept = recipe_of(own, {"seed": None, "group_size": None}, None, None, None, grouped=True)
+    assert (kept.seed, kept.group_size, kept.calibration.samples) == (3, 64, 7)
+    other = recipe_of(own, {"seed": 5, "group_size": 32}, str(file), None, 16, grouped=True)
+    assert (other.seed, other.group_size) == (5, 32)
+    assert other.calibration == Calibration(source="text", file=str(file), samples=7, length=16)
+    assert recipe_of(own, {}, None, None, None, grouped=False).group_size is None
+
+
+def test_calibration_in_one_word(tmp_path: Path) -> None:
+    chat = tmp_path / "chat.jsonl"
+    chat.write_text("")
+    assert source_of("self") == {"source": "self"}
+    assert source_of(str(chat)) == {"source": "chat", "file": str(chat)}
+    assert source_of("HuggingFaceH4/ultrachat_200k,split=train_sft,fields=messages") == {
+        "source": "dataset", "dataset": "HuggingFaceH4/ultrachat_200k", "split": "train_sft", "fields": ("messages",),
+    }  # fmt: skip
+    for text, message in [
+        ("missing.txt", "does not exist"),
+        ("a/b,spilt=x", "'spilt=x' is no option"),
+        ("a/b,split=", "no option"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            source_of(text)
+
+
+def test_a_dry_run_makes_nothing(block_llama: Path, tmp_path: Path) -> None:
+    rows = api.quantize(
+        str(block_llama), ["w8a8-int", "w4a16-int"], tmp_path / "out", recipe={"rounding": "gptq"}, dry_run=True
+    )
+    assert [sorted(row) for row in rows] == [["disk", "disk_free", "disk_while_made", "format", "memory", "time"]] * 2
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("formats", "options", "message"),
+    [
+        (["w8a8-fp"], {"recipe": {"scales": "best"}}, r"recipe\.scales"),
+        (["w8a8-fp"], {"recipe": "paper-w4a61"}, "did you mean paper-w4a16"),
+        (["w8a8-fp"], {"samples": 8}, "calibration does nothing"),
+        (["w8a9"], {}, "format 'w8a9' is not known"),
+        ([], {}, "no format is named"),
+        (["w8a8-fp"], {"export": "ascend"}, "no layout for vLLM on Ascend"),
+        (["w8a8-int"], {"export": "mindie"}, "export 'mindie' is not known"),
+    ],
+)
+def test_a_mistake_is_named(
+    formats: list[str], options: dict[str, Any], message: str, block_llama: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        api.quantize(str(block_llama), formats, tmp_path / "out", **options)
+
+
+def test_ascend_gets_a_folder_of_its_own(block_llama: Path, tmp_path: Path) -> None:
+    (row,) = api.quantize(str(block_llama), ["w4a8-int"], tmp_path, recipe="openpangu", group_size=64, export="ascend")
+    assert row["exported"] == str(tmp_path / "w4a8-int-ascend")
+    description = json.loads((tmp_path / "w4a8-int-ascend" / "quant_model_description.json").read_text())
+    assert description["group_size"] == 64
+    kinds = {name: kind for name, kind in description.items() if name.endswith("_proj.weight")}
+    assert len(kinds) == 14
+    assert set(kinds.values()) == {"W4A8_DYNAMIC"}

@@ -61,7 +61,7 @@ def quantize_calibrated(
         raise UserError("the formats of one pass leave different modules in 16 bit", remedy="make them in separate passes")
     recipe = targets[0].recipe
     known = dict(base_files or base_hashes(base))
-    data = calibration_data(base, recipe.calibration, recipe.seed, on_token)
+    data = calibration_data(base, recipe.calibration, recipe.seed, on_token, allow_custom_code=allow_custom_code)
     used = Used(fingerprint=data.fingerprint, tokens=data.tokens.numel(), warnings=data.warnings)
     jobs = [Job(format, target.recipe) for (format, _), target in zip(fitted, targets, strict=True)]
     folders = [target.out.with_name(f".{target.out.name}.layers") for target in targets]

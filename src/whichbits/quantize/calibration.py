@@ -31,23 +31,31 @@ class CalibrationData:
 
 
 def calibration_data(
-    base: Path, calibration: Calibration, seed: int, on_token: Callable[[int, int], None] | None = None
+    base: Path,
+    calibration: Calibration,
+    seed: int,
+    on_token: Callable[[int, int], None] | None = None,
+    *,
+    allow_custom_code: bool = False,
 ) -> CalibrationData:
     """The tokens that `calibration` asks for, for the model in the folder `base`; the same for the same seed.
 
-    `on_token(done, all)` counts the steps of text that the model writes itself. Raises UserError where a file or data set
-    cannot be read, is too short, or is not what it is said to be, or where a sample is longer than the model reads.
+    `on_token(done, all)` counts the steps of text that the model writes itself; code of the model's own runs only where
+    `allow_custom_code` says so. Raises UserError where a file or data set cannot be read, is too short, or is not what it is
+    said to be, or where a sample is longer than the model reads.
     """
     import torch
     from transformers import AutoTokenizer
 
     _check_length(base, calibration.length)
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=allow_custom_code)
     start: list[int] = tokenizer("").input_ids
     generator = torch.Generator().manual_seed(seed)
     match calibration.source:
         case "self":
-            tokens = self_written(base, start, calibration.samples, calibration.length, seed, on_token)
+            tokens = self_written(
+                base, start, calibration.samples, calibration.length, seed, on_token, allow_custom_code=allow_custom_code
+            )
         case "random":
             ordinary = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
             tokens = random_tokens(ordinary, start, calibration.samples, calibration.length, generator)
@@ -56,7 +64,8 @@ def calibration_data(
         case _:
             tokens = windows(_token_stream(calibration, tokenizer, seed, start), start, calibration, generator)
     fingerprint = hashlib.sha256(tokens.numpy().astype("<i8").tobytes()).hexdigest()
-    return CalibrationData(tokens, fingerprint, warnings(base, tokenizer, tokens, start, calibration))
+    found = warnings(base, tokenizer, tokens, start, calibration, allow_custom_code=allow_custom_code)
+    return CalibrationData(tokens, fingerprint, found)
 
 
 def pinned(recipe: Recipe) -> Recipe:

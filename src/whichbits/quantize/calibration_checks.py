@@ -36,7 +36,15 @@ JUDGED_SAMPLES, JUDGED_TOKENS = 4, 256
 """How much of the calibration set the base is asked about."""
 
 
-def warnings(base: Path, tokenizer: Any, tokens: torch.Tensor, start: list[int], calibration: Calibration) -> tuple[str, ...]:
+def warnings(
+    base: Path,
+    tokenizer: Any,
+    tokens: torch.Tensor,
+    start: list[int],
+    calibration: Calibration,
+    *,
+    allow_custom_code: bool = False,
+) -> tuple[str, ...]:
     """What looks wrong with calibration `tokens` int64 [samples, length] for the model in `base`; empty where nothing does.
 
     `start` is what the tokenizer puts before a text. The base is asked about texts only: random tokens are far from its own
@@ -47,7 +55,10 @@ def warnings(base: Path, tokenizer: Any, tokens: torch.Tensor, start: list[int],
         return tuple(found)
     found += untemplated(tokenizer.decode(tokens[0]), calibration)
     found += missing_scripts(vocabulary_scripts(tokenizer), script_shares(tokenizer.batch_decode(tokens)))
-    return (*found, *base_warnings(base, tokenizer, tokens, start))
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, trust_remote_code=allow_custom_code)
+    return (*found, *base_warnings(model, tokenizer, tokens, start))
 
 
 def count_warnings(tokens: torch.Tensor) -> Iterator[str]:
@@ -100,12 +111,10 @@ def missing_scripts(vocabulary: dict[str, float], text: dict[str, float]) -> Ite
             )
 
 
-def base_warnings(base: Path, tokenizer: Any, tokens: torch.Tensor, start: list[int]) -> Iterator[str]:
+def base_warnings(model: Any, tokenizer: Any, tokens: torch.Tensor, start: list[int]) -> Iterator[str]:
     """What the base itself says of some of the `tokens`: foreign text, or a missing beginning-of-text token."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    model: Any = AutoModelForCausalLM.from_pretrained(base)
     judged = tokens[:: math.ceil(len(tokens) / JUDGED_SAMPLES), :JUDGED_TOKENS]
     nats = negative_log_likelihood(model, judged)
     size = sum(len(text.encode()) for text in tokenizer.batch_decode(judged[:, 1:]))

@@ -20,18 +20,21 @@ def self_written(
     length: int,
     seed: int,
     on_token: Callable[[int, int], None] | None = None,
+    *,
+    allow_custom_code: bool = False,
 ) -> torch.Tensor:
     """Text that the model in `base` samples from its own distribution, at temperature 1; int64 [samples, length].
 
     A sample begins with `start`, or else the model's beginning-of-text token, and then a token drawn uniformly, so that samples
     differ in subject. Weights are mapped from the checkpoint's files, so they take no memory beside the pass that follows.
-    `on_token(done, all)` counts steps. Source: LLM-QAT (Liu et al., arXiv 2305.17888), section 3.1.
+    `on_token(done, all)` counts steps; the model's own Python code runs only where `allow_custom_code` says so.
+    Source: LLM-QAT (Liu et al., arXiv 2305.17888), section 3.1.
     """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.generation.streamers import BaseStreamer
 
-    model: Any = AutoModelForCausalLM.from_pretrained(base)
+    model: Any = AutoModelForCausalLM.from_pretrained(base, trust_remote_code=allow_custom_code)
     begin = torch.tensor(start or _beginning(model.config), dtype=torch.int64)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,0 +1,297 @@
+"""The verb `quantize`: what the user names looked up, progress and estimates over the room of that name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whichbits.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from whichbits.models.resolve import Model
+    from whichbits.quantize.calibrated import Target
+    from whichbits.quantize.estimate import Widths
+    from whichbits.quantize.manifest import Manifest, ModuleError
+    from whichbits.quantize.recipe import Recipe
+
+Rows = list[dict[str, Any]]
+Progress = Callable[[int, int], None]
+Made = tuple["Manifest", tuple["ModuleError", ...]]
+
+
+def quantize(
+    model: str,
+    format: Sequence[str],
+    out: Path,
+    *,
+    group_size: int | None = None,
+    calibration: str | None = None,
+    samples: int | None = None,
+    seq_length: int | None = None,
+    effort: str | None = None,
+    recipe: str | Path | Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    export: str | None = None,
+    trust_remote_code: bool = False,
+    dry_run: bool = False,
+    console: Console | None = None,
+) -> Rows:
+    """Make a checkpoint of each format under `out`, a folder each; one row for each, with the error of each module.
+
+    `recipe` is a YAML file, the name of a recipe that whichbits ships, or fields; the other arguments go before its fields.
+    `calibration` is self, random, a file of text, a JSONL file of conversations, or a data set (a folder or hub id, with
+    ,split=... ,config=... ,fields=A+B ,revision=... behind it); `samples` and `seq_length` are the number of its windows and
+    their length in tokens. Calibrated recipes make all formats in one pass. `export` is ascend, for a folder FORMAT-ascend
+    beside each that vLLM on Ascend reads. With `dry_run` nothing is made, and the rows say about how long it takes, with how
+    much memory and disk. A model's own Python code runs only with `trust_remote_code`. Progress is shown on `console`
+    (default: standard error). Raises UserError.
+    """
+    from whichbits.formats.format import get
+    from whichbits.quantize.calibrated import Target
+
+    given = {"group_size": group_size, "effort": effort, "seed": seed}
+    targets = []
+    for chosen in [get(name) for name in format]:
+        fitting = recipe_of(recipe, given, calibration, samples, seq_length, grouped=bool(chosen.group_sizes))
+        targets.append(Target(chosen, fitting, Path(out) / chosen.name))
+    if not targets:
+        raise UserError("no format is named", remedy="add --format; whichbits formats lists them")
+    idle = (calibration, samples, seq_length) != (None, None, None)
+    if idle and not any(_calibrated(target) for target in targets):
+        raise UserError(
+            "calibration does nothing for formats that are rounded to nearest without data",
+            remedy="leave it out, or choose a calibrated recipe with --recipe or --effort",
+        )
+    if export is not None:
+        _check_export(export, targets)
+    if dry_run:
+        return _estimates(model, targets)
+    from whichbits.models.resolve import resolve
+
+    base = resolve(model, allow_custom_code=trust_remote_code)
+    with _progress(console) as start:
+        made = _make(base, targets, start, trust_remote_code)
+    rows = [_row(target, manifest, errors) for target, (manifest, errors) in zip(targets, made, strict=True)]
+    for target, row in zip(targets, rows, strict=True):
+        if export is not None:
+            from whichbits.formats.ascend import export_ascend
+
+            place = target.out.with_name(f"{target.out.name}-{export}")
+            export_ascend(target.out, target.format.name, place)
+            row["exported"] = str(place)
+    return rows
+
+
+def _check_export(export: str, targets: Sequence[Target]) -> None:
+    """Before anything is made: raises UserError for a layout that is not known, or formats that have none."""
+    from whichbits.formats.ascend import check_exportable
+
+    if export != "ascend":
+        raise UserError(f"export {export!r} is not known", remedy="choose ascend")
+    for target in targets:
+        check_exportable(target.format.name)
+
+
+def recipe_of(
+    recipe: str | Path | Mapping[str, Any] | None,
+    given: Mapping[str, Any],
+    calibration: str | None,
+    samples: int | None,
+    seq_length: int | None,
+    *,
+    grouped: bool,
+) -> Recipe:
+    """The recipe with what was `given` (not None) before its fields; without a group size unless the format is `grouped`.
+
+    Raises UserError.
+    """
+    from whichbits.quantize.named import recipe_fields
+    from whichbits.quantize.recipe import parse
+
+    fields = {} if recipe is None else recipe_fields(recipe)
+    fields |= {name: value for name, value in given.items() if value is not None}
+    if not grouped:
+        fields.pop("group_size", None)
+    sizes = {name: value for name, value in (("samples", samples), ("length", seq_length)) if value is not None}
+    if calibration is not None or sizes:
+        kept = dict(fields.get("calibration") or {})
+        if calibration is not None:
+            kept = {name: kept[name] for name in ("samples", "length") if name in kept} | source_of(calibration)
+        fields["calibration"] = kept | sizes
+    return parse(fields)
+
+
+def source_of(text: str) -> dict[str, Any]:
+    """The fields of a calibration that is named in one word, as on the command line. Raises UserError."""
+    name, *options = text.split(",")
+    if text in ("self", "random"):
+        return {"source": text}
+    if Path(text).is_file():
+        return {"source": "chat" if Path(text).suffix == ".jsonl" else "text", "file": text}
+    if Path(name).suffix in (".txt", ".jsonl", ".json", ".md"):
+        raise UserError(f"calibration file {name} does not exist", remedy="give the path of a file that does")
+    fields: dict[str, Any] = {"source": "dataset", "dataset": name}
+    for option in options:
+        key, _, value = option.partition("=")
+        if key not in ("config", "split", "fields", "revision") or not value:
+            raise UserError(
+                f"calibration {text!r}: {option!r} is no option of a data set",
+                remedy="write NAME,split=...,config=...,fields=A+B,revision=...",
+            )
+        fields[key] = tuple(value.split("+")) if key == "fields" else value
+    return fields
+
+
+def _calibrated(target: Target) -> bool:
+    return target.recipe.calibrated or target.format.needs_data
+
+
+def _make(base: Model, targets: Sequence[Target], start: Callable[[str], Progress], custom_code: bool) -> list[Made]:
+    """Make the checkpoints: those that need data in one pass, the others one after another."""
+    from whichbits.quantize.calibrated import quantize_calibrated
+    from whichbits.quantize.checkpoint import quantize_checkpoint
+
+    made: dict[Path, Made] = {}
+    together = [target for target in targets if _calibrated(target)]
+    if together:
+        results = quantize_calibrated(
+            base.path,
+            together,
+            base_files=base.files,
+            on_token=start("calibration text"),
+            on_progress=start("modules"),
+            allow_custom_code=custom_code,
+        )
+        made |= {target.out: result for target, result in zip(together, results, strict=True)}
+    for target in targets:
+        if target.out not in made:
+            made[target.out] = quantize_checkpoint(
+                base.path,
+                target.format,
+                target.recipe,
+                target.out,
+                base_files=base.files,
+                on_progress=start(target.format.name),
+            )
+    return [made[target.out] for target in targets]
+
+
+@contextmanager
+def _progress(console: Console | None) -> Iterator[Callable[[str], Progress]]:
+    """Bars with the time left on the console: what is yielded begins one and returns what moves it."""
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Bars(*columns, console=console or RichConsole(stderr=True), transient=True) as bars:
+
+        def start(what: str) -> Progress:
+            bar = bars.add_task(what, total=None, visible=False, start=False)
+
+            def show(done: int, total: int) -> None:
+                if not bars.tasks[bar].started:
+                    bars.start_task(bar)
+                bars.update(bar, completed=done, total=total, visible=True)
+
+            return show
+
+        yield start
+
+
+def _row(target: Target, manifest: Manifest, errors: Sequence[ModuleError]) -> dict[str, Any]:
+    """What is said of one checkpoint."""
+    return {
+        "format": target.format.name,
+        "folder": str(target.out),
+        "megabytes": round(manifest.bytes / 1e6, 1),
+        "bits_per_weight": round(manifest.bits_per_weight, 3),
+        "mean_error": round(sum(error.error for error in errors) / len(errors), 5),
+        "warnings": list(manifest.calibration.warnings) if manifest.calibration else [],
+        "modules": [error.model_dump() for error in errors],
+    }
+
+
+def error_table(modules: Sequence[Mapping[str, Any]]) -> Rows:
+    """The errors of a checkpoint's modules, a row for each kind of module: mean and largest, and the layer of the largest."""
+    kinds: dict[str, list[tuple[float, str]]] = {}
+    for entry in modules:
+        head, _, rest = str(entry["module"]).partition(".layers.")
+        number, _, kind = rest.partition(".")
+        kinds.setdefault(kind or head, []).append((float(entry["error"]), number))
+    return [
+        {
+            "module": kind,
+            "layers": len(found),
+            "mean_error": round(sum(error for error, _ in found) / len(found), 5),
+            "largest_error": round(max(found)[0], 5),
+            "in_layer": max(found)[1],
+        }
+        for kind, found in kinds.items()
+    ]
+
+
+def _estimates(model: str, targets: Sequence[Target]) -> Rows:
+    """About what each checkpoint costs when it is made alone."""
+    import shutil
+
+    from whichbits.quantize.estimate import cost, measure_rounding, measure_speed
+    from whichbits.study.estimate import duration
+
+    widths, speed = _widths(model), measure_speed()
+    rows: Rows = []
+    for target in targets:
+        found = cost(widths, target.format, target.recipe, speed, measure_rounding(target.format, target.recipe))
+        place = next(folder for folder in (target.out.absolute(), *target.out.absolute().parents) if folder.is_dir())
+        rows.append(
+            {
+                "format": target.format.name,
+                "time": f"about {duration(_rounded(found.seconds))}",
+                "memory": f"about {_gigabytes(found.memory)}",
+                "disk": f"about {_gigabytes(found.disk)}",
+                "disk_while_made": f"about {_gigabytes(found.disk * (1 + _calibrated(target)))}",
+                "disk_free": _gigabytes(shutil.disk_usage(place).free),
+            }
+        )
+    return rows
+
+
+def _widths(model: str) -> Widths:
+    """The model's shape, from its configuration alone."""
+    from whichbits.models.catalogue import find_shape
+    from whichbits.models.embedded import EMBEDDED
+    from whichbits.models.resolve import resolve
+    from whichbits.quantize.estimate import Widths
+
+    shape = find_shape(str(resolve(model).path) if model in EMBEDDED else model)
+    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    head = shape.hidden * shape.vocab
+    gated = ((shape.hidden, (shape.ffn, shape.ffn)), (shape.ffn, (shape.hidden,)))
+    return Widths(
+        layers=shape.layers,
+        hidden=shape.hidden,
+        kv_width=shape.kv_width,
+        outside=head if shape.tied else 2 * head,
+        head=head,
+        inputs=((shape.hidden, (queries, keys, keys)), (queries, (shape.hidden,)), *gated * max(1, shape.experts)),
+    )
+
+
+def _rounded(seconds: float) -> float:
+    """With one digit that counts below ten, two above: an estimate has no more."""
+    if seconds < 1:
+        return 1.0
+    digits = 0 if seconds < 10 else math.floor(math.log10(seconds)) - 1
+    return float(round(seconds / 10**digits) * 10**digits)
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.2g} GB" if size < 1e11 else f"{size / 1e9:.0f} GB"

@@ -1,0 +1,159 @@
+"""About how long a pass takes, and how much memory and disk: from the model's shape and what this machine was seen to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from whichbits.formats.format import Format, fit
+from whichbits.quantize.recipe import Recipe
+from whichbits.quantize.selfwritten import AT_A_TIME
+
+if TYPE_CHECKING:
+    from whichbits.quantize.observe import InputStatistics
+
+PROBE_ROWS, PROBE_COLUMNS = 256, 512
+"""Size of the matrix that is rounded to see how fast that is."""
+
+PROBE_SECONDS = 0.2
+"""How long each kind of work is watched."""
+
+BYTES_16, BYTES_32 = 2, 4
+
+
+@dataclass(frozen=True)
+class Widths:
+    """A decoder as the estimate sees it.
+
+    Each of `layers` equal layers has distinct inputs: `inputs` are pairs of an input's width and the rows of each module that
+    reads it. `outside` are the weights that stay in 16 bit, `head` those of them that a token is multiplied with, `kv_width`
+    the numbers that a token leaves in a layer's key-value cache.
+    """
+
+    layers: int
+    hidden: int
+    kv_width: int
+    outside: int
+    head: int
+    inputs: tuple[tuple[int, tuple[int, ...]], ...]
+
+    @property
+    def matrices(self) -> list[tuple[int, int]]:
+        """[rows, columns] of each module of a layer."""
+        return [(rows, columns) for columns, readers in self.inputs for rows in readers]
+
+    @property
+    def layer_weights(self) -> int:
+        """Quantized weights of one layer."""
+        return sum(rows * columns for rows, columns in self.matrices)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What this machine was seen to do: operations a second in products of matrices.
+
+    `exact` are those in float32, `layer` those of 16-bit linear layers on many tokens, `decode` on as many as a model that
+    writes its own calibration text works on at once.
+    """
+
+    exact: float
+    layer: float
+    decode: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds, bytes of memory at the peak beside the program's own, bytes of the finished checkpoint."""
+
+    seconds: float
+    memory: int
+    disk: int
+
+
+def measure_speed() -> Speed:
+    """Multiply some matrices for a moment, with the threads that torch has."""
+    import torch
+
+    def rate(rows: int, dtype: torch.dtype) -> float:
+        inputs, weight = torch.ones(rows, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
+        return 2 * rows * 1024 * 1024 / _seconds(lambda: torch.nn.functional.linear(inputs, weight))
+
+    return Speed(rate(512, torch.float32), rate(512, torch.bfloat16), rate(AT_A_TIME, torch.bfloat16))
+
+
+def measure_rounding(format: Format, recipe: Recipe) -> float:
+    """Seconds that a weight takes to be rounded by `recipe`, seen on one small random matrix."""
+    import torch
+
+    from whichbits.quantize.layer import quantize_layer
+
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(PROBE_ROWS, PROBE_COLUMNS, generator=generator).to(torch.bfloat16)
+    name = "model.layers.0.self_attn.o_proj.weight"
+    fitted = fit(format, [(PROBE_ROWS, PROBE_COLUMNS)], group_size=recipe.group_size)
+
+    def work() -> None:
+        statistics = {name: _statistics()} if recipe.calibrated else None
+        for _ in quantize_layer({name: weight}, fitted, recipe, statistics):
+            pass
+
+    return _seconds(work) / weight.numel()
+
+
+def cost(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding: float) -> Cost:
+    """What one checkpoint costs when it is made alone; `rounding` is that of `measure_rounding`."""
+    weights = widths.layers * widths.layer_weights
+    fitted = fit(format, set(widths.matrices), group_size=recipe.group_size)
+    stored = widths.layers * sum(
+        rows * columns * fitted.bits_per_weight(rows, columns) / 8 for rows, columns in widths.matrices
+    )
+    disk = int(stored) + BYTES_16 * widths.outside
+    largest = max(rows * columns for rows, columns in widths.matrices)
+    # The shard that is being filled, and the largest weight in float32 with its rounded copy and its error.
+    memory = min(disk, 2**30) + 3 * BYTES_32 * largest
+    seconds = weights * rounding
+    if recipe.calibrated or format.needs_data:
+        tokens = recipe.calibration.samples * recipe.calibration.length
+        passes = 2 if recipe.propagate_error else 1
+        squares = sum(columns**2 for columns, _ in widths.inputs)
+        cubes = sum(columns**3 for columns, _ in widths.inputs)
+        wide = sum(rows * columns * max(0, columns - PROBE_COLUMNS) for rows, columns in widths.matrices)
+        seconds += widths.layers * passes * 2 * tokens * widths.layer_weights / speed.layer
+        # The Hessians, their Cholesky factors with the triangular inverses, and the updates behind each block of columns.
+        seconds += widths.layers * (2 * tokens * squares + 4 * cubes / 3 + wide) / speed.exact
+        if recipe.calibration.source == "self":
+            seconds += 2 * tokens * (weights + widths.head) / speed.decode
+        states = 2 * BYTES_16 * tokens * widths.hidden * (2 if recipe.asymmetric else 1)
+        statistics = BYTES_32 * squares * (3 if recipe.asymmetric else 2)
+        memory += states + statistics + 2 * BYTES_16 * widths.layer_weights
+        memory = max(memory, _writing_memory(widths, recipe))
+    return Cost(seconds, memory, disk)
+
+
+def _writing_memory(widths: Widths, recipe: Recipe) -> int:
+    """Bytes of the key-value cache while the model writes its own calibration text."""
+    if recipe.calibration.source != "self":
+        return 0
+    return AT_A_TIME * recipe.calibration.length * widths.layers * widths.kv_width * BYTES_16
+
+
+def _statistics() -> InputStatistics:
+    """Statistics of random inputs of the probe's width."""
+    import torch
+
+    from whichbits.quantize.observe import InputStatistics
+
+    inputs = torch.randn(2 * PROBE_COLUMNS, PROBE_COLUMNS)
+    return InputStatistics(inputs.T @ inputs, inputs.abs().amax(dim=0))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Seconds of one call, as the mean over a moment after a first call that is not counted."""
+    work()
+    began, calls = time.perf_counter(), 0
+    while calls == 0 or time.perf_counter() - began < PROBE_SECONDS:
+        work()
+        calls += 1
+    return (time.perf_counter() - began) / calls

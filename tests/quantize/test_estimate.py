@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+
+from whichbits.formats.format import get
+from whichbits.quantize.estimate import Cost, Speed, Widths, cost, measure_rounding, measure_speed
+from whichbits.quantize.recipe import Calibration, Recipe
+
+WIDTHS = Widths(
+    layers=2, hidden=256, kv_width=256, outside=1000, head=500,
+    inputs=((256, (256, 128, 128)), (256, (256,)), (256, (512, 512)), (512, (256,))),
+)  # fmt: skip
+
+
+def test_round_to_nearest_by_hand() -> None:
+    """589,824 - 0 = 2 layers of 589,824 weights; 8 bits each and 16 for each of 2,048 rows."""
+    assert WIDTHS.layer_weights == 256 * (256 + 128 + 128 + 256 + 512 + 512) + 512 * 256 == 589_824
+    found = cost(WIDTHS, get("w8a8-int"), Recipe(), Speed(1.0, 1.0, 1.0), rounding=1e-6)
+    disk = 2 * (589_824 + 2 * 2048) + 2 * 1000
+    assert found == Cost(seconds=pytest.approx(2 * 589_824e-6), memory=disk + 12 * 512 * 256, disk=disk)
+
+
+def test_a_calibrated_pass_by_hand() -> None:
+    recipe = Recipe(rounding="gptq", propagate_error=False, calibration=Calibration(source="random", samples=4, length=16))
+    found = cost(WIDTHS, get("w8a8-int"), recipe, Speed(exact=1e9, layer=2e9, decode=1e9), rounding=0.0)
+    squares, cubes = 3 * 256**2 + 512**2, 3 * 256**3 + 512**3
+    layer = 2 * 64 * 589_824 / 2e9 + (2 * 64 * squares + 4 * cubes / 3) / 1e9
+    assert found.seconds == pytest.approx(2 * layer)
+    own = recipe.model_copy(update={"calibration": Calibration(samples=4, length=16)})
+    written = cost(WIDTHS, get("w8a8-int"), own, Speed(exact=1e9, layer=2e9, decode=1e9), rounding=0.0)
+    assert written.seconds - found.seconds == pytest.approx(2 * 64 * (2 * 589_824 + 500) / 1e9)
+
+
+def test_what_is_measured_is_positive_and_costs_more_where_more_is_done() -> None:
+    speed = measure_speed()
+    assert min(speed.exact, speed.layer, speed.decode) > 1e6
+    assert 0 < measure_rounding(get("w4a16-int"), Recipe(scales="minmax")) < measure_rounding(get("w4a16-int"), Recipe())
