@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from whichbits.quantize.hessian import accumulate, column_importance, factorise, output_error  # noqa: E402
+from whichbits.quantize.hessian import accumulate, column_importance, factorise, mirror, output_error  # noqa: E402
 
 
 def inputs(tokens: int, columns: int, seed: int = 0) -> torch.Tensor:
@@ -84,3 +84,14 @@ def test_output_error_is_that_of_the_outputs() -> None:
 def test_importance_by_hand() -> None:
     assert column_importance(torch.diag(torch.tensor([3.0, 1.0, 2.0, 0.0]))).tolist() == pytest.approx([2, 2 / 3, 4 / 3, 1e-3])
     assert column_importance(torch.zeros(2, 2)).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("columns", [7, 256, 600])
+def test_strips_and_mirror_give_the_weighted_hessian(columns: int) -> None:
+    x, weights = torch.randn(40, columns), torch.rand(40)
+    hessian = torch.zeros(columns, columns)
+    accumulate(hessian, x, weights)
+    mirror(hessian)
+    exact = x.double().T @ (weights.double().unsqueeze(1) * x.double())
+    torch.testing.assert_close(hessian.double(), exact, rtol=1e-4, atol=1e-4)
+    assert torch.equal(hessian, hessian.T)

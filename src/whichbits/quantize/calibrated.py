@@ -69,7 +69,13 @@ def quantize_calibrated(
     linears = [name for layer in layers for name in layer]
     finished = sum(len(layer) for store in stores for number, layer in enumerate(layers) if store.has(number))
     for quantized in stream(
-        base, layers, jobs, data.tokens, lambda job, number: stores[job].get(number), allow_custom_code=allow_custom_code
+        base,
+        layers,
+        jobs,
+        data.tokens,
+        lambda job, number: stores[job].get(number),
+        folders[0],
+        allow_custom_code=allow_custom_code,
     ):
         stores[quantized.job].put(quantized.number, quantized.tensors, quantized.errors)
         finished += len(quantized.errors)

@@ -15,6 +15,10 @@ LARGEST_DAMPING = 1.0
 """Damping beyond which the factorisation is given up: there the Hessian is mostly damping."""
 
 
+STRIP = 256
+"""Rows of the Hessian that are computed at once, up to the diagonal: the other half follows from symmetry."""
+
+
 @dataclass(frozen=True)
 class Factor:
     """The inverse of a damped Hessian, factorised in the order in which columns are rounded.
@@ -28,16 +32,25 @@ class Factor:
     damping: float
 
 
-def accumulate(hessian: torch.Tensor, inputs: torch.Tensor) -> None:
-    """Add X^T X of `inputs` [..., columns] (any float dtype) to `hessian`, float32 [columns, columns], in place.
+def accumulate(hessian: torch.Tensor, inputs: torch.Tensor, weights: torch.Tensor | None = None) -> None:
+    """Add X^T diag(weights) X of `inputs` [..., columns] (any float dtype) to the lower triangle of `hessian`, in place.
 
-    A plain sum over tokens, so each token weighs the same whatever batch it came in; rounding does not depend on its scale.
+    `hessian` is float32 [columns, columns], and complete after `mirror`; `weights` are float32, one a token, 1 where they are
+    not given. A plain sum over tokens, so a token counts the same whatever batch it came in.
     Source: GPTQ (Frantar et al., arXiv 2210.17323), equation 1, without the factor 2.
     """
-    import torch
+    flat = inputs.reshape(-1, inputs.shape[-1]).float()
+    if weights is not None:
+        flat = flat * weights.sqrt().unsqueeze(1)
+    for begin in range(0, len(hessian), STRIP):
+        end = begin + STRIP
+        hessian[begin:end, :end].addmm_(flat[:, begin:end].T, flat[:, :end])
 
-    flat = inputs.reshape(-1, inputs.shape[-1]).to(torch.float32)
-    hessian.addmm_(flat.T, flat)
+
+def mirror(hessian: torch.Tensor) -> None:
+    """Copy the lower triangle of `hessian` [columns, columns] to the upper, in place."""
+    lower = hessian.tril()
+    hessian.copy_(lower + lower.tril(-1).T)
 
 
 def factorise(hessian: torch.Tensor, *, damping: float, act_order: bool) -> Factor:

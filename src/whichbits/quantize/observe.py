@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from whichbits.quantize.decoder import Call, run
-from whichbits.quantize.hessian import Factor, accumulate, factorise
+from whichbits.quantize.hessian import Factor, accumulate, factorise, mirror
+from whichbits.quantize.simulate import quantized_activations
 
 if TYPE_CHECKING:
     import torch
+
+    from whichbits.formats.format import QuantizationArgs
 
 
 class InputStatistics:
     """Statistics of one input of a decoder layer's linear layers.
 
-    `modules` are those that read it (q, k and v; gate and up); `hessian` is its X^T X, float32 [columns, columns]; `largest`
-    its largest magnitude in each column, float32 [columns]; `norm` the module of which it is the output, where that is a norm;
-    `cross`, where a reference was run beside, is (B - X)^T X for its inputs B, float32 [columns, columns].
+    `modules` are those that read it (q, k and v; gate and up); `hessian` is its X^T X, float32 [columns, columns], each token
+    counted by its weight; `largest` its largest magnitude in each column, float32 [columns]; `norm` the module of which it is
+    the output, where that is a norm; `cross`, where a reference was run beside, is (B - X)^T X for its inputs B, float32
+    [columns, columns], weighted alike.
     """
 
     def __init__(
@@ -45,16 +49,24 @@ class InputStatistics:
             self._factors[key] = factorise(self.hessian, damping=damping, act_order=act_order)
         return self._factors[key]
 
-    def add(self, inputs: torch.Tensor, reference: torch.Tensor | None) -> None:
-        """Take in `inputs` [..., columns], and what the `reference` has in their place."""
+    def add(self, inputs: torch.Tensor, reference: torch.Tensor | None, weights: torch.Tensor | None) -> None:
+        """Take in `inputs` [..., columns], what the `reference` has in their place, and the tokens' weights (None: all 1).
+
+        `hessian` has its lower triangle alone until `complete`.
+        """
         import torch
 
-        accumulate(self.hessian, inputs)
+        accumulate(self.hessian, inputs, weights)
         largest = inputs.reshape(-1, inputs.shape[-1]).abs().amax(dim=0).to(torch.float32)
         self.largest = torch.maximum(self.largest, largest)
         if self.cross is not None and reference is not None:
             arriving = inputs.reshape(-1, inputs.shape[-1]).to(torch.float32)
-            self.cross.addmm_((reference.reshape(arriving.shape).to(torch.float32) - arriving).T, arriving)
+            difference = reference.reshape(arriving.shape).to(torch.float32) - arriving
+            self.cross.addmm_((difference if weights is None else difference * weights.unsqueeze(1)).T, arriving)
+
+    def complete(self) -> None:
+        """Fill the Hessian's upper triangle, once every input was taken in."""
+        mirror(self.hessian)
 
 
 @dataclass(frozen=True)
@@ -72,17 +84,21 @@ def observe(
     inputs: Sequence[torch.Tensor],
     call: Call,
     reference: Sequence[torch.Tensor] | None = None,
+    weights: Mapping[str, torch.Tensor] | None = None,
+    activations: QuantizationArgs | None = None,
 ) -> Observation:
     """Run a filled `layer` on `inputs`, and note what its `linears` (names within it) are fed.
 
     Modules that are handed the very same tensor share one set of statistics. Norms are the modules with a weight vector. The
-    base's inputs as `reference`, sample by sample, are run beside, for the difference that they make.
+    base's inputs as `reference`, sample by sample, are run beside, for the difference that they make. `weights` float32
+    [samples, length] by module are those of the tokens; a module without counts each token once. With `activations` the
+    linears are fed, and the statistics are of, inputs that are quantized so; the reference's are not.
     """
     import torch
 
     found: dict[str, InputStatistics] = {}
     norm_outputs: list[tuple[torch.Tensor, str]] = []
-    seen: list[tuple[torch.Tensor, str]] = []
+    seen: list[tuple[torch.Tensor, str, torch.Tensor]] = []
     beside: dict[str, torch.Tensor] = {}
     outputs: list[torch.Tensor] = []
     reference_outputs: list[torch.Tensor] = []
@@ -90,20 +106,23 @@ def observe(
     def note_norm(name: str, module: torch.nn.Module, args: Any, output: torch.Tensor) -> None:
         norm_outputs.append((output, name))
 
-    def note_input(name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+    def note_input(name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
         (x,) = args
-        leader = next((leader for tensor, leader in seen if tensor is x), None)
-        if leader is not None:
-            if name not in found[leader].modules:
-                found[leader].modules.append(name)
-            return
-        seen.append((x, name))
+        for tensor, leader, fed in seen:
+            if tensor is x:
+                if name not in found[leader].modules:
+                    found[leader].modules.append(name)
+                return (fed,)
+        fed = x if activations is None else quantized_activations(x, activations)
+        seen.append((x, name, fed))
         if name not in found:
             columns = x.shape[-1]
             norm = next((norm for tensor, norm in norm_outputs if tensor is x), None)
             cross = None if reference is None else torch.zeros(columns, columns)
             found[name] = InputStatistics(torch.zeros(columns, columns), torch.zeros(columns), [name], norm, cross)
-        found[name].add(x, beside.get(name))
+        own = weights.get(name) if weights else None
+        found[name].add(fed, beside.get(name), None if own is None else own[len(outputs)])
+        return (fed,)
 
     def note_beside(name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         (beside[name],) = args
@@ -113,12 +132,15 @@ def observe(
         if reference is not None:
             with _hooks((layer.get_submodule(name).register_forward_pre_hook, partial(note_beside, name)) for name in linears):
                 reference_outputs += run(layer, [reference[number]], call)
+        hooks: list[tuple[Any, Any]]
         hooks = [(layer.get_submodule(name).register_forward_pre_hook, partial(note_input, name)) for name in linears]
         hooks += [(norm.register_forward_hook, partial(note_norm, name)) for name, norm in _norms(layer)]
         seen.clear()
         norm_outputs.clear()
         with _hooks(hooks):
             outputs += run(layer, [hidden], call)
+    for statistics in found.values():
+        statistics.complete()
     return Observation(list(found.values()), outputs, None if reference is None else reference_outputs)
 
 

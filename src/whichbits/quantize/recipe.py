@@ -75,8 +75,9 @@ class Recipe(BaseModel):
     """How a checkpoint is made: rounding, scale search, the size of a weight group (None: the format's rule), seed.
 
     `damping` and `act_order` are GPTQ's. With `propagate_error` each layer is calibrated on what the quantized layers before
-    it give, else on what the base's give; `asymmetric` is the strength of the correction for that error. `smoothing` is
-    SmoothQuant's strength (None: not smoothed); `rotation` merges Hadamard rotations, drawn by the seed, into the weights.
+    it give, else on what the base's give; `asymmetric` is the strength of the correction for that error. With `sensitivity`
+    tokens count by the gradient of the model's loss. `smoothing` is SmoothQuant's strength (None: not smoothed); `rotation`
+    merges Hadamard rotations, drawn by the seed, into the weights.
     Modules that `layers` match get the format named there in place of the checkpoint's; of several matches the first counts.
     Fields that do not apply are neither accepted nor written.
     """
@@ -91,6 +92,7 @@ class Recipe(BaseModel):
     act_order: bool = True
     propagate_error: bool = True
     asymmetric: float = Field(default=0.0, ge=0, le=1)
+    sensitivity: bool = False
     smoothing: float | None = Field(default=None, ge=0, le=1)
     rotation: bool = False
     calibration: Calibration = Calibration()
@@ -105,10 +107,10 @@ class Recipe(BaseModel):
     def unused(self) -> set[str]:
         """Fields that do not apply to this recipe."""
         gptq = set() if self.rounding == "gptq" else {"damping", "act_order", "asymmetric"}
-        calibrated = set() if self.calibrated else {"propagate_error", "smoothing"}
+        calibrated = set() if self.calibrated else {"propagate_error", "sensitivity", "smoothing"}
         # Formats with scales of activations that are found on data are calibrated whatever the recipe.
         data = {"calibration"} if not self.calibrated and self.calibration == Calibration() else set()
-        data |= set() if self.layers else {"layers"}
+        data |= {name for name in ("layers", "sensitivity") if not getattr(self, name)}
         return gptq | calibrated | data | (set() if self.rotation else {"rotation"})
 
     @model_validator(mode="after")

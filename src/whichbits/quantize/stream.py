@@ -16,6 +16,8 @@ from whichbits.quantize.layer import quantize_layer
 from whichbits.quantize.manifest import ModuleError
 from whichbits.quantize.observe import InputStatistics, norm_offsets, observe
 from whichbits.quantize.recipe import Recipe
+from whichbits.quantize.sensitivity import kept_token_weights
+from whichbits.quantize.simulate import activations_quantized
 from whichbits.quantize.smoothing import smooth
 from whichbits.quantize.tensors import base_tensors
 
@@ -63,20 +65,26 @@ def stream(
     jobs: Sequence[Job],
     tokens: torch.Tensor,
     done: Callable[[int, int], Tensors | None],
+    scratch: Path,
     *,
     allow_custom_code: bool = False,
 ) -> Iterator[QuantizedLayer]:
     """Quantize each decoder layer of `base` for each job, in the order of the layers, on `tokens` [samples, length].
 
     `layers` are the names of the weights to quantize, layer by layer. A job that propagates its error sees what its own stored
-    layers give; the others share what the base gives, and so its statistics. `done(job, layer)` returns the stored tensors of
+    layers give, with activations quantized as its format has them; the others share what the base gives, and so its
+    statistics. `done(job, layer)` returns the stored tensors of
     a layer that an earlier run has finished, None for others; such a layer is not quantized again. In memory are one layer, its
-    Hessians, and the hidden states of each stream. A model's own Python code runs only where `allow_custom_code` says so.
+    Hessians, and the hidden states of each stream; what the base says of its tokens is kept in the folder `scratch`. A model's
+    own Python code runs only where `allow_custom_code` says so.
     """
     import torch
 
     decoder = empty_model(base, allow_custom_code=allow_custom_code)
     empty_layers = list(decoder.layers)
+    weights = None
+    if any(job.recipe.sensitivity for job in jobs):
+        weights = kept_token_weights(decoder, base, layers, tokens, jobs[0].recipe.seed, scratch)
     streams = []
     for numbers, propagates in _shared(jobs):
         tensors = base_tensors(base, jobs[numbers[0]].recipe)
@@ -87,13 +95,16 @@ def stream(
         prefix = f"model.layers.{number}."
         linears = [name.removeprefix(prefix) for name in layers[number]]
         for each in streams:
+            first = jobs[each.jobs[0]]
+            activations = first.format.activations if each.propagates else None
+            of_tokens = weights[number] if weights is not None and first.recipe.sensitivity else None
+            modules = [name.removesuffix(".weight") for name in linears]
             finished = {job: done(job, number) for job in each.jobs}
             waiting = [job for job in each.jobs if finished[job] is None]
             tensors = {name.removeprefix(prefix): each.tensors[name] for name in each.tensors if name.startswith(prefix)}
             fill(layer, tensors)
             if waiting:
-                modules = [name.removesuffix(".weight") for name in linears]
-                observation = observe(layer, modules, each.inputs, call, each.reference)
+                observation = observe(layer, modules, each.inputs, call, each.reference, of_tokens, activations)
                 reference, outputs = observation.reference, observation.outputs
                 offsets = norm_offsets(layer)
             else:
@@ -102,14 +113,22 @@ def stream(
             cached = any(jobs[job].format.kv_cache for job in waiting)
             largest = largest_keys_and_values(layer, each.inputs, call) if cached else None
             for job in waiting:
-                quantized = _quantize(jobs[job], tensors, linears, observation.statistics, offsets, largest, prefix)
+                smoothed, statistics = tensors, observation.statistics
+                strength = jobs[job].recipe.smoothing
+                if strength is not None:
+                    smoothed, statistics = smooth(tensors, statistics, strength, offsets)
+                if strength is not None and activations is not None:
+                    fill(layer, smoothed)
+                    statistics = observe(layer, modules, each.inputs, call, each.reference, of_tokens, activations).statistics
+                quantized = _quantize(jobs[job], smoothed, linears, statistics, largest, prefix)
                 yield QuantizedLayer(job, number, *quantized)
                 finished[job] = quantized[0]
             if each.propagates and number + 1 < len(empty_layers):
                 (stored,) = finished.values()
                 assert stored is not None
                 fill(layer, _restored(stored, tensors, linears, jobs[each.jobs[0]].format, prefix))
-                outputs = run(layer, each.inputs, call)
+                with activations_quantized((layer.get_submodule(name) for name in modules), activations):
+                    outputs = run(layer, each.inputs, call)
             each.inputs, each.reference = outputs, reference
         layer.to(torch.device("meta"))
 
@@ -117,8 +136,8 @@ def stream(
 def _shared(jobs: Sequence[Job]) -> list[tuple[tuple[int, ...], bool]]:
     """Which jobs see the same hidden states, and whether those bear the error of earlier layers."""
     together = []
-    for rotation in (False, True):
-        numbers = [number for number, job in enumerate(jobs) if job.recipe.rotation == rotation]
+    for kind in sorted({(job.recipe.rotation, job.recipe.sensitivity) for job in jobs}):
+        numbers = [number for number, job in enumerate(jobs) if (job.recipe.rotation, job.recipe.sensitivity) == kind]
         shared = tuple(number for number in numbers if not jobs[number].recipe.propagate_error)
         together += [(shared, False)] if shared else []
         together += [((number,), True) for number in numbers if jobs[number].recipe.propagate_error]
@@ -148,7 +167,6 @@ def _quantize(
     tensors: Tensors,
     linears: Sequence[str],
     observed: Sequence[InputStatistics],
-    offsets: Mapping[str, float],
     largest: tuple[float, float] | None,
     prefix: str,
 ) -> tuple[Tensors, tuple[ModuleError, ...]]:
@@ -156,8 +174,6 @@ def _quantize(
 
     `largest` are the largest magnitudes of its keys and values, where its cache is quantized.
     """
-    if job.recipe.smoothing is not None:
-        tensors, observed = smooth(tensors, observed, job.recipe.smoothing, offsets)
     stored = {f"{prefix}{name}": tensor for name, tensor in tensors.items() if name not in linears}
     errors = []
     weights = {f"{prefix}{name}": tensors[name] for name in linears}

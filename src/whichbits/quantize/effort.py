@@ -1,0 +1,35 @@
+"""Recipes by effort: the fields of a good recipe for a format, where none are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from whichbits.errors import UserError
+from whichbits.formats.format import Format
+from whichbits.quantize.recipe import Recipe, parse
+
+Effort = Literal["fast", "balanced", "best"]
+
+DEFAULT: Effort = "balanced"
+
+
+def recipe_for(format: Format, effort: str, fields: Mapping[str, Any]) -> Recipe:
+    """The recipe of `effort` for a format, in which explicit `fields` go before.
+
+    Raises UserError where the effort or a field is not known. What each choice is worth: docs/quantize.md.
+    """
+    if effort not in get_args(Effort):
+        raise UserError(f"effort {effort!r} is not known", remedy=f"choose one of {', '.join(get_args(Effort))}")
+    rounding = fields.get("rounding", _rounding(format, effort))
+    chosen: dict[str, Any] = {"rounding": rounding}
+    if rounding == "gptq":
+        chosen |= {"scales": "activation", "propagate_error": effort != "fast", "sensitivity": effort != "fast"}
+    return parse({**chosen, **fields})
+
+
+def _rounding(format: Format, effort: str) -> str:
+    """Weights in FP8 lose so little that rounding to nearest serves where time is short."""
+    weights = format.weights
+    eight_bit_float = weights is not None and weights.type == "float" and weights.num_bits == 8
+    return "rtn" if effort == "fast" and eight_bit_float else "gptq"

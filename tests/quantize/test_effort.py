@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+
+from whichbits.errors import UserError
+from whichbits.formats.format import get, load
+from whichbits.quantize.effort import recipe_for
+
+
+@pytest.mark.parametrize("effort", ["fast", "balanced", "best"])
+@pytest.mark.parametrize("name", [name for name, format in load().items() if not format.is_base])
+def test_every_format_has_a_recipe_at_every_effort(name: str, effort: str) -> None:
+    recipe = recipe_for(get(name), effort, {"seed": 3})
+    assert recipe.seed == 3
+    assert recipe.calibrated == (recipe.rounding == "gptq")
+
+
+def test_explicit_fields_go_before() -> None:
+    recipe = recipe_for(get("w4a16-int"), "balanced", {"scales": "mse", "sensitivity": False, "damping": 0.1})
+    assert (recipe.rounding, recipe.scales, recipe.sensitivity, recipe.damping) == ("gptq", "mse", False, 0.1)
+    assert recipe_for(get("w4a16-int"), "best", {"rounding": "rtn"}).scales == "mse"
+
+
+def test_fp8_is_rounded_to_nearest_where_time_is_short() -> None:
+    assert [recipe_for(get("w8a8-fp"), effort, {}).rounding for effort in ("fast", "balanced")] == ["rtn", "gptq"]
+
+
+def test_unknown_efforts_are_refused() -> None:
+    with pytest.raises(UserError, match="effort 'quick' is not known"):
+        recipe_for(get("w4a16-int"), "quick", {})
