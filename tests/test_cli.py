@@ -70,6 +70,13 @@ def test_every_verb_takes_json():
         assert "as_json" in command.callback.__annotations__  # type: ignore[union-attr]
 
 
+def test_the_report_names_the_command_that_runs_the_study_again():
+    from whichbits.api import _command
+
+    command = _command("my study.yaml", Path("here"), ["h100=2", "cpu=0.1"], None)
+    assert command == "whichbits study 'my study.yaml' --store here --price h100=2 --price cpu=0.1"
+
+
 def test_formats_as_json_are_the_catalogue():
     from whichbits.formats.format import load
 
@@ -86,6 +93,12 @@ def test_formats_as_json_are_the_catalogue():
         (["report", "nowhere"], ["nowhere holds no study"]),
         (["study", "demo", "--dry-run", "--price", "h100=0"], ["price", "h100", "0"]),
         (["study", "demo", "--dry-run", "--price", "h100"], ["not DEVICE=USD_PER_HOUR"]),
+        (["evaluate", "m/m", "--task", "recall", "--limit", "0"], ["tasks.0.limit", "value 0"]),
+        (["evaluate", "m/m", "--task", "recall", "--seed", "-1"], ["seed", "value -1"]),
+        (["bench", "m/m", "--workload", "demo-chat", "--rounds", "0"], ["rounds", "value 0"]),
+        (["bench", "m/m", "--workload", "demo-chat", "--url", "nonsense"], ["'nonsense'", "http://HOST:PORT"]),
+        (["bench", "m/m", "--workload", "²/3"], ["'²/3'"]),
+        (["compare", "m/m", "w8a8-int", "--max-tokens", "0"], ["similarity.max_tokens", "value 0"]),
         (["quantize", "./nowhere", "--format", "w8a8-int", "--out", "out"], ["nowhere"]),
         (["quantize", "smollm2-135m-instruct", "--format", "w9", "--out", "out"], ["'w9'", "choose one of"]),
     ],

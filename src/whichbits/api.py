@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +17,8 @@ from whichbits.prediction import calibrate, predict
 from whichbits.quantization import quantize
 from whichbits.run import Preview, check_prices, ledger_of, preview, probed, run, run_part
 from whichbits.study.estimate import duration
-from whichbits.study.specification import Engine, Source, Specification, TaskChoice, load
+from whichbits.study.source import Source
+from whichbits.study.specification import Specification, load, specify
 from whichbits.study.store import Store
 from whichbits.values import overrides_of, parse_workload, short
 
@@ -80,7 +80,8 @@ def study(
     chosen, source = _specification(specification)
     overrides = overrides_of(price)
     place = Store(store or Path("studies") / chosen.name)
-    command = shlex.join(["whichbits", *sys.argv[1:]]) if isinstance(specification, str | Path) else f"study {chosen.name}"
+    given = isinstance(specification, str | Path)
+    command = _command(str(specification), store, price, data_dir) if given else "api.study(specification), in Python"
     from whichbits.expand import Expansion
 
     expansion = Expansion(chosen, source, data_dir=data_dir)
@@ -117,13 +118,11 @@ def evaluate(
     seed: int = 0,
 ) -> Rows:
     """Score one checkpoint on tasks (names, or JSONL files): one row a task. A study of one column; raises UserError."""
-    choices = tuple(
-        TaskChoice(name=Path(name).stem, jsonl=Path(name), limit=limit)
-        if name.endswith(".jsonl")
-        else TaskChoice(name=name, limit=limit)
+    choices = [
+        {"name": Path(name).stem, "jsonl": name, "limit": limit} if name.endswith(".jsonl") else {"name": name, "limit": limit}
         for name in task
-    )
-    part = Specification(version=1, name="evaluate", model=model, candidates=(), tasks=choices, base_repeats=1, seed=seed)
+    ]
+    part = _part("evaluate", model, tasks=choices, base_repeats=1, seed=seed)
     records = run_part(part, store, {"evaluate"}, emulated=emulated, data_dir=data_dir)
     columns = ("task", "metric", "n", "score", "stderr", "chance")
     return [{name: short(record.summary.get(name)) for name in columns} for record in records]
@@ -145,18 +144,10 @@ def compare(
     With `emulated` there are only distributions, which are taken in transformers. Raises UserError.
     """
     from whichbits.formats.format import load as catalogue
-    from whichbits.study.specification import Candidate, Similarity
 
-    run = "emulated" if emulated else "served"
-    column = Candidate(format=candidate, run=run) if candidate in catalogue() else Candidate(checkpoint=candidate, run=run)
-    part = Specification(
-        version=1,
-        name="compare",
-        model=base,
-        candidates=(column,),
-        similarity=Similarity(prompts=prompts, text=text, max_tokens=max_tokens),
-        seed=seed,
-    )
+    column = {"format" if candidate in catalogue() else "checkpoint": candidate, "run": "emulated" if emulated else "served"}
+    texts = {"prompts": prompts, "text": text, "max_tokens": max_tokens}
+    part = _part("compare", base, candidates=[column], similarity=texts, seed=seed)
     wanted = {"quantize", "distribution"} if emulated else {"quantize", "generate", "compare", "distribution"}
     rows: Rows = []
     for record in run_part(part, store, wanted):
@@ -177,11 +168,8 @@ def bench(
 ) -> Rows:
     """Measure how fast a checkpoint is served: one row for each workload, round and load. Raises UserError."""
     entries = [parse_workload(name).model_dump(mode="json") for name in workload]
-    part = Specification(
-        version=1, name="bench", model=model, candidates=(), workloads=tuple(entries), rounds=rounds, seed=seed
-    )
-    if url is not None:
-        part = part.model_copy(update={"engine": Engine(kind="url", urls={"bf16": url, "fp16": url})})
+    engine = {"kind": "url", "urls": {"bf16": url, "fp16": url}} if url is not None else {}
+    part = _part("bench", model, workloads=entries, rounds=rounds, engine=engine, seed=seed)
     rows: Rows = []
     for record in run_part(part, store, {"serve"}):
         for rung in record.summary["rungs"]:
@@ -271,6 +259,18 @@ def doctor() -> Rows:
 
 
 # What the verbs share
+
+
+def _part(name: str, model: str, **fields: Any) -> Specification:
+    """A small study of what a verb asks for. Raises UserError."""
+    return specify({"version": 1, "name": name, "model": model, "candidates": [], **fields}, Source("", name))
+
+
+def _command(specification: str, store: Path | None, price: Sequence[str] | None, data_dir: Path | None) -> str:
+    """The command line that runs a study again, for its report."""
+    options = [("--store", store), *(("--price", entry) for entry in price or ()), ("--data-dir", data_dir)]
+    words = [str(word) for option in options if option[1] is not None for word in option]
+    return shlex.join(["whichbits", "study", specification, *words])
 
 
 def _specification(specification: str | Path | Specification) -> tuple[Specification, Source]:

@@ -12,7 +12,8 @@ from whichbits.cells import VERSIONS, engine_versions
 from whichbits.errors import UserError
 from whichbits.study.cell import Cell, Json
 from whichbits.study.plan import Planned
-from whichbits.study.specification import Candidate, Location, Source, Specification, TaskChoice
+from whichbits.study.source import Location, Source
+from whichbits.study.specification import Candidate, Specification, TaskChoice
 
 if TYPE_CHECKING:
     from whichbits.accuracy.task import Task

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import whichbits
 from whichbits.errors import UserError
 from whichbits.study.estimate import Durations, Estimate
-from whichbits.study.specification import Source, Specification
+from whichbits.study.source import Source
+from whichbits.study.specification import Specification
 from whichbits.study.store import Store
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,10 @@ def parse_workload(name: str) -> Workload:
     """A workload by name, or of PROMPT/OUTPUT tokens."""
     from whichbits.serving import workload
 
-    prompt, slash, output = name.partition("/")
-    if slash and prompt.isdigit() and output.isdigit():
-        return workload.parse_workload(
-            {"name": f"own-{prompt}-{output}", "prompt_tokens": int(prompt), "output_tokens": int(output)}
-        )
+    lengths = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", name)
+    if lengths:
+        prompt, output = (int(length) for length in lengths.groups())
+        return workload.parse_workload({"name": f"own-{prompt}-{output}", "prompt_tokens": prompt, "output_tokens": output})
     return workload.parse_workload(name)
 
 

@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 import difflib
+import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from whichbits.errors import UserError
+from whichbits.study.source import Source, explain, read
 
-Location = tuple[str | int, ...]
 Run = Literal["auto", "served", "emulated", "both"]
+
+
+def _mistake(problem: str, remedy: str) -> PydanticCustomError:
+    """A validator's error that names the value itself and says what to do."""
+    return PydanticCustomError("mistake", "{problem}", {"problem": problem, "remedy": remedy})
+
+
+def _name(name: str) -> str:
+    """A name that can stand in a table, a log and a file's name."""
+    if not re.fullmatch(r"\w[\w .:+@()-]{0,99}", name):
+        remedy = "use letters, digits, spaces and any of . : + - @ ( ), at most 100 characters, a letter or digit first"
+        raise _mistake(f"{name!r:.100} cannot be a name", remedy)
+    return name
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Repeats = Annotated[int, Field(ge=1, le=100)]
 
 
 class Part(BaseModel):
@@ -28,7 +59,7 @@ class Candidate(Part):
 
     format: str | None = None
     """Name in the catalogue; for a ready checkpoint it is read from its configuration."""
-    checkpoint: str | None = None
+    checkpoint: Annotated[str, Field(min_length=1)] | None = None
     """Folder or hub id of a ready checkpoint, or nothing: whichbits makes it."""
     name: str = ""
     """What the report calls it; default: the format, or the checkpoint's last name."""
@@ -45,13 +76,14 @@ class Candidate(Part):
             raise ValueError("a ready `checkpoint` takes no `recipe`")
         if not self.name:
             object.__setattr__(self, "name", self.format or str(self.checkpoint).rstrip("/").split("/")[-1])
+        _name(self.name)
         return self
 
 
 class TaskChoice(Part):
     """A task by name, or the user's own JSONL file."""
 
-    name: str
+    name: Name
     jsonl: Path | None = None
     metric: str | None = None
     """Metric of a JSONL task; default: what its lines imply."""
@@ -67,6 +99,15 @@ class TaskChoice(Part):
     """Whether candidates that are served anyway are run on this task in emulation too (`run: both`)."""
     repeat: bool = True
     """Whether the base's further runs (`base_repeats`) include this task."""
+
+    @model_validator(mode="after")
+    def _own(self) -> TaskChoice:
+        stated = sorted(self.model_fields_set & {"metric", "max_tokens", "stop", "chat_template"})
+        if self.jsonl is None and stated:
+            raise _mistake(
+                f"`{stated[0]}` belongs to a task of your own", "add `jsonl:`, or leave it out: named tasks have theirs"
+            )
+        return self
 
 
 class Similarity(Part):
@@ -99,6 +140,35 @@ class Engine(Part):
     concurrency: PositiveInt = 16
     """Requests in flight while accuracy is scored; fixed, since batching changes last digits."""
 
+    @field_validator("arguments")
+    @classmethod
+    def _json(cls, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        for name, value in arguments.items():
+            try:
+                json.dumps(value, allow_nan=False)
+            except (TypeError, ValueError):
+                raise _mistake(
+                    f"{name}: no engine takes a {type(value).__name__} like this", "quote it to make it text"
+                ) from None
+        return arguments
+
+    @field_validator("environment")
+    @classmethod
+    def _variables(cls, environment: Mapping[str, str]) -> Mapping[str, str]:
+        for name, value in environment.items():
+            if not name or "=" in name or "\0" in name + value:
+                raise _mistake(f"{name!r} cannot be a variable of the environment", "write NAME: value")
+        return environment
+
+    @field_validator("urls")
+    @classmethod
+    def _http(cls, urls: Mapping[str, str]) -> Mapping[str, str]:
+        for name, url in urls.items():
+            address = urlsplit(url)
+            if address.scheme not in ("http", "https") or not address.hostname:
+                raise _mistake(f"{name}: {url!r} is no address of a server", "write it as http://HOST:PORT")
+        return urls
+
     @model_validator(mode="after")
     def _addresses(self) -> Engine:
         if (self.kind == "url") != bool(self.urls):
@@ -109,10 +179,10 @@ class Engine(Part):
 class Deployment(Part):
     """Hardware, and what an hour of it costs."""
 
-    name: str = "here"
+    name: Name = "here"
     hardware: str = "this-machine"
-    count: PositiveInt = 1
-    price_per_hour: PositiveFloat | None = None
+    count: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    price_per_hour: Dollars | None = None
     """Of the whole deployment, in dollars; default: the price list's, if it has this hardware."""
 
 
@@ -120,8 +190,8 @@ class Specification(Part):
     """A whole study."""
 
     version: Literal[1]
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-    model: str
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)]
+    model: Annotated[str, Field(min_length=1)]
     notes: tuple[str, ...] = ()
     """What the reader should know, shown in the report."""
     unavailable: tuple[str, ...] = ()
@@ -130,7 +200,7 @@ class Specification(Part):
     tasks: tuple[TaskChoice, ...] = ()
     similarity: Similarity | None = None
     workloads: tuple[Mapping[str, Any], ...] = ()
-    rounds: Annotated[int, Field(ge=1)] = 3
+    rounds: Repeats = 3
     """How often every candidate's speed is measured, interleaved with the others."""
     engine: Engine = Engine()
     deployment: Deployment = Deployment()
@@ -138,9 +208,9 @@ class Specification(Part):
     """Price list: `default`, `paper-2024-10` or a file."""
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """Largest loss of the suite's score above chance that still counts as none."""
-    base_repeats: Annotated[int, Field(ge=1)] = 2
+    base_repeats: Repeats = 2
     """How often the base is scored; from the second on it gives the noise floor."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     max_length: Annotated[int, Field(ge=16)] | None = None
     """Longest request (prompt and output) served; default: what tasks and workloads need, within the model's context."""
     trust_remote_code: bool = False
@@ -157,84 +227,14 @@ class Specification(Part):
                 data[field] = [{key: entry} if isinstance(entry, str) else entry for entry in data[field]]
         return data
 
-    @model_validator(mode="after")
-    def _distinct_names(self) -> Specification:
-        for field, names in (
-            ("candidates", [candidate.name for candidate in self.candidates]),
-            ("tasks", [task.name for task in self.tasks]),
-        ):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise ValueError(f"two {field} are named {twice[0]!r}: give each a `name` of its own")
-        return self
-
-
-class Source:
-    """A specification's text, which knows the line of each field."""
-
-    def __init__(self, text: str, name: str) -> None:
-        self.text = text
-        self.name = name
-
-    def line(self, location: Location) -> int | None:
-        """Line (from 1) of the field at `location`, or of the nearest field around it; None where there is no text."""
-        node = yaml.compose(self.text, Loader=yaml.SafeLoader) if self.text else None
-        found = None
-        for step in location:
-            child = None
-            if isinstance(node, yaml.MappingNode):
-                for key, value in node.value:
-                    if key.value == step:
-                        child, found = value, key.start_mark.line + 1
-            elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-                child = node.value[step]
-                found = child.start_mark.line + 1
-            if child is None:
-                break
-            node = child
-        return found
-
-    def error(self, location: Location, problem: str, remedy: str) -> UserError:
-        """The error for the field at `location`."""
-        line = self.line(location)
-        place = self.name if line is None else f"{self.name}, line {line}"
-        field = ".".join(str(step) for step in location)
-        return UserError(f"{place}: {field + ': ' if field else ''}{problem}", remedy=remedy)
-
-
-def _fields(location: Location) -> list[str]:
-    """Names that are allowed beside the field at `location`."""
-    model: Any = Specification
-    for step in location[:-1]:
-        if isinstance(step, int):
-            continue
-        annotation = (
-            model.model_fields[step].annotation if hasattr(model, "model_fields") and step in model.model_fields else None
-        )
-        inner = [a for a in (annotation, *getattr(annotation, "__args__", ())) if hasattr(a, "model_fields")]
-        if not inner:
-            return []
-        model = inner[0]
-    return list(model.model_fields)
-
-
-def _explain(error: ValidationError, source: Source) -> UserError:
-    """First problem of a validation error, as a line a user can act on."""
-    first = error.errors()[0]
-    location: Location = tuple(first["loc"])
-    value = first.get("input")
-    match first["type"]:
-        case "extra_forbidden":
-            allowed = _fields(location)
-            near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
-            remedy = f"did you mean `{near[0]}`?" if near else f"allowed here: {', '.join(allowed)}"
-            return source.error(location, f"unknown field (value {value!r})", remedy)
-        case "missing":
-            return source.error(location, "is missing", f"add `{location[-1]}:`")
-        case _:
-            message = str(first["msg"]).removeprefix("Value error, ")
-            shown = "" if isinstance(value, Mapping | BaseModel) else f" (value {value!r})"
-            return source.error(location, f"{message}{shown}", "correct the value")
+    @field_validator("candidates", "tasks")
+    @classmethod
+    def _distinct_names(cls, entries: tuple[Candidate | TaskChoice, ...]) -> tuple[Candidate | TaskChoice, ...]:
+        names = [entry.name for entry in entries]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise _mistake(f"two are named {twice[0]!r}", "give each a `name` of its own")
+        return entries
 
 
 def parse(text: str, name: str) -> tuple[Specification, Source]:
@@ -243,19 +243,15 @@ def parse(text: str, name: str) -> tuple[Specification, Source]:
     Raises UserError with line, field, value and remedy.
     """
     source = Source(text, name)
+    return specify(read(source), source), source
+
+
+def specify(fields: Mapping[str, Any], source: Source) -> Specification:
+    """Specification of these fields, whose text, where there is one, is `source`. Raises UserError for the first mistake."""
     try:
-        data = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise UserError(
-            f"{name}, line {line}: not YAML: {error.problem}", remedy="correct the syntax at or just before that line"
-        ) from error
-    if not isinstance(data, Mapping):
-        raise UserError(f"{name}: not a mapping of fields", remedy="start with `version: 1`, `name:` and `model:`")
-    try:
-        return Specification.model_validate(data), source
+        return Specification.model_validate(fields)
     except ValidationError as error:
-        raise _explain(error, source) from None
+        raise explain(error, source, Specification) from None
 
 
 def presets() -> dict[str, str]:
@@ -267,11 +263,11 @@ def presets() -> dict[str, str]:
 def load(reference: str | Path) -> tuple[Specification, Source]:
     """Specification from a file, or a preset by name."""
     path = Path(reference)
-    if path.suffix in {".yaml", ".yml"} or path.is_file():
-        if not path.is_file():
+    if path.suffix in {".yaml", ".yml"} or os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where a name is too long
+        if not path.exists():
             raise UserError(f"specification: {path} does not exist", remedy="name a YAML file that exists, or a preset")
         try:
-            text = path.read_text()
+            text = path.read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"specification: {path} cannot be read: {error}", remedy="name a readable UTF-8 YAML file"
