@@ -1,5 +1,6 @@
 """Hours of a plan before anything has run: sums over the predictor's answers, and nothing where it has none."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,3 +82,10 @@ def test_a_dry_run_names_hours_and_dollars_as_predicted(tiny_llama: Path, tmp_pa
     assert all(time == "unknown" for cell, time in times.items() if cell.startswith("serve w8a8-fp"))
     assert "(predicted) and" in shown.text
     assert "Cost: $" in shown.text
+
+
+def test_verdicts_know_nothing_of_predictions() -> None:
+    # A predicted cell can decide nothing: what judges imports neither the predictor nor the forecast.
+    source = Path(api.__file__).parent
+    for file in (*(source / "verdict").glob("*.py"), source / "conclude.py", source / "cells.py"):
+        assert not re.search(r"whichbits\.(predict|prediction|forecast)", file.read_text()), file

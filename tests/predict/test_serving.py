@@ -80,12 +80,21 @@ def test_replicas_share_the_load() -> None:
     assert two.rate[0] == pytest.approx(2 * one.rate[0])
 
 
-def test_a_load_test_counts_nothing_in_its_first_service_time() -> None:
-    outcome = serve(work(np.inf, prompt=256, output=1024), shipped().values)
-    assert outcome.window_rate[0] < outcome.rate[0]
-    # With all time in decode steps the loss is the service time's share of six minutes.
+@pytest.mark.parametrize(("version", "tokens"), [("0.6.4", 512), ("0.7.2", 2048)])
+def test_a_step_takes_no_more_tokens_than_the_engine_allows(version: str, tokens: int) -> None:
+    values = shipped().values
+    heavy = serve(work(np.inf, prompt=1024, output=128, name=f"vllm=={version}"), values)
+    # In a step's time, the prompts and outputs of the requests that return in it.
+    assert heavy.rate[0] * (1024 + 128) * heavy.tpot[0] == pytest.approx(tokens, rel=0.02)
+    light = serve(work(4.0, prompt=1024, output=128, name=f"vllm=={version}"), values)
+    assert light.rate[0] * (1024 + 128) * light.tpot[0] < tokens / 2
+
+
+@pytest.mark.parametrize("unseen", [0.5, 1.0])
+def test_a_load_test_counts_little_in_its_first_service_time(unseen: float) -> None:
+    outcome = serve(work(np.inf, prompt=256, output=1024), dict(shipped().values) | {"unseen": unseen})
     lost = 1 - outcome.window_rate[0] / outcome.rate[0]
-    assert 0 < lost <= outcome.latency[0] / 360
+    assert lost == pytest.approx(unseen * 1024 * outcome.tpot[0] / 360)
 
 
 @given(st.floats(0.2, 0.95))

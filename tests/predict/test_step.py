@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from whichbits.cost.hardware import find
+from whichbits.cost.hardware import Hardware, find
 from whichbits.models.catalogue import Shape
 from whichbits.predict.coefficients import priors
 from whichbits.predict.kernels import engine, kernel
-from whichbits.predict.step import all_reduce, attended, decode, linear_layers, prefill, prompt_attention
+from whichbits.predict.step import all_reduce, attended, decode, elementwise, linear_layers, prefill, prompt_attention
 from whichbits.predict.work import Layout, Point, columns, resident_bytes
 
 SHAPE = Shape(id="round", hidden=1000, ffn=3000, layers=10, heads=10, kv_heads=5, head_dim=100, vocab=10000, context=100000)
@@ -60,6 +60,41 @@ def test_eight_bit_weights_cost_half_and_four_bit_a_quarter() -> None:
 def test_many_tokens_cost_their_operations() -> None:
     time = linear_layers(work(), IDEAL, np.array([1e5]))
     assert time[0] == pytest.approx(2 * 1e5 * BLOCK / 1e14, rel=0.02)
+
+
+def test_a_product_that_does_not_fill_the_device_costs_idle_multiprocessors() -> None:
+    # Half a wave of 100 multiprocessors' tiles of 128 × 128 is idle at the end of the 4 products of a layer, whose k are
+    # 1000, 1000, 1000 and 3000.
+    values = IDEAL | {"overlap": 1.0}
+    full, idle = (linear_layers(work(), values | {"idle_tiles": i}, np.array([512.0]))[0] for i in (1e-12, 0.5))
+    assert idle - full == pytest.approx(10 * 2 * 6000 * 0.5 * 100 * 128**2 / 1e14, rel=1e-3)
+
+
+def test_whole_columns_of_tiles_starve_hoppers_four_bit_kernel_alone() -> None:
+    # Memory waits units · 128 / n times as long: for n of 2000, 1000, 6000 and 1000.
+    hopper = replace(DEVICE, architecture="hopper")
+    ideal = IDEAL | {"compute_efficiency.hopper.bf16": 1.0, "compute_efficiency.hopper.fp8": 1.0}
+    starving = ideal | {"starved": 1.0}
+
+    def time(format: str, device: Hardware, values: dict[str, float]) -> float:
+        point = Point(SHAPE, kernel(format), device, engine("vllm"), Layout(1), 100, 100, 1.0)
+        return float(linear_layers(columns([point]), values, np.array([1.0]))[0])
+
+    extra = sum(n * k * 100 * 128 / n for n, k in ((2000, 1000), (1000, 1000), (6000, 1000), (1000, 3000)))
+    added = time("w4a16-int", hopper, starving) - time("w4a16-int", hopper, ideal)
+    assert added == pytest.approx(10 * extra * 4.125 / 8 / 1e12, rel=0.02)
+    for format, device in (("w4a16-int", DEVICE), ("bf16", hopper), ("w8a8-fp", hopper)):
+        device = replace(device, peak={**device.peak, "fp8": 2e14})
+        assert time(format, device, starving) == time(format, device, ideal)
+
+
+def test_norms_are_computed_on_every_device_and_quantization_costs_more_than_its_bytes() -> None:
+    values = IDEAL | {"elementwise": 1.0}
+    alone, shared, quantized = (elementwise(w, values, np.array([10.0]))[0] for w in (work(), work(tensor=5), work("w8a8-int")))
+    # 16 bytes a number of the hidden state (1000), 6 of attention's output and the activation function's (1000 + 3000).
+    assert alone == pytest.approx(10 * 10 * (16 * 1000 + 6 * 4000) / 1e12)
+    assert shared == pytest.approx(10 * 10 * (16 * 1000 + 6 * 800) / 1e12)
+    assert quantized - alone == pytest.approx(10 * 10 * 9 * (2 * 1000 + 4000) / 1e12)
 
 
 def test_tensor_parallel_devices_share_the_weights_and_add_all_reduces() -> None:

@@ -44,8 +44,8 @@ class Point:
 
     @property
     def server(self) -> Engine:
-        """The engine whose coefficients stand for the point's."""
-        return self.engine.as_measured(at_most=self.concurrency == float("inf"))
+        """The engine whose coefficients stand for the point's; early vLLM runs on nothing as new as Blackwell."""
+        return self.engine.as_measured(at_most=self.concurrency == float("inf") and self.hardware.capability < 10)
 
 
 @dataclass(frozen=True)
