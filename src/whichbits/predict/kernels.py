@@ -52,8 +52,8 @@ class Engine:
         return 512 if self.version < (0, 6, 5) else 2048
 
     def as_measured(self, *, at_most: bool) -> Engine:
-        """This engine; at the highest rate, vLLM of unnamed version as the early one, whose highest rates are known."""
-        return replace(self, version=(0, 7)) if at_most and self.name == "vllm" and not self.version else self
+        """This engine; at the highest rate, vLLM of unnamed version as 0.6.4, whose highest rates are known best."""
+        return replace(self, version=(0, 6, 4)) if at_most and self.name == "vllm" and not self.version else self
 
 
 @cache
