@@ -79,8 +79,7 @@ def test_the_shipped_coefficients_meet_the_bars_in_sample() -> None:
     assert median <= 0.06
     assert ninth <= 0.15
     assert fastest_format([seen]).model >= 0.95
-    better = better_rate([seen], "paper")
-    assert better.model > better.always
+    assert better_rate([seen], "paper").model >= 0.90
 
 
 def test_leaving_out_a_model_or_a_device_meets_the_bars() -> None:
@@ -92,6 +91,10 @@ def test_leaving_out_a_model_or_a_device_meets_the_bars() -> None:
         assert median <= latency_bar
         assert ninth <= 3 * latency_bar
         assert sizes(pooled(folds, "max", "qps", "paper"))[0] <= rate_bar
+        median, ninth = sizes(ratio_errors(folds, "synchronous"))
+        assert median <= 0.06
+        assert ninth <= 0.15
+        assert better_rate(folds, "paper").model >= 0.90
 
 
 def test_the_naive_roofline_is_far_worse(latencies: list[Measurement]) -> None:
