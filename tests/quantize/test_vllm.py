@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ transformers = pytest.importorskip("transformers")
 
 from whichbits.engines.command import find_vllm  # noqa: E402
 from whichbits.engines.defaults import serving_settings  # noqa: E402
+from whichbits.engines.emulation import Emulated  # noqa: E402
 from whichbits.engines.endpoint import Endpoint  # noqa: E402
 from whichbits.engines.hardware import describe  # noqa: E402
 from whichbits.engines.server import Server  # noqa: E402
@@ -18,6 +20,21 @@ from whichbits.quantize.checkpoint import quantize_checkpoint  # noqa: E402
 from whichbits.quantize.recipe import Recipe  # noqa: E402
 
 CONTEXT, CONTINUATION = list(range(1000, 1024)), list(range(2000, 2008))
+PAIRS = [(CONTEXT, CONTINUATION), *((list(range(n, n + 24)), list(range(n + 50, n + 58))) for n in (3000, 9000, 20000))]
+
+
+SERVED: dict[str, tuple[str, str, list[dict[str, str]]]] = {
+    "vllm-qwen2-static": ("Qwen2", "w8a8-int-static", []),
+    "vllm-mistral-asymmetric": ("Mistral", "w4a16-int-asym", []),
+    "vllm-llama-mixed-with-fp8-cache": (
+        "Llama",
+        "w4a16-int+kv-fp8",
+        [
+            {"match": r"re:model\.layers\.0\.mlp\.down_proj", "format": "w8a8-int"},
+            {"match": r"re:model\.layers\.1\.self_attn", "format": "bf16"},
+        ],
+    ),
+}
 
 
 @torch.no_grad()
@@ -29,21 +46,40 @@ def emulated(checkpoint: Path) -> float:
     return float(logprobs.gather(1, ids[0, len(CONTEXT) :, None]).sum())
 
 
+def served(out: Path, logs: Path) -> tuple[list[float], int]:
+    """Log-likelihood of each of PAIRS in vLLM, and the number of tokens that it generates after the context."""
+    config = json.loads((out / "config.json").read_text())
+    settings = serving_settings(describe(), config, max_length=128, max_concurrency=2)
+    server = Server(
+        find_vllm(), out, arguments=settings.arguments, environment=settings.environment, log=logs / "log.txt",
+        registry=logs / "registry",
+    )  # fmt: skip
+    with server, Endpoint(server.url, server.model, max_length=128, concurrency=1) as model:
+        found = model.loglikelihood(PAIRS)
+        (generation,) = model.generate([CONTEXT], max_tokens=8)
+    return [loglikelihood for loglikelihood, _ in found], generation.tokens
+
+
 @pytest.mark.server
 @pytest.mark.parametrize("name", ["w8a8-int", "w4a16-int"], ids=["vllm-w8a8-int", "vllm-w4a16-int"])
 def test_a_checkpoint_is_served_by_vllm(name: str, block_llama: Path, tmp_path: Path) -> None:
     """What vLLM computes from the packed codes is what transformers computes from the unpacked ones."""
     out = tmp_path / "out"
     quantize_checkpoint(block_llama, get(name), Recipe(), out)
-    config = json.loads((out / "config.json").read_text())
-    settings = serving_settings(describe(), config, max_length=128, max_concurrency=2)
-    server = Server(
-        find_vllm(), out, arguments=settings.arguments, environment=settings.environment, log=tmp_path / "log.txt",
-        registry=tmp_path / "registry",
-    )  # fmt: skip
-    with server, Endpoint(server.url, server.model, max_length=128, concurrency=1) as model:
-        ((loglikelihood, _),) = model.loglikelihood([(CONTEXT, CONTINUATION)])
-        (generation,) = model.generate([CONTEXT], max_tokens=8)
-    assert generation.tokens > 0
+    (loglikelihood, *_), tokens = served(out, tmp_path)
+    assert tokens > 0
     assert loglikelihood == pytest.approx(emulated(out), rel=0.02)
     assert loglikelihood != pytest.approx(emulated(block_llama), rel=1e-6)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("case", SERVED)
+def test_other_families_and_formats_are_served(case: str, random_base: Callable[[str], Path], tmp_path: Path) -> None:
+    family, name, layers = SERVED[case]
+    few = {"source": "random", "samples": 4, "length": 24}
+    out = tmp_path / "out"
+    quantize_checkpoint(random_base(family), get(name), Recipe.model_validate({"calibration": few, "layers": layers}), out)
+    loglikelihoods, tokens = served(out, tmp_path)
+    assert tokens > 0
+    expected = [loglikelihood for loglikelihood, _ in Emulated(out, threads=1).loglikelihood(PAIRS)]
+    assert loglikelihoods == pytest.approx(expected, rel=0.03)

@@ -47,7 +47,7 @@ def choose_formats(
     layers = layer_linears(json.loads((base / "config.json").read_text()), shapes)
     weights = sum(shapes[name][0] * shapes[name][1] for layer in layers for name in layer)
     few = recipe.calibration.model_copy(update={"samples": min(SAMPLES, recipe.calibration.samples)})
-    tokens = calibration_data(base, few, recipe.seed).tokens
+    tokens = calibration_data(base, few, recipe.seed, allow_custom_code=allow_custom_code).tokens
     options = measure(
         base,
         layers,

@@ -14,6 +14,7 @@ from whichbits.quantize.budget import Option, assign
 from whichbits.quantize.decoder import Call, empty_model, fill, first_inputs, run
 from whichbits.quantize.layer import global_scales, round_weight
 from whichbits.quantize.recipe import LayerChoice, Recipe
+from whichbits.quantize.simulate import activations_quantized
 from whichbits.quantize.tensors import base_tensors
 
 if TYPE_CHECKING:
@@ -34,11 +35,11 @@ def measure(
 ) -> list[Option]:
     """An option for each unit of modules (see `mixed.unit`) and each of `formats` that fits it, from one walk through `base`.
 
-    The error is how much the hidden states behind the layer change when the unit's weights alone are rounded to nearest, as
-    the mean over `tokens` [samples, length] of |change|^2 / |hidden state|^2. Such changes add up along the residual stream as
-    long as they are small and independent. Activations are not quantized. `layers` are the names of the weights, layer by
-    layer; `recipe` gives group size and rotation; `on_progress(done, all)` counts layers. Raises UserError where no format fits
-    a unit, or the model is not understood.
+    The error is how much the hidden states behind the layer change when the unit alone is quantized, as the mean over `tokens`
+    [samples, length] of |change|^2 / |hidden state|^2. Such changes add up along the residual stream as long as they are small
+    and independent. Weights are rounded to nearest; activations are quantized as `simulate` does it. `layers` are the names
+    of the weights, layer by layer; `recipe` gives group size and rotation; `on_progress(done, all)` counts layers. Raises
+    UserError where no format fits a unit, or the model is not understood.
     """
     import torch
 
@@ -62,7 +63,10 @@ def measure(
                 bits = sum(format.bits_per_weight(*weight.shape) * weight.numel() for weight in weights.values())
                 rounded = _rounded(weights, format)
                 fill(layer, own | {key.removeprefix(prefix): weight for key, weight in rounded.items()})
-                options.append(Option(name, format.name, bits, _change(layer, hidden, outputs, call) if rounded else 0.0))
+                read = [layer.get_submodule(key.removeprefix(prefix).removesuffix(".weight")) for key in weights]
+                with activations_quantized(read, format.activations):
+                    change = _change(layer, hidden, outputs, call) if rounded else 0.0
+                options.append(Option(name, format.name, bits, change))
             fill(layer, own)
         hidden = outputs
         layer.to(torch.device("meta"))
