@@ -121,6 +121,14 @@ def test_emulated_candidates_bring_the_base_in_the_same_emulation(tiny_llama: Pa
         (("prompt_tokens: 32", "prompt_tokens: 3200"), r"line 12: workloads.0: .*3208 tokens.*context holds 512"),
         (("max_length: 256", "max_length: 16"), r"line 14: max_length: 16 does not fit"),
         (('w4a16-int: "http://c"', 'other: "http://c"'), r"line 13: engine.urls: no address for w4a16-int"),
+        (('w4a16-int: "http://c"', 'w4a16-int: "http://c", other: "http://d"'), r"line 13: engine.urls.other: is no candidate"),
+        (("- order", "- generated"), r"line 9: tasks.1: task 'recall' is there already"),
+        (
+            ("concurrency: [2]}", "concurrency: [2]}\n  - {name: mine, prompt_tokens: 9, output_tokens: 9}"),
+            r"line 13: workloads.1",
+        ),
+        (("max_tokens: 8", "max_tokens: 256"), r"similarity.max_tokens: 256 leaves no room"),
+        (("window_tokens: 32", "window_tokens: 5120"), r"similarity.window_tokens: 5120 is longer than"),
         (("{format: w4a16-int, run", "{format: w4a16-int, recipe: {scale: 1}, run"), r"line 6: candidates.1: recipe.scale"),
     ],
 )

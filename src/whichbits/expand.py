@@ -21,9 +21,6 @@ from whichbits.study.specification import TaskChoice
 if TYPE_CHECKING:
     from whichbits.accuracy.task import Task
 
-DEFAULT_MAX_LENGTH = 4096
-"""Longest request where the specification, the workloads and the model's context leave it open, tokens."""
-
 
 @dataclass(frozen=True)
 class Expansion(Resolution):
@@ -44,10 +41,20 @@ class Expansion(Resolution):
             for subject in self.subjects
             if subject.served
         }
-        missing = [name for name in served if self.specification.engine.kind == "url" and served[name].url is None]
+        self._check_urls(served)
+        return Plan(self.specification, self.base, tuple(cells), served)
+
+    def _check_urls(self, served: Mapping[str, Served]) -> None:
+        """Where servers are given, every served candidate has one, and every one is a candidate's."""
+        engine = self.specification.engine
+        missing = [name for name in served if engine.kind == "url" and served[name].url is None]
         if missing:
             raise self.source.error(("engine", "urls"), f"no address for {missing[0]}", f"add `{missing[0]}: http://...`")
-        return Plan(self.specification, self.base, tuple(cells), served)
+        # A verb of one thing gives the base's address before it is known which dtype names the base.
+        strange = [name for name in engine.urls if name not in served and name not in ("bf16", "fp16")]
+        if strange:
+            remedy = f"served here: {', '.join(served)}"
+            raise self.source.error(("engine", "urls", strange[0]), "is no candidate that is served", remedy)
 
     def probes(self) -> Plan:
         """Only the probes that decide how candidates with `run: auto` run."""
@@ -168,6 +175,9 @@ class Expansion(Resolution):
             return
         from whichbits.similarity.prompts import builtin_prompts, read_prompts
 
+        if wanted.max_tokens >= self.max_length:
+            problem = f"{wanted.max_tokens} leaves no room for a prompt in the {self.max_length} tokens of a request"
+            raise self.source.error(("similarity", "max_tokens"), problem, "choose a smaller one, or a larger max_length")
         try:
             prompts = read_prompts(wanted.prompts) if wanted.prompts else builtin_prompts()
         except UserError as error:
@@ -195,6 +205,9 @@ class Expansion(Resolution):
             return
         from whichbits.similarity.windows import builtin_documents, read_document
 
+        if wanted.window_tokens > self.model.max_positions:
+            problem = f"{wanted.window_tokens} is longer than the model's context, {self.model.max_positions} tokens"
+            raise self.source.error(("similarity", "window_tokens"), problem, "choose a shorter window")
         try:
             documents = [read_document(wanted.text)] if wanted.text else list(builtin_documents())
         except UserError as error:

@@ -103,9 +103,11 @@ class Resolution:
         found: list[tuple[Task, TaskChoice]] = []
         for index, choice in enumerate(self.specification.tasks):
             try:
-                found += [(task, choice) for task in _tasks(choice)]
+                expanded = _tasks(choice)
             except UserError as error:
                 raise self._error(("tasks", index, "name"), error) from error
+            self._refuse_twice(("tasks", index), "task", [*(task.name for task, _ in found), *(task.name for task in expanded)])
+            found += [(task, choice) for task in expanded]
         return tuple(found)
 
     @cached_property
@@ -121,6 +123,7 @@ class Resolution:
             except UserError as error:
                 raise self._error(("workloads", index), error) from error
             found.append(workload)
+            self._refuse_twice(("workloads", index), "workload", [entry.name for entry in found])
         return tuple(found)
 
     @cached_property
@@ -258,6 +261,12 @@ class Resolution:
         """Threads of a local cell: what the server leaves where both run side by side."""
         served = len(self.settings.server_cpus) if self.command is not None else 0
         return max(1, self.hardware.cores - served)
+
+    def _refuse_twice(self, location: Location, kind: str, names: list[str]) -> None:
+        """Results are told apart by these names."""
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise self.source.error(location, f"{kind} {twice[0]!r} is there already", "leave one out, or rename your own")
 
     def _error(self, location: Location, error: UserError) -> UserError:
         """A room's error, with its place in the specification."""

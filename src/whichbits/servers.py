@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whichbits.errors import UserError
 from whichbits.study.executor import ServerFailed
 from whichbits.study.runner import Server
 
@@ -68,6 +69,11 @@ def resident_servers(hardware: Hardware, settings: Settings, weights: Mapping[st
     """How many servers fit at once: one where a GPU serves, else as many of these weights (bytes) as memory holds."""
     if hardware.gpus:
         return 1
-    cache = int(settings.environment.get("VLLM_CPU_KVCACHE_SPACE", "4")) * 1024
+    given = settings.environment.get("VLLM_CPU_KVCACHE_SPACE", "4")
+    if not given.isdecimal():
+        raise UserError(
+            f"engine.environment.VLLM_CPU_KVCACHE_SPACE: {given!r} is no whole number", remedy="give the cache's size in GiB"
+        )
+    cache = int(given) * 1024
     each = max(weights.values(), default=0) // 2**20 + cache + BESIDE_WEIGHTS_MIB
     return max(1, hardware.memory_mib * 3 // 4 // each)

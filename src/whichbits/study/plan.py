@@ -26,13 +26,11 @@ class Planned:
     lane: Lane
     reads: Mapping[str, Cell] = field(default_factory=dict)
     servers: tuple[str, ...] = ()
-    requires: tuple[Cell, ...] = ()
-    """Cells whose results its servers are made of; they are part of its inputs by key already."""
 
     @property
     def before(self) -> tuple[Cell, ...]:
         """Cells that must be done first."""
-        return (*self.reads.values(), *self.requires)
+        return tuple(self.reads.values())
 
 
 @dataclass(frozen=True)
