@@ -40,9 +40,10 @@ def test_zero_points_by_hand() -> None:
     assert torch.equal(decompress(stored, format).to(torch.float32), (codes - zero) * 0.5)
 
 
-def test_w4a8_fp_is_packed_like_w4a16() -> None:
+@pytest.mark.parametrize("name", ["w4a8-fp", "w4a8-int-packed"])
+def test_w4a8_is_packed_like_w4a16(name: str) -> None:
     codes = torch.arange(-8, 8, dtype=torch.float32).repeat(2).reshape(1, 32)
-    stored = compress(codes, torch.ones(1, 1), fitted("w4a8-fp", 1, 32), dtype=torch.bfloat16)
+    stored = compress(codes, torch.ones(1, 1), fitted(name, 1, 32), dtype=torch.bfloat16)
     assert [hex(word & 0xFFFFFFFF) for word in stored["weight_packed"][0].tolist()] == ["0x76543210", "0xfedcba98"] * 2
 
 

@@ -27,7 +27,7 @@ GROUP = {"strategy": "group", "group_size": 128, "dynamic": False}
 def test_the_catalogue_names_every_format_of_the_study() -> None:
     assert list(load()) == [
         "bf16", "fp16", "w8a8-fp", "w8a8-int", "w8a8-fp-static", "w8a8-int-static", "w4a16-int", "w4a16-int-asym",
-        "w4a16-int-channel", "w4a8-int", "w4a8-fp", "fp8-block", "nvfp4", "nvfp4a16", "mxfp4", "mxfp8",
+        "w4a16-int-channel", "w4a8-int", "w4a8-int-packed", "w4a8-fp", "fp8-block", "nvfp4", "nvfp4a16", "mxfp4", "mxfp8",
     ]  # fmt: skip
 
 
@@ -141,6 +141,7 @@ def test_linear_shapes_of_a_mixture_of_experts() -> None:
         ("w8a8-int", 8 + 16 / 4096),
         ("w4a16-int", 4 + 16 / 128 + 128 / 4096**2),
         ("w4a16-int-asym", 4 + (16 + 4) / 128 + 128 / 4096**2),
+        ("w4a8-int-packed", 4 + 16 / 128 + 128 / 4096**2),
         ("w4a16-int-channel", 4 + 16 / 4096 + 128 / 4096**2),
         ("w8a8-fp-static", 8 + 16 / 4096 + 16 / 4096**2),
         ("fp8-block", 8 + 16 / 128**2),

@@ -154,10 +154,9 @@ def test_an_fp16_base_keeps_fp16_scales(block_llama: Path, tmp_path: Path) -> No
     assert load(tmp_path / "out").dtype == torch.float16
 
 
-@pytest.mark.parametrize("name", ["bf16", "nvfp4"])
-def test_a_format_that_cannot_be_written_says_why(name: str, block_llama: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"format {name} cannot be written: (it is the base|the scale of its activations)"):
-        quantize_checkpoint(block_llama, get(name), Recipe(), tmp_path / "out")
+def test_the_bases_format_is_not_written(block_llama: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="format bf16 cannot be written: it is the base"):
+        quantize_checkpoint(block_llama, get("bf16"), Recipe(), tmp_path / "out")
 
 
 def test_an_existing_folder_is_kept(block_llama: Path, tmp_path: Path) -> None:
