@@ -16,8 +16,8 @@ from whichbits.errors import UserError
 def named_recipes() -> dict[str, str]:
     """Text (YAML) of each recipe that whichbits ships, by name."""
     folder = resources.files("whichbits.quantize") / "recipes"
-    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".yaml")), key=lambda entry: entry.name)
-    return {entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8") for entry in files}
+    files = (entry for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return dict(sorted((entry.name.removesuffix(".yaml"), entry.read_text(encoding="utf-8")) for entry in files))
 
 
 def recipe_fields(recipe: str | Path | Mapping[str, Any], within: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -76,8 +76,8 @@ class Recipe(BaseModel):
 
     `damping` and `act_order` are GPTQ's. With `propagate_error` each layer is calibrated on what the quantized layers before
     it give, else on what the base's give; `asymmetric` is the strength of the correction for that error. With `sensitivity`
-    tokens count by the gradient of the model's loss. `smoothing` is SmoothQuant's strength (None: not smoothed); `rotation`
-    merges Hadamard rotations, drawn by the seed, into the weights.
+    tokens count by the gradient of the model's loss. `smoothing` is SmoothQuant's strength (None: not smoothed); `awq`
+    scales and clips weights as AWQ does; `rotation` merges Hadamard rotations, drawn by the seed, into the weights.
     Modules that `layers` match get the format named there in place of the checkpoint's; of several matches the first counts.
     Fields that do not apply are neither accepted nor written.
     """
@@ -94,6 +94,7 @@ class Recipe(BaseModel):
     asymmetric: float = Field(default=0.0, ge=0, le=1)
     sensitivity: bool = False
     smoothing: float | None = Field(default=None, ge=0, le=1)
+    awq: bool = False
     rotation: bool = False
     calibration: Calibration = Calibration()
     layers: tuple[LayerChoice, ...] = ()
@@ -101,7 +102,7 @@ class Recipe(BaseModel):
     @property
     def calibrated(self) -> bool:
         """Whether making the checkpoint takes tokens run through the model."""
-        return self.rounding == "gptq" or self.scales == "activation" or self.smoothing is not None
+        return self.rounding == "gptq" or self.scales == "activation" or self.smoothing is not None or self.awq
 
     @property
     def unused(self) -> set[str]:
@@ -110,7 +111,7 @@ class Recipe(BaseModel):
         calibrated = set() if self.calibrated else {"propagate_error", "sensitivity", "smoothing"}
         # Formats with scales of activations that are found on data are calibrated whatever the recipe.
         data = {"calibration"} if not self.calibrated and self.calibration == Calibration() else set()
-        data |= {name for name in ("layers", "sensitivity") if not getattr(self, name)}
+        data |= {name for name in ("awq", "layers", "sensitivity") if not getattr(self, name)}
         return gptq | calibrated | data | (set() if self.rotation else {"rotation"})
 
     @model_validator(mode="after")

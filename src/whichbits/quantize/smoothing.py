@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from whichbits.errors import UserError
@@ -37,12 +37,30 @@ def smooth(
 ) -> tuple[dict[str, torch.Tensor], list[InputStatistics]]:
     """A decoder layer that computes the same with smoother inputs of its linear layers, and the statistics of those.
 
-    `tensors` are the layer's by name within it. Inputs that come out of a norm, and the input of `down_proj` in a gated MLP
-    (which is linear in `up_proj`'s output), are smoothed; others stay. `offsets` is what each norm adds to its weight (1 in
-    Gemma). Raises UserError where no input comes out of a norm.
+    Arguments as those of `rescale`.
     """
     import torch
 
+    def find(fed: InputStatistics, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        largest = torch.stack([weight.abs().amax(dim=0) for weight in weights.values()]).amax(dim=0).to(torch.float32)
+        return smoothing_scale(fed.largest, largest, strength)
+
+    return rescale(tensors, statistics, offsets, find)
+
+
+def rescale(
+    tensors: Mapping[str, torch.Tensor],
+    statistics: Sequence[InputStatistics],
+    offsets: Mapping[str, float],
+    find: Callable[[InputStatistics, Mapping[str, torch.Tensor]], torch.Tensor],
+) -> tuple[dict[str, torch.Tensor], list[InputStatistics]]:
+    """A decoder layer that computes the same with inputs of its linear layers divided by scales, and the statistics of those.
+
+    `tensors` are the layer's by name within it. Inputs that come out of a norm, and the input of `down_proj` in a gated MLP
+    (which is linear in `up_proj`'s output), are divided by what `find` says for the statistics of an input and the weights that
+    read it, by name; others stay. `offsets` is what each norm adds to its weight (1 in Gemma). Raises UserError where no input
+    comes out of a norm.
+    """
     result = dict(tensors)
     smoothed = []
     if not any(fed.norm for fed in statistics):
@@ -56,14 +74,13 @@ def smooth(
         if fed.norm is None and rows is None:
             smoothed.append(fed)
             continue
-        largest = torch.stack([result[name].abs().amax(dim=0) for name in weights]).amax(dim=0).to(torch.float32)
-        scale = smoothing_scale(fed.largest, largest, strength)
+        scale = find(fed, {name: result[name] for name in weights})
         if fed.norm:
             scale = _divide_norm(result, fed.norm, scale, offsets[fed.norm])
         elif rows:
             _divide_rows(result, *rows, scale)
         for name in weights:
-            result[name] = (result[name].to(torch.float32) * scale).to(result[name].dtype)
+            result[name] = (result[name].float() * scale).to(result[name].dtype)
         smoothed.append(
             InputStatistics(
                 fed.hessian / scale.outer(scale),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from whichbits.errors import UserError
 from whichbits.formats.compress import decompress
 from whichbits.formats.format import Format
+from whichbits.quantize.awq import activation_aware
 from whichbits.quantize.decoder import empty_model, fill, first_inputs, run
 from whichbits.quantize.kv_cache import cache_scales, largest_keys_and_values
 from whichbits.quantize.layer import quantize_layer
@@ -117,6 +118,8 @@ def stream(
                 strength = jobs[job].recipe.smoothing
                 if strength is not None:
                     smoothed, statistics = smooth(tensors, statistics, strength, offsets)
+                if jobs[job].recipe.awq:
+                    smoothed, statistics = activation_aware(smoothed, statistics, offsets, jobs[job].format, prefix)
                 if strength is not None and activations is not None:
                     fill(layer, smoothed)
                     statistics = observe(layer, modules, each.inputs, call, each.reference, of_tokens, activations).statistics
