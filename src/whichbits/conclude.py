@@ -142,15 +142,18 @@ def room_seconds(records: Sequence[Record]) -> dict[str, float]:
 
 
 def read_verdict(folder: Path) -> Verdict | None:
-    """The verdict that a store holds, if it has one that this version reads."""
-    from pydantic import ValidationError
+    """The verdict that a store holds, to be judged anew where there is none.
 
+    None where it was written by another version, is damaged, or is older than `study.json`: then a run has begun since, and
+    the verdict may not know all cells.
+    """
+    from whichbits.study.ledger import FILE
     from whichbits.verdict.model import Verdict
 
     path = folder / "verdict.json"
-    if not path.is_file():
-        return None
     try:
+        if path.stat().st_mtime_ns < (folder / FILE).stat().st_mtime_ns:
+            return None
         return Verdict.model_validate_json(path.read_text())
-    except ValidationError:
+    except (OSError, ValueError):
         return None

@@ -10,6 +10,7 @@ import pytest
 
 from whichbits.errors import UserError
 from whichbits.study.cell import Cell
+from whichbits.study.estimate import Durations
 from whichbits.study.store import Store
 
 
@@ -100,3 +101,17 @@ def test_a_store_that_cannot_be_written_is_an_error_of_the_user(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"), Store(tmp_path / "file").locked():
         pass
+
+
+@pytest.mark.parametrize(
+    "text", ['{"summary": {', "[]", "\x00", '{"kind": "kind", "labels": {}, "summary": {}}', "[" * 100_000]
+)
+def test_a_damaged_result_is_named_with_what_to_do(tmp_path: Path, text: str):
+    store, cell = Store(tmp_path), Cell("kind", 1, {})
+    final = store.finish(cell, store.partial(cell), {"score": 1}, {})
+    (final / "result.json").write_text(text)
+    for read in (lambda: store.record(cell), lambda: Durations().read(tmp_path)):
+        with pytest.raises(UserError, match=r"result\.json is damaged") as caught:
+            read()
+        assert f"delete the folder {final}" in caught.value.remedy
+        assert "\n" not in str(caught.value)

@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+from whichbits.errors import UserError
 from whichbits.verdict.pairing import PairingError, pair_scores, read_columns
 
 
@@ -58,3 +61,15 @@ def test_a_missing_column_is_named(tmp_path):
     parquet.write_table(pa.table({"item": ["a"]}), tmp_path / "items.parquet")
     with pytest.raises(PairingError, match="no column score"):
         read_columns(tmp_path / "items.parquet", ("item", "score"))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1 and no more"])
+def test_a_table_that_cannot_be_read_is_named_with_what_to_do(tmp_path: Path, content: bytes | None):
+    path = tmp_path / "cell" / "items.parquet"
+    path.parent.mkdir()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"items.parquet cannot be read") as caught:
+        read_columns(path, ("score",))
+    assert f"delete the folder {path.parent}" in caught.value.remedy
+    assert "\n" not in str(caught.value)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from whichbits.study.cell import Cell
+from whichbits.study.store import read_result
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Durations:
     def read(self, store: Path) -> None:
         """Note all finished cells of a store."""
         for path in store.glob("cells/*/*/result.json"):
-            result = json.loads(path.read_text())
+            result = read_result(path)
             if "seconds" in result["provenance"]:
                 self.add(result["kind"], result["labels"], float(result["provenance"]["seconds"]))
 

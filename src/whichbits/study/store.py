@@ -7,12 +7,33 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from whichbits.errors import UserError
 from whichbits.study.cell import Cell, Json, Record
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """A finished cell's `result.json`. Raises UserError where it is damaged."""
+    return _read(path, ("kind", "labels", "summary", "provenance"))
+
+
+def _read(path: Path, fields: Sequence[str]) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        absent = [name for name in fields if name not in found]
+        problem = f"it has no {absent[0]}" if absent else None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        problem = str(error)
+    if problem is not None:
+        raise UserError(
+            f"store: {path} is damaged: {problem}",
+            remedy=f"delete the folder {path.parent} and run the study again; only this cell is computed anew",
+        )
+    return found
 
 
 class Store:
@@ -93,12 +114,11 @@ class Store:
         directory = self.folder / "cells" / kind / key
         result = directory / "result.json"
         if result.is_file():
-            found = json.loads(result.read_text())
+            found = read_result(result)
             return Record(key, kind, dict(labels), "done", directory, found["summary"], found["provenance"])
         cause = self.folder / "failed" / f"{kind}-{key}" / "error.json"
         if cause.is_file():
-            error = str(json.loads(cause.read_text())["error"])
-            return Record(key, kind, dict(labels), "failed", directory, error=error)
+            return Record(key, kind, dict(labels), "failed", directory, error=_read(cause, ("error",))["error"])
         return Record(key, kind, dict(labels), "missing", directory)
 
     @contextmanager

@@ -8,24 +8,35 @@ from typing import Any
 
 import numpy as np
 
+from whichbits.errors import UserError
 from whichbits.verdict.resampling import Paired
 
 Columns = dict[str, list[Any]]
 
 
-class PairingError(ValueError):
+class PairingError(UserError):
     """Two runs that should have answered the same questions did not, so no difference between them means anything."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, remedy="delete the folders of these cells in the store and run the study again")
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> Columns:
-    """Columns of a Parquet file as lists; PairingError where one is missing."""
+    """Columns of a Parquet file as lists; PairingError where one is missing, UserError where the file cannot be read."""
+    import pyarrow
     import pyarrow.parquet as parquet
 
-    present = parquet.read_schema(path).names
-    absent = [name for name in columns if name not in present]
-    if absent:
-        raise PairingError(f"{path} has no column {', '.join(absent)}")
-    table: Columns = parquet.read_table(path, columns=list(columns)).to_pydict()
+    try:
+        present = parquet.read_schema(path).names
+        absent = [name for name in columns if name not in present]
+        if absent:
+            raise PairingError(f"{path} has no column {', '.join(absent)}")
+        table: Columns = parquet.read_table(path, columns=list(columns)).to_pydict()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(
+            f"store: {path} cannot be read: {' '.join(str(error).split())}",
+            remedy=f"delete the folder {path.parent} and run the study again; only this cell is computed anew",
+        ) from error
     return table
 
 
