@@ -32,6 +32,11 @@ def main() -> None:
         seqlen=rows.shape[1], dataset=DataLoader(samples, batch_size=8), device_map="cpu",
     )  # fmt: skip
     tuner.quantize_and_save(output_dir=str(given.out), format="auto_gptq")
+    # It writes to a folder of its own naming within.
+    (inner,) = given.out.iterdir()
+    for file in inner.iterdir():
+        file.rename(given.out / file.name)
+    inner.rmdir()
 
 
 if __name__ == "__main__":

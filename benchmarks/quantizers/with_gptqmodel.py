@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
+
+# Its pool of workers must be two at least, which it does not see to on a machine with few cores.
+os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
 
 from gptqmodel import GPTQModel, QuantizeConfig
 
