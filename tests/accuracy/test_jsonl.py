@@ -43,6 +43,10 @@ GOOD = b'{"prompt": "p", "target": "t"}\n'
         (b"{not json}", "line 2, text: not JSON"),
         (b'{"prompt": "\xff", "target": "t"}', "line 2, text: not UTF-8 at byte 12"),
         (b'["p", "t"]', "line 2, text: a list"),
+        (b"[" * 100_000, "line 2, text: not to be read"),
+        (b'{"prompt": "p", "target": "t", "n": ' + b"9" * 5000 + b"}", "line 2, text: not to be read"),
+        (b'{"prompt": "p\\ud800", "target": "t"}', "line 2, text: half of a surrogate pair"),
+        (b'{"prompt": " ", "target": "t"}', "line 2, prompt: ' '"),
         (b'{"promt": "p", "target": "t"}', "line 2, prompt: None"),
         (b'{"prompt": "", "target": "t"}', "line 2, prompt: ''"),
         (b'{"prompt": "p"}', "line 2, target: None"),
@@ -64,6 +68,19 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, line: bytes, message: 
         read_documents(own(file))
     assert str(file) in caught.value.message
     assert caught.value.remedy
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + GOOD)
+    assert read_documents(own(file)) == [{"prompt": "p", "target": "t"}]
+
+
+def test_an_unknown_metric_is_told(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_bytes(GOOD)
+    with pytest.raises(UserError, match="'accuracy' is no metric") as caught:
+        own_task("mine", tmp_path / "t.jsonl", metric="accuracy")
+    assert "exact_match" in caught.value.remedy
 
 
 def test_a_bad_regular_expression_is_told(tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ def test_a_reference_to_nothing_lists_what_can_be_given(reference: str, tmp_path
 
 
 def test_a_hub_id_is_read_from_the_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     repository = tmp_path / "models--owner--name"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("a" * 40)
@@ -109,8 +109,8 @@ def test_a_hub_id_is_read_from_the_hub_cache(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_hub_id_that_may_not_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match="not in the hub's cache"):
         resolve("owner/name", cache=tmp_path, allow_download=False)
 
@@ -121,3 +121,11 @@ def test_the_embedded_model(embedded_model: Path) -> None:
     assert model.path == embedded_model
     assert (model.dtype, model.max_positions, model.config["hidden_size"]) == ("bfloat16", 8192, 576)
     assert "Q4_1" in model.notes[0]
+
+
+@pytest.mark.parametrize("reference", ["", "a" * 5000, "~nobody-of-this-name/model", "a\0b", "a--b/c", f"{'a' * 200}/b"])
+def test_what_cannot_be_a_model_is_a_mistake_in_one_line(reference: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="model ") as caught:
+        resolve(reference, cache=tmp_path, allow_download=False)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500

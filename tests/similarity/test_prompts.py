@@ -30,6 +30,7 @@ def test_a_file_of_the_user(tmp_path):
     ("line", "says"),
     [
         ('{"id": "b", "prompt": ', r"own line 2 is not JSON .*→ write one object a line"),
+        ("[" * 100_000, r"line 2 is nested too deeply"),
         ('["b"]', r"line 2: the line is \['b'\]"),
         ('{"id": "b"}', r"line 2: messages is .*Field required"),
         ('{"id": "b", "prompt": ""}', r"line 2: messages.0.content is ''"),

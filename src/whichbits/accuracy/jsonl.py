@@ -7,6 +7,7 @@ Free answer: `{"prompt": "...", "target": "..."}`, scored by exact match, or as 
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from pathlib import Path
@@ -33,6 +34,9 @@ def own_task(
 
     The answer ends at the first of `stop`, or after `max_tokens`. Raises UserError for a file or line that cannot be used.
     """
+    known = (*CHOICE_METRICS, *ANSWER_METRICS)
+    if metric is not None and metric not in known:
+        raise UserError(f"metric: {metric!r} is no metric of a task of your own", remedy=f"choose from {', '.join(known)}")
     task = Task(
         name=name,
         version=1,
@@ -66,7 +70,7 @@ def read_documents(task: Task) -> list[Document]:
 def _documents(task: Task) -> list[Document]:
     path = Path(task.source)
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
     except OSError as error:
         raise UserError(
             f"source: {path} of task {task.name} cannot be read ({error.strerror})", remedy="give the path of a JSONL file"
@@ -75,6 +79,15 @@ def _documents(task: Task) -> list[Document]:
     if not documents:
         raise UserError(f"source: {path} of task {task.name} is empty", remedy="write one JSON object a line")
     return documents
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all of a JSON value can be written as UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_task(task: Task, path: Path, *, with_choices: bool) -> None:
@@ -101,10 +114,14 @@ def _document(task: Task, path: Path, number: int, line: bytes) -> Document:
         fail("text", f"not UTF-8 at byte {error.start}", "save the file as UTF-8")
     except json.JSONDecodeError as error:
         fail("text", f"not JSON ({error.msg} at column {error.colno})", "write one JSON object a line")
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists without end
+        fail("text", f"not to be read ({str(error).partition(';')[0]})", "write one JSON object a line")
+    if not _is_text(row):
+        fail("text", "half of a surrogate pair, which is no character", r"write characters themselves, or both \u escapes")
     if not isinstance(row, dict):
         fail("text", f"a {type(row).__name__}, not an object", 'write {"prompt": ..., "target": ...}')
     prompt = row.get("prompt", row.get("question"))
-    if not isinstance(prompt, str) or not prompt:
+    if not isinstance(prompt, str) or not prompt.strip():
         fail("prompt", f"{prompt!r} is not a text", "give the question as a non-empty text in prompt (or question)")
     document: Document = {"prompt": prompt}
     if "choices" in row:
@@ -119,7 +136,7 @@ def _document(task: Task, path: Path, number: int, line: bytes) -> Document:
         document |= {"choices": choices, "answer": answer}
     else:
         target = row.get("target")
-        if not isinstance(target, str) or not target:
+        if not isinstance(target, str) or not target.strip():
             fail("target", f"{target!r} is not a text", "give the expected answer in target, or choices and answer")
         if task.metric == "regex":
             try:

@@ -23,6 +23,7 @@ def snapshot(reference: str, *, allow_download: bool) -> Path:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
@@ -43,6 +44,8 @@ def snapshot(reference: str, *, allow_download: bool) -> Path:
             f"the hub gives {repository} only to those who accepted its terms",
             remedy=f"accept them at https://huggingface.co/{repository} and set HF_TOKEN",
         ) from error
+    except HFValidationError as error:
+        raise UserError(f"model {reference!r:.200} cannot be a hub id", remedy="write owner/name, or give a folder") from error
     except RevisionNotFoundError as error:
         raise UserError(
             f"{repository} has no revision {revision!r} on the hub", remedy="check it on the model's page"

@@ -50,16 +50,25 @@ def resolve(
     if reference in EMBEDDED:
         path = embedded_checkpoint(EMBEDDED[reference], cache)
         notes = EMBEDDED[reference].notes
-    elif Path(reference).expanduser().is_dir():
-        path = Path(reference).expanduser().resolve()
+    elif (folder := _folder(reference)) is not None:
+        path = folder
     elif re.fullmatch(HUB_ID, reference) and not reference.startswith("."):
         path = snapshot(reference, allow_download=allow_download)
     else:
         raise UserError(
-            f"model {reference!r} is neither a folder nor a hub id",
+            f"model {reference!r:.200} is neither a folder nor a hub id",
             remedy=f"give the path of a folder, a hub id (owner/name), or one of {', '.join(EMBEDDED)}",
         )
     return _describe(reference, path, cache=cache, allow_custom_code=allow_custom_code, notes=notes)
+
+
+def _folder(reference: str) -> Path | None:
+    """The folder of that name, if there is one."""
+    try:
+        path = Path(reference).expanduser()
+        return path.resolve() if reference and path.is_dir() else None
+    except (OSError, RuntimeError):  # longer than a name may be, or the home of nobody
+        return None
 
 
 def _describe(

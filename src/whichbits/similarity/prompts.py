@@ -84,6 +84,8 @@ def _parse_line(line: str, where: str) -> Prompt:
         raise UserError(
             f"{where} is not JSON ({error.msg} at column {error.colno})", remedy="write one object a line"
         ) from error
+    except RecursionError as error:
+        raise UserError(f"{where} is nested too deeply", remedy="write one object a line") from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the line"
