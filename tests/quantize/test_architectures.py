@@ -112,8 +112,48 @@ def test_an_expert_that_no_token_chooses_is_calibrated_all_the_same(random_base:
     torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
 
 
+@pytest.fixture
+def pangu(random_base: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A random model as openPangu-Embedded comes: a Llama with biases on q, k, v and o under a name of its own."""
+    base = tmp_path / "pangu"
+    base.mkdir()
+    for file in random_base("Llama").iterdir():
+        (base / file.name).write_bytes(file.read_bytes())
+    tensors = safetensors.load_file(base / "model.safetensors")
+    generator = torch.Generator().manual_seed(3)
+    for name in [name for name in tensors if "self_attn" in name]:
+        bias = torch.randn(len(tensors[name]), generator=generator).to(torch.bfloat16)
+        tensors[name.replace("weight", "bias")] = bias
+    safetensors.save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((base / "config.json").read_text())
+    config |= {"model_type": "PanguEmbedded", "architectures": ["PanguEmbeddedForCausalLM"], "bias": True}
+    config["auto_map"] = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
+    config["rope_theta"] = config.pop("rope_parameters")["rope_theta"]
+    (base / "config.json").write_text(json.dumps(config))
+    (base / "own.py").write_text("raise SystemExit('this code must not run')\n")
+    return base
+
+
+def as_llama(folder: Path) -> Path:
+    """The folder as a Llama's, for transformers to load."""
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "attention_bias": config["bias"]}
+    (folder / "config.json").write_text(json.dumps({key: config[key] for key in config if key != "auto_map"}))
+    return folder
+
+
+def test_openpangu_is_calibrated_and_rotated_without_its_code(pangu: Path, tmp_path: Path) -> None:
+    recipe = GPTQ.model_copy(update={"rotation": True})
+    quantize_checkpoint(pangu, get("w8a8-int"), recipe, tmp_path / "out")
+    stored = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert stored["model_type"] == "PanguEmbedded" and "auto_map" in stored
+    assert (tmp_path / "out" / "own.py").exists()
+    expected, found = (logits(as_llama(folder)) for folder in (pangu, tmp_path / "out"))
+    assert 0 < float((found - expected).norm() / expected.norm()) < LARGEST_ERROR["w8a8-int"]
+
+
 def test_a_models_own_code_runs_only_with_consent(random_base: Callable[[str], Path], tmp_path: Path) -> None:
-    """As openPangu-Embedded comes: a model type that transformers does not know, with its Python code beside the weights."""
+    """A model type that transformers does not know, with its Python code beside the weights."""
     base = tmp_path / "base"
     base.mkdir()
     for file in random_base("Llama").iterdir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ from whichbits.quantize.structure import tensor_shapes
 
 if TYPE_CHECKING:
     import torch
+
+
+LLAMAS = ("PanguEmbedded", "openpangu_dense")
+"""Model types that transformers does not know, and that compute what its Llama does with biases on q, k, v and o (`bias`)."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ def empty_model(base: Path, *, allow_custom_code: bool = False) -> Any:
     """The decoder of the model in `base`, built from config.json, its parameters without memory.
 
     Experts are linear layers of their own, named as in the checkpoint. A model's own Python code runs only where
-    `allow_custom_code` says so. Raises UserError where transformers does not know the model, or its experts are not understood.
+    `allow_custom_code` says so, and that of LLAMAS is not needed. Raises UserError where transformers does not know the model,
+    or its experts are not understood.
     """
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -35,7 +41,7 @@ def empty_model(base: Path, *, allow_custom_code: bool = False) -> Any:
     from whichbits.formats.experts import separate_experts
 
     try:
-        config = AutoConfig.from_pretrained(base, trust_remote_code=allow_custom_code)
+        config = _llama(base) or AutoConfig.from_pretrained(base, trust_remote_code=allow_custom_code)
         # Buffers are real: rotary frequencies are computed from the configuration and are in no checkpoint.
         with init_empty_weights(include_buffers=False):
             model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
@@ -52,6 +58,17 @@ def empty_model(base: Path, *, allow_custom_code: bool = False) -> Any:
         prefix = f"model.layers.{number}."
         separate_experts(layer, [name.removeprefix(prefix) for name in names if name.startswith(prefix)])
     return decoder
+
+
+def _llama(base: Path) -> Any | None:
+    """The configuration of a model of LLAMAS as transformers' Llama, None for other models."""
+    from transformers import LlamaConfig
+
+    fields = json.loads((base / "config.json").read_text())
+    if fields["model_type"] not in LLAMAS:
+        return None
+    own = {key: value for key, value in fields.items() if key not in ("model_type", "architectures", "auto_map", "bias")}
+    return LlamaConfig(**own | {"attention_bias": fields.get("bias", False)})
 
 
 def fill(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

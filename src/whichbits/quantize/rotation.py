@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 NORM_OFFSETS = {
     "llama": 0.0, "mistral": 0.0, "qwen2": 0.0, "qwen3": 0.0, "phi3": 0.0, "granite": 0.0, "gemma": 1.0,
-    "mixtral": 0.0, "qwen2_moe": 0.0, "qwen3_moe": 0.0,
+    "mixtral": 0.0, "qwen2_moe": 0.0, "qwen3_moe": 0.0, "PanguEmbedded": 0.0, "openpangu_dense": 0.0,
 }  # fmt: skip
 """Model types with two RMSNorms a layer, before attention and MLP, and what a norm adds to its weight to scale by."""
 
