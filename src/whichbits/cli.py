@@ -24,14 +24,32 @@ class Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            from rich.console import Console
-            from rich.text import Text
-
-            Console(stderr=True, soft_wrap=True).print(Text("error: ", style="red") + Text(str(error)))
+            _print_error(error)
+            raise typer.Exit(2) from error
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("whichbits"):
+                raise
+            remedy = "pip install 'whichbits[measure]', or 'whichbits[study]' for vLLM on CPUs too"
+            _print_error(
+                UserError(f"{error.name} is not installed, which `whichbits {ctx.invoked_subcommand}` needs", remedy=remedy)
+            )
+            raise typer.Exit(2) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            _print_error(UserError(f"{error.filename}: {error.strerror}", remedy="name a path that can be read and written"))
             raise typer.Exit(2) from error
         except KeyboardInterrupt as stop:
             sys.stderr.write("stopped; finished cells are kept, run the same command to go on\n")
             raise typer.Exit(130) from stop
+
+
+def _print_error(error: UserError) -> None:
+    """Write a mistake to standard error, in one line."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True, soft_wrap=True).print(Text("error: ", style="red") + Text(str(error)))
 
 
 app = typer.Typer(
@@ -75,7 +93,8 @@ def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, column in enumerate(rows[0] if rows else ()):
-        table.add_column(str(column).replace("_", " "), overflow="fold", no_wrap=place == 0)
+        header = str(column).replace("_", " ")
+        table.add_column(header, overflow="fold", no_wrap=place == 0, min_width=max(map(len, header.split()), default=0))
     for row in rows:
         table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
     _console().print(table)
