@@ -12,6 +12,7 @@ writes the figures down. What is done is kept: a command does only what is missi
 from __future__ import annotations
 
 import argparse
+import subprocess
 from pathlib import Path
 
 from runs import RUNS, Run
@@ -58,12 +59,19 @@ def _run(given: argparse.Namespace) -> None:
         if given.text is None:
             raise SystemExit("calibration takes --text FILE, or --random")
         write(draw(windows(model, given.text, given.length), given.samples, seed=0), work.tokens)
+    failed = []
     for run in _chosen(given.only):
         if run.tool != "whichbits" and run.tool not in pythons:
             print(f"{run.name}: left out, no --python {run.tool}=INTERPRETER")
         elif work.measurement(run) is None:
-            make(work, run, model, pythons, given.threads)
-            print(f"{run.name}: {work.measurement(run)}", flush=True)
+            try:
+                make(work, run, model, pythons, given.threads)
+                print(f"{run.name}: {work.measurement(run)}", flush=True)
+            except subprocess.CalledProcessError as error:
+                failed.append(run.name)
+                print(f"{run.name}: failed with {error.returncode}, see {work.of(run) / 'log.txt'}", flush=True)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
 
 
 def _judge(given: argparse.Namespace) -> None:

@@ -14,9 +14,12 @@ from typing import Any
 import torch
 from from_gptq import is_gptq, to_plain
 from safetensors.torch import load_file, save_file
+from tokens import write, written
 from torch.nn import functional
 
 from whichbits.engines.emulation import Emulated
+
+WINDOWS = "windows.jsonl"
 
 
 def judge(checkpoint: Path, windows: torch.Tensor, base_logits: Path) -> dict[str, Any]:
@@ -51,14 +54,20 @@ def compared(base: torch.Tensor, candidate: torch.Tensor, window: torch.Tensor) 
 
 
 def keep_base(model: Path, windows: torch.Tensor, folder: Path) -> None:
-    """Keep the base's logits of each window, so that it runs once for all checkpoints (vocabulary × 4 bytes a token)."""
+    """Keep the base's logits of each window, so that it runs once for all checkpoints (vocabulary × 4 bytes a token).
+
+    Raises ValueError where the folder has those of other windows.
+    """
     if folder.exists():
+        if not torch.equal(written(folder / WINDOWS), windows):
+            raise ValueError(f"{folder} has the base's logits of other windows; give this judge another name")
         return
     aside = folder.with_suffix(".aside")
     aside.mkdir(parents=True, exist_ok=True)
     base = Emulated(model, threads=torch.get_num_threads(), dtype=torch.float32)
     for number, window in enumerate(windows):
         save_file({"logits": base.logits(window)}, aside / f"{number:04}.safetensors")
+    write(windows, aside / WINDOWS)
     aside.rename(folder)
 
 
