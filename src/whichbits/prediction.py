@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 
 
+class Span(tuple[float, float]):
+    """An interval: a pair in JSON, `low – high` to people."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"{self[0]:.3g} – {self[1]:.3g}"
+
+
+def _span(bounds: tuple[float, float]) -> Span:
+    return Span(short(bound) for bound in bounds)
+
+
 def predict(
     model: str = "",
     format: Sequence[str] | None = None,
@@ -128,8 +141,7 @@ def _predicted(answer: Prediction) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for quantity in ("latency_s", "ttft_s", "tpot_s", "qps", "queries_per_dollar"):
         row[quantity] = short(getattr(answer, quantity))
-        for level, (low, high) in answer.intervals.get(quantity, {}).items():
-            row[f"{quantity}_{level}"] = f"{low:.3g} – {high:.3g}"
+        row |= {f"{quantity}_{level}": _span(bounds) for level, bounds in answer.intervals.get(quantity, {}).items()}
     return row
 
 
@@ -138,7 +150,7 @@ def _faster(faster: Speedup | None) -> dict[str, Any]:
     from whichbits.predict.tiers import LEVELS
 
     spans = faster.intervals if faster else dict.fromkeys(LEVELS)
-    shown = {f"speedup_{level}": f"{span[0]:.3g} – {span[1]:.3g}" if span else None for level, span in spans.items()}
+    shown = {f"speedup_{level}": _span(bounds) if bounds else None for level, bounds in spans.items()}
     return {"speedup": short(faster.value) if faster else None, **shown}
 
 
@@ -170,7 +182,6 @@ def _ranking(
         coefficients=known,
     ):
         answer = entry.prediction
-        low, high = answer.intervals["qps"][80] if answer else (None, None)
         rows.append(
             {
                 "hardware": entry.hardware,
@@ -178,9 +189,9 @@ def _ranking(
                 "format": entry.format,
                 "dollars_per_1000": short(entry.dollars_per_query * 1000) if entry.dollars_per_query else None,
                 "qps": short(answer.qps) if answer else None,
-                "qps_80": f"{low:.3g} – {high:.3g}" if answer else None,
+                "qps_80": _span(answer.intervals["qps"][80]) if answer else None,
                 "gain": short(entry.gain.value) if entry.gain else None,
-                "gain_80": f"{entry.gain.intervals[80][0]:.3g} – {entry.gain.intervals[80][1]:.3g}" if entry.gain else None,
+                "gain_80": _span(entry.gain.intervals[80]) if entry.gain else None,
                 "latency_s": short(answer.latency_s) if answer else None,
                 "tier": answer.tier if answer else None,
                 "reason": entry.reason,
