@@ -98,6 +98,15 @@ def test_each_input_changes_its_own_kinds(tiny_llama: Path, change: tuple[str, s
     assert {kind for kind, _ in changed(plan(tiny_llama), plan(tiny_llama, change))} == kinds
 
 
+def test_a_generated_task_has_as_many_items_as_are_asked_for(tiny_llama: Path):
+    def items(*changes: tuple[str, str]) -> set[int]:
+        cells = plan(tiny_llama, *changes).cells
+        return {p.cell.inputs["task"]["items"] for p in cells if p.cell.labels.get("task") == "recall"}
+
+    assert items() == items(("limit: 50", "limit: 420")) == {420}
+    assert items(("limit: 50", "limit: 421")) == {421}
+
+
 def test_margins_prices_and_names_change_no_key(tiny_llama: Path):
     after = plan(tiny_llama, ("name: small", "name: other\nmargin: 0.2\nnotes: [x]\nprices: paper-2024-10"))
     assert keys(plan(tiny_llama)) == keys(after)
@@ -122,6 +131,7 @@ def test_emulated_candidates_bring_the_base_in_the_same_emulation(tiny_llama: Pa
         (("max_length: 256", "max_length: 16"), r"line 14: max_length: 16 does not fit"),
         (('w4a16-int: "http://c"', 'other: "http://c"'), r"line 13: engine.urls: no address for w4a16-int"),
         (('w4a16-int: "http://c"', 'w4a16-int: "http://c", other: "http://d"'), r"line 13: engine.urls.other: is no candidate"),
+        (("- order", "- {name: order, limit: 700}"), r"line 8: tasks.0.name: items: order has no 700 different items"),
         (("- order", "- generated"), r"line 9: tasks.1: task 'recall' is there already"),
         (
             ("concurrency: [2]}", "concurrency: [2]}\n  - {name: mine, prompt_tokens: 9, output_tokens: 9}"),
@@ -143,7 +153,11 @@ def test_a_missing_model_is_named_with_its_line():
 
 
 @pytest.mark.parametrize("name", sorted(set(presets()) - {"demo"}))
-def test_presets_name_tasks_workloads_and_formats_that_exist(name: str, tiny_llama: Path):
+def test_presets_name_tasks_workloads_and_formats_that_exist(name: str, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch):
+    from whichbits.quantize import dataset
+
+    # The hub is not asked which revision of a recipe's data set is the latest.
+    monkeypatch.setattr(dataset, "pinned_dataset", lambda calibration: calibration.model_copy(update={"revision": "0" * 40}))
     specification, source = parse(presets()[name], name)
     # The tiny model stands in for the preset's, with a context long enough for its workloads.
     from dataclasses import replace

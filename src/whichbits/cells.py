@@ -145,6 +145,7 @@ def quantize(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
             job.directory / "checkpoint",
             base_files=inputs["base"],
             on_progress=lambda done, total: desk.progress(f"{done} of {total} modules"),
+            allow_custom_code=bool(job.cell.places.get("custom_code")),
         )
         write_items(job.directory, [error.model_dump() for error in errors])
         summary = {

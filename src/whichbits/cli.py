@@ -145,11 +145,14 @@ def quantize(
     ] = None,
     samples: Annotated[int | None, typer.Option(help="Number of calibration windows; default: the recipe's.")] = None,
     seq_length: Annotated[int | None, typer.Option(help="Length of each, tokens; default: the recipe's.")] = None,
-    effort: Annotated[str | None, typer.Option(help="fast, balanced or best.")] = None,
+    effort: Annotated[str | None, typer.Option(help="fast, balanced (the default without a recipe) or best.")] = None,
     recipe: Annotated[
         str | None, typer.Option(metavar="FILE-OR-NAME", help="YAML file with fields of a recipe, or a recipe's name.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random; default: the recipe's, or 0.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="4.5bits or 0.01error: one checkpoint, with the best format for each layer.")
+    ] = None,
     export: Annotated[str | None, typer.Option(help="ascend: write each for vLLM on Ascend too.")] = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
@@ -162,7 +165,8 @@ def quantize(
 
     rows = api.quantize(
         model, format, out, group_size=group_size, calibration=calibration, samples=samples, seq_length=seq_length,
-        effort=effort, recipe=recipe, seed=seed, export=export, trust_remote_code=trust_remote_code, dry_run=dry_run,
+        effort=effort, recipe=recipe, seed=seed, budget=budget, export=export, trust_remote_code=trust_remote_code,
+        dry_run=dry_run,
     )  # fmt: skip
     if as_json or dry_run:
         _print_rows(rows, as_json)

@@ -14,7 +14,7 @@ from whichbits.study.store import Store
 if TYPE_CHECKING:
     from whichbits.report.context import ReportContext
     from whichbits.report.write import Written
-    from whichbits.verdict.model import Verdict
+    from whichbits.verdict.model import Estimate, Verdict
 
 
 def deployment_prices(
@@ -69,10 +69,59 @@ def judge(ledger: Ledger, store: Store, *, margin: float | None = None, prices: 
 
 
 def write(verdict: Verdict, ledger: Ledger, store: Store) -> Written:
-    """Write `report.html` and `verdict.json` into the store."""
+    """Write `report.html`, `verdict.json`, and the model card of each checkpoint that the study made, into the store."""
     from whichbits.report.write import write as write_files
 
+    _write_cards(verdict, ledger, store)
     return write_files(verdict, _context(ledger, store), store.folder)
+
+
+def _write_cards(verdict: Verdict, ledger: Ledger, store: Store) -> None:
+    """`cards/CANDIDATE.md`: what made the checkpoint, and what it keeps of the base."""
+    from whichbits.quantize.card import card
+    from whichbits.quantize.manifest import FILE, Manifest
+
+    folder = store.folder / "cards"
+    for record in ledger.records(store):
+        manifest = store.folder / "cells" / record.kind / record.key / "checkpoint" / FILE
+        if record.kind == "quantize" and manifest.is_file():
+            folder.mkdir(exist_ok=True)
+            candidate = record.labels["candidate"]
+            text = card(Manifest.model_validate_json(manifest.read_text()), ledger.model, recovery_table(verdict, candidate))
+            (folder / f"{candidate.replace('/', '-')}.md").write_text(text, encoding="utf-8")
+
+
+def recovery_table(verdict: Verdict, candidate: str) -> list[dict[str, str]]:
+    """What a candidate keeps of the base, a row for each task and one for all together; nothing where nothing was measured."""
+    rows = [
+        {
+            "task": task.task,
+            "items": f"{task.items:,}",
+            verdict.base: f"{task.base_score:.4f}",
+            candidate: f"{task.score:.4f}",
+            "recovery, % (95 % interval)": _interval(task.recovery) if task.recovery else task.refused or "",
+            "provenance": task.provenance,
+        }
+        for task in verdict.tasks
+        if task.candidate == candidate
+    ]
+    rows += [
+        {
+            "task": "all",
+            "items": f"{suite.items:,}",
+            verdict.base: "",
+            candidate: "",
+            "recovery, % (95 % interval)": _interval(suite.recovery),
+            "provenance": suite.provenance,
+        }
+        for suite in verdict.suites
+        if suite.candidate == candidate
+    ]
+    return rows
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.1f} ({estimate.low:.1f} to {estimate.high:.1f})"
 
 
 def _context(ledger: Ledger, store: Store) -> ReportContext:

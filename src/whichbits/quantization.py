@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from whichbits.quantize.calibrated import Target
     from whichbits.quantize.estimate import Widths
     from whichbits.quantize.manifest import Manifest, ModuleError
-    from whichbits.quantize.recipe import Recipe
 
 Rows = list[dict[str, Any]]
 Progress = Callable[[int, int], None]
@@ -36,6 +35,7 @@ def quantize(
     effort: str | None = None,
     recipe: str | Path | Mapping[str, Any] | None = None,
     seed: int | None = None,
+    budget: str | None = None,
     export: str | None = None,
     trust_remote_code: bool = False,
     dry_run: bool = False,
@@ -46,23 +46,26 @@ def quantize(
     `recipe` is a YAML file, the name of a recipe that whichbits ships, or fields; the other arguments go before its fields.
     `calibration` is self, random, a file of text, a JSONL file of conversations, or a data set (a folder or hub id, with
     ,split=... ,config=... ,fields=A+B ,revision=... behind it); `samples` and `seq_length` are the number of its windows and
-    their length in tokens. Calibrated recipes make all formats in one pass. `export` is ascend, for a folder FORMAT-ascend
-    beside each that vLLM on Ascend reads. With `dry_run` nothing is made, and the rows say about how long it takes, with how
-    much memory and disk. A model's own Python code runs only with `trust_remote_code`. Progress is shown on `console`
-    (default: standard error). Raises UserError.
+    their length in tokens. `effort` is fast, balanced (the default where there is no recipe) or best. Calibrated recipes make
+    all formats in one pass. With a `budget`, 4.5bits for each weight or 0.01error, one checkpoint is made, mixed-BUDGET, with
+    the best of the formats for each layer. `export` is ascend, for a folder FORMAT-ascend beside each for vLLM on Ascend.
+    With `dry_run` nothing is made, and the rows say about how long it takes, with how much memory and disk. A model's own
+    Python code runs only with `trust_remote_code`. Progress is shown on `console` (default: standard error). Raises UserError.
     """
     from whichbits.formats.format import get
+    from whichbits.models.resolve import resolve
+    from whichbits.quantize.arguments import budget_of, fields_of, recipe_of
     from whichbits.quantize.calibrated import Target
 
-    given = {"group_size": group_size, "effort": effort, "seed": seed}
+    if not format:
+        raise UserError("no format is named", remedy="add --format; whichbits formats lists them")
+    fields = fields_of(recipe, {"group_size": group_size, "seed": seed}, calibration, samples, seq_length)
     targets = []
     for chosen in [get(name) for name in format]:
-        fitting = recipe_of(recipe, given, calibration, samples, seq_length, grouped=bool(chosen.group_sizes))
+        fitting = recipe_of(fields, chosen, effort, own_recipe=recipe is not None)
         targets.append(Target(chosen, fitting, Path(out) / chosen.name))
-    if not targets:
-        raise UserError("no format is named", remedy="add --format; whichbits formats lists them")
-    idle = (calibration, samples, seq_length) != (None, None, None)
-    if idle and not any(_calibrated(target) for target in targets):
+    limits = budget_of(budget) if budget is not None else {}
+    if not limits and (calibration, samples, seq_length) != (None, None, None) and not any(map(_calibrated, targets)):
         raise UserError(
             "calibration does nothing for formats that are rounded to nearest without data",
             remedy="leave it out, or choose a calibrated recipe with --recipe or --effort",
@@ -71,10 +74,10 @@ def quantize(
         _check_export(export, targets)
     if dry_run:
         return _estimates(model, targets)
-    from whichbits.models.resolve import resolve
-
     base = resolve(model, allow_custom_code=trust_remote_code)
     with _progress(console) as start:
+        if limits:
+            targets = [_within_budget(base, targets, limits, Path(out) / f"mixed-{budget}", start, trust_remote_code)]
         made = _make(base, targets, start, trust_remote_code)
     rows = [_row(target, manifest, errors) for target, (manifest, errors) in zip(targets, made, strict=True)]
     for target, row in zip(targets, rows, strict=True):
@@ -87,6 +90,30 @@ def quantize(
     return rows
 
 
+def _within_budget(
+    base: Model,
+    targets: Sequence[Target],
+    limits: Mapping[str, float],
+    out: Path,
+    start: Callable[[str], Progress],
+    custom_code: bool,
+) -> Target:
+    """One checkpoint with the formats of the targets, each layer's chosen under the budget."""
+    from whichbits.quantize.automatic import choose_formats
+    from whichbits.quantize.calibrated import Target
+
+    found = choose_formats(
+        base.path,
+        [target.format.name for target in targets],
+        targets[0].recipe,
+        **limits,
+        allow_custom_code=custom_code,
+        on_progress=start("sensitivity"),
+    )
+    own = next(target for target in targets if target.format.name == found.format)
+    return Target(own.format, own.recipe.model_copy(update={"layers": found.layers}), out)
+
+
 def _check_export(export: str, targets: Sequence[Target]) -> None:
     """Before anything is made: raises UserError for a layout that is not known, or formats that have none."""
     from whichbits.formats.ascend import check_exportable
@@ -97,63 +124,14 @@ def _check_export(export: str, targets: Sequence[Target]) -> None:
         check_exportable(target.format.name)
 
 
-def recipe_of(
-    recipe: str | Path | Mapping[str, Any] | None,
-    given: Mapping[str, Any],
-    calibration: str | None,
-    samples: int | None,
-    seq_length: int | None,
-    *,
-    grouped: bool,
-) -> Recipe:
-    """The recipe with what was `given` (not None) before its fields; without a group size unless the format is `grouped`.
-
-    Raises UserError.
-    """
-    from whichbits.quantize.named import recipe_fields
-    from whichbits.quantize.recipe import parse
-
-    fields = {} if recipe is None else recipe_fields(recipe)
-    fields |= {name: value for name, value in given.items() if value is not None}
-    if not grouped:
-        fields.pop("group_size", None)
-    sizes = {name: value for name, value in (("samples", samples), ("length", seq_length)) if value is not None}
-    if calibration is not None or sizes:
-        kept = dict(fields.get("calibration") or {})
-        if calibration is not None:
-            kept = {name: kept[name] for name in ("samples", "length") if name in kept} | source_of(calibration)
-        fields["calibration"] = kept | sizes
-    return parse(fields)
-
-
-def source_of(text: str) -> dict[str, Any]:
-    """The fields of a calibration that is named in one word, as on the command line. Raises UserError."""
-    name, *options = text.split(",")
-    if text in ("self", "random"):
-        return {"source": text}
-    if Path(text).is_file():
-        return {"source": "chat" if Path(text).suffix == ".jsonl" else "text", "file": text}
-    if Path(name).suffix in (".txt", ".jsonl", ".json", ".md"):
-        raise UserError(f"calibration file {name} does not exist", remedy="give the path of a file that does")
-    fields: dict[str, Any] = {"source": "dataset", "dataset": name}
-    for option in options:
-        key, _, value = option.partition("=")
-        if key not in ("config", "split", "fields", "revision") or not value:
-            raise UserError(
-                f"calibration {text!r}: {option!r} is no option of a data set",
-                remedy="write NAME,split=...,config=...,fields=A+B,revision=...",
-            )
-        fields[key] = tuple(value.split("+")) if key == "fields" else value
-    return fields
-
-
 def _calibrated(target: Target) -> bool:
     return target.recipe.calibrated or target.format.needs_data
 
 
 def _make(base: Model, targets: Sequence[Target], start: Callable[[str], Progress], custom_code: bool) -> list[Made]:
-    """Make the checkpoints: those that need data in one pass, the others one after another."""
+    """Make the checkpoints, those that need data in one pass, the others one after another; each with its model card."""
     from whichbits.quantize.calibrated import quantize_calibrated
+    from whichbits.quantize.card import FILE, card
     from whichbits.quantize.checkpoint import quantize_checkpoint
 
     made: dict[Path, Made] = {}
@@ -178,6 +156,8 @@ def _make(base: Model, targets: Sequence[Target], start: Callable[[str], Progres
                 base_files=base.files,
                 on_progress=start(target.format.name),
             )
+    for target in targets:
+        (target.out / FILE).write_text(card(made[target.out][0], base.reference), encoding="utf-8")
     return [made[target.out] for target in targets]
 
 
@@ -210,7 +190,7 @@ def _progress(console: Console | None) -> Iterator[Callable[[str], Progress]]:
 def _row(target: Target, manifest: Manifest, errors: Sequence[ModuleError]) -> dict[str, Any]:
     """What is said of one checkpoint."""
     return {
-        "format": target.format.name,
+        "format": target.out.name,
         "folder": str(target.out),
         "megabytes": round(manifest.bytes / 1e6, 1),
         "bits_per_weight": round(manifest.bits_per_weight, 3),

@@ -103,7 +103,7 @@ class Resolution:
         found: list[tuple[Task, TaskChoice]] = []
         for index, choice in enumerate(self.specification.tasks):
             try:
-                expanded = _tasks(choice)
+                expanded = tuple(_extended(task, choice.limit, self.specification.seed) for task in _tasks(choice))
             except UserError as error:
                 raise self._error(("tasks", index, "name"), error) from error
             self._refuse_twice(("tasks", index), "task", [*(task.name for task, _ in found), *(task.name for task in expanded)])
@@ -185,7 +185,7 @@ class Resolution:
             VERSIONS["quantize"],
             {"base": dict(self.model.files), "format": fitted.model_dump(mode="json"), "recipe": recipe},
             labels={"candidate": candidate.name, "format": fitted.name},
-            places={"base": str(self.model.path)},
+            places={"base": str(self.model.path), "custom_code": self.specification.trust_remote_code},
         )
         return Subject(candidate.name, fitted, served, emulated, made_by=Planned(cell, "local"))
 
@@ -291,6 +291,16 @@ def _tasks(choice: TaskChoice) -> tuple[Task, ...]:
     from whichbits.accuracy.registry import expand
 
     return expand([choice.name])
+
+
+def _extended(task: Task, limit: int | None, seed: int) -> Task:
+    """A generated task with as many items as are asked for, where they are more than it has by default; others as they are."""
+    if task.items is None or limit is None or limit <= task.items:
+        return task
+    from whichbits.accuracy.generated import documents
+
+    documents(task.source, limit, version=task.version, seed=seed)  # an error now where there are not so many
+    return task.model_copy(update={"items": limit})
 
 
 def _recipe(recipe: Mapping[str, Any] | str, seed: int, *, grouped: bool) -> dict[str, Json]:

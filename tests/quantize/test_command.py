@@ -12,9 +12,11 @@ pytest.importorskip("numba")
 
 from whichbits import api  # noqa: E402
 from whichbits.errors import UserError  # noqa: E402
-from whichbits.quantization import error_table, recipe_of, source_of  # noqa: E402
+from whichbits.formats.format import get  # noqa: E402
+from whichbits.quantization import error_table  # noqa: E402
+from whichbits.quantize.arguments import budget_of, fields_of, recipe_of, source_of  # noqa: E402
 from whichbits.quantize.manifest import Manifest  # noqa: E402
-from whichbits.quantize.recipe import Calibration  # noqa: E402
+from whichbits.quantize.recipe import Recipe  # noqa: E402
 
 
 def test_a_calibrated_recipe_makes_every_format_in_one_pass(block_llama: Path, tmp_path: Path) -> None:
@@ -51,12 +53,28 @@ def test_arguments_go_before_a_recipes_fields(tmp_path: Path) -> None:
     file = tmp_path / "text.txt"
     file.write_text("text")
     own = {"rounding": "gptq", "seed": 3, "group_size": 64, "calibration": {"source": "random", "samples": 7, "length": 32}}
-    kept = recipe_of(own, {"seed": None, "group_size": None}, None, None, None, grouped=True)
-    assert (kept.seed, kept.group_size, kept.calibration.samples) == (3, 64, 7)
-    other = recipe_of(own, {"seed": 5, "group_size": 32}, str(file), None, 16, grouped=True)
-    assert (other.seed, other.group_size) == (5, 32)
-    assert other.calibration == Calibration(source="text", file=str(file), samples=7, length=16)
-    assert recipe_of(own, {}, None, None, None, grouped=False).group_size is None
+    assert fields_of(own, {"seed": None, "group_size": None}) == own
+    other = fields_of(own, {"seed": 5}, str(file), None, 16)
+    assert other["seed"] == 5
+    assert other["calibration"] == {"source": "text", "file": str(file), "samples": 7, "length": 16}
+
+
+def test_effort_fills_what_is_not_said() -> None:
+    int8, int4 = get("w8a8-int"), get("w4a16-int")
+    assert recipe_of({"group_size": 64}, int8, None, own_recipe=True) == Recipe()
+    assert recipe_of({"group_size": 64}, int4, None, own_recipe=True) == Recipe(group_size=64)
+    balanced = recipe_of({}, int4, None, own_recipe=False)
+    assert balanced == recipe_of({}, int4, "balanced", own_recipe=False)
+    assert balanced.rounding == "gptq"
+    assert recipe_of({"damping": 0.2}, int4, "fast", own_recipe=True).damping == 0.2
+
+
+def test_a_budget_in_one_word() -> None:
+    assert budget_of("4.5bits") == {"bits_per_weight": 4.5}
+    assert budget_of("1e-3error") == {"error": 0.001}
+    for text in ("4.5", "bits", "-1bits", "0bits"):
+        with pytest.raises(UserError, match="write bits for each weight"):
+            budget_of(text)
 
 
 def test_calibration_in_one_word(tmp_path: Path) -> None:
@@ -89,7 +107,8 @@ def test_a_dry_run_makes_nothing(block_llama: Path, tmp_path: Path) -> None:
     [
         (["w8a8-fp"], {"recipe": {"scales": "best"}}, r"recipe\.scales"),
         (["w8a8-fp"], {"recipe": "paper-w4a61"}, "did you mean paper-w4a16"),
-        (["w8a8-fp"], {"samples": 8}, "calibration does nothing"),
+        (["w8a8-fp"], {"recipe": "openpangu", "samples": 8}, "calibration does nothing"),
+        (["w8a8-fp"], {"effort": "slow"}, "effort 'slow' is not known"),
         (["w8a9"], {}, "format 'w8a9' is not known"),
         ([], {}, "no format is named"),
         (["w8a8-fp"], {"export": "ascend"}, "no layout for vLLM on Ascend"),
@@ -111,3 +130,12 @@ def test_ascend_gets_a_folder_of_its_own(block_llama: Path, tmp_path: Path) -> N
     kinds = {name: kind for name, kind in description.items() if name.endswith("_proj.weight")}
     assert len(kinds) == 14
     assert set(kinds.values()) == {"W4A8_DYNAMIC"}
+
+
+def test_a_budget_makes_one_checkpoint_within_it(block_llama: Path, tmp_path: Path) -> None:
+    few = {"calibration": "random", "samples": 2, "seq_length": 16}
+    (row,) = api.quantize(
+        str(block_llama), ["w4a16-int", "w8a8-int"], tmp_path, recipe={"rounding": "gptq"}, group_size=64, budget="6bits", **few
+    )
+    assert row["folder"] == str(tmp_path / "mixed-6bits")
+    assert 4.25 < row["bits_per_weight"] <= 6.01

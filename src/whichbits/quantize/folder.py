@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
+
 from whichbits.errors import UserError
 from whichbits.formats.files import COMPANIONS, companion_files, read_header, shard_files
 from whichbits.formats.format import Format, quantization_config
@@ -21,6 +23,7 @@ from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.structure import ignored, tensor_shapes
 
 LICENSES = ("LICENSE*", "NOTICE*")
+RECIPE = "recipe.yaml"
 
 
 def complete(
@@ -45,6 +48,7 @@ def complete(
         config["tie_word_embeddings"] = False
     config["quantization_config"] = quantization_config(format, ignored(config, shapes, linears), _targets(format, linears))
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / RECIPE).write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120))
     weights = sum(shapes[name][0] * shapes[name][1] for name in linears)
     manifest = Manifest(
         versions=versions(calibrated=calibration is not None),

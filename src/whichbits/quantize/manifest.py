@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
+import whichbits
 from whichbits.formats.format import Format
 from whichbits.quantize.recipe import Recipe
 
@@ -58,6 +61,19 @@ class ModuleError(BaseModel):
 
 
 def versions(*, calibrated: bool = False) -> dict[str, str]:
-    """Versions of what computes and packs the weights, and for a `calibrated` recipe of what runs the model."""
+    """Versions of what computes and packs the weights, and for a `calibrated` recipe of what runs the model.
+
+    `whichbits-code` is the SHA-256 of the sources that do.
+    """
     names = ("whichbits", "torch", "compressed-tensors", *(("transformers", "numba") if calibrated else ()))
-    return {name: version(name) for name in names}
+    return {name: version(name) for name in names} | {"whichbits-code": code_sha256()}
+
+
+def code_sha256() -> str:
+    """SHA-256 over the names and contents of the sources that make checkpoints."""
+    digest = hashlib.sha256()
+    package = Path(whichbits.__file__).parent
+    for path in sorted(path for room in ("formats", "quantize") for path in (package / room).rglob("*")):
+        if path.suffix in (".py", ".yaml"):
+            digest.update(f"{path.relative_to(package)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
+    return digest.hexdigest()
