@@ -82,11 +82,12 @@ def documents(generator: str, count: int, *, version: int, seed: int) -> list[Do
     if generator not in GENERATORS:
         raise UserError(f"source: there is no generator {generator!r}", remedy=f"choose from {', '.join(GENERATORS)}")
     made: dict[str, Document] = {}
-    draws = 0
+    draws = newest = 0
     while len(made) < count:
-        if draws > 20 * count + 1000:
+        if draws - newest > 20 * len(made) + 1000:
             raise UserError(f"items: {generator} has no {count} different items", remedy=f"ask for at most {len(made)}")
         document = GENERATORS[generator](Random(f"{generator}/{version}/{seed}/{draws}"))
-        made.setdefault(f"{document['prompt']}\0{document.get('choices')}", document)
+        if made.setdefault(f"{document['prompt']}\0{document.get('choices')}", document) is document:
+            newest = draws
         draws += 1
     return list(made.values())

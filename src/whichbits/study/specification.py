@@ -93,8 +93,8 @@ class TaskChoice(Part):
     """Strings that end such an answer."""
     chat_template: bool = False
     """Whether JSONL prompts go through the tokenizer's chat template."""
-    limit: PositiveInt | None = None
-    """Use only the first `limit` items."""
+    limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Use the first `limit` items; a generated task makes as many, also more than its usual number."""
     emulate: bool = True
     """Whether candidates that are served anyway are run on this task in emulation too (`run: both`)."""
     repeat: bool = True
