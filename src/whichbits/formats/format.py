@@ -181,7 +181,7 @@ def _with_group_size(format: Format, shapes: list[tuple[int, int]], asked: int |
         raise UserError(
             f"{format.name}: {'no group size' if asked is None else f'group_size {asked} is not one'} of {sizes} "
             f"that divides the widths {', '.join(map(str, columns))}",
-            remedy="choose a format with a scale for each channel, such as w8a8-int",
+            remedy="choose a format with a scale for each channel, such as w4a16-int-channel or w8a8-int",
         )
     return format.model_copy(update={"weights": format.weights.model_copy(update={"group_size": fitting[0]})})
 
