@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from whichbits.conclude import read_verdict
+from whichbits.conclude import GIVEN, judge, read_verdict
+from whichbits.study.ledger import Ledger, entries
+from whichbits.study.store import Store
 from whichbits.verdict.decide import decide
 from whichbits.verdict.findings import Findings
 
@@ -39,3 +41,25 @@ def test_a_verdict_that_cannot_be_read_is_none(store: Path, content: bytes | Non
     if content is not None:
         (store / "verdict.json").write_bytes(content)
     assert read_verdict(store) is None
+
+
+@pytest.mark.parametrize(
+    ("prices", "expected"), [({"h100": 3.0}, 5.0), ({"cpu": 3.0}, 3.0), ({}, 5.0)], ids=["other device", "this device", "none"]
+)
+def test_a_price_of_the_specification_yields_to_one_for_the_same_device(
+    prices: dict[str, float], expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ledger = Ledger(
+        study="s", specification="", command="", model="m", notes=(), base="bf16", base_bytes=1, formats={"bf16": "bf16"},
+        margin=0.1, seed=0, hardware="", engines=(), workloads={}, prices="default", cells=entries({}), version="1",
+        deployments={"here": {"hardware": "this-machine", "count": 1, "price_per_hour": 5.0, "price_source": GIVEN}},
+    )  # fmt: skip
+    judged: list[float] = []
+
+    def collect(*_: object, deployments: dict[str, dict[str, float]], **__: object) -> Findings:
+        judged.append(deployments["here"]["price_per_hour"])
+        return Findings(base="bf16", formats={"bf16": "bf16"})
+
+    monkeypatch.setattr("whichbits.verdict.collect.collect", collect)
+    judge(ledger, Store(tmp_path), prices=prices)
+    assert judged == [expected]

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from whichbits.verdict.model import Estimate, Verdict
 
 
+GIVEN = "given in the specification"
+
+
 def deployment_prices(
     hardware: str, count: int, given: float | None, preset: str, overrides: Mapping[str, float]
 ) -> dict[str, Any]:
     """Price of a deployment by the hour, its source, and what to say of it; nothing for a machine without a price."""
     if given is not None:
-        return {"price_per_hour": given, "price_source": "given in the specification", "warnings": []}
+        return {"price_per_hour": given, "price_source": GIVEN, "warnings": []}
     from whichbits.cost.prices import prices
 
     listed = prices(preset, overrides)
@@ -42,13 +45,17 @@ def deployment_prices(
 
 def judge(ledger: Ledger, store: Store, *, margin: float | None = None, prices: Mapping[str, float] | None = None) -> Verdict:
     """The verdict on what the store holds, at the study's margin and prices or at others."""
+    from whichbits.cost.prices import BY_USER
     from whichbits.verdict.collect import collect
     from whichbits.verdict.decide import decide
 
     deployments = {name: dict(entry) for name, entry in ledger.deployments.items()}
     for entry in deployments.values():
         if prices:
-            entry |= deployment_prices(entry["hardware"], entry["count"], None, ledger.prices, prices)
+            anew = deployment_prices(entry["hardware"], entry["count"], None, ledger.prices, prices)
+            # A price that the specification gives yields only to one that is given for the same device now.
+            if entry["price_source"] != GIVEN or anew["price_source"] == BY_USER:
+                entry |= anew
     findings = collect(
         ledger.records(store),
         ledger.base,

@@ -35,6 +35,11 @@ def test_a_cpu_has_a_price_only_if_given():
     assert prices(overrides={"cpu": 0.4}).price("cpu").per_hour(2) == pytest.approx(0.8)
 
 
+def test_naming_the_cpu_does_not_measure_it(monkeypatch):
+    monkeypatch.setattr("whichbits.cost.cpu.this_cpu", lambda: pytest.fail("measured"))
+    assert prices(overrides={"CPU": 0.4}).price("cpu").per_hour() == 0.4
+
+
 def test_an_override_replaces_the_price_and_its_source():
     catalogue = prices("paper-2024-10", {"H100": 2.10})
     price = catalogue.price("h100")

@@ -264,6 +264,14 @@ def test_an_slo_limits_the_load(cells):
     assert "the base has no valid load" in loaded.reason
 
 
+def test_limits_that_nothing_keeps_are_said(cells):
+    records = [*admissible_pair(cells), *speeds(cells, "w8a8-int", synchronous=0.5, loaded=0.5)]
+    limits = {"chat": {"slo": {"latency": {"seconds": 0.001, "percentile": 95.0}, "ttft": None}}}
+    found = verdict(records, "w8a8-int", workloads=limits)
+    assert found.recommendations == ()
+    assert any("no load of any format keeps its limits (latency p95 ≤ 0.001 s)" in line for line in found.caveats)
+
+
 def test_one_round_is_said_and_wide(cells):
     records = [*admissible_pair(cells), *speeds(cells, "w8a8-int", synchronous=0.9, loaded=0.9, rounds=1)]
     found = verdict(records, "w8a8-int")

@@ -17,6 +17,7 @@ from whichbits.errors import UserError
 STALE_AFTER_DAYS = 180
 WITHOUT_DEFAULT = frozenset({"cpu"})
 """Devices that have a price only where the user gives one."""
+BY_USER = "given by the user"
 
 Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0)]
@@ -63,7 +64,7 @@ class PriceList(_Data):
         if found is None:
             raise UserError(
                 f"device '{device}' has no price in the price list '{self.name}' (known: {', '.join(self.devices)})",
-                remedy=f"give one: --price {device}=USD_PER_HOUR",
+                remedy=f"check its name (`whichbits hardware`), or give its price: --price {device}=USD_PER_HOUR",
             )
         return found
 
@@ -104,7 +105,7 @@ def prices(preset: str | Path = "default", overrides: Mapping[str, float] | None
             known = ", ".join([*devices, *sorted(WITHOUT_DEFAULT)])
             remedy = f"use one of {known}, or a device of `whichbits hardware`"
             raise UserError(f"price: unknown device '{device}'", remedy=remedy)
-        devices[name] = Price(usd_per_hour={1: _positive(device, dollars)}, source="given by the user", as_of=None)
+        devices[name] = Price(usd_per_hour={1: _positive(device, dollars)}, source=BY_USER, as_of=None)
     return PriceList(name=chosen, description=found.description, devices=devices)
 
 
@@ -128,6 +129,8 @@ def _listed_name(device: str, listed: Iterable[str]) -> str:
 
 
 def _identity(device: str) -> str:
+    if device.lower() in WITHOUT_DEFAULT:  # to find this machine's processor is to measure it
+        return device.lower()
     try:
         return find(device).id
     except UserError:  # a price list may hold what the catalogue does not, such as a kind of CPU instance

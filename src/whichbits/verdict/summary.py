@@ -8,7 +8,7 @@ from whichbits.verdict.accuracy import Suite, refusal
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.model import EmulationError, FormatVerdict, Recommendation
 from whichbits.verdict.ruling import bound_of, rejected_after_holm
-from whichbits.verdict.speed import SYNCHRONOUS
+from whichbits.verdict.speed import SYNCHRONOUS, loads, meets
 from whichbits.verdict.wording import listing, percent, plural, times
 
 
@@ -54,7 +54,8 @@ def _without_speed(base: str, rulings: Sequence[FormatVerdict], margin: float) -
     names = [f"{ruling.candidate}{_emulated(ruling)}" for ruling in admissible]
     return (
         f"{listing(names)} {'is' if len(names) == 1 else 'are'} shown to keep {bound_of(margin):g} % of {base}'s score above "
-        "chance, but no valid speed was measured, so nothing says what it saves."
+        "chance, but no valid speed (within its workload's limits, where it has any) was measured, so nothing says what it "
+        "saves."
     )
 
 
@@ -101,6 +102,7 @@ def caveats(
         )
     yield from _emulation(rulings, emulation)
     yield from _speed(findings)
+    yield from _limits(findings)
 
 
 def _weak_tasks(findings: Findings) -> Iterator[str]:
@@ -151,6 +153,17 @@ def _speed(findings: Findings) -> Iterator[str]:
                 "so its intervals are wide."
             )
         yield from _still_rising(workload, findings)
+
+
+def _limits(findings: Findings) -> Iterator[str]:
+    """Workloads whose limits nothing keeps, so that nothing is recommended for them."""
+    measured = [load for load in loads(findings) if any(r.valid for r in load.own)]
+    for workload, deployment in dict.fromkeys((load.workload, load.deployment) for load in measured):
+        slo = findings.workloads.get(workload, {}).get("slo") or {}
+        here = [load for load in measured if (load.workload, load.deployment) == (workload, deployment)]
+        if slo and not any(meets(load, slo) for load in here):
+            stated = [f"{name} p{limit['percentile']:g} ≤ {limit['seconds']:g} s" for name, limit in slo.items() if limit]
+            yield f"{workload} on {deployment}: no load of any format keeps its limits ({', '.join(stated)})."
 
 
 def _still_rising(workload: str, findings: Findings) -> Iterator[str]:
