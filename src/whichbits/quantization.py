@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -184,7 +183,23 @@ def _progress(console: Console | None) -> Iterator[Callable[[str], Progress]]:
 
             return show
 
-        yield start
+        with _without_other_bars():
+            yield start
+
+
+@contextmanager
+def _without_other_bars() -> Iterator[None]:
+    """Ours alone: transformers shows a bar of its own whenever it loads a model."""
+    import transformers
+
+    logging: Any = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _row(target: Target, manifest: Manifest, errors: Sequence[ModuleError]) -> dict[str, Any]:
@@ -224,7 +239,6 @@ def _estimates(model: str, targets: Sequence[Target]) -> Rows:
     import shutil
 
     from whichbits.quantize.estimate import cost, measure_rounding, measure_speed
-    from whichbits.study.estimate import duration
 
     widths, speed = _widths(model), measure_speed()
     rows: Rows = []
@@ -234,7 +248,7 @@ def _estimates(model: str, targets: Sequence[Target]) -> Rows:
         rows.append(
             {
                 "format": target.format.name,
-                "time": f"about {duration(_rounded(found.seconds))}",
+                "time": _about(found.seconds),
                 "memory": f"about {_gigabytes(found.memory)}",
                 "disk": f"about {_gigabytes(found.disk)}",
                 "disk_while_made": f"about {_gigabytes(found.disk * (1 + _calibrated(target)))}",
@@ -265,12 +279,11 @@ def _widths(model: str) -> Widths:
     )
 
 
-def _rounded(seconds: float) -> float:
-    """With one digit that counts below ten, two above: an estimate has no more."""
-    if seconds < 1:
-        return 1.0
-    digits = 0 if seconds < 10 else math.floor(math.log10(seconds)) - 1
-    return float(round(seconds / 10**digits) * 10**digits)
+def _about(seconds: float) -> str:
+    """As exact as an estimate is: whole seconds, minutes, or tenths of an hour."""
+    if seconds < 100:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {round(seconds / 60)} min" if seconds < 6000 else f"about {seconds / 3600:.1f} h"
 
 
 def _gigabytes(size: float) -> str:
