@@ -121,9 +121,11 @@ class RunView:
         with self._lock:
             rows = Table.grid(padding=(0, 1))
             for cell, since, text in self._running.values():
-                rows.add_row("▸", name(cell), f"{time.monotonic() - since:.0f} s", Text(text, style="dim", overflow="ellipsis"))
+                rows.add_row(
+                    "▸", Text(name(cell)), f"{time.monotonic() - since:.0f} s", Text(text, style="dim", overflow="ellipsis")
+                )
             if self._note:
-                rows.add_row("▸", self._note)
+                rows.add_row("▸", Text(self._note))
             done = self._count - len(self._left)
             left = self._durations.total(self._left.values())
             about = f"about {duration(left.seconds / self._lanes)}" if left.seconds else "an unknown time"

@@ -27,7 +27,7 @@ class Frozen(BaseModel):
 class Limit(Frozen):
     """A latency that a percentile of the requests must not exceed."""
 
-    seconds: float = Field(gt=0)
+    seconds: float = Field(gt=0, allow_inf_nan=False)
     percentile: float = Field(default=95, gt=0, lt=100)
 
 
@@ -58,11 +58,11 @@ class Workload(Frozen):
     """Measure one request at a time."""
     concurrency: tuple[Concurrency, ...] | Literal["auto"] = "auto"
     """Numbers of requests kept in flight; `auto` doubles from 2 until throughput stops growing."""
-    waves: int = Field(default=10, ge=5)
+    waves: int = Field(default=10, ge=5, le=1000)
     """Requests measured at concurrency N: waves · N, after a warm-up of N."""
-    rate: float | None = Field(default=None, gt=0)
+    rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Poisson arrivals per second, measured as a rung of its own."""
-    rate_requests: int = Field(default=100, ge=20)
+    rate_requests: int = Field(default=100, ge=20, le=100_000)
     """Requests measured at `rate`, after a warm-up of a tenth of them."""
     slo: Slo | None = None
 
@@ -128,7 +128,8 @@ def parse_workload(entry: str | Mapping[str, Any]) -> Workload:
         return Workload.model_validate(dict(entry))
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(["workload", *(str(part) for part in first["loc"])])
+        # Pydantic names the member of a union (`tuple[...]`) as if it were a field.
+        field = ".".join(["workload", *(str(part) for part in first["loc"] if "[" not in str(part))])
         if first["type"] == "missing":
             raise UserError(
                 f"{field} is missing", remedy="give it; a workload needs name, prompt_tokens and output_tokens"
