@@ -19,6 +19,7 @@ from whichbits.formats.format import get  # noqa: E402
 from whichbits.quantize.calibrated import Target, quantize_calibrated  # noqa: E402
 from whichbits.quantize.checkpoint import quantize_checkpoint  # noqa: E402
 from whichbits.quantize.decoder import empty_model, fill, first_inputs, run  # noqa: E402
+from whichbits.quantize.effort import DEFAULT, recipe_for  # noqa: E402
 from whichbits.quantize.recipe import Calibration, Recipe  # noqa: E402
 from whichbits.quantize.tensors import StoredTensors  # noqa: E402
 
@@ -59,11 +60,13 @@ def test_the_walk_through_the_layers_is_the_models(family: str, random_base: Cal
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_checkpoints_are_near_the_base(family: str, random_base: Callable[[str], Path], tmp_path: Path) -> None:
+    """By round-to-nearest, by GPTQ, and by the recipe that is the default."""
     base = random_base(family)
     expected = logits(base)
     recipe = GPTQ.model_copy(update={"propagate_error": False})
     targets = [Target(get(name), recipe, tmp_path / f"gptq-{name}") for name in LARGEST_ERROR]
-    quantize_calibrated(base, [*targets, Target(get("w4a16-int"), GPTQ, tmp_path / "propagated-w4a16-int")])
+    default = recipe_for(get("w4a16-int"), DEFAULT, {"calibration": GPTQ.calibration})
+    quantize_calibrated(base, [*targets, Target(get("w4a16-int"), default, tmp_path / "default-w4a16-int")])
     for name in LARGEST_ERROR:
         quantize_checkpoint(base, get(name), Recipe(), tmp_path / f"rtn-{name}")
     for folder in sorted(tmp_path.iterdir()):
