@@ -104,6 +104,9 @@ def test_formats_as_json_are_the_catalogue():
     assert [row["format"] for row in json.loads(done.stdout)] == list(load())
 
 
+QUANTIZE = ["quantize", "smollm2-135m-instruct", "--format", "w8a8-int", "--out", "out"]
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
@@ -121,6 +124,13 @@ def test_formats_as_json_are_the_catalogue():
         (["compare", "m/m", "w8a8-int", "--max-tokens", "0"], ["similarity.max_tokens", "value 0"]),
         (["quantize", "./nowhere", "--format", "w8a8-int", "--out", "out"], ["nowhere"]),
         (["quantize", "smollm2-135m-instruct", "--format", "w9", "--out", "out"], ["'w9'", "choose one of"]),
+        ([*QUANTIZE, "--recipe", "paper-w8a8"], ["'paper-w8a8'", "did you mean paper-w8a8-int"]),
+        ([*QUANTIZE, "--effort", "slow"], ["'slow'", "choose one of fast"]),
+        ([*QUANTIZE, "--samples", "0"], ["calibration.samples", "value 0"]),
+        ([*QUANTIZE, "--seed", "-1"], ["recipe.seed", "value -1"]),
+        ([*QUANTIZE, "--calibration", "texts.txt"], ["texts.txt does not exist"]),
+        ([*QUANTIZE, "--budget", "4.5"], ["'4.5'", "4.5bits"]),
+        ([*QUANTIZE, "--export", "mindie"], ["'mindie'", "choose ascend"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

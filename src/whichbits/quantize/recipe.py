@@ -87,7 +87,7 @@ class Recipe(BaseModel):
     rounding: Literal["rtn", "gptq"] = "rtn"
     scales: ScaleSearch = "mse"
     group_size: PositiveInt | None = None
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     damping: float = Field(default=0.01, gt=0, le=1)
     act_order: bool = True
     propagate_error: bool = True
