@@ -137,6 +137,7 @@ def test_emulated_candidates_bring_the_base_in_the_same_emulation(tiny_llama: Pa
             ("concurrency: [2]}", "concurrency: [2]}\n  - {name: mine, prompt_tokens: 9, output_tokens: 9}"),
             r"line 13: workloads.1",
         ),
+        (("limit: 4,", "limit: 4, encoder: ./nowhere,"), r"line 10: similarity.encoder: there is no folder './nowhere'"),
         (("max_tokens: 8", "max_tokens: 256"), r"similarity.max_tokens: 256 leaves no room"),
         (("window_tokens: 32", "window_tokens: 5120"), r"similarity.window_tokens: 5120 is longer than"),
         (("{format: w4a16-int, run", "{format: w4a16-int, recipe: {scale: 1}, run"), r"line 6: candidates.1: recipe.scale"),

@@ -5,6 +5,7 @@ With `cells`, the only place where the rooms meet.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -192,12 +193,24 @@ class Expansion(Resolution):
                     "generate", subject, self.specification.engine.kind, inputs, {"prompts": label}
                 )
         yield from generated.values()
-        encoders = {"bertscore": _encoder(wanted.bertscore_encoder), "sts": _encoder(wanted.encoder)}
+        encoders = {
+            "bertscore": self._encoder("bertscore_encoder", wanted.bertscore_encoder),
+            "sts": self._encoder("encoder", wanted.encoder),
+        }
         for name, planned in generated.items():
             if name != self.base:
                 reads = {"base": generated[self.base].cell, "candidate": planned.cell}
                 cell = Cell("compare", VERSIONS["compare"], {"encoders": encoders}, _keys(reads), dict(planned.cell.labels))
                 yield Planned(cell, "local", reads)
+
+    def _encoder(self, field: str, name: str) -> str | None:
+        """A folder or a hub id; None for the embedded encoder."""
+        if name == "all-minilm-l6-v2":
+            return None
+        if name.startswith((".", "/", "~")) and not os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises for odd names
+            problem = f"there is no folder {name!r:.200}"
+            raise self.source.error(("similarity", field), problem, "give a folder, a hub id, or all-minilm-l6-v2")
+        return name
 
     def _distributions(self) -> Iterator[Planned]:
         wanted = self.specification.similarity
@@ -266,8 +279,3 @@ def _keys(reads: Mapping[str, Cell]) -> dict[str, str]:
 def _stride(available: int, limit: int | None) -> int:
     """Step that spreads `limit` items over all that there are."""
     return max(1, available // limit) if limit else 1
-
-
-def _encoder(name: str) -> str | None:
-    """None for the embedded encoder."""
-    return None if name == "all-minilm-l6-v2" else name
