@@ -17,7 +17,7 @@ from whichbits.quantize.checkpoint import SHARD_BYTES, Progress, fit_to
 from whichbits.quantize.folder import base_hashes, complete, folder_aside, refuse_existing
 from whichbits.quantize.manifest import Manifest, ModuleError, Used, versions
 from whichbits.quantize.recipe import Recipe
-from whichbits.quantize.resume import LayerStore
+from whichbits.quantize.resume import LayerStore, kept_data
 from whichbits.quantize.stream import Job, stream
 from whichbits.quantize.tensors import base_tensors
 
@@ -46,9 +46,10 @@ def quantize_calibrated(
 ) -> list[tuple[Manifest, tuple[ModuleError, ...]]]:
     """Write the checkpoint folder of each target in one pass over `base`; returns the manifest and errors of each.
 
-    All are calibrated on the same tokens. Finished layers are kept in a folder `.NAME.layers` beside each checkpoint until it
-    is complete: run again after an interruption, the pass goes on there, and ends in the same bytes. `on_token(done, all)`
-    counts the steps of calibration text that the model writes itself; arguments otherwise as `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the calibration data cannot be had, a
+    All are calibrated on the same tokens. Those and finished layers are kept in folders `.NAME.layers` beside the checkpoints
+    until they are complete: run again after an interruption, the pass goes on there, and ends in the same bytes.
+    `on_token(done, all)` counts the steps of calibration text that the model writes itself; arguments otherwise as
+    `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the calibration data cannot be had, a
     Hessian cannot be factorised, the model is not understood, or kept layers were made with other settings.
     """
     for target in targets:
@@ -61,10 +62,15 @@ def quantize_calibrated(
         raise UserError("the formats of one pass leave different modules in 16 bit", remedy="make them in separate passes")
     recipe = targets[0].recipe
     known = dict(base_files or base_hashes(base))
-    data = calibration_data(base, recipe.calibration, recipe.seed, on_token, allow_custom_code=allow_custom_code)
+    folders = [target.out.with_name(f".{target.out.name}.layers") for target in targets]
+    # Text that the model writes takes as long as many layers; a pass that goes on does not write it again.
+    data = kept_data(
+        folders[0] / "calibration.safetensors",
+        {"base": known, "versions": versions(calibrated=True), "seed": recipe.seed, "data": recipe.calibration.model_dump()},
+        lambda: calibration_data(base, recipe.calibration, recipe.seed, on_token, allow_custom_code=allow_custom_code),
+    )
     used = Used(fingerprint=data.fingerprint, tokens=data.tokens.numel(), warnings=data.warnings)
     jobs = [Job(format, target.recipe) for (format, _), target in zip(fitted, targets, strict=True)]
-    folders = [target.out.with_name(f".{target.out.name}.layers") for target in targets]
     stores = [LayerStore(folder, _settings(job, known, data.fingerprint)) for folder, job in zip(folders, jobs, strict=True)]
     linears = [name for layer in layers for name in layer]
     finished = sum(len(layer) for store in stores for number, layer in enumerate(layers) if store.has(number))

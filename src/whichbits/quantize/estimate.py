@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from whichbits.formats.format import Format, fit
+from whichbits.quantize.awq import CLIPS, STRENGTHS
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.selfwritten import AT_A_TIME
 
@@ -116,13 +117,18 @@ def cost(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding:
     seconds = weights * rounding
     if recipe.calibrated or format.needs_data:
         tokens = recipe.calibration.samples * recipe.calibration.length
-        passes = 2 if recipe.propagate_error else 1
+        # A gradient costs two passes beside the one that it is taken of.
+        passes = (2 if recipe.propagate_error else 1) + (3 if recipe.sensitivity else 0)
         squares = sum(columns**2 for columns, _ in widths.inputs)
         cubes = sum(columns**3 for columns, _ in widths.inputs)
         wide = sum(rows * columns * max(0, columns - PROBE_COLUMNS) for rows, columns in widths.matrices)
         seconds += widths.layers * passes * 2 * tokens * widths.layer_weights / speed.layer
         # The Hessians, their Cholesky factors with the triangular inverses, and the updates behind each block of columns.
         seconds += widths.layers * (2 * tokens * squares + 4 * cubes / 3 + wide) / speed.exact
+        if recipe.awq:
+            products = 2 * sum(rows * columns**2 for rows, columns in widths.matrices)
+            seconds += len(CLIPS) * weights * rounding
+            seconds += (1 + len(STRENGTHS)) * (weights * rounding + widths.layers * products / speed.exact)
         if recipe.calibration.source == "self":
             seconds += 2 * tokens * (weights + widths.head) / speed.decode
         states = 2 * BYTES_16 * tokens * widths.hidden * (2 if recipe.asymmetric else 1)

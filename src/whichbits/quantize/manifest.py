@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,9 @@ def versions(*, calibrated: bool = False) -> dict[str, str]:
     return {name: version(name) for name in names} | {"whichbits-code": code_sha256()}
 
 
+@cache
 def code_sha256() -> str:
-    """SHA-256 over the names and contents of the sources that make checkpoints."""
+    """SHA-256 over the names and contents of the sources that make checkpoints, as they are at the first call."""
     digest = hashlib.sha256()
     package = Path(whichbits.__file__).parent
     for path in sorted(path for room in ("formats", "quantize") for path in (package / room).rglob("*")):

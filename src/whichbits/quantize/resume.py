@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from whichbits.quantize.manifest import ModuleError
 
 if TYPE_CHECKING:
     import torch
+
+    from whichbits.quantize.calibration import CalibrationData
 
 SETTINGS = "settings.json"
 
@@ -67,6 +69,27 @@ class LayerStore:
 
     def _path(self, number: int) -> Path:
         return self._folder / f"layer-{number:05}.safetensors"
+
+
+def kept_data(path: Path, settings: Mapping[str, Any], make: Callable[[], CalibrationData]) -> CalibrationData:
+    """What `make` returns, kept in the file `path` for those who ask again with the same `settings`."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    from whichbits.quantize.calibration import CalibrationData
+
+    asked = json.dumps(settings, sort_keys=True)
+    if path.exists():
+        with safe_open(path, framework="pt") as file:
+            kept = file.metadata()
+            if kept["settings"] == asked:
+                return CalibrationData(file.get_tensor("tokens"), kept["fingerprint"], tuple(json.loads(kept["warnings"])))
+    data = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"settings": asked, "fingerprint": data.fingerprint, "warnings": json.dumps(data.warnings)}
+    save_file({"tokens": data.tokens}, path.with_suffix(".aside"), metadata=metadata)
+    path.with_suffix(".aside").rename(path)
+    return data
 
 
 def _write_aside(path: Path, text: str) -> None:
