@@ -89,6 +89,15 @@ def test_targets_mean_their_modules_alone() -> None:
     assert meant == set(modules)
 
 
+def test_targets_among_other_models_mean_the_language_model_by_either_name() -> None:
+    """On disk and in vLLM it is language_model.model, in transformers model.language_model."""
+    (pattern,) = targets(["model.layers.3.mlp.down_proj"], among_others=True)
+    names = [f"{before}.layers.3.mlp.down_proj" for before in ("language_model.model", "model.language_model")]
+    others = [f"{before}.layers.3.mlp.down_proj" for before in ("vision_tower.model", "model.vision_tower.encoder")]
+    assert [matches(pattern, name) for name in (*names, *others)] == [True, True, False, False]
+    assert not matches(pattern, "language_model.model.layers.13.mlp.down_proj")
+
+
 def test_the_config_has_a_group_for_each_format() -> None:
     chosen = choose("w4a16-int", [("re:.*down_proj", "w8a8-int")], SHAPES)
     mixed = mix(get("w4a16-int"), {name: get(name) for name in chosen.values()}, chosen, SHAPES, None)

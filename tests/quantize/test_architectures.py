@@ -115,6 +115,39 @@ def test_an_expert_that_no_token_chooses_is_calibrated_all_the_same(random_base:
     torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
 
 
+@pytest.mark.parametrize("recipe", [Recipe(), GPTQ.model_copy(update={"smoothing": 0.5})], ids=["rtn", "smoothed-gptq"])
+def test_of_a_model_that_reads_images_the_language_model_is_quantized(
+    recipe: Recipe, embedded_model: Path, tmp_path: Path
+) -> None:
+    """Gemma 3 from 4B on: the decoder's tensors are under language_model, and what is beside it stays as it is."""
+    torch.manual_seed(0)
+    text = {
+        "vocab_size": 49152, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 32, "initializer_range": 0.08, "max_position_embeddings": 256,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28,
+        "patch_size": 14,
+    }  # fmt: skip
+    config = transformers.Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    transformers.Gemma3ForConditionalGeneration(config).to(torch.bfloat16).save_pretrained(tmp_path / "base")
+    transformers.AutoTokenizer.from_pretrained(embedded_model).save_pretrained(tmp_path / "base")
+    layers = {"layers": ({"match": r"re:.*layers\.0\.mlp\.down", "format": "w8a8-int"},)}
+    for name, own in (("plain", recipe), ("mixed", Recipe.model_validate(recipe.model_dump() | layers))):
+        quantize_checkpoint(tmp_path / "base", get("w4a16-int"), own, tmp_path / name)
+    before, after = (safetensors.load_file(tmp_path / name / "model.safetensors") for name in ("base", "plain"))
+    beside = [name for name in before if not name.startswith("language_model.")]
+    assert len(beside) > 10 and all(torch.equal(before[name], after[name]) for name in beside)
+    assert {f"{name}_packed" for name in before if "model.layers" in name and before[name].dim() == 2} <= set(after)
+    ignore = json.loads((tmp_path / "plain" / "config.json").read_text())["quantization_config"]["ignore"]
+    assert ignore == ["re:.*lm_head$", r"re:.*\bmulti_modal_projector\b", r"re:.*\bvision_tower\b"]
+    expected = logits(tmp_path / "base")
+    plain, mixed = (float((logits(tmp_path / name) - expected).norm() / expected.norm()) for name in ("plain", "mixed"))
+    assert 0 < mixed < plain < LARGEST_ERROR["w4a16-int"]
+    with pytest.raises(UserError, match="reads images too"):
+        quantize_checkpoint(tmp_path / "base", get("w8a8-int"), Recipe(rotation=True), tmp_path / "rotated")
+
+
 @pytest.fixture
 def pangu(random_base: Callable[[str], Path], tmp_path: Path) -> Path:
     """A random model as openPangu-Embedded comes: a Llama with biases on q, k, v and o under a name of its own."""

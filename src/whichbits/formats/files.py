@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,15 @@ COMPANIONS = (
 def companion_files(folder: Path) -> list[Path]:
     """Tokenizer, chat template and generation config in `folder`, in the order of their names."""
     return sorted(file for pattern in COMPANIONS for file in folder.glob(pattern))
+
+
+LANGUAGE = "language_model."
+"""What the names of a language model's tensors begin with in a checkpoint that holds other models beside it."""
+
+
+def language_prefix(names: Iterable[str]) -> str:
+    """LANGUAGE where tensors of these names are of a language model among others, else nothing."""
+    return LANGUAGE if any(name.startswith(LANGUAGE) for name in names) else ""
 
 
 def read_header(shard: Path) -> dict[str, Any]:

@@ -96,8 +96,11 @@ def mix(
     return fitted.model_copy(update={"parts": tuple(parts)})
 
 
-def targets(modules: Sequence[str]) -> list[str]:
-    """Patterns that mean these modules of `model.layers.N` and no others: one for each kind of module, listing its layers."""
+def targets(modules: Sequence[str], *, among_others: bool = False) -> list[str]:
+    """Patterns that mean these modules of `model.layers.N` and no others: one for each kind of module, listing its layers.
+
+    `among_others` is for a language model in a checkpoint with other models, which engines name differently.
+    """
     layers: dict[str, set[str]] = defaultdict(set)
     for module in modules:
         number = NUMBER.search(module)
@@ -107,5 +110,7 @@ def targets(modules: Sequence[str]) -> list[str]:
     for kind, numbers in layers.items():
         listed = "|".join(sorted(numbers, key=lambda number: int(number or 0)))
         pattern = kind.replace(r"\.layers\.0\.", rf"\.layers\.(?:{listed})\.").replace(r"\.experts\.0\.", r"\.experts\.\d+\.")
+        if among_others:
+            pattern = pattern.replace(r"model\.", r".*language_model\b.*\.", 1)
         patterns.append(f"re:{pattern}$")
     return patterns

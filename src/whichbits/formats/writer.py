@@ -14,11 +14,13 @@ class ShardWriter:
     """Writes a checkpoint's tensors into `folder`, holding at most one shard in memory.
 
     `model.safetensors` where all fit into `shard_bytes`, else numbered shards and their index; `stem` in place of `model`.
+    `prefix` goes before the names of the language model (`model.`, `lm_head.`).
     """
 
-    def __init__(self, folder: Path, *, shard_bytes: int, stem: str = "model") -> None:
+    def __init__(self, folder: Path, *, shard_bytes: int, stem: str = "model", prefix: str = "") -> None:
         self._folder = folder
         self._stem = stem
+        self._prefix = prefix
         self._shard_bytes = shard_bytes
         self._pending: dict[str, torch.Tensor] = {}
         self._pending_bytes = 0
@@ -27,6 +29,8 @@ class ShardWriter:
 
     def add(self, name: str, tensor: torch.Tensor) -> None:
         """Take one tensor; writes a shard once it is full."""
+        if name.startswith(("model.", "lm_head.")):
+            name = self._prefix + name
         size = tensor.numel() * tensor.element_size()
         if self._pending and self._pending_bytes + size > self._shard_bytes:
             self._flush()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.errors import UserError
-from whichbits.formats.files import shard_files
+from whichbits.formats.files import language_prefix, shard_files, tensor_files
 from whichbits.formats.format import Format
 from whichbits.formats.writer import ShardWriter
 from whichbits.quantize.calibration import calibration_data
@@ -90,7 +90,8 @@ def quantize_calibrated(
     results = []
     for target, job, folder, store in zip(targets, jobs, folders, stores, strict=True):
         with folder_aside(target.out, needed=sum(file.stat().st_size for file in shard_files(base))) as aside:
-            _write_weights(base_tensors(base, job.recipe), aside, store, len(layers), shard_bytes)
+            writer = ShardWriter(aside, shard_bytes=shard_bytes, prefix=language_prefix(tensor_files(base)))
+            _write_weights(base_tensors(base, job.recipe), store, len(layers), writer)
             manifest = complete(aside, base, job.format, job.recipe, linears, known, used)
         results.append((manifest, tuple(error for number in range(len(layers)) for error in store.errors(number))))
         shutil.rmtree(folder)
@@ -108,9 +109,8 @@ def _settings(job: Job, base: Mapping[str, str], fingerprint: str) -> dict[str, 
     }
 
 
-def _write_weights(tensors: Mapping[str, torch.Tensor], out: Path, store: LayerStore, layers: int, shard_bytes: int) -> None:
+def _write_weights(tensors: Mapping[str, torch.Tensor], store: LayerStore, layers: int, writer: ShardWriter) -> None:
     """Copy what is outside the layers, then the finished layers."""
-    writer = ShardWriter(out, shard_bytes=shard_bytes)
     for name in tensors:
         if not name.startswith("model.layers."):
             writer.add(name, tensors[name])

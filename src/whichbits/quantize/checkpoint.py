@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.errors import UserError
-from whichbits.formats.files import shard_files
+from whichbits.formats.files import language_prefix, shard_files, tensor_files
 from whichbits.formats.format import Format, fit, get
 from whichbits.formats.mixed import choose, mix
 from whichbits.formats.writer import ShardWriter
@@ -64,7 +64,7 @@ def quantize_checkpoint(
     fitted, layers = fit_to(base, format, recipe)
     linears = [name for layer in layers for name in layer]
     with folder_aside(out, needed=sum(file.stat().st_size for file in shard_files(base))) as aside:
-        writer = ShardWriter(aside, shard_bytes=shard_bytes)
+        writer = ShardWriter(aside, shard_bytes=shard_bytes, prefix=language_prefix(tensor_files(base)))
         errors = _write_weights(base_tensors(base, recipe), layers, fitted, recipe, writer, on_progress)
         manifest = complete(aside, base, fitted, recipe, linears, base_files or base_hashes(base))
     return manifest, errors

@@ -42,10 +42,12 @@ def empty_model(base: Path, *, allow_custom_code: bool = False) -> Any:
 
     try:
         config = _llama(base) or AutoConfig.from_pretrained(base, trust_remote_code=allow_custom_code)
+        dtype = config.dtype
+        config = config.get_text_config()
         # Buffers are real: rotary frequencies are computed from the configuration and are in no checkpoint.
         with init_empty_weights(include_buffers=False):
             model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                config, dtype=config.dtype, trust_remote_code=allow_custom_code
+                config, dtype=dtype, trust_remote_code=allow_custom_code
             )
     except ValueError as error:
         raise UserError(

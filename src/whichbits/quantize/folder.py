@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from whichbits.errors import UserError
-from whichbits.formats.files import COMPANIONS, companion_files, read_header, shard_files
+from whichbits.formats.files import COMPANIONS, companion_files, language_prefix, read_header, shard_files
 from whichbits.formats.format import Format, quantization_config
 from whichbits.formats.mixed import targets
 from whichbits.quantize.manifest import FILE, Manifest, Used, versions
@@ -46,7 +46,8 @@ def complete(
     shapes = tensor_shapes(base)
     if recipe.rotation:
         config["tie_word_embeddings"] = False
-    config["quantization_config"] = quantization_config(format, ignored(config, shapes, linears), _targets(format, linears))
+    means = _targets(format, linears, among_others=bool(config.get("text_config")))
+    config["quantization_config"] = quantization_config(format, ignored(config, shapes, linears), means)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (folder / RECIPE).write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120))
     weights = sum(shapes[name][0] * shapes[name][1] for name in linears)
@@ -65,13 +66,14 @@ def complete(
     return manifest
 
 
-def _targets(format: Format, linears: Sequence[str]) -> list[list[str]]:
+def _targets(format: Format, linears: Sequence[str], *, among_others: bool) -> list[list[str]]:
     """Patterns for the modules that have the format itself, and for those of each of its parts."""
     if not format.parts:
         return [["Linear"]]
     others = {module for part in format.parts for module in part.modules}
     own = [module for name in linears if (module := name.removesuffix(".weight")) not in others]
-    return [targets(modules) for modules in (own, *(part.modules for part in format.parts))]
+    listed = (own, *(part.modules for part in format.parts))
+    return [targets(modules, among_others=among_others) for modules in listed]
 
 
 def base_hashes(base: Path) -> dict[str, str]:
@@ -92,10 +94,11 @@ def _stored_bits(folder: Path, linears: Sequence[str]) -> int:
     """Bits on disk of everything stored for these weights, their biases left out."""
     modules = {name.removesuffix(".weight") for name in linears}
     entries = {name: entry for shard in shard_files(folder) for name, entry in read_header(shard).items()}
+    prefix = language_prefix(entries)
     stored = [
         entry["data_offsets"]
         for name, entry in entries.items()
-        if name.rpartition(".")[0] in modules and not name.endswith(".bias")
+        if name.removeprefix(prefix).rpartition(".")[0] in modules and not name.endswith(".bias")
     ]
     return sum(8 * (end - begin) for begin, end in stored)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from whichbits.errors import UserError
-from whichbits.formats.files import read_header, shard_files
+from whichbits.formats.files import language_prefix, read_header, shard_files
+from whichbits.formats.mixed import targets
 
 LAYER_TENSOR = re.compile(r"model\.layers\.(\d+)\..+")
 EXPERT_TENSOR = re.compile(r"(.+)\.experts\.(\d+)\..+")
@@ -19,8 +20,12 @@ Shape = tuple[int, ...]
 
 
 def tensor_shapes(folder: Path) -> dict[str, Shape]:
-    """Shape of every tensor of the checkpoint in `folder`; reads headers only."""
-    return {name: tuple(entry["shape"]) for shard in shard_files(folder) for name, entry in sorted(read_header(shard).items())}
+    """Shape of every tensor of the checkpoint in `folder`, named as in `tensors.StoredTensors`; reads headers only."""
+    shapes = {
+        name: tuple(entry["shape"]) for shard in shard_files(folder) for name, entry in sorted(read_header(shard).items())
+    }
+    prefix = language_prefix(shapes)
+    return {name.removeprefix(prefix): shape for name, shape in shapes.items()}
 
 
 def layer_linears(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> list[list[str]]:
@@ -32,6 +37,7 @@ def layer_linears(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> lis
         raise UserError(
             "the base is quantized already (quantization_config in its config.json)", remedy="give the 16-bit model"
         )
+    config = {**config, **(config.get("text_config") or {})}
     routing = routers(shapes)
     if any((config.get(key) or 0) > 1 for key in EXPERTS) and not _experts(shapes):
         raise _not_understood("it is a mixture of experts, and no tensor is named experts.0.… as a single expert's would be")
@@ -81,7 +87,15 @@ def _not_understood(what: str) -> UserError:
 
 
 def ignored(config: Mapping[str, Any], shapes: Mapping[str, Shape], linears: Collection[str]) -> list[str]:
-    """Modules that engines must leave in 16 bit: lm_head, routers, and other 2-D weights that are not embeddings of tokens."""
+    """Modules that engines must leave in 16 bit: lm_head, routers, and other 2-D weights that are not embeddings of tokens.
+
+    Of a checkpoint with other models beside the language model, all of those, by patterns: engines name them differently.
+    """
+    if config.get("text_config"):
+        beside = {name.split(".")[0] for name in shapes if not name.startswith(("model.", "lm_head."))}
+        inside = {name: shape for name, shape in shapes.items() if name.startswith("model.")}
+        own = [name for name in ignored(config["text_config"], inside, linears) if name != "lm_head"]
+        return ["re:.*lm_head$", *targets(own, among_others=True), *sorted(rf"re:.*\b{name}\b" for name in beside)]
     others = {
         name.removesuffix(".weight")
         for name, shape in shapes.items()

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whichbits.formats.files import read_tensor, tensor_files
+from whichbits.errors import UserError
+from whichbits.formats.files import language_prefix, read_tensor, tensor_files
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.rotation import RotatedTensors
 
@@ -16,19 +17,24 @@ if TYPE_CHECKING:
 
 
 class StoredTensors(Mapping[str, "torch.Tensor"]):
-    """The tensors of the checkpoint in `folder`, in the order of their names, mapped into memory one by one."""
+    """The tensors of the checkpoint in `folder`, in the order of their names, mapped into memory one by one.
+
+    A language model's have the names that they have where there is no other model beside it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._files = tensor_files(folder)
+        self._prefix = language_prefix(self._files)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
+        return (name.removeprefix(self._prefix) for name in self._files)
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return read_tensor(self._files, name)
+        stored = self._prefix + name
+        return read_tensor(self._files, stored if stored in self._files else name)
 
 
 def base_tensors(base: Path, recipe: Recipe) -> Mapping[str, torch.Tensor]:
@@ -36,4 +42,8 @@ def base_tensors(base: Path, recipe: Recipe) -> Mapping[str, torch.Tensor]:
     stored = StoredTensors(base)
     if not recipe.rotation:
         return stored
+    if language_prefix(tensor_files(base)):
+        raise UserError(
+            "rotation: the model reads images too, whose embeddings would not be rotated", remedy="leave rotation out"
+        )
     return RotatedTensors(stored, json.loads((base / "config.json").read_text()), recipe.seed)
