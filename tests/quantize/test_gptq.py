@@ -112,7 +112,7 @@ def test_an_activation_weighted_search_lowers_the_weighted_error(name: str) -> N
     weight, hessian = problem(seed=2)
     format = fit(get(name), [(128, 256)])
     assert format.weights
-    importance = column_importance(hessian)
+    importance = column_importance(hessian, 0.01)
 
     def weighted_error(scales: str) -> float:
         rounded = round_to_nearest(weight, format.weights, scales=scales, dtype=torch.bfloat16, importance=importance).weight
@@ -124,3 +124,39 @@ def test_an_activation_weighted_search_lowers_the_weighted_error(name: str) -> N
 def test_an_activation_weighted_search_without_importance_is_an_error() -> None:
     with pytest.raises(ValueError, match="importance"):
         find_scale(torch.ones(2, 32), get("mxfp4").weights, scales="activation", dtype=torch.bfloat16)
+
+
+def test_rows_make_up_for_one_another_by_hand() -> None:
+    """Two rows, in different strips, whose errors count most where they add up: the second is moved by the first's error."""
+    weight = torch.tensor([[0.4], [0.45]])
+    args = get("w8a8-int").weights
+    assert args
+    scale = torch.ones(2, 1)
+    columns = factorise(torch.eye(1), damping=0.01, act_order=True)
+    assert gptq(weight, args, scale, columns).tolist() == [[0], [0]]
+    strips = torch.cat([weight[:1], torch.zeros(15, 1), weight[1:]])
+    curvature = torch.eye(17)
+    curvature[0, 0], curvature[0, 16], curvature[16, 0] = 1.0001, 0.9, 0.9
+    found = gptq(strips, args, torch.ones(17, 1), columns, factorise(curvature, damping=0.01, act_order=False))
+    # 0.45 + 0.4 * 0.9 / 1.01 is above one half.
+    assert found[[0, 16]].tolist() == [[0], [1]]
+
+
+def test_both_sides_lower_the_error_that_counts_both() -> None:
+    weight, hessian = problem(96, 256)
+    slopes = torch.randn(400, 96, generator=torch.Generator().manual_seed(4)) @ torch.randn(96, 96)
+    curvature = slopes.T @ slopes
+    format = fit(get("w4a16-int"), [(96, 256)])
+    assert format.weights
+    scale, _ = scale_of(weight, format)
+    columns = factorise(hessian, damping=0.01, act_order=True)
+
+    def error(rounded: torch.Tensor) -> float:
+        difference = rounded - weight.float()
+        return float(((curvature @ difference @ hessian) * difference).sum())
+
+    one = gptq(weight, format.weights, scale, columns)
+    both = gptq(weight, format.weights, scale, columns, factorise(curvature, damping=0.01, act_order=True))
+    assert error(both) < 0.8 * error(one)
+    codes = both / scale.repeat_interleave(format.weights.group_size or 256, dim=1)
+    torch.testing.assert_close(codes, codes.round(), rtol=0, atol=1e-4)

@@ -82,8 +82,9 @@ def test_output_error_is_that_of_the_outputs() -> None:
 
 
 def test_importance_by_hand() -> None:
-    assert column_importance(torch.diag(torch.tensor([3.0, 1.0, 2.0, 0.0]))).tolist() == pytest.approx([2, 2 / 3, 4 / 3, 1e-3])
-    assert column_importance(torch.zeros(2, 2)).tolist() == [1, 1]
+    hessian = torch.diag(torch.tensor([9.0, 1.0, 2.0, 0.0]))  # mean 3
+    assert column_importance(hessian, 0.25).tolist() == pytest.approx([3.25**0.5, (7 / 12) ** 0.5, (11 / 12) ** 0.5, 0.5])
+    assert column_importance(torch.zeros(2, 2), 0.25).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("columns", [7, 256, 600])

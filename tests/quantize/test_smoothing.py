@@ -13,7 +13,7 @@ from whichbits.errors import UserError  # noqa: E402
 from whichbits.quantize.decoder import Call, empty_model, fill, first_inputs  # noqa: E402
 from whichbits.quantize.hessian import accumulate  # noqa: E402
 from whichbits.quantize.observe import InputStatistics, norm_offsets, observe  # noqa: E402
-from whichbits.quantize.smoothing import smooth, smoothing_scale  # noqa: E402
+from whichbits.quantize.smoothing import balance, balancing_scale, smooth, smoothing_scale  # noqa: E402
 from whichbits.quantize.tensors import StoredTensors  # noqa: E402
 
 SIZES: dict[str, Any] = {
@@ -37,8 +37,8 @@ def random_model(name: str, **changes: Any) -> torch.nn.Module:
     return model
 
 
-def smooth_model(model: torch.nn.Module, strength: float) -> list[list[InputStatistics]]:
-    """Smooth each layer of `model` in place; returns the statistics of each layer's inputs as `smooth` gives them."""
+def smooth_model(model: torch.nn.Module, strength: float, balanced: bool = False) -> list[list[InputStatistics]]:
+    """Smooth or balance each layer of `model` in place; returns the statistics of each layer's inputs afterwards."""
     tokens = torch.randint(1, 100, (4, 16), generator=torch.Generator().manual_seed(1))
     statistics = []
     for layer in model.model.layers:
@@ -50,7 +50,13 @@ def smooth_model(model: torch.nn.Module, strength: float) -> list[list[InputStat
         handle.remove()
         linears = [name for name, module in layer.named_modules() if isinstance(module, torch.nn.Linear)]
         observed = observe(layer, linears, [seen[0][0]], seen[0][1]).statistics
-        tensors, smoothed = smooth(layer.state_dict(), observed, strength, norm_offsets(layer))
+        for fed in observed:
+            fed.curvature = {name: torch.eye(layer.get_submodule(name).weight.shape[0]) for name in fed.modules}
+        if balanced:
+            head = layer.self_attn.head_dim
+            tensors, smoothed = balance(layer.state_dict(), observed, strength, norm_offsets(layer), head)
+        else:
+            tensors, smoothed = smooth(layer.state_dict(), observed, strength, norm_offsets(layer))
         layer.load_state_dict(tensors)
         statistics.append(smoothed)
     return statistics
@@ -178,3 +184,43 @@ def test_a_layer_without_norms_is_refused() -> None:
 def test_offsets_are_found_by_what_norms_do() -> None:
     assert set(norm_offsets(random_model("Gemma").model.layers[0]).values()) == {1.0}
     assert set(norm_offsets(random_model("Llama").model.layers[0]).values()) == {0.0}
+
+
+def test_balancing_scale_by_hand() -> None:
+    """Inputs of (16, 1, 0) and weights of (1, 4, 1): roots of ratios 16 and 1/4, the smaller of which is the median of both."""
+    fourth, energy = torch.tensor([16.0**4, 1.0, 0.0]), torch.tensor([1.0, 16.0, 1.0])
+    assert balancing_scale(fourth, energy, 1.0).tolist() == pytest.approx([8.0, 1.0, 1.0])
+    assert balancing_scale(fourth, energy, 0.5).tolist() == pytest.approx([8.0**0.5, 1.0, 1.0])
+    assert balancing_scale(fourth, energy, 0.0).tolist() == [1.0, 1.0, 1.0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", CLASSES)
+def test_logits_stay_when_balanced_and_statistics_are_those_of_the_new_layer(name: str) -> None:
+    """The input of o_proj too; what v_proj and up_proj put out is divided, so their errors matter more by that factor."""
+    model = random_model(name)
+    tokens = torch.randint(1, 100, (2, 16), generator=torch.Generator().manual_seed(2))
+    before = model(tokens).logits
+    old = {key: tensor.clone() for key, tensor in model.model.layers[0].state_dict().items()}
+    statistics = smooth_model(model, 1.0, balanced=True)[0]
+    after = model(tokens).logits
+    assert float((after - before).abs().max()) <= 1e-4 * float(before.abs().max())
+    layer = model.model.layers[0]
+    inputs: dict[str, torch.Tensor] = {}
+    for fed in statistics:
+        layer.get_submodule(fed.modules[0]).register_forward_pre_hook(
+            lambda _, args, name=fed.modules[0]: inputs.update({name: args[0]})
+        )
+    model(torch.randint(1, 100, (4, 16), generator=torch.Generator().manual_seed(1)))
+    for fed in statistics:
+        fourth = inputs[fed.modules[0]].flatten(0, 1).pow(4).sum(dim=0)
+        torch.testing.assert_close(fed.fourth, fourth, rtol=2e-3, atol=1e-5 * float(fourth.max()))
+        for module, curvature in fed.curvature.items():
+            own = module.rpartition(".")[2]
+            if own in ("v_proj", "up_proj"):
+                ratio = (old[f"{module}.weight"] / layer.get_submodule(module).weight).median(dim=1).values
+                torch.testing.assert_close(
+                    curvature.diagonal().sqrt() / curvature[0, 0].sqrt(), ratio / ratio[0], rtol=0.05, atol=0
+                )
+            elif own in ("q_proj", "o_proj", "down_proj"):
+                assert torch.equal(curvature, torch.eye(len(curvature)))

@@ -95,11 +95,12 @@ def output_error(difference: torch.Tensor, hessian: torch.Tensor) -> float:
     return float(((exact @ hessian.to(torch.float64)) * exact).sum())
 
 
-def column_importance(hessian: torch.Tensor) -> torch.Tensor:
-    """How much an error in each column matters, float32 [columns] of mean about 1: the mean square of the column's inputs.
+def column_importance(hessian: torch.Tensor, damping: float) -> torch.Tensor:
+    """How much an error in each column matters, float32 [columns]: the root mean square of its inputs over that of all.
 
-    Held at a thousandth of the mean at least, so that a group that no token has reached still gets a scale that fits it.
+    `damping`, a share of the mean square, is added as it is to the Hessian; so a group that no token has reached still gets a
+    scale that fits it. The root, not the square: columns behind make up for part of an error in one that large inputs meet.
     """
     diagonal = hessian.diagonal()
     mean = diagonal.mean()
-    return (diagonal / mean).clamp(min=1e-3) if float(mean) > 0 else diagonal.new_ones(len(diagonal))
+    return (diagonal / mean + damping).sqrt() if float(mean) > 0 else diagonal.new_ones(len(diagonal))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from whichbits.formats.format import Format, QuantizationArgs
+    from whichbits.quantize.hessian import Factor
     from whichbits.quantize.observe import InputStatistics
     from whichbits.quantize.recipe import Recipe
 
@@ -52,7 +53,8 @@ def quantize_layer(
             raise ValueError(f"{format.name} is not quantized")
         fed = statistics[name] if statistics is not None else None
         try:
-            rounded = round_weight(weight, format.weights, recipe, fed, shared.get(name))
+            rows = fed.row_factor(module) if fed is not None else None
+            rounded = round_weight(weight, format.weights, recipe, fed, shared.get(name), rows)
         except ArithmeticError as error:
             raise UserError(
                 f"{module}: {error}",
@@ -80,14 +82,16 @@ def round_weight(
     recipe: Recipe,
     fed: InputStatistics | None,
     global_scale: torch.Tensor | None,
+    rows: Factor | None = None,
 ) -> Rounded:
     """One weight [rows, columns] on the grid of `args` as `recipe` has it; `fed` are the statistics of its inputs.
 
+    `rows` is the factor of the curvature at its output, where GPTQ is to see it.
     Raises ArithmeticError where GPTQ's Hessian cannot be factorised.
     """
-    importance = column_importance(fed.hessian) if fed is not None and recipe.scales == "activation" else None
+    importance = column_importance(fed.hessian, recipe.damping) if fed is not None and recipe.scales == "activation" else None
     if not args.symmetric:
-        return _round_asymmetric(weight, args, recipe, fed, importance)
+        return _round_asymmetric(weight, args, recipe, fed, importance, rows)
     if recipe.rounding == "rtn":
         return round_to_nearest(
             weight, args, scales=recipe.scales, dtype=weight.dtype, global_scale=global_scale, importance=importance
@@ -100,7 +104,7 @@ def round_weight(
     factor = fed.factor(damping=recipe.damping, act_order=recipe.act_order)
     target = weight if fed.cross is None else corrected(weight, fed.cross, factor, recipe.asymmetric)
     scale = find_scale(target, args, scales=recipe.scales, dtype=weight.dtype, global_scale=global_scale, importance=importance)
-    return Rounded(gptq(target, args, scale, factor), stored_scale(scale, global_scale), global_scale)
+    return Rounded(gptq(target, args, scale, factor, rows), stored_scale(scale, global_scale), global_scale)
 
 
 def _round_asymmetric(
@@ -109,6 +113,7 @@ def _round_asymmetric(
     recipe: Recipe,
     fed: InputStatistics | None,
     importance: torch.Tensor | None,
+    rows: Factor | None,
 ) -> Rounded:
     """As `round_weight`, on a grid with zero points: the shifted weight on the symmetric grid of the same scales."""
     from whichbits.quantize.gptaq import corrected
@@ -121,7 +126,7 @@ def _round_asymmetric(
     scale, zero = find_range(target, args, scales=recipe.scales, dtype=weight.dtype, importance=importance)
     shift = zero_shift(scale, zero, args, *weight.shape)
     if factor is not None:
-        rounded = gptq(target + shift, args, scale, factor) - shift
+        rounded = gptq(target + shift, args, scale, factor, rows) - shift
     else:
         rounded = nearest(target + shift, scale, args) - shift
     return Rounded(rounded, scale, zero_point=zero)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import torch
 
     from whichbits.formats.format import QuantizationArgs
+    from whichbits.quantize.sensitivity import Sensitivity
+
+OUTPUT_DAMPING = 1.0
+"""Share of the mean curvature that is added to the curvature of the loss, which is noisy: one gradient for each token."""
 
 
 class InputStatistics:
@@ -24,7 +28,8 @@ class InputStatistics:
     `modules` are those that read it (q, k and v; gate and up); `hessian` is its X^T X, float32 [columns, columns], each token
     counted by its weight; `largest` its largest magnitude in each column, float32 [columns]; `norm` the module of which it is
     the output, where that is a norm; `cross`, where a reference was run beside, is (B - X)^T X for its inputs B, float32
-    [columns, columns], weighted alike.
+    [columns, columns], weighted alike; `fourth` is the sum of each column's fourth powers, weighted alike, float32 [columns].
+    `curvature`, where it is known, is that of the loss at each module's output, float32 [rows, rows].
     """
 
     def __init__(
@@ -34,11 +39,14 @@ class InputStatistics:
         modules: Iterable[str] = (),
         norm: str | None = None,
         cross: torch.Tensor | None = None,
+        fourth: torch.Tensor | None = None,
     ) -> None:
         self.hessian = hessian
         self.largest = largest
         self.cross = cross
+        self.fourth = hessian.new_zeros(len(hessian)) if fourth is None else fourth
         self.modules = list(modules)
+        self.curvature: Mapping[str, torch.Tensor] = {}
         self.norm = norm
         self._factors: dict[tuple[float, bool], Factor] = {}
 
@@ -49,6 +57,11 @@ class InputStatistics:
             self._factors[key] = factorise(self.hessian, damping=damping, act_order=act_order)
         return self._factors[key]
 
+    def row_factor(self, module: str) -> Factor | None:
+        """The factor of the curvature at the output of `module` (its full name), where it is known."""
+        found = [curvature for own, curvature in self.curvature.items() if module.endswith(f".{own}")]
+        return factorise(found[0], damping=OUTPUT_DAMPING, act_order=True) if found else None
+
     def add(self, inputs: torch.Tensor, reference: torch.Tensor | None, weights: torch.Tensor | None) -> None:
         """Take in `inputs` [..., columns], what the `reference` has in their place, and the tokens' weights (None: all 1).
 
@@ -57,8 +70,10 @@ class InputStatistics:
         import torch
 
         accumulate(self.hessian, inputs, weights)
-        largest = inputs.reshape(-1, inputs.shape[-1]).abs().amax(dim=0).to(torch.float32)
-        self.largest = torch.maximum(self.largest, largest)
+        flat = inputs.reshape(-1, inputs.shape[-1]).float()
+        self.largest = torch.maximum(self.largest, flat.abs().amax(dim=0))
+        fourth = flat.square().square_()
+        self.fourth += fourth.sum(dim=0) if weights is None else weights @ fourth
         if self.cross is not None and reference is not None:
             arriving = inputs.reshape(-1, inputs.shape[-1]).to(torch.float32)
             difference = reference.reshape(arriving.shape).to(torch.float32) - arriving
@@ -84,14 +99,14 @@ def observe(
     inputs: Sequence[torch.Tensor],
     call: Call,
     reference: Sequence[torch.Tensor] | None = None,
-    weights: Mapping[str, torch.Tensor] | None = None,
+    sensitivity: Sensitivity | None = None,
     activations: QuantizationArgs | None = None,
 ) -> Observation:
     """Run a filled `layer` on `inputs`, and note what its `linears` (names within it) are fed.
 
     Modules that are handed the very same tensor share one set of statistics. Norms are the modules with a weight vector. The
-    base's inputs as `reference`, sample by sample, are run beside, for the difference that they make. `weights` float32
-    [samples, length] by module are those of the tokens; a module without counts each token once. With `activations` the
+    base's inputs as `reference`, sample by sample, are run beside, for the difference that they make. `sensitivity`
+    has the tokens' weights; a module without counts each token once. With `activations` the
     linears are fed, and the statistics are of, inputs that are quantized so; the reference's are not.
     """
     import torch
@@ -120,7 +135,7 @@ def observe(
             norm = next((norm for tensor, norm in norm_outputs if tensor is x), None)
             cross = None if reference is None else torch.zeros(columns, columns)
             found[name] = InputStatistics(torch.zeros(columns, columns), torch.zeros(columns), [name], norm, cross)
-        own = weights.get(name) if weights else None
+        own = sensitivity.weights.get(name) if sensitivity else None
         found[name].add(fed, beside.get(name), None if own is None else own[len(outputs)])
         return (fed,)
 
@@ -141,6 +156,10 @@ def observe(
             outputs += run(layer, [hidden], call)
     for statistics in found.values():
         statistics.complete()
+        if sensitivity:
+            statistics.curvature = {
+                name: sensitivity.curvature[name] for name in statistics.modules if name in sensitivity.curvature
+            }
     return Observation(list(found.values()), outputs, None if reference is None else reference_outputs)
 
 

@@ -76,8 +76,9 @@ class Recipe(BaseModel):
 
     `damping` and `act_order` are GPTQ's. With `propagate_error` each layer is calibrated on what the quantized layers before
     it give, else on what the base's give; `asymmetric` is the strength of the correction for that error. With `sensitivity`
-    tokens count by the gradient of the model's loss. `smoothing` is SmoothQuant's strength (None: not smoothed); `awq`
-    scales and clips weights as AWQ does; `rotation` merges Hadamard rotations, drawn by the seed, into the weights.
+    tokens count by the gradient of the model's loss. `smoothing` is SmoothQuant's strength (None: not smoothed), `balancing`
+    that of scales by moments in its place; `awq` scales and clips weights as AWQ does; `rotation` merges Hadamard rotations,
+    drawn by the seed, into the weights.
     Modules that `layers` match get the format named there in place of the checkpoint's; of several matches the first counts.
     Fields that do not apply are neither accepted nor written.
     """
@@ -94,6 +95,7 @@ class Recipe(BaseModel):
     asymmetric: float = Field(default=0.0, ge=0, le=1)
     sensitivity: bool = False
     smoothing: float | None = Field(default=None, ge=0, le=1)
+    balancing: float | None = Field(default=None, ge=0, le=1)
     awq: bool = False
     rotation: bool = False
     calibration: Calibration = Calibration()
@@ -102,7 +104,13 @@ class Recipe(BaseModel):
     @property
     def calibrated(self) -> bool:
         """Whether making the checkpoint takes tokens run through the model."""
-        return self.rounding == "gptq" or self.scales == "activation" or self.smoothing is not None or self.awq
+        return (
+            self.rounding == "gptq"
+            or self.scales == "activation"
+            or self.smoothing is not None
+            or self.balancing is not None
+            or self.awq
+        )
 
     @property
     def unused(self) -> set[str]:
@@ -112,6 +120,7 @@ class Recipe(BaseModel):
         # Formats with scales of activations that are found on data are calibrated whatever the recipe.
         data = {"calibration"} if not self.calibrated and self.calibration == Calibration() else set()
         data |= {name for name in ("awq", "layers", "sensitivity") if not getattr(self, name)}
+        data |= {"balancing"} if self.balancing is None else set()
         return gptq | calibrated | data | (set() if self.rotation else {"rotation"})
 
     @model_validator(mode="after")
@@ -122,6 +131,8 @@ class Recipe(BaseModel):
             raise ValueError(f"{', '.join(idle)} would do nothing with rounding {self.rounding} and scales {self.scales}")
         if self.asymmetric and not self.propagate_error:
             raise ValueError("asymmetric corrects for the error of earlier layers, which propagate_error: false leaves out")
+        if self.smoothing is not None and self.balancing is not None:
+            raise ValueError("smoothing and balancing scale the same columns, so choose one")
         return self
 
     @model_serializer(mode="wrap")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from whichbits.quantize.decoder import Call, fill, first_inputs, run
-from whichbits.quantize.tensors import StoredTensors
+from whichbits.quantize.hessian import accumulate, mirror
 
 if TYPE_CHECKING:
     import torch
@@ -17,53 +18,75 @@ if TYPE_CHECKING:
 LOGITS_AT_A_TIME = 128
 """Tokens whose logits are in memory at once."""
 
+EVERY = 4
+"""Of so many tokens one counts for the curvature between rows."""
 
-def kept_token_weights(
-    decoder: Any, base: Path, layers: Sequence[Sequence[str]], tokens: torch.Tensor, seed: int, folder: Path
-) -> list[dict[str, torch.Tensor]]:
-    """As `token_weights`, for the model in `base` and its `tokens` [samples, length]; computed once and kept in `folder`.
+LARGEST_CURVATURE = 8192
+"""Rows up to which a module's curvature is measured, since it has as many columns."""
 
-    `layers` are the names of the weights of linear layers, layer by layer.
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What the loss says of a layer, by linear layer (its name within): `weights` float32 [samples, length], mean 1, how much
+    each calibration token matters; `curvature` float32 [rows, rows], how much errors of its outputs matter together.
     """
-    from safetensors.torch import load_file, save_file
 
-    path = folder / "sensitivity.safetensors"
-    if not path.exists():
-        tensors = StoredTensors(base)
-        linears = [[name.split(".", 3)[3].removesuffix(".weight") for name in layer] for layer in layers]
-        with TemporaryDirectory(dir=folder) as scratch:
-            found = token_weights(decoder, tensors, linears, tokens, seed, Path(scratch))
-        whole = {f"{number}.{name}": weight for number, each in enumerate(found) for name, weight in each.items()}
-        save_file(whole, path.with_suffix(".aside"))
-        path.with_suffix(".aside").rename(path)
-    weights: list[dict[str, torch.Tensor]] = [{} for _ in layers]
-    for name, weight in load_file(path).items():
-        number, _, module = name.partition(".")
-        weights[int(number)][module] = weight
-    return weights
+    weights: Mapping[str, torch.Tensor]
+    curvature: Mapping[str, torch.Tensor]
 
 
-def token_weights(
+def read(folder: Path, number: int) -> Sensitivity:
+    """The sensitivity of layer `number`, from a folder that `measure` has made."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(folder / f"{number}.safetensors")
+    kinds = ("weights.", "curvature.")
+    return Sensitivity(*({key.removeprefix(kind): x for key, x in tensors.items() if key.startswith(kind)} for kind in kinds))
+
+
+def measure(
+    decoder: Any,
+    tensors: Mapping[str, torch.Tensor],
+    linears: Sequence[Sequence[str]],
+    tokens: torch.Tensor,
+    seed: int,
+    folder: Path,
+) -> None:
+    """Make `folder` with the sensitivity of each layer, where it is not there yet.
+
+    The loss is -log p(y) for a next token y drawn from the model's own distribution p. The mean of its gradients' outer
+    products is the curvature of KL(model || changed model), so an error that a layer makes on a token costs as much as the
+    squared length of the gradient at its output says: the token's weight. Modules that read the same input share the mean of
+    their weights. The curvature of a module is the sum of the gradients' outer products over some of the tokens; modules with
+    very many rows have none. Modules that do not see every token (experts) have neither.
+
+    `decoder` has empty layers, and `tensors` are the model's by full name; `linears` names linear layers within each layer;
+    `tokens` are [samples, length]; `seed` draws the y. In memory are one layer and the hidden states of all samples; those
+    between layers are on disk meanwhile.
+    Sources: the Fisher information as KL's curvature (Martens, arXiv 1412.1193); gradients at a linear layer's output as
+    weights of its Hessian (GuidedQuant, Kim et al., arXiv 2505.07004, with one group of channels); both sides of the Hessian
+    from them (YAQA, Tseng et al., arXiv 2505.22988).
+    """
+    if folder.exists():
+        return
+    with TemporaryDirectory(dir=folder.parent) as aside:
+        scratch, complete = Path(aside) / "hidden", Path(aside) / "complete"
+        scratch.mkdir()
+        complete.mkdir()
+        _walk(decoder, tensors, linears, tokens, seed, scratch, complete)
+        complete.rename(folder)
+
+
+def _walk(
     decoder: Any,
     tensors: Mapping[str, torch.Tensor],
     linears: Sequence[Sequence[str]],
     tokens: torch.Tensor,
     seed: int,
     scratch: Path,
-) -> list[dict[str, torch.Tensor]]:
-    """The weight of each token at each linear layer: the squared length of the loss's gradient at its output, over the mean.
-
-    Returns float32 [samples, length] by the linear layer's name within its layer, layer by layer. The loss is -log p(y) for a
-    next token y drawn from the model's own distribution p. The mean of its gradients' outer products is the curvature of
-    KL(model || changed model), so an error that a layer makes on a token costs as much as its weight says. Modules that read
-    the same input share the mean of their weights. Modules that do not see every token (experts) are left out.
-
-    `decoder` has empty layers, and `tensors` are the model's by full name; `linears` names linear layers within each layer;
-    `tokens` are [samples, length]; `seed` draws the y. In memory are one layer and the hidden states of all samples; those
-    between layers are kept in the folder `scratch` meanwhile.
-    Sources: the Fisher information as KL's curvature (Martens, arXiv 1412.1193); gradients at a linear layer's output as
-    weights of its Hessian (GuidedQuant, Kim et al., arXiv 2505.07004, with one group of channels).
-    """
+    out: Path,
+) -> None:
+    """Forward through the layers, and back again."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -77,18 +100,25 @@ def token_weights(
         layer.to("meta")
     generator = torch.Generator().manual_seed(seed)
     gradients = [_gradient_of_loss(each, decoder.norm, head, decoder.config, generator) for each in hidden]
-    weights: list[dict[str, torch.Tensor]] = []
     for number, layer in reversed(list(enumerate(decoder.layers))):
         fill(layer, _of_layer(tensors, number))
         layer.requires_grad_(False)
         path = scratch / f"{number}.safetensors"
         hidden = [each.unsqueeze(0) for each in load_file(path)["hidden"]]
-        observed = [_back(layer, linears[number], *pair, calls[number]) for pair in zip(hidden, gradients, strict=True)]
+        curvature: dict[str, torch.Tensor] = {}
+        observed = [
+            _back(layer, linears[number], *pair, calls[number], curvature) for pair in zip(hidden, gradients, strict=True)
+        ]
         gradients = [gradient for gradient, _ in observed]
-        weights.insert(0, _normalised([squares for _, squares in observed]))
+        weights = _normalised([squares for _, squares in observed])
+        for each in curvature.values():
+            mirror(each)
+        found = {f"weights.{name}": x for name, x in weights.items()} | {
+            f"curvature.{name}": x for name, x in curvature.items()
+        }
+        save_file(found, out / f"{number}.safetensors")
         layer.to("meta")
         path.unlink()
-    return weights
 
 
 def _of_layer(tensors: Mapping[str, torch.Tensor], number: int) -> dict[str, torch.Tensor]:
@@ -121,11 +151,16 @@ def _gradient_of_loss(
 
 
 def _back(
-    layer: torch.nn.Module, linears: Sequence[str], hidden: torch.Tensor, gradient: torch.Tensor, call: Call
+    layer: torch.nn.Module,
+    linears: Sequence[str],
+    hidden: torch.Tensor,
+    gradient: torch.Tensor,
+    call: Call,
+    curvature: dict[str, torch.Tensor],
 ) -> tuple[torch.Tensor, dict[str, list[torch.Tensor]]]:
     """Gradient at the layer's input, and the squared gradient of each token [length] at the outputs of modules.
 
-    Modules that share an input list those of all of them.
+    Modules that share an input list those of all of them. The lower triangle of each module's `curvature` is added to.
     """
     import torch
 
@@ -139,10 +174,13 @@ def _back(
         leader = next((leader for tensor, leader in readers if tensor is x), name)
         readers.append((x, name))
         squares[name] = squares.setdefault(leader, [])
-        output.register_hook(partial(keep, squares[name]))  # type: ignore[no-untyped-call]
+        output.register_hook(partial(keep, name))  # type: ignore[no-untyped-call]
 
-    def keep(into: list[torch.Tensor], slope: torch.Tensor) -> None:
-        into.append(torch.linalg.vector_norm(slope[0], dim=-1, dtype=torch.float32).square())
+    def keep(name: str, slope: torch.Tensor) -> None:
+        squares[name].append(torch.linalg.vector_norm(slope[0], dim=-1, dtype=torch.float32).square())
+        rows = slope.shape[-1]
+        if rows <= LARGEST_CURVATURE:
+            accumulate(curvature.setdefault(name, torch.zeros(rows, rows)), slope[0, ::EVERY])
 
     hooks = [layer.get_submodule(name).register_forward_hook(partial(note, name)) for name in linears]
     leaf = hidden.detach().requires_grad_(True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from whichbits.errors import UserError
@@ -48,18 +49,58 @@ def smooth(
     return rescale(tensors, statistics, offsets, find)
 
 
+def balance(
+    tensors: Mapping[str, torch.Tensor],
+    statistics: Sequence[InputStatistics],
+    strength: float,
+    offsets: Mapping[str, float],
+    head: int,
+) -> tuple[dict[str, torch.Tensor], list[InputStatistics]]:
+    """A decoder layer that computes the same with inputs and weights that are equally hard to quantize.
+
+    Arguments as those of `rescale`; `head` is the width of an attention head: the input of `o_proj` is scaled as well, by what
+    goes into the rows of `v_proj`.
+    """
+    import torch
+
+    def find(fed: InputStatistics, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        energy = torch.stack([weight.float().square().sum(dim=0) for weight in weights.values()]).sum(dim=0)
+        return balancing_scale(fed.fourth, energy, strength)
+
+    return rescale(tensors, statistics, offsets, find, head)
+
+
+def balancing_scale(fourth: torch.Tensor, energy: torch.Tensor, strength: float) -> torch.Tensor:
+    """What each column of the input is divided by, and of the weight multiplied with; float32 [columns].
+
+    `fourth` are the sums of each input column's fourth powers, `energy` those of each weight column's squares. With steps
+    for each token a and for each output w, the error of the output is a^2 sum(s^2 energy) + w^2 sum(x^2 / s^2); for
+    steps that do not depend on s both parts together are least at s^2 = |x| / |w|. Steps follow the largest values, which is
+    why the fourth moment stands for x. `strength` 1 is that; below, where weights have fewer bits than inputs, a power of it.
+    A column of zeros in either stays as it is.
+    """
+    import torch
+
+    scale = (fourth.pow(0.25) / energy.sqrt()).pow(strength / 2)
+    empty = (fourth == 0) | (energy == 0)
+    middle = scale[~empty].median() if not bool(empty.all()) else scale.new_ones(())
+    return torch.where(empty, 1.0, scale / middle)
+
+
 def rescale(
     tensors: Mapping[str, torch.Tensor],
     statistics: Sequence[InputStatistics],
     offsets: Mapping[str, float],
     find: Callable[[InputStatistics, Mapping[str, torch.Tensor]], torch.Tensor],
+    head: int | None = None,
 ) -> tuple[dict[str, torch.Tensor], list[InputStatistics]]:
     """A decoder layer that computes the same with inputs of its linear layers divided by scales, and the statistics of those.
 
     `tensors` are the layer's by name within it. Inputs that come out of a norm, and the input of `down_proj` in a gated MLP
     (which is linear in `up_proj`'s output), are divided by what `find` says for the statistics of an input and the weights that
-    read it, by name; others stay. `offsets` is what each norm adds to its weight (1 in Gemma). Raises UserError where no input
-    comes out of a norm.
+    read it, by name; others stay. So is the input of `o_proj` where the width of a `head` is given, alike for the heads that
+    share a value. `offsets` is what each norm adds to its weight (1 in Gemma). Raises UserError where no input comes out of a
+    norm.
     """
     result = dict(tensors)
     smoothed = []
@@ -71,25 +112,31 @@ def rescale(
     for fed in statistics:
         weights = [f"{module}.weight" for module in fed.modules]
         rows = None if fed.norm else _up_rows(fed.modules, result)
-        if fed.norm is None and rows is None:
+        values = None if fed.norm or head is None else _value_rows(fed.modules, result)
+        if fed.norm is None and rows is None and values is None:
             smoothed.append(fed)
             continue
         scale = find(fed, {name: result[name] for name in weights})
         if fed.norm:
             scale = _divide_norm(result, fed.norm, scale, offsets[fed.norm])
         elif rows:
-            _divide_rows(result, *rows, scale)
+            _divide_rows(result, smoothed, *rows, scale)
+        elif values and head:
+            heads = scale.reshape(values.height // head, -1, head).log().mean(dim=1, keepdim=True).exp()
+            _divide_rows(result, smoothed, values.module, values.first, heads.flatten())
+            scale = heads.expand(-1, len(scale) // values.height, -1).flatten()
         for name in weights:
             result[name] = (result[name].float() * scale).to(result[name].dtype)
-        smoothed.append(
-            InputStatistics(
-                fed.hessian / scale.outer(scale),
-                fed.largest / scale,
-                fed.modules,
-                fed.norm,
-                None if fed.cross is None else fed.cross / scale.outer(scale),
-            )
+        new = InputStatistics(
+            fed.hessian / scale.outer(scale),
+            fed.largest / scale,
+            fed.modules,
+            fed.norm,
+            None if fed.cross is None else fed.cross / scale.outer(scale),
+            fed.fourth / scale**4,
         )
+        new.curvature = fed.curvature
+        smoothed.append(new)
     return result, smoothed
 
 
@@ -120,11 +167,42 @@ def _up_rows(modules: Sequence[str], tensors: Mapping[str, torch.Tensor]) -> tup
     return None if fused is None else (f"{parent}.gate_up_proj", fused.shape[0] // 2)
 
 
-def _divide_rows(tensors: dict[str, torch.Tensor], module: str, first: int, scale: torch.Tensor) -> None:
+@dataclass(frozen=True)
+class _Values:
+    """The `height` rows from `first` on of `module`, which make the values that attention averages."""
+
+    module: str
+    first: int
+    height: int
+
+
+def _value_rows(modules: Sequence[str], tensors: Mapping[str, torch.Tensor]) -> _Values | None:
+    """The rows that make the values behind `o_proj`'s input, which is linear in them."""
+    parent, _, own = modules[0].rpartition(".")
+    separate, fused = tensors.get(f"{parent}.v_proj.weight"), tensors.get(f"{parent}.qkv_proj.weight")
+    if modules != [modules[0]] or own != "o_proj":
+        return None
+    if separate is not None:
+        return _Values(f"{parent}.v_proj", 0, separate.shape[0])
+    if fused is None:
+        return None
+    height = (fused.shape[0] - tensors[f"{modules[0]}.weight"].shape[1]) // 2
+    return _Values(f"{parent}.qkv_proj", fused.shape[0] - height, height)
+
+
+def _divide_rows(
+    tensors: dict[str, torch.Tensor], statistics: Iterable[InputStatistics], module: str, first: int, scale: torch.Tensor
+) -> None:
+    """Divide the outputs of `module` from `first` on, and note in its `statistics` that their errors matter so much more."""
     import torch
 
     for name in (f"{module}.weight", f"{module}.bias"):
         if name in tensors:
             exact = tensors[name].to(torch.float32, copy=True)
-            exact[first:] /= scale.reshape(-1, *[1] * (exact.dim() - 1))
+            exact[first : first + len(scale)] /= scale.reshape(-1, *[1] * (exact.dim() - 1))
             tensors[name] = exact.to(tensors[name].dtype)
+    for fed in statistics:
+        if module in fed.curvature:
+            factor = torch.ones(len(fed.curvature[module]))
+            factor[first : first + len(scale)] = scale
+            fed.curvature = {**fed.curvature, module: fed.curvature[module] * factor.outer(factor)}

@@ -17,9 +17,9 @@ from whichbits.quantize.layer import quantize_layer
 from whichbits.quantize.manifest import ModuleError
 from whichbits.quantize.observe import InputStatistics, norm_offsets, observe
 from whichbits.quantize.recipe import Recipe
-from whichbits.quantize.sensitivity import kept_token_weights
+from whichbits.quantize.sensitivity import Sensitivity, measure, read
 from whichbits.quantize.simulate import activations_quantized
-from whichbits.quantize.smoothing import smooth
+from whichbits.quantize.smoothing import balance, smooth
 from whichbits.quantize.tensors import base_tensors
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class QuantizedLayer:
 class _Stream:
     """The jobs that are calibrated together: the tensors that they start from, the hidden states of each sample.
 
-    `reference` are the base's hidden states, where jobs correct for the difference.
+    `reference` are the base's hidden states, where jobs correct for the difference; `sensitivity` is the folder that says what
+    the loss makes of the layers, where jobs go by it.
     """
 
     jobs: tuple[int, ...]
@@ -58,6 +59,7 @@ class _Stream:
     inputs: list[torch.Tensor]
     propagates: bool
     reference: list[torch.Tensor] | None
+    sensitivity: Path | None
 
 
 def stream(
@@ -83,14 +85,16 @@ def stream(
 
     decoder = empty_model(base, allow_custom_code=allow_custom_code)
     empty_layers = list(decoder.layers)
-    weights = None
-    if any(job.recipe.sensitivity for job in jobs):
-        weights = kept_token_weights(decoder, base, layers, tokens, jobs[0].recipe.seed, scratch)
     streams = []
     for numbers, propagates in _shared(jobs):
-        tensors = base_tensors(base, jobs[numbers[0]].recipe)
+        recipe = jobs[numbers[0]].recipe
+        tensors = base_tensors(base, recipe)
+        measured = scratch / ("sensitivity-rotated" if recipe.rotation else "sensitivity") if recipe.sensitivity else None
+        if measured:
+            within = [[name.split(".", 3)[3].removesuffix(".weight") for name in layer] for layer in layers]
+            measure(decoder, tensors, within, tokens, recipe.seed, measured)
         inputs, calls = first_inputs(decoder, _outside(tensors), tokens)
-        streams.append(_Stream(numbers, tensors, inputs, propagates, inputs if jobs[numbers[0]].recipe.asymmetric else None))
+        streams.append(_Stream(numbers, tensors, inputs, propagates, inputs if recipe.asymmetric else None, measured))
     del decoder
     for number, (layer, call) in enumerate(zip(empty_layers, calls, strict=True)):
         prefix = f"model.layers.{number}."
@@ -98,14 +102,14 @@ def stream(
         for each in streams:
             first = jobs[each.jobs[0]]
             activations = first.format.activations if each.propagates else None
-            of_tokens = weights[number] if weights is not None and first.recipe.sensitivity else None
+            sensitivity = read(each.sensitivity, number) if each.sensitivity else None
             modules = [name.removesuffix(".weight") for name in linears]
             finished = {job: done(job, number) for job in each.jobs}
             waiting = [job for job in each.jobs if finished[job] is None]
             tensors = {name.removeprefix(prefix): each.tensors[name] for name in each.tensors if name.startswith(prefix)}
             fill(layer, tensors)
             if waiting:
-                observation = observe(layer, modules, each.inputs, call, each.reference, of_tokens, activations)
+                observation = observe(layer, modules, each.inputs, call, each.reference, sensitivity, activations)
                 reference, outputs = observation.reference, observation.outputs
                 offsets = norm_offsets(layer)
             else:
@@ -115,14 +119,18 @@ def stream(
             largest = largest_keys_and_values(layer, each.inputs, call) if cached else None
             for job in waiting:
                 smoothed, statistics = tensors, observation.statistics
-                strength = jobs[job].recipe.smoothing
-                if strength is not None:
-                    smoothed, statistics = smooth(tensors, statistics, strength, offsets)
-                if jobs[job].recipe.awq:
+                recipe = jobs[job].recipe
+                if recipe.smoothing is not None:
+                    smoothed, statistics = smooth(tensors, statistics, recipe.smoothing, offsets)
+                if recipe.balancing is not None:
+                    smoothed, statistics = balance(tensors, statistics, recipe.balancing, offsets, layer.self_attn.head_dim)
+                if recipe.awq:
                     smoothed, statistics = activation_aware(smoothed, statistics, offsets, jobs[job].format, prefix)
-                if strength is not None and activations is not None:
+                if smoothed is not tensors and activations is not None:
                     fill(layer, smoothed)
-                    statistics = observe(layer, modules, each.inputs, call, each.reference, of_tokens, activations).statistics
+                    curvature = {name: x for fed in statistics for name, x in fed.curvature.items()}
+                    scaled = Sensitivity(sensitivity.weights, curvature) if sensitivity else None
+                    statistics = observe(layer, modules, each.inputs, call, each.reference, scaled, activations).statistics
                 quantized = _quantize(jobs[job], smoothed, linears, statistics, largest, prefix)
                 yield QuantizedLayer(job, number, *quantized)
                 finished[job] = quantized[0]
