@@ -33,7 +33,7 @@ def recipe_for(format: Format, effort: str, fields: Mapping[str, Any]) -> Recipe
         chosen |= {
             "scales": "activation",
             "damping": DAMPING,
-            "propagate_error": effort != "fast",
+            "propagate_error": effort == "best",
             "sensitivity": effort != "fast",
         }
         if format.weights and format.activations and format.activations.type == "int" and fields.get("smoothing") is None:

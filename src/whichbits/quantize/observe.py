@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from whichbits.quantize.decoder import Call, run
 from whichbits.quantize.hessian import Factor, accumulate, factorise, mirror
-from whichbits.quantize.simulate import quantized_activations
 
 if TYPE_CHECKING:
     import torch
 
-    from whichbits.formats.format import QuantizationArgs
     from whichbits.quantize.sensitivity import Sensitivity
 
 OUTPUT_DAMPING = 1.0
@@ -100,20 +98,18 @@ def observe(
     call: Call,
     reference: Sequence[torch.Tensor] | None = None,
     sensitivity: Sensitivity | None = None,
-    activations: QuantizationArgs | None = None,
 ) -> Observation:
     """Run a filled `layer` on `inputs`, and note what its `linears` (names within it) are fed.
 
     Modules that are handed the very same tensor share one set of statistics. Norms are the modules with a weight vector. The
     base's inputs as `reference`, sample by sample, are run beside, for the difference that they make. `sensitivity`
-    has the tokens' weights; a module without counts each token once. With `activations` the
-    linears are fed, and the statistics are of, inputs that are quantized so; the reference's are not.
+    has the tokens' weights; a module without counts each token once.
     """
     import torch
 
     found: dict[str, InputStatistics] = {}
     norm_outputs: list[tuple[torch.Tensor, str]] = []
-    seen: list[tuple[torch.Tensor, str, torch.Tensor]] = []
+    seen: list[tuple[torch.Tensor, str]] = []
     beside: dict[str, torch.Tensor] = {}
     outputs: list[torch.Tensor] = []
     reference_outputs: list[torch.Tensor] = []
@@ -121,23 +117,21 @@ def observe(
     def note_norm(name: str, module: torch.nn.Module, args: Any, output: torch.Tensor) -> None:
         norm_outputs.append((output, name))
 
-    def note_input(name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
+    def note_input(name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         (x,) = args
-        for tensor, leader, fed in seen:
-            if tensor is x:
-                if name not in found[leader].modules:
-                    found[leader].modules.append(name)
-                return (fed,)
-        fed = x if activations is None else quantized_activations(x, activations)
-        seen.append((x, name, fed))
+        leader = next((leader for tensor, leader in seen if tensor is x), None)
+        if leader is not None:
+            if name not in found[leader].modules:
+                found[leader].modules.append(name)
+            return
+        seen.append((x, name))
         if name not in found:
             columns = x.shape[-1]
             norm = next((norm for tensor, norm in norm_outputs if tensor is x), None)
             cross = None if reference is None else torch.zeros(columns, columns)
             found[name] = InputStatistics(torch.zeros(columns, columns), torch.zeros(columns), [name], norm, cross)
         own = sensitivity.weights.get(name) if sensitivity else None
-        found[name].add(fed, beside.get(name), None if own is None else own[len(outputs)])
-        return (fed,)
+        found[name].add(x, beside.get(name), None if own is None else own[len(outputs)])
 
     def note_beside(name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         (beside[name],) = args
@@ -147,7 +141,6 @@ def observe(
         if reference is not None:
             with _hooks((layer.get_submodule(name).register_forward_pre_hook, partial(note_beside, name)) for name in linears):
                 reference_outputs += run(layer, [reference[number]], call)
-        hooks: list[tuple[Any, Any]]
         hooks = [(layer.get_submodule(name).register_forward_pre_hook, partial(note_input, name)) for name in linears]
         hooks += [(norm.register_forward_hook, partial(note_norm, name)) for name, norm in _norms(layer)]
         seen.clear()

@@ -17,8 +17,7 @@ from whichbits.quantize.layer import quantize_layer
 from whichbits.quantize.manifest import ModuleError
 from whichbits.quantize.observe import InputStatistics, norm_offsets, observe
 from whichbits.quantize.recipe import Recipe
-from whichbits.quantize.sensitivity import Sensitivity, measure, read
-from whichbits.quantize.simulate import activations_quantized
+from whichbits.quantize.sensitivity import measure, read
 from whichbits.quantize.smoothing import balance, smooth
 from whichbits.quantize.tensors import base_tensors
 
@@ -75,8 +74,7 @@ def stream(
     """Quantize each decoder layer of `base` for each job, in the order of the layers, on `tokens` [samples, length].
 
     `layers` are the names of the weights to quantize, layer by layer. A job that propagates its error sees what its own stored
-    layers give, with activations quantized as its format has them; the others share what the base gives, and so its
-    statistics. `done(job, layer)` returns the stored tensors of
+    layers give; the others share what the base gives, and so its statistics. `done(job, layer)` returns the stored tensors of
     a layer that an earlier run has finished, None for others; such a layer is not quantized again. In memory are one layer, its
     Hessians, and the hidden states of each stream; what the base says of its tokens is kept in the folder `scratch`. A model's
     own Python code runs only where `allow_custom_code` says so.
@@ -100,8 +98,6 @@ def stream(
         prefix = f"model.layers.{number}."
         linears = [name.removeprefix(prefix) for name in layers[number]]
         for each in streams:
-            first = jobs[each.jobs[0]]
-            activations = first.format.activations if each.propagates else None
             sensitivity = read(each.sensitivity, number) if each.sensitivity else None
             modules = [name.removesuffix(".weight") for name in linears]
             finished = {job: done(job, number) for job in each.jobs}
@@ -109,7 +105,7 @@ def stream(
             tensors = {name.removeprefix(prefix): each.tensors[name] for name in each.tensors if name.startswith(prefix)}
             fill(layer, tensors)
             if waiting:
-                observation = observe(layer, modules, each.inputs, call, each.reference, sensitivity, activations)
+                observation = observe(layer, modules, each.inputs, call, each.reference, sensitivity)
                 reference, outputs = observation.reference, observation.outputs
                 offsets = norm_offsets(layer)
             else:
@@ -126,11 +122,6 @@ def stream(
                     smoothed, statistics = balance(tensors, statistics, recipe.balancing, offsets, layer.self_attn.head_dim)
                 if recipe.awq:
                     smoothed, statistics = activation_aware(smoothed, statistics, offsets, jobs[job].format, prefix)
-                if smoothed is not tensors and activations is not None:
-                    fill(layer, smoothed)
-                    curvature = {name: x for fed in statistics for name, x in fed.curvature.items()}
-                    scaled = Sensitivity(sensitivity.weights, curvature) if sensitivity else None
-                    statistics = observe(layer, modules, each.inputs, call, each.reference, scaled, activations).statistics
                 quantized = _quantize(jobs[job], smoothed, linears, statistics, largest, prefix)
                 yield QuantizedLayer(job, number, *quantized)
                 finished[job] = quantized[0]
@@ -138,8 +129,7 @@ def stream(
                 (stored,) = finished.values()
                 assert stored is not None
                 fill(layer, _restored(stored, tensors, linears, jobs[each.jobs[0]].format, prefix))
-                with activations_quantized((layer.get_submodule(name) for name in modules), activations):
-                    outputs = run(layer, each.inputs, call)
+                outputs = run(layer, each.inputs, call)
             each.inputs, each.reference = outputs, reference
         layer.to(torch.device("meta"))
 
