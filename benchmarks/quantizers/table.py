@@ -25,7 +25,10 @@ quantizes the same base, calibrated on the same token ids. One judge runs all ch
   perplexity. **MB** is the size of the weight files.
 - **CPU**, wall clock and memory are those of the whole process, from its start and imports to the written checkpoint; memory is
   the highest sum of anonymous pages seen, looking every 20 ms.
-- *against* names the row whose figures the ratios divide by; that row has the ratio 1.
+- *against* names the row whose figures the ratios divide by.
+
+Other tools' environments are made by `benchmarks/quantizers/environments`. `benchmarks/quantizers/gpu`, the first 8 of 32
+layers of an 8B-shaped random Llama beside llm-compressor on one card, has not been run: no GPU was at hand.
 """
 
 
