@@ -53,7 +53,7 @@ def quantize(
     """
     from whichbits.formats.format import get
     from whichbits.models.resolve import resolve
-    from whichbits.quantize.arguments import budget_of, fields_of, recipe_of
+    from whichbits.quantize.arguments import budget_of, fields_of, fitting, recipe_of
     from whichbits.quantize.calibrated import Target
 
     if not format:
@@ -61,8 +61,8 @@ def quantize(
     fields = fields_of(recipe, {"group_size": group_size, "seed": seed}, calibration, samples, seq_length)
     targets = []
     for chosen in [get(name) for name in format]:
-        fitting = recipe_of(fields, chosen, effort, own_recipe=recipe is not None)
-        targets.append(Target(chosen, fitting, Path(out) / chosen.name))
+        own = recipe_of(fitting(fields, chosen), chosen, effort, own_recipe=recipe is not None)
+        targets.append(Target(chosen, own, Path(out) / chosen.name))
     limits = budget_of(budget) if budget is not None else {}
     if not limits and (calibration, samples, seq_length) != (None, None, None) and not any(map(_calibrated, targets)):
         raise UserError(

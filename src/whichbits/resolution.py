@@ -175,7 +175,7 @@ class Resolution:
             return Subject(candidate.name, recognize(ready.config), served, emulated, ready.files, ready.path)
         assert candidate.format is not None
         format = get(candidate.format)
-        recipe = _recipe(candidate.recipe, self.specification.seed, grouped=bool(format.group_sizes))
+        recipe = _recipe(candidate.recipe, self.specification.seed, format)
         if format.is_base or format.refused:
             why = format.refused or "it is the base's own"
             raise UserError(f"format {format.name} cannot be made: {why}", remedy="choose another format")
@@ -303,16 +303,15 @@ def _extended(task: Task, limit: int | None, seed: int) -> Task:
     return task.model_copy(update={"items": limit})
 
 
-def _recipe(recipe: Mapping[str, Any] | str, seed: int, *, grouped: bool) -> dict[str, Json]:
+def _recipe(recipe: Mapping[str, Any] | str, seed: int, format: Format) -> dict[str, Json]:
     """A recipe with its defaults, and the hash of its calibration data, so that it decides the result alone.
 
     A named recipe's group size is left out where the format has none to choose.
     """
+    from whichbits.quantize.arguments import fitting, recipe_of
     from whichbits.quantize.calibration import pinned
     from whichbits.quantize.named import recipe_fields
-    from whichbits.quantize.recipe import parse
 
     fields = recipe_fields(recipe)
-    if isinstance(recipe, str) and not grouped:
-        fields.pop("group_size", None)
-    return pinned(parse({"seed": seed, **fields})).model_dump(mode="json")
+    fields = fitting(fields, format) if isinstance(recipe, str) else fields
+    return pinned(recipe_of({"seed": seed, **fields}, format, None, own_recipe=True)).model_dump(mode="json")

@@ -14,7 +14,7 @@ from whichbits import api  # noqa: E402
 from whichbits.errors import UserError  # noqa: E402
 from whichbits.formats.format import get  # noqa: E402
 from whichbits.quantization import error_table  # noqa: E402
-from whichbits.quantize.arguments import budget_of, fields_of, recipe_of, source_of  # noqa: E402
+from whichbits.quantize.arguments import budget_of, fields_of, fitting, recipe_of, source_of  # noqa: E402
 from whichbits.quantize.manifest import Manifest  # noqa: E402
 from whichbits.quantize.recipe import Recipe  # noqa: E402
 
@@ -61,7 +61,10 @@ def test_arguments_go_before_a_recipes_fields(tmp_path: Path) -> None:
 
 def test_effort_fills_what_is_not_said() -> None:
     int8, int4 = get("w8a8-int"), get("w4a16-int")
-    assert recipe_of({"group_size": 64}, int8, None, own_recipe=True) == Recipe()
+    assert fitting({"group_size": 64, "seed": 1}, int8) == {"seed": 1}
+    assert fitting({"group_size": 64}, int4) == {"group_size": 64}
+    assert recipe_of({}, int8, None, own_recipe=True) == Recipe()
+    assert recipe_of({"effort": "best"}, int4, None, own_recipe=True) == recipe_of({}, int4, "best", own_recipe=True)
     assert recipe_of({"group_size": 64}, int4, None, own_recipe=True) == Recipe(group_size=64)
     balanced = recipe_of({}, int4, None, own_recipe=False)
     assert balanced == recipe_of({}, int4, "balanced", own_recipe=False)

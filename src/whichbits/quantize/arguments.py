@@ -36,15 +36,20 @@ def fields_of(
 
 
 def recipe_of(fields: Mapping[str, Any], format: Format, effort: str | None, *, own_recipe: bool) -> Recipe:
-    """The recipe for a format: these fields, and for the others what `effort` has, or without one the recipe's defaults.
+    """The recipe for a format: these fields, and for the others what an effort has, or without one the recipe's defaults.
 
-    Where there is neither an own recipe nor an effort, the default effort stands. A group size is left out where the format has
-    none to choose. Raises UserError.
+    The effort is `effort`, or else the field of that name, or else the default one unless there is an `own_recipe`. Raises
+    UserError.
     """
-    used = {name: value for name, value in fields.items() if name != "group_size" or format.group_sizes}
-    if effort is None and own_recipe:
-        return parse(used)
-    return recipe_for(format, effort or DEFAULT, used)
+    used = dict(fields)
+    stated = used.pop("effort", None)
+    chosen = effort or stated or (None if own_recipe else DEFAULT)
+    return parse(used) if chosen is None else recipe_for(format, str(chosen), used)
+
+
+def fitting(fields: Mapping[str, Any], format: Format) -> dict[str, Any]:
+    """The fields without a group size where the format has none to choose."""
+    return {name: value for name, value in fields.items() if name != "group_size" or format.group_sizes}
 
 
 def budget_of(text: str) -> dict[str, float]:
