@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,6 +151,35 @@ def test_a_killed_pass_goes_on_and_ends_in_the_same_bytes(block_llama: Path, tmp
     for name in ("own", "shared"):
         assert files(tmp_path / "whole" / name) == files(tmp_path / "killed" / name)
     assert sorted(entry.name for entry in (tmp_path / "killed").iterdir()) == ["own", "shared"]
+
+
+def test_a_run_that_is_killed_between_two_checkpoints_goes_on_with_the_second(
+    block_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from whichbits.quantize import calibrated
+
+    class Killed(BaseException):
+        pass
+
+    def killed_at_the_second(folder: Path, *rest: Any) -> Manifest:
+        if "w8a8" in folder.name:
+            raise Killed
+        return complete(folder, *rest)
+
+    complete = calibrated.complete
+    recipe = GPTQ.model_copy(update={"propagate_error": False})
+    targets = [Target(get(name), recipe, tmp_path / name) for name in ("w4a16-int", "w8a8-int")]
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(calibrated, "complete", killed_at_the_second)
+        quantize_calibrated(block_llama, targets)
+    first = files(tmp_path / "w4a16-int")
+    results = quantize_calibrated(block_llama, targets)
+    assert files(tmp_path / "w4a16-int") == first
+    assert [manifest.format.name for manifest, _ in results] == ["w4a16-int", "w8a8-int"]
+    assert [len(errors) for _, errors in results] == [14, 14]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["w4a16-int", "w8a8-int"]
+    with pytest.raises(UserError, match="exists already"):
+        quantize_calibrated(block_llama, targets)
 
 
 def test_layers_made_with_other_settings_are_refused(block_llama: Path, tmp_path: Path) -> None:

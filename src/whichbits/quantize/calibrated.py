@@ -15,7 +15,7 @@ from whichbits.formats.writer import ShardWriter
 from whichbits.quantize.calibration import calibration_data
 from whichbits.quantize.checkpoint import SHARD_BYTES, Progress, fit_to
 from whichbits.quantize.folder import base_hashes, complete, folder_aside, refuse_existing
-from whichbits.quantize.manifest import Manifest, ModuleError, Used, versions
+from whichbits.quantize.manifest import FILE, Manifest, ModuleError, Used, versions
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.resume import LayerStore, kept_data
 from whichbits.quantize.stream import Job, stream
@@ -52,8 +52,10 @@ def quantize_calibrated(
     `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the calibration data cannot be had, a
     Hessian cannot be factorised, the model is not understood, or kept layers were made with other settings.
     """
-    for target in targets:
-        refuse_existing(target.out)
+    folders = [target.out.with_name(f".{target.out.name}.layers") for target in targets]
+    for target, folder in zip(targets, folders, strict=True):
+        if not folder.exists():
+            refuse_existing(target.out)
     if len({(target.recipe.calibration, target.recipe.seed) for target in targets}) != 1:
         raise UserError("the formats of one pass differ in calibration or seed", remedy="make them in separate passes")
     fitted = [fit_to(base, target.format, target.recipe) for target in targets]
@@ -62,7 +64,6 @@ def quantize_calibrated(
         raise UserError("the formats of one pass leave different modules in 16 bit", remedy="make them in separate passes")
     recipe = targets[0].recipe
     known = dict(base_files or base_hashes(base))
-    folders = [target.out.with_name(f".{target.out.name}.layers") for target in targets]
     # Text that the model writes takes as long as many layers; a pass that goes on does not write it again.
     data = kept_data(
         folders[0] / "calibration.safetensors",
@@ -88,14 +89,26 @@ def quantize_calibrated(
         if on_progress:
             on_progress(finished, len(linears) * len(jobs))
     results = []
-    for target, job, folder, store in zip(targets, jobs, folders, stores, strict=True):
-        with folder_aside(target.out, needed=sum(file.stat().st_size for file in shard_files(base))) as aside:
-            writer = ShardWriter(aside, shard_bytes=shard_bytes, prefix=language_prefix(tensor_files(base)))
-            _write_weights(base_tensors(base, job.recipe), store, len(layers), writer)
-            manifest = complete(aside, base, job.format, job.recipe, linears, known, used)
+    for target, job, store in zip(targets, jobs, stores, strict=True):
+        manifest = _complete_already(target.out, job)
+        if manifest is None:
+            with folder_aside(target.out, needed=sum(file.stat().st_size for file in shard_files(base))) as aside:
+                writer = ShardWriter(aside, shard_bytes=shard_bytes, prefix=language_prefix(tensor_files(base)))
+                _write_weights(base_tensors(base, job.recipe), store, len(layers), writer)
+                manifest = complete(aside, base, job.format, job.recipe, linears, known, used)
         results.append((manifest, tuple(error for number in range(len(layers)) for error in store.errors(number))))
+    # Not one by one: a run that was interrupted between two of them goes on with the second.
+    for folder in folders:
         shutil.rmtree(folder)
     return results
+
+
+def _complete_already(out: Path, job: Job) -> Manifest | None:
+    """The manifest of a checkpoint that an interrupted run had completed; None where there is none of this job."""
+    if not (out / FILE).is_file():
+        return None
+    manifest = Manifest.model_validate_json((out / FILE).read_text())
+    return manifest if (manifest.format, manifest.recipe) == (job.format, job.recipe) else None
 
 
 def _settings(job: Job, base: Mapping[str, str], fingerprint: str) -> dict[str, object]:
