@@ -112,7 +112,7 @@ def test_an_activation_weighted_search_lowers_the_weighted_error(name: str) -> N
     weight, hessian = problem(seed=2)
     format = fit(get(name), [(128, 256)])
     assert format.weights
-    importance = column_importance(hessian, 0.01)
+    importance = column_importance(hessian)
 
     def weighted_error(scales: str) -> float:
         rounded = round_to_nearest(weight, format.weights, scales=scales, dtype=torch.bfloat16, importance=importance).weight

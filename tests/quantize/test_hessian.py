@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from whichbits.quantize.hessian import accumulate, column_importance, factorise, mirror, output_error  # noqa: E402
+from whichbits.quantize.hessian import accumulate, column_importance, factorise, mirror, output_error, shrunk  # noqa: E402
 
 
 def inputs(tokens: int, columns: int, seed: int = 0) -> torch.Tensor:
@@ -83,8 +83,15 @@ def test_output_error_is_that_of_the_outputs() -> None:
 
 def test_importance_by_hand() -> None:
     hessian = torch.diag(torch.tensor([9.0, 1.0, 2.0, 0.0]))  # mean 3
-    assert column_importance(hessian, 0.25).tolist() == pytest.approx([3.25**0.5, (7 / 12) ** 0.5, (11 / 12) ** 0.5, 0.5])
-    assert column_importance(torch.zeros(2, 2), 0.25).tolist() == [1, 1]
+    assert column_importance(hessian).tolist() == pytest.approx([3**0.5, 3**-0.5, (2 / 3) ** 0.5, 1e-3**0.5])
+    assert column_importance(torch.zeros(2, 2)).tolist() == [1, 1]
+
+
+def test_shrinkage_goes_by_the_typical_column() -> None:
+    hessian = torch.tensor([[400.0, 3.0, 0.0], [3.0, 1.0, 0.0], [0.0, 0.0, 0.0]])  # geometric mean of 400 and 1: 20
+    torch.testing.assert_close(shrunk(hessian, 0.5), hessian + torch.diag(torch.tensor([10.0, 10.0, 0.0])))
+    assert shrunk(hessian, 0.0) is hessian
+    assert torch.equal(shrunk(torch.zeros(2, 2), 0.5), torch.zeros(2, 2))
 
 
 @pytest.mark.parametrize("columns", [7, 256, 600])

@@ -95,12 +95,29 @@ def output_error(difference: torch.Tensor, hessian: torch.Tensor) -> float:
     return float(((exact @ hessian.to(torch.float64)) * exact).sum())
 
 
-def column_importance(hessian: torch.Tensor, damping: float) -> torch.Tensor:
+def shrunk(hessian: torch.Tensor, shrinkage: float) -> torch.Tensor:
+    """`hessian` with `shrinkage` times the geometric mean of its diagonal's positive entries added to the diagonal.
+
+    What the calibration tokens show by chance has little left to say then. The geometric mean is that of a typical column,
+    where the mean is that of the few that carry massive activations.
+    """
+    import torch
+
+    diagonal = hessian.diagonal()
+    alive = diagonal > 0
+    if not shrinkage or not bool(alive.any()):
+        return hessian
+    result = hessian.clone()
+    result.diagonal().add_(torch.where(alive, shrinkage * diagonal[alive].log().mean().exp(), 0.0))
+    return result
+
+
+def column_importance(hessian: torch.Tensor) -> torch.Tensor:
     """How much an error in each column matters, float32 [columns]: the root mean square of its inputs over that of all.
 
-    `damping`, a share of the mean square, is added as it is to the Hessian; so a group that no token has reached still gets a
-    scale that fits it. The root, not the square: columns behind make up for part of an error in one that large inputs meet.
+    The mean square is held at a thousandth of the mean at least, so that a group that no token has reached still gets a scale
+    that fits it. The root, not the square: columns behind make up for part of an error in one that large inputs meet.
     """
     diagonal = hessian.diagonal()
     mean = diagonal.mean()
-    return (diagonal / mean + damping).sqrt() if float(mean) > 0 else diagonal.new_ones(len(diagonal))
+    return (diagonal / mean).clamp(min=1e-3).sqrt() if float(mean) > 0 else diagonal.new_ones(len(diagonal))

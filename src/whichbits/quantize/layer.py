@@ -10,7 +10,7 @@ from whichbits.errors import UserError
 from whichbits.formats.compress import compress
 from whichbits.quantize.activations import activation_scales
 from whichbits.quantize.asymmetric import find_range, zero_shift
-from whichbits.quantize.hessian import column_importance
+from whichbits.quantize.hessian import column_importance, shrunk
 from whichbits.quantize.rounding import Rounded, find_scale, nearest, relative_error, round_to_nearest, stored_scale
 from whichbits.quantize.scales import nvfp4_global_scale
 
@@ -89,7 +89,9 @@ def round_weight(
     `rows` is the factor of the curvature at its output, where GPTQ is to see it.
     Raises ArithmeticError where GPTQ's Hessian cannot be factorised.
     """
-    importance = column_importance(fed.hessian, recipe.damping) if fed is not None and recipe.scales == "activation" else None
+    importance = None
+    if fed is not None and recipe.scales == "activation":
+        importance = column_importance(shrunk(fed.hessian, recipe.shrinkage))
     if not args.symmetric:
         return _round_asymmetric(weight, args, recipe, fed, importance, rows)
     if recipe.rounding == "rtn":
@@ -101,7 +103,7 @@ def round_weight(
     from whichbits.quantize.gptaq import corrected
     from whichbits.quantize.gptq import gptq
 
-    factor = fed.factor(damping=recipe.damping, act_order=recipe.act_order)
+    factor = fed.factor(damping=recipe.damping, shrinkage=recipe.shrinkage, act_order=recipe.act_order)
     target = weight if fed.cross is None else corrected(weight, fed.cross, factor, recipe.asymmetric)
     scale = find_scale(target, args, scales=recipe.scales, dtype=weight.dtype, global_scale=global_scale, importance=importance)
     return Rounded(gptq(target, args, scale, factor, rows), stored_scale(scale, global_scale), global_scale)
@@ -119,7 +121,9 @@ def _round_asymmetric(
     from whichbits.quantize.gptaq import corrected
     from whichbits.quantize.gptq import gptq
 
-    factor = fed.factor(damping=recipe.damping, act_order=recipe.act_order) if fed and recipe.rounding == "gptq" else None
+    factor = None
+    if fed is not None and recipe.rounding == "gptq":
+        factor = fed.factor(damping=recipe.damping, shrinkage=recipe.shrinkage, act_order=recipe.act_order)
     target = weight.float()
     if fed is not None and factor is not None and fed.cross is not None:
         target = corrected(weight, fed.cross, factor, recipe.asymmetric)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from whichbits.quantize.decoder import Call, run
-from whichbits.quantize.hessian import Factor, accumulate, factorise, mirror
+from whichbits.quantize.hessian import Factor, accumulate, factorise, mirror, shrunk
 
 if TYPE_CHECKING:
     import torch
@@ -46,13 +46,13 @@ class InputStatistics:
         self.modules = list(modules)
         self.curvature: Mapping[str, torch.Tensor] = {}
         self.norm = norm
-        self._factors: dict[tuple[float, bool], Factor] = {}
+        self._factors: dict[tuple[float, float, bool], Factor] = {}
 
-    def factor(self, *, damping: float, act_order: bool) -> Factor:
-        """The Hessian's factor, computed once for all that read this input. Raises ArithmeticError as `factorise`."""
-        key = (damping, act_order)
+    def factor(self, *, damping: float, shrinkage: float, act_order: bool) -> Factor:
+        """The factor of the shrunk Hessian, computed once for all that read it. Raises ArithmeticError as `factorise`."""
+        key = (damping, shrinkage, act_order)
         if key not in self._factors:
-            self._factors[key] = factorise(self.hessian, damping=damping, act_order=act_order)
+            self._factors[key] = factorise(shrunk(self.hessian, shrinkage), damping=damping, act_order=act_order)
         return self._factors[key]
 
     def row_factor(self, module: str) -> Factor | None:

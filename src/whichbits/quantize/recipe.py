@@ -74,11 +74,11 @@ class LayerChoice(BaseModel):
 class Recipe(BaseModel):
     """How a checkpoint is made: rounding, scale search, the size of a weight group (None: the format's rule), seed.
 
-    `damping` and `act_order` are GPTQ's. With `propagate_error` each layer is calibrated on what the quantized layers before
-    it give, else on what the base's give; `asymmetric` is the strength of the correction for that error. With `sensitivity`
-    tokens count by the gradient of the model's loss. `smoothing` is SmoothQuant's strength (None: not smoothed), `balancing`
-    that of scales by moments in its place; `awq` scales and clips weights as AWQ does; `rotation` merges Hadamard rotations,
-    drawn by the seed, into the weights.
+    `damping`, `shrinkage` and `act_order` are GPTQ's. With `propagate_error` each layer is calibrated on what the quantized
+    layers before it give, else on what the base's give; `asymmetric` is the strength of the correction for that error. With
+    `sensitivity` errors count by the curvature of the model's loss. `smoothing` is SmoothQuant's strength (None: not smoothed),
+    `balancing` that of scales by moments in its place; `awq` scales and clips weights as AWQ does; `rotation` merges Hadamard
+    rotations, drawn by the seed, into the weights.
     Modules that `layers` match get the format named there in place of the checkpoint's; of several matches the first counts.
     Fields that do not apply are neither accepted nor written.
     """
@@ -90,6 +90,7 @@ class Recipe(BaseModel):
     group_size: PositiveInt | None = None
     seed: int = Field(default=0, ge=0, lt=2**63)
     damping: float = Field(default=0.01, gt=0, le=1)
+    shrinkage: float = Field(default=0.0, ge=0)
     act_order: bool = True
     propagate_error: bool = True
     asymmetric: float = Field(default=0.0, ge=0, le=1)
@@ -115,11 +116,11 @@ class Recipe(BaseModel):
     @property
     def unused(self) -> set[str]:
         """Fields that do not apply to this recipe."""
-        gptq = set() if self.rounding == "gptq" else {"damping", "act_order", "asymmetric"}
+        gptq = set() if self.rounding == "gptq" else {"damping", "shrinkage", "act_order", "asymmetric"}
         calibrated = set() if self.calibrated else {"propagate_error", "sensitivity", "smoothing"}
         # Formats with scales of activations that are found on data are calibrated whatever the recipe.
         data = {"calibration"} if not self.calibrated and self.calibration == Calibration() else set()
-        data |= {name for name in ("awq", "layers", "sensitivity") if not getattr(self, name)}
+        data |= {name for name in ("awq", "layers", "sensitivity", "shrinkage") if not getattr(self, name)}
         data |= {"balancing"} if self.balancing is None else set()
         return gptq | calibrated | data | (set() if self.rotation else {"rotation"})
 
