@@ -280,10 +280,11 @@ def _widths(model: str) -> Widths:
 
 
 def _about(seconds: float) -> str:
-    """As exact as an estimate is: whole seconds, minutes, or tenths of an hour."""
+    """As exact as an estimate is: whole seconds, minutes, or hours with a digit behind the point below ten."""
     if seconds < 100:
         return f"about {max(1, round(seconds))} s"
-    return f"about {round(seconds / 60)} min" if seconds < 6000 else f"about {seconds / 3600:.1f} h"
+    hours = seconds / 3600
+    return f"about {round(seconds / 60)} min" if seconds < 6000 else f"about {hours:.{1 if hours < 10 else 0}f} h"
 
 
 def _gigabytes(size: float) -> str:
