@@ -84,7 +84,7 @@ def study(
     command = _command(str(specification), store, price, data_dir) if given else "api.study(specification), in Python"
     from whichbits.expand import Expansion
 
-    expansion = Expansion(chosen, source, data_dir=data_dir)
+    expansion = Expansion(chosen, source, data_dir=data_dir, weights=not dry_run)
     check_prices(expansion, overrides)
     if dry_run:
         return preview(expansion, place, overrides)

@@ -66,6 +66,8 @@ class Resolution:
     statuses: Mapping[str, str] = field(default_factory=dict)
     data_dir: Path | None = None
     allow_download: bool = True
+    weights: bool = True
+    """Whether the weights of models on the hub are wanted here, and not only what a plan is made of."""
     base_engine: str | None = None
     """`emulated` runs the base in emulation alone."""
 
@@ -81,6 +83,7 @@ class Resolution:
                 self.specification.model,
                 allow_download=self.allow_download,
                 allow_custom_code=self.specification.trust_remote_code,
+                weights=self.weights,
             )
         except UserError as error:
             raise self._error(("model",), error) from error
@@ -171,6 +174,7 @@ class Resolution:
                 candidate.checkpoint,
                 allow_download=self.allow_download,
                 allow_custom_code=self.specification.trust_remote_code,
+                weights=self.weights,
             )
             return Subject(candidate.name, recognize(ready.config), served, emulated, ready.files, ready.path)
         assert candidate.format is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,27 +74,31 @@ def read_header(shard: Path) -> dict[str, Any]:
 
 
 def shard_files(folder: Path) -> list[Path]:
-    """The safetensors files that make up the checkpoint in `folder`, in the order of their names.
+    """The safetensors files that make up the checkpoint in `folder`, in the order of their names; see `shard_names`."""
+    return [folder / name for name in shard_names(folder, {file.name for file in folder.glob("*.safetensors")})]
 
-    Those that the index names; without an index `model.safetensors`, else every `*.safetensors`. Raises UserError where
-    there is none, or where a file that the index names is missing.
+
+def shard_names(folder: Path, present: Collection[str]) -> list[str]:
+    """Which of the safetensors files `present` make up a checkpoint: those that the index in `folder` names, in order.
+
+    Without an index `model.safetensors`, else all. Raises UserError where there is none, or where one that the index names is
+    missing.
     """
     index = folder / INDEX
     if index.exists():
         names = sorted(set(_read_index(index).values()))
-        missing = [name for name in names if not (folder / name).exists()]
+        missing = [name for name in names if name not in present]
         if missing:
             raise UserError(f"{folder} lacks the shard {missing[0]} that {INDEX} names", remedy="download the model again")
-        return [folder / name for name in names]
-    if (folder / SINGLE).exists():
-        return [folder / SINGLE]
-    shards = sorted(folder.glob("*.safetensors"))
-    if not shards:
+        return names
+    if SINGLE in present:
+        return [SINGLE]
+    if not present:
         raise UserError(
             f"{folder} holds no *.safetensors file",
             remedy="save the model with transformers' save_pretrained, which writes them",
         )
-    return shards
+    return sorted(present)
 
 
 def tensor_files(folder: Path) -> dict[str, Path]:

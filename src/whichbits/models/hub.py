@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from whichbits.errors import UserError
@@ -20,6 +22,42 @@ def snapshot(reference: str, *, allow_download: bool) -> Path:
     hub login. Raises UserError where the hub refuses or cannot be reached.
     """
     from huggingface_hub import snapshot_download
+
+    repository, _, revision = reference.partition("@")
+    with _hub_errors(reference, allow_download=allow_download):
+        path = snapshot_download(
+            repository,
+            revision=revision or None,
+            allow_patterns=list(WANTED),
+            ignore_patterns=list(UNWANTED),
+            local_files_only=not allow_download,
+        )
+    return Path(path)
+
+
+def outline(reference: str) -> tuple[Path, dict[str, str]]:
+    """Folder of what is small of the model `owner/name[@revision]`, and the SHA-256 of each weight file, which stays there.
+
+    Raises UserError as `snapshot`.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    repository, _, revision = reference.partition("@")
+    with _hub_errors(reference, allow_download=True):
+        info = HfApi().model_info(repository, revision=revision or None, files_metadata=True)
+        path = snapshot_download(
+            repository, revision=info.sha, allow_patterns=list(WANTED), ignore_patterns=[*UNWANTED, "*.safetensors"]
+        )
+    stored = {file.rfilename: file.lfs.sha256 for file in info.siblings or () if file.lfs is not None}
+    weights = [
+        name for name in stored if name.endswith(".safetensors") and "/" not in name and not name.startswith("consolidated")
+    ]
+    return Path(path), {name: stored[name] for name in weights}
+
+
+@contextmanager
+def _hub_errors(reference: str, *, allow_download: bool) -> Iterator[None]:
+    """Say of what the hub refuses what the user can do."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -32,13 +70,7 @@ def snapshot(reference: str, *, allow_download: bool) -> Path:
 
     repository, _, revision = reference.partition("@")
     try:
-        path = snapshot_download(
-            repository,
-            revision=revision or None,
-            allow_patterns=list(WANTED),
-            ignore_patterns=list(UNWANTED),
-            local_files_only=not allow_download,
-        )
+        yield
     except GatedRepoError as error:
         raise UserError(
             f"the hub gives {repository} only to those who accepted its terms",
@@ -61,4 +93,3 @@ def snapshot(reference: str, *, allow_download: bool) -> Path:
             f"{repository} is no folder here and {cause}".replace("\n", " "),
             remedy="check the connection to the hub, or download the model elsewhere and give its folder",
         ) from error
-    return Path(path)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from whichbits.errors import UserError
-from whichbits.formats.files import INDEX, companion_files, read_header, shard_files, tensor_files
+from whichbits.formats.files import INDEX, companion_files, read_header, shard_files, shard_names, tensor_files
 from whichbits.models.cache import cache_directory, file_sha256
 from whichbits.models.embedded import EMBEDDED, embedded_checkpoint
-from whichbits.models.hub import HUB_ID, snapshot
+from whichbits.models.hub import HUB_ID, outline, snapshot
 
 POSITION_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
 
@@ -36,30 +36,40 @@ class Model:
 
 
 def resolve(
-    reference: str, *, cache: Path | None = None, allow_download: bool = True, allow_custom_code: bool = False
+    reference: str,
+    *,
+    cache: Path | None = None,
+    allow_download: bool = True,
+    allow_custom_code: bool = False,
+    weights: bool = True,
 ) -> Model:
     """Find the model that `reference` names: an embedded one, a local folder, or a hub id (`owner/name[@revision]`).
 
     `cache` is whichbits' cache directory (default: `cache_directory()`); the hub's own cache is where huggingface_hub keeps it,
     and its token comes from the environment (HF_TOKEN). Without `allow_download` a hub id must already be in that cache.
+    Without `weights` those of a hub id stay on the hub, and are identified by the hashes that it states.
     Raises UserError where the model is missing, incomplete, in neither BF16 nor FP16, or comes with code of its own
     and `allow_custom_code` is not set.
     """
     cache = cache or cache_directory()
     notes: tuple[str, ...] = ()
+    stored: dict[str, str] | None = None
     if reference in EMBEDDED:
         path = embedded_checkpoint(EMBEDDED[reference], cache)
         notes = EMBEDDED[reference].notes
     elif (folder := _folder(reference)) is not None:
         path = folder
     elif re.fullmatch(HUB_ID, reference) and not reference.startswith("."):
-        path = snapshot(reference, allow_download=allow_download)
+        if weights:
+            path = snapshot(reference, allow_download=allow_download)
+        else:
+            path, stored = outline(reference)
     else:
         raise UserError(
             f"model {reference!r:.200} is neither a folder nor a hub id",
             remedy=f"give the path of a folder, a hub id (owner/name), or one of {', '.join(EMBEDDED)}",
         )
-    return _describe(reference, path, cache=cache, allow_custom_code=allow_custom_code, notes=notes)
+    return _describe(reference, path, stored, cache=cache, allow_custom_code=allow_custom_code, notes=notes)
 
 
 def _folder(reference: str) -> Path | None:
@@ -72,23 +82,35 @@ def _folder(reference: str) -> Path | None:
 
 
 def _describe(
-    reference: str, path: Path, *, cache: Path, allow_custom_code: bool = False, notes: tuple[str, ...] = ()
+    reference: str,
+    path: Path,
+    stored: Mapping[str, str] | None,
+    *,
+    cache: Path,
+    allow_custom_code: bool,
+    notes: tuple[str, ...],
 ) -> Model:
+    """The model in `path`, or, with the SHA-256 of weights `stored` elsewhere, all of it but those."""
     config = _read_config(path)
-    tensor_files(path)
+    if stored is None:
+        tensor_files(path)
     custom_code = "auto_map" in config
     if custom_code and not allow_custom_code:
         raise UserError(
             f"{reference} comes with Python code of its own (auto_map in config.json), which would run on this machine",
             remedy="read that code, then allow it with allow_custom_code, or choose a model that transformers knows",
         )
-    files = {path / "config.json", *shard_files(path), *companion_files(path), *path.glob(INDEX)}
+    files = {path / "config.json", *companion_files(path), *path.glob(INDEX)}
+    if stored is None:
+        files |= set(shard_files(path))
     if custom_code:
         files |= set(path.glob("*.py"))
+    hashes = {file.name: file_sha256(file, cache) for file in files}
+    hashes |= {name: stored[name] for name in shard_names(path, stored)} if stored is not None else {}
     return Model(
         reference=reference,
         path=path,
-        files={file.name: file_sha256(file, cache) for file in sorted(files)},
+        files=dict(sorted(hashes.items())),
         dtype=_dtype(reference, path, config),
         config=config,
         max_positions=_max_positions(reference, config),
