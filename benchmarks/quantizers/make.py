@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 from measured import measured
@@ -37,7 +36,7 @@ def make(work: Work, run: Run, model: Path, pythons: Mapping[str, Path], threads
     own = dict.fromkeys(THREADS, str(threads)) | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     cost = measured(_command(work, run, model, pythons), environment={**os.environ, **own}, log=folder / "log.txt")
     sizes = {format: _bytes(work.checkpoint(run, format)) for format in run.formats}
-    about = {"model": model.name, "version": _version(run, pythons), "cpu": describe().cpu, "threads": threads}
+    about = {"model": model.name, "version": _version(work, run, pythons), "cpu": describe().cpu, "threads": threads}
     work.put_measurement(run, cost.as_dict() | {"bytes": sizes} | about)
 
 
@@ -63,13 +62,13 @@ def _whichbits(work: Work, run: Run, model: Path) -> list[str | Path]:
     return [command, "quantize", model, *formats, "--out", work.of(run) / "checkpoints", "--recipe", recipe, *effort]
 
 
-def _version(run: Run, pythons: Mapping[str, Path]) -> str:
-    """The tool's version; whichbits' with its commit."""
+def _version(work: Work, run: Run, pythons: Mapping[str, Path]) -> str:
+    """The tool's version; whichbits' with the hash of the code that made the checkpoint."""
     if run.tool != "whichbits":
         code = f"from importlib.metadata import version; print(version({DISTRIBUTIONS[run.tool]!r}))"
         return subprocess.run([pythons[run.tool], "-c", code], check=True, capture_output=True, text=True).stdout.strip()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
-    return f"{version('whichbits')} ({commit})"
+    versions = json.loads((work.checkpoint(run, run.formats[0]) / "manifest.json").read_text())["versions"]
+    return f"{versions['whichbits']} (code {versions['whichbits-code'][:12]})"
 
 
 def _bytes(folder: Path) -> int:
