@@ -48,8 +48,11 @@ def round_block(
         rows = slice(bounds[part], bounds[part + 1])
         _round_rows(weight.numpy()[rows], arrays[0][rows], arrays[1], arrays[2], errors.numpy()[rows], kind, low, high)
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(run, range(threads)))
+    if threads == 1:
+        run(0)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(run, range(threads)))
     return errors
 
 
