@@ -62,8 +62,8 @@ def random_base(tmp_path_factory: pytest.TempPathFactory, embedded_model: Path) 
         torch.manual_seed(0)
         sizes: dict[str, Any] = {
             "vocab_size": 49152, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "max_position_embeddings": 256,
-            "initializer_range": 0.08, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "query_pre_attn_scalar": 64,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 256,
+            "initializer_range": 0.08, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "query_pre_attn_scalar": 32,
         }  # fmt: skip
         model_class = getattr(transformers, family.removesuffix("Text") + "ForCausalLM")
         model = model_class(getattr(transformers, family + "Config")(**sizes, **FAMILIES[family]))
@@ -72,7 +72,7 @@ def random_base(tmp_path_factory: pytest.TempPathFactory, embedded_model: Path) 
                 if parameter.dim() == 1 and "norm" in name:
                     parameter.add_(0.3 * torch.randn_like(parameter))
                 elif name.endswith("bias"):
-                    parameter.normal_()
+                    parameter.normal_(std=0.3)
         model.to(torch.bfloat16).save_pretrained(folder)
         transformers.AutoTokenizer.from_pretrained(embedded_model).save_pretrained(folder)
         return folder
