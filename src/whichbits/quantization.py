@@ -61,6 +61,8 @@ def quantize(
     fields = fields_of(recipe, {"group_size": group_size, "seed": seed}, calibration, samples, seq_length)
     targets = []
     for chosen in [get(name) for name in format]:
+        if chosen.is_base and budget is None:
+            raise UserError(f"format {chosen.name} cannot be made: it is the base itself", remedy="choose another format")
         own = recipe_of(fitting(fields, chosen), chosen, effort, own_recipe=recipe is not None)
         targets.append(Target(chosen, own, Path(out) / chosen.name))
     limits = budget_of(budget) if budget is not None else {}

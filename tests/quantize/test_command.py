@@ -113,6 +113,7 @@ def test_a_dry_run_makes_nothing(block_llama: Path, tmp_path: Path) -> None:
         (["w8a8-fp"], {"recipe": "openpangu", "samples": 8}, "calibration does nothing"),
         (["w8a8-fp"], {"effort": "slow"}, "effort 'slow' is not known"),
         (["w8a9"], {}, "format 'w8a9' is not known"),
+        (["bf16"], {"dry_run": True}, "it is the base itself"),
         ([], {}, "no format is named"),
         (["w8a8-fp"], {"export": "ascend"}, "no layout for vLLM on Ascend"),
         (["w8a8-int"], {"export": "mindie"}, "export 'mindie' is not known"),

@@ -96,7 +96,7 @@ def measure_rounding(format: Format, recipe: Recipe) -> float:
     fitted = fit(format, [(PROBE_ROWS, PROBE_COLUMNS)], group_size=recipe.group_size)
 
     def work() -> None:
-        statistics = {name: _statistics()} if recipe.calibrated else None
+        statistics = {name: _statistics()} if recipe.calibrated or format.needs_data else None
         for _ in quantize_layer({name: weight}, fitted, recipe, statistics):
             pass
 
