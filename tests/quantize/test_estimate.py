@@ -44,5 +44,5 @@ def test_every_format_can_be_estimated(name: str) -> None:
 
 def test_this_machine_multiplies_more_than_a_million_times_a_second() -> None:
     speed = measure_speed()
-    assert 1e6 < min(speed.exact, speed.layer, speed.decode)
+    assert min(speed.exact, speed.layer, speed.decode) > 1e6
     assert max(speed.exact, speed.layer, speed.decode) < 1e15
