@@ -16,8 +16,8 @@ def test_every_format_has_a_recipe_at_every_effort(name: str, effort: str) -> No
 
 
 def test_explicit_fields_go_before() -> None:
-    recipe = recipe_for(get("w4a16-int"), "balanced", {"scales": "mse", "sensitivity": False, "damping": 0.1})
-    assert (recipe.rounding, recipe.scales, recipe.sensitivity, recipe.damping) == ("gptq", "mse", False, 0.1)
+    recipe = recipe_for(get("w4a16-int"), "balanced", {"scales": "mse", "sensitivity": 0, "damping": 0.1})
+    assert (recipe.rounding, recipe.scales, recipe.sensitivity, recipe.damping) == ("gptq", "mse", 0, 0.1)
     assert recipe_for(get("w4a16-int"), "best", {"rounding": "rtn"}).scales == "mse"
 
 

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from whichbits.quantize.decoder import empty_model  # noqa: E402
-from whichbits.quantize.sensitivity import EVERY, measure, read  # noqa: E402
+from whichbits.quantize.sensitivity import EVERY, observe_backwards  # noqa: E402
 from whichbits.quantize.tensors import StoredTensors  # noqa: E402
 
 LINEARS = [
@@ -25,48 +25,58 @@ def exact_llama(block_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-def whole_model(base: Path, tokens: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
-    """Gradients [samples, length, rows] of -log p(y) at the output of each linear layer, by autograd through all."""
+def whole_model(
+    base: Path, tokens: torch.Tensor, draws: int, seed: int
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """By linear layer its inputs [samples, length, columns], and gradients of -log p(y) at its output.
+
+    The gradients are [samples, draws, length, rows], by autograd through the whole model at once.
+    """
     model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    inputs: dict[str, list[torch.Tensor]] = {}
     slopes: dict[str, list[torch.Tensor]] = {}
     for name, module in model.model.named_modules():
         if isinstance(module, torch.nn.Linear):
-            slopes[name] = []
+            inputs[name], slopes[name] = [], []
+            module.register_forward_hook(lambda _, args, __, name=name: inputs[name].append(args[0][0].detach()))
             module.register_full_backward_hook(lambda _, __, out, name=name: slopes[name].append(out[0][0]))
     generator = torch.Generator().manual_seed(seed)
     for sample in tokens:
         log_p = torch.log_softmax(model(sample.unsqueeze(0)).logits[0].float(), dim=1)
-        drawn = torch.rand(len(sample), 1, generator=generator)
-        y = (log_p.detach().exp().cumsum(dim=1) < drawn).sum(dim=1, keepdim=True)
-        (-log_p.gather(1, y).sum()).backward()
-    return {name: torch.stack(found) for name, found in slopes.items()}
+        for _ in range(draws):
+            drawn = torch.rand(len(sample), 1, generator=generator)
+            y = (log_p.detach().exp().cumsum(dim=1) < drawn).sum(dim=1, keepdim=True)
+            (-log_p.gather(1, y).sum()).backward(retain_graph=True)
+    found = {name: torch.stack(each).unflatten(0, (len(tokens), draws)) for name, each in slopes.items()}
+    return {name: torch.stack(each) for name, each in inputs.items()}, found
 
 
-def test_squared_gradients_weigh_tokens_and_their_products_are_the_curvature(exact_llama: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("draws", [1, 2])
+def test_squared_gradients_weigh_tokens_and_their_products_are_the_curvature(
+    exact_llama: Path, tmp_path: Path, draws: int
+) -> None:
     tokens = torch.randint(100, 49000, (3, 16), generator=torch.Generator().manual_seed(1))
-    folder = tmp_path / "sensitivity"
-    measure(empty_model(exact_llama), StoredTensors(exact_llama), [LINEARS, LINEARS], tokens, 7, folder)
-    slopes = whole_model(exact_llama, tokens, 7)
-    for number in range(2):
-        found = read(folder, number)
-        assert set(found.weights) == set(found.curvature) == set(LINEARS)
-        for modules in (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",)):
-            parent = "self_attn" if modules[0][0] in "qo" else "mlp"
-            squares = [slopes[f"layers.{number}.{parent}.{module}"].square().sum(dim=2) for module in modules]
-            mean = sum(each / each.mean() for each in squares) / len(modules)
-            for module in modules:
-                name = f"{parent}.{module}"
-                torch.testing.assert_close(found.weights[name], mean, rtol=2e-3, atol=1e-4)
-                some = slopes[f"layers.{number}.{name}"][:, ::EVERY].flatten(0, 1)
-                largest = float(some.square().sum())
-                torch.testing.assert_close(found.curvature[name], some.T @ some, rtol=2e-3, atol=1e-5 * largest)
-    last = read(folder, 1).weights["self_attn.o_proj"]
-    assert float(last.max() / last.min()) > 2
-
-
-def test_what_is_there_is_not_measured_again(exact_llama: Path, tmp_path: Path) -> None:
-    tokens = torch.randint(100, 49000, (2, 8), generator=torch.Generator().manual_seed(1))
-    folder = tmp_path / "sensitivity"
-    measure(empty_model(exact_llama), StoredTensors(exact_llama), [LINEARS, LINEARS], tokens, 7, folder)
-    assert [file.name for file in tmp_path.iterdir()] == ["sensitivity"]
-    measure(None, {}, [], tokens, 7, folder)
+    inputs, slopes = whole_model(exact_llama, tokens, draws, 7)
+    decoder, tensors = empty_model(exact_llama), StoredTensors(exact_llama)
+    numbers = []
+    for observed in observe_backwards(decoder, tensors, [LINEARS, LINEARS], tokens, draws, 7, tmp_path):
+        numbers.append(observed.number)
+        assert [[name.rpartition(".")[2] for name in fed.modules] for fed in observed.statistics] == [
+            ["q_proj", "k_proj", "v_proj"], ["o_proj"], ["gate_proj", "up_proj"], ["down_proj"],
+        ]  # fmt: skip
+        assert [fed.norm for fed in observed.statistics] == ["input_layernorm", None, "post_attention_layernorm", None]
+        for fed in observed.statistics:
+            full = [f"layers.{observed.number}.{name}" for name in fed.modules]
+            x = inputs[full[0]].flatten(0, 1)
+            weights = sum(slopes[name].square().sum(dim=(1, 3)) for name in full).flatten()
+            hessian = x.T @ (weights.unsqueeze(1) * x)
+            torch.testing.assert_close(fed.hessian, hessian, rtol=5e-3, atol=1e-4 * float(hessian.diagonal().max()))
+            torch.testing.assert_close(fed.fourth, weights @ x**4, rtol=5e-3, atol=1e-5 * float((weights @ x**4).max()))
+            assert float(weights.max() / weights.min()) > 2
+            for name, module in zip(full, fed.modules, strict=True):
+                some = slopes[name][:, :, ::EVERY].flatten(0, 2)
+                expected = some.T @ some
+                atol = 1e-4 * float(expected.diagonal().max())
+                torch.testing.assert_close(fed.curvature[module], expected, rtol=5e-3, atol=atol)
+    assert numbers == [1, 0]
+    assert not list(tmp_path.iterdir())

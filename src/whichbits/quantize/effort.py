@@ -16,6 +16,9 @@ DEFAULT: Effort = "balanced"
 SHRINKAGE = 0.3
 """Less of the Hessian's correlations than GPTQ's customary damping leaves: many of them are the calibration tokens' own."""
 
+DRAWS = {"fast": 0, "balanced": 1, "best": 4}
+"""Next tokens drawn at each position, from which the loss's curvature is learnt: fewer are noisier."""
+
 BALANCING_FOUR_BITS = 0.25
 """Weights of 4 bits have little to give to the activations."""
 
@@ -33,8 +36,8 @@ def recipe_for(format: Format, effort: str, fields: Mapping[str, Any]) -> Recipe
         chosen |= {
             "scales": "activation",
             "shrinkage": SHRINKAGE,
-            "propagate_error": effort == "best",
-            "sensitivity": effort != "fast",
+            "propagate_error": False,
+            "sensitivity": 0 if fields.get("propagate_error") else DRAWS[effort],
         }
         if format.weights and format.activations and format.activations.type == "int" and fields.get("smoothing") is None:
             chosen["balancing"] = 1.0 if format.weights.num_bits == 8 else BALANCING_FOUR_BITS

@@ -14,8 +14,6 @@ from whichbits.quantize.hessian import Factor, accumulate, factorise, mirror, sh
 if TYPE_CHECKING:
     import torch
 
-    from whichbits.quantize.sensitivity import Sensitivity
-
 OUTPUT_DAMPING = 1.0
 """Share of the mean curvature that is added to the curvature of the loss, which is noisy: one gradient for each token."""
 
@@ -60,7 +58,7 @@ class InputStatistics:
         found = [curvature for own, curvature in self.curvature.items() if module.endswith(f".{own}")]
         return factorise(found[0], damping=OUTPUT_DAMPING, act_order=True) if found else None
 
-    def add(self, inputs: torch.Tensor, reference: torch.Tensor | None, weights: torch.Tensor | None) -> None:
+    def add(self, inputs: torch.Tensor, reference: torch.Tensor | None, weights: torch.Tensor | None = None) -> None:
         """Take in `inputs` [..., columns], what the `reference` has in their place, and the tokens' weights (None: all 1).
 
         `hessian` has its lower triangle alone until `complete`.
@@ -97,13 +95,11 @@ def observe(
     inputs: Sequence[torch.Tensor],
     call: Call,
     reference: Sequence[torch.Tensor] | None = None,
-    sensitivity: Sensitivity | None = None,
 ) -> Observation:
     """Run a filled `layer` on `inputs`, and note what its `linears` (names within it) are fed.
 
     Modules that are handed the very same tensor share one set of statistics. Norms are the modules with a weight vector. The
-    base's inputs as `reference`, sample by sample, are run beside, for the difference that they make. `sensitivity`
-    has the tokens' weights; a module without counts each token once.
+    base's inputs as `reference`, sample by sample, are run beside, for the difference that they make.
     """
     import torch
 
@@ -130,8 +126,7 @@ def observe(
             norm = next((norm for tensor, norm in norm_outputs if tensor is x), None)
             cross = None if reference is None else torch.zeros(columns, columns)
             found[name] = InputStatistics(torch.zeros(columns, columns), torch.zeros(columns), [name], norm, cross)
-        own = sensitivity.weights.get(name) if sensitivity else None
-        found[name].add(x, beside.get(name), None if own is None else own[len(outputs)])
+        found[name].add(x, beside.get(name))
 
     def note_beside(name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         (beside[name],) = args
@@ -142,17 +137,13 @@ def observe(
             with _hooks((layer.get_submodule(name).register_forward_pre_hook, partial(note_beside, name)) for name in linears):
                 reference_outputs += run(layer, [reference[number]], call)
         hooks = [(layer.get_submodule(name).register_forward_pre_hook, partial(note_input, name)) for name in linears]
-        hooks += [(norm.register_forward_hook, partial(note_norm, name)) for name, norm in _norms(layer)]
+        hooks += [(norm.register_forward_hook, partial(note_norm, name)) for name, norm in norms(layer)]
         seen.clear()
         norm_outputs.clear()
         with _hooks(hooks):
             outputs += run(layer, [hidden], call)
     for statistics in found.values():
         statistics.complete()
-        if sensitivity:
-            statistics.curvature = {
-                name: sensitivity.curvature[name] for name in statistics.modules if name in sensitivity.curvature
-            }
     return Observation(list(found.values()), outputs, None if reference is None else reference_outputs)
 
 
@@ -176,7 +167,7 @@ def norm_offsets(layer: torch.nn.Module) -> dict[str, float]:
     from torch.func import functional_call
 
     offsets = {}
-    for name, norm in _norms(layer):
+    for name, norm in norms(layer):
         zeros = {key: torch.zeros_like(parameter) for key, parameter in norm.named_parameters()}
         probe = torch.arange(1.0, norm.weight.shape[0] + 1).to(norm.weight.dtype)
         with torch.no_grad():
@@ -184,7 +175,7 @@ def norm_offsets(layer: torch.nn.Module) -> dict[str, float]:
     return offsets
 
 
-def _norms(layer: torch.nn.Module) -> Iterator[tuple[str, Any]]:
+def norms(layer: torch.nn.Module) -> Iterator[tuple[str, Any]]:
     """Modules with a weight vector, by name."""
     import torch
 

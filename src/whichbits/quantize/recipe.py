@@ -76,9 +76,9 @@ class Recipe(BaseModel):
 
     `damping`, `shrinkage` and `act_order` are GPTQ's. With `propagate_error` each layer is calibrated on what the quantized
     layers before it give, else on what the base's give; `asymmetric` is the strength of the correction for that error. With
-    `sensitivity` errors count by the curvature of the model's loss. `smoothing` is SmoothQuant's strength (None: not smoothed),
-    `balancing` that of scales by moments in its place; `awq` scales and clips weights as AWQ does; `rotation` merges Hadamard
-    rotations, drawn by the seed, into the weights.
+    `sensitivity` errors count by the curvature of the loss, from so many draws a token. `smoothing` is SmoothQuant's strength
+    (None: not smoothed), `balancing` that of scales by moments in its place; `awq` scales and clips weights as AWQ does;
+    `rotation` merges Hadamard rotations, drawn by the seed, into the weights.
     Modules that `layers` match get the format named there in place of the checkpoint's; of several matches the first counts.
     Fields that do not apply are neither accepted nor written.
     """
@@ -94,7 +94,7 @@ class Recipe(BaseModel):
     act_order: bool = True
     propagate_error: bool = True
     asymmetric: float = Field(default=0.0, ge=0, le=1)
-    sensitivity: bool = False
+    sensitivity: int = Field(default=0, ge=0)
     smoothing: float | None = Field(default=None, ge=0, le=1)
     balancing: float | None = Field(default=None, ge=0, le=1)
     awq: bool = False
@@ -132,6 +132,8 @@ class Recipe(BaseModel):
             raise ValueError(f"{', '.join(idle)} would do nothing with rounding {self.rounding} and scales {self.scales}")
         if self.asymmetric and not self.propagate_error:
             raise ValueError("asymmetric corrects for the error of earlier layers, which propagate_error: false leaves out")
+        if self.sensitivity and self.propagate_error:
+            raise ValueError("sensitivity is that of the base's own activations, so it needs propagate_error: false")
         if self.smoothing is not None and self.balancing is not None:
             raise ValueError("smoothing and balancing scale the same columns, so choose one")
         return self

@@ -1,8 +1,8 @@
-"""How much each calibration token matters to the model's distribution, at the input of each linear layer."""
+"""The calibrated pass backwards: what linear layers are fed, tokens counted by how much the model's loss feels their error."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from whichbits.quantize.decoder import Call, fill, first_inputs, run
 from whichbits.quantize.hessian import accumulate, mirror
+from whichbits.quantize.observe import InputStatistics, norms
 
 if TYPE_CHECKING:
     import torch
@@ -26,99 +27,66 @@ LARGEST_CURVATURE = 8192
 
 
 @dataclass(frozen=True)
-class Sensitivity:
-    """What the loss says of a layer, by linear layer (its name within): `weights` float32 [samples, length], mean 1, how much
-    each calibration token matters; `curvature` float32 [rows, rows], how much errors of its outputs matter together.
+class ObservedLayer:
+    """A filled `layer` on the way back: its `number`, the hidden states [1, length, width] that reach it, how it is called, and
+    the statistics of the inputs of its linear layers.
     """
 
-    weights: Mapping[str, torch.Tensor]
-    curvature: Mapping[str, torch.Tensor]
+    number: int
+    layer: torch.nn.Module
+    inputs: list[torch.Tensor]
+    call: Call
+    statistics: list[InputStatistics]
 
 
-def read(folder: Path, number: int) -> Sensitivity:
-    """The sensitivity of layer `number`, from a folder that `measure` has made."""
-    from safetensors.torch import load_file
-
-    tensors = load_file(folder / f"{number}.safetensors")
-    kinds = ("weights.", "curvature.")
-    return Sensitivity(*({key.removeprefix(kind): x for key, x in tensors.items() if key.startswith(kind)} for kind in kinds))
-
-
-def measure(
+def observe_backwards(
     decoder: Any,
     tensors: Mapping[str, torch.Tensor],
     linears: Sequence[Sequence[str]],
     tokens: torch.Tensor,
+    draws: int,
     seed: int,
     folder: Path,
-) -> None:
-    """Make `folder` with the sensitivity of each layer, where it is not there yet.
+) -> Iterator[ObservedLayer]:
+    """Run the model forward and back, and note on the way back, from the last layer to the first, what its linears are fed.
 
     The loss is -log p(y) for a next token y drawn from the model's own distribution p. The mean of its gradients' outer
     products is the curvature of KL(model || changed model), so an error that a layer makes on a token costs as much as the
-    squared length of the gradient at its output says: the token's weight. Modules that read the same input share the mean of
-    their weights. The curvature of a module is the sum of the gradients' outer products over some of the tokens; modules with
-    very many rows have none. Modules that do not see every token (experts) have neither.
+    squared length of the gradient at its output says: the token's weight, summed over the modules that read one input. The
+    curvature of a module is the sum of its gradients' outer products over some of the tokens; modules with very many rows have
+    none. Modules that do not see every token (experts) have none either, and count their tokens alike.
 
     `decoder` has empty layers, and `tensors` are the model's by full name; `linears` names linear layers within each layer;
-    `tokens` are [samples, length]; `seed` draws the y. In memory are one layer and the hidden states of all samples; those
-    between layers are on disk meanwhile.
+    `tokens` are [samples, length]; at each of them `draws` next tokens y are drawn, by the `seed`. In memory are one layer, the
+    hidden states of all samples, and as many gradients for each draw; hidden states between layers are in `folder` meanwhile.
     Sources: the Fisher information as KL's curvature (Martens, arXiv 1412.1193); gradients at a linear layer's output as
     weights of its Hessian (GuidedQuant, Kim et al., arXiv 2505.07004, with one group of channels); both sides of the Hessian
     from them (YAQA, Tseng et al., arXiv 2505.22988).
     """
-    if folder.exists():
-        return
-    with TemporaryDirectory(dir=folder.parent) as aside:
-        scratch, complete = Path(aside) / "hidden", Path(aside) / "complete"
-        scratch.mkdir()
-        complete.mkdir()
-        _walk(decoder, tensors, linears, tokens, seed, scratch, complete)
-        complete.rename(folder)
-
-
-def _walk(
-    decoder: Any,
-    tensors: Mapping[str, torch.Tensor],
-    linears: Sequence[Sequence[str]],
-    tokens: torch.Tensor,
-    seed: int,
-    scratch: Path,
-    out: Path,
-) -> None:
-    """Forward through the layers, and back again."""
     import torch
     from safetensors.torch import load_file, save_file
 
     head = tensors["lm_head.weight" if "lm_head.weight" in tensors else "model.embed_tokens.weight"]
     outside = {name: tensors[name] for name in tensors if name.startswith("model.") and not name.startswith("model.layers.")}
     hidden, calls = first_inputs(decoder, {name.removeprefix("model."): tensor for name, tensor in outside.items()}, tokens)
-    for number, layer in enumerate(decoder.layers):
-        save_file({"hidden": torch.cat(hidden)}, scratch / f"{number}.safetensors")
-        fill(layer, _of_layer(tensors, number))
-        hidden = run(layer, hidden, calls[number])
-        layer.to("meta")
-    generator = torch.Generator().manual_seed(seed)
-    gradients = [_gradient_of_loss(each, decoder.norm, head, decoder.config, generator) for each in hidden]
-    for number, layer in reversed(list(enumerate(decoder.layers))):
-        fill(layer, _of_layer(tensors, number))
-        layer.requires_grad_(False)
-        path = scratch / f"{number}.safetensors"
-        hidden = [each.unsqueeze(0) for each in load_file(path)["hidden"]]
-        curvature: dict[str, torch.Tensor] = {}
-        observed = [
-            _back(layer, linears[number], *pair, calls[number], curvature) for pair in zip(hidden, gradients, strict=True)
+    with TemporaryDirectory(dir=folder) as scratch:
+        for number, layer in enumerate(decoder.layers):
+            save_file({"hidden": torch.cat(hidden)}, Path(scratch) / f"{number}.safetensors")
+            fill(layer, _of_layer(tensors, number))
+            hidden = run(layer, hidden, calls[number])
+            layer.to("meta")
+        generator = torch.Generator().manual_seed(seed)
+        gradients = [
+            [_gradient_of_loss(each, decoder.norm, head, decoder.config, generator) for _ in range(draws)] for each in hidden
         ]
-        gradients = [gradient for gradient, _ in observed]
-        weights = _normalised([squares for _, squares in observed])
-        for each in curvature.values():
-            mirror(each)
-        found = {f"weights.{name}": x for name, x in weights.items()} | {
-            f"curvature.{name}": x for name, x in curvature.items()
-        }
-        save_file(found, out / f"{number}.safetensors")
-        layer.to("meta")
-        path.unlink()
+        for number, layer in reversed(list(enumerate(decoder.layers))):
+            fill(layer, _of_layer(tensors, number))
+            layer.requires_grad_(False)
+            hidden = [each.unsqueeze(0) for each in load_file(Path(scratch) / f"{number}.safetensors")["hidden"]]
+            noted = _Notes(layer, linears[number])
+            gradients = [noted.back(*pair, calls[number]) for pair in zip(hidden, gradients, strict=True)]
+            yield ObservedLayer(number, layer, hidden, calls[number], noted.complete())
+            layer.to("meta")
 
 
 def _of_layer(tensors: Mapping[str, torch.Tensor], number: int) -> dict[str, torch.Tensor]:
@@ -135,71 +103,82 @@ def _gradient_of_loss(
 
     cap = getattr(config, "final_logit_softcapping", None)
     leaf = hidden.detach().requires_grad_(True)
-    states = norm(leaf)[0]
-    inner = states.detach().requires_grad_(True)
-    for part in torch.split(inner, LOGITS_AT_A_TIME):
-        logits = linear(part, head).float() / getattr(config, "logits_scaling", 1.0)
-        logits = logits if cap is None else cap * torch.tanh(logits / cap)
-        with torch.no_grad():
-            cumulative = torch.softmax(logits, dim=-1).cumsum(dim=-1)
-            drawn = torch.rand(len(part), 1, generator=generator) * cumulative[:, -1:]
-            label = torch.searchsorted(cumulative, drawn)[:, 0].clamp(max=logits.shape[1] - 1)
-        torch.autograd.backward(cross_entropy(logits, label, reduction="sum"))
-    torch.autograd.backward(states, inner.grad)
+    with torch.enable_grad():
+        states = norm(leaf)[0]
+        inner = states.detach().requires_grad_(True)
+        for part in torch.split(inner, LOGITS_AT_A_TIME):
+            logits = linear(part, head).float() / getattr(config, "logits_scaling", 1.0)
+            logits = logits if cap is None else cap * torch.tanh(logits / cap)
+            with torch.no_grad():
+                cumulative = torch.softmax(logits, dim=-1).cumsum(dim=-1)
+                drawn = torch.rand(len(part), 1, generator=generator) * cumulative[:, -1:]
+                label = torch.searchsorted(cumulative, drawn)[:, 0].clamp(max=logits.shape[1] - 1)
+            torch.autograd.backward(cross_entropy(logits, label, reduction="sum"))
+        torch.autograd.backward(states, inner.grad)
     assert leaf.grad is not None
     return leaf.grad
 
 
-def _back(
-    layer: torch.nn.Module,
-    linears: Sequence[str],
-    hidden: torch.Tensor,
-    gradient: torch.Tensor,
-    call: Call,
-    curvature: dict[str, torch.Tensor],
-) -> tuple[torch.Tensor, dict[str, list[torch.Tensor]]]:
-    """Gradient at the layer's input, and the squared gradient of each token [length] at the outputs of modules.
+class _Notes:
+    """What the linears of a layer are fed, sample by sample; complete at the end."""
 
-    Modules that share an input list those of all of them. The lower triangle of each module's `curvature` is added to.
-    """
-    import torch
+    def __init__(self, layer: torch.nn.Module, linears: Sequence[str]) -> None:
+        self._layer = layer
+        self._linears = linears
+        self._found: dict[str, InputStatistics] = {}
+        self._curvature: dict[str, torch.Tensor] = {}
 
-    readers: list[tuple[torch.Tensor, str]] = []
-    squares: dict[str, list[torch.Tensor]] = {}
+    def back(self, hidden: torch.Tensor, gradients: Sequence[torch.Tensor], call: Call) -> list[torch.Tensor]:
+        """Take in a sample's `hidden` states, given gradients at the layer's output; returns those at its input."""
+        import torch
 
-    def note(name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        (x,) = args
-        if x.shape[:-1] != hidden.shape[:-1]:
-            return
-        leader = next((leader for tensor, leader in readers if tensor is x), name)
-        readers.append((x, name))
-        squares[name] = squares.setdefault(leader, [])
-        output.register_hook(partial(keep, name))  # type: ignore[no-untyped-call]
+        inputs: dict[str, torch.Tensor] = {}
+        readers: dict[str, list[str]] = {}
+        from_norms: list[tuple[torch.Tensor, str]] = []
+        weights: dict[str, torch.Tensor] = {}
 
-    def keep(name: str, slope: torch.Tensor) -> None:
-        squares[name].append(torch.linalg.vector_norm(slope[0], dim=-1, dtype=torch.float32).square())
-        rows = slope.shape[-1]
-        if rows <= LARGEST_CURVATURE:
-            accumulate(curvature.setdefault(name, torch.zeros(rows, rows)), slope[0, ::EVERY])
+        def note_norm(name: str, module: torch.nn.Module, args: Any, output: torch.Tensor) -> None:
+            from_norms.append((output, name))
 
-    hooks = [layer.get_submodule(name).register_forward_hook(partial(note, name)) for name in linears]
-    leaf = hidden.detach().requires_grad_(True)
-    output = layer(leaf, *call.args, **call.kwargs)
-    torch.autograd.backward(output[0] if isinstance(output, tuple) else output, gradient)
-    for hook in hooks:
-        hook.remove()
-    assert leaf.grad is not None
-    return leaf.grad, squares
+        def note(name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            (x,) = args
+            leader = next((leader for leader, tensor in inputs.items() if tensor is x), name)
+            inputs[leader] = x
+            readers.setdefault(leader, []).append(name)
+            if leader == name and name not in self._found:
+                norm = next((norm for tensor, norm in from_norms if tensor is x), None)
+                columns = x.shape[-1]
+                self._found[name] = InputStatistics(torch.zeros(columns, columns), torch.zeros(columns), [], norm)
+            if x.shape[:-1] == hidden.shape[:-1]:
+                output.register_hook(partial(weigh, name, leader))  # type: ignore[no-untyped-call]
 
+        def weigh(name: str, leader: str, slope: torch.Tensor) -> None:
+            squares = torch.linalg.vector_norm(slope[0], dim=-1, dtype=torch.float32).square()
+            weights[leader] = weights[leader] + squares if leader in weights else squares
+            rows = slope.shape[-1]
+            if rows <= LARGEST_CURVATURE:
+                accumulate(self._curvature.setdefault(name, torch.zeros(rows, rows)), slope[0, ::EVERY])
 
-def _normalised(samples: Sequence[Mapping[str, Sequence[torch.Tensor]]]) -> dict[str, torch.Tensor]:
-    """Weights [samples, length] of mean 1 by module: the mean over the modules of one input, each brought to mean 1."""
-    import torch
+        hooks = [self._layer.get_submodule(name).register_forward_hook(partial(note, name)) for name in self._linears]
+        hooks += [norm.register_forward_hook(partial(note_norm, name)) for name, norm in norms(self._layer)]
+        leaf = hidden.detach().requires_grad_(True)
+        with torch.enable_grad():
+            output = self._layer(leaf, *call.args, **call.kwargs)
+        output = output[0] if isinstance(output, tuple) else output
+        before = [torch.autograd.grad(output, leaf, gradient, retain_graph=True)[0] for gradient in gradients]
+        for hook in hooks:
+            hook.remove()
+        for leader, x in inputs.items():
+            found = self._found[leader]
+            found.modules = sorted({*found.modules, *readers[leader]}, key=list(self._linears).index)
+            found.add(x.detach(), None, weights.get(leader))
+        return before
 
-    weights = {}
-    for name in samples[0]:
-        squares = torch.stack([torch.stack(list(sample[name])) for sample in samples])  # [samples, modules, length]
-        mean = squares.mean(dim=(0, 2), keepdim=True)
-        shared = torch.where(mean > 0, squares / mean.clamp(min=torch.finfo(torch.float32).tiny), 1.0).mean(dim=1)
-        weights[name] = shared.contiguous()
-    return weights
+    def complete(self) -> list[InputStatistics]:
+        """The statistics of all inputs, with the curvature at the outputs of the modules that read them."""
+        for curvature in self._curvature.values():
+            mirror(curvature)
+        for found in self._found.values():
+            found.complete()
+            found.curvature = {name: self._curvature[name] for name in found.modules if name in self._curvature}
+        return list(self._found.values())

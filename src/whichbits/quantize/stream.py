@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from whichbits.errors import UserError
 from whichbits.formats.compress import decompress
@@ -17,7 +17,7 @@ from whichbits.quantize.layer import quantize_layer
 from whichbits.quantize.manifest import ModuleError
 from whichbits.quantize.observe import InputStatistics, norm_offsets, observe
 from whichbits.quantize.recipe import Recipe
-from whichbits.quantize.sensitivity import measure, read
+from whichbits.quantize.sensitivity import observe_backwards
 from whichbits.quantize.smoothing import balance, smooth
 from whichbits.quantize.tensors import base_tensors
 
@@ -49,8 +49,7 @@ class QuantizedLayer:
 class _Stream:
     """The jobs that are calibrated together: the tensors that they start from, the hidden states of each sample.
 
-    `reference` are the base's hidden states, where jobs correct for the difference; `sensitivity` is the folder that says what
-    the loss makes of the layers, where jobs go by it.
+    `reference` are the base's hidden states, where jobs correct for the difference.
     """
 
     jobs: tuple[int, ...]
@@ -58,7 +57,6 @@ class _Stream:
     inputs: list[torch.Tensor]
     propagates: bool
     reference: list[torch.Tensor] | None
-    sensitivity: Path | None
 
 
 def stream(
@@ -87,25 +85,25 @@ def stream(
     for numbers, propagates in _shared(jobs):
         recipe = jobs[numbers[0]].recipe
         tensors = base_tensors(base, recipe)
-        measured = scratch / ("sensitivity-rotated" if recipe.rotation else "sensitivity") if recipe.sensitivity else None
-        if measured:
-            within = [[name.split(".", 3)[3].removesuffix(".weight") for name in layer] for layer in layers]
-            measure(decoder, tensors, within, tokens, recipe.seed, measured)
-        inputs, calls = first_inputs(decoder, _outside(tensors), tokens)
-        streams.append(_Stream(numbers, tensors, inputs, propagates, inputs if recipe.asymmetric else None, measured))
+        if recipe.sensitivity:
+            yield from _backwards(decoder, tensors, layers, [(job, jobs[job]) for job in numbers], tokens, done, scratch)
+        else:
+            inputs, calls = first_inputs(decoder, _outside(tensors), tokens)
+            streams.append(_Stream(numbers, tensors, inputs, propagates, inputs if recipe.asymmetric else None))
+    if not streams:
+        return
     del decoder
     for number, (layer, call) in enumerate(zip(empty_layers, calls, strict=True)):
         prefix = f"model.layers.{number}."
         linears = [name.removeprefix(prefix) for name in layers[number]]
         for each in streams:
-            sensitivity = read(each.sensitivity, number) if each.sensitivity else None
             modules = [name.removesuffix(".weight") for name in linears]
             finished = {job: done(job, number) for job in each.jobs}
             waiting = [job for job in each.jobs if finished[job] is None]
             tensors = {name.removeprefix(prefix): each.tensors[name] for name in each.tensors if name.startswith(prefix)}
             fill(layer, tensors)
             if waiting:
-                observation = observe(layer, modules, each.inputs, call, each.reference, sensitivity)
+                observation = observe(layer, modules, each.inputs, call, each.reference)
                 reference, outputs = observation.reference, observation.outputs
                 offsets = norm_offsets(layer)
             else:
@@ -114,15 +112,8 @@ def stream(
             cached = any(jobs[job].format.kv_cache for job in waiting)
             largest = largest_keys_and_values(layer, each.inputs, call) if cached else None
             for job in waiting:
-                smoothed, statistics = tensors, observation.statistics
-                recipe = jobs[job].recipe
-                if recipe.smoothing is not None:
-                    smoothed, statistics = smooth(tensors, statistics, recipe.smoothing, offsets)
-                if recipe.balancing is not None:
-                    smoothed, statistics = balance(tensors, statistics, recipe.balancing, offsets, layer.self_attn.head_dim)
-                if recipe.awq:
-                    smoothed, statistics = activation_aware(smoothed, statistics, offsets, jobs[job].format, prefix)
-                quantized = _quantize(jobs[job], smoothed, linears, statistics, largest, prefix)
+                prepared = _prepared(jobs[job], layer, tensors, observation.statistics, offsets, prefix)
+                quantized = _quantize(jobs[job], *prepared, linears, largest, prefix)
                 yield QuantizedLayer(job, number, *quantized)
                 finished[job] = quantized[0]
             if each.propagates and number + 1 < len(empty_layers):
@@ -132,6 +123,51 @@ def stream(
                 outputs = run(layer, each.inputs, call)
             each.inputs, each.reference = outputs, reference
         layer.to(torch.device("meta"))
+
+
+def _backwards(
+    decoder: Any,
+    tensors: Tensors,
+    layers: Sequence[Sequence[str]],
+    jobs: Sequence[tuple[int, Job]],
+    tokens: torch.Tensor,
+    done: Callable[[int, int], Tensors | None],
+    scratch: Path,
+) -> Iterator[QuantizedLayer]:
+    """Quantize each layer for `jobs`, with their numbers, that go by the loss's sensitivity, from the last to the first."""
+    names = [[name.removeprefix(f"model.layers.{number}.") for name in layer] for number, layer in enumerate(layers)]
+    modules = [[name.removesuffix(".weight") for name in layer] for layer in names]
+    recipe = jobs[0][1].recipe
+    for observed in observe_backwards(decoder, tensors, modules, tokens, recipe.sensitivity, recipe.seed, scratch):
+        prefix = f"model.layers.{observed.number}."
+        waiting = [(number, job) for number, job in jobs if done(number, observed.number) is None]
+        own = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
+        offsets = norm_offsets(observed.layer)
+        cached = any(job.format.kv_cache for _, job in waiting)
+        largest = largest_keys_and_values(observed.layer, observed.inputs, observed.call) if cached else None
+        for number, job in waiting:
+            prepared = _prepared(job, observed.layer, own, observed.statistics, offsets, prefix)
+            yield QuantizedLayer(number, observed.number, *_quantize(job, *prepared, names[observed.number], largest, prefix))
+
+
+def _prepared(
+    job: Job,
+    layer: torch.nn.Module,
+    tensors: Tensors,
+    statistics: Sequence[InputStatistics],
+    offsets: Mapping[str, float],
+    prefix: str,
+) -> tuple[Tensors, Sequence[InputStatistics]]:
+    """The layer's tensors scaled as the job has it, before any rounding, and the statistics of its new inputs."""
+    recipe = job.recipe
+    if recipe.smoothing is not None:
+        tensors, statistics = smooth(tensors, statistics, recipe.smoothing, offsets)
+    if recipe.balancing is not None:
+        head: int = layer.self_attn.head_dim  # type: ignore[assignment, union-attr]
+        tensors, statistics = balance(tensors, statistics, recipe.balancing, offsets, head)
+    if recipe.awq:
+        tensors, statistics = activation_aware(tensors, statistics, offsets, job.format, prefix)
+    return tensors, statistics
 
 
 def _shared(jobs: Sequence[Job]) -> list[tuple[tuple[int, ...], bool]]:
@@ -166,8 +202,8 @@ def _by_weight(observed: Sequence[InputStatistics], linears: Sequence[str], pref
 def _quantize(
     job: Job,
     tensors: Tensors,
-    linears: Sequence[str],
     observed: Sequence[InputStatistics],
+    linears: Sequence[str],
     largest: tuple[float, float] | None,
     prefix: str,
 ) -> tuple[Tensors, tuple[ModuleError, ...]]:
