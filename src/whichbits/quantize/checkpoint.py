@@ -49,7 +49,8 @@ def quantize_checkpoint(
     Raises UserError where the format cannot be written or does not fit, the base cannot be quantized, `out` exists, or the
     disk is too full; for a calibrated recipe also as `quantize_calibrated`.
     """
-    if recipe.calibrated or fit_to(base, format, recipe)[0].needs_data:
+    fitted, layers = fit_to(base, format, recipe)
+    if recipe.calibrated or fitted.needs_data:
         from whichbits.quantize.calibrated import Target, quantize_calibrated
 
         (result,) = quantize_calibrated(
@@ -61,7 +62,6 @@ def quantize_checkpoint(
             allow_custom_code=allow_custom_code,
         )
         return result
-    fitted, layers = fit_to(base, format, recipe)
     linears = [name for layer in layers for name in layer]
     with folder_aside(out, needed=sum(file.stat().st_size for file in shard_files(base))) as aside:
         writer = ShardWriter(aside, shard_bytes=shard_bytes, prefix=language_prefix(tensor_files(base)))
