@@ -16,6 +16,7 @@ from whichbits.formats.compress import decompress  # noqa: E402
 from whichbits.formats.format import get  # noqa: E402
 from whichbits.quantize.calibrated import Target, quantize_calibrated  # noqa: E402
 from whichbits.quantize.checkpoint import quantize_checkpoint  # noqa: E402
+from whichbits.quantize.effort import recipe_for  # noqa: E402
 from whichbits.quantize.manifest import Manifest  # noqa: E402
 from whichbits.quantize.recipe import Calibration, Recipe  # noqa: E402
 
@@ -280,3 +281,52 @@ def test_the_settings_of_a_pass_are_readable(block_llama: Path, tmp_path: Path) 
 
     with pytest.raises(KeyboardInterrupt):
         quantize_checkpoint(block_llama, get("w8a8-int"), GPTQ, tmp_path / "out", on_progress=look)
+
+
+def test_a_killed_pass_that_goes_by_the_loss_ends_in_the_same_bytes(block_llama: Path, tmp_path: Path) -> None:
+    """It walks from the last layer to the first, for a rotated and an unrotated checkpoint one after the other."""
+
+    def kill(done: int, total: int) -> None:
+        if done == 14:  # after one layer of both formats that are not rotated
+            raise KeyboardInterrupt
+
+    def targets(folder: str) -> list[Target]:
+        recipe = GPTQ.model_copy(update={"propagate_error": False, "sensitivity": 2, "shrinkage": 0.3, "balancing": 1.0})
+        return [
+            Target(get("w8a8-int"), recipe, tmp_path / folder / "eight"),
+            Target(get("w4a16-int"), recipe, tmp_path / folder / "four"),
+            Target(get("w4a16-int"), recipe.model_copy(update={"rotation": True}), tmp_path / folder / "rotated"),
+        ]
+
+    quantize_calibrated(block_llama, targets("whole"))
+    with pytest.raises(KeyboardInterrupt):
+        quantize_calibrated(block_llama, targets("killed"), on_progress=kill)
+    assert (tmp_path / "killed" / ".eight.layers" / "layer-00001.safetensors").exists()
+    calls: list[tuple[int, int]] = []
+    quantize_calibrated(block_llama, targets("killed"), on_progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(7 * step, 42) for step in range(3, 7)], "the last layer of the first two is not done again"
+    for name in ("eight", "four", "rotated"):
+        assert files(tmp_path / "whole" / name) == files(tmp_path / "killed" / name)
+    assert sorted(entry.name for entry in (tmp_path / "killed").iterdir()) == ["eight", "four", "rotated"]
+
+
+@torch.no_grad()
+def test_what_goes_by_the_loss_is_closer_to_the_base_in_its_distributions(correlated_llama: Path, tmp_path: Path) -> None:
+    """With embeddings so small, and lm_head with them, that the next token is open, as in a language model it is."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    for file in correlated_llama.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    tensors = safetensors.load_file(folder / "model.safetensors")
+    tensors["model.embed_tokens.weight"] *= 0.05
+    safetensors.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    tokens = torch.randint(100, 49000, (8, 32), generator=torch.Generator().manual_seed(99))
+    log_p = torch.log_softmax(transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)(tokens).logits, -1)
+    divergence = {}
+    for draws in (0, 1):
+        fields = {"sensitivity": draws, "calibration": Calibration(source="random", samples=32, length=64)}
+        recipe = recipe_for(get("w4a16-int"), "balanced", fields)
+        manifest, _ = quantize_checkpoint(folder, get("w4a16-int"), recipe, tmp_path / str(draws))
+        log_q = torch.log_softmax(stored_model(folder, tmp_path / str(draws), manifest)(tokens).logits, dim=-1)
+        divergence[draws] = float((log_p.exp() * (log_p - log_q)).sum(dim=-1).mean())
+    assert divergence[1] < 0.9 * divergence[0]
