@@ -77,7 +77,7 @@ def observe_backwards(
             layer.to("meta")
         generator = torch.Generator().manual_seed(seed)
         gradients = [
-            [_gradient_of_loss(each, decoder.norm, head, decoder.config, generator) for _ in range(draws)] for each in hidden
+            [gradient_of_loss(each, decoder.norm, head, decoder.config, generator) for _ in range(draws)] for each in hidden
         ]
         for number, layer in reversed(list(enumerate(decoder.layers))):
             fill(layer, _of_layer(tensors, number))
@@ -94,29 +94,33 @@ def _of_layer(tensors: Mapping[str, torch.Tensor], number: int) -> dict[str, tor
     return {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
 
 
-def _gradient_of_loss(
+def gradient_of_loss(
     hidden: torch.Tensor, norm: torch.nn.Module, head: torch.Tensor, config: Any, generator: torch.Generator
 ) -> torch.Tensor:
-    """Gradient of the loss at the last layer's output `hidden` [1, length, width], in its dtype."""
+    """Gradient of the loss at the last layer's output `hidden` [1, length, width], in its dtype.
+
+    At the logits it is p less 1 at y; `config` says whether they are scaled or capped.
+    """
     import torch
-    from torch.nn.functional import cross_entropy, linear
 
     cap = getattr(config, "final_logit_softcapping", None)
+    scaling = getattr(config, "logits_scaling", 1.0)
     leaf = hidden.detach().requires_grad_(True)
     with torch.enable_grad():
-        states = norm(leaf)[0]
-        inner = states.detach().requires_grad_(True)
-        for part in torch.split(inner, LOGITS_AT_A_TIME):
-            logits = linear(part, head).float() / getattr(config, "logits_scaling", 1.0)
-            logits = logits if cap is None else cap * torch.tanh(logits / cap)
-            with torch.no_grad():
-                cumulative = torch.softmax(logits, dim=-1).cumsum(dim=-1)
-                drawn = torch.rand(len(part), 1, generator=generator) * cumulative[:, -1:]
-                label = torch.searchsorted(cumulative, drawn)[:, 0].clamp(max=logits.shape[1] - 1)
-            torch.autograd.backward(cross_entropy(logits, label, reduction="sum"))
-        torch.autograd.backward(states, inner.grad)
-    assert leaf.grad is not None
-    return leaf.grad
+        states = norm(leaf)
+    slopes = []
+    for part in torch.split(states.detach()[0], LOGITS_AT_A_TIME):
+        logits = torch.nn.functional.linear(part, head).float() / scaling
+        logits = logits if cap is None else cap * torch.tanh(logits / cap)
+        slope = torch.softmax(logits, dim=-1)
+        cumulative = slope.cumsum(dim=-1)
+        drawn = torch.rand(len(part), 1, generator=generator) * cumulative[:, -1:]
+        label = torch.searchsorted(cumulative, drawn).clamp(max=logits.shape[1] - 1)
+        slope.scatter_add_(1, label, slope.new_full(label.shape, -1.0))
+        slope = slope if cap is None else slope * (1 - (logits / cap).square())
+        slopes.append((slope / scaling).to(head.dtype) @ head)
+    (gradient,) = torch.autograd.grad(states, leaf, torch.cat(slopes).unsqueeze(0))
+    return gradient
 
 
 class _Notes:
