@@ -6,10 +6,11 @@ Then the sitting: the speed cells, alone on the machine. Servers stay up from th
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -90,6 +91,7 @@ class Runner:
     _states: dict[str, State] = field(default_factory=dict, init=False)
     _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
     _stopping: threading.Event = field(default_factory=threading.Event, init=False)
+    _interrupted: threading.Event = field(default_factory=threading.Event, init=False)
     _open: dict[str, Server] = field(default_factory=dict, init=False)
     _stacks: dict[str, ExitStack] = field(default_factory=dict, init=False)
 
@@ -110,6 +112,14 @@ class Runner:
             ),
         ]
         self._errors: list[BaseException] = []
+        with _interruption() as self._interrupted:
+            self._work(threads, lanes["sitting"])
+        if self._errors:
+            raise self._errors[0]
+        return dict(self._states)
+
+    def _work(self, threads: list[threading.Thread], sitting_cells: list[Planned]) -> None:
+        """Run the lanes' threads, then the sitting; whatever happens, nothing of them is left."""
         try:
             for thread in threads:
                 thread.start()
@@ -117,8 +127,8 @@ class Runner:
                     self._join(thread)
             for thread in threads:
                 self._join(thread)
-            if lanes["sitting"] and not self._stopping.is_set() and not self._errors:
-                sitting = threading.Thread(target=self._guarded, args=(self._sitting, lanes["sitting"]), name="sitting")
+            if sitting_cells and not self._stopping.is_set() and not self._errors:
+                sitting = threading.Thread(target=self._guarded, args=(self._sitting, sitting_cells), name="sitting")
                 threads.append(sitting)
                 sitting.start()
                 self._join(sitting)
@@ -129,14 +139,13 @@ class Runner:
                 if thread.ident is not None:
                     thread.join()
             self._close_servers()
-        if self._errors:
-            raise self._errors[0]
-        return dict(self._states)
 
     def _join(self, thread: threading.Thread) -> None:
         """Wait for a lane, but let Ctrl-C through."""
         while thread.is_alive():
             thread.join(0.2)
+            if self._interrupted.is_set():
+                raise KeyboardInterrupt
 
     def _guarded(self, lane: Callable[..., None], *arguments: object) -> None:
         """Run a lane; an error of the runner itself (a full disk, say) stops the run and is raised by `run`."""
@@ -286,6 +295,20 @@ class Runner:
     def _close_servers(self) -> None:
         for name in tuple(self._stacks):
             self._close_server(name)
+
+
+@contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets: raised as an exception, it could be lost in a callback that swallows exceptions."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+        yield pressed
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _now() -> str:
