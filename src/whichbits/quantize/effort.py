@@ -13,8 +13,8 @@ Effort = Literal["fast", "balanced", "best"]
 
 DEFAULT: Effort = "balanced"
 
-SHRINKAGE = 0.3
-"""Less of the Hessian's correlations than GPTQ's customary damping leaves: many of them are the calibration tokens' own."""
+SHRINKAGE = {"fast": 0.1, "balanced": 0.3, "best": 0.3}
+"""Many of a Hessian's correlations are the calibration tokens' own, most so where the loss lets few tokens decide."""
 
 DRAWS = {"fast": 0, "balanced": 1, "best": 4}
 """Next tokens drawn at each position, from which the loss's curvature is learnt: fewer are noisier."""
@@ -35,7 +35,7 @@ def recipe_for(format: Format, effort: str, fields: Mapping[str, Any]) -> Recipe
     if rounding == "gptq":
         chosen |= {
             "scales": "activation",
-            "shrinkage": SHRINKAGE,
+            "shrinkage": SHRINKAGE[effort],
             "propagate_error": False,
             "sensitivity": 0 if fields.get("propagate_error") else DRAWS[effort],
         }

@@ -113,11 +113,10 @@ def shrunk(hessian: torch.Tensor, shrinkage: float) -> torch.Tensor:
 
 
 def column_importance(hessian: torch.Tensor) -> torch.Tensor:
-    """How much an error in each column matters, float32 [columns]: the root mean square of its inputs over that of all.
+    """How much an error in each column matters, float32 [columns] of mean about 1: the mean square of the column's inputs.
 
-    The mean square is held at a thousandth of the mean at least, so that a group that no token has reached still gets a scale
-    that fits it. The root, not the square: columns behind make up for part of an error in one that large inputs meet.
+    Held at a thousandth of the mean at least, so that a group that no token has reached still gets a scale that fits it.
     """
     diagonal = hessian.diagonal()
     mean = diagonal.mean()
-    return (diagonal / mean).clamp(min=1e-3).sqrt() if float(mean) > 0 else diagonal.new_ones(len(diagonal))
+    return (diagonal / mean).clamp(min=1e-3) if float(mean) > 0 else diagonal.new_ones(len(diagonal))

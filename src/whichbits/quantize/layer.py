@@ -92,6 +92,8 @@ def round_weight(
     importance = None
     if fed is not None and recipe.scales == "activation":
         importance = column_importance(shrunk(fed.hessian, recipe.shrinkage))
+        # Columns behind make up for part of an error where inputs are large; where few tokens decide, the square overrates that.
+        importance = importance.sqrt() if recipe.sensitivity else importance
     if not args.symmetric:
         return _round_asymmetric(weight, args, recipe, fed, importance, rows)
     if recipe.rounding == "rtn":
