@@ -92,7 +92,7 @@ def round_weight(
     importance = None
     if fed is not None and recipe.scales == "activation":
         importance = column_importance(shrunk(fed.hessian, recipe.shrinkage))
-        # Columns behind make up for part of an error where inputs are large; where few tokens decide, the square overrates that.
+        # Where few tokens decide, their large inputs would take all, though columns behind make up for part of the error.
         importance = importance.sqrt() if recipe.sensitivity else importance
     if not args.symmetric:
         return _round_asymmetric(weight, args, recipe, fed, importance, rows)
