@@ -41,6 +41,7 @@ def outline(reference: str) -> tuple[Path, dict[str, str]]:
     Raises UserError as `snapshot`.
     """
     from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
 
     repository, _, revision = reference.partition("@")
     with _hub_errors(reference, allow_download=True):
@@ -49,9 +50,7 @@ def outline(reference: str) -> tuple[Path, dict[str, str]]:
             repository, revision=info.sha, allow_patterns=list(WANTED), ignore_patterns=[*UNWANTED, "*.safetensors"]
         )
     stored = {file.rfilename: file.lfs.sha256 for file in info.siblings or () if file.lfs is not None}
-    weights = [
-        name for name in stored if name.endswith(".safetensors") and "/" not in name and not name.startswith("consolidated")
-    ]
+    weights = filter_repo_objects(stored, allow_patterns="*.safetensors", ignore_patterns=list(UNWANTED))
     return Path(path), {name: stored[name] for name in weights}
 
 

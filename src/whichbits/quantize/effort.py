@@ -26,7 +26,7 @@ BALANCING_FOUR_BITS = 0.25
 def recipe_for(format: Format, effort: str, fields: Mapping[str, Any]) -> Recipe:
     """The recipe of `effort` for a format, in which explicit `fields` go before.
 
-    Raises UserError where the effort or a field is not known. What each choice is worth: docs/quantize.md.
+    Raises UserError where the effort or a field is not known. `benchmarks/quantizers/ablation.py` shows what each is worth.
     """
     if effort not in get_args(Effort):
         raise UserError(f"effort {effort!r} is not known", remedy=f"choose one of {', '.join(get_args(Effort))}")
