@@ -20,6 +20,7 @@ LENGTH = 512
 # Answers as a server does, has a child and a grandchild, and ends as its command line says.
 TOY = """
 import http.server, json, os, subprocess, sys, threading, time
+open(os.path.join(os.environ["VLLM_RPC_BASE_PATH"], "socket"), "w").close()
 port, behaviour = int(sys.argv[2]), sys.argv[3]
 if behaviour == "refuse":
     print("(EngineCore pid=7) ERROR 11-22 10:00:00 [core.py:946] Traceback (most recent call last):")

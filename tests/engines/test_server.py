@@ -51,6 +51,13 @@ def all_gone(pids: set[int], *, within_s: float = 20.0) -> bool:
     return not alive(pids)
 
 
+def sockets_of(pids: set[int]) -> Path:
+    """The folder for sockets that the processes of a server were told of."""
+    told = [word for pid in pids for word in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")]
+    (folder,) = {word for word in told if word.startswith(b"VLLM_RPC_BASE_PATH=")}
+    return Path(folder.decode().partition("=")[2])
+
+
 def toy_server(toy, tmp_path: Path, behaviour: str = "serve", **options) -> Server:
     return Server(
         toy(behaviour),
@@ -77,15 +84,18 @@ def test_free_port_is_outside_the_range_of_outgoing_connections() -> None:
     assert port_is_free(port)
 
 
-def test_stop_leaves_no_process_and_no_record(toy, tmp_path: Path) -> None:
+def test_stop_leaves_no_process_no_record_and_no_socket(toy, tmp_path: Path) -> None:
     with toy_server(toy, tmp_path) as server:
         time.sleep(0.5)
         pids = family(tmp_path)
+        sockets = sockets_of(pids)
+        assert (sockets / "socket").exists()
         assert len(pids) >= 4  # supervisor, toy, child, grandchild
         assert len(list((tmp_path / "registry").glob("*.json"))) == 1
         assert server.failure() is None
         assert server.start_s > 0
     assert not alive(pids)
+    assert not sockets.exists()
     assert not list((tmp_path / "registry").glob("*.json"))
     assert port_is_free(server.port)
 
@@ -118,9 +128,10 @@ def test_kill_9_of_the_parent_leaves_no_process(toy, tmp_path: Path) -> None:
     parent = started_parent(toy, tmp_path)
     pids = descendants(parent.pid)
     assert len(pids) >= 4
+    sockets = sockets_of(pids)
     parent.kill()
     parent.wait()
-    assert all_gone(pids)
+    assert all_gone(pids) and not sockets.exists()
 
 
 def test_kill_9_of_parent_and_supervisor_leaves_no_server(toy, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_vllm_finds_no_prompt_in_its_prefix_cache(tiny_llama: Path, tmp_path: Pa
                 assert result.evidence.prefix_cache_hit_rate == 0.0
                 assert result.evidence.foreign_tokens == 0.0
                 assert {(row.prompt_tokens, row.output_tokens) for row in result.rows} == {(160, 16)}
-                assert result.evidence.tokens_per_chunk is not None and result.evidence.tokens_per_chunk >= 1
+                assert result.evidence.tokens_per_chunk is not None and 1 <= result.evidence.tokens_per_chunk < 1.5
         repeated = measure(server.url, "tiny", tiny_llama, workload, seed=1)
         assert all(any(reason.startswith("prefix cache hit") for reason in one.reasons) for one in repeated)
         ids = np.random.default_rng(99).integers(1000, 40000, size=(6, 160)).tolist()

@@ -6,7 +6,8 @@ A program of its own, with nothing but the standard library, because a server th
 needs somebody who outlives the runner. It is a child subreaper, so that orphans of the command become its children; it watches
 the parent through a pidfd (a parent-death signal would come at the death of the parent's *thread*); at the parent's death, at
 SIGTERM or at the command's end it ends what is left, and returns the command's exit status (128 + n for signal n). Should it
-be killed itself, the command gets SIGKILL from the kernel. CPUS is a list like `0,1`, or `-` for no binding.
+be killed itself, the command gets SIGKILL from the kernel. CPUS is a list like `0,1`, or `-` for no binding. vLLM never removes
+the sockets between its processes: they get a folder (VLLM_RPC_BASE_PATH) that goes with the server.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -109,6 +112,8 @@ def main(argv: list[str]) -> int:
         return 1
     if os.getppid() != parent:
         return 1
+    sockets = tempfile.mkdtemp(prefix="whichbits-")
+    os.environ["VLLM_RPC_BASE_PATH"] = sockets
     child = start(command, cpus)
 
     poll = select.poll()
@@ -137,6 +142,7 @@ def main(argv: list[str]) -> int:
             told |= orphans
         time.sleep(0.05)
         status, left = reap(child, status)
+    shutil.rmtree(sockets)
     return status if status is not None else 0
 
 

@@ -1,4 +1,4 @@
-"""One rung of load, driven by GuideLLM's scheduler in this process and its worker processes."""
+"""One rung of load, sent by GuideLLM's worker processes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ from whichbits.serving.workload import Rung
 
 STREAMS_PER_WORKER = 16
 """Streams that one asyncio worker process is given."""
+
+START_DELAY_S = 0.1
+"""From the workers' readiness to the first request."""
+
+ENDS = ("completed", "errored", "cancelled")
+"""GuideLLM's states of a request that has ended."""
+
+LAST_UPDATES_S = 10.0
+"""How long to wait for updates that are on their way when GuideLLM's stream of them ends."""
 
 
 @dataclass(frozen=True)
@@ -37,30 +46,48 @@ async def drive(backend: Any, rung: Rung, *, seed: int, workers: int, on_done: C
 
     `on_done` hears the number of finished requests, warm-up included. Raises RuntimeError if a worker dies.
     """
-    from guidellm.scheduler import NonDistributedEnvironment, Scheduler
-
     total = rung.warmup + rung.requests
     ended: list[tuple[Any, Any]] = []
     usage: dict[int, float] = {}
     at_first: dict[int, float] = {}
     began = clock = 0.0
     with _guidellm_settings(workers):
-        updates: AsyncIterator[Any] = Scheduler().run(
-            requests=[_graph(index) for index in range(total)],
-            backend=backend,
-            strategy=_strategy(rung, total, seed),
-            env=NonDistributedEnvironment(),
-        )
-        async for response, _, info, _ in updates:
+        async for response, _, info, _ in _updates(backend, _strategy(rung, total, seed), total):
             if not began and info.status == "in_progress":
                 began, clock, at_first = time.monotonic(), time.time() - time.monotonic(), _cpu_seconds()
-            if info.status in ("completed", "errored", "cancelled"):
+            if info.status in ENDS:
                 ended.append((response, info))
                 usage, elapsed = _cpu_seconds(), time.monotonic() - began
                 on_done(len(ended))
     step = time.time() - time.monotonic() - clock
     shares = [(seconds - at_first.get(pid, 0.0)) / elapsed for pid, seconds in usage.items()]
     return Load(_observations(ended, rung), client_cpu=sum(shares), busiest_cpu=max(shares), clock_step_s=step)
+
+
+async def _updates(backend: Any, strategy: Any, total: int) -> AsyncIterator[Any]:
+    """GuideLLM's updates of `total` requests, every last one of them.
+
+    This is `Scheduler.run` of GuideLLM but for its end: the event that closes the group's stream is set before the last
+    update is handed over, so a stream that looks at the event just then closes without it.
+    """
+    from guidellm.scheduler import WorkerProcessGroup
+
+    group: Any = WorkerProcessGroup(requests=[_graph(index) for index in range(total)], backend=backend, strategy=strategy)
+    missing = total
+    try:
+        await group.create_processes()
+        await group.start(time.time() + START_DELAY_S)
+        async for update in group.request_updates():
+            missing -= update[2].status in ENDS
+            yield update
+        while missing > 0:
+            update = await group.messaging.get(timeout=LAST_UPDATES_S)
+            missing -= update[2].status in ENDS
+            yield update
+    except TimeoutError:
+        raise RuntimeError(f"GuideLLM's workers ended without a word of {missing} of {total} requests") from None
+    finally:
+        await group.shutdown()
 
 
 def _graph(index: int) -> Any:
@@ -95,7 +122,7 @@ def _guidellm_settings(workers: int) -> Iterator[None]:
 
     multiprocessing.set_forkserver_preload(["whichbits.serving.fork_server"])
     configure_logger(LoggingSettings(console_log_level=None))
-    ours = {"mp_context_type": "forkserver", "max_worker_processes": workers, "scheduler_start_delay_non_distributed": 0.1}
+    ours = {"mp_context_type": "forkserver", "max_worker_processes": workers}
     before = {name: getattr(settings, name) for name in ours}
     try:
         for name, value in ours.items():
