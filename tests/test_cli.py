@@ -124,7 +124,7 @@ QUANTIZE = ["quantize", "smollm2-135m-instruct", "--format", "w8a8-int", "--out"
         (["compare", "m/m", "w8a8-int", "--max-tokens", "0"], ["similarity.max_tokens", "value 0"]),
         (["quantize", "./nowhere", "--format", "w8a8-int", "--out", "out"], ["nowhere"]),
         (["quantize", "smollm2-135m-instruct", "--format", "w9", "--out", "out"], ["'w9'", "choose one of"]),
-        ([*QUANTIZE, "--recipe", "paper-w8a8"], ["'paper-w8a8'", "did you mean paper-w8a8-int"]),
+        ([*QUANTIZE, "--recipe", "paper-w8a8int"], ["'paper-w8a8int'", "did you mean paper-w8a8-int"]),
         ([*QUANTIZE, "--effort", "slow"], ["'slow'", "choose one of fast"]),
         ([*QUANTIZE, "--samples", "0"], ["calibration.samples", "value 0"]),
         ([*QUANTIZE, "--seed", "-1"], ["recipe.seed", "value -1"]),

@@ -74,6 +74,14 @@ def test_a_changed_recipe_recomputes_only_what_depends_on_it(tiny_llama: Path):
     }
 
 
+def test_without_a_recipe_a_candidate_is_made_as_the_command_line_makes_it(tiny_llama: Path):
+    made = plan(tiny_llama, ("{format: w4a16-int, run", "{format: w4a16-int, recipe: {scales: minmax}, run")).cells
+    recipes = {p.cell.labels["candidate"]: p.cell.inputs["recipe"] for p in made if p.cell.kind == "quantize"}
+    assert (recipes["w8a8-int"]["rounding"], recipes["w8a8-int"]["calibration"]["source"]) == ("gptq", "self")
+    assert recipes["w8a8-int"]["sensitivity"] > 0
+    assert (recipes["w4a16-int"]["rounding"], recipes["w4a16-int"]["scales"]) == ("rtn", "minmax")
+
+
 def test_a_new_candidate_leaves_the_others_alone(tiny_llama: Path):
     after = plan(
         tiny_llama,

@@ -20,8 +20,8 @@ version: 1
 name: tiny
 model: {model}
 candidates:
-  - {{format: w8a8-int, run: emulated}}
-  - {{format: w8a8-fp, run: emulated}}
+  - {{format: w8a8-int, recipe: {{scales: minmax}}, run: emulated}}
+  - {{format: w8a8-fp, recipe: {{scales: minmax}}, run: emulated}}
 tasks:
   - {{name: recall, limit: 24}}
   - {{name: choice, limit: 12}}
@@ -36,9 +36,9 @@ version: 1
 name: served
 model: {model}
 candidates:
-  - {{format: w8a8-int, run: both}}
-  - {{format: w4a16-int, run: served}}
-  - {{format: w4a8-fp, run: served}}
+  - {{format: w8a8-int, recipe: {{scales: minmax}}, run: both}}
+  - {{format: w4a16-int, recipe: {{scales: minmax}}, run: served}}
+  - {{format: w4a8-fp, recipe: {{scales: minmax}}, run: served}}
 tasks:
   - {{name: recall, limit: 40}}
 similarity: {{limit: 3, max_tokens: 8, windows: 2, window_tokens: 32}}

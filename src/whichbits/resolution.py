@@ -231,9 +231,10 @@ class Resolution:
         engine = self.specification.engine
         most = max([engine.concurrency, *(c for w in self.workloads if w.concurrency != "auto" for c in w.concurrency)])
         settings = serving_settings(self.hardware, self.model.config, max_length=self.max_length, max_concurrency=most)
+        consent = {"trust-remote-code": True} if self.specification.trust_remote_code else {}
         return replace(
             settings,
-            arguments={**settings.arguments, **engine.arguments},
+            arguments={**settings.arguments, **consent, **engine.arguments},
             environment={**settings.environment, **engine.environment},
         )
 
@@ -310,7 +311,8 @@ def _extended(task: Task, limit: int | None, seed: int) -> Task:
 def _recipe(recipe: Mapping[str, Any] | str, seed: int, format: Format) -> dict[str, Json]:
     """A recipe with its defaults, and the hash of its calibration data, so that it decides the result alone.
 
-    A named recipe's group size is left out where the format has none to choose.
+    Without any fields it is that of the default effort. A named recipe's group size is left out where the format has none to
+    choose.
     """
     from whichbits.quantize.arguments import fitting, recipe_of
     from whichbits.quantize.calibration import pinned
@@ -318,4 +320,4 @@ def _recipe(recipe: Mapping[str, Any] | str, seed: int, format: Format) -> dict[
 
     fields = recipe_fields(recipe)
     fields = fitting(fields, format) if isinstance(recipe, str) else fields
-    return pinned(recipe_of({"seed": seed, **fields}, format, None, own_recipe=True)).model_dump(mode="json")
+    return pinned(recipe_of({"seed": seed, **fields}, format, None, own_recipe=bool(recipe))).model_dump(mode="json")

@@ -64,7 +64,7 @@ class Candidate(Part):
     name: str = ""
     """What the report calls it; default: the format, or the checkpoint's last name."""
     recipe: Mapping[str, Any] | str = Field(default_factory=dict)
-    """Fields of a recipe, or the name or file of one."""
+    """Fields of a recipe, or the name or file of one; nothing is the recipe of effort `balanced`."""
     run: Run = "auto"
     """Served by the engine, emulated in transformers, or both; `auto` asks the probe."""
 
