@@ -5,6 +5,7 @@ from importlib.resources import files
 
 import pytest
 
+from whichbits.cost.prices import prices
 from whichbits.predict.measurements import PUBLISHED, printed, published
 
 
@@ -36,6 +37,15 @@ def test_queries_per_dollar_agree_with_what_they_were_computed_from(table: str) 
         agreeing += bounds[0] <= many * 1.02 and few <= bounds[1] * 1.02
     # Cells whose two figures were rounded apart are rare.
     assert agreeing / len(rows(table)) > 0.97
+
+
+@pytest.mark.parametrize("table", ["paper_table_5", "paper_table_6"])
+def test_prices_are_those_of_the_papers_list(table: str) -> None:
+    listed = prices("paper-2024-10")
+    for row in rows(table):
+        as_h100 = row["erratum"] == "priced-as-h100"
+        device = "H100" if as_h100 else row["hardware"]
+        assert float(row["price_per_hour"]) == pytest.approx(listed.price(device).per_hour(int(row["count"])), abs=0.005)
 
 
 def test_printed_numbers_carry_their_rounding() -> None:

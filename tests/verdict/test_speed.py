@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whichbits.verdict.collect import collect
-from whichbits.verdict.speed import average, best_load, loads, meets, queries, ratio, series, speed_findings
+from whichbits.verdict.speed import average, best_load, cost_finding, loads, meets, queries, ratio, series, speed_findings
 from whichbits.verdict.statistics import RoundValue
 
 FORMATS = {"bf16": "bf16", "w8a8-int": "w8a8-int", "w4a16-int": "w4a16-int"}
@@ -95,3 +95,17 @@ def test_the_best_load_is_the_fastest_within_the_limits(cells):
 def test_a_load_without_a_valid_round_is_on_offer_to_nobody(cells):
     records = [cells.serve("w8a8-int", 0, {4: (1.0, 1.0)}, valid=False)]
     assert best_load(loads(collect(records, "bf16", FORMATS)), {}) is None
+
+
+def test_the_cost_of_a_row_of_table_5(cells):
+    # arXiv 2411.02355: 8B on an A6000 at 0.80 dollars an hour, INT4 9.7 s and 462 queries a dollar, BF16 24.5 s.
+    records = [cells.serve("w4a16-int", r, {1: (9.7, 24.5)}) for r in range(3)]
+    formed = loads(collect(records, "bf16", FORMATS))
+    own, base = (load_of(formed, candidate, "synchronous") for candidate in ("w4a16-int", "bf16"))
+    found = cost_finding(own, base, {"price_per_hour": 0.80, "price_source": "the paper"}, None, level=0.95)
+    assert found.mode == "synchronous"
+    assert found.queries_per_dollar.value == pytest.approx(462, rel=0.02)
+    assert found.cost_reduction.value == pytest.approx(24.5 / 9.7, rel=0.02)
+    unpriced = cost_finding(own, base, {}, None, level=0.95)
+    assert unpriced.queries_per_dollar is None
+    assert unpriced.cost_reduction == found.cost_reduction

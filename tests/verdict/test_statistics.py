@@ -11,11 +11,9 @@ from whichbits.verdict.statistics import (
     discordance,
     holm,
     log_interval,
-    mcnemar,
     mean_of_requests,
     quantile_interval,
     resolvable,
-    share_interval,
     standard_error,
     t_quantile,
     z_quantile,
@@ -27,33 +25,6 @@ def test_discordance_counts_both_directions():
     score = np.array([1.0, 0.0, 1.0, 0.0, 0.0])
     found = discordance(base, score)
     assert (found.lost, found.gained, found.flips) == (2, 1, 0.6)
-
-
-def test_mcnemar_by_hand():
-    # 1 of 8 flips in one direction: 2 · (C(8,0) + C(8,1)) / 2⁸ = 18/256
-    assert mcnemar(7, 1) == pytest.approx(18 / 256)
-    assert mcnemar(0, 0) == 1.0
-    assert mcnemar(4, 4) == 1.0
-
-
-@given(st.integers(0, 60), st.integers(0, 60))
-def test_mcnemar_is_the_binomial_test(lost, gained):
-    if lost + gained:
-        assert mcnemar(lost, gained) == pytest.approx(stats.binomtest(lost, lost + gained).pvalue, rel=1e-9)
-    assert mcnemar(lost, gained) == mcnemar(gained, lost)
-
-
-@given(st.integers(1, 400), st.data())
-def test_share_interval_is_clopper_pearson(items, data):
-    count = data.draw(st.integers(0, items))
-    reference = stats.binomtest(count, items).proportion_ci(0.95, method="exact")
-    assert share_interval(count, items) == pytest.approx((reference.low, reference.high), abs=1e-9)
-
-
-def test_no_event_gives_the_rule_of_three():
-    low, high = share_interval(0, 1000, level=0.90)  # one-sided 95 %
-    assert low == 0
-    assert high == pytest.approx(3 / 1000, rel=0.01)
 
 
 def test_quantiles_of_normal_and_student():

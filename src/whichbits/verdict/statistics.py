@@ -38,24 +38,6 @@ def discordance(base: FloatArray, score: FloatArray) -> Discordance:
     return Discordance(len(base), lost=int(np.sum(was & ~now)), gained=int(np.sum(~was & now)))
 
 
-def mcnemar(lost: int, gained: int) -> float:
-    """Two-sided p-value of McNemar's exact test: under equality the `lost` of all flips are Binomial(flips, ½)."""
-    from scipy.special import bdtr
-
-    flips = lost + gained
-    return 1.0 if flips == 0 else min(1.0, 2.0 * float(bdtr(min(lost, gained), flips, 0.5)))
-
-
-def share_interval(count: int, items: int, level: float = 0.95) -> tuple[float, float]:
-    """Clopper–Pearson interval of a share, `count` of `items`; never of width zero."""
-    from scipy.special import betaincinv
-
-    tail = (1 - level) / 2
-    low = 0.0 if count == 0 else float(betaincinv(count, items - count + 1, tail))
-    high = 1.0 if count == items else float(betaincinv(count + 1, items - count, 1 - tail))
-    return low, high
-
-
 def z_quantile(level: float) -> float:
     """Half-width of a two-sided normal interval in standard errors, 1.96 at 0.95."""
     return NormalDist().inv_cdf((1 + level) / 2)
