@@ -9,7 +9,8 @@ import pytest
 from whichbits import api
 from whichbits.expand import Expansion
 from whichbits.forecast import batch_seconds, forecast, ladder_seconds
-from whichbits.predict.predictor import Prediction, Query, predict
+from whichbits.predict.predictor import Prediction, predict
+from whichbits.predict.query import Query
 from whichbits.serving.workload import Workload
 from whichbits.study.cell import Cell
 from whichbits.study.estimate import Durations, Estimate

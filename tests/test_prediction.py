@@ -1,10 +1,15 @@
 """The verb `predict`: rows with numbers for machines and intervals that people read."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from whichbits import api
+from whichbits.errors import UserError
+from whichbits.study.cell import Cell
+from whichbits.study.ledger import Ledger, entries
+from whichbits.study.store import Store
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 
@@ -27,3 +32,67 @@ def test_a_ranking_shows_what_each_format_gains_on_its_device() -> None:
     assert 1 < low < high
     dollars = [row["dollars_per_1000"] for row in rows if row["dollars_per_1000"] is not None]
     assert dollars == sorted(dollars)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"concurrency": "2", "rate": 1.0}, "both given"),
+        ({"concurrency": "many"}, "'many'"),
+        ({"all_hardware": True}, "--all-hardware and --hardware are both given"),
+        ({"hardware": "", "all_hardware": True, "count": 2}, "--all-hardware and --count are both given"),
+        ({"hardware": ""}, "--hardware: is missing"),
+        ({"workload": ""}, "--workload: is missing"),
+        ({"out": Path("out.csv")}, "answers to --points"),
+        ({"points": Path("in.csv"), "out": Path("out.csv")}, "--points and --model, --hardware, --workload are both given"),
+    ],
+)
+def test_arguments_that_say_nothing_beside_others_are_refused(arguments: dict[str, object], why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        api.predict(**{"model": LLAMA, "hardware": "A100", "workload": "256/128", **arguments})
+
+
+def test_points_are_answered_in_a_file(tmp_path: Path) -> None:
+    header = "model,format,hardware,count,prompt_tokens,output_tokens,concurrency"
+    (tmp_path / "in.csv").write_text(f"{header}\n{LLAMA},bf16,A100,1,256,128,1\n{LLAMA},w8a8-fp,A100,1,256,128,1\n")
+    (row,) = api.predict(points=tmp_path / "in.csv", out=tmp_path / "out.csv")
+    assert (row["rows"], row["answered"]) == (2, 1)
+    assert (tmp_path / "out.csv").read_text().startswith(header)
+
+
+def rung(concurrency: int | None, latency: float, *, valid: bool = True) -> dict[str, object]:
+    parts = {"latency_s": latency, "ttft_s": latency / 10, "tpot_s": latency / 150}
+    means = {name: {"mean": value} for name, value in parts.items()}
+    metrics = {**means, "requests_per_second": (concurrency or 1) / latency}
+    return {"rung": f"concurrency {concurrency}", "concurrency": concurrency, "valid": valid, "reasons": [], "metrics": metrics}
+
+
+def store_of(folder: Path, hardware: str) -> Path:
+    """A store with one finished measurement of a speed: three rungs, of which one is of a rate and one is not valid."""
+    cell = Cell("serve", 1, {}, labels={"candidate": "w8a8-int", "workload": "mine", "deployment": "one"})
+    Ledger(
+        study="s", specification="", command="", model=LLAMA, notes=(), base="bf16", base_bytes=1,
+        formats={"bf16": "bf16", "w8a8-int": "w8a8-int"}, margin=0.01, seed=0, hardware="1 × L4", engines=(),
+        workloads={"mine": {"prompt_tokens": 256, "output_tokens": 128}},
+        deployments={"one": {"hardware": hardware, "count": 1}}, prices="default", cells=entries({cell.key: cell}), version="0",
+    ).write(folder)  # fmt: skip
+    rungs = [rung(4, 9.0), rung(None, 1.0), rung(8, 1.0, valid=False)]
+    store = Store(folder)
+    store.finish(cell, store.partial(cell), {"rungs": rungs, "base_rungs": []}, {})
+    return folder
+
+
+def test_calibrating_by_a_study_moves_its_device_alone(tmp_path: Path) -> None:
+    store_of(tmp_path, "L4")
+    (row,) = api.calibrate(tmp_path, tmp_path / "mine.json")
+    moved = json.loads((tmp_path / "mine.json").read_text())
+    assert moved["sources"]["given"] == 4  # the valid rung of 4 requests in flight
+    asked = {"hardware": "L4", "workload": "256/128", "concurrency": "4"}
+    (before,), (after,) = (api.predict(LLAMA, ["w8a8-int"], **asked, coefficients=c) for c in (None, Path(row["coefficients"])))
+    assert abs(after["latency_s"] - 9.0) < abs(before["latency_s"] - 9.0)
+    assert (before["tier"], after["tier"]) == ("other-architecture", "interpolated")
+
+
+def test_a_study_on_an_unnamed_machine_calibrates_that_machine_alone(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="1 × L4, which it calls this-machine"):
+        api.calibrate(store_of(tmp_path, "this-machine"), tmp_path / "mine.json")

@@ -36,7 +36,8 @@ def forecast(expansion: Expansion) -> Callable[[Cell], float | None]:
             return None
 
         def ask(prompt: float, output: float, concurrencies: Sequence[float]) -> list[Prediction]:
-            from whichbits.predict.predictor import Query, predict_many
+            from whichbits.predict.predictor import predict_many
+            from whichbits.predict.query import Query
 
             model, format = str(expansion.model.path), formats[cell.labels["candidate"]]
             asked = [

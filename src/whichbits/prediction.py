@@ -37,9 +37,9 @@ def predict(
     format: Sequence[str] | None = None,
     hardware: str = "",
     *,
-    count: int = 1,
+    count: int | None = None,
     workload: str = "",
-    concurrency: str = "1",
+    concurrency: str | None = None,
     rate: float | None = None,
     tensor_parallel: int | None = None,
     engine: str = "vllm",
@@ -51,20 +51,26 @@ def predict(
 ) -> Rows:
     """Predict latency, rate and cost on hardware that is not at hand: a row a format, or a deployment with `all_hardware`.
 
-    `workload` is a name or PROMPT/OUTPUT tokens, whose latency limits `all_hardware` keeps; `concurrency` a number or `max`;
-    `points` a CSV of questions that is answered in the CSV `out`; `coefficients` those that `calibrate` wrote.
-    Raises UserError.
+    `workload` is a name or PROMPT/OUTPUT tokens, whose latency limits `all_hardware` keeps in the mean; `count` is 1 and
+    `concurrency` (a number or `max`) 1 unless given; `points` is a CSV of questions that is answered in the CSV `out`;
+    `coefficients` are those that `calibrate` wrote. Raises UserError, also for arguments that say nothing beside others.
     """
     from whichbits.predict.coefficients import load as load_coefficients
     from whichbits.predict.coefficients import shipped
 
     known = load_coefficients(coefficients) if coefficients else shipped()
+    question = {"model": model, "format": format, "hardware": hardware, "count": count, "workload": workload}
+    load = {"concurrency": concurrency, "rate": rate, "tensor-parallel": tensor_parallel}
     if points is not None:
         from whichbits.predict.batch import predict_points
 
+        _refuse_beside("--points", question | load | {"engine": engine != "vllm", "price": price, "all-hardware": all_hardware})
         if out is None:
             raise UserError("out: is missing", remedy="name the CSV for the answers: --out OUT.csv")
-        return [{"rows": predict_points(points, out, known), "written": str(out)}]
+        rows, answered = predict_points(points, out, known)
+        return [{"rows": rows, "answered": answered, "written": str(out)}]
+    if out is not None:
+        raise UserError("out: is for answers to --points", remedy="use --json for the answer to one question")
     missing = [f"--{name}" for name, value in (("model", model), ("workload", workload)) if not value]
     if missing or not (hardware or all_hardware):
         raise UserError(f"{', '.join(missing) or '--hardware'}: is missing", remedy="see whichbits predict --help")
@@ -72,12 +78,13 @@ def predict(
     formats = list(format or ("bf16", "w8a8-fp", "w8a8-int", "w4a16-int"))
     hourly = hourly_prices(overrides_of(price))
     if all_hardware:
+        _refuse_beside("--all-hardware", load | {"hardware": hardware, "count": count})
         return _ranking(model, formats, asked, hourly, engine, known)
     from whichbits.cost.hardware import find
     from whichbits.predict.predictor import predict as predict_one
     from whichbits.predict.ratios import speedups
 
-    device = find(hardware)
+    device, count = find(hardware), 1 if count is None else count
     answers = [
         predict_one(
             model,
@@ -86,7 +93,7 @@ def predict(
             count,
             prompt_tokens=asked.prompt_tokens,
             output_tokens=asked.output_tokens,
-            concurrency=None if rate is not None else _concurrency(concurrency),
+            concurrency=concurrency,
             rate=rate,
             tensor_parallel=tensor_parallel,
             engine=engine,
@@ -108,6 +115,13 @@ def predict(
     ]
 
 
+def _refuse_beside(option: str, others: Mapping[str, Any]) -> None:
+    """Raise UserError where any of `others` is given, since it would change nothing."""
+    given = [f"--{name}" for name, value in others.items() if value not in (None, "", False)]
+    if given:
+        raise UserError(f"{option} and {', '.join(given)} are both given", remedy=f"leave {', '.join(given)} out, or {option}")
+
+
 def calibrate(results: Path, out: Path) -> Rows:
     """Move the predictor's coefficients by serving results (a CSV, or a study's store) and write them to `out`.
 
@@ -118,13 +132,6 @@ def calibrate(results: Path, out: Path) -> Rows:
     moved = fit(results if Path(results).is_file() else _serving_results(Path(results)))
     moved.save(out)
     return [{"coefficients": str(out), "use": f"whichbits predict --coefficients {out} ..."}]
-
-
-def _concurrency(text: str) -> float | str:
-    try:
-        return text if text == "max" else float(text)
-    except ValueError:
-        raise UserError(f"concurrency: {text!r} is not a number", remedy="give a number, or max") from None
 
 
 def hourly_prices(overrides: Mapping[str, float]) -> dict[str, float]:
@@ -193,6 +200,7 @@ def _ranking(
                 "gain": short(entry.gain.value) if entry.gain else None,
                 "gain_80": _span(entry.gain.intervals[80]) if entry.gain else None,
                 "latency_s": short(answer.latency_s) if answer else None,
+                "provenance": "predicted",
                 "tier": answer.tier if answer else None,
                 "reason": entry.reason,
             }
@@ -210,11 +218,6 @@ def _serving_results(folder: Path) -> list[dict[str, str]]:
         if record.kind != "serve" or record.state != "done":
             continue
         deployment = ledger.deployments[record.labels["deployment"]]
-        if deployment["hardware"] == "this-machine":
-            raise UserError(
-                f"deployment {record.labels['deployment']}: its hardware is not named",
-                remedy="set deployment.hardware in the specification to an id of `whichbits hardware`",
-            )
         workload = ledger.workloads[record.labels["workload"]]
         for rung in record.summary["rungs"]:
             metrics = rung["metrics"]
@@ -224,15 +227,35 @@ def _serving_results(folder: Path) -> list[dict[str, str]]:
                 {
                     "model": ledger.model,
                     "format": ledger.formats[record.labels["candidate"]],
-                    "hardware": deployment["hardware"],
+                    "hardware": _device(deployment["hardware"], ledger.hardware),
                     "count": str(deployment["count"]),
                     "prompt_tokens": str(workload["prompt_tokens"]),
                     "output_tokens": str(workload["output_tokens"]),
                     "concurrency": str(rung["concurrency"]),
-                    "latency_s": str(metrics["latency_s"]["mean"]),
-                    "ttft_s": str(metrics["ttft_s"]["mean"]),
-                    "tpot_s": str(metrics["tpot_s"]["mean"]),
+                    **{name: _mean(metrics[name]) for name in ("latency_s", "ttft_s", "tpot_s")},
                     "qps": str(metrics["requests_per_second"]),
                 }
             )
+    if not rows:
+        raise UserError(f"store: {folder} holds no valid measurement of a speed", remedy="give its study workloads, and run it")
     return rows
+
+
+def _mean(distribution: Mapping[str, float] | None) -> str:
+    """Cell of a table with the mean of a measured quantity, empty where no request had it."""
+    return "" if distribution is None else str(distribution["mean"])
+
+
+def _device(named: str, measured_on: str) -> str:
+    """The predictor's name of a study's hardware: as its specification has it, or this processor where the study ran on it."""
+    if named != "this-machine":
+        return named
+    from whichbits.engines.hardware import describe
+
+    machine = describe()
+    if machine.gpus or machine.kind != measured_on:
+        raise UserError(
+            f"deployment.hardware: the study ran on {measured_on}, which it calls this-machine",
+            remedy="name it in the specification by an id of `whichbits hardware` and run the study again",
+        )
+    return "cpu"

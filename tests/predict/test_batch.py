@@ -1,4 +1,5 @@
 import csv
+import time
 from pathlib import Path
 
 import pytest
@@ -43,12 +44,58 @@ def test_optional_columns(tmp_path: Path) -> None:
     assert (rows[0]["tensor_parallel_used"], rows[0]["replicas"]) == ("1", "2")
 
 
-def test_what_cannot_be_read_names_file_and_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"line 3.*many"):
-        run(tmp_path, f"{LLAMA},bf16,H100,1,512,256,4,", f"{LLAMA},bf16,H100,1,512,256,many,")
-    with pytest.raises(UserError, match="'format' is missing"):
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (f"{LLAMA},bf16,H100,1,512,256,many,", "concurrency: 'many'"),
+        (f"{LLAMA},bf16,H100,two,512,256,1,", "count: 'two' is not a whole number"),
+        (f"{LLAMA},bf16,H100,1.5,512,256,1,", "count: '1.5' is not a whole number"),
+        (f"{LLAMA},bf16,H100,0,512,256,1,", "count: 0"),
+        (f"{LLAMA},,H100,1,512,256,1,", "format: is missing"),
+        (f"{LLAMA},bf16,H100", "count: is missing"),
+        (",bf16,H100,1,512,256,1,", "model: is missing"),
+        (f"{LLAMA},w3a3,H100,1,512,256,1,", "w3a3"),
+    ],
+)
+def test_a_row_that_cannot_be_read_says_so_and_spares_the_others(tmp_path: Path, line: str, why: str) -> None:
+    bad, good = run(tmp_path, line, f"{LLAMA},bf16,H100,1,512,256,4,")
+    assert why in bad["reason"]
+    assert bad["latency_s"] == ""
+    assert float(good["latency_s"]) > 0
+
+
+def test_tables_as_other_programs_write_them(tmp_path: Path) -> None:
+    # A byte-order mark, numbers as floats, and cells that are left out at the end.
+    header = "\ufeff" + HEADER.replace("note", "tensor_parallel,engine")
+    two, one = run(tmp_path, f"{LLAMA},bf16,H100,2.0,512,256,4.0,2.0,", f" {LLAMA} ,bf16,H100,2,512,256,MAX", header=header)
+    assert two["tensor_parallel_used"] == "2"
+    assert one["reason"] == ""
+    assert float(one["qps"]) > 1
+
+
+def test_files_that_are_no_tables_of_questions_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no column format"):
         run(tmp_path, f"{LLAMA},H100,1,512,256,4", header="model,hardware,count,prompt_tokens,output_tokens,concurrency")
     with pytest.raises(UserError, match="no rows"):
         run(tmp_path)
+    with pytest.raises(UserError, match="line 2: has more cells"):
+        run(tmp_path, f"{LLAMA},bf16,H100,1,512,256,4,mine,and more")
     with pytest.raises(UserError, match="absent"):
         predict_points(tmp_path / "absent.csv", tmp_path / "out.csv")
+    (tmp_path / "in.csv").write_text(f"{HEADER}\n{LLAMA},bf16,H100,1,512,256,4,\n")
+    with pytest.raises(UserError, match="nowhere"):
+        predict_points(tmp_path / "in.csv", tmp_path / "nowhere" / "out.csv")
+
+
+def test_a_thousand_rows_take_less_than_a_second(tmp_path: Path) -> None:
+    devices, formats = ("A6000", "H100", "L40S", "H900"), ("bf16", "w8a8-fp", "w4a16-int")
+    lines = [
+        f"{LLAMA},{formats[i % 3]},{devices[i % 4]},{1 + i % 2},{128 + i},256,{'max' if i % 5 == 0 else 1 + i % 32},{i}"
+        for i in range(1000)
+    ]
+    run(tmp_path, lines[0])
+    start = time.process_time()
+    rows = run(tmp_path, *lines)
+    assert time.process_time() - start < 1.0
+    assert [row["note"] for row in rows] == [str(i) for i in range(1000)]
+    assert all(bool(row["latency_s"]) != bool(row["reason"]) for row in rows)

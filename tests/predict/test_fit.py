@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from whichbits.errors import UserError
 from whichbits.predict.calibrate import calibrate, calibrate_measurements
 from whichbits.predict.coefficients import Coefficients, load, priors, shipped
 from whichbits.predict.figures import better_rate, fastest_format
@@ -63,6 +64,27 @@ def test_calibrate_reads_rows() -> None:
     assert isinstance(learned, Coefficients)
     assert any(entry[1] == "nvidia-l4" for entry in learned.support)
     assert learned.values["device.nvidia-l4.memory"] != 1.0
+
+
+@pytest.mark.parametrize(
+    ("cell", "value", "why"),
+    [
+        ("hardware", "H900", "H900"),
+        ("format", "w3a3", "w3a3"),
+        ("count", "0", "count: 0"),
+        ("latency_s", "soon", "latency_s: 'soon'"),
+        ("latency_s", "-1", "latency_s: '-1'"),
+        ("latency_s", "", "no measured value"),
+    ],
+)
+def test_a_measurement_that_cannot_be_is_refused_by_line(cell: str, value: str, why: str) -> None:
+    row = {
+        "model": "meta-llama/Llama-3.1-8B-Instruct", "format": "bf16", "hardware": "L4", "count": "1", "prompt_tokens": "256",
+        "output_tokens": "128", "concurrency": "1", "latency_s": "9.0",
+    }  # fmt: skip
+    with pytest.raises(UserError, match=why) as raised:
+        calibrate([{**row, cell: value}])
+    assert "line 2" in str(raised.value) or not value
 
 
 def sizes(e: np.ndarray) -> tuple[float, float]:

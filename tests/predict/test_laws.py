@@ -14,7 +14,8 @@ from whichbits.cost.hardware import Hardware, catalogue, find
 from whichbits.models.catalogue import catalogue as models
 from whichbits.predict.coefficients import shipped
 from whichbits.predict.kernels import data, engine, kernel
-from whichbits.predict.predictor import MAX, Query, predict, predict_many
+from whichbits.predict.predictor import predict, predict_many
+from whichbits.predict.query import MAX, Query
 from whichbits.predict.serving import Outcome, serve
 from whichbits.predict.work import Layout, Point, columns
 

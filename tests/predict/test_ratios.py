@@ -5,7 +5,8 @@ import pytest
 
 from whichbits.predict.batch import predict_rows
 from whichbits.predict.coefficients import shipped
-from whichbits.predict.predictor import MAX, Query, predict_many
+from whichbits.predict.predictor import predict_many
+from whichbits.predict.query import MAX, Query
 from whichbits.predict.ranking import rank_hardware
 from whichbits.predict.ratios import rate_a_device, speedups
 
@@ -52,7 +53,7 @@ def test_rates_a_device_count_devices() -> None:
 def test_rows_name_what_they_are_compared_with(tmp_path: Path) -> None:
     common = {"model": LLAMA, "hardware": "A100", "count": "1", "prompt_tokens": "512", "output_tokens": "256"}
     rows = predict_rows(
-        [{**common, "format": f, "concurrency": c} for f, c in (("w8a8-int", "1"), ("bf16", "1"), ("w8a8-int", "8"))], "here"
+        [{**common, "format": f, "concurrency": c} for f, c in (("w8a8-int", "1"), ("bf16", "1"), ("w8a8-int", "8"))]
     )
     assert [row["speedup_over"] for row in rows] == ["bf16", "", ""]
     assert float(rows[0]["speedup"]) == pytest.approx(float(rows[1]["latency_s"]) / float(rows[0]["latency_s"]), rel=1e-4)

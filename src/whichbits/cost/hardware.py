@@ -57,7 +57,7 @@ def _entry(identifier: str, fields: Mapping[str, Any]) -> Hardware:
         capability=float(fields["capability"]),
         units=int(fields["units"]),
         clock_hz=fields["clock_ghz"] * 1e9,
-        memory=fields["memory_gb"] * 1e9 if fields["maker"] != "nvidia" else fields["memory_gb"] * 2**30,
+        memory=fields["memory_gb"] * 2**30,
         bandwidth=fields["bandwidth"] * 1e9,
         peak=MappingProxyType({kind: rate * 1e12 for kind, rate in fields["peak"].items()}),
         link=fields["link"] * 1e9,

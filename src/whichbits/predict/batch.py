@@ -9,12 +9,11 @@ from pathlib import Path
 
 from whichbits.errors import UserError
 from whichbits.predict.coefficients import Coefficients, shipped
-from whichbits.predict.measurements import parse_concurrency, read_rows
-from whichbits.predict.predictor import Prediction, Query, predict_many
+from whichbits.predict.predictor import Prediction, Resolved, answer, resolve
+from whichbits.predict.query import COLUMNS, question, read_rows
 from whichbits.predict.ratios import Speedup, speedups
 from whichbits.predict.tiers import LEVELS
 
-INPUTS = ("model", "format", "hardware", "count", "prompt_tokens", "output_tokens", "concurrency")
 QUANTITIES = ("latency_s", "ttft_s", "tpot_s", "qps")
 OUTPUTS = (
     *QUANTITIES,
@@ -32,36 +31,12 @@ OUTPUTS = (
 )
 
 
-def query(row: Mapping[str, str], where: str) -> Query:
-    """The query of a row; `where` names it in errors."""
-    try:
-        return Query(
-            model=row["model"],
-            format=row["format"],
-            hardware=row["hardware"],
-            count=int(row["count"]),
-            prompt_tokens=int(row["prompt_tokens"]),
-            output_tokens=int(row["output_tokens"]),
-            concurrency=parse_concurrency(row["concurrency"]),
-            tensor_parallel=int(row["tensor_parallel"]) if row.get("tensor_parallel") else None,
-            engine=row.get("engine") or "vllm",
-        )
-    except KeyError as error:
-        raise UserError(
-            f"{where}: column {error.args[0]!r} is missing", remedy=f"the columns are {', '.join(INPUTS)}"
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{where}: {error}", remedy="give numbers in the columns of numbers") from error
-    except UserError as error:
-        raise UserError(f"{where}: {error.message}", remedy=error.remedy) from error
-
-
 def answer_row(prediction: Prediction, faster: Speedup | None) -> dict[str, str]:
     """The columns of an answer and of its speed over 16 bit, empty where there is none."""
-    row = dict.fromkeys(OUTPUTS, "")
-    row |= {"provenance": prediction.provenance, "tier": prediction.tier or "", "reason": prediction.reason or ""}
+    row = _without_answer(prediction.reason or "")
     if prediction.layout is None:
         return row
+    row["tier"] = prediction.tier or ""
     for quantity in (*QUANTITIES, "qps_steady"):
         row[quantity] = f"{getattr(prediction, quantity):.6g}"
     for quantity in QUANTITIES:
@@ -80,45 +55,51 @@ def answer_row(prediction: Prediction, faster: Speedup | None) -> dict[str, str]
     return row
 
 
-def predict_rows(
-    rows: Iterable[Mapping[str, str]], source: str, coefficients: Coefficients | None = None
-) -> list[dict[str, str]]:
-    """The same rows with the columns of the answers; a row that names what is not known gets its message as the reason."""
-    given = list(rows)
-    queries = [query(row, f"{source}, line {number}") for number, row in enumerate(given, start=2)]
-    answers = _answers(queries, coefficients)
-    faster = speedups(answers, coefficients or shipped())
-    return [{**row, **answer_row(a, f)} for row, a, f in zip(given, answers, faster, strict=True)]
+def _without_answer(reason: str) -> dict[str, str]:
+    return dict.fromkeys(OUTPUTS, "") | {"provenance": "predicted", "reason": reason}
 
 
-def _answers(queries: list[Query], coefficients: Coefficients | None) -> list[Prediction]:
+def predict_rows(rows: Iterable[Mapping[str, str]], coefficients: Coefficients | None = None) -> list[dict[str, str]]:
+    """The rows with the columns of the answers; one that cannot be read, or names what is not known, says so in `reason`."""
+    known, given = coefficients or shipped(), list(rows)
+    asked = [_resolved(row, known) for row in given]
+    answers = answer([found for found in asked if isinstance(found, Resolved)], known)
+    answered = iter([answer_row(a, faster) for a, faster in zip(answers, speedups(answers, known), strict=True)])
+    return [
+        {**row, **(next(answered) if isinstance(found, Resolved) else _without_answer(found))}
+        for row, found in zip(given, asked, strict=True)
+    ]
+
+
+def _resolved(row: Mapping[str, str], known: Coefficients) -> Resolved | str:
+    """The row's question, looked up, or why there is none."""
     try:
-        return predict_many(queries, coefficients)
-    except UserError:
-        return [_answer_alone(query, coefficients) for query in queries]
-
-
-def _answer_alone(query: Query, coefficients: Coefficients | None) -> Prediction:
-    try:
-        return predict_many([query], coefficients)[0]
+        return resolve(question(row), known)
     except UserError as error:
-        return Prediction(query=query, reason=str(error))
+        return str(error)
 
 
-def predict_points(csv_in: Path, csv_out: Path, coefficients: Coefficients | None = None) -> int:
-    """Predict every row of `csv_in` and write the rows with the answers to `csv_out`; returns the number of rows.
+def predict_points(csv_in: Path, csv_out: Path, coefficients: Coefficients | None = None) -> tuple[int, int]:
+    """Predict every row of `csv_in` and write the rows with the answers to `csv_out`; returns the numbers of rows and answers.
 
     Columns in: model, format, hardware, count, prompt_tokens, output_tokens, concurrency (a number or `max`), optionally
     tensor_parallel and engine; others are kept. Times in seconds, rates in requests a second; `speedup` (of the latency, or of
     the highest rate) is over the row that asks the same of a 16-bit format, where the file has one.
+    Raises UserError for a file that cannot be read or written, and one without rows or one of the columns.
     """
     rows = read_rows(csv_in)
     if not rows:
-        raise UserError(f"{csv_in}: no rows", remedy=f"give a header with {', '.join(INPUTS)} and one row a point")
-    answers = predict_rows(rows, str(csv_in), coefficients)
+        raise UserError(f"{csv_in}: no rows", remedy=f"give a header with {', '.join(COLUMNS)} and one row a point")
+    missing = [name for name in COLUMNS if name not in rows[0]]
+    if missing:
+        raise UserError(f"{csv_in}: has no column {', '.join(missing)}", remedy=f"the header needs {', '.join(COLUMNS)}")
+    answers = predict_rows(rows, coefficients)
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(dict.fromkeys([*rows[0], *OUTPUTS])), lineterminator="\n", extrasaction="ignore")
+    writer = csv.DictWriter(stream, list(dict.fromkeys([*rows[0], *OUTPUTS])), lineterminator="\n")
     writer.writeheader()
     writer.writerows(answers)
-    csv_out.write_text(stream.getvalue(), encoding="utf-8")
-    return len(rows)
+    try:
+        csv_out.write_text(stream.getvalue(), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{csv_out}: {error}", remedy="name a file that can be written") from error
+    return len(rows), sum(bool(row["latency_s"]) for row in answers)

@@ -9,7 +9,8 @@ from pathlib import Path
 from whichbits.errors import UserError
 from whichbits.predict.coefficients import Coefficients, parameters, shipped
 from whichbits.predict.fit import device_parameters, fit
-from whichbits.predict.measurements import Measurement, measurements, read_rows
+from whichbits.predict.measurements import Measurement, measurements
+from whichbits.predict.query import read_rows
 
 INFLATION = 3.0
 """How much less sure the shipped coefficients are than their fit says: errors of one source are not independent."""

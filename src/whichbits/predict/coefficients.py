@@ -42,8 +42,11 @@ class Coefficients:
     sources: Mapping[str, int] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write to a JSON file."""
-        path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        """Write to a JSON file; raises UserError where that cannot be."""
+        try:
+            path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"coefficients: {error}", remedy="name a file that can be written") from error
 
 
 @cache

@@ -16,13 +16,15 @@ from whichbits.errors import UserError
 
 @dataclass(frozen=True)
 class Kernel:
-    """How the linear layers of a format run; see kernels.yaml for the fields."""
+    """How the linear layers of a format run (see kernels.yaml for the fields), and the bytes of a number in the KV cache."""
 
     format: str
     weight_bytes: float
     activation_bytes: float
+    kv_bytes: float
     rate: str
     kind: str
+    whole_columns: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -66,43 +68,84 @@ def data() -> Mapping[str, Any]:
 
 @cache
 def format_name(name: str) -> str:
-    """The catalogue's name of a format given by it or by an alias such as `FP8` or `int4`."""
-    key = name.strip().lower().replace("_", "-")
-    key = data()["aliases"].get(key, key)
-    if key not in data()["formats"]:
-        raise UserError(f"format: {name!r} is not known", remedy=f"one of {', '.join(data()['formats'])}")
-    return str(key)
+    """The catalogue's name of a format given by it or by an alias such as `FP8` or `int4`, either followed by `+kv-fp8` or not.
+
+    Raises UserError for a format or a key-value cache that is not known.
+    """
+    own, plus, cache_name = name.strip().lower().replace("_", "-").partition("+")
+    own = data()["aliases"].get(own, own)
+    if own not in data()["formats"] or (plus and cache_name not in data()["kv_caches"]):
+        caches = " or ".join(f"+{key}" for key in data()["kv_caches"])
+        raise UserError(
+            f"format: {name!r} is not known",
+            remedy=f"one of {', '.join(data()['formats'])}; for a quantized key-value cache add {caches}",
+        )
+    return f"{own}{plus}{cache_name}"
+
+
+def _fields(name: str) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
+    """What kernels.yaml says of a format and, where it has a quantized one, of its key-value cache."""
+    own, plus, cache_name = format_name(name).partition("+")
+    return data()["formats"][own], data()["kv_caches"][cache_name] if plus else None
 
 
 @cache
 def kernel(name: str) -> Kernel:
-    """How the format `name` runs."""
-    fields = data()["formats"][format_name(name)]
-    return Kernel(format_name(name), fields["bits"] / 8, fields["activation_bytes"], fields["rate"], fields["kernel"])
+    """How the format `name` runs. Raises UserError for a format that is not known."""
+    fields, kv_cache = _fields(name)
+    return Kernel(
+        format=format_name(name),
+        weight_bytes=fields["bits"] / 8,
+        activation_bytes=fields["activation_bytes"],
+        kv_bytes=kv_cache["bytes"] if kv_cache else 2,
+        rate=fields["rate"],
+        kind=fields["kernel"],
+        whole_columns=frozenset(fields.get("whole_columns", ())),
+    )
+
+
+def twin(name: str) -> str:
+    """The format whose measurements stand for those of `name`: one on the same kernel with nearly as many bytes, or itself."""
+    fields, kv_cache = _fields(name)
+    return format_name(name) if kv_cache else fields.get("twin", format_name(name))
 
 
 def refusal(name: str, hardware: Hardware) -> str | None:
     """Why the format has no kernel on the device; None where it has one."""
-    fields = data()["formats"][format_name(name)]
+    none = f"no kernel for {format_name(name)} on {hardware.name}"
+    for fields in _fields(name):
+        if fields is not None and not _runs(fields, hardware):
+            return f"{none}: {fields['reason']}"
+    if rate(kernel(name), hardware) is None:
+        return f"{none}: its rate of {kernel(name).rate} products is not known (torch measures this machine's)"
+    return None
+
+
+def _runs(fields: Mapping[str, Any], hardware: Hardware) -> bool:
     low, high = fields["capability"]
-    native = low <= hardware.capability <= high if hardware.maker == "nvidia" else hardware.maker in fields["makers"]
-    if native and (rate(kernel(name), hardware) is not None):
-        return None
-    return f"no kernel for {format_name(name)} on {hardware.name}: {fields.get('reason', 'it lacks the number type')}"
+    return low <= hardware.capability <= high if hardware.maker == "nvidia" else hardware.maker in fields["makers"]
 
 
 def rate(kernel: Kernel, hardware: Hardware) -> float | None:
-    """Peak rate (operations a second) of the kernel's multiplications; None where the device has none."""
-    if kernel.rate == "bf16":
-        return hardware.peak.get("bf16", hardware.peak.get("fp16"))
-    return hardware.peak.get(kernel.rate)
+    """Peak rate (operations a second) of the kernel's multiplications; None where none is known."""
+    return rate16(hardware) if kernel.rate == "bf16" else hardware.peak.get(kernel.rate)
+
+
+def rate16(hardware: Hardware) -> float:
+    """Peak rate (operations a second) of 16-bit multiplications."""
+    return hardware.peak["bf16"] if "bf16" in hardware.peak else hardware.peak["fp16"]
 
 
 @cache
 def engine(name: str) -> Engine:
-    """The engine called `name`, optionally with a version: `vllm`, `vllm==0.7.2`, `TensorRT-LLM`."""
-    base, _, version = name.strip().lower().partition("==")
+    """The engine called `name`, optionally with a version: `vllm`, `vllm==0.7.2`, `TensorRT-LLM`.
+
+    Raises UserError for an engine that is not known and a version that is none.
+    """
+    base, separator, version = name.strip().lower().partition("==")
     numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+    if separator and not numbers:
+        raise UserError(f"engine: {name!r} has no version after ==", remedy="write it as in vllm==0.7.2, or leave == out")
     for key, fields in data()["engines"].items():
         if base == key or base in fields["aliases"]:
             return Engine(key, numbers, fields["fuses_quantization"], fields["mixes_prompts"])

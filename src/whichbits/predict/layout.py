@@ -9,7 +9,7 @@ from whichbits.models.catalogue import Shape
 from whichbits.predict.kernels import Kernel
 from whichbits.predict.serving import MEMORY_UTILIZATION
 from whichbits.predict.step import Values
-from whichbits.predict.work import KV_BYTES, Layout, resident_bytes
+from whichbits.predict.work import Layout, resident_bytes
 
 
 def room_for_tokens(shape: Shape, kernel: Kernel, hardware: Hardware, layout: Layout, values: Values, length: float) -> float:
@@ -18,7 +18,7 @@ def room_for_tokens(shape: Shape, kernel: Kernel, hardware: Hardware, layout: La
     free = hardware.memory * MEMORY_UTILIZATION - resident_bytes(shape, kernel) / devices - values["reserved_gb"] * 1e9
     share = shape.sliding_layers / shape.layers
     layers = shape.layers * (1 - share + share * min(shape.sliding_window / length, 1)) / layout.pipeline
-    return free / (shape.kv_width * KV_BYTES / min(layout.tensor, shape.kv_heads) * layers)
+    return free / (shape.kv_width * kernel.kv_bytes / min(layout.tensor, shape.kv_heads) * layers)
 
 
 def divides(shape: Shape, tensor: int) -> bool:

@@ -12,7 +12,8 @@ from pathlib import Path
 from whichbits.cost.hardware import Hardware, find
 from whichbits.errors import UserError
 from whichbits.models.catalogue import Shape, find_shape
-from whichbits.predict.kernels import Engine, Kernel, engine, format_name, kernel
+from whichbits.predict.kernels import Engine, Kernel, engine, kernel
+from whichbits.predict.query import question, read_rows
 
 QUANTITIES = ("latency_s", "tpot_s", "ttft_s", "qps")
 PUBLISHED = ("paper_table_5", "paper_table_6", "r1_distill_llama_8b_latency", "r1_distill_llama_8b_rate")
@@ -108,73 +109,72 @@ def published() -> list[Measurement]:
     return measurements
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file with a header."""
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: {error}", remedy="give a CSV file with a header line") from error
-    return rows
-
-
 def measurements(rows: Iterable[Mapping[str, str]], source: str) -> list[Measurement]:
-    """Measurements of a user's rows: the columns of points, and any of latency_s, tpot_s, ttft_s, qps."""
-    found = []
+    """Measurements of a user's rows: the columns of points, and any of latency_s, tpot_s, ttft_s, qps.
+
+    Raises UserError, with the row's place in `source`, for what is not known and numbers that cannot be.
+    """
+    found: list[Measurement] = []
     for number, row in enumerate(rows, start=2):
-        where = f"{source}, line {number}"
         try:
-            concurrency = parse_concurrency(row["concurrency"])
-            common = {
-                "source": source,
-                "shape": find_shape(row["model"]),
-                "model": row["model"],
-                "hardware": find(row["hardware"]),
-                "count": int(row["count"]),
-                "kernel": kernel(format_name(row["format"])),
-                "engine": engine(row.get("engine") or "vllm"),
-                "tensor_parallel": int(row["tensor_parallel"]) if row.get("tensor_parallel") else None,
-                "prompt": float(row["prompt_tokens"]),
-                "output": float(row["output_tokens"]),
-                "concurrency": concurrency,
-            }
-            values = {quantity: float(row[quantity]) for quantity in QUANTITIES if row.get(quantity)}
-        except KeyError as error:
-            raise UserError(f"{where}: column {error.args[0]!r} is missing", remedy="add it to the header") from error
-        except ValueError as error:
-            raise UserError(f"{where}: {error}", remedy="give a number") from error
-        for quantity, value in values.items():
-            if not (isfinite(value) and value > 0):
-                raise UserError(f"{where}: {quantity} is {value}", remedy="give a positive number, or leave the cell empty")
-            found.append(Measurement(**common, quantity=quantity, value=value, low=value, high=value))  # type: ignore[arg-type]
+            found += _measured(row, source)
+        except UserError as error:
+            raise UserError(f"{source}, line {number}: {error.message}", remedy=error.remedy) from error
     return found
 
 
-def parse_concurrency(text: str) -> float:
-    """Requests in flight that a cell of a table names: a number, or `max`."""
-    if text.strip().lower() == "max":
-        return float("inf")
-    value = float(text)
-    if not (isfinite(value) and value >= 1):
-        raise UserError(f"concurrency: {text!r} is not at least 1", remedy="a number of requests in flight, or max")
+def _measured(row: Mapping[str, str], source: str) -> list[Measurement]:
+    query = question(row)
+    common = {
+        "source": source,
+        "shape": find_shape(query.model),
+        "model": query.model,
+        "hardware": find(query.hardware),
+        "count": query.count,
+        "kernel": kernel(query.format),
+        "engine": engine(query.engine),
+        "tensor_parallel": query.tensor_parallel,
+        "prompt": float(query.prompt_tokens),
+        "output": float(query.output_tokens),
+        "concurrency": query.concurrency,
+    }
+    values = {quantity: _positive(quantity, row[quantity]) for quantity in QUANTITIES if row.get(quantity)}
+    return [
+        Measurement(**common, quantity=quantity, value=value, low=value, high=value)  # type: ignore[arg-type]
+        for quantity, value in values.items()
+    ]
+
+
+def _positive(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not (isfinite(value) and value > 0):
+        raise UserError(f"{name}: {text!r} is not a positive number", remedy="give one, or leave the cell empty")
     return value
 
 
-_GPU_MEASUREMENT_FORMATS = {"": "bf16", "fp8": "w8a8-fp", "fp8_block": "fp8-block"}
+_FORMATS = {"": "bf16", "fp8": "w8a8-fp", "fp8_block": "fp8-block"}
+"""Formats by AIConfigurator's name of the matrix products' number type."""
 
 
 def aiconfigurator(path: Path) -> list[Measurement]:
     """Serving points of AIConfigurator's silicon_sample.csv (dense models, aggregated serving): TPOT and TTFT of each.
 
-    An empty precision is taken as 16 bit, which the file does not say.
+    An empty precision is taken as 16 bit, which the file does not say. Raises UserError for one that is not known here.
     """
+    given = read_rows(path)
+    unknown = sorted({row["gemm_quant_mode"] for row in given} - _FORMATS.keys())
+    if unknown:
+        raise UserError(f"{path}: gemm_quant_mode {', '.join(unknown)} is not known", remedy="leave such rows out")
     rows = [
         {
             "model": row["model_path"],
             "hardware": row["system"],
             "count": row["tp_size"],
             "tensor_parallel": row["tp_size"],
-            "format": _GPU_MEASUREMENT_FORMATS[row["gemm_quant_mode"]],
+            "format": _FORMATS[row["gemm_quant_mode"]],
             "engine": row["backend"],
             "prompt_tokens": row["isl"],
             "output_tokens": row["osl"],
@@ -182,6 +182,6 @@ def aiconfigurator(path: Path) -> list[Measurement]:
             "tpot_s": str(float(row["silicon_tpot_ms"]) / 1e3),
             "ttft_s": str(float(row["silicon_ttft_ms"]) / 1e3),
         }
-        for row in read_rows(path)
+        for row in given
     ]
     return measurements(rows, "aiconfigurator")

@@ -15,31 +15,11 @@ from whichbits.predict.coefficients import Coefficients, shipped
 from whichbits.predict.kernels import Engine, Kernel, engine, kernel, refusal
 from whichbits.predict.layout import divides, layouts, room_for_tokens
 from whichbits.predict.measurements import published
+from whichbits.predict.query import MAX, Query, parse_concurrency
 from whichbits.predict.serving import Outcome, serve
 from whichbits.predict.solve import concurrency_at_rate
 from whichbits.predict.tiers import LEVELS, interval, spread_of, tier
 from whichbits.predict.work import Layout, Point, columns
-
-MAX = float("inf")
-
-
-@dataclass(frozen=True)
-class Query:
-    """One question, in the user's words.
-
-    One of `concurrency` (requests in flight over all devices; infinity for the highest rate) and `rate` (requests a second).
-    """
-
-    model: str
-    format: str
-    hardware: str
-    count: int
-    prompt_tokens: int
-    output_tokens: int
-    concurrency: float = 1.0
-    rate: float | None = None
-    tensor_parallel: int | None = None
-    engine: str = "vllm"
 
 
 @dataclass(frozen=True)
@@ -87,24 +67,9 @@ class Resolved:
         return Point(self.shape, self.kernel, self.hardware, self.engine, layout, q.prompt_tokens, q.output_tokens, concurrency)
 
 
-def _check(query: Query) -> None:
-    for name in ("count", "prompt_tokens", "output_tokens"):
-        if getattr(query, name) < 1:
-            raise UserError(f"{name}: {getattr(query, name)} is not at least 1", remedy=f"give a positive {name}")
-    if query.tensor_parallel is not None and (query.tensor_parallel < 1 or query.count % query.tensor_parallel):
-        raise UserError(
-            f"tensor_parallel: {query.tensor_parallel} does not divide the count {query.count}",
-            remedy="give a divisor of the number of devices",
-        )
-    if query.rate is None and not query.concurrency >= 1:
-        raise UserError(f"concurrency: {query.concurrency} is not at least 1", remedy="a number of requests in flight, or max")
-    if query.rate is not None and not 0 < query.rate < MAX:
-        raise UserError(f"rate: {query.rate} is not a positive number", remedy="give requests a second")
-
-
 def resolve(query: Query, coefficients: Coefficients) -> Resolved:
     """Look up the query's names and layouts; `reason` says why it cannot run, if so. Unknown names raise UserError."""
-    _check(query)
+    query.check()
     shape, how, hardware, server = (
         find_shape(query.model), kernel(query.format), find(query.hardware), engine(query.engine),
     )  # fmt: skip
@@ -171,9 +136,18 @@ def choose(resolved: Sequence[Resolved], coefficients: Coefficients) -> list[tup
 def predict_many(
     queries: Sequence[Query], coefficients: Coefficients | None = None, *, prices: Sequence[float | None] | None = None
 ) -> list[Prediction]:
-    """Answer many queries at once; `prices` are dollars an hour of all devices of each."""
+    """Answer many queries at once; `prices` are dollars an hour of all devices of each.
+
+    Raises UserError for unknown names and impossible numbers. A deployment that cannot run is a Prediction with a `reason`.
+    """
     known = coefficients or shipped()
-    resolved = [resolve(query, known) for query in queries]
+    return answer([resolve(query, known) for query in queries], known, prices=prices)
+
+
+def answer(
+    resolved: Sequence[Resolved], known: Coefficients, *, prices: Sequence[float | None] | None = None
+) -> list[Prediction]:
+    """Answer queries that were looked up, with the same coefficients; `prices` are dollars an hour of all devices of each."""
     answers: list[Prediction] = [Prediction(query=r.query, reason=r.reason) for r in resolved]
     running = [i for i, r in enumerate(resolved) if r.reason is None]
     if not running:
@@ -279,6 +253,6 @@ def predict(
     """
     if concurrency is not None and rate is not None:
         raise UserError("concurrency and rate are both given", remedy="give one of them")
-    in_flight = 1.0 if concurrency is None else MAX if concurrency == "max" else float(concurrency)
+    in_flight = parse_concurrency(concurrency) if isinstance(concurrency, str) else 1.0 if concurrency is None else concurrency
     query = Query(model, format, hardware, count, prompt_tokens, output_tokens, in_flight, rate, tensor_parallel, engine)
     return predict_many([query], coefficients, prices=[price_per_hour])[0]

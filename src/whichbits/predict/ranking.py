@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from whichbits.cost.hardware import catalogue
+from whichbits.cost.hardware import catalogue, find
 from whichbits.predict.coefficients import Coefficients, shipped
 from whichbits.predict.kernels import format_name
-from whichbits.predict.predictor import MAX, Prediction, Query, choose, predict_many, resolve
+from whichbits.predict.predictor import Prediction, Resolved, choose, predict_many, resolve
+from whichbits.predict.query import MAX, Query
 from whichbits.predict.ratios import BASES, Speedup, rate_a_device
 from whichbits.predict.solve import Limits, concurrency_within
 from whichbits.predict.work import columns
@@ -68,7 +69,7 @@ def rank_hardware(
         formats: formats to try.
         hardware: devices to try, by default the whole catalogue.
         counts: numbers of devices to try.
-        prices: dollars an hour of one device by its name here or its catalogue id.
+        prices: dollars an hour of one device by any of its names.
         engine: serving engine.
         coefficients: those of `calibrate`; default the shipped ones.
     """
@@ -88,7 +89,12 @@ def rank_hardware(
         work = columns([r.point(layout, 1.0) for r, layout in zip(possible, layouts, strict=True)])
         loads = concurrency_within(work, known.values, within)
         ranked += _answered(
-            [r.query for r in possible], [x.tensor for x in layouts], loads.tolist(), within, prices or {}, known
+            [r.query for r in possible],
+            [x.tensor for x in layouts],
+            loads.tolist(),
+            within,
+            _hourly(possible, prices or {}),
+            known,
         )
     return sorted(_with_gains(ranked, known), key=_order)
 
@@ -111,12 +117,18 @@ def _with_gains(ranked: Sequence[Ranked], known: Coefficients) -> list[Ranked]:
     ]
 
 
+def _hourly(possible: Sequence[Resolved], prices: Mapping[str, float]) -> list[float | None]:
+    """Dollars an hour of all devices of each deployment, where the device has a price."""
+    by_device = {find(name).id: dollars for name, dollars in prices.items()}
+    return [by_device[r.hardware.id] * r.query.count if r.hardware.id in by_device else None for r in possible]
+
+
 def _answered(
     queries: Sequence[Query],
     tensors: Sequence[int],
     loads: Sequence[float],
     limits: Limits,
-    prices: Mapping[str, float],
+    hourly: Sequence[float | None],
     known: Coefficients,
 ) -> list[Ranked]:
     unlimited = limits == Limits()
@@ -124,7 +136,6 @@ def _answered(
         replace(q, concurrency=MAX if unlimited else 1.0 if np.isnan(load) else load, tensor_parallel=tensor)
         for q, tensor, load in zip(queries, tensors, loads, strict=True)
     ]
-    hourly = [prices[q.hardware] * q.count if q.hardware in prices else None for q in queries]
     entries = []
     for q, load, prediction, price in zip(queries, loads, predict_many(asked, known, prices=hourly), hourly, strict=True):
         if np.isnan(load):

@@ -9,7 +9,8 @@ import numpy as np
 
 from whichbits.predict.coefficients import Coefficients
 from whichbits.predict.kernels import format_name
-from whichbits.predict.predictor import Prediction, Query
+from whichbits.predict.predictor import Prediction
+from whichbits.predict.query import Query
 from whichbits.predict.tiers import LEVELS, TIERS, interval
 
 BASES = ("bf16", "fp16")

@@ -9,14 +9,15 @@ import numpy as np
 from whichbits.cost.hardware import Hardware, catalogue
 from whichbits.models.catalogue import Shape
 from whichbits.predict.coefficients import Coefficients
+from whichbits.predict.kernels import twin
 from whichbits.predict.work import Floats
 
 TIERS = ("measured", "interpolated", "calibrated", "same-architecture", "other-architecture", "physics")
 """From the nearest to the farthest:
 
 measured: this very row was; interpolated: this model, format and engine on this device at other loads or lengths; calibrated:
-this format on this device, with another model or engine; same-architecture, other-architecture: transferred; physics: a kind of
-kernel, model or maker that no measurement of a server stands behind.
+this format, or its twin (kernels.yaml), on this device, with another model or engine; same-architecture, other-architecture:
+transferred; physics: a kind of kernel, model or maker that no measurement of a server stands behind.
 """
 LEVELS = (80, 95)
 """Per cent of left-out measurements that the two intervals held."""
@@ -25,11 +26,11 @@ LEVELS = (80, 95)
 def tier(coefficients: Coefficients, shape: Shape, hardware: Hardware, format: str, engine: str) -> str:
     """The tier of a question; `measured` is told from `interpolated` by whoever knows the rows."""
     support = coefficients.support
-    if shape.experts or not any(f == format for _, _, f, _ in support):
-        return "physics"
-    if (shape.id, hardware.id, format, engine) in support:
+    if not shape.experts and (shape.id, hardware.id, format, engine) in support:
         return "interpolated"
-    devices = {h for _, h, f, _ in support if f == format}
+    devices = {h for _, h, f, _ in support if f in (format, twin(format))}
+    if shape.experts or not devices:
+        return "physics"
     if hardware.id in devices:
         return "calibrated"
     known = catalogue()

@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 
 from whichbits.cost.hardware import Hardware
 from whichbits.models.catalogue import Shape
-from whichbits.predict.kernels import Engine, Kernel, data, rate
+from whichbits.predict.kernels import Engine, Kernel, data, rate, rate16
 
 Floats = NDArray[np.float64]
-KV_BYTES = 2
-"""Bytes of one number in the KV cache (16 bit)."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,6 @@ class Work:
     memory_class: Labels
     rate_class: Labels
     rate16_class: Labels
-    architecture: Labels
     link_class: Labels
     device: Labels
 
@@ -177,7 +174,6 @@ def columns(points: Sequence[Point]) -> Work:
     matrices = np.array([_matrices(p) for p in points], dtype=np.float64).reshape(len(points), 6, 4)
     matrices = matrices[:, matrices[:, :, 2].any(axis=0)]
     host_time = data()["host_time"]
-    rate16 = [h.peak.get("bf16", h.peak.get("fp16", 1.0)) for h in devices]
     return Work(
         width_out=matrices[:, :, 0],
         width_in=matrices[:, :, 1],
@@ -188,7 +184,7 @@ def columns(points: Sequence[Point]) -> Work:
         vocab=column([p.shape.vocab / p.layout.tensor for p in points]),
         head_width=column([p.shape.heads * p.shape.head_dim / p.layout.tensor for p in points]),
         inner_width=column([_inner_width(p) for p in points]),
-        kv_token_bytes=column([p.shape.kv_width * KV_BYTES / min(p.layout.tensor, p.shape.kv_heads) for p in points]),
+        kv_token_bytes=column([p.shape.kv_width * p.kernel.kv_bytes / min(p.layout.tensor, p.shape.kv_heads) for p in points]),
         window=column([s.sliding_window or np.inf for s in shapes]),
         window_share=column([s.sliding_layers / s.layers for s in shapes]),
         weight_bytes=column([k.weight_bytes for k in kernels]),
@@ -199,7 +195,7 @@ def columns(points: Sequence[Point]) -> Work:
         units=column([h.units for h in devices]),
         memory=column([h.memory for h in devices]),
         rate=column([rate(p.kernel, p.hardware) or np.nan for p in points]),
-        rate16=column(rate16),
+        rate16=column([rate16(h) for h in devices]),
         link=column([h.link for h in devices]),
         tensor=column([x.tensor for x in layouts]),
         pipeline=column([x.pipeline for x in layouts]),
@@ -216,16 +212,13 @@ def columns(points: Sequence[Point]) -> Work:
         quantizes=column([float(p.kernel.activation_bytes < 2 and not p.engine.fuses_quantization) for p in points]),
         mixes=column([float(e.mixes_prompts) for e in engines]),
         packed=column([float(k.kind == "packed4") for k in kernels]),
-        whole_columns=column(
-            [float(h.architecture in data()["whole_columns"].get(k.kind, ())) for k, h in zip(kernels, devices, strict=True)]
-        ),
+        whole_columns=column([float(h.architecture in k.whole_columns) for k, h in zip(kernels, devices, strict=True)]),
         kernel=labels([k.kind for k in kernels]),
         engine=labels([e.name for e in engines]),
         host_engine=labels([e.name + "-early" * e.early for e in engines]),
         memory_class=labels([memory_class(h) for h in devices]),
         rate_class=labels([f"{p.hardware.architecture}.{p.kernel.rate}" for p in points]),
         rate16_class=labels([f"{h.architecture}.bf16" for h in devices]),
-        architecture=labels([h.architecture for h in devices]),
         link_class=labels(["pcie" if h.link_kind.startswith("pcie") else "nvlink" for h in devices]),
         device=labels([h.id for h in devices]),
     )
