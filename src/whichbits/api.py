@@ -239,11 +239,11 @@ def hardware() -> Rows:
     return [
         {
             "hardware": entry.id,
-            "memory_gb": round(entry.memory / 1e9),
+            "memory_gb": round(entry.memory / 2**30),
             "bandwidth_gb_s": round(entry.bandwidth / 1e9),
             **{
                 f"{kind}_tflops": round(entry.peak[kind] / 1e12) if kind in entry.peak else None
-                for kind in ("bf16", "int8", "fp8")
+                for kind in ("bf16", "int8", "fp8", "fp4")
             },
             "usd_per_hour": listed.get(entry.name),
         }

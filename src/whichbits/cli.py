@@ -242,9 +242,11 @@ def predict(
     model: Annotated[str, typer.Option(help="Hub id, or folder with config.json.")] = "",
     format: Annotated[list[str] | None, typer.Option("--format", help="Format; repeatable; default: the usual four.")] = None,
     hardware: Annotated[str, typer.Option(help="Device, e.g. L40S; see whichbits hardware.")] = "",
-    count: Annotated[int, typer.Option(help="Number of devices.")] = 1,
+    count: Annotated[int | None, typer.Option(help="Number of devices; default: 1.")] = None,
     workload: Annotated[str, typer.Option(help="Workload by name, or PROMPT/OUTPUT tokens.")] = "",
-    concurrency: Annotated[str, typer.Option(help="Requests in flight, or max for the highest rate.")] = "1",
+    concurrency: Annotated[
+        str | None, typer.Option(help="Requests in flight, or max for the highest rate; default: 1.")
+    ] = None,
     rate: Annotated[float | None, typer.Option(help="Requests a second, in place of --concurrency.")] = None,
     tensor_parallel: Annotated[int | None, typer.Option(help="Devices that share one copy of the model.")] = None,
     engine: Annotated[str, typer.Option(help="vllm, trtllm or sglang, optionally with a version.")] = "vllm",
