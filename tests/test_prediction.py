@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from whichbits import api
+from whichbits.cli import app
 from whichbits.errors import UserError
 from whichbits.study.cell import Cell
 from whichbits.study.ledger import Ledger, entries
@@ -23,6 +25,14 @@ def test_intervals_are_pairs_in_json_and_text_in_a_table() -> None:
     assert base["speedup"] is None
     assert "no FP8 tensor cores" in refused["reason"]
     assert {row["provenance"] for row in (base, quick, refused)} == {"predicted"}
+    assert list(base) == list(quick) == list(refused)
+
+
+def test_a_table_has_a_column_a_format_also_where_one_is_refused() -> None:
+    shown = CliRunner().invoke(app, ["predict", "--model", LLAMA, "--hardware", "A100", "--workload", "256/128"])
+    assert shown.exit_code == 0
+    assert "w8a8-fp" in shown.output
+    assert "FP8 tensor cores" in " ".join(shown.output.split())
 
 
 def test_a_ranking_shows_what_each_format_gains_on_its_device() -> None:

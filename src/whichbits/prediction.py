@@ -145,10 +145,13 @@ def hourly_prices(overrides: Mapping[str, float]) -> dict[str, float]:
 
 def _predicted(answer: Prediction) -> dict[str, Any]:
     """Each predicted quantity with its 80 % and 95 % interval."""
+    from whichbits.predict.tiers import LEVELS
+
     row: dict[str, Any] = {}
     for quantity in ("latency_s", "ttft_s", "tpot_s", "qps", "queries_per_dollar"):
+        spans = answer.intervals.get(quantity) or dict.fromkeys(LEVELS)
         row[quantity] = short(getattr(answer, quantity))
-        row |= {f"{quantity}_{level}": _span(bounds) for level, bounds in answer.intervals.get(quantity, {}).items()}
+        row |= {f"{quantity}_{level}": _span(bounds) if bounds else None for level, bounds in spans.items()}
     return row
 
 
