@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whichbits.accuracy.generated import GENERATORS, documents
+from whichbits.accuracy.generated import GENERATORS, MOST, documents
 from whichbits.accuracy.registry import expand
 from whichbits.errors import UserError
 
@@ -96,8 +96,14 @@ def test_choices_are_right_in_one_way_only() -> None:
 
 
 def test_more_items_than_there_are_is_told() -> None:
-    with pytest.raises(UserError, match="at most"):
-        documents("order", 5000, version=1, seed=0)
+    assert len(documents("order", MOST["order"], version=1, seed=3)) == 649
+    with pytest.raises(UserError, match="ask for at most 649"):
+        documents("order", 650, version=1, seed=3)
+
+
+@pytest.mark.parametrize("name", sorted(set(GENERATORS) - set(MOST)))
+def test_the_others_do_not_run_out(name: str) -> None:
+    assert len(documents(name, 20_000, version=1, seed=0)) == 20_000
 
 
 def test_an_unknown_generator_is_told() -> None:

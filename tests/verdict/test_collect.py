@@ -34,7 +34,7 @@ def test_the_second_run_of_the_base_is_its_noise(cells):
     assert (noise.pair.base.tolist(), noise.pair.score.tolist()) == (BASE, [1, 1, 0, 0])
 
 
-def test_generated_tasks_have_any_number_of_items(cells):
+def test_generated_tasks_have_any_number_of_items_but_for_those_that_run_out(cells):
     records = [cells.evaluate(name, scores, task=task, kind=kind) for name, scores in (("bf16", BASE), ("w8a8-int", INT8))
                for task, kind in (("recall", "generated"), ("arc", "lm-eval"))]  # fmt: skip
     assert {s.task: s.available for s in collect(records, "bf16", FORMATS).tasks} == {"recall": None, "arc": 4}

@@ -65,3 +65,30 @@ def test_numbers_of_items_are_rounded_up_to_two_digits():
     stated = int(would_resolve(tasks, 98.0).split()[1].replace(",", ""))
     assert found.items <= stated <= 1.1 * found.items
     assert len(str(stated).rstrip("0")) <= 2
+
+
+def test_a_task_that_runs_out_gives_its_last_items_and_the_others_the_rest():
+    """As `order` beside `recall`: neither suffices alone, and one has few items left."""
+    tasks = [scored("recall", 1000, 60, 55), scored("order", 1000, 60, 55, available=20_000)]
+    found = extension(tasks, 98.5)
+    assert found is not None
+    assert (found.tasks, found.ended) == (("recall",), (("order", 20_000),))
+    value = recovery([task.pair for task in tasks]).estimate.value
+    error = recovery_error(tasks, [1000 + found.items - 19_000, 20_000])
+    assert (value - 98.5) / error == pytest.approx(2.801585, rel=0.001)
+    assert "in proportion of recall, with all 20,000 items of order (" in would_resolve(tasks, 98.5)
+
+
+def test_tasks_that_run_out_too_soon_are_named_with_all_their_items():
+    tasks = [scored("order", 500, 30, 25, available=649), scored("recall", 1000, 60, 55)]
+    assert extension(tasks, 99.15) is None
+    text = would_resolve(tasks, 99.15)
+    assert text.startswith("order's 649 items cannot, however many there are of the others: they resolve ")
+    alone = would_resolve(tasks[:1], 99.15)
+    assert alone.startswith("order's 649 items cannot: they resolve ")
+    stated = float(alone.split("resolve ")[1].split()[0])
+    assert stated == pytest.approx(2.801585 * recovery_error(tasks[:1], [649]), rel=0.05)
+
+
+def test_on_the_bound_itself_no_number_suffices():
+    assert would_resolve([scored("a", 1000, 60, 60)], 100.0).startswith("no number of items")

@@ -19,6 +19,12 @@ from whichbits.errors import UserError
 
 Document = dict[str, Any]
 
+STEPS, FIRSTS = range(2, 13), range(1, 60)
+"""Steps and first numbers of the progressions of `order`."""
+
+MOST: Mapping[str, int] = {"order": len(STEPS) * len(FIRSTS)}
+"""How many different items there are of generators that run out of them; the others have more than anyone asks for."""
+
 
 @cache
 def _words() -> dict[str, Any]:
@@ -55,7 +61,7 @@ def copy(random: Random) -> Document:
 
 def order(random: Random) -> Document:
     """Order: six numbers of an arithmetic progression upwards, and the next one asked for."""
-    step, first = random.randrange(2, 13), random.randrange(1, 60)
+    step, first = random.choice(STEPS), random.choice(FIRSTS)
     numbers = [str(first + step * index) for index in range(7)]
     return {"prompt": f"{', '.join(numbers[:6])},", "target": numbers[6]}
 

@@ -23,15 +23,17 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     data_dir: Path | None = None,
+    allow_custom_code: bool = False,
 ) -> TaskResult:
     """Score of `model` on `task`, with every item.
 
     `limit` keeps the first items (of each subtask of a group); `seed` draws generated items, few-shot examples and samples at a
-    temperature; `data_dir` holds public data sets for machines without a network. Raises UserError where the task cannot be run
+    temperature; `data_dir` holds public data sets for machines without a network; code that comes with the tokenizer runs only
+    where `allow_custom_code` says so. Raises UserError where the task cannot be run
     as stated (an item longer than the engine's context, a data set that cannot be reached), and SandboxUnavailable where
     generated code cannot be confined.
     """
-    tokenizer = PromptTokenizer(tokenizer_path)
+    tokenizer = PromptTokenizer(tokenizer_path, allow_custom_code=allow_custom_code)
     if task.kind == "human-eval":
         from whichbits.accuracy.code import evaluate_code
 
@@ -87,9 +89,12 @@ def run_harness(
     ]
     available = sum(len(harness_task.eval_docs) for harness_task in harness_tasks.values())
     versions = sorted({str(harness_task.VERSION) for harness_task in harness_tasks.values()})
-    return summarize(
-        task, items, adapter.work, available=available, source_version=", ".join(versions), lm_eval=version("lm_eval")
-    )
+    more: dict[str, Any] = {"source_version": ", ".join(versions), "lm_eval": version("lm_eval")}
+    if task.kind == "generated":
+        from whichbits.accuracy.generated import MOST
+
+        more["most"] = MOST.get(task.source)
+    return summarize(task, items, adapter.work, available=available, **more)
 
 
 def _filtered(task: Task, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

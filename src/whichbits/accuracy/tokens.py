@@ -13,13 +13,14 @@ class PromptTokenizer:
     """A Hugging Face tokenizer with its beginning-of-sequence rule made explicit.
 
     The tokenizer's own rule holds: where it begins every sequence with BOS, so do we, except before a text that already begins
-    with it (chat templates write it themselves); where it has none, none is added.
+    with it (chat templates write it themselves); where it has none, none is added. Code that comes with the tokenizer runs only
+    where `allow_custom_code` says so.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, allow_custom_code: bool = False) -> None:
         from transformers import AutoTokenizer
 
-        self.hf: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        self.hf: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=allow_custom_code)
         self.name = str(path)
 
     @property

@@ -107,7 +107,7 @@ def _join(
         task=task,
         engine=engine,
         provenance=_provenance(engine),
-        available=None if left.summary.get("kind") == "generated" else int(left.summary.get("available", items)),
+        available=left.summary.get("most") if left.summary.get("kind") == "generated" else left.summary.get("available", items),
         pair=pair_scores(*tables, chance=float(left.summary["chance"]), what=what),
         cells=(right.key, left.key),
         uninformative=left.summary.get("uninformative"),

@@ -24,7 +24,7 @@ class ScoredTask:
     engine: str
     provenance: Provenance
     available: int | None
-    """Items the task can have; None where it is generated and can have any number."""
+    """Items the task can have; None where it is generated and never runs out of them."""
     pair: Paired
     cells: tuple[str, ...]
     uninformative: str | None = None

@@ -13,10 +13,14 @@ from whichbits.verdict.statistics import POWER, resolvable
 
 @dataclass(frozen=True)
 class Extension:
-    """More items that would resolve a suite: `items` of one task, or `items` in all, spread in proportion over `tasks`."""
+    """More items that would resolve a suite: `items` of one task, or `items` in all, spread in proportion over `tasks`.
+
+    `ended` are tasks that run out of items before, with how many they have: the last of those are among `items`.
+    """
 
     tasks: tuple[str, ...]
     items: int
+    ended: tuple[tuple[str, int], ...] = ()
 
 
 def recovery_error(tasks: Sequence[ScoredTask], items: Sequence[float] | None = None) -> float:
@@ -34,8 +38,8 @@ def recovery_error(tasks: Sequence[ScoredTask], items: Sequence[float] | None = 
 def extension(tasks: Sequence[ScoredTask], bound: float, *, level: float = 0.95) -> Extension | None:
     """Fewest further items with which the suite would be told from `bound` (%) with power 80 %, if its recovery stays.
 
-    Tries each task that can be extended, alone; where none suffices, all of them in proportion; None where that cannot do
-    it either.
+    Tries each task that can be extended, alone; where none suffices, all of them in proportion, those with few items to their
+    last; None where that cannot do it either.
     """
     pairs = [scored.pair for scored in tasks]
     ratio, total = suite_ratio(pairs), sum(pair.base_above_chance for pair in pairs)
@@ -55,16 +59,26 @@ def extension(tasks: Sequence[ScoredTask], bound: float, *, level: float = 0.95)
     if alone:
         return min(alone, key=lambda candidate: candidate.items)
 
-    open_tasks = [scored for scored in tasks if _fits(scored, scored.pair.items + 1)]
-    movable = sum(v for scored, v in zip(tasks, variance, strict=True) if scored in open_tasks)
-    room = largest_variance - (sum(variance) - movable)
-    if not open_tasks or room <= 0 or movable <= room:
+    return _together(tasks, variance, largest_variance)
+
+
+def _together(tasks: Sequence[ScoredTask], variance: Sequence[float], largest: float) -> Extension | None:
+    """All tasks extended in proportion, each at most to its end, until their `variance` sums to `largest`; None where never."""
+    items = [scored.pair.items for scored in tasks]
+    most = [math.inf if scored.available is None else scored.available for scored in tasks]
+    growing, at_end = dict(enumerate(variance)), dict[int, float]()
+    while growing:
+        room = largest - sum(at_end.values())
+        factor = sum(growing.values()) / room if room > 0 else math.inf
+        out = [number for number in growing if factor * items[number] > most[number]]
+        if not out:
+            break
+        at_end |= {number: growing.pop(number) * items[number] / most[number] for number in out}
+    if not growing or not 1 < factor < math.inf:
         return None
-    factor = movable / room
-    if not all(_fits(scored, factor * scored.pair.items) for scored in open_tasks):
-        return None
-    more = sum(math.ceil((factor - 1) * scored.pair.items) for scored in open_tasks)
-    return Extension(tuple(scored.task for scored in open_tasks), more)
+    more = [math.ceil((factor - 1) * items[number]) for number in growing] + [int(most[n]) - items[n] for n in at_end]
+    ended = tuple((tasks[number].task, int(most[number])) for number in at_end if most[number] > items[number])
+    return Extension(tuple(tasks[number].task for number in growing), sum(more), ended)
 
 
 def _fits(scored: ScoredTask, items: float) -> bool:
@@ -75,16 +89,21 @@ def would_resolve(tasks: Sequence[ScoredTask], bound: float, *, level: float = 0
     """What would settle the suite against `bound` (%), as a sentence for the reader."""
     value = 100 * suite_ratio([scored.pair for scored in tasks])
     found = extension(tasks, bound, level=level)
-    if found is not None and len(found.tasks) == 1:
+    if found is not None and len(found.tasks) == 1 and not found.ended:
         return f"about {_round_up(found.items):,} more items of {found.tasks[0]} {_condition(value)}"
     if found is not None:
-        return f"about {_round_up(found.items):,} more items, in proportion of {', '.join(found.tasks)} {_condition(value)}"
-    now = f"{resolvable(recovery_error(tasks), level):.2g} points, and the margin is {abs(value - bound):.2g} away"
-    fixed = [scored for scored in tasks if not _fits(scored, scored.pair.items + 1)]
-    if fixed:
-        names = " and ".join(f"{scored.task}'s {scored.pair.items:,} items" for scored in fixed)
-        return f"{names} cannot: they resolve {now}"
-    return f"more items of every task: those there are resolve {now}"
+        ends = "".join(f", with all {count:,} items of {task}" for task, count in found.ended)
+        return (
+            f"about {_round_up(found.items):,} more items, in proportion of {', '.join(found.tasks)}{ends} {_condition(value)}"
+        )
+    limits = [scored.available for scored in tasks]
+    most = [math.inf if limit is None else limit for limit in limits]
+    now = f"{resolvable(recovery_error(tasks, most), level):.2g} points, and the margin is {abs(value - bound):.2g} away"
+    names = [f"{scored.task}'s {limit:,} items" for scored, limit in zip(tasks, limits, strict=True) if limit is not None]
+    if not names:
+        return f"no number of items: the recovery is {abs(value - bound):.2g} points from the margin"
+    rest = ", however many there are of the others" if None in limits else ""
+    return f"{' and '.join(names)} cannot{rest}: they resolve {now}"
 
 
 def _condition(value: float) -> str:
