@@ -145,7 +145,8 @@ def compare(
     """
     from whichbits.formats.format import load as catalogue
 
-    column = {"format" if candidate in catalogue() else "checkpoint": candidate, "run": "emulated" if emulated else "served"}
+    made = candidate.partition("+")[0] in catalogue()  # NAME, or NAME+CACHE with a quantized key-value cache
+    column = {"format" if made else "checkpoint": candidate, "run": "emulated" if emulated else "served"}
     texts = {"prompts": prompts, "text": text, "max_tokens": max_tokens}
     part = _part("compare", base, candidates=[column], similarity=texts, seed=seed)
     wanted = {"quantize", "distribution"} if emulated else {"quantize", "generate", "compare", "distribution"}

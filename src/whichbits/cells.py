@@ -103,6 +103,11 @@ def _checkpoint(job: Job, role: str = "checkpoint") -> Path:
     return job.reads[role] / "checkpoint" if role in job.reads else Path(job.cell.places[role])
 
 
+def _custom_code(job: Job) -> bool:
+    """Whether the specification consents to Python code that comes with the model."""
+    return bool(job.cell.places.get("custom_code"))
+
+
 def _threads(job: Job) -> int:
     return len(job.cpus) if job.cpus is not None else len(os.sched_getaffinity(0))
 
@@ -113,7 +118,7 @@ def _model(job: Job, desk: Desk, stack: ExitStack) -> LanguageModel:
     if engine["kind"] == "emulated":
         from whichbits.engines.emulation import Emulated
 
-        return Emulated(_checkpoint(job), threads=_threads(job), batch_tokens=BATCH_TOKENS)
+        return Emulated(_checkpoint(job), threads=_threads(job), batch_tokens=BATCH_TOKENS, allow_custom_code=_custom_code(job))
     from whichbits.engines.endpoint import Endpoint
 
     return stack.enter_context(
@@ -145,7 +150,7 @@ def quantize(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
             job.directory / "checkpoint",
             base_files=inputs["base"],
             on_progress=lambda done, total: desk.progress(f"{done} of {total} modules"),
-            allow_custom_code=bool(job.cell.places.get("custom_code")),
+            allow_custom_code=_custom_code(job),
         )
         write_items(job.directory, [error.model_dump() for error in errors])
         summary = {
@@ -173,6 +178,7 @@ def evaluate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
                 limit=inputs["limit"],
                 seed=inputs["seed"],
                 data_dir=Path(data_dir) if data_dir else None,
+                allow_custom_code=_custom_code(job),
             )
         write_items(job.directory, result.rows())
         summary = {**result.summary, "concurrency": inputs["engine"].get("concurrency")}
@@ -188,7 +194,7 @@ def generate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
 
     for job in jobs:
         inputs = job.cell.inputs
-        tokenizer = AutoTokenizer.from_pretrained(job.cell.places["tokenizer"])
+        tokenizer = AutoTokenizer.from_pretrained(job.cell.places["tokenizer"], trust_remote_code=_custom_code(job))
         prompts = [Prompt.model_validate(prompt) for prompt in inputs["prompts"]]
         with ExitStack() as stack:
             texts = generate_texts(_model(job, desk, stack), tokenizer, prompts, max_tokens=inputs["max_tokens"])
@@ -230,12 +236,17 @@ def distribution(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]
 
     for job in jobs:
         inputs = job.cell.inputs
-        tokenizer = AutoTokenizer.from_pretrained(job.cell.places["tokenizer"])
+        tokenizer = AutoTokenizer.from_pretrained(job.cell.places["tokenizer"], trust_remote_code=_custom_code(job))
         windows = token_windows(tokenizer, job.cell.places["documents"], inputs["window_tokens"])
         # Windows from all over the text, whatever their number.
         chosen = windows[:: max(1, len(windows) // inputs["windows"])][: inputs["windows"]]
         base, candidate = (
-            Emulated(_checkpoint(job, role), threads=_threads(job), batch_tokens=BATCH_TOKENS)
+            Emulated(
+                _checkpoint(job, role),
+                threads=_threads(job),
+                batch_tokens=BATCH_TOKENS,
+                allow_custom_code=_custom_code(job),
+            )
             for role in ("base", "checkpoint")
         )
         rows = []
@@ -280,7 +291,7 @@ def _tiny_checkpoint(job: Job) -> Path:
 
     inputs = job.cell.inputs
     base = job.directory / "base"
-    tokenizer = AutoTokenizer.from_pretrained(job.cell.places["tokenizer"])
+    tokenizer = AutoTokenizer.from_pretrained(job.cell.places["tokenizer"], trust_remote_code=_custom_code(job))
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

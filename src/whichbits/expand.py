@@ -84,9 +84,14 @@ class Expansion(Resolution):
                 VERSIONS["probe"],
                 inputs,
                 labels={"candidate": subject.name, "format": subject.format.name, "engine": "vllm"},
-                places={"command": list(self.command.argv), "tokenizer": str(self.model.path)},
+                places={"command": list(self.command.argv), "tokenizer": str(self.model.path), **self._consent},
             )
             yield Planned(cell, "local")
+
+    @property
+    def _consent(self) -> dict[str, Json]:
+        """Whether code that comes with the model may run; not part of a key."""
+        return {"custom_code": self.specification.trust_remote_code}
 
     def _engines(self, subject: Subject) -> Iterator[tuple[str, dict[str, Json]]]:
         """Engines a subject runs in, each with its label."""
@@ -114,6 +119,7 @@ class Expansion(Resolution):
             {
                 **subject.places(),
                 "tokenizer": str(self.model.path),
+                **self._consent,
                 **({"data_dir": str(self.data_dir)} if self.data_dir else {}),
                 **(places or {}),
             },

@@ -23,18 +23,25 @@ class Emulated:
     """A checkpoint in transformers, with the same methods as a served one.
 
     threads: torch's threads, for this whole process. batch_tokens: padded tokens in one forward pass. dtype: of the arithmetic
-    between the quantizers, the checkpoint's own unless given. The base checkpoint runs as it is.
+    between the quantizers, the checkpoint's own unless given. allow_custom_code: whether Python code that comes with the
+    checkpoint may run. The base checkpoint runs as it is.
     """
 
     def __init__(
-        self, checkpoint: Path | str, *, threads: int, batch_tokens: int = 2048, dtype: torch.dtype | None = None
+        self,
+        checkpoint: Path | str,
+        *,
+        threads: int,
+        batch_tokens: int = 2048,
+        dtype: torch.dtype | None = None,
+        allow_custom_code: bool = False,
     ) -> None:
         from transformers import AutoTokenizer
 
         torch.set_num_threads(threads)
-        self._model: Any = _loaded(Path(checkpoint), dtype).eval()
+        self._model: Any = _loaded(Path(checkpoint), dtype, allow_custom_code).eval()
         _emulate(self._model)
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint)
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=allow_custom_code)
         self._batch_tokens = batch_tokens
 
     @property
@@ -186,15 +193,15 @@ def _left_padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def _loaded(checkpoint: Path, dtype: torch.dtype | None) -> Any:
+def _loaded(checkpoint: Path, dtype: torch.dtype | None, allow_custom_code: bool) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from whichbits.engines.mixture import is_quantized_mixture, load_mixture
 
-    config = AutoConfig.from_pretrained(checkpoint)
+    config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=allow_custom_code)
     if is_quantized_mixture(checkpoint, config):
         return load_mixture(checkpoint, config, dtype)
-    return AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype or "auto")
+    return AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype or "auto", trust_remote_code=allow_custom_code)
 
 
 def _emulate(model: Any) -> None:
