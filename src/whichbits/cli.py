@@ -174,11 +174,15 @@ def quantize(
     from whichbits.quantization import error_table
 
     for row in rows:
-        modules, warnings = row.pop("modules"), row.pop("warnings")
-        _console().print(f"{row['format']}: relative error of the weights", markup=False)
+        modules, warnings, worse = row.pop("modules"), row.pop("warnings"), row.pop("worse_than_nearest")
+        title = "relative error of the weights; GPTQ's error of the outputs beside that of rounding to nearest"
+        _console().print(f"{row['format']}: {title}", markup=False)
         _print_rows(error_table(modules), False)
         for warning in warnings:
             _console().print(f"warning: {warning}", style="yellow", markup=False)
+        for module, ratio in worse.items():
+            line = f"GPTQ made {ratio:.3f} times the error of rounding to nearest: {module}"
+            _console().print(line, style="yellow", markup=False, soft_wrap=True)
         _console().print()
     _print_rows(rows, False)
 

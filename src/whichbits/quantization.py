@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 Progress = Callable[[int, int], None]
 Made = tuple["Manifest", tuple["ModuleError", ...]]
+
+EXPERT = re.compile(r"\.experts\.\d+\.")
 
 
 def quantize(
@@ -212,28 +215,40 @@ def _row(target: Target, manifest: Manifest, errors: Sequence[ModuleError]) -> d
         "megabytes": round(manifest.bytes / 1e6, 1),
         "bits_per_weight": round(manifest.bits_per_weight, 3),
         "mean_error": round(sum(error.error for error in errors) / len(errors), 5),
+        "beside_nearest": round(manifest.beside_nearest.ratio, 4) if manifest.beside_nearest else None,
         "warnings": list(manifest.calibration.warnings) if manifest.calibration else [],
+        "worse_than_nearest": manifest.beside_nearest.worse if manifest.beside_nearest else {},
         "modules": [error.model_dump() for error in errors],
     }
 
 
 def error_table(modules: Sequence[Mapping[str, Any]]) -> Rows:
-    """The errors of a checkpoint's modules, a row for each kind of module: mean and largest, and the layer of the largest."""
-    kinds: dict[str, list[tuple[float, str]]] = {}
+    """The errors of a checkpoint's modules, a row for each kind of module; all experts are one.
+
+    Mean and largest relative error of the weights, the layer of the largest, and GPTQ's error of the outputs over that of
+    rounding to nearest on the same grid, in sum (None where GPTQ was not used).
+    """
+    kinds: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for entry in modules:
         head, _, rest = str(entry["module"]).partition(".layers.")
         number, _, kind = rest.partition(".")
-        kinds.setdefault(kind or head, []).append((float(entry["error"]), number))
-    return [
-        {
-            "module": kind,
-            "layers": len(found),
-            "mean_error": round(sum(error for error, _ in found) / len(found), 5),
-            "largest_error": round(max(found)[0], 5),
-            "in_layer": max(found)[1],
-        }
-        for kind, found in kinds.items()
-    ]
+        kind = EXPERT.sub(".experts.*.", kind)
+        kinds.setdefault(kind or head, []).append((number, entry))
+    return [_of_kind(kind, found) for kind, found in kinds.items()]
+
+
+def _of_kind(kind: str, found: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    errors = [float(entry["error"]) for _, entry in found]
+    nearest = sum(entry["nearest_output_error"] or 0.0 for _, entry in found)
+    ours = sum(entry["output_error"] or 0.0 for _, entry in found)
+    return {
+        "module": kind,
+        "modules": len(found),
+        "mean_error": round(sum(errors) / len(errors), 5),
+        "largest_error": round(max(errors), 5),
+        "in_layer": found[errors.index(max(errors))][0],
+        "beside_nearest": round(ours / nearest, 4) if nearest else None,
+    }
 
 
 def _estimates(model: str, targets: Sequence[Target]) -> Rows:

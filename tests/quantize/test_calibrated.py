@@ -97,12 +97,16 @@ def test_gptq_end_to_end_is_closer_to_the_base_than_round_to_nearest(correlated_
 
 
 def test_the_folder_and_its_manifest(block_llama: Path, tmp_path: Path) -> None:
-    manifest, _ = quantize_checkpoint(block_llama, get("w4a16-int"), GPTQ, tmp_path / "gptq")
+    manifest, errors = quantize_checkpoint(block_llama, get("w4a16-int"), GPTQ, tmp_path / "gptq")
     nearest, _ = quantize_checkpoint(block_llama, get("w4a16-int"), Recipe(), tmp_path / "rtn")
     assert Manifest.model_validate_json((tmp_path / "gptq" / "manifest.json").read_text()) == manifest
     assert manifest.calibration
     assert manifest.calibration.tokens == 256
     assert "numba" in manifest.versions
+    worse = {each.module for each in errors if (each.output_error or 0) > (each.nearest_output_error or 0)}
+    assert manifest.beside_nearest and set(manifest.beside_nearest.worse) == worse
+    assert 0 < manifest.beside_nearest.ratio < 1, "in sum GPTQ is better than rounding to nearest on its own tokens"
+    assert nearest.beside_nearest is None
     assert manifest.bits_per_weight == nearest.bits_per_weight
     assert sorted(files(tmp_path / "gptq")) == sorted(files(tmp_path / "rtn"))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["gptq", "rtn"]

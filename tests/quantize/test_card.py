@@ -6,7 +6,7 @@ yaml = pytest.importorskip("yaml")
 
 from whichbits.formats.format import get  # noqa: E402
 from whichbits.quantize.card import card  # noqa: E402
-from whichbits.quantize.manifest import Manifest, Used, code_sha256  # noqa: E402
+from whichbits.quantize.manifest import BesideNearest, Manifest, Used, code_sha256  # noqa: E402
 from whichbits.quantize.recipe import Calibration, Recipe  # noqa: E402
 
 MANIFEST = Manifest(
@@ -19,6 +19,7 @@ MANIFEST = Manifest(
     bits_per_weight=8.05,
     bytes=2_500_000_000,
     calibration=Used(fingerprint="abc", tokens=2048, warnings=("too few",)),
+    beside_nearest=BesideNearest(ratio=0.25, worse={"model.layers.1.mlp.up_proj": 1.5}),
 )
 
 
@@ -31,6 +32,7 @@ def test_a_card_says_what_made_the_checkpoint() -> None:
     assert Recipe.model_validate(yaml.safe_load(block)) == MANIFEST.recipe
     assert "whichbits quantize owner/model --format w8a8-int --out DIR --recipe recipe.yaml" in body
     assert "2,048 tokens" in body and "- too few" in body
+    assert "0.250 times that of rounding to nearest" in body and "- `model.layers.1.mlp.up_proj`: 1.500 times" in body
     assert "Not measured." in body
 
 

@@ -143,3 +143,24 @@ def test_a_budget_makes_one_checkpoint_within_it(block_llama: Path, tmp_path: Pa
     )
     assert row["folder"] == str(tmp_path / "mixed-6bits")
     assert 4.25 < row["bits_per_weight"] <= 6.01
+
+
+def test_modules_where_gptq_is_worse_are_named_on_the_console(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from whichbits.cli import app
+
+    modules = [
+        {
+            "module": f"model.layers.{number}.mlp.experts.3.up_proj",
+            "error": 0.1,
+            "output_error": ours,
+            "nearest_output_error": 2.0,
+        }
+        for number, ours in enumerate((1.0, 2.5))
+    ]
+    row = {"format": "w4a16-int", "warnings": [], "worse_than_nearest": {modules[1]["module"]: 1.25}, "modules": modules}
+    monkeypatch.setattr(api, "quantize", lambda *rest, **options: [dict(row)])
+    said = CliRunner().invoke(app, ["quantize", "model", "--format", "w4a16-int", "--out", str(tmp_path)]).output
+    assert "GPTQ made 1.250 times the error of rounding to nearest: model.layers.1.mlp.experts.3.up_proj" in said
+    assert "mlp.experts.*.up_proj" in said and "0.875" in said

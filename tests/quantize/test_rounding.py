@@ -76,7 +76,7 @@ def test_error_of_gaussian_weights(name: str, low: float, high: float) -> None:
     """A step s errs by s/sqrt(12): about 2.8/7.5/sqrt(12) = 0.11 for INT4 with 128 a group, 0.007 for INT8; FP8 by 2^-5.3."""
     format = fit(get(name), [(256, 256)])
     (module,) = quantize_layer({"model.layers.0.x.weight": random_weight(seed=2)}, format, Recipe(scales="minmax"))
-    assert low < module.error < high
+    assert low < module.errors.error < high
 
 
 def test_modules_that_one_kernel_may_fuse_share_nvfp4s_global_scale() -> None:
@@ -84,7 +84,7 @@ def test_modules_that_one_kernel_may_fuse_share_nvfp4s_global_scale() -> None:
     weights = {
         f"{prefix}.{name}.weight": random_weight(64, 64, seed) * (seed + 1) for seed, name in enumerate("qkv")
     } | {"model.layers.0.mlp.down.weight": random_weight(64, 128, 9)}  # fmt: skip
-    modules = {m.module: m.tensors for m in quantize_layer(weights, get("nvfp4a16"), Recipe(scales="minmax"))}
+    modules = {m.errors.module: m.tensors for m in quantize_layer(weights, get("nvfp4a16"), Recipe(scales="minmax"))}
     shared = {float(modules[f"{prefix}.{name}"][f"{prefix}.{name}.weight_global_scale"]) for name in "qkv"}
     largest = max(float(weight.abs().max()) for name, weight in weights.items() if prefix in name)
     assert len(shared) == 1

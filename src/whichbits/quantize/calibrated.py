@@ -90,13 +90,14 @@ def quantize_calibrated(
             on_progress(finished, len(linears) * len(jobs))
     results = []
     for target, job, store in zip(targets, jobs, stores, strict=True):
+        errors = tuple(error for number in range(len(layers)) for error in store.errors(number))
         manifest = _complete_already(target.out, job)
         if manifest is None:
             with folder_aside(target.out, needed=sum(file.stat().st_size for file in shard_files(base))) as aside:
                 writer = ShardWriter(aside, shard_bytes=shard_bytes, prefix=language_prefix(tensor_files(base)))
                 _write_weights(base_tensors(base, job.recipe), store, len(layers), writer)
-                manifest = complete(aside, base, job.format, job.recipe, linears, known, used)
-        results.append((manifest, tuple(error for number in range(len(layers)) for error in store.errors(number))))
+                manifest = complete(aside, base, job.format, job.recipe, linears, known, used, errors)
+        results.append((manifest, errors))
     # Not one by one: a run that was interrupted between two of them goes on with the second.
     for folder in folders:
         shutil.rmtree(folder)

@@ -31,6 +31,7 @@ def card(manifest: Manifest, base: str, measured: Sequence[Mapping[str, str]] = 
         "With this in `recipe.yaml` (it is beside this card):",
         _fenced(f"whichbits quantize {base} --format {format.name} --out DIR --recipe recipe.yaml", "bash"),
         _calibrated(manifest),
+        _beside_nearest(manifest),
         "SHA-256 of the base's files, of the code and of the files here, and all versions: `manifest.json`.",
         "## Run it",
         _fenced("vllm serve DIR", "bash"),
@@ -47,6 +48,21 @@ def _calibrated(manifest: Manifest) -> str:
     warned = "".join(f"\n- {warning}" for warning in used.warnings)
     text = f"Calibrated on {used.tokens:,} tokens (SHA-256 of their ids: `{used.fingerprint}`)."
     return text + (f" What looked wrong with them:\n{warned}" if warned else "")
+
+
+def _beside_nearest(manifest: Manifest) -> str:
+    found = manifest.beside_nearest
+    if found is None:
+        return ""
+    text = (
+        f"On these tokens GPTQ's error of the linear layers' outputs is {found.ratio:.3f} times that of rounding to nearest on "
+        "the same grid, in sum; "
+    )
+    if not found.worse:
+        return text + "it is larger for no module."
+    return (
+        text + "it is larger for\n\n" + "\n".join(f"- `{module}`: {ratio:.3f} times" for module, ratio in found.worse.items())
+    )
 
 
 def _unmeasured(base: str, format: str) -> str:

@@ -110,7 +110,7 @@ def _write_weights(
         for quantized in quantize_layer({name: tensors[name] for name in layer}, format, recipe):
             for name, tensor in quantized.tensors.items():
                 writer.add(name, tensor)
-            errors.append(ModuleError(module=quantized.module, error=quantized.error))
+            errors.append(quantized.errors)
             if on_progress:
                 on_progress(len(errors), len(linears))
     writer.finish()

@@ -18,7 +18,7 @@ from whichbits.errors import UserError
 from whichbits.formats.files import COMPANIONS, companion_files, language_prefix, read_header, shard_files
 from whichbits.formats.format import Format, quantization_config
 from whichbits.formats.mixed import targets
-from whichbits.quantize.manifest import FILE, Manifest, Used, versions
+from whichbits.quantize.manifest import FILE, Manifest, ModuleError, Used, beside_nearest, versions
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.structure import ignored, tensor_shapes
 
@@ -34,10 +34,12 @@ def complete(
     linears: Sequence[str],
     base_files: Mapping[str, str],
     calibration: Used | None = None,
+    errors: Sequence[ModuleError] = (),
 ) -> Manifest:
     """Add to a `folder` that holds the weights what else a checkpoint needs, and return the manifest written there.
 
-    `linears` are the weights that were quantized, `base_files` the SHA-256 of the base's files.
+    `linears` are the weights that were quantized, `base_files` the SHA-256 of the base's files, `errors`
+    what rounding did to each module.
     """
     for pattern in (*COMPANIONS, *LICENSES, "*.py"):
         for file in base.glob(pattern):
@@ -61,6 +63,7 @@ def complete(
         bits_per_weight=_stored_bits(folder, linears) / weights,
         bytes=sum(file.stat().st_size for file in shard_files(folder)),
         calibration=calibration,
+        beside_nearest=beside_nearest(errors),
     )
     (folder / FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
     return manifest

@@ -88,11 +88,19 @@ def factorise(hessian: torch.Tensor, *, damping: float, act_order: bool) -> Fact
 
 
 def output_error(difference: torch.Tensor, hessian: torch.Tensor) -> float:
-    """Sum over tokens of the squared error of the layer's output: trace of D H D^T for D = `difference` [rows, columns]."""
+    """Sum over tokens of the squared error of the layer's output: trace of D H D^T for D = `difference` [rows, columns].
+
+    Both float32; by half of H, since it is symmetric.
+    """
     import torch
 
-    exact = difference.to(torch.float64)
-    return float(((exact @ hessian.to(torch.float64)) * exact).sum())
+    error = torch.zeros((), dtype=torch.float64, device=hessian.device)
+    for begin in range(0, len(hessian), STRIP):
+        end = begin + STRIP
+        strip = difference[:, begin:end] @ hessian[begin:end, :end]
+        strip[:, :begin] *= 2
+        error += (strip * difference[:, :end]).sum(dtype=torch.float64)
+    return float(error)
 
 
 def shrunk(hessian: torch.Tensor, shrinkage: float) -> torch.Tensor:

@@ -10,7 +10,9 @@ from whichbits.errors import UserError
 from whichbits.formats.compress import compress
 from whichbits.quantize.activations import activation_scales
 from whichbits.quantize.asymmetric import find_range, zero_shift
-from whichbits.quantize.hessian import column_importance, shrunk
+from whichbits.quantize.gptaq import corrected
+from whichbits.quantize.hessian import column_importance, output_error, shrunk
+from whichbits.quantize.manifest import ModuleError
 from whichbits.quantize.rounding import Rounded, find_scale, nearest, relative_error, round_to_nearest, stored_scale
 from whichbits.quantize.scales import nvfp4_global_scale
 
@@ -25,11 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QuantizedModule:
-    """A linear layer as it is stored: `tensors` by full name, and the relative Frobenius error of its weight."""
+    """A linear layer as it is stored: `tensors` by full name, and the errors that it was stored with."""
 
-    module: str
     tensors: Mapping[str, torch.Tensor]
-    error: float
+    errors: ModuleError
 
 
 def quantize_layer(
@@ -73,7 +74,14 @@ def quantize_layer(
                 raise ValueError(f"{format.name} needs the statistics of a layer's inputs")
             stored |= activation_scales(fed.largest, format.activations, weight.dtype)
         tensors = {f"{module}.{key}": tensor for key, tensor in stored.items()}
-        yield QuantizedModule(module, tensors, relative_error(weight, rounded.weight))
+        ours, nearest_ = rounded.errors or (None, None)
+        errors = ModuleError(
+            module=module,
+            error=relative_error(weight, rounded.weight),
+            output_error=ours,
+            nearest_output_error=nearest_,
+        )
+        yield QuantizedModule(tensors, errors)
 
 
 def round_weight(
@@ -89,53 +97,42 @@ def round_weight(
     `rows` is the factor of the curvature at its output, where GPTQ is to see it.
     Raises ArithmeticError where GPTQ's Hessian cannot be factorised.
     """
-    importance = None
-    if fed is not None and recipe.scales == "activation":
-        importance = column_importance(shrunk(fed.hessian, recipe.shrinkage))
-        # Where few tokens decide, their large inputs would take all, though columns behind make up for part of the error.
-        importance = importance.sqrt() if recipe.sensitivity else importance
-    if not args.symmetric:
-        return _round_asymmetric(weight, args, recipe, fed, importance, rows)
-    if recipe.rounding == "rtn":
-        return round_to_nearest(
-            weight, args, scales=recipe.scales, dtype=weight.dtype, global_scale=global_scale, importance=importance
-        )
-    if fed is None:
-        raise ValueError("GPTQ needs the statistics of a layer's inputs")
-    from whichbits.quantize.gptaq import corrected
-    from whichbits.quantize.gptq import gptq
-
-    factor = fed.factor(damping=recipe.damping, shrinkage=recipe.shrinkage, act_order=recipe.act_order)
-    target = weight if fed.cross is None else corrected(weight, fed.cross, factor, recipe.asymmetric)
-    scale = find_scale(target, args, scales=recipe.scales, dtype=weight.dtype, global_scale=global_scale, importance=importance)
-    return Rounded(gptq(target, args, scale, factor, rows), stored_scale(scale, global_scale), global_scale)
-
-
-def _round_asymmetric(
-    weight: torch.Tensor,
-    args: QuantizationArgs,
-    recipe: Recipe,
-    fed: InputStatistics | None,
-    importance: torch.Tensor | None,
-    rows: Factor | None,
-) -> Rounded:
-    """As `round_weight`, on a grid with zero points: the shifted weight on the symmetric grid of the same scales."""
-    from whichbits.quantize.gptaq import corrected
-    from whichbits.quantize.gptq import gptq
-
-    factor = None
-    if fed is not None and recipe.rounding == "gptq":
+    scales, dtype, importance = recipe.scales, weight.dtype, _importance(recipe, fed)
+    if recipe.rounding == "rtn" and args.symmetric:
+        return round_to_nearest(weight, args, scales=scales, dtype=dtype, global_scale=global_scale, importance=importance)
+    factor, target = None, weight
+    if recipe.rounding == "gptq":
+        if fed is None:
+            raise ValueError("GPTQ needs the statistics of a layer's inputs")
         factor = fed.factor(damping=recipe.damping, shrinkage=recipe.shrinkage, act_order=recipe.act_order)
-    target = weight.float()
-    if fed is not None and factor is not None and fed.cross is not None:
-        target = corrected(weight, fed.cross, factor, recipe.asymmetric)
-    scale, zero = find_range(target, args, scales=recipe.scales, dtype=weight.dtype, importance=importance)
-    shift = zero_shift(scale, zero, args, *weight.shape)
-    if factor is not None:
-        rounded = gptq(target + shift, args, scale, factor, rows) - shift
+        if fed.cross is not None:
+            target = corrected(weight, fed.cross, factor, recipe.asymmetric)
+    if args.symmetric:
+        scale = find_scale(target, args, scales=scales, dtype=dtype, global_scale=global_scale, importance=importance)
+        zero_point, shift = None, None
     else:
-        rounded = nearest(target + shift, scale, args) - shift
-    return Rounded(rounded, scale, zero_point=zero)
+        scale, zero_point = find_range(target, args, scales=scales, dtype=dtype, importance=importance)
+        shift = zero_shift(scale, zero_point, args, *weight.shape)
+    target = target.float() if shift is None else target.float() + shift
+    if fed is None or factor is None:
+        rounded, errors = nearest(target, scale, args), None
+    else:
+        from whichbits.quantize.gptq import gptq
+
+        rounded = gptq(target, args, scale, factor, rows)
+        plain = nearest(target, scale, args)
+        errors = output_error(rounded - target, fed.hessian), output_error(plain - target, fed.hessian)
+    rounded = rounded if shift is None else rounded - shift
+    return Rounded(rounded, stored_scale(scale, global_scale), global_scale, zero_point, errors)
+
+
+def _importance(recipe: Recipe, fed: InputStatistics | None) -> torch.Tensor | None:
+    """How much an error in each column counts in the search of scales, where that asks."""
+    if fed is None or recipe.scales != "activation":
+        return None
+    importance = column_importance(shrunk(fed.hessian, recipe.shrinkage))
+    # Where few tokens decide, their large inputs would take all, though columns behind make up for part of the error.
+    return importance.sqrt() if recipe.sensitivity else importance
 
 
 def global_scales(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

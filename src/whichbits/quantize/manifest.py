@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -27,12 +28,24 @@ class Used(BaseModel):
     warnings: tuple[str, ...]
 
 
+class BesideNearest(BaseModel):
+    """GPTQ's error of the outputs over that of rounding to nearest on the same grid, on the calibration tokens.
+
+    `ratio` is that of the sums over all modules; `worse` has the ratio of each module where it is above 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ratio: float
+    worse: dict[str, float]
+
+
 class Manifest(BaseModel):
     """What made a checkpoint, and what it holds; `manifest.json` in its folder.
 
     `base` and `files` map names of files to their SHA-256; `weights` counts the quantized weights, and `bits_per_weight` is
     what they take on disk with their scales; `bytes` is the size of all weight files; `calibration` is there where the recipe
-    is calibrated.
+    is calibrated, `beside_nearest` where it rounds by GPTQ.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,19 +59,38 @@ class Manifest(BaseModel):
     bits_per_weight: float
     bytes: int
     calibration: Used | None = None
+    beside_nearest: BesideNearest | None = None
 
     @model_serializer(mode="wrap")
     def _write_what_there_is(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in handler(self).items() if name != "calibration" or value is not None}
+        return {name: value for name, value in handler(self).items() if value is not None}
 
 
 class ModuleError(BaseModel):
-    """Relative Frobenius error of one module's weight, |rounded - weight| / |weight|."""
+    """What rounding did to one module.
+
+    `error` is the relative Frobenius error of its weight, |rounded - weight| / |weight|. Of GPTQ alone, `output_error` is the
+    sum of squared errors of its output over the calibration tokens, weighted as the recipe weighs them, and
+    `nearest_output_error` the one that rounding to nearest on the same grid would have made.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     module: str
     error: float
+    output_error: float | None = None
+    nearest_output_error: float | None = None
+
+
+def beside_nearest(errors: Sequence[ModuleError]) -> BesideNearest | None:
+    """What GPTQ was worth on the modules that it rounded; None where there is none."""
+    pairs = {each.module: (each.output_error, each.nearest_output_error) for each in errors}
+    known = {module: (own, other) for module, (own, other) in pairs.items() if own is not None and other is not None}
+    if not known:
+        return None
+    ours, theirs = (sum(values) for values in zip(*known.values(), strict=True))
+    worse = {module: own / other for module, (own, other) in known.items() if own > other > 0}
+    return BesideNearest(ratio=ours / theirs if theirs else 1.0, worse=worse)
 
 
 def versions(*, calibrated: bool = False) -> dict[str, str]:

@@ -20,13 +20,15 @@ class Rounded:
     """A weight on its format's grid.
 
     `weight` float32 [rows, columns]; `scale` float32 with the shape of the format's scales, as stored (for NVFP4 under
-    `global_scale` [1], None elsewhere); `zero_point` of the same shape where the grid is asymmetric, else None.
+    `global_scale` [1], None elsewhere); `zero_point` of the same shape where the grid is asymmetric, else None; `errors`, of
+    GPTQ alone, are the errors of the layer's output that this weight makes, and that the nearest of the same grid would make.
     """
 
     weight: torch.Tensor
     scale: torch.Tensor
     global_scale: torch.Tensor | None = None
     zero_point: torch.Tensor | None = None
+    errors: tuple[float, float] | None = None
 
 
 def round_to_nearest(

@@ -216,7 +216,7 @@ def _quantize(
     weights = {f"{prefix}{name}": tensors[name] for name in linears}
     for module in quantize_layer(weights, job.format, job.recipe, _by_weight(observed, linears, prefix)):
         stored.update(module.tensors)
-        errors.append(ModuleError(module=module.module, error=module.error))
+        errors.append(module.errors)
     if job.format.kv_cache:
         dtype = next(iter(tensors.values())).dtype
         stored |= cache_scales((prefix + name for name in tensors), job.format.kv_cache, dtype, largest)
