@@ -15,7 +15,7 @@ import torch
 
 Part = Literal["all", "held-out", "middle"]
 
-KEYS = ("text", "content", "instruction", "prompt", "canonical_solution", "output", "response", "completion")
+KEYS = ("text", "content", "instruction", "prompt", "canonical_solution", "code", "output", "response", "completion")
 """Fields of a JSON line that are read as its text, in this order."""
 
 
@@ -68,10 +68,16 @@ def read(path: Path, tokenizer: object) -> str:
     for line in filter(None, content.splitlines()):
         fields = json.loads(line)
         if "messages" in fields:
-            texts.append(tokenizer.apply_chat_template(fields["messages"], tokenize=False))  # type: ignore[attr-defined]
+            messages = [turn | {"content": _said(turn["content"])} for turn in fields["messages"]]
+            texts.append(tokenizer.apply_chat_template(messages, tokenize=False))  # type: ignore[attr-defined]
         else:
             texts.append("\n".join(str(fields[key]) for key in KEYS if fields.get(key)))
     return "\n".join(texts)
+
+
+def _said(content: str | dict[str, str]) -> str:
+    """What a turn says; Arena-Hard's answers are in a field of their own."""
+    return content if isinstance(content, str) else content["answer"]
 
 
 def write(found: torch.Tensor, path: Path) -> None:
