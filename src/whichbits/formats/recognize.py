@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from whichbits.errors import UserError
-from whichbits.formats.format import Format, load
+from whichbits.formats.format import Format, get, load, load_kv_caches
 
 
 def recognize(config: Mapping[str, Any]) -> Format:
     """The format of a ready checkpoint, from the bits and types that its config.json states.
 
-    Raises UserError where it is none of the catalogue's.
+    Of several formats in one checkpoint, the one that is stated first. Raises UserError where it is none of the catalogue's.
     """
     stated = config.get("quantization_config") or {}
     catalogue = load()
@@ -20,12 +20,12 @@ def recognize(config: Mapping[str, Any]) -> Format:
         return catalogue["bf16"]
     match stated.get("quant_method"):
         case "compressed-tensors":
-            group = next(iter(stated["config_groups"].values()))
-            for format in catalogue.values():
-                if format.weights is not None and _same_numbers(format, group):
-                    return format
-        case "gptq" | "awq" if stated.get("bits") == 4:
-            return catalogue["w4a16-int"]
+            if found := _compressed(stated):
+                return get(found)
+        case "gptq" if stated.get("bits") == 4:
+            return catalogue["w4a16-int" if stated.get("sym", True) else "w4a16-int-asym"]
+        case "awq" if stated.get("bits") == 4:
+            return catalogue["w4a16-int-asym" if stated.get("zero_point", True) else "w4a16-int"]
         case "fp8":
             return catalogue["w8a8-fp"]
     raise UserError(
@@ -34,16 +34,30 @@ def recognize(config: Mapping[str, Any]) -> Format:
     )
 
 
+def _compressed(stated: Mapping[str, Any]) -> str | None:
+    """Name of the format, and of its key-value cache, that a compressed-tensors configuration states."""
+    group = next(iter(stated["config_groups"].values()))
+    layout = group.get("format") or stated.get("format")
+    same = [format for format in load().values() if format.weights is not None and _same_numbers(format, group)]
+    # Formats may differ in their layout on disk alone.
+    name = next((format.name for format in sorted(same, key=lambda format: format.storage != layout)), None)
+    scheme = stated.get("kv_cache_scheme")
+    if scheme is None or name is None:
+        return name
+    caches = load_kv_caches().items()
+    return next((f"{name}+{cache}" for cache, (_, values) in caches if _numbers(values) == _numbers(scheme)), None)
+
+
 def _same_numbers(format: Format, group: Mapping[str, Any]) -> bool:
     """Whether a compressed-tensors group has the format's bits, types and granularity."""
+    stated = (_numbers(group.get("weights")), _numbers(group.get("input_activations")))
+    return (_numbers(format.weights), _numbers(format.activations)) == stated
 
-    def numbers(part: Any) -> tuple[Any, ...] | None:
-        if part is None:
-            return None
-        fields = part if isinstance(part, Mapping) else part.model_dump(mode="json")
-        keys = ("num_bits", "type", "strategy")
-        return *(fields.get(key) for key in keys), fields.get("symmetric", True), bool(fields.get("dynamic"))
 
-    return numbers(format.weights) == numbers(group.get("weights")) and numbers(format.activations) == numbers(
-        group.get("input_activations")
-    )
+def _numbers(part: Any) -> tuple[Any, ...] | None:
+    """What decides the numbers that a tensor is stored in, of compressed-tensors' arguments as an object or as JSON."""
+    if part is None:
+        return None
+    fields = part if isinstance(part, Mapping) else part.model_dump(mode="json")
+    keys = ("num_bits", "type", "strategy")
+    return *(fields.get(key) for key in keys), fields.get("symmetric", True), bool(fields.get("dynamic"))
