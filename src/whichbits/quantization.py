@@ -64,8 +64,9 @@ def quantize(
     fields = fields_of(recipe, {"group_size": group_size, "seed": seed}, calibration, samples, seq_length)
     targets = []
     for chosen in [get(name) for name in format]:
-        if chosen.is_base and budget is None:
-            raise UserError(f"format {chosen.name} cannot be made: it is the base itself", remedy="choose another format")
+        if chosen.is_base and (budget is None or chosen.kv_cache):
+            remedy = "start vLLM with --kv-cache-dtype fp8" if chosen.kv_cache else "choose another format"
+            raise UserError(f"format {chosen.name} cannot be made: its weights are the base's own", remedy=remedy)
         own = recipe_of(fitting(fields, chosen), chosen, effort, own_recipe=recipe is not None)
         targets.append(Target(chosen, own, Path(out) / chosen.name))
     limits = budget_of(budget) if budget is not None else {}
@@ -75,9 +76,12 @@ def quantize(
             remedy="leave it out, or choose a calibrated recipe with --recipe or --effort",
         )
     if export is not None:
-        _check_export(export, targets)
+        _check_export(export, targets, budget)
     if dry_run:
+        if limits:
+            raise UserError("budget has no estimate: which format a layer gets is measured first", remedy="leave budget out")
         return _estimates(model, targets)
+    _check_folders([Path(out) / f"mixed-{budget}"] if limits else [target.out for target in targets], export)
     base = resolve(model, allow_custom_code=trust_remote_code)
     with _progress(console) as start:
         if limits:
@@ -88,7 +92,7 @@ def quantize(
         if export is not None:
             from whichbits.formats.ascend import export_ascend
 
-            place = target.out.with_name(f"{target.out.name}-{export}")
+            place = _exported(target.out, export)
             export_ascend(target.out, target.format.name, place)
             row["exported"] = str(place)
     return rows
@@ -118,14 +122,34 @@ def _within_budget(
     return Target(own.format, own.recipe.model_copy(update={"layers": found.layers}), out)
 
 
-def _check_export(export: str, targets: Sequence[Target]) -> None:
+def _check_export(export: str, targets: Sequence[Target], budget: str | None) -> None:
     """Before anything is made: raises UserError for a layout that is not known, or formats that have none."""
     from whichbits.formats.ascend import check_exportable
 
     if export != "ascend":
         raise UserError(f"export {export!r} is not known", remedy="choose ascend")
+    if budget is not None:
+        raise UserError("a checkpoint with several formats cannot be exported", remedy="leave export or budget out")
     for target in targets:
         check_exportable(target.format.name)
+
+
+def _check_folders(folders: Sequence[Path], export: str | None) -> None:
+    """Before anything is made: raises UserError where a folder is there already, but for a pass that goes on."""
+    from whichbits.quantize.folder import refuse_existing
+    from whichbits.quantize.resume import unfinished
+
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise UserError(f"format {folder.name} is named twice", remedy="name it once")
+        if not unfinished(folder).exists():
+            refuse_existing(folder)
+        if export is not None:
+            refuse_existing(_exported(folder, export))
+
+
+def _exported(folder: Path, export: str) -> Path:
+    return folder.with_name(f"{folder.name}-{export}")
 
 
 def _calibrated(target: Target) -> bool:

@@ -113,7 +113,11 @@ def test_a_dry_run_makes_nothing(block_llama: Path, tmp_path: Path) -> None:
         (["w8a8-fp"], {"recipe": "openpangu", "samples": 8}, "calibration does nothing"),
         (["w8a8-fp"], {"effort": "slow"}, "effort 'slow' is not known"),
         (["w8a9"], {}, "format 'w8a9' is not known"),
-        (["bf16"], {"dry_run": True}, "it is the base itself"),
+        (["bf16"], {"dry_run": True}, "its weights are the base's own"),
+        (["bf16+kv-fp8"], {}, "start vLLM with --kv-cache-dtype fp8"),
+        (["w8a8-fp", "w8a8-fp"], {"effort": "fast"}, "w8a8-fp is named twice"),
+        (["w8a8-int", "w4a8-int"], {"budget": "6bits", "export": "ascend"}, "leave export or budget out"),
+        (["w8a8-int", "w4a8-int"], {"budget": "6bits", "dry_run": True}, "budget has no estimate"),
         ([], {}, "no format is named"),
         (["w8a8-fp"], {"export": "ascend"}, "no layout for vLLM on Ascend"),
         (["w8a8-int"], {"export": "mindie"}, "export 'mindie' is not known"),
@@ -124,6 +128,14 @@ def test_a_mistake_is_named(
 ) -> None:
     with pytest.raises(UserError, match=message):
         api.quantize(str(block_llama), formats, tmp_path / "out", **options)
+
+
+@pytest.mark.parametrize("there", ["w8a8-int", "w4a8-int-ascend"])
+def test_a_folder_that_is_there_is_seen_before_anything_is_made(there: str, block_llama: Path, tmp_path: Path) -> None:
+    (tmp_path / there).mkdir()
+    with pytest.raises(UserError, match=f"{there} exists already"):
+        api.quantize(str(block_llama), ["w4a8-int", "w8a8-int"], tmp_path, recipe="openpangu", export="ascend")
+    assert [entry.name for entry in tmp_path.iterdir()] == [there]
 
 
 def test_ascend_gets_a_folder_of_its_own(block_llama: Path, tmp_path: Path) -> None:

@@ -83,9 +83,18 @@ def test_a_bad_recipe_file_is_named(content: str | None, message: str, tmp_path:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"scale": 1}, r"recipe\.scale: Extra inputs .* \(value 1\) → a recipe has rounding, scales"),
+        (
+            {"scale": 1},
+            r"recipe\.scale: .*no such field \(value 1\) → did you mean scales\? the fields there are rounding, scales",
+        ),
+        (
+            {"calibration": {"sample": 1}},
+            r"recipe\.calibration\.sample: .*did you mean samples\? the fields there are source, file",
+        ),
+        ({"layers": [{"match": "a"}]}, r"recipe\.layers\.0\.format: .*the fields there are match, format"),
+        ({"rounding": "gtpq"}, r"'rtn' or 'gptq' \(value 'gtpq'\) → correct it"),
         ({"calibration": {"samples": 0}, "rounding": "gptq"}, r"recipe\.calibration\.samples: .* greater than 0"),
-        ({"damping": 0.5}, r"recipe: Value error, damping would do nothing .*rounding rtn"),
+        ({"damping": 0.5}, r"recipe: damping would do nothing .*rounding rtn"),
     ],
 )
 def test_a_bad_field_is_named(fields: dict[str, Any], message: str) -> None:

@@ -17,7 +17,7 @@ from whichbits.quantize.checkpoint import SHARD_BYTES, Progress, fit_to
 from whichbits.quantize.folder import base_hashes, complete, folder_aside, refuse_existing
 from whichbits.quantize.manifest import FILE, Manifest, ModuleError, Used, versions
 from whichbits.quantize.recipe import Recipe
-from whichbits.quantize.resume import LayerStore, kept_data
+from whichbits.quantize.resume import LayerStore, kept_data, unfinished
 from whichbits.quantize.stream import Job, stream
 from whichbits.quantize.tensors import base_tensors
 
@@ -52,7 +52,7 @@ def quantize_calibrated(
     `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the calibration data cannot be had, a
     Hessian cannot be factorised, the model is not understood, or kept layers were made with other settings.
     """
-    folders = [target.out.with_name(f".{target.out.name}.layers") for target in targets]
+    folders = [unfinished(target.out) for target in targets]
     for target, folder in zip(targets, folders, strict=True):
         if not folder.exists():
             refuse_existing(target.out)

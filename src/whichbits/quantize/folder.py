@@ -132,6 +132,7 @@ def folder_aside(out: Path, *, needed: int) -> Iterator[Path]:
     try:
         yield aside
         aside.chmod(0o755)
+        refuse_existing(out)  # another run may have been faster
         aside.rename(out)
     except (OSError, SafetensorError) as error:
         if os.strerror(errno.ENOSPC) not in str(error):

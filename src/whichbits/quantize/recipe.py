@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -149,6 +150,18 @@ def parse(fields: Mapping[str, Any]) -> Recipe:
         return Recipe.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(("recipe", *(str(part) for part in first["loc"])))
-        value = f" (value {first['input']!r})" if first["loc"] else ""
-        raise UserError(f"{name}: {first['msg']}{value}", remedy=f"a recipe has {', '.join(Recipe.model_fields)}") from None
+        place = tuple(str(part) for part in first["loc"])
+        value = f" (value {first['input']!r})" if place else ""
+        message = "there is no such field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{'.'.join(('recipe', *place))}: {message}{value}", remedy=_remedy(first["type"], place)) from None
+
+
+def _remedy(kind: str, place: tuple[str, ...]) -> str:
+    """What to do about a mistake at `place` in a recipe."""
+    parts: dict[str, type[BaseModel]] = {"calibration": Calibration, "layers": LayerChoice}
+    within = parts.get(place[0], Recipe) if place[1:] else Recipe
+    if kind not in ("extra_forbidden", "missing"):
+        return "correct it, or leave it out" if place else "leave one of them out"
+    near = difflib.get_close_matches(place[-1], within.model_fields, n=1)
+    hint = f"did you mean {near[0]}? " if near and kind == "extra_forbidden" else ""
+    return f"{hint}the fields there are {', '.join(within.model_fields)}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from whichbits.errors import UserError
 from whichbits.quantize.manifest import ModuleError
@@ -16,18 +18,20 @@ if TYPE_CHECKING:
     from whichbits.quantize.calibration import CalibrationData
 
 SETTINGS = "settings.json"
+LOCK = "lock"
 
 
 class LayerStore:
     """A folder with one safetensors file for each finished layer, and the settings that they were made with.
 
     Files are written aside and renamed, so a file that is there is whole. `settings` is whatever decides the result, as JSON.
-    Raises UserError where the folder was begun with other settings.
+    The folder is this process's alone as long as the store is there. Raises UserError where another is at work in it, or where
+    it was begun with other settings.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(folder)
         path = folder / SETTINGS
         if not path.exists():
             _write_aside(path, json.dumps(settings, indent=2, sort_keys=True) + "\n")
@@ -72,24 +76,52 @@ class LayerStore:
 
 
 def kept_data(path: Path, settings: Mapping[str, Any], make: Callable[[], CalibrationData]) -> CalibrationData:
-    """What `make` returns, kept in the file `path` for those who ask again with the same `settings`."""
+    """What `make` returns, kept in the file `path` for those who ask again with the same `settings`.
+
+    Raises UserError where another process is at work in the folder.
+    """
     from safetensors import safe_open
     from safetensors.torch import save_file
 
     from whichbits.quantize.calibration import CalibrationData
 
     asked = json.dumps(settings, sort_keys=True)
-    if path.exists():
-        with safe_open(path, framework="pt") as file:
-            kept = file.metadata()
-            if kept["settings"] == asked:
-                return CalibrationData(file.get_tensor("tokens"), kept["fingerprint"], tuple(json.loads(kept["warnings"])))
-    data = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"settings": asked, "fingerprint": data.fingerprint, "warnings": json.dumps(data.warnings)}
-    save_file({"tokens": data.tokens}, path.with_suffix(".aside"), metadata=metadata)
-    path.with_suffix(".aside").rename(path)
+    with _locked(path.parent):
+        if path.exists():
+            with safe_open(path, framework="pt") as file:
+                kept = file.metadata()
+                if kept["settings"] == asked:
+                    return CalibrationData(file.get_tensor("tokens"), kept["fingerprint"], tuple(json.loads(kept["warnings"])))
+        try:
+            data = make()
+        except BaseException:
+            if [each.name for each in path.parent.iterdir()] == [LOCK]:
+                shutil.rmtree(path.parent)  # nothing was begun
+            raise
+        metadata = {"settings": asked, "fingerprint": data.fingerprint, "warnings": json.dumps(data.warnings)}
+        save_file({"tokens": data.tokens}, path.with_suffix(".aside"), metadata=metadata)
+        path.with_suffix(".aside").rename(path)
     return data
+
+
+def unfinished(out: Path) -> Path:
+    """Folder of the finished layers of a checkpoint `out` that is not complete."""
+    return out.with_name(f".{out.name}.layers")
+
+
+def _locked(folder: Path) -> IO[str]:
+    """Makes the folder, and keeps other processes from working in it until what is returned is closed, or this one ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / LOCK).open("w")
+    try:
+        # Of the process, not of the file handle: what an exception in the same process has left open does not stand in the way.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        file.close()
+        raise UserError(
+            f"{folder} is in use: another run makes the same checkpoint", remedy="wait for it to end, or choose another folder"
+        ) from error
+    return file
 
 
 def _write_aside(path: Path, text: str) -> None:
