@@ -235,8 +235,8 @@ def _serving_results(folder: Path) -> list[dict[str, str]]:
                     "prompt_tokens": str(workload["prompt_tokens"]),
                     "output_tokens": str(workload["output_tokens"]),
                     "concurrency": str(rung["concurrency"]),
-                    **{name: _mean(metrics[name]) for name in ("latency_s", "ttft_s", "tpot_s")},
-                    "qps": str(metrics["requests_per_second"]),
+                    **{name: _cell((metrics[name] or {}).get("mean")) for name in ("latency_s", "ttft_s", "tpot_s")},
+                    "qps": _cell(metrics["requests_per_second"]),
                 }
             )
     if not rows:
@@ -244,9 +244,9 @@ def _serving_results(folder: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _mean(distribution: Mapping[str, float] | None) -> str:
-    """Cell of a table with the mean of a measured quantity, empty where no request had it."""
-    return "" if distribution is None else str(distribution["mean"])
+def _cell(value: float | None) -> str:
+    """A number in a table, or nothing where there is none."""
+    return "" if value is None else str(value)
 
 
 def _device(named: str, measured_on: str) -> str:

@@ -18,7 +18,7 @@ from whichbits.predict.work import Floats, Layout, Point, Work, columns
 SCALE = 0.05
 """Error (of the logarithm) that weighs one; beyond CORNER an error counts linearly instead of squared."""
 CORNER = 0.08
-WEIGHTS = {("synchronous", "latency_s"): 1.0, ("max", "qps"): 0.5, ("loaded", "tpot_s"): 0.35, ("loaded", "ttft_s"): 0.02}
+WEIGHTS = {("synchronous", "latency_s"): 1.0, ("max", "qps"): 0.5, ("loaded", "tpot_s"): 0.33, ("loaded", "ttft_s"): 0.02}
 """Weight of a measurement by load and quantity: what a rate or a loaded server shows depends on more than the model knows."""
 DEFAULT_WEIGHT = 0.2
 ROUNDS = 3

@@ -120,7 +120,8 @@ def decode(work: Work, values: Values, sequences: Floats, context: Floats, promp
         + host * host_time(work, values)
         + (work.pipeline - 1) * values["stage_latency"]
     )
-    eager = work.layers * values["eager_host"] * host_time(work, values)
+    launches = 1 + work.quantizes * values["quantize_host"]
+    eager = work.layers * values["eager_host"] * launches * host_time(work, values)
     return np.where(context > work.graph_limit, np.maximum(time, eager), time)
 
 
