@@ -44,13 +44,32 @@ def test_a_ranking_shows_what_each_format_gains_on_its_device() -> None:
     assert dollars == sorted(dollars)
 
 
+def test_limits_bound_the_load_of_each_format() -> None:
+    asked = {"model": LLAMA, "format": ["bf16", "w8a8-int"], "workload": "rag"}
+    rows = api.predict(**asked, hardware="L4", max_tpot=0.08, max_ttft=0.5)
+    assert [(row["hardware"], row["count"]) for row in rows] == [("L4", 1), ("L4", 1)]
+    for row in rows:
+        assert row["tpot_s"] <= 0.0801
+        assert row["ttft_s"] <= 0.501
+        (there,) = api.predict(
+            LLAMA, [row["format"]], "L4", workload="rag", concurrency=str(row["concurrency"]), tensor_parallel=1
+        )
+        assert there["qps"] == pytest.approx(row["qps"], rel=1e-2)
+        (beyond,) = api.predict(LLAMA, [row["format"]], "L4", workload="rag", concurrency=str(1.1 * row["concurrency"]))
+        assert beyond["tpot_s"] > 0.08
+    everywhere = api.predict(**asked, all_hardware=True, max_tpot=0.08, count=2)
+    assert {row["count"] for row in everywhere} == {2}
+    assert all(row["tpot_s"] is None or row["tpot_s"] <= 0.0801 for row in everywhere)
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
         ({"concurrency": "2", "rate": 1.0}, "both given"),
         ({"concurrency": "many"}, "'many'"),
         ({"all_hardware": True}, "--all-hardware and --hardware are both given"),
-        ({"hardware": "", "all_hardware": True, "count": 2}, "--all-hardware and --count are both given"),
+        ({"max_tpot": 0.1, "rate": 1.0}, "--max-tpot and --rate are both given"),
+        ({"max_ttft": 0.0}, "max-ttft: 0 is not a positive number"),
         ({"hardware": ""}, "--hardware: is missing"),
         ({"workload": ""}, "--workload: is missing"),
         ({"out": Path("out.csv")}, "answers to --points"),

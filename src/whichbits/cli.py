@@ -255,7 +255,12 @@ def predict(
     tensor_parallel: Annotated[int | None, typer.Option(help="Devices that share one copy of the model.")] = None,
     engine: Annotated[str, typer.Option(help="vllm, trtllm or sglang, optionally with a version.")] = "vllm",
     price: Prices = None,
-    all_hardware: Annotated[bool, typer.Option("--all-hardware", help="Rank all hardware by the cost of a query.")] = False,
+    max_ttft: Annotated[float | None, typer.Option(help="Limit in seconds on the mean time to the first token.")] = None,
+    max_tpot: Annotated[float | None, typer.Option(help="Limit in seconds on the mean time between tokens.")] = None,
+    max_latency: Annotated[float | None, typer.Option(help="Limit in seconds on the mean latency.")] = None,
+    all_hardware: Annotated[
+        bool, typer.Option("--all-hardware", help="Rank all hardware by the cost of a query within the limits.")
+    ] = False,
     points: Annotated[Path | None, typer.Option(help="CSV of questions.")] = None,
     out: Annotated[Path | None, typer.Option(help="CSV for their answers.")] = None,
     coefficients: Annotated[Path | None, typer.Option(help="What whichbits calibrate wrote.")] = None,
@@ -266,10 +271,10 @@ def predict(
 
     rows = api.predict(
         model, format, hardware, count=count, workload=workload, concurrency=concurrency, rate=rate,
-        tensor_parallel=tensor_parallel, engine=engine, price=price, all_hardware=all_hardware, points=points, out=out,
-        coefficients=coefficients,
+        tensor_parallel=tensor_parallel, engine=engine, price=price, max_ttft=max_ttft, max_tpot=max_tpot,
+        max_latency=max_latency, all_hardware=all_hardware, points=points, out=out, coefficients=coefficients,
     )  # fmt: skip
-    if as_json or all_hardware or points is not None:
+    if as_json or points is not None or all_hardware or {max_ttft, max_tpot, max_latency} != {None}:
         _print_rows(rows, as_json)
     else:
         # One column a format reads better than twenty columns.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from whichbits.predict.coefficients import Coefficients
     from whichbits.predict.predictor import Prediction
     from whichbits.predict.ratios import Speedup
+    from whichbits.predict.solve import Limits
     from whichbits.serving.workload import Workload
 
 Rows = list[dict[str, Any]]
@@ -44,16 +45,21 @@ def predict(
     tensor_parallel: int | None = None,
     engine: str = "vllm",
     price: Sequence[str] | None = None,
+    max_ttft: float | None = None,
+    max_tpot: float | None = None,
+    max_latency: float | None = None,
     all_hardware: bool = False,
     points: Path | None = None,
     out: Path | None = None,
     coefficients: Path | None = None,
 ) -> Rows:
-    """Predict latency, rate and cost on hardware that is not at hand: a row a format, or a deployment with `all_hardware`.
+    """Predict latency, rate and cost on hardware that is not at hand: a row a format, or a deployment where they are ranked.
 
-    `workload` is a name or PROMPT/OUTPUT tokens, whose latency limits `all_hardware` keeps in the mean; `count` is 1 and
-    `concurrency` (a number or `max`) 1 unless given; `points` is a CSV of questions that is answered in the CSV `out`;
-    `coefficients` are those that `calibrate` wrote. Raises UserError, also for arguments that say nothing beside others.
+    `workload` is a name or PROMPT/OUTPUT tokens; `count` and `concurrency` (a number or `max`) are 1 unless given.
+    `all_hardware` ranks all hardware by the cost of a query, each deployment at its largest load within the limits `max_ttft`,
+    `max_tpot` and `max_latency` (seconds, of means), else at its highest rate; limits alone rank the formats on one deployment.
+    `points` is a CSV of questions that is answered in the CSV `out`; `coefficients` are those that `calibrate` wrote.
+    Raises UserError, also for arguments that say nothing beside others.
     """
     from whichbits.predict.coefficients import load as load_coefficients
     from whichbits.predict.coefficients import shipped
@@ -61,10 +67,13 @@ def predict(
     known = load_coefficients(coefficients) if coefficients else shipped()
     question = {"model": model, "format": format, "hardware": hardware, "count": count, "workload": workload}
     load = {"concurrency": concurrency, "rate": rate, "tensor-parallel": tensor_parallel}
+    limits = {"max-ttft": max_ttft, "max-tpot": max_tpot, "max-latency": max_latency}
     if points is not None:
         from whichbits.predict.batch import predict_points
 
-        _refuse_beside("--points", question | load | {"engine": engine != "vllm", "price": price, "all-hardware": all_hardware})
+        _refuse_beside(
+            "--points", question | load | limits | {"engine": engine != "vllm", "price": price, "all-hardware": all_hardware}
+        )
         if out is None:
             raise UserError("out: is missing", remedy="name the CSV for the answers: --out OUT.csv")
         rows, answered = predict_points(points, out, known)
@@ -77,9 +86,12 @@ def predict(
     asked = parse_workload(workload)
     formats = list(format or ("bf16", "w8a8-fp", "w8a8-int", "w4a16-int"))
     hourly = hourly_prices(overrides_of(price))
-    if all_hardware:
-        _refuse_beside("--all-hardware", load | {"hardware": hardware, "count": count})
-        return _ranking(model, formats, asked, hourly, engine, known)
+    within = {name: value for name, value in limits.items() if value is not None}
+    if all_hardware or within:
+        ranking = "--all-hardware" if all_hardware else f"--{next(iter(within))}"
+        _refuse_beside(ranking, load | ({"hardware": hardware} if all_hardware else {}))
+        counts = [count] if count is not None else None if all_hardware else [1]
+        return _ranking(model, formats, asked, _limits(within), [hardware] if hardware else None, counts, hourly, engine, known)
     from whichbits.cost.hardware import find
     from whichbits.predict.predictor import predict as predict_one
     from whichbits.predict.ratios import speedups
@@ -164,22 +176,30 @@ def _faster(faster: Speedup | None) -> dict[str, Any]:
     return {"speedup": short(faster.value) if faster else None, **shown}
 
 
+def _limits(given: Mapping[str, float]) -> Limits:
+    """Latency limits by the names of their options."""
+    from whichbits.predict.solve import Limits
+
+    for name, value in given.items():
+        if not value > 0:
+            raise UserError(f"--{name}: {value:g} is not a positive number", remedy="give seconds")
+    return Limits(**{f"{name.removeprefix('max-')}_s": value for name, value in given.items()})
+
+
 def _ranking(
     model: str,
     formats: Sequence[str],
     asked: Workload,
+    limits: Limits,
+    hardware: Sequence[str] | None,
+    counts: Sequence[int] | None,
     hourly: Mapping[str, float],
     engine: str,
     known: Coefficients,
 ) -> Rows:
-    """Deployments by the cost of a query within the workload's latency limits."""
-    from whichbits.predict.ranking import rank_hardware
-    from whichbits.predict.solve import Limits
+    """Deployments by the cost of a query within latency limits."""
+    from whichbits.predict.ranking import COUNTS, rank_hardware
 
-    limits = Limits()
-    if asked.slo is not None:
-        stated = {"ttft_s": asked.slo.ttft, "tpot_s": asked.slo.itl, "latency_s": asked.slo.latency}
-        limits = Limits(**{name: limit.seconds for name, limit in stated.items() if limit is not None})
     rows: Rows = []
     for entry in rank_hardware(
         model,
@@ -187,6 +207,8 @@ def _ranking(
         output_tokens=asked.output_tokens,
         limits=limits,
         formats=formats,
+        hardware=hardware,
+        counts=counts or COUNTS,
         prices=hourly,
         engine=engine,
         coefficients=known,
@@ -202,7 +224,10 @@ def _ranking(
                 "qps_80": _span(answer.intervals["qps"][80]) if answer else None,
                 "gain": short(entry.gain.value) if entry.gain else None,
                 "gain_80": _span(entry.gain.intervals[80]) if entry.gain else None,
+                "concurrency": short(answer.concurrency) if answer else None,
                 "latency_s": short(answer.latency_s) if answer else None,
+                "ttft_s": short(answer.ttft_s) if answer else None,
+                "tpot_s": short(answer.tpot_s) if answer else None,
                 "provenance": "predicted",
                 "tier": answer.tier if answer else None,
                 "reason": entry.reason,
