@@ -53,6 +53,10 @@ def test_calibrating_helps_the_measured_device_and_is_kept_in_a_file(latencies: 
     assert after < 0.06
     learned.save(tmp_path / "mine.json")
     assert load(tmp_path / "mine.json") == learned
+    older = {name: value for name, value in learned.values.items() if name != "overlap"}
+    replace(learned, values=older).save(tmp_path / "older.json")
+    with pytest.raises(UserError, match="lacks overlap"):
+        load(tmp_path / "older.json")
 
 
 def test_calibrate_reads_rows() -> None:

@@ -78,10 +78,14 @@ def shipped() -> Coefficients:
 
 
 def load(path: Path) -> Coefficients:
-    """Coefficients that `save` wrote."""
+    """Coefficients that `save` wrote; raises UserError for another file, and for one of a version with other coefficients."""
     try:
-        return _from_json(path.read_text(encoding="utf-8"))
+        found = _from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"coefficients: cannot read {path}: {error}", remedy="give a file that whichbits calibrate wrote"
         ) from error
+    missing = parameters().keys() - found.values.keys()
+    if missing:
+        raise UserError(f"coefficients: {path} lacks {', '.join(sorted(missing))}", remedy="calibrate again with this version")
+    return found
