@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from whichbits.errors import UserError
 from whichbits.formats.format import get
 from whichbits.quantize.budget import Option
 from whichbits.quantize.calibration import calibration_data
@@ -58,5 +59,11 @@ def choose_formats(
         on_progress=on_progress,
     )
     bits = None if bits_per_weight is None else bits_per_weight * weights
+    least = sum(min(option.bits for option in options if option.unit == unit) for unit in {option.unit for option in options})
+    if bits is not None and bits < least:
+        raise UserError(
+            f"budget: {bits_per_weight:g} bits for each weight, and the smallest of the formats take {least / weights:.4f}",
+            remedy="raise the budget, or add a smaller format",
+        )
     format, choices = spend(layers, options, bits=bits, error=error)
     return Choice(format, choices, tuple(options))

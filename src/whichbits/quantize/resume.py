@@ -87,6 +87,8 @@ def kept_data(path: Path, settings: Mapping[str, Any], make: Callable[[], Calibr
 
     asked = json.dumps(settings, sort_keys=True)
     with _locked(path.parent):
+        for left in path.parent.glob("tmp*/"):
+            shutil.rmtree(left)  # hidden states of a pass that was killed
         if path.exists():
             with safe_open(path, framework="pt") as file:
                 kept = file.metadata()
