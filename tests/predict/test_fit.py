@@ -12,6 +12,7 @@ from whichbits.predict.figures import better_rate, fastest_format
 from whichbits.predict.fit import batch, errors, fit, lay_out, predicted
 from whichbits.predict.folds import in_sample, leave_out, pooled, ratio_errors
 from whichbits.predict.measurements import Measurement, published
+from whichbits.predict.predictor import predict
 from whichbits.predict.roofline import naive
 
 
@@ -57,6 +58,27 @@ def test_calibrating_helps_the_measured_device_and_is_kept_in_a_file(latencies: 
     replace(learned, values=older).save(tmp_path / "older.json")
     with pytest.raises(UserError, match="lacks overlap"):
         load(tmp_path / "older.json")
+
+
+def test_a_device_that_the_model_fits_badly_gets_wider_intervals(latencies: list[Measurement]) -> None:
+    here = [m for m in latencies if m.hardware.name == "A6000" and m.kernel.format != "w8a8-int"]
+    fair = as_if(here, dict(shipped().values))
+    odd = [
+        replace(m, value=2 * m.value) if m.kernel.format == "bf16" else m for m in fair
+    ]  # 4 bits gain far more than they can
+
+    def width(known: Coefficients | None, hardware: str = "A6000") -> float:
+        low, high = predict(
+            "meta-llama/Llama-3.1-8B-Instruct", "bf16", hardware, prompt_tokens=333, output_tokens=128, coefficients=known
+        ).intervals["latency_s"][80]
+        return float(np.log(high / low))
+
+    assert width(calibrate_measurements(fair)) == pytest.approx(width(None))
+    doubted = calibrate_measurements(odd)
+    off = np.abs(errors(lay_out(odd, doubted.values), doubted.values))
+    assert np.mean(off <= width(doubted) / 2) == pytest.approx(0.8, abs=0.03)
+    assert width(doubted) > 2 * width(None)
+    assert width(doubted, "H100") == pytest.approx(width(None, "H100"))
 
 
 def test_calibrate_reads_rows() -> None:

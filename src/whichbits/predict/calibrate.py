@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from whichbits.errors import UserError
 from whichbits.predict.coefficients import Coefficients, parameters, shipped
-from whichbits.predict.fit import device_parameters, fit
+from whichbits.predict.fit import device_parameters, errors, fit, lay_out
 from whichbits.predict.measurements import Measurement, measurements
 from whichbits.predict.query import read_rows
+from whichbits.predict.tiers import quantiles, spread_of
 
 INFLATION = 3.0
 """How much less sure the shipped coefficients are than their fit says: errors of one source are not independent."""
@@ -31,7 +34,21 @@ def calibrate_measurements(found: Sequence[Measurement], start: Coefficients | N
         for name, spread in base.spreads.items()
     }
     held = replace(base, values={**own, **base.values}, spreads={**own_spread, **loosened})
-    return fit(found, held)
+    fitted = fit(found, held)
+    return replace(fitted, doubts={**base.doubts, **_doubts(found, fitted)})
+
+
+def _doubts(found: Sequence[Measurement], fitted: Coefficients) -> dict[str, float]:
+    """How many times as far as the tier `interpolated` says the fit is off the measurements of each device, if more.
+
+    The tiers' errors are those of GPUs with many measurements; a device that the model fits worse gets wider intervals.
+    """
+    if not fitted.errors:
+        return {}
+    off = np.abs(errors(lay_out(found, fitted.values), fitted.values))
+    told = np.array([spread_of(fitted.errors, "interpolated", m.load, 0.0)[m.quantity][0] for m in found])
+    devices = np.array([m.hardware.id for m in found])
+    return {str(device): max(1.0, quantiles((off / told)[devices == device])[0]) for device in np.unique(devices)}
 
 
 def calibrate(serving_results: Path | Sequence[Mapping[str, str]], start: Coefficients | None = None) -> Coefficients:

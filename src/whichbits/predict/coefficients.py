@@ -31,7 +31,8 @@ class Coefficients:
     """Values by name, the standard deviations of their logarithms, what was measured, and how far predictions were off.
 
     `errors[tier][load][quantity]` holds the 80 and 95 % quantiles of |log(predicted / measured)|; `ratio_errors` the same of
-    ratios between two formats; `sources` counts the measurements of each source.
+    ratios between two formats; `doubts[device]` is how many times as far predictions of a calibrated device were off its own
+    measurements, if more; `sources` counts the measurements of each source.
     """
 
     values: Mapping[str, float]
@@ -39,7 +40,12 @@ class Coefficients:
     support: tuple[Support, ...] = ()
     errors: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]] = field(default_factory=dict)
     ratio_errors: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    doubts: Mapping[str, float] = field(default_factory=dict)
     sources: Mapping[str, int] = field(default_factory=dict)
+
+    def doubt(self, device: str, tier: str) -> float:
+        """What the half-widths of a tier are multiplied by on a device; physics is in doubt enough."""
+        return 1.0 if tier == "physics" else self.doubts.get(device, 1.0)
 
     def save(self, path: Path) -> None:
         """Write to a JSON file; raises UserError where that cannot be."""

@@ -190,8 +190,10 @@ def _answer(
     }
     which = _tier(resolved, known)
     widths = spread_of(known.errors, which, load, numbers["ttft_s"] / numbers["latency_s"])
+    doubt = known.doubt(resolved.hardware.id, which)
     spans = {
-        name: {level: interval(value, widths[name][k]) for k, level in enumerate(LEVELS)} for name, value in numbers.items()
+        name: {level: interval(value, doubt * widths[name][k]) for k, level in enumerate(LEVELS)}
+        for name, value in numbers.items()
     }
     per_dollar = None
     if price is not None:

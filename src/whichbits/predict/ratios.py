@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whichbits.cost.hardware import find
 from whichbits.predict.coefficients import Coefficients
 from whichbits.predict.kernels import format_name
 from whichbits.predict.predictor import Prediction
@@ -70,11 +71,12 @@ def _spanned(answer: Prediction, base: Prediction, quantity: str, value: float, 
     errors of such ratios, and never more than the quotient of the two answers' own intervals has.
     """
     assert answer.tier is not None and base.tier is not None, "an answer has a tier"
-    table = coefficients.ratio_errors[max(answer.tier, base.tier, key=TIERS.index)]
+    tier = max(answer.tier, base.tier, key=TIERS.index)
+    table, doubt = coefficients.ratio_errors[tier], coefficients.doubt(find(answer.query.hardware).id, tier)
     kinds = table if "loaded" in (answer.load, base.load) else {answer.load, base.load}
     spans = {}
     for place, level in enumerate(LEVELS):
-        own = max(table[kind][place] for kind in kinds if kind is not None)
+        own = doubt * max(table[kind][place] for kind in kinds if kind is not None)
         apart = sum(_half_width(one, quantity, level) for one in (answer, base))
         spans[level] = interval(value, min(own, apart))
     return Speedup(base.query.format, value, spans)
