@@ -12,7 +12,6 @@ from whichbits.quantize.calibration_checks import (  # noqa: E402
     base_warnings,
     count_warnings,
     missing_scripts,
-    negative_log_likelihood,
     script_shares,
     untemplated,
 )
@@ -55,15 +54,6 @@ def test_conversations_that_were_not_templated_are_named() -> None:
     assert list(untemplated("a plain text", Calibration(source="text", file="a"))) == []
 
 
-def test_likelihoods_are_those_of_transformers(tiny_llama: Path) -> None:
-    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_llama)
-    tokens = torch.arange(24).reshape(2, 12)
-    nats = negative_log_likelihood(model, tokens)
-    assert nats.shape == (2, 11)
-    with torch.no_grad():
-        assert float(nats.mean()) == pytest.approx(float(model(tokens, labels=tokens).loss), rel=1e-2)
-
-
 @pytest.mark.model
 @pytest.mark.parametrize(("text", "foreign"), [(ENGLISH, False), (FINNISH, True)])
 def test_the_base_says_which_language_is_far_from_its_own(
@@ -76,20 +66,16 @@ def test_the_base_says_which_language_is_far_from_its_own(
     assert any("bits a byte" in warning for warning in data.warnings) == foreign
 
 
-def test_a_missing_beginning_is_named(tiny_llama: Path) -> None:
-    """A base that predicts nothing without its beginning-of-text token, and every token perfectly after it."""
+def test_a_missing_beginning_is_named(embedded_model: Path) -> None:
+    """A base that predicts nothing without its beginning-of-text token 1, and every token perfectly after it."""
 
-    class Base:
-        config = transformers.AutoConfig.from_pretrained(tiny_llama)
+    def nats(tokens: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(tokens), tokens.shape[1] - 1), 0.0 if int(tokens[0, 0]) == 1 else 10.8)
 
-        def __call__(self, tokens: torch.Tensor) -> object:
-            logits = torch.zeros(*tokens.shape, 49152)
-            if int(tokens[0, 0]) == self.config.bos_token_id:
-                logits[0, torch.arange(tokens.shape[1] - 1), tokens[0, 1:]] = 100.0
-            return transformers.modeling_outputs.CausalLMOutput(logits=logits)
-
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_llama)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(embedded_model)
     tokens = torch.arange(1000, 1064).reshape(2, 32)
-    found = list(base_warnings(Base(), tokenizer, tokens, start=[]))
-    assert any("no beginning-of-text token" in warning and "10.8 nats" in warning for warning in found)  # ln 49152
-    assert not any("beginning-of-text" in warning for warning in base_warnings(Base(), tokenizer, tokens, start=[1]))
+    found = list(base_warnings(nats, tokenizer, tokens, start=[], beginning=1))
+    assert any("no beginning-of-text token" in warning and "10.8 nats" in warning for warning in found)
+    for start, beginning in (([1], 1), ([], None)):
+        others = base_warnings(nats, tokenizer, tokens, start=start, beginning=beginning)
+        assert not any("beginning-of-text" in warning for warning in others)

@@ -44,7 +44,7 @@ def test_gptqs_error_is_told_beside_that_of_rounding_to_nearest(name: str, input
     def by_outputs(rounded: torch.Tensor) -> float:
         return float((inputs.double() @ (rounded.double() - weight.double()).T).square().sum())
 
-    assert found.errors == pytest.approx((by_outputs(found.weight), by_outputs(plain.weight)), rel=1e-3)
+    assert found.errors == pytest.approx((by_outputs(found.weight), by_outputs(plain.weight)), rel=5e-3)
     assert found.errors[0] < found.errors[1]
 
 

@@ -10,8 +10,9 @@ quantization = pytest.importorskip("compressed_tensors.quantization")
 helpers = pytest.importorskip("compressed_tensors.quantization.utils.helpers")
 
 from whichbits.formats.format import QuantizationArgs  # noqa: E402
-from whichbits.quantize.grid import round_to_grid, to_groups  # noqa: E402
+from whichbits.quantize.grid import half_range, round_to_grid, to_groups  # noqa: E402
 from whichbits.quantize.scales import (  # noqa: E402
+    SHRINK,
     minmax_scales,
     mse_scales,
     nvfp4_global_scale,
@@ -115,3 +116,16 @@ def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = mse_scales(groups, INT4, BF16)
     monkeypatch.setattr("whichbits.quantize.scales.CHUNK_WEIGHTS", 200)
     assert torch.equal(mse_scales(groups, INT4, BF16), whole)
+
+
+@pytest.mark.parametrize("which", [INT4, INT8, args(4, "int", strategy="group", group_size=16)])
+def test_compiled_and_plain_search_by_weighted_errors_agree(which: QuantizationArgs) -> None:
+    generator = torch.Generator().manual_seed(5)
+    groups = to_groups(random_weight(4, rows=19), which)
+    importance = to_groups(torch.rand(1, 64, generator=generator), which)
+    compiled = mse_scales(groups, which, BF16, importance)
+    multiples = sorted({half_range(which) / (2 ** (which.num_bits - 1) - end) for end in (0, 1)} | set(SHRINK), reverse=True)
+    start = groups.abs().amax(dim=2) / half_range(which)
+    candidates = torch.stack([BF16(start * multiple) for multiple in multiples]).unsqueeze(3)
+    errors = ((round_to_grid(groups / candidates, which) * candidates - groups).abs() ** 2.5 * importance).sum(dim=3)
+    assert torch.equal(compiled, candidates.squeeze(3).gather(0, errors.argmin(dim=0, keepdim=True))[0])

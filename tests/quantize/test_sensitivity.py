@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from whichbits.quantize.decoder import empty_model  # noqa: E402
-from whichbits.quantize.sensitivity import EVERY, gradient_of_loss, observe_backwards  # noqa: E402
+from whichbits.quantize.sensitivity import EVERY, gradients_of_loss, observe_backwards  # noqa: E402
 from whichbits.quantize.tensors import StoredTensors  # noqa: E402
 
 LINEARS = [
@@ -84,14 +84,16 @@ def test_squared_gradients_weigh_tokens_and_their_products_are_the_curvature(
 
 
 @pytest.mark.parametrize(("cap", "scaling"), [(None, 1.0), (2.0, 1.0), (None, 3.0), (2.0, 3.0)])
-def test_the_losss_gradient_with_capped_and_scaled_logits(cap: float | None, scaling: float) -> None:
+def test_the_losss_gradients_with_capped_and_scaled_logits(cap: float | None, scaling: float) -> None:
     torch.manual_seed(0)
-    norm, head, hidden = torch.nn.RMSNorm(8), torch.randn(50, 8), torch.randn(1, 6, 8, requires_grad=True)
+    norm, head, hidden = torch.nn.RMSNorm(8), torch.randn(50, 8), torch.randn(2, 3, 8, requires_grad=True)
     config = SimpleNamespace(final_logit_softcapping=cap, logits_scaling=scaling)
-    found = gradient_of_loss(hidden, norm, head, config, torch.Generator().manual_seed(3))
-    logits = norm(hidden)[0] @ head.T / scaling
-    log_p = torch.log_softmax(logits if cap is None else cap * torch.tanh(logits / cap), dim=1)
-    drawn = torch.rand(6, 1, generator=torch.Generator().manual_seed(3))
-    y = (log_p.exp().cumsum(dim=1) < drawn).sum(dim=1, keepdim=True)
-    (expected,) = torch.autograd.grad(-log_p.gather(1, y).sum(), hidden)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    drawn = torch.rand(4, 2, 3)
+    found = gradients_of_loss(hidden, norm, head, config, drawn)
+    logits = norm(hidden) @ head.T / scaling
+    log_p = torch.log_softmax(logits if cap is None else cap * torch.tanh(logits / cap), dim=2)
+    assert len(found) == 4
+    for gradient, each in zip(found, drawn, strict=True):
+        y = (log_p.exp().cumsum(dim=2) < each.unsqueeze(2)).sum(dim=2, keepdim=True)
+        (expected,) = torch.autograd.grad(-log_p.gather(2, y).sum(), hidden, retain_graph=True)
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+HELD_BYTES = 2**26
+"""What is held in memory at once; it goes to disk before a shard is full, and is mapped from there."""
+
 
 class ShardWriter:
-    """Writes a checkpoint's tensors into `folder`, holding at most one shard in memory.
+    """Writes a checkpoint's tensors into `folder`, holding little of a shard in memory.
 
     `model.safetensors` where all fit into `shard_bytes`, else numbered shards and their index; `stem` in place of `model`.
     `prefix` goes before the names of the language model (`model.`, `lm_head.`).
@@ -22,7 +25,9 @@ class ShardWriter:
         self._stem = stem
         self._prefix = prefix
         self._shard_bytes = shard_bytes
-        self._pending: dict[str, torch.Tensor] = {}
+        self._held: dict[str, torch.Tensor] = {}
+        self._mapped: dict[str, torch.Tensor] = {}
+        self._aside: list[Path] = []
         self._pending_bytes = 0
         self._shards: list[list[str]] = []
         self._total_bytes = 0
@@ -31,12 +36,13 @@ class ShardWriter:
         """Take one tensor; writes a shard once it is full."""
         if name.startswith(("model.", "lm_head.")):
             name = self._prefix + name
-        size = tensor.numel() * tensor.element_size()
-        if self._pending and self._pending_bytes + size > self._shard_bytes:
+        if self._pending_bytes and self._pending_bytes + tensor.nbytes > self._shard_bytes:
             self._flush()
-        self._pending[name] = tensor
-        self._pending_bytes += size
-        self._total_bytes += size
+        self._held[name] = tensor
+        self._pending_bytes += tensor.nbytes
+        self._total_bytes += tensor.nbytes
+        if sum(held.nbytes for held in self._held.values()) > HELD_BYTES:
+            self._put_aside()
 
     def finish(self) -> list[Path]:
         """Write what is left, name the shards, write the index where there are several; returns the shards."""
@@ -54,11 +60,23 @@ class ShardWriter:
     def _part(self, number: int) -> Path:
         return self._folder / f"part-{number:05}.safetensors"
 
+    def _put_aside(self) -> None:
+        from safetensors.torch import load_file, save_file
+
+        path = self._part(len(self._shards)).with_suffix(f".{len(self._aside)}")
+        save_file(self._held, path)
+        self._aside.append(path)
+        self._mapped |= load_file(path)
+        self._held = {}
+
     def _flush(self) -> None:
         from safetensors.torch import save_file
 
         path = self._part(len(self._shards))
-        save_file(self._pending, path, metadata={"format": "pt"})
+        pending = self._mapped | self._held
+        save_file(pending, path, metadata={"format": "pt"})
         path.chmod(0o644)
-        self._shards.append(list(self._pending))
-        self._pending, self._pending_bytes = {}, 0
+        self._shards.append(list(pending))
+        for aside in self._aside:
+            aside.unlink()
+        self._held, self._mapped, self._aside, self._pending_bytes = {}, {}, [], 0

@@ -42,14 +42,16 @@ def quantize_calibrated(
     on_progress: Progress | None = None,
     on_token: Progress | None = None,
     shard_bytes: int = SHARD_BYTES,
+    device: str = "cpu",
     allow_custom_code: bool = False,
 ) -> list[tuple[Manifest, tuple[ModuleError, ...]]]:
     """Write the checkpoint folder of each target in one pass over `base`; returns the manifest and errors of each.
 
     All are calibrated on the same tokens. Those and finished layers are kept in folders `.NAME.layers` beside the checkpoints
     until they are complete: run again after an interruption, the pass goes on there, and ends in the same bytes.
-    `on_token(done, all)` counts the steps of calibration text that the model writes itself; arguments otherwise as
-    `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the calibration data cannot be had, a
+    `on_token(done, all)` counts the steps of calibration text that the model writes itself; the pass is computed on `device`;
+    arguments otherwise as `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the
+    calibration data cannot be had, a
     Hessian cannot be factorised, the model is not understood, or kept layers were made with other settings.
     """
     folders = [unfinished(target.out) for target in targets]
@@ -68,11 +70,15 @@ def quantize_calibrated(
     data = kept_data(
         folders[0] / "calibration.safetensors",
         {"base": known, "versions": versions(calibrated=True), "seed": recipe.seed, "data": recipe.calibration.model_dump()},
-        lambda: calibration_data(base, recipe.calibration, recipe.seed, on_token, allow_custom_code=allow_custom_code),
+        lambda: calibration_data(
+            base, recipe.calibration, recipe.seed, on_token, device=device, allow_custom_code=allow_custom_code
+        ),
     )
     used = Used(fingerprint=data.fingerprint, tokens=data.tokens.numel(), warnings=data.warnings)
     jobs = [Job(format, target.recipe) for (format, _), target in zip(fitted, targets, strict=True)]
-    stores = [LayerStore(folder, _settings(job, known, data.fingerprint)) for folder, job in zip(folders, jobs, strict=True)]
+    stores = [
+        LayerStore(folder, _settings(job, known, data.fingerprint, device)) for folder, job in zip(folders, jobs, strict=True)
+    ]
     linears = [name for layer in layers for name in layer]
     finished = sum(len(layer) for store in stores for number, layer in enumerate(layers) if store.has(number))
     for quantized in stream(
@@ -82,6 +88,7 @@ def quantize_calibrated(
         data.tokens,
         lambda job, number: stores[job].get(number),
         folders[0],
+        device=device,
         allow_custom_code=allow_custom_code,
     ):
         stores[quantized.job].put(quantized.number, quantized.tensors, quantized.errors)
@@ -112,7 +119,7 @@ def _complete_already(out: Path, job: Job) -> Manifest | None:
     return manifest if (manifest.format, manifest.recipe) == (job.format, job.recipe) else None
 
 
-def _settings(job: Job, base: Mapping[str, str], fingerprint: str) -> dict[str, object]:
+def _settings(job: Job, base: Mapping[str, str], fingerprint: str, device: str) -> dict[str, object]:
     """Everything that decides what a layer becomes."""
     return {
         "versions": versions(calibrated=True),
@@ -120,6 +127,7 @@ def _settings(job: Job, base: Mapping[str, str], fingerprint: str) -> dict[str, 
         "format": job.format.model_dump(mode="json"),
         "recipe": job.recipe.model_dump(mode="json"),
         "calibration": fingerprint,
+        "device": device.partition(":")[0],
     }
 
 

@@ -36,13 +36,14 @@ def calibration_data(
     seed: int,
     on_token: Callable[[int, int], None] | None = None,
     *,
+    device: str = "cpu",
     allow_custom_code: bool = False,
 ) -> CalibrationData:
     """The tokens that `calibration` asks for, for the model in the folder `base`; the same for the same seed.
 
-    `on_token(done, all)` counts the steps of text that the model writes itself; code of the model's own runs only where
-    `allow_custom_code` says so. Raises UserError where a file or data set cannot be read, is too short, or is not what it is
-    said to be, or where a sample is longer than the model reads.
+    What the model says of text, and what it writes itself, is computed on `device`; `on_token(done, all)` counts the steps of
+    that writing; code of the model's own runs only where `allow_custom_code` says so. Raises UserError where a file or data set
+    cannot be read, is too short, or is not what it is said to be, or where a sample is longer than the model reads.
     """
     import torch
     from transformers import AutoTokenizer
@@ -54,8 +55,9 @@ def calibration_data(
     match calibration.source:
         case "self":
             tokens = self_written(
-                base, start, calibration.samples, calibration.length, seed, on_token, allow_custom_code=allow_custom_code
-            )
+                base, start, calibration.samples, calibration.length, seed, on_token,
+                device=device, allow_custom_code=allow_custom_code,
+            )  # fmt: skip
         case "random":
             ordinary = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
             tokens = random_tokens(ordinary, start, calibration.samples, calibration.length, generator)
@@ -64,7 +66,7 @@ def calibration_data(
         case _:
             tokens = windows(_token_stream(calibration, tokenizer, seed, start), start, calibration, generator)
     fingerprint = hashlib.sha256(tokens.numpy().astype("<i8").tobytes()).hexdigest()
-    found = warnings(base, tokenizer, tokens, start, calibration, allow_custom_code=allow_custom_code)
+    found = warnings(base, tokenizer, tokens, start, calibration, device=device, allow_custom_code=allow_custom_code)
     return CalibrationData(tokens, fingerprint, found)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +45,7 @@ def warnings(
     start: list[int],
     calibration: Calibration,
     *,
+    device: str = "cpu",
     allow_custom_code: bool = False,
 ) -> tuple[str, ...]:
     """What looks wrong with calibration `tokens` int64 [samples, length] for the model in `base`; empty where nothing does.
@@ -55,10 +58,12 @@ def warnings(
         return tuple(found)
     found += untemplated(tokenizer.decode(tokens[0]), calibration)
     found += missing_scripts(vocabulary_scripts(tokenizer), script_shares(tokenizer.batch_decode(tokens)))
-    from transformers import AutoModelForCausalLM
+    from whichbits.quantize.likelihood import negative_log_likelihood
 
-    model = AutoModelForCausalLM.from_pretrained(base, trust_remote_code=allow_custom_code)
-    return (*found, *base_warnings(model, tokenizer, tokens, start))
+    nats = partial(negative_log_likelihood, base, device=device, allow_custom_code=allow_custom_code)
+    config = json.loads((base / "config.json").read_text())
+    beginning = (config.get("text_config") or config).get("bos_token_id")
+    return (*found, *base_warnings(nats, tokenizer, tokens, start, beginning))
 
 
 def count_warnings(tokens: torch.Tensor) -> Iterator[str]:
@@ -111,38 +116,31 @@ def missing_scripts(vocabulary: dict[str, float], text: dict[str, float]) -> Ite
             )
 
 
-def base_warnings(model: Any, tokenizer: Any, tokens: torch.Tensor, start: list[int]) -> Iterator[str]:
-    """What the base itself says of some of the `tokens`: foreign text, or a missing beginning-of-text token."""
+def base_warnings(
+    nats: Callable[[torch.Tensor], torch.Tensor], tokenizer: Any, tokens: torch.Tensor, start: list[int], beginning: int | None
+) -> Iterator[str]:
+    """What the base itself says of some of the `tokens`: foreign text, or a missing beginning-of-text token.
+
+    `nats` gives the negative log-likelihoods [samples, length - 1] of tokens [samples, length]; `beginning` is the token that
+    the base's configuration names, if any.
+    """
     import torch
 
     judged = tokens[:: math.ceil(len(tokens) / JUDGED_SAMPLES), :JUDGED_TOKENS]
-    nats = negative_log_likelihood(model, judged)
+    plain = nats(judged)
     size = sum(len(text.encode()) for text in tokenizer.batch_decode(judged[:, 1:]))
-    bits_per_byte = float(nats.sum()) / math.log(2) / max(size, 1)
+    bits_per_byte = float(plain.sum()) / math.log(2) / max(size, 1)
     if bits_per_byte > BITS_PER_BYTE:
         yield (
             f"the base predicts the calibration text at {bits_per_byte:.1f} bits a byte, where text like its training data "
             "takes about one: its language or domain may be far from the base's own"
         )
-    beginning = model.config.get_text_config().bos_token_id
     if beginning is None or start or int((judged[:, 0] == beginning).sum()) == len(judged):
         return
     begun = torch.cat([torch.full((len(judged), 1), beginning), judged], dim=1)
-    gain = float(nats.mean() - negative_log_likelihood(model, begun)[:, 1:].mean())
+    gain = float(plain.mean() - nats(begun)[:, 1:].mean())
     if gain > WITHOUT_START:
         yield (
             "the tokenizer puts no beginning-of-text token before a text, and after one the base predicts the calibration text "
             f"better by {gain:.1f} nats a token"
         )
-
-
-def negative_log_likelihood(model: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """Nats of each token of `tokens` [samples, length] but the first, float32 [samples, length - 1]; sample by sample."""
-    import torch
-
-    found = []
-    for sample in tokens:
-        with torch.inference_mode():
-            logits = model(sample.unsqueeze(0)).logits[0, :-1].float()
-        found.append(torch.nn.functional.cross_entropy(logits, sample[1:], reduction="none"))
-    return torch.stack(found)

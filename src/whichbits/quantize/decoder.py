@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.errors import UserError
+from whichbits.quantize.memory import give_back_freed
 from whichbits.quantize.structure import tensor_shapes
 
 if TYPE_CHECKING:
     import torch
 
+
+TOKENS_AT_A_TIME = 1024
+"""Tokens of samples that are run side by side: enough for the products to run at full speed, whatever the samples' length."""
 
 LLAMAS = ("PanguEmbedded", "openpangu_dense")
 """Model types that transformers does not know, and that compute what its Llama does with biases on q, k, v and o (`bias`)."""
@@ -22,14 +26,17 @@ LLAMAS = ("PanguEmbedded", "openpangu_dense")
 
 @dataclass(frozen=True)
 class Call:
-    """What a decoder layer is called with besides the hidden states (positions, mask), the same for every sample."""
+    """What a decoder layer is called with besides the hidden states (positions, mask), the same for every sample.
+
+    Recorded for one; its leading dimensions of 1 serve several side by side.
+    """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
 
-def empty_model(base: Path, *, allow_custom_code: bool = False) -> Any:
-    """The decoder of the model in `base`, built from config.json, its parameters without memory.
+def empty_model(base: Path, *, allow_custom_code: bool = False, device: str = "cpu") -> Any:
+    """The decoder of the model in `base`, built from config.json, its parameters without memory, its buffers on `device`.
 
     Experts are linear layers of their own, named as in the checkpoint. A model's own Python code runs only where
     `allow_custom_code` says so, and that of LLAMAS is not needed. Raises UserError where transformers does not know the model,
@@ -55,6 +62,9 @@ def empty_model(base: Path, *, allow_custom_code: bool = False) -> Any:
             remedy="quantize it by round-to-nearest, which needs no calibration, or allow the model's own code if it has any",
         ) from error
     decoder = model.eval().get_decoder()
+    for module in decoder.modules():
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            module._buffers[name] = buffer.to(device)
     names = tensor_shapes(base)
     for number, layer in enumerate(decoder.layers):
         prefix = f"model.layers.{number}."
@@ -87,19 +97,27 @@ def fill(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
         ) from error
 
 
+def empty(module: torch.nn.Module) -> None:
+    """Give back the memory of a filled module's parameters, and what was freed while it was worked with."""
+    module.load_state_dict({name: tensor.to("meta") for name, tensor in module.state_dict().items()}, assign=True)
+    give_back_freed()
+
+
 def first_inputs(
     decoder: Any, tensors: Mapping[str, torch.Tensor], tokens: torch.Tensor
 ) -> tuple[list[torch.Tensor], list[Call]]:
-    """What reaches the first layer for each sample of `tokens` [samples, length], and what each layer is called with.
+    """What reaches the first layer for `tokens` [samples, length], and what each layer is called with.
 
-    `tensors` are those outside the layers, by name within the decoder (embeddings, last norm). Returns hidden states
-    [1, length, width] for each sample, and a call for each layer. Layers pass on what they get meanwhile, each noting its call;
-    what comes behind the last is not run.
+    `tensors` are those outside the layers, by name within the decoder (embeddings, last norm), on the device where all is to
+    happen. Returns hidden states [samples, length, width] in batches of TOKENS_AT_A_TIME or of one sample, and a call for each
+    layer, of one sample, which serves any number of them. Layers pass on what they get meanwhile, each noting its call; what
+    comes behind the last is not run.
     """
     import torch
 
     calls: dict[int, Call] = {}
     inputs: list[torch.Tensor] = []
+    device = next(iter(tensors.values())).device
     layers = decoder.layers
 
     def note(number: int) -> Any:
@@ -120,21 +138,38 @@ def first_inputs(
     for number, layer in enumerate(layers):
         layer.forward = note(number)
     with torch.no_grad():
-        for sample in tokens:
+        for sample in tokens.to(device):
             with suppress(_LastLayerReached):
                 decoder(input_ids=sample.unsqueeze(0), use_cache=False)
     for layer in layers:
         del layer.forward
-    return inputs, [calls[number] for number in range(len(layers))]
+    together = max(1, TOKENS_AT_A_TIME // tokens.shape[1])
+    return list(torch.split(torch.cat(inputs), together)), [calls[number] for number in range(len(layers))]
 
 
 def run(layer: torch.nn.Module, inputs: Iterable[torch.Tensor], call: Call) -> list[torch.Tensor]:
-    """The outputs of a filled layer for each of `inputs` [1, length, width]; of several outputs, the first."""
+    """The outputs of a filled layer for each of `inputs` [samples, length, width]; of several outputs, the first."""
     import torch
 
     with torch.no_grad():
         outputs = [layer(hidden, *call.args, **call.kwargs) for hidden in inputs]
     return [output[0] if isinstance(output, tuple) else output for output in outputs]
+
+
+def logits_of(states: torch.Tensor, head: torch.Tensor, config: Any) -> torch.Tensor:
+    """Logits, float32 [tokens, vocabulary], of what the last norm gives, `states` [tokens, width], scaled and capped."""
+    import torch
+
+    cap, scaling = softcap_and_scaling(config)
+    logits = torch.nn.functional.linear(states, head).float()
+    if scaling != 1:
+        logits /= scaling
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def softcap_and_scaling(config: Any) -> tuple[float | None, float]:
+    """What a configuration says of logits: below which magnitude they are softly held (Gemma 2), their divisor (Granite)."""
+    return getattr(config, "final_logit_softcapping", None), getattr(config, "logits_scaling", 1.0)
 
 
 class _LastLayerReached(Exception):

@@ -14,8 +14,10 @@ DAMPING_STEP = 10.0
 LARGEST_DAMPING = 1.0
 """Damping beyond which the factorisation is given up: there the Hessian is mostly damping."""
 
+EXACT_OF = 32
+"""Of so many tokens one, the longest, is summed in float32 where the others are not."""
 
-STRIP = 256
+STRIP = 192
 """Rows of the Hessian that are computed at once, up to the diagonal: the other half follows from symmetry."""
 
 
@@ -36,15 +38,29 @@ def accumulate(hessian: torch.Tensor, inputs: torch.Tensor, weights: torch.Tenso
     """Add X^T diag(weights) X of `inputs` [..., columns] (any float dtype) to the lower triangle of `hessian`, in place.
 
     `hessian` is float32 [columns, columns], and complete after `mirror`; `weights` are float32, one a token, 1 where they are
-    not given. A plain sum over tokens, so a token counts the same whatever batch it came in.
+    not given. A plain sum over tokens, so a token counts the same whatever batch it came in. Tokens of BF16 on a CPU are
+    multiplied in BF16, which is twice as fast: the sum over those that came together is rounded to it before it is added.
+    The longest are summed in float32 beside, since all but their products would be lost in that.
     Source: GPTQ (Frantar et al., arXiv 2210.17323), equation 1, without the factor 2.
     """
-    flat = inputs.reshape(-1, inputs.shape[-1]).float()
+    import torch
+
+    flat = inputs.reshape(-1, inputs.shape[-1])
     if weights is not None:
-        flat = flat * weights.sqrt().unsqueeze(1)
+        flat = (flat.float() * weights.sqrt().unsqueeze(1)).to(flat.dtype)
+    exact = flat
+    if flat.dtype == torch.bfloat16 and flat.device.type == "cpu":
+        lengths = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float32)
+        longest = lengths.topk(-(-len(flat) // EXACT_OF)).indices
+        exact = flat[longest]
+        flat = flat.index_fill(0, longest, 0)
+        for begin in range(0, len(hessian), STRIP):
+            end = begin + STRIP
+            hessian[begin:end, :end].add_(flat[:, begin:end].T @ flat[:, :end])
+    exact = exact.float()
     for begin in range(0, len(hessian), STRIP):
         end = begin + STRIP
-        hessian[begin:end, :end].addmm_(flat[:, begin:end].T, flat[:, :end])
+        hessian[begin:end, :end].addmm_(exact[:, begin:end].T, exact[:, :end])
 
 
 def mirror(hessian: torch.Tensor) -> None:
@@ -53,8 +69,10 @@ def mirror(hessian: torch.Tensor) -> None:
     hessian.copy_(lower + lower.tril(-1).T)
 
 
-def factorise(hessian: torch.Tensor, *, damping: float, act_order: bool) -> Factor:
+def factorise(hessian: torch.Tensor, *, damping: float, act_order: bool, shrinkage: float = 0.0) -> Factor:
     """Factorise the inverse of `hessian` (float32 [columns, columns]), damped by `damping` times its mean diagonal.
+
+    `shrinkage` is added before (see `shrunk`).
 
     Columns that no token has reached ("dead") get a diagonal of the mean, so that they are rounded to nearest and disturb no
     other. With `act_order` columns go by falling diagonal, else as they are. Damping grows tenfold while the factorisation
@@ -65,7 +83,7 @@ def factorise(hessian: torch.Tensor, *, damping: float, act_order: bool) -> Fact
     """
     import torch
 
-    diagonal = hessian.diagonal()
+    diagonal = shrunk(hessian.diagonal(), shrinkage)
     if not bool(torch.isfinite(hessian).all()):
         raise ArithmeticError("the Hessian holds numbers that are not finite")
     alive = diagonal > 0
@@ -73,58 +91,71 @@ def factorise(hessian: torch.Tensor, *, damping: float, act_order: bool) -> Fact
     order = torch.argsort(diagonal, descending=True, stable=True) if act_order else torch.arange(len(diagonal))
     order = order.to(hessian.device)
     backwards = order.flip(0)
-    damped = hessian[backwards][:, backwards]
+    damped = hessian[backwards.unsqueeze(1), backwards]
     level = damping
     while level <= LARGEST_DAMPING:
         damped.diagonal().copy_(torch.where(alive, diagonal + level * mean, mean)[backwards])
         lower, info = torch.linalg.cholesky_ex(damped)
         if int(info) == 0:
-            identity = torch.eye(len(diagonal), dtype=hessian.dtype, device=hessian.device)
-            upper = torch.linalg.solve_triangular(lower, identity, upper=False).flip(0, 1).contiguous()
+            upper = inverse_of_lower(lower).flip(0, 1).contiguous()
             if bool(torch.isfinite(upper).all()):
                 return Factor(order, upper, level)
         level *= DAMPING_STEP
     raise ArithmeticError(f"the Hessian has no Cholesky factorisation up to a damping of {level / DAMPING_STEP:g}")
 
 
+def inverse_of_lower(lower: torch.Tensor) -> torch.Tensor:
+    """The inverse of a lower triangular matrix [columns, columns], by halves, so that most of it are products of matrices."""
+    import torch
+
+    if len(lower) <= STRIP:
+        identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
+        inverse: torch.Tensor = torch.linalg.solve_triangular(lower, identity, upper=False)
+        return inverse
+    middle = len(lower) // 2
+    inverse = torch.zeros_like(lower)
+    inverse[:middle, :middle] = inverse_of_lower(lower[:middle, :middle])
+    inverse[middle:, middle:] = inverse_of_lower(lower[middle:, middle:])
+    inverse[middle:, :middle] = inverse[middle:, middle:] @ lower[middle:, :middle] @ inverse[:middle, :middle].neg()
+    return inverse
+
+
 def output_error(difference: torch.Tensor, hessian: torch.Tensor) -> float:
     """Sum over tokens of the squared error of the layer's output: trace of D H D^T for D = `difference` [rows, columns].
 
-    Both float32; by half of H, since it is symmetric.
+    Both float32; by half of H, since it is symmetric, and to three digits: the products are of BF16.
     """
     import torch
 
     error = torch.zeros((), dtype=torch.float64, device=hessian.device)
+    short = difference.bfloat16()
     for begin in range(0, len(hessian), STRIP):
         end = begin + STRIP
-        strip = difference[:, begin:end] @ hessian[begin:end, :end]
+        strip = (short[:, begin:end] @ hessian[begin:end, :end].bfloat16()).float()
         strip[:, :begin] *= 2
         error += (strip * difference[:, :end]).sum(dtype=torch.float64)
     return float(error)
 
 
-def shrunk(hessian: torch.Tensor, shrinkage: float) -> torch.Tensor:
-    """`hessian` with `shrinkage` times the geometric mean of its diagonal's positive entries added to the diagonal.
+def shrunk(diagonal: torch.Tensor, shrinkage: float) -> torch.Tensor:
+    """A Hessian's `diagonal` [columns] with `shrinkage` times the geometric mean of its positive entries added to these.
 
     What the calibration tokens show by chance has little left to say then. The geometric mean is that of a typical column,
     where the mean is that of the few that carry massive activations.
     """
     import torch
 
-    diagonal = hessian.diagonal()
     alive = diagonal > 0
     if not shrinkage or not bool(alive.any()):
-        return hessian
-    result = hessian.clone()
-    result.diagonal().add_(torch.where(alive, shrinkage * diagonal[alive].log().mean().exp(), 0.0))
-    return result
+        return diagonal
+    return diagonal + torch.where(alive, shrinkage * diagonal[alive].log().mean().exp(), 0.0)
 
 
-def column_importance(hessian: torch.Tensor) -> torch.Tensor:
+def column_importance(diagonal: torch.Tensor) -> torch.Tensor:
     """How much an error in each column matters, float32 [columns] of mean about 1: the mean square of the column's inputs.
 
-    Held at a thousandth of the mean at least, so that a group that no token has reached still gets a scale that fits it.
+    `diagonal` is the Hessian's. Held at a thousandth of the mean at least, so that a group that no token has reached still
+    gets a scale that fits it.
     """
-    diagonal = hessian.diagonal()
     mean = diagonal.mean()
     return (diagonal / mean).clamp(min=1e-3) if float(mean) > 0 else diagonal.new_ones(len(diagonal))

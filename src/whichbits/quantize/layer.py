@@ -130,7 +130,7 @@ def _importance(recipe: Recipe, fed: InputStatistics | None) -> torch.Tensor | N
     """How much an error in each column counts in the search of scales, where that asks."""
     if fed is None or recipe.scales != "activation":
         return None
-    importance = column_importance(shrunk(fed.hessian, recipe.shrinkage))
+    importance = column_importance(shrunk(fed.hessian.diagonal(), recipe.shrinkage))
     # Where few tokens decide, their large inputs would take all, though columns behind make up for part of the error.
     return importance.sqrt() if recipe.sensitivity else importance
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from whichbits.quantize.decoder import Call, run
-from whichbits.quantize.hessian import Factor, accumulate, factorise, mirror, shrunk
+from whichbits.quantize.hessian import Factor, accumulate, factorise, mirror
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +50,7 @@ class InputStatistics:
         """The factor of the shrunk Hessian, computed once for all that read it. Raises ArithmeticError as `factorise`."""
         key = (damping, shrinkage, act_order)
         if key not in self._factors:
-            self._factors[key] = factorise(shrunk(self.hessian, shrinkage), damping=damping, act_order=act_order)
+            self._factors[key] = factorise(self.hessian, damping=damping, act_order=act_order, shrinkage=shrinkage)
         return self._factors[key]
 
     def row_factor(self, module: str) -> Factor | None:
@@ -66,18 +66,28 @@ class InputStatistics:
         import torch
 
         accumulate(self.hessian, inputs, weights)
-        flat = inputs.reshape(-1, inputs.shape[-1]).float()
-        self.largest = torch.maximum(self.largest, flat.abs().amax(dim=0))
-        fourth = flat.square().square_()
+        flat = inputs.reshape(-1, inputs.shape[-1])
+        self.largest = torch.maximum(self.largest, flat.abs().amax(dim=0).float())
+        fourth = flat.float().square().square_()
         self.fourth += fourth.sum(dim=0) if weights is None else weights @ fourth
         if self.cross is not None and reference is not None:
-            arriving = inputs.reshape(-1, inputs.shape[-1]).to(torch.float32)
-            difference = reference.reshape(arriving.shape).to(torch.float32) - arriving
-            self.cross.addmm_((difference if weights is None else difference * weights.unsqueeze(1)).T, arriving)
+            flat = flat.float()
+            difference = reference.reshape(flat.shape).float() - flat
+            self.cross.addmm_((difference if weights is None else difference * weights.unsqueeze(1)).T, flat)
 
     def complete(self) -> None:
         """Fill the Hessian's upper triangle, once every input was taken in."""
         mirror(self.hessian)
+
+
+def no_statistics(inputs: torch.Tensor, norm: str | None, *, beside: bool = False) -> InputStatistics:
+    """Statistics of no token yet, for inputs like `inputs` [..., columns]; `beside` says whether a reference is run too."""
+    import torch
+
+    columns = inputs.shape[-1]
+    hessian = torch.zeros(columns, columns, device=inputs.device)
+    cross = torch.zeros_like(hessian) if beside else None
+    return InputStatistics(hessian, hessian.new_zeros(columns), (), norm, cross)
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,6 @@ def observe(
     Modules that are handed the very same tensor share one set of statistics. Norms are the modules with a weight vector. The
     base's inputs as `reference`, sample by sample, are run beside, for the difference that they make.
     """
-    import torch
 
     found: dict[str, InputStatistics] = {}
     norm_outputs: list[tuple[torch.Tensor, str]] = []
@@ -122,10 +131,9 @@ def observe(
             return
         seen.append((x, name))
         if name not in found:
-            columns = x.shape[-1]
             norm = next((norm for tensor, norm in norm_outputs if tensor is x), None)
-            cross = None if reference is None else torch.zeros(columns, columns)
-            found[name] = InputStatistics(torch.zeros(columns, columns), torch.zeros(columns), [name], norm, cross)
+            found[name] = no_statistics(x, norm, beside=reference is not None)
+            found[name].modules.append(name)
         found[name].add(x, beside.get(name))
 
     def note_beside(name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
@@ -169,7 +177,7 @@ def norm_offsets(layer: torch.nn.Module) -> dict[str, float]:
     offsets = {}
     for name, norm in norms(layer):
         zeros = {key: torch.zeros_like(parameter) for key, parameter in norm.named_parameters()}
-        probe = torch.arange(1.0, norm.weight.shape[0] + 1).to(norm.weight.dtype)
+        probe = torch.arange(1.0, norm.weight.shape[0] + 1).to(norm.weight)
         with torch.no_grad():
             offsets[name] = float(bool(functional_call(norm, zeros, (probe,)).any()))
     return offsets

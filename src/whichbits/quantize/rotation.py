@@ -127,4 +127,4 @@ class RotatedTensors(Mapping[str, "torch.Tensor"]):
 
     def _rotate(self, x: torch.Tensor) -> torch.Tensor:
         """`x` [..., width] times the rotation of the residual stream."""
-        return hadamard(x * self._signs, largest_power_of_two(len(self._signs)))
+        return hadamard(x * self._signs.to(x.device), largest_power_of_two(len(self._signs)))

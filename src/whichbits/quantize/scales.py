@@ -18,6 +18,9 @@ Storable = Callable[["torch.Tensor"], "torch.Tensor"]
 ERROR_EXPONENT = 2.4
 """Exponent of the error that the search minimises (GPTQ's reference implementation and llm-compressor use the same)."""
 
+WEIGHTED_EXPONENT = 2.5
+"""That of weighted errors: next to the other, and compiled to a square root, which is many times as fast as a power."""
+
 SHRINK = tuple(1.06 - 0.02 * step for step in range(20))
 """Multiples of the min-max scale that are tried."""
 
@@ -84,13 +87,20 @@ def mse_scales(
 ) -> torch.Tensor:
     """Scale of each group that minimises the sum of |rounded - weight|^2.4 over a grid of multiples of the min-max scale.
 
-    Shapes as `minmax_scales`; `importance`, float32 [1, scale columns, weights], multiplies the errors where it is given.
+    Shapes as `minmax_scales`. With `importance`, float32 [1, scale columns, weights], it is the sum of |rounded - weight|^2.5
+    times these.
     Every candidate is rounded to what can be stored before it is judged; of equal ones the larger is kept.
     Source: the shrink search of GPTQ's reference implementation (Frantar et al., arXiv 2210.17323, code).
     """
     import torch
 
     multiples = _multiples(args)
+    if importance is not None and args.type == "int" and groups.device.type == "cpu":
+        from whichbits.quantize.scales_compiled import weighted_scales
+
+        start = _unrounded(groups, args)
+        candidates = torch.stack([storable(start * multiple) for multiple in multiples])
+        return weighted_scales(groups, candidates, importance, args.num_bits)
     rows = max(1, CHUNK_WEIGHTS // (groups.shape[1] * groups.shape[2]))
     chunks = torch.split(groups, rows)
     return torch.cat([_search(chunk, args, storable, multiples, importance) for chunk in chunks])
@@ -132,8 +142,11 @@ def _search(
     for multiple in multiples:
         scale = storable(start * multiple)
         divisor = scale.unsqueeze(2)
-        error = (round_to_grid(groups / divisor, args).mul_(divisor) - groups).abs_().pow_(ERROR_EXPONENT)
-        error = (error if importance is None else error.mul_(importance)).sum(dim=2)
+        error = round_to_grid(groups / divisor, args).mul_(divisor).sub_(groups)
+        error = (
+            error.abs_().pow_(ERROR_EXPONENT) if importance is None else error.abs_().pow_(WEIGHTED_EXPONENT).mul_(importance)
+        )
+        error = error.sum(dim=2)
         better = error < best_error
         best_error = torch.where(better, error, best_error)
         best_scale = torch.where(better, scale, best_scale)

@@ -21,12 +21,14 @@ def self_written(
     seed: int,
     on_token: Callable[[int, int], None] | None = None,
     *,
+    device: str = "cpu",
     allow_custom_code: bool = False,
 ) -> torch.Tensor:
     """Text that the model in `base` samples from its own distribution, at temperature 1; int64 [samples, length].
 
     A sample begins with `start`, or else the model's beginning-of-text token, and then a token drawn uniformly, so that samples
-    differ in subject. Weights are mapped from the checkpoint's files, so they take no memory beside the pass that follows.
+    differ in subject. On the CPU weights are mapped from the checkpoint's files, so they take no memory beside the pass that
+    follows; another `device` must hold the whole model meanwhile.
     `on_token(done, all)` counts steps; the model's own Python code runs only where `allow_custom_code` says so.
     Source: LLM-QAT (Liu et al., arXiv 2305.17888), section 3.1.
     """
@@ -35,8 +37,9 @@ def self_written(
     from transformers.generation.streamers import BaseStreamer
 
     model: Any = AutoModelForCausalLM.from_pretrained(base, trust_remote_code=allow_custom_code)
+    model.to(device)
     begin = torch.tensor(start or _beginning(model.config), dtype=torch.int64)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[] if device == "cpu" else [device]):
         torch.manual_seed(seed)
         first = torch.randint(model.config.get_text_config().vocab_size, (samples, 1))
         prompts = torch.cat([begin.expand(samples, -1), first], dim=1)
@@ -62,9 +65,9 @@ def self_written(
         # min_new_tokens forbids the end of the text, so that every sample has its length.
         return torch.cat([
             model.generate(
-                batch, attention_mask=torch.ones_like(batch), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
-                max_new_tokens=missing, min_new_tokens=missing, streamer=counter,
-            )
+                batch.to(device), attention_mask=torch.ones_like(batch, device=device), do_sample=True, temperature=1.0,
+                top_k=0, top_p=1.0, max_new_tokens=missing, min_new_tokens=missing, streamer=counter,
+            ).cpu()
             for batch in batches
         ])  # fmt: skip
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from whichbits.quantize.decoder import Call, fill, first_inputs, run
+from whichbits.quantize.decoder import Call, empty, fill, first_inputs, logits_of, run, softcap_and_scaling
 from whichbits.quantize.hessian import accumulate, mirror
-from whichbits.quantize.observe import InputStatistics, norms
+from whichbits.quantize.observe import InputStatistics, no_statistics, norms
+from whichbits.quantize.tensors import head_of, of_layer, outside_layers
 
 if TYPE_CHECKING:
     import torch
@@ -28,8 +29,8 @@ LARGEST_CURVATURE = 8192
 
 @dataclass(frozen=True)
 class ObservedLayer:
-    """A filled `layer` on the way back: its `number`, the hidden states [1, length, width] that reach it, how it is called, and
-    the statistics of the inputs of its linear layers.
+    """A filled `layer` on the way back: its `number`, the hidden states [samples, length, width] that reach it, how it is
+    called, and the statistics of the inputs of its linear layers.
     """
 
     number: int
@@ -66,61 +67,62 @@ def observe_backwards(
     import torch
     from safetensors.torch import load_file, save_file
 
-    head = tensors["lm_head.weight" if "lm_head.weight" in tensors else "model.embed_tokens.weight"]
-    outside = {name: tensors[name] for name in tensors if name.startswith("model.") and not name.startswith("model.layers.")}
-    hidden, calls = first_inputs(decoder, {name.removeprefix("model."): tensor for name, tensor in outside.items()}, tokens)
+    hidden, calls = first_inputs(decoder, outside_layers(tensors), tokens)
+    device, together = hidden[0].device, len(hidden[0])
     with TemporaryDirectory(dir=folder) as scratch:
         for number, layer in enumerate(decoder.layers):
-            save_file({"hidden": torch.cat(hidden)}, Path(scratch) / f"{number}.safetensors")
-            fill(layer, _of_layer(tensors, number))
+            save_file({"hidden": torch.cat(hidden).cpu()}, Path(scratch) / f"{number}.safetensors")
+            fill(layer, of_layer(tensors, number))
             hidden = run(layer, hidden, calls[number])
-            layer.to("meta")
+            empty(layer)
         generator = torch.Generator().manual_seed(seed)
+        drawn = torch.rand(len(tokens), draws, tokens.shape[1], generator=generator).to(device)
+        head = head_of(tensors)
         gradients = [
-            [gradient_of_loss(each, decoder.norm, head, decoder.config, generator) for _ in range(draws)] for each in hidden
+            gradients_of_loss(states, decoder.norm, head, decoder.config, each.transpose(0, 1))
+            for states, each in zip(hidden, torch.split(drawn, together), strict=True)
         ]
         for number, layer in reversed(list(enumerate(decoder.layers))):
-            fill(layer, _of_layer(tensors, number))
+            fill(layer, of_layer(tensors, number))
             layer.requires_grad_(False)
-            hidden = [each.unsqueeze(0) for each in load_file(Path(scratch) / f"{number}.safetensors")["hidden"]]
+            kept = load_file(Path(scratch) / f"{number}.safetensors")["hidden"].to(device)
+            hidden = list(torch.split(kept, together))
             noted = _Notes(layer, linears[number])
             gradients = [noted.back(*pair, calls[number]) for pair in zip(hidden, gradients, strict=True)]
             yield ObservedLayer(number, layer, hidden, calls[number], noted.complete())
-            layer.to("meta")
+            empty(layer)
 
 
-def _of_layer(tensors: Mapping[str, torch.Tensor], number: int) -> dict[str, torch.Tensor]:
-    prefix = f"model.layers.{number}."
-    return {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
+def gradients_of_loss(
+    hidden: torch.Tensor, norm: torch.nn.Module, head: torch.Tensor, config: Any, drawn: torch.Tensor
+) -> list[torch.Tensor]:
+    """Gradients of the losses at the last layer's output `hidden` [samples, length, width], in its dtype, one for each draw.
 
-
-def gradient_of_loss(
-    hidden: torch.Tensor, norm: torch.nn.Module, head: torch.Tensor, config: Any, generator: torch.Generator
-) -> torch.Tensor:
-    """Gradient of the loss at the last layer's output `hidden` [1, length, width], in its dtype.
-
-    At the logits it is p less 1 at y; `config` says whether they are scaled or capped.
+    `drawn` [draws, samples, length] are numbers from 0 to 1: y is where the cumulated p goes beyond. At the logits a gradient
+    is p less 1 at y, so all draws of a token share what p makes. `config` says whether logits are scaled or capped.
     """
     import torch
 
-    cap = getattr(config, "final_logit_softcapping", None)
-    scaling = getattr(config, "logits_scaling", 1.0)
+    cap, scaling = softcap_and_scaling(config)
     leaf = hidden.detach().requires_grad_(True)
     with torch.enable_grad():
         states = norm(leaf)
     slopes = []
-    for part in torch.split(states.detach()[0], LOGITS_AT_A_TIME):
-        logits = torch.nn.functional.linear(part, head).float() / scaling
-        logits = logits if cap is None else cap * torch.tanh(logits / cap)
-        slope = torch.softmax(logits, dim=-1)
-        cumulative = slope.cumsum(dim=-1)
-        drawn = torch.rand(len(part), 1, generator=generator) * cumulative[:, -1:]
-        label = torch.searchsorted(cumulative, drawn).clamp(max=logits.shape[1] - 1)
-        slope.scatter_add_(1, label, slope.new_full(label.shape, -1.0))
-        slope = slope if cap is None else slope * (1 - (logits / cap).square())
-        slopes.append((slope / scaling).to(head.dtype) @ head)
-    (gradient,) = torch.autograd.grad(states, leaf, torch.cat(slopes).unsqueeze(0))
-    return gradient
+    flat, numbers = states.detach().flatten(0, 1), drawn.flatten(1).T.contiguous()
+    for part, number in zip(torch.split(flat, LOGITS_AT_A_TIME), torch.split(numbers, LOGITS_AT_A_TIME), strict=True):
+        logits = logits_of(part, head, config)
+        p = torch.softmax(logits, dim=-1)
+        cumulative = p.cumsum(dim=-1)
+        label = torch.searchsorted(cumulative, number * cumulative[:, -1:]).clamp(max=p.shape[1] - 1)
+        at_label = head[label.T]
+        if cap is not None:
+            inner = 1 - (logits / cap).square()
+            p, at_label = p * inner, at_label * inner.gather(1, label).T.unsqueeze(2)
+        slopes.append(((p.to(head.dtype) @ head) - at_label) / scaling)
+    return [
+        torch.autograd.grad(states, leaf, slope.to(states.dtype).reshape(states.shape), retain_graph=True)[0]
+        for slope in torch.cat(slopes, dim=1)
+    ]
 
 
 class _Notes:
@@ -133,7 +135,7 @@ class _Notes:
         self._curvature: dict[str, torch.Tensor] = {}
 
     def back(self, hidden: torch.Tensor, gradients: Sequence[torch.Tensor], call: Call) -> list[torch.Tensor]:
-        """Take in a sample's `hidden` states, given gradients at the layer's output; returns those at its input."""
+        """Take in some samples' `hidden` states, given gradients at the layer's output; returns those at its input."""
         import torch
 
         inputs: dict[str, torch.Tensor] = {}
@@ -151,17 +153,18 @@ class _Notes:
             readers.setdefault(leader, []).append(name)
             if leader == name and name not in self._found:
                 norm = next((norm for tensor, norm in from_norms if tensor is x), None)
-                columns = x.shape[-1]
-                self._found[name] = InputStatistics(torch.zeros(columns, columns), torch.zeros(columns), [], norm)
+                self._found[name] = no_statistics(x, norm)
             if x.shape[:-1] == hidden.shape[:-1]:
                 output.register_hook(partial(weigh, name, leader))  # type: ignore[no-untyped-call]
 
         def weigh(name: str, leader: str, slope: torch.Tensor) -> None:
-            squares = torch.linalg.vector_norm(slope[0], dim=-1, dtype=torch.float32).square()
+            squares = torch.linalg.vector_norm(slope, dim=-1, dtype=torch.float32).square().flatten()
             weights[leader] = weights[leader] + squares if leader in weights else squares
             rows = slope.shape[-1]
-            if rows <= LARGEST_CURVATURE:
-                accumulate(self._curvature.setdefault(name, torch.zeros(rows, rows)), slope[0, ::EVERY])
+            if rows <= LARGEST_CURVATURE and name not in self._curvature:
+                self._curvature[name] = torch.zeros(rows, rows, device=slope.device)
+            if name in self._curvature:
+                accumulate(self._curvature[name], slope[:, ::EVERY])
 
         hooks = [self._layer.get_submodule(name).register_forward_hook(partial(note, name)) for name in self._linears]
         hooks += [norm.register_forward_hook(partial(note_norm, name)) for name, norm in norms(self._layer)]

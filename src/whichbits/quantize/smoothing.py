@@ -106,8 +106,8 @@ def rescale(
     smoothed = []
     if not any(fed.norm for fed in statistics):
         raise UserError(
-            "smoothing: no norm of the model feeds a linear layer, so its structure is not understood",
-            remedy="leave smoothing out",
+            "no norm of the model feeds a linear layer, so there is nothing that the scales of its inputs can be merged into",
+            remedy="leave smoothing and awq out, or write balancing: null",
         )
     for fed in statistics:
         weights = [f"{module}.weight" for module in fed.modules]
@@ -203,6 +203,6 @@ def _divide_rows(
             tensors[name] = exact.to(tensors[name].dtype)
     for fed in statistics:
         if module in fed.curvature:
-            factor = torch.ones(len(fed.curvature[module]))
+            factor = fed.curvature[module].new_ones(len(fed.curvature[module]))
             factor[first : first + len(scale)] = scale
             fed.curvature = {**fed.curvature, module: fed.curvature[module] * factor.outer(factor)}

@@ -11,15 +11,15 @@ from whichbits.errors import UserError
 from whichbits.formats.compress import decompress
 from whichbits.formats.format import Format
 from whichbits.quantize.awq import activation_aware
-from whichbits.quantize.decoder import empty_model, fill, first_inputs, run
+from whichbits.quantize.decoder import Call, empty, empty_model, fill, first_inputs, run
 from whichbits.quantize.kv_cache import cache_scales, largest_keys_and_values
 from whichbits.quantize.layer import quantize_layer
 from whichbits.quantize.manifest import ModuleError
 from whichbits.quantize.observe import InputStatistics, norm_offsets, observe
 from whichbits.quantize.recipe import Recipe
-from whichbits.quantize.sensitivity import observe_backwards
+from whichbits.quantize.sensitivity import ObservedLayer, observe_backwards
 from whichbits.quantize.smoothing import balance, smooth
-from whichbits.quantize.tensors import base_tensors
+from whichbits.quantize.tensors import base_tensors, of_layer, outside_layers
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +67,7 @@ def stream(
     done: Callable[[int, int], Tensors | None],
     scratch: Path,
     *,
+    device: str = "cpu",
     allow_custom_code: bool = False,
 ) -> Iterator[QuantizedLayer]:
     """Quantize each decoder layer of `base` for each job, in the order of the layers, on `tokens` [samples, length].
@@ -74,55 +75,68 @@ def stream(
     `layers` are the names of the weights to quantize, layer by layer. A job that propagates its error sees what its own stored
     layers give; the others share what the base gives, and so its statistics. `done(job, layer)` returns the stored tensors of
     a layer that an earlier run has finished, None for others; such a layer is not quantized again. In memory are one layer, its
-    Hessians, and the hidden states of each stream; what the base says of its tokens is kept in the folder `scratch`. A model's
-    own Python code runs only where `allow_custom_code` says so.
+    Hessians, and the hidden states of each stream; what the base says of its tokens is kept in the folder `scratch`. All of it
+    happens on `device`. A model's own Python code runs only where `allow_custom_code` says so.
     """
-    import torch
-
-    decoder = empty_model(base, allow_custom_code=allow_custom_code)
+    decoder = empty_model(base, allow_custom_code=allow_custom_code, device=device)
     empty_layers = list(decoder.layers)
     streams = []
     for numbers, propagates in _shared(jobs):
         recipe = jobs[numbers[0]].recipe
-        tensors = base_tensors(base, recipe)
+        tensors = base_tensors(base, recipe, device)
         if recipe.sensitivity:
             yield from _backwards(decoder, tensors, layers, [(job, jobs[job]) for job in numbers], tokens, done, scratch)
         else:
-            inputs, calls = first_inputs(decoder, _outside(tensors), tokens)
+            inputs, calls = first_inputs(decoder, outside_layers(tensors), tokens)
             streams.append(_Stream(numbers, tensors, inputs, propagates, inputs if recipe.asymmetric else None))
     if not streams:
         return
     del decoder
     for number, (layer, call) in enumerate(zip(empty_layers, calls, strict=True)):
-        prefix = f"model.layers.{number}."
-        linears = [name.removeprefix(prefix) for name in layers[number]]
         for each in streams:
-            modules = [name.removesuffix(".weight") for name in linears]
-            finished = {job: done(job, number) for job in each.jobs}
-            waiting = [job for job in each.jobs if finished[job] is None]
-            tensors = {name.removeprefix(prefix): each.tensors[name] for name in each.tensors if name.startswith(prefix)}
-            fill(layer, tensors)
-            if waiting:
-                observation = observe(layer, modules, each.inputs, call, each.reference)
-                reference, outputs = observation.reference, observation.outputs
-                offsets = norm_offsets(layer)
-            else:
-                reference = None if each.reference is None else run(layer, each.reference, call)
-                outputs = [] if each.propagates else run(layer, each.inputs, call)
-            cached = any(jobs[job].format.kv_cache for job in waiting)
-            largest = largest_keys_and_values(layer, each.inputs, call) if cached else None
-            for job in waiting:
-                prepared = _prepared(jobs[job], layer, tensors, observation.statistics, offsets, prefix)
-                quantized = _quantize(jobs[job], *prepared, linears, largest, prefix)
-                yield QuantizedLayer(job, number, *quantized)
-                finished[job] = quantized[0]
-            if each.propagates and number + 1 < len(empty_layers):
-                (stored,) = finished.values()
-                assert stored is not None
-                fill(layer, _restored(stored, tensors, linears, jobs[each.jobs[0]].format, prefix))
-                outputs = run(layer, each.inputs, call)
-            each.inputs, each.reference = outputs, reference
-        layer.to(torch.device("meta"))
+            yield from _advance(each, jobs, layer, call, number, layers[number], done, last=number + 1 == len(layers))
+        empty(layer)
+
+
+def _advance(
+    each: _Stream,
+    jobs: Sequence[Job],
+    layer: torch.nn.Module,
+    call: Call,
+    number: int,
+    names: Sequence[str],
+    done: Callable[[int, int], Tensors | None],
+    *,
+    last: bool,
+) -> Iterator[QuantizedLayer]:
+    """Quantize a layer, the weights called `names`, for the jobs of a stream, and pass its hidden states through the layer."""
+    prefix = f"model.layers.{number}."
+    linears = [name.removeprefix(prefix) for name in names]
+    finished = {job: done(job, number) for job in each.jobs}
+    waiting = [job for job in each.jobs if finished[job] is None]
+    tensors = of_layer(each.tensors, number)
+    fill(layer, tensors)
+    if waiting:
+        modules = [name.removesuffix(".weight") for name in linears]
+        observation = observe(layer, modules, each.inputs, call, each.reference)
+        reference, outputs = observation.reference, observation.outputs
+        offsets = norm_offsets(layer)
+    else:
+        reference = None if each.reference is None else run(layer, each.reference, call)
+        outputs = [] if each.propagates else run(layer, each.inputs, call)
+    cached = any(jobs[job].format.kv_cache for job in waiting)
+    largest = largest_keys_and_values(layer, each.inputs, call) if cached else None
+    for job in waiting:
+        prepared = _prepared(jobs[job], layer, tensors, observation.statistics, offsets, prefix)
+        quantized = QuantizedLayer(job, number, *_quantize(jobs[job], *prepared, linears, largest, prefix))
+        yield quantized
+        finished[job] = quantized.tensors
+    if each.propagates and not last:
+        (stored,) = finished.values()
+        assert stored is not None
+        fill(layer, _restored(stored, tensors, linears, jobs[each.jobs[0]].format, prefix))
+        outputs = run(layer, each.inputs, call)
+    each.inputs, each.reference = outputs, reference
 
 
 def _backwards(
@@ -139,15 +153,27 @@ def _backwards(
     modules = [[name.removesuffix(".weight") for name in layer] for layer in names]
     recipe = jobs[0][1].recipe
     for observed in observe_backwards(decoder, tensors, modules, tokens, recipe.sensitivity, recipe.seed, scratch):
-        prefix = f"model.layers.{observed.number}."
-        waiting = [(number, job) for number, job in jobs if done(number, observed.number) is None]
-        own = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
-        offsets = norm_offsets(observed.layer)
-        cached = any(job.format.kv_cache for _, job in waiting)
-        largest = largest_keys_and_values(observed.layer, observed.inputs, observed.call) if cached else None
-        for number, job in waiting:
-            prepared = _prepared(job, observed.layer, own, observed.statistics, offsets, prefix)
-            yield QuantizedLayer(number, observed.number, *_quantize(job, *prepared, names[observed.number], largest, prefix))
+        yield from _quantize_observed(observed, of_layer(tensors, observed.number), jobs, names[observed.number], done)
+        # Its statistics are as large as the layer, and the next one's come before the name is used again.
+        del observed
+
+
+def _quantize_observed(
+    observed: ObservedLayer,
+    tensors: Tensors,
+    jobs: Sequence[tuple[int, Job]],
+    linears: Sequence[str],
+    done: Callable[[int, int], Tensors | None],
+) -> Iterator[QuantizedLayer]:
+    """Quantize a layer seen on the way back, `tensors` and `linears` by name within it, for those of `jobs` not yet done."""
+    prefix = f"model.layers.{observed.number}."
+    waiting = [(number, job) for number, job in jobs if done(number, observed.number) is None]
+    offsets = norm_offsets(observed.layer)
+    cached = any(job.format.kv_cache for _, job in waiting)
+    largest = largest_keys_and_values(observed.layer, observed.inputs, observed.call) if cached else None
+    for number, job in waiting:
+        prepared = _prepared(job, observed.layer, tensors, observed.statistics, offsets, prefix)
+        yield QuantizedLayer(number, observed.number, *_quantize(job, *prepared, linears, largest, prefix))
 
 
 def _prepared(
@@ -234,7 +260,7 @@ def _restored(stored: Tensors, tensors: Tensors, linears: Sequence[str], format:
                 for key, tensor in stored.items()
                 if key.startswith(module) and key != f"{module}bias"
             }
-            restored[name] = decompress(packed, format.of(module.removesuffix("."))).to(original.dtype)
+            restored[name] = decompress(packed, format.of(module.removesuffix("."))).to(original)
         else:
-            restored[name] = stored[prefix + name]
+            restored[name] = stored[prefix + name].to(original.device)
     return restored

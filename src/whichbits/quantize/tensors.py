@@ -37,9 +37,29 @@ class StoredTensors(Mapping[str, "torch.Tensor"]):
         return read_tensor(self._files, stored if stored in self._files else name)
 
 
-def base_tensors(base: Path, recipe: Recipe) -> Mapping[str, torch.Tensor]:
-    """The tensors of the model in `base` as `recipe` quantizes them. Raises UserError where its rotation cannot be done."""
-    stored = StoredTensors(base)
+class TensorsOnDevice(Mapping[str, "torch.Tensor"]):
+    """`tensors` brought to `device` when they are asked for."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], device: str) -> None:
+        self._tensors = tensors
+        self._device = device
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._tensors[name].to(self._device)
+
+
+def base_tensors(base: Path, recipe: Recipe, device: str = "cpu") -> Mapping[str, torch.Tensor]:
+    """The tensors of the model in `base` as `recipe` quantizes them, brought to `device` when they are asked for.
+
+    Raises UserError where its rotation cannot be done.
+    """
+    stored = TensorsOnDevice(StoredTensors(base), device)
     if not recipe.rotation:
         return stored
     if language_prefix(tensor_files(base)):
@@ -47,3 +67,20 @@ def base_tensors(base: Path, recipe: Recipe) -> Mapping[str, torch.Tensor]:
             "rotation: the model reads images too, whose embeddings would not be rotated", remedy="leave rotation out"
         )
     return RotatedTensors(stored, json.loads((base / "config.json").read_text()), recipe.seed)
+
+
+def of_layer(tensors: Mapping[str, torch.Tensor], number: int) -> dict[str, torch.Tensor]:
+    """The tensors of decoder layer `number`, by name within it."""
+    prefix = f"model.layers.{number}."
+    return {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
+
+
+def outside_layers(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What of the decoder is not in its layers, by name within it."""
+    names = [name for name in tensors if name.startswith("model.") and not name.startswith("model.layers.")]
+    return {name.removeprefix("model."): tensors[name] for name in names}
+
+
+def head_of(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The matrix [vocabulary, width] that makes logits: the embeddings where it is tied to them."""
+    return tensors["lm_head.weight" if "lm_head.weight" in tensors else "model.embed_tokens.weight"]

@@ -1,0 +1,44 @@
+"""What the base says of tokens, its layers run one after another, so that one of them is in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whichbits.quantize.decoder import empty, empty_model, fill, first_inputs, logits_of, run
+from whichbits.quantize.tensors import StoredTensors, TensorsOnDevice, head_of, of_layer, outside_layers
+
+if TYPE_CHECKING:
+    import torch
+
+LOGITS_AT_A_TIME = 128
+"""Tokens whose logits are in memory at once."""
+
+
+def negative_log_likelihood(
+    base: Path, tokens: torch.Tensor, *, device: str = "cpu", allow_custom_code: bool = False
+) -> torch.Tensor:
+    """Nats of each token of `tokens` [samples, length] but the first, float32 [samples, length - 1], on the CPU.
+
+    Computed on `device`, by the model in the folder `base`, whose own Python code runs only where `allow_custom_code` says so.
+    Raises UserError where transformers does not know the model.
+    """
+    import torch
+
+    tensors = TensorsOnDevice(StoredTensors(base), device)
+    decoder = empty_model(base, allow_custom_code=allow_custom_code, device=device)
+    hidden, calls = first_inputs(decoder, outside_layers(tensors), tokens)
+    for number, layer in enumerate(decoder.layers):
+        fill(layer, of_layer(tensors, number))
+        hidden = run(layer, hidden, calls[number])
+        empty(layer)
+    head = head_of(tensors)
+    with torch.no_grad():
+        states = torch.cat([decoder.norm(each)[:, :-1] for each in hidden]).flatten(0, 1)
+        following = tokens[:, 1:].flatten().to(device)
+        parts = zip(torch.split(states, LOGITS_AT_A_TIME), torch.split(following, LOGITS_AT_A_TIME), strict=True)
+        nats = [
+            torch.nn.functional.cross_entropy(logits_of(part, head, decoder.config), target, reduction="none")
+            for part, target in parts
+        ]
+    return torch.cat(nats).reshape(len(tokens), -1).cpu()
