@@ -161,18 +161,20 @@ def _make(base: Model, targets: Sequence[Target], start: Callable[[str], Progres
     from whichbits.quantize.calibrated import quantize_calibrated
     from whichbits.quantize.card import FILE, card
     from whichbits.quantize.checkpoint import quantize_checkpoint
+    from whichbits.quantize.folder import told_when_full
 
     made: dict[Path, Made] = {}
     together = [target for target in targets if _calibrated(target)]
     if together:
-        results = quantize_calibrated(
-            base.path,
-            together,
-            base_files=base.files,
-            on_token=start("calibration text"),
-            on_progress=start("modules"),
-            allow_custom_code=custom_code,
-        )
+        with told_when_full(together[0].out.parent):
+            results = quantize_calibrated(
+                base.path,
+                together,
+                base_files=base.files,
+                on_token=start("calibration text"),
+                on_progress=start("modules"),
+                allow_custom_code=custom_code,
+            )
         made |= {target.out: result for target, result in zip(together, results, strict=True)}
     for target in targets:
         if target.out not in made:

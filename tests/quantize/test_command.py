@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +178,17 @@ def test_modules_where_gptq_is_worse_are_named_on_the_console(monkeypatch: pytes
     said = CliRunner().invoke(app, ["quantize", "model", "--format", "w4a16-int", "--out", str(tmp_path)]).output
     assert "GPTQ made 1.250 times the error of rounding to nearest: model.layers.1.mlp.experts.3.up_proj" in said
     assert "mlp.experts.*.up_proj" in said and "0.875" in said
+
+
+def test_a_disk_that_fills_up_during_the_pass_is_told(
+    block_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from whichbits.quantize import calibrated
+
+    def full(*rest: Any, **options: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(calibrated, "stream", full)
+    few = {"calibration": "random", "samples": 2, "seq_length": 16}
+    with pytest.raises(UserError, match=f"the disk of {tmp_path} is full"):
+        api.quantize(str(block_llama), ["w8a8-int"], tmp_path, **few)

@@ -118,25 +118,33 @@ def folder_aside(out: Path, *, needed: int) -> Iterator[Path]:
 
     Raises UserError where `out` exists, or where the disk has fewer than `needed` bytes free or fills up.
     """
-    from safetensors import SafetensorError
-
     refuse_existing(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(out.parent).free
     if free < needed:
         raise UserError(
-            f"the disk of {out.parent} has {free / 1e9:.1f} GB free and a checkpoint may take {needed / 1e9:.1f} GB",
+            f"the disk of {out.parent} has {free / 1e6:,.0f} MB free and a checkpoint may take {needed / 1e6:,.0f} MB",
             remedy="free some space, or choose a folder on another disk",
         )
     aside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
-        yield aside
+        with told_when_full(out.parent):
+            yield aside
         aside.chmod(0o755)
         refuse_existing(out)  # another run may have been faster
         aside.rename(out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def told_when_full(folder: Path) -> Iterator[None]:
+    """Raises UserError where the disk of `folder` fills up meanwhile."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
     except (OSError, SafetensorError) as error:
         if os.strerror(errno.ENOSPC) not in str(error):
             raise
-        raise UserError(f"the disk of {out.parent} is full", remedy="free some space, or choose another disk") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        raise UserError(f"the disk of {folder} is full", remedy="free some space, or choose another disk") from error
