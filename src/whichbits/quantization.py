@@ -294,7 +294,7 @@ def _estimates(model: str, targets: Sequence[Target]) -> Rows:
                 "time": _about(found.seconds),
                 "memory": f"about {_gigabytes(found.memory)}",
                 "disk": f"about {_gigabytes(found.disk)}",
-                "disk_while_made": f"about {_gigabytes(found.disk * (1 + _calibrated(target)))}",
+                "disk_while_made": f"about {_gigabytes(found.disk + found.scratch)}",
                 "disk_free": _gigabytes(shutil.disk_usage(place).free),
             }
         )

@@ -13,30 +13,48 @@ WIDTHS = Widths(
     inputs=((256, (256, 128, 128)), (256, (256,)), (256, (512, 512)), (512, (256,))),
 )  # fmt: skip
 
+SPEED = Speed(exact=1e9, layer=2e9, decode=1e9, choice=1e9)
+
 
 def test_round_to_nearest_by_hand() -> None:
     """589,824 - 0 = 2 layers of 589,824 weights; 8 bits each and 16 for each of 2,048 rows."""
     assert WIDTHS.layer_weights == 256 * (256 + 128 + 128 + 256 + 512 + 512) + 512 * 256 == 589_824
-    found = cost(WIDTHS, get("w8a8-int"), Recipe(), Speed(1.0, 1.0, 1.0), rounding=1e-6)
+    found = cost(WIDTHS, get("w8a8-int"), Recipe(), Speed(1.0, 1.0, 1.0, 1.0), rounding=1e-6)
     disk = 2 * (589_824 + 2 * 2048) + 2 * 1000
     assert found == Cost(seconds=pytest.approx(2 * 589_824e-6), memory=disk + 12 * 512 * 256, disk=disk)
 
 
 def test_a_calibrated_pass_by_hand() -> None:
     recipe = Recipe(rounding="gptq", propagate_error=False, calibration=Calibration(source="random", samples=4, length=16))
-    found = cost(WIDTHS, get("w8a8-int"), recipe, Speed(exact=1e9, layer=2e9, decode=1e9), rounding=0.0)
+    found = cost(WIDTHS, get("w8a8-int"), recipe, SPEED, rounding=0.0)
     squares, cubes = 3 * 256**2 + 512**2, 3 * 256**3 + 512**3
-    layer = 2 * 64 * 589_824 / 2e9 + (2 * 64 * squares + 4 * cubes / 3) / 1e9
+    layer = 2 * 64 * 589_824 / 2e9 + (64 * squares + 4 * cubes / 3) / 1e9
     assert found.seconds == pytest.approx(2 * layer)
+    assert found.scratch == 2 * (589_824 + 2 * 2048), "the finished layers"
     own = recipe.model_copy(update={"calibration": Calibration(samples=4, length=16)})
-    written = cost(WIDTHS, get("w8a8-int"), own, Speed(exact=1e9, layer=2e9, decode=1e9), rounding=0.0)
+    written = cost(WIDTHS, get("w8a8-int"), own, SPEED, rounding=0.0)
     assert written.seconds - found.seconds == pytest.approx(2 * 64 * (2 * 589_824 + 500) / 1e9)
+
+
+def test_the_way_back_by_hand() -> None:
+    """Two draws: forward once more, back twice; the loss of each token; the curvature of each module, and its factor."""
+    recipe = Recipe(rounding="gptq", propagate_error=False, calibration=Calibration(source="random", samples=4, length=16))
+    plain = cost(WIDTHS, get("w8a8-int"), recipe, SPEED, rounding=0.0)
+    found = cost(WIDTHS, get("w8a8-int"), recipe.model_copy(update={"sensitivity": 2}), SPEED, rounding=0.0)
+    rows = [256, 128, 128, 256, 512, 512, 256]
+    passes = 3 * 2 * 64 * 589_824 / 2e9
+    curvature = (2 * 16 * sum(each**2 for each in rows) + 4 / 3 * sum(each**3 for each in rows)) / 1e9
+    later_rows = 2 * 512 * 256 * (512 - 256) / 1e9
+    loss = 64 * (4 * 500 / 2e9 + 500 / 256 / 1e9)
+    assert found.seconds - plain.seconds == pytest.approx(2 * (passes + curvature + later_rows) + loss)
+    assert found.scratch - plain.scratch == 2 * 64 * 256 * 2, "the hidden states before each layer"
+    assert found.memory > plain.memory
 
 
 @pytest.mark.parametrize("name", [name for name, format in load().items() if not format.is_base and not format.refused])
 def test_every_format_can_be_estimated(name: str) -> None:
     rounding = measure_rounding(get(name), Recipe(scales="minmax"))
-    found = cost(WIDTHS, get(name), Recipe(scales="minmax"), Speed(1e9, 1e9, 1e9), rounding)
+    found = cost(WIDTHS, get(name), Recipe(scales="minmax"), Speed(1e9, 1e9, 1e9, 1e9), rounding)
     assert 0 < rounding < 1e-3
     assert found.seconds >= 2 * 589_824 * rounding
     assert 589_824 < found.disk < 4 * 589_824

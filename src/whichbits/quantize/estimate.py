@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from whichbits.formats.format import Format, fit
+from whichbits.formats.writer import HELD_BYTES
 from whichbits.quantize.awq import CLIPS, STRENGTHS
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.selfwritten import AT_A_TIME
+from whichbits.quantize.sensitivity import EVERY, LARGEST_CURVATURE, LOGITS_AT_A_TIME
 
 if TYPE_CHECKING:
     from whichbits.quantize.observe import InputStatistics
@@ -56,21 +58,27 @@ class Speed:
     """What this machine was seen to do: operations a second in products of matrices.
 
     `exact` are those in float32, `layer` those of 16-bit linear layers on many tokens, `decode` on as many as a model that
-    writes its own calibration text works on at once.
+    writes its own calibration text works on at once. `choice` is how many logits a second become probabilities, summed up so
+    that a token can be drawn by them.
     """
 
     exact: float
     layer: float
     decode: float
+    choice: float
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds, bytes of memory at the peak beside the program's own, bytes of the finished checkpoint."""
+    """Seconds, bytes of memory at the peak beside the program's own, bytes of the finished checkpoint and of files beside it.
+
+    `scratch` are those files: finished layers and hidden states, which are deleted at the end.
+    """
 
     seconds: float
     memory: int
     disk: int
+    scratch: int = 0
 
 
 def measure_speed() -> Speed:
@@ -81,7 +89,9 @@ def measure_speed() -> Speed:
         inputs, weight = torch.ones(rows, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
         return 2 * rows * 1024 * 1024 / _seconds(lambda: torch.nn.functional.linear(inputs, weight))
 
-    return Speed(rate(512, torch.float32), rate(512, torch.bfloat16), rate(AT_A_TIME, torch.bfloat16))
+    logits = torch.ones(LOGITS_AT_A_TIME, 8192)
+    choice = logits.numel() / _seconds(lambda: torch.softmax(logits, dim=-1).cumsum(dim=-1))
+    return Speed(rate(512, torch.float32), rate(512, torch.bfloat16), rate(AT_A_TIME, torch.bfloat16), choice)
 
 
 def measure_rounding(format: Format, recipe: Recipe) -> float:
@@ -94,9 +104,10 @@ def measure_rounding(format: Format, recipe: Recipe) -> float:
     weight = torch.randn(PROBE_ROWS, PROBE_COLUMNS, generator=generator).to(torch.bfloat16)
     name = "model.layers.0.self_attn.o_proj.weight"
     fitted = fit(format, [(PROBE_ROWS, PROBE_COLUMNS)], group_size=recipe.group_size)
+    # The factor of the Hessian is computed once, for all that read an input: at the first call, which is not counted.
+    statistics = {name: _statistics(recipe)} if recipe.calibrated or format.needs_data else None
 
     def work() -> None:
-        statistics = {name: _statistics()} if recipe.calibrated or format.needs_data else None
         for _ in quantize_layer({name: weight}, fitted, recipe, statistics):
             pass
 
@@ -113,29 +124,65 @@ def cost(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding:
     disk = int(stored) + BYTES_16 * widths.outside
     largest = max(rows * columns for rows, columns in widths.matrices)
     # The shard that is being filled, and the largest weight in float32 with its rounded copy and its error.
-    memory = min(disk, 2**30) + 3 * BYTES_32 * largest
-    seconds = weights * rounding
-    if recipe.calibrated or format.needs_data:
-        tokens = recipe.calibration.samples * recipe.calibration.length
-        # A gradient costs two passes beside the one that it is taken of.
-        passes = (2 if recipe.propagate_error else 1) + (3 if recipe.sensitivity else 0)
-        squares = sum(columns**2 for columns, _ in widths.inputs)
-        cubes = sum(columns**3 for columns, _ in widths.inputs)
-        wide = sum(rows * columns * max(0, columns - PROBE_COLUMNS) for rows, columns in widths.matrices)
-        seconds += widths.layers * passes * 2 * tokens * widths.layer_weights / speed.layer
-        # The Hessians, their Cholesky factors with the triangular inverses, and the updates behind each block of columns.
-        seconds += widths.layers * (2 * tokens * squares + 4 * cubes / 3 + wide) / speed.exact
-        if recipe.awq:
-            products = 2 * sum(rows * columns**2 for rows, columns in widths.matrices)
-            seconds += len(CLIPS) * weights * rounding
-            seconds += (1 + len(STRENGTHS)) * (weights * rounding + widths.layers * products / speed.exact)
-        if recipe.calibration.source == "self":
-            seconds += 2 * tokens * (weights + widths.head) / speed.decode
-        states = 2 * BYTES_16 * tokens * widths.hidden * (2 if recipe.asymmetric else 1)
-        statistics = BYTES_32 * squares * (3 if recipe.asymmetric else 2)
-        memory += states + statistics + 2 * BYTES_16 * widths.layer_weights
-        memory = max(memory, _writing_memory(widths, recipe))
-    return Cost(seconds, memory, disk)
+    memory = min(disk, HELD_BYTES) + 3 * BYTES_32 * largest
+    if not (recipe.calibrated or format.needs_data):
+        return Cost(weights * rounding, memory, disk)
+    states = BYTES_16 * recipe.calibration.samples * recipe.calibration.length * widths.hidden
+    memory += _held_states(recipe) * states + _statistics_bytes(widths, recipe) + 2 * BYTES_16 * widths.layer_weights
+    return Cost(
+        weights * rounding + _calibration_seconds(widths, recipe, speed, rounding),
+        max(memory, _writing_memory(widths, recipe)),
+        disk,
+        scratch=int(stored) + (widths.layers * states if recipe.sensitivity else 0),
+    )
+
+
+def _calibration_seconds(widths: Widths, recipe: Recipe, speed: Speed, rounding: float) -> float:
+    """Seconds of a calibrated pass beside those of rounding at the probe's width."""
+    tokens = recipe.calibration.samples * recipe.calibration.length
+    draws = recipe.sensitivity
+    # Forward once, on the way back again, and for each draw the gradient: or once, for the next layer and for the base beside.
+    passes = 2 + draws if draws else 1 + recipe.propagate_error + bool(recipe.asymmetric)
+    squares = sum(columns**2 for columns, _ in widths.inputs)
+    cubes = sum(columns**3 for columns, _ in widths.inputs)
+    # GPTQ's updates behind each block of columns, and the two errors of the output that are compared.
+    wide = 3 * sum(rows * columns * max(0, columns - PROBE_COLUMNS) for rows, columns in widths.matrices)
+    layer = 2 * passes * tokens * widths.layer_weights / speed.layer
+    # The Hessians (half of each), their Cholesky factors with the triangular inverses.
+    layer += (tokens * squares + 4 * cubes / 3 + wide) / speed.exact
+    if draws:
+        seen = [(rows, columns) for rows, columns in widths.matrices if rows <= LARGEST_CURVATURE]
+        curvature = draws * tokens / EVERY * sum(rows**2 for rows, _ in seen)
+        tall = sum(4 * rows**3 / 3 + rows * columns * max(0, rows - PROBE_ROWS) for rows, columns in seen)
+        layer += (curvature + tall) / speed.exact
+    seconds = widths.layers * layer
+    if draws:
+        seconds += tokens * (4 * widths.head / speed.layer + widths.head / widths.hidden / speed.choice)
+    weights = widths.layers * widths.layer_weights
+    if recipe.awq:
+        products = 2 * sum(rows * columns**2 for rows, columns in widths.matrices)
+        seconds += len(CLIPS) * weights * rounding
+        seconds += (1 + len(STRENGTHS)) * (weights * rounding + widths.layers * products / speed.exact)
+    if recipe.calibration.source == "self":
+        seconds += 2 * tokens * (weights + widths.head) / speed.decode
+    return seconds
+
+
+def _held_states(recipe: Recipe) -> int:
+    """How often the hidden states of all samples are in memory: a layer's inputs and outputs, or gradients in their place."""
+    if recipe.sensitivity:
+        return max(3, 1 + 2 * recipe.sensitivity)
+    return 4 if recipe.asymmetric else 2
+
+
+def _statistics_bytes(widths: Widths, recipe: Recipe) -> int:
+    """Bytes of a layer's Hessians, their factors, what they are factorised in, and of the curvature between rows."""
+    squares = [columns**2 for columns, _ in widths.inputs]
+    numbers = (3 if recipe.asymmetric else 2) * sum(squares) + 3 * max(squares)
+    if recipe.sensitivity:
+        rows = [rows**2 for rows, _ in widths.matrices if rows <= LARGEST_CURVATURE]
+        numbers += sum(rows) + 4 * max(rows, default=0)
+    return BYTES_32 * numbers
 
 
 def _writing_memory(widths: Widths, recipe: Recipe) -> int:
@@ -145,14 +192,18 @@ def _writing_memory(widths: Widths, recipe: Recipe) -> int:
     return AT_A_TIME * recipe.calibration.length * widths.layers * widths.kv_width * BYTES_16
 
 
-def _statistics() -> InputStatistics:
-    """Statistics of random inputs of the probe's width."""
+def _statistics(recipe: Recipe) -> InputStatistics:
+    """Statistics of random inputs of the probe's width, and of the loss at its output where `recipe` asks."""
     import torch
 
     from whichbits.quantize.observe import InputStatistics
 
     inputs = torch.randn(2 * PROBE_COLUMNS, PROBE_COLUMNS)
-    return InputStatistics(inputs.T @ inputs, inputs.abs().amax(dim=0))
+    found = InputStatistics(inputs.T @ inputs, inputs.abs().amax(dim=0))
+    if recipe.sensitivity:
+        slopes = torch.randn(2 * PROBE_ROWS, PROBE_ROWS)
+        found.curvature = {"o_proj": slopes.T @ slopes}
+    return found
 
 
 def _seconds(work: Callable[[], object]) -> float:
