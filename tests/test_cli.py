@@ -122,6 +122,7 @@ QUANTIZE = ["quantize", "smollm2-135m-instruct", "--format", "w8a8-int", "--out"
         (["bench", "m/m", "--workload", "demo-chat", "--url", "nonsense"], ["'nonsense'", "http://HOST:PORT"]),
         (["bench", "m/m", "--workload", "²/3"], ["'²/3'"]),
         (["compare", "m/m", "w8a8-int", "--max-tokens", "0"], ["similarity.max_tokens", "value 0"]),
+        (["compare", "smollm2-135m-instruct", "w8a8-fp+kv-int4"], ["'w8a8-fp+kv-int4'", "add +kv-fp8"]),
         (["quantize", "./nowhere", "--format", "w8a8-int", "--out", "out"], ["nowhere"]),
         (["quantize", "smollm2-135m-instruct", "--format", "w9", "--out", "out"], ["'w9'", "choose one of"]),
         ([*QUANTIZE, "--recipe", "paper-w8a8int"], ["'paper-w8a8int'", "did you mean paper-w8a8-int"]),
