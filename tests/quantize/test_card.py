@@ -45,3 +45,10 @@ def test_what_was_measured_is_a_table() -> None:
 def test_the_code_has_one_hash() -> None:
     assert len(code_sha256()) == 64
     assert code_sha256() == code_sha256()
+
+
+def test_a_folder_with_an_odd_name_can_be_copied_from_the_card() -> None:
+    text = card(MANIFEST, "/models/my model: #1")
+    assert "whichbits quantize '/models/my model: #1' --format" in text
+    study = text.split("```yaml\n")[2].split("```")[0]
+    assert yaml.safe_load(study)["model"] == "/models/my model: #1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 import yaml
@@ -29,7 +30,7 @@ def card(manifest: Manifest, base: str, measured: Sequence[Mapping[str, str]] = 
         "## How it was made",
         _fenced(recipe, "yaml"),
         "With this in `recipe.yaml` (it is beside this card):",
-        _fenced(f"whichbits quantize {base} --format {format.name} --out DIR --recipe recipe.yaml", "bash"),
+        _fenced(f"whichbits quantize {shlex.quote(base)} --format {format.name} --out DIR --recipe recipe.yaml", "bash"),
         _calibrated(manifest),
         _beside_nearest(manifest),
         "SHA-256 of the base's files, of the code and of the files here, and all versions: `manifest.json`.",
@@ -66,7 +67,8 @@ def _beside_nearest(manifest: Manifest) -> str:
 
 
 def _unmeasured(base: str, format: str) -> str:
-    study = f"version: 1\nname: recovery\nmodel: {base}\ncandidates: [{{format: {format}, recipe: recipe.yaml}}]\ntasks: [...]"
+    model = yaml.safe_dump({"model": base}, width=1000).rstrip()
+    study = f"version: 1\nname: recovery\n{model}\ncandidates: [{{format: {format}, recipe: recipe.yaml}}]\ntasks: [...]"
     return (
         "Not measured. `whichbits study` measures it, and leaves a card with the result in the folder `cards` of its store:\n\n"
         + _fenced(study, "yaml")
