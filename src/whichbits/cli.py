@@ -154,6 +154,7 @@ def quantize(
         str | None, typer.Option(help="4.5bits or 0.01error: one checkpoint, with the best format for each layer.")
     ] = None,
     export: Annotated[str | None, typer.Option(help="ascend: write each for vLLM on Ascend too.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda (the default where there is one).")] = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
     ] = False,
@@ -165,8 +166,8 @@ def quantize(
 
     rows = api.quantize(
         model, format, out, group_size=group_size, calibration=calibration, samples=samples, seq_length=seq_length,
-        effort=effort, recipe=recipe, seed=seed, budget=budget, export=export, trust_remote_code=trust_remote_code,
-        dry_run=dry_run,
+        effort=effort, recipe=recipe, seed=seed, budget=budget, export=export, device=device,
+        trust_remote_code=trust_remote_code, dry_run=dry_run,
     )  # fmt: skip
     if as_json or dry_run:
         _print_rows(rows, as_json)

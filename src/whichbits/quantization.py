@@ -39,6 +39,7 @@ def quantize(
     seed: int | None = None,
     budget: str | None = None,
     export: str | None = None,
+    device: str | None = None,
     trust_remote_code: bool = False,
     dry_run: bool = False,
     console: Console | None = None,
@@ -51,6 +52,7 @@ def quantize(
     their length in tokens. `effort` is fast, balanced (the default where there is no recipe) or best. Calibrated recipes make
     all formats in one pass. With a `budget`, 4.5bits for each weight or 0.01error, one checkpoint is made, mixed-BUDGET, with
     the best of the formats for each layer. `export` is ascend, for a folder FORMAT-ascend beside each for vLLM on Ascend.
+    `device` is cpu or cuda (the default where there is one).
     With `dry_run` nothing is made, and the rows say about how long it takes, with how much memory and disk. A model's own
     Python code runs only with `trust_remote_code`. Progress is shown on `console` (default: standard error). Raises UserError.
     """
@@ -58,6 +60,7 @@ def quantize(
     from whichbits.models.resolve import resolve
     from whichbits.quantize.arguments import budget_of, fields_of, fitting, recipe_of
     from whichbits.quantize.calibrated import Target
+    from whichbits.quantize.device import computing_device
 
     if not format:
         raise UserError("no format is named", remedy="add --format; whichbits formats lists them")
@@ -82,11 +85,12 @@ def quantize(
             raise UserError("budget has no estimate: which format a layer gets is measured first", remedy="leave budget out")
         return _estimates(model, targets)
     _check_folders([Path(out) / f"mixed-{budget}"] if limits else [target.out for target in targets], export)
+    where = computing_device(device)
     base = resolve(model, allow_custom_code=trust_remote_code)
     with _progress(console) as start:
         if limits:
-            targets = [_within_budget(base, targets, limits, Path(out) / f"mixed-{budget}", start, trust_remote_code)]
-        made = _make(base, targets, start, trust_remote_code)
+            targets = [_within_budget(base, targets, limits, Path(out) / f"mixed-{budget}", start, where, trust_remote_code)]
+        made = _make(base, targets, start, where, trust_remote_code)
     rows = [_row(target, manifest, errors) for target, (manifest, errors) in zip(targets, made, strict=True)]
     for target, row in zip(targets, rows, strict=True):
         if export is not None:
@@ -104,6 +108,7 @@ def _within_budget(
     limits: Mapping[str, float],
     out: Path,
     start: Callable[[str], Progress],
+    device: str,
     custom_code: bool,
 ) -> Target:
     """One checkpoint with the formats of the targets, each layer's chosen under the budget."""
@@ -115,6 +120,7 @@ def _within_budget(
         [target.format.name for target in targets],
         targets[0].recipe,
         **limits,
+        device=device,
         allow_custom_code=custom_code,
         on_progress=start("sensitivity"),
     )
@@ -156,7 +162,9 @@ def _calibrated(target: Target) -> bool:
     return target.recipe.calibrated or target.format.needs_data
 
 
-def _make(base: Model, targets: Sequence[Target], start: Callable[[str], Progress], custom_code: bool) -> list[Made]:
+def _make(
+    base: Model, targets: Sequence[Target], start: Callable[[str], Progress], device: str, custom_code: bool
+) -> list[Made]:
     """Make the checkpoints, those that need data in one pass, the others one after another; each with its model card."""
     from whichbits.quantize.calibrated import quantize_calibrated
     from whichbits.quantize.card import FILE, card
@@ -173,6 +181,7 @@ def _make(base: Model, targets: Sequence[Target], start: Callable[[str], Progres
                 base_files=base.files,
                 on_token=start("calibration text"),
                 on_progress=start("modules"),
+                device=device,
                 allow_custom_code=custom_code,
             )
         made |= {target.out: result for target, result in zip(together, results, strict=True)}
@@ -185,6 +194,7 @@ def _make(base: Model, targets: Sequence[Target], start: Callable[[str], Progres
                 target.out,
                 base_files=base.files,
                 on_progress=start(target.format.name),
+                device=device,
             )
     for target in targets:
         (target.out / FILE).write_text(card(made[target.out][0], base.reference), encoding="utf-8")

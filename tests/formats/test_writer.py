@@ -39,3 +39,21 @@ def test_what_does_not_fit_is_sharded_with_an_index(tmp_path: Path) -> None:
 
 def test_a_tensor_larger_than_a_shard_has_one_to_itself(tmp_path: Path) -> None:
     assert len(write(tmp_path, 1)) == 5
+
+
+def test_what_is_put_aside_before_a_shard_is_full_ends_in_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("whole", "aside"):
+        (tmp_path / folder).mkdir()
+    names = write(tmp_path / "whole", 120)
+    monkeypatch.setattr("whichbits.formats.writer.HELD_BYTES", 50)
+    put_aside = []
+    monkeypatch.setattr(
+        ShardWriter, "_put_aside", lambda self, own=ShardWriter._put_aside: (put_aside.append(len(self._held)), own(self))
+    )
+    assert write(tmp_path / "aside", 120) == names
+    assert put_aside == [2, 2]
+    assert sorted(file.name for file in (tmp_path / "aside").iterdir()) == [*names, INDEX]
+    for name in names:
+        assert (tmp_path / "aside" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

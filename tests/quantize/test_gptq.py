@@ -135,12 +135,12 @@ def test_rows_make_up_for_one_another_by_hand() -> None:
     scale = torch.ones(2, 1)
     columns = factorise(torch.eye(1), damping=0.01, act_order=True)
     assert gptq(weight, args, scale, columns).tolist() == [[0], [0]]
-    strips = torch.cat([weight[:1], torch.zeros(15, 1), weight[1:]])
-    curvature = torch.eye(17)
-    curvature[0, 0], curvature[0, 16], curvature[16, 0] = 1.0001, 0.9, 0.9
-    found = gptq(strips, args, torch.ones(17, 1), columns, factorise(curvature, damping=0.01, act_order=False))
+    strips = torch.cat([weight[:1], torch.zeros(31, 1), weight[1:]])
+    curvature = torch.eye(33)
+    curvature[0, 0], curvature[0, 32], curvature[32, 0] = 1.0001, 0.9, 0.9
+    found = gptq(strips, args, torch.ones(33, 1), columns, factorise(curvature, damping=0.01, act_order=False))
     # 0.45 + 0.4 * 0.9 / 1.01 is above one half.
-    assert found[[0, 16]].tolist() == [[0], [1]]
+    assert found[[0, 32]].tolist() == [[0], [1]]
 
 
 def test_both_sides_lower_the_error_that_counts_both() -> None:

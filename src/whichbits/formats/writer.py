@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-HELD_BYTES = 2**26
+HELD_BYTES = 2**24
 """What is held in memory at once; it goes to disk before a shard is full, and is mapped from there."""
 
 

@@ -12,6 +12,7 @@ from whichbits.formats.format import get
 from whichbits.quantize.budget import Option
 from whichbits.quantize.calibration import calibration_data
 from whichbits.quantize.damage import measure, spend
+from whichbits.quantize.device import computing_device
 from whichbits.quantize.recipe import LayerChoice, Recipe
 from whichbits.quantize.structure import layer_linears, tensor_shapes
 
@@ -35,6 +36,7 @@ def choose_formats(
     *,
     bits_per_weight: float | None = None,
     error: float | None = None,
+    device: str | None = None,
     allow_custom_code: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Choice:
@@ -48,13 +50,16 @@ def choose_formats(
     layers = layer_linears(json.loads((base / "config.json").read_text()), shapes)
     weights = sum(shapes[name][0] * shapes[name][1] for layer in layers for name in layer)
     few = recipe.calibration.model_copy(update={"samples": min(SAMPLES, recipe.calibration.samples)})
-    tokens = calibration_data(base, few, recipe.seed, allow_custom_code=allow_custom_code).tokens
+    tokens = calibration_data(
+        base, few, recipe.seed, device=computing_device(device), allow_custom_code=allow_custom_code
+    ).tokens
     options = measure(
         base,
         layers,
         [get(name) for name in formats],
         tokens,
         recipe,
+        device=device,
         allow_custom_code=allow_custom_code,
         on_progress=on_progress,
     )

@@ -14,6 +14,7 @@ from whichbits.formats.format import Format
 from whichbits.formats.writer import ShardWriter
 from whichbits.quantize.calibration import calibration_data
 from whichbits.quantize.checkpoint import SHARD_BYTES, Progress, fit_to
+from whichbits.quantize.device import computing_device
 from whichbits.quantize.folder import base_hashes, complete, folder_aside, refuse_existing
 from whichbits.quantize.manifest import FILE, Manifest, ModuleError, Used, versions
 from whichbits.quantize.recipe import Recipe
@@ -42,7 +43,7 @@ def quantize_calibrated(
     on_progress: Progress | None = None,
     on_token: Progress | None = None,
     shard_bytes: int = SHARD_BYTES,
-    device: str = "cpu",
+    device: str | None = None,
     allow_custom_code: bool = False,
 ) -> list[tuple[Manifest, tuple[ModuleError, ...]]]:
     """Write the checkpoint folder of each target in one pass over `base`; returns the manifest and errors of each.
@@ -51,9 +52,10 @@ def quantize_calibrated(
     until they are complete: run again after an interruption, the pass goes on there, and ends in the same bytes.
     `on_token(done, all)` counts the steps of calibration text that the model writes itself; the pass is computed on `device`;
     arguments otherwise as `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the
-    calibration data cannot be had, a
-    Hessian cannot be factorised, the model is not understood, or kept layers were made with other settings.
+    calibration data cannot be had, a Hessian cannot be factorised, the model is not understood, or kept layers were made with
+    other settings.
     """
+    device = computing_device(device)
     folders = [unfinished(target.out) for target in targets]
     for target, folder in zip(targets, folders, strict=True):
         if not folder.exists():

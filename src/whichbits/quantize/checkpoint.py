@@ -12,6 +12,7 @@ from whichbits.formats.files import language_prefix, shard_files, tensor_files
 from whichbits.formats.format import Format, fit, get
 from whichbits.formats.mixed import choose, mix
 from whichbits.formats.writer import ShardWriter
+from whichbits.quantize.device import computing_device
 from whichbits.quantize.folder import base_hashes, complete, folder_aside
 from whichbits.quantize.kv_cache import cache_scales
 from whichbits.quantize.layer import quantize_layer
@@ -37,6 +38,7 @@ def quantize_checkpoint(
     base_files: Mapping[str, str] | None = None,
     on_progress: Progress | None = None,
     shard_bytes: int = SHARD_BYTES,
+    device: str | None = None,
     allow_custom_code: bool = False,
 ) -> tuple[Manifest, tuple[ModuleError, ...]]:
     """Write the checkpoint folder `out`: `base` in `format`, made by `recipe`.
@@ -44,8 +46,9 @@ def quantize_checkpoint(
     Every linear layer of the decoder layers is quantized; embeddings, norms and lm_head stay as they are, but for what the
     recipe merges into them; tokenizer, chat template and generation config are carried along. At most a layer and a shard are
     in memory, and for a calibrated recipe the hidden states of its samples. `out` appears once it is complete. `base_files` are
-    the SHA-256 of the base's files where they are known already; `on_progress(done, all)` counts modules; a model's own Python
-    code runs only where `allow_custom_code` says so. Returns the manifest and the error of each module.
+    the SHA-256 of the base's files where they are known already; `on_progress(done, all)` counts modules; it is computed on
+    `device` (see `device.computing_device`); a model's own Python code runs only where `allow_custom_code` says so. Returns the
+    manifest and the error of each module.
     Raises UserError where the format cannot be written or does not fit, the base cannot be quantized, `out` exists, or the
     disk is too full; for a calibrated recipe also as `quantize_calibrated`.
     """
@@ -59,13 +62,15 @@ def quantize_checkpoint(
             base_files=base_files,
             on_progress=on_progress,
             shard_bytes=shard_bytes,
+            device=device,
             allow_custom_code=allow_custom_code,
         )
         return result
     linears = [name for layer in layers for name in layer]
     with folder_aside(out, needed=sum(file.stat().st_size for file in shard_files(base))) as aside:
         writer = ShardWriter(aside, shard_bytes=shard_bytes, prefix=language_prefix(tensor_files(base)))
-        errors = _write_weights(base_tensors(base, recipe), layers, fitted, recipe, writer, on_progress)
+        tensors = base_tensors(base, recipe, computing_device(device))
+        errors = _write_weights(tensors, layers, fitted, recipe, writer, on_progress)
         manifest = complete(aside, base, fitted, recipe, linears, base_files or base_hashes(base))
     return manifest, errors
 
@@ -101,7 +106,7 @@ def _write_weights(
     """Copy what is not quantized, then quantize layer by layer."""
     linears = {name for layer in layers for name in layer}
     for name in (name for name in tensors if name not in linears):
-        writer.add(name, tensors[name])
+        writer.add(name, tensors[name].cpu())
     if format.kv_cache:
         for name, tensor in cache_scales(tensors, format.kv_cache, tensors[next(iter(linears))].dtype, None).items():
             writer.add(name, tensor)
@@ -109,7 +114,7 @@ def _write_weights(
     for layer in layers:
         for quantized in quantize_layer({name: tensors[name] for name in layer}, format, recipe):
             for name, tensor in quantized.tensors.items():
-                writer.add(name, tensor)
+                writer.add(name, tensor.cpu())
             errors.append(quantized.errors)
             if on_progress:
                 on_progress(len(errors), len(linears))

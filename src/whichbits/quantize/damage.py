@@ -11,11 +11,12 @@ from whichbits.errors import UserError
 from whichbits.formats.format import Format, fit
 from whichbits.formats.mixed import targets, unit
 from whichbits.quantize.budget import Option, assign
-from whichbits.quantize.decoder import Call, empty_model, fill, first_inputs, run
+from whichbits.quantize.decoder import Call, empty, empty_model, fill, first_inputs, run
+from whichbits.quantize.device import computing_device
 from whichbits.quantize.layer import global_scales, round_weight
 from whichbits.quantize.recipe import LayerChoice, Recipe
 from whichbits.quantize.simulate import activations_quantized
-from whichbits.quantize.tensors import base_tensors
+from whichbits.quantize.tensors import base_tensors, of_layer, outside_layers
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +31,7 @@ def measure(
     tokens: torch.Tensor,
     recipe: Recipe,
     *,
+    device: str | None = None,
     allow_custom_code: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Option]:
@@ -41,16 +43,14 @@ def measure(
     of the weights, layer by layer; `recipe` gives group size and rotation; `on_progress(done, all)` counts layers. Raises
     UserError where no format fits a unit, or the model is not understood.
     """
-    import torch
-
-    decoder = empty_model(base, allow_custom_code=allow_custom_code)
-    tensors = base_tensors(base, recipe)
-    outside = {n.removeprefix("model."): tensors[n] for n in tensors if n.startswith("model.") and ".layers." not in n}
-    hidden, calls = first_inputs(decoder, outside, tokens)
+    device = computing_device(device)
+    decoder = empty_model(base, allow_custom_code=allow_custom_code, device=device)
+    tensors = base_tensors(base, recipe, device)
+    hidden, calls = first_inputs(decoder, outside_layers(tensors), tokens)
     options: list[Option] = []
     for number, (layer, call) in enumerate(zip(decoder.layers, calls, strict=True)):
         prefix = f"model.layers.{number}."
-        own = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
+        own = of_layer(tensors, number)
         fill(layer, own)
         outputs = run(layer, hidden, call)
         for name, weights in _units(layers[number], tensors).items():
@@ -69,7 +69,7 @@ def measure(
                 options.append(Option(name, format.name, bits, change))
             fill(layer, own)
         hidden = outputs
-        layer.to(torch.device("meta"))
+        empty(layer)
         if on_progress:
             on_progress(number + 1, len(calls))
     return options

@@ -16,7 +16,7 @@ BLOCK = 128
 """Columns whose updates of those behind the block are applied at once (the paper's B)."""
 
 
-STRIP = 16
+STRIP = 32
 """Rows that are rounded at once where rows make up for the error of others."""
 
 

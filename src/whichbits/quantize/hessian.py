@@ -14,7 +14,7 @@ DAMPING_STEP = 10.0
 LARGEST_DAMPING = 1.0
 """Damping beyond which the factorisation is given up: there the Hessian is mostly damping."""
 
-EXACT_OF = 32
+EXACT_OF = 128
 """Of so many tokens one, the longest, is summed in float32 where the others are not."""
 
 STRIP = 192
@@ -45,12 +45,14 @@ def accumulate(hessian: torch.Tensor, inputs: torch.Tensor, weights: torch.Tenso
     """
     import torch
 
+    short = inputs.dtype == torch.bfloat16 and inputs.device.type == "cpu"
     flat = inputs.reshape(-1, inputs.shape[-1])
     if weights is not None:
-        flat = (flat.float() * weights.sqrt().unsqueeze(1)).to(flat.dtype)
+        flat = flat.float() * weights.sqrt().unsqueeze(1)
+        flat = flat.bfloat16() if short else flat
     exact = flat
-    if flat.dtype == torch.bfloat16 and flat.device.type == "cpu":
-        lengths = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float32)
+    if short:
+        lengths = torch.linalg.vector_norm(flat, dim=1)
         longest = lengths.topk(-(-len(flat) // EXACT_OF)).indices
         exact = flat[longest]
         flat = flat.index_fill(0, longest, 0)

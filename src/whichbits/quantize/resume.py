@@ -61,7 +61,7 @@ class LayerStore:
         path = self._path(number)
         aside = path.with_suffix(".aside")
         metadata = {"errors": json.dumps([error.model_dump() for error in errors])}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside, metadata=metadata)
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, aside, metadata=metadata)
         aside.rename(path)
 
     def errors(self, number: int) -> tuple[ModuleError, ...]:

@@ -90,6 +90,7 @@ def observe_backwards(
             noted = _Notes(layer, linears[number])
             gradients = [noted.back(*pair, calls[number]) for pair in zip(hidden, gradients, strict=True)]
             yield ObservedLayer(number, layer, hidden, calls[number], noted.complete())
+            del noted, hidden, kept
             empty(layer)
 
 
@@ -172,7 +173,11 @@ class _Notes:
         with torch.enable_grad():
             output = self._layer(leaf, *call.args, **call.kwargs)
         output = output[0] if isinstance(output, tuple) else output
-        before = [torch.autograd.grad(output, leaf, gradient, retain_graph=True)[0] for gradient in gradients]
+        last = len(gradients) - 1
+        before = [
+            torch.autograd.grad(output, leaf, gradient, retain_graph=number < last)[0]
+            for number, gradient in enumerate(gradients)
+        ]
         for hook in hooks:
             hook.remove()
         for leader, x in inputs.items():
