@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from whichbits.formats.format import Format, fit
 from whichbits.formats.writer import HELD_BYTES
 from whichbits.quantize.awq import CLIPS, STRENGTHS
+from whichbits.quantize.decoder import TOKENS_AT_A_TIME
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.selfwritten import AT_A_TIME
 from whichbits.quantize.sensitivity import EVERY, LARGEST_CURVATURE, LOGITS_AT_A_TIME
@@ -129,6 +130,7 @@ def cost(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding:
         return Cost(weights * rounding, memory, disk)
     states = BYTES_16 * recipe.calibration.samples * recipe.calibration.length * widths.hidden
     memory += _held_states(recipe) * states + _statistics_bytes(widths, recipe) + 2 * BYTES_16 * widths.layer_weights
+    memory += _running_memory(widths, recipe)
     return Cost(
         weights * rounding + _calibration_seconds(widths, recipe, speed, rounding),
         max(memory, _writing_memory(widths, recipe)),
@@ -183,6 +185,13 @@ def _statistics_bytes(widths: Widths, recipe: Recipe) -> int:
         rows = [rows**2 for rows, _ in widths.matrices if rows <= LARGEST_CURVATURE]
         numbers += sum(rows) + 4 * max(rows, default=0)
     return BYTES_32 * numbers
+
+
+def _running_memory(widths: Widths, recipe: Recipe) -> int:
+    """Bytes while a layer runs on some samples: what modules give, and on the way back what follows from it, and logits."""
+    outputs = max(TOKENS_AT_A_TIME, recipe.calibration.length) * sum(rows for rows, _ in widths.matrices)
+    logits = LOGITS_AT_A_TIME * widths.head // widths.hidden if recipe.sensitivity else 0
+    return 3 * BYTES_16 * outputs + 4 * BYTES_32 * logits
 
 
 def _writing_memory(widths: Widths, recipe: Recipe) -> int:
