@@ -27,7 +27,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_
 def make(work: Work, run: Run, model: Path, pythons: Mapping[str, Path], threads: int) -> None:
     """Make the checkpoints of a run, and keep time, memory and size.
 
-    `pythons`: the interpreter of each other tool's environment.
+    `pythons`: the interpreter of each tool's environment; whichbits' is this one unless it is given.
     """
     folder = work.of(run)
     shutil.rmtree(folder, ignore_errors=True)
@@ -42,14 +42,14 @@ def make(work: Work, run: Run, model: Path, pythons: Mapping[str, Path], threads
 
 def _command(work: Work, run: Run, model: Path, pythons: Mapping[str, Path]) -> list[str | Path]:
     if run.tool == "whichbits":
-        return _whichbits(work, run, model)
+        return _whichbits(work, run, model, pythons.get("whichbits", Path(sys.executable)))
     script = HERE / f"with_{run.tool.replace('-', '_')}.py"
     (format,) = run.formats
     grouped = ["--group-size", str(run.group_size)] if run.group_size else []
     return [pythons[run.tool], script, model, work.tokens, str(run.recipe), work.checkpoint(run, format), *grouped]
 
 
-def _whichbits(work: Work, run: Run, model: Path) -> list[str | Path]:
+def _whichbits(work: Work, run: Run, model: Path, python: Path) -> list[str | Path]:
     fields = dict(run.recipe)
     effort = ["--effort", fields.pop("effort")] if "effort" in fields else []
     if effort:
@@ -58,7 +58,7 @@ def _whichbits(work: Work, run: Run, model: Path) -> list[str | Path]:
     recipe = work.of(run) / "recipe.yaml"
     recipe.write_text(json.dumps(fields))  # JSON is YAML
     formats = [part for format in run.formats for part in ("--format", format)]
-    command = Path(sys.executable).parent / "whichbits"
+    command = python.parent / "whichbits"
     return [command, "quantize", model, *formats, "--out", work.of(run) / "checkpoints", "--recipe", recipe, *effort]
 
 

@@ -60,7 +60,7 @@ def rotated(model: torch.nn.Module, folder: Path, seed: int = 0) -> torch.nn.Mod
     return type(model).from_pretrained(folder, dtype=torch.float32).eval()
 
 
-@pytest.mark.parametrize(("columns", "size"), [(8, 8), (24, 8), (3, 1)])
+@pytest.mark.parametrize(("columns", "size"), [(8, 8), (24, 8), (3, 1), (64, 64), (384, 128), (512, 512)])
 def test_hadamard_against_scipy(columns: int, size: int) -> None:
     x = torch.randn(4, columns, generator=torch.Generator().manual_seed(0))
     matrix = torch.block_diag(*[torch.from_numpy(scipy.hadamard(size)).to(torch.float32)] * (columns // size)) / size**0.5

@@ -68,8 +68,8 @@ class InputStatistics:
         accumulate(self.hessian, inputs, weights)
         flat = inputs.reshape(-1, inputs.shape[-1])
         self.largest = torch.maximum(self.largest, flat.abs().amax(dim=0).float())
-        fourth = flat.float().square().square_()
-        self.fourth += fourth.sum(dim=0) if weights is None else weights @ fourth
+        counted = flat.new_ones(len(flat), dtype=torch.float32) if weights is None else weights
+        self.fourth += counted @ flat.to(torch.float32, copy=True).square_().square_()
         if self.cross is not None and reference is not None:
             flat = flat.float()
             difference = reference.reshape(flat.shape).float() - flat

@@ -25,20 +25,27 @@ NORM_BEFORE = dict.fromkeys(READ_ATTENTION, "input_layernorm") | dict.fromkeys(R
 NORM_BEHIND = "post_feedforward_layernorm"
 HEAD_NORMS = ("q_norm", "k_norm")
 
+FACTOR = 64
+"""Rows of the largest Hadamard matrix that is written out."""
+
 
 def hadamard(x: torch.Tensor, size: int) -> torch.Tensor:
     """Multiply each run of `size` columns of `x` [..., columns] with the Hadamard matrix of that size, made orthogonal.
 
-    `size` is a power of two that divides the columns. Sylvester's construction, by log2(size) steps of sums and differences.
+    `size` is a power of two that divides the columns. Sylvester's matrix of a b rows is the Kronecker product of those of a and
+    of b, so it is applied by factors of at most FACTOR, as products of matrices.
     """
     import torch
 
-    runs = x.reshape(-1, size)
-    step = 1
+    runs, step = x.reshape(-1, size), 1
     while step < size:
-        first, second = runs.reshape(-1, size // (2 * step), 2, step).unbind(2)
-        runs = torch.stack((first + second, first - second), dim=2).reshape(-1, size)
-        step *= 2
+        factor = min(FACTOR, size // step)
+        signs = torch.ones(1, 1, dtype=x.dtype, device=x.device)
+        while len(signs) < factor:
+            signs = torch.cat((torch.cat((signs, signs), dim=1), torch.cat((signs, -signs), dim=1)))
+        # The matrix is symmetric; from behind it spares a product for each single column.
+        runs = runs.reshape(-1, factor) @ signs if step == 1 else signs @ runs.reshape(-1, factor, step)
+        step *= factor
     result: torch.Tensor = (runs / size**0.5).reshape(x.shape)
     return result
 
