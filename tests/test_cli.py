@@ -70,16 +70,23 @@ def test_every_verb_takes_json():
         assert "as_json" in command.callback.__annotations__  # type: ignore[union-attr]
 
 
-def test_a_part_that_is_not_installed_is_one_line_with_what_to_install(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (["study", "paper-llama-3.1-8b", "--dry-run"], "measure"),
+        (["quantize", "org/model", "--format", "w8a8-int", "--out", "out"], "quantize"),
+    ],
+)
+def test_a_part_that_is_not_installed_is_one_line_with_what_to_install(tmp_path: Path, arguments: list[str], extra: str):
     code = (
         "import sys; sys.modules['safetensors'] = None; sys.modules['huggingface_hub'] = None\n"
-        "from whichbits.cli import main; sys.argv = ['whichbits', 'study', 'paper-llama-3.1-8b', '--dry-run']; main()"
+        f"from whichbits.cli import main; sys.argv = ['whichbits', *{arguments}]; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert "huggingface_hub is not installed" in done.stderr
-    assert "pip install 'whichbits[measure]'" in done.stderr
+    assert f"pip install 'whichbits[{extra}]'" in done.stderr
 
 
 def test_a_path_that_cannot_be_used_is_one_line(tmp_path: Path):

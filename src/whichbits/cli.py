@@ -29,7 +29,8 @@ class Verbs(TyperGroup):
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith("whichbits"):
                 raise
-            remedy = "pip install 'whichbits[measure]', or 'whichbits[study]' for vLLM on CPUs too"
+            extra = "quantize" if ctx.invoked_subcommand == "quantize" else "measure"
+            remedy = f"pip install 'whichbits[{extra}]', or 'whichbits[study]' for vLLM on CPUs too"
             _print_error(
                 UserError(f"{error.name} is not installed, which `whichbits {ctx.invoked_subcommand}` needs", remedy=remedy)
             )
