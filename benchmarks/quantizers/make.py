@@ -34,7 +34,9 @@ def make(work: Work, run: Run, model: Path, pythons: Mapping[str, Path], threads
     (folder / "checkpoints").mkdir(parents=True)
     # Every tool takes its number of threads from here.
     own = dict.fromkeys(THREADS, str(threads)) | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    cost = measured(_command(work, run, model, pythons), environment={**os.environ, **own}, log=folder / "log.txt")
+    # Byte code that is not kept would be compiled anew in every run, for seconds.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    cost = measured(_command(work, run, model, pythons), environment=inherited | own, log=folder / "log.txt")
     sizes = {format: _bytes(work.checkpoint(run, format)) for format in run.formats}
     about = {"model": model.name, "version": _version(work, run, pythons), "cpu": describe().cpu, "threads": threads}
     work.put_measurement(run, cost.as_dict() | {"bytes": sizes} | about)

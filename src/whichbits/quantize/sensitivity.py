@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LOGITS_AT_A_TIME = 128
 """Tokens whose logits are in memory at once."""
 
-EVERY = 4
+EVERY = 8
 """Of so many tokens one counts for the curvature between rows."""
 
 LARGEST_CURVATURE = 8192
