@@ -25,6 +25,13 @@ def test_fp8_is_rounded_to_nearest_where_time_is_short() -> None:
     assert [recipe_for(get("w8a8-fp"), effort, {}).rounding for effort in ("fast", "balanced")] == ["rtn", "gptq"]
 
 
+def test_the_loss_is_asked_where_it_helps() -> None:
+    rotated = {name: recipe_for(get(name), "balanced", {"rotation": True}).sensitivity for name in ("w8a8-int", "w4a16-int")}
+    assert rotated == {"w8a8-int": 0, "w4a16-int": 1}
+    assert recipe_for(get("w8a8-int"), "balanced", {}).sensitivity == 1
+    assert recipe_for(get("w4a16-int"), "balanced", {"propagate_error": True}).sensitivity == 0
+
+
 def test_unknown_efforts_are_refused() -> None:
     with pytest.raises(UserError, match="effort 'quick' is not known"):
         recipe_for(get("w4a16-int"), "quick", {})

@@ -37,11 +37,19 @@ def recipe_for(format: Format, effort: str, fields: Mapping[str, Any]) -> Recipe
             "scales": "activation",
             "shrinkage": SHRINKAGE[effort],
             "propagate_error": False,
-            "sensitivity": 0 if fields.get("propagate_error") else DRAWS[effort],
+            "sensitivity": _draws(format, effort, fields),
         }
         if format.weights and format.activations and format.activations.type == "int" and fields.get("smoothing") is None:
             chosen["balancing"] = 1.0 if format.weights.num_bits == 8 else BALANCING_FOUR_BITS
     return parse({**chosen, **fields})
+
+
+def _draws(format: Format, effort: str, fields: Mapping[str, Any]) -> int:
+    """None where the error propagates, and none at `balanced` for rotated weights of 8 bits, which are good without."""
+    eight_bits = format.weights is not None and format.weights.num_bits == 8
+    if fields.get("propagate_error") or (effort == "balanced" and eight_bits and fields.get("rotation")):
+        return 0
+    return DRAWS[effort]
 
 
 def _rounding(format: Format, effort: str) -> str:
