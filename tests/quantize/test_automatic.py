@@ -35,5 +35,5 @@ def test_an_error_is_kept_with_as_few_bits_as_needed(random_base: Callable[[str]
     coarse = sum(option.error for option in options if option.format == "w4a16-int")
     assert choose_formats(base, NAMES, RECIPE, error=coarse).layers == ()
     assert choose_formats(base, NAMES, RECIPE, error=coarse / 2).layers != ()
-    with pytest.raises(UserError, match="smallest formats take"):
+    with pytest.raises(UserError, match="smallest of the formats take"):
         choose_formats(base, NAMES, RECIPE, bits_per_weight=4)

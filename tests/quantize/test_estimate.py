@@ -43,7 +43,7 @@ def test_the_way_back_by_hand() -> None:
     found = cost(WIDTHS, get("w8a8-int"), recipe.model_copy(update={"sensitivity": 2}), SPEED, rounding=0.0)
     rows = [256, 128, 128, 256, 512, 512, 256]
     passes = 3 * 2 * 64 * 589_824 / 2e9
-    curvature = (2 * 16 * sum(each**2 for each in rows) + 4 / 3 * sum(each**3 for each in rows)) / 1e9
+    curvature = (2 * 8 * sum(each**2 for each in rows) + 4 / 3 * sum(each**3 for each in rows)) / 1e9
     later_rows = 2 * 512 * 256 * (512 - 256) / 1e9
     loss = 64 * (4 * 500 / 2e9 + 500 / 256 / 1e9)
     assert found.seconds - plain.seconds == pytest.approx(2 * (passes + curvature + later_rows) + loss)
