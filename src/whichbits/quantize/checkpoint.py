@@ -17,6 +17,7 @@ from whichbits.quantize.folder import base_hashes, complete, folder_aside
 from whichbits.quantize.kv_cache import cache_scales
 from whichbits.quantize.layer import quantize_layer
 from whichbits.quantize.manifest import Manifest, ModuleError
+from whichbits.quantize.memory import give_back_freed
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.structure import layer_linears, tensor_shapes
 from whichbits.quantize.tensors import base_tensors
@@ -118,5 +119,6 @@ def _write_weights(
             errors.append(quantized.errors)
             if on_progress:
                 on_progress(len(errors), len(linears))
+        give_back_freed()
     writer.finish()
     return tuple(errors)
