@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 TOKENS_AT_A_TIME = 1024
 """Tokens of samples that are run side by side: enough for the products to run at full speed, whatever the samples' length."""
 
+LOGITS_AT_A_TIME = 128
+"""Tokens whose logits are in memory at once."""
+
 LLAMAS = ("PanguEmbedded", "openpangu_dense")
 """Model types that transformers does not know, and that compute what its Llama does with biases on q, k, v and o (`bias`)."""
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from whichbits.formats.format import Format, fit
 from whichbits.formats.writer import HELD_BYTES
 from whichbits.quantize.awq import CLIPS, STRENGTHS
-from whichbits.quantize.decoder import TOKENS_AT_A_TIME
+from whichbits.quantize.decoder import LOGITS_AT_A_TIME, TOKENS_AT_A_TIME
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.selfwritten import AT_A_TIME
-from whichbits.quantize.sensitivity import EVERY, LARGEST_CURVATURE, LOGITS_AT_A_TIME
+from whichbits.quantize.sensitivity import EVERY, LARGEST_CURVATURE
 
 if TYPE_CHECKING:
     from whichbits.quantize.observe import InputStatistics

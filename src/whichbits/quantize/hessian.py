@@ -125,7 +125,8 @@ def inverse_of_lower(lower: torch.Tensor) -> torch.Tensor:
 def output_error(difference: torch.Tensor, hessian: torch.Tensor) -> float:
     """Sum over tokens of the squared error of the layer's output: trace of D H D^T for D = `difference` [rows, columns].
 
-    Both float32; by half of H, since it is symmetric, and to three digits: the products are of BF16.
+    Both float32; by half of H, since it is symmetric. The products are of BF16, so it is right to about three digits, and to
+    few per cent where terms cancel.
     """
     import torch
 

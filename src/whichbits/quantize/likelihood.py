@@ -5,14 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whichbits.quantize.decoder import empty, empty_model, fill, first_inputs, logits_of, run
+from whichbits.quantize.decoder import LOGITS_AT_A_TIME, empty, empty_model, fill, first_inputs, logits_of, run
 from whichbits.quantize.tensors import StoredTensors, TensorsOnDevice, head_of, of_layer, outside_layers
 
 if TYPE_CHECKING:
     import torch
-
-LOGITS_AT_A_TIME = 128
-"""Tokens whose logits are in memory at once."""
 
 
 def negative_log_likelihood(

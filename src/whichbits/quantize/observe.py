@@ -111,7 +111,6 @@ def observe(
     Modules that are handed the very same tensor share one set of statistics. Norms are the modules with a weight vector. The
     base's inputs as `reference`, sample by sample, are run beside, for the difference that they make.
     """
-
     found: dict[str, InputStatistics] = {}
     norm_outputs: list[tuple[torch.Tensor, str]] = []
     seen: list[tuple[torch.Tensor, str]] = []

@@ -9,16 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from whichbits.quantize.decoder import Call, empty, fill, first_inputs, logits_of, run, softcap_and_scaling
+from whichbits.quantize.decoder import LOGITS_AT_A_TIME, Call, empty, fill, first_inputs, logits_of, run, softcap_and_scaling
 from whichbits.quantize.hessian import accumulate, mirror
 from whichbits.quantize.observe import InputStatistics, no_statistics, norms
 from whichbits.quantize.tensors import head_of, of_layer, outside_layers
 
 if TYPE_CHECKING:
     import torch
-
-LOGITS_AT_A_TIME = 128
-"""Tokens whose logits are in memory at once."""
 
 EVERY = 8
 """Of so many tokens one counts for the curvature between rows."""
