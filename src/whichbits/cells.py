@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from whichbits.serving.result import RungResult
 
 VERSIONS: Mapping[str, int] = {
-    "quantize": 3,
+    "quantize": 4,
     "probe": 1,
     "evaluate": 1,
     "generate": 1,

@@ -325,6 +325,7 @@ def _widths(model: str) -> Widths:
     return Widths(
         layers=shape.layers,
         hidden=shape.hidden,
+        heads=shape.heads,
         kv_width=shape.kv_width,
         outside=head if shape.tied else 2 * head,
         head=head,

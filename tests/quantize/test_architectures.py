@@ -16,6 +16,7 @@ pytest.importorskip("numba")
 from whichbits.engines.emulation import Emulated  # noqa: E402
 from whichbits.errors import UserError  # noqa: E402
 from whichbits.formats.format import get  # noqa: E402
+from whichbits.quantize.attention import NAME  # noqa: E402
 from whichbits.quantize.calibrated import Target, quantize_calibrated  # noqa: E402
 from whichbits.quantize.checkpoint import quantize_checkpoint  # noqa: E402
 from whichbits.quantize.decoder import empty_model, fill, first_inputs, run  # noqa: E402
@@ -28,8 +29,9 @@ FAMILIES = [
 ]  # fmt: skip
 TOKENS = torch.randint(100, 49000, (2, 24), generator=torch.Generator().manual_seed(7))
 GPTQ = Recipe(rounding="gptq", calibration=Calibration(source="random", samples=16, length=32))
-LARGEST_ERROR = {"w8a8-int": 0.2, "w4a16-int": 0.7}
-"""Of random logits against the base's; exchanged or forgotten matrices give more than 1."""
+LARGEST_ERROR = {"w8a8-int": 0.3, "w4a16-int": 0.7}
+"""Of random logits against the base's; exchanged or forgotten matrices give more than 1. In a mixture one token that goes to
+another expert makes most of it (0.03 to 0.24 by the seed of w8a8-int)."""
 
 
 def logits(folder: Path) -> torch.Tensor:
@@ -44,22 +46,26 @@ def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
 @torch.no_grad()
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_walk_through_the_layers_is_the_models(family: str, random_base: Callable[[str], Path]) -> None:
-    """Layer by layer, as the calibrated pass goes, gives the hidden states that the whole model gives."""
+    """Layer by layer, as the calibrated pass goes, gives the hidden states that the whole model gives.
+
+    Both are computed in BF16, attention's scores too, whose roundings differ.
+    """
     base = random_base(family)
-    model = transformers.AutoModelForCausalLM.from_pretrained(base)
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager")
     expected = model(TOKENS[:1], output_hidden_states=True, use_cache=False).hidden_states
     tensors = StoredTensors(base)
     decoder = empty_model(base)
+    assert decoder.config._attn_implementation == NAME
     layers = list(decoder.layers)
     outside = {n.removeprefix("model."): tensors[n] for n in tensors if n.startswith("model.") and ".layers." not in n}
     inputs, calls = first_inputs(decoder, outside, TOKENS[:1])
     for number, (layer, call) in enumerate(zip(layers, calls, strict=True)):
-        assert difference(inputs[0], expected[number]) < 0.01
+        assert difference(inputs[0], expected[number]) < 0.025
         prefix = f"model.layers.{number}."
         fill(layer, {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)})
         inputs = run(layer, inputs, call)
     normed = model.get_decoder().norm(inputs[0])
-    assert difference(normed, expected[-1]) < 0.01
+    assert difference(normed, expected[-1]) < 0.025
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -9,7 +9,7 @@ from whichbits.quantize.estimate import Cost, Speed, Widths, cost, measure_round
 from whichbits.quantize.recipe import Calibration, Recipe
 
 WIDTHS = Widths(
-    layers=2, hidden=256, kv_width=256, outside=1000, head=500,
+    layers=2, hidden=256, heads=4, kv_width=256, outside=1000, head=500,
     inputs=((256, (256, 128, 128)), (256, (256,)), (256, (512, 512)), (512, (256,))),
 )  # fmt: skip
 

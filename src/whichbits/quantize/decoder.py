@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.errors import UserError
+from whichbits.quantize.attention import use_blocks
 from whichbits.quantize.memory import give_back_freed
 from whichbits.quantize.structure import tensor_shapes
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 
-TOKENS_AT_A_TIME = 1024
+TOKENS_AT_A_TIME = 2048
 """Tokens of samples that are run side by side: enough for the products to run at full speed, whatever the samples' length."""
 
 LOGITS_AT_A_TIME = 128
@@ -65,6 +66,7 @@ def empty_model(base: Path, *, allow_custom_code: bool = False, device: str = "c
             remedy="quantize it by round-to-nearest, which needs no calibration, or allow the model's own code if it has any",
         ) from error
     decoder = model.eval().get_decoder()
+    use_blocks(decoder)
     for module in decoder.modules():
         for name, buffer in list(module.named_buffers(recurse=False)):
             module._buffers[name] = buffer.to(device)

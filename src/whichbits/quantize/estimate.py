@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from whichbits.formats.format import Format, fit
 from whichbits.formats.writer import HELD_BYTES
+from whichbits.quantize.attention import LONGEST
 from whichbits.quantize.awq import CLIPS, STRENGTHS
 from whichbits.quantize.decoder import LOGITS_AT_A_TIME, TOKENS_AT_A_TIME
 from whichbits.quantize.recipe import Recipe
@@ -33,11 +34,12 @@ class Widths:
 
     Each of `layers` equal layers has distinct inputs: `inputs` are pairs of an input's width and the rows of each module that
     reads it. `outside` are the weights that stay in 16 bit, `head` those of them that a token is multiplied with, `kv_width`
-    the numbers that a token leaves in a layer's key-value cache.
+    the numbers that a token leaves in a layer's key-value cache, `heads` those of its queries.
     """
 
     layers: int
     hidden: int
+    heads: int
     kv_width: int
     outside: int
     head: int
@@ -189,9 +191,15 @@ def _statistics_bytes(widths: Widths, recipe: Recipe) -> int:
 
 def _running_memory(widths: Widths, recipe: Recipe) -> int:
     """Bytes while a layer runs on some samples: what modules give, and on the way back what follows from it, and logits."""
-    outputs = max(TOKENS_AT_A_TIME, recipe.calibration.length) * sum(rows for rows, _ in widths.matrices)
-    logits = LOGITS_AT_A_TIME * widths.head // widths.hidden if recipe.sensitivity else 0
-    return 3 * BYTES_16 * outputs + 4 * BYTES_32 * logits
+    length = recipe.calibration.length
+    tokens = max(TOKENS_AT_A_TIME, length)
+    outputs = tokens * sum(rows for rows, _ in widths.matrices)
+    logits, kept = 0, 0
+    if recipe.sensitivity:
+        logits = LOGITS_AT_A_TIME * widths.head // widths.hidden
+        # What attention gives each earlier token.
+        kept = tokens * widths.heads * length // 2 if length <= LONGEST else 0
+    return BYTES_16 * (3 * outputs + kept) + 4 * BYTES_32 * logits
 
 
 def _writing_memory(widths: Widths, recipe: Recipe) -> int:

@@ -35,15 +35,13 @@ def gptq(
 
     by_row, group = scales_by_row(scale, args, *weight.shape)
     group = group.to(weight.device)[factor.order]
-    left = weight.to(torch.float32)[:, factor.order]
+    left = weight.to(torch.float32).index_select(1, factor.order)
     if rows is None:
         done = _round_columns(left, by_row, group, factor, args)
     else:
         done = _round_strips(left[rows.order], by_row[rows.order], group, factor, rows.upper, args)
         done[rows.order] = done.clone()
-    rounded = torch.empty_like(done)
-    rounded[:, factor.order] = done
-    return rounded
+    return done.index_select(1, torch.argsort(factor.order))
 
 
 def _round_strips(

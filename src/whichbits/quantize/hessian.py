@@ -67,8 +67,11 @@ def accumulate(hessian: torch.Tensor, inputs: torch.Tensor, weights: torch.Tenso
 
 def mirror(hessian: torch.Tensor) -> None:
     """Copy the lower triangle of `hessian` [columns, columns] to the upper, in place."""
-    lower = hessian.tril()
-    hessian.copy_(lower + lower.tril(-1).T)
+    for begin in range(0, len(hessian), STRIP):
+        end = begin + STRIP
+        square = hessian[begin:end, begin:end]
+        square.copy_(square.tril() + square.tril(-1).T)
+        hessian[begin:end, end:] = hessian[end:, begin:end].T
 
 
 def factorise(hessian: torch.Tensor, *, damping: float, act_order: bool, shrinkage: float = 0.0) -> Factor:
@@ -86,21 +89,21 @@ def factorise(hessian: torch.Tensor, *, damping: float, act_order: bool, shrinka
     import torch
 
     diagonal = shrunk(hessian.diagonal(), shrinkage)
-    if not bool(torch.isfinite(hessian).all()):
+    if not bool(torch.isfinite(hessian.sum())):
         raise ArithmeticError("the Hessian holds numbers that are not finite")
     alive = diagonal > 0
     mean = float(diagonal[alive].mean()) if bool(alive.any()) else 1.0
     order = torch.argsort(diagonal, descending=True, stable=True) if act_order else torch.arange(len(diagonal))
     order = order.to(hessian.device)
     backwards = order.flip(0)
-    damped = hessian[backwards.unsqueeze(1), backwards]
+    damped = hessian.index_select(0, backwards).index_select(1, backwards)
     level = damping
     while level <= LARGEST_DAMPING:
         damped.diagonal().copy_(torch.where(alive, diagonal + level * mean, mean)[backwards])
         lower, info = torch.linalg.cholesky_ex(damped)
         if int(info) == 0:
-            upper = inverse_of_lower(lower).flip(0, 1).contiguous()
-            if bool(torch.isfinite(upper).all()):
+            upper = inverse_of_lower(lower).flip(0, 1)
+            if bool(torch.isfinite(upper.sum())):
                 return Factor(order, upper, level)
         level *= DAMPING_STEP
     raise ArithmeticError(f"the Hessian has no Cholesky factorisation up to a damping of {level / DAMPING_STEP:g}")
@@ -115,7 +118,7 @@ def inverse_of_lower(lower: torch.Tensor) -> torch.Tensor:
         inverse: torch.Tensor = torch.linalg.solve_triangular(lower, identity, upper=False)
         return inverse
     middle = len(lower) // 2
-    inverse = torch.zeros_like(lower)
+    inverse = lower.new_zeros(lower.shape)  # by rows, which a Cholesky factor is not
     inverse[:middle, :middle] = inverse_of_lower(lower[:middle, :middle])
     inverse[middle:, middle:] = inverse_of_lower(lower[middle:, middle:])
     inverse[middle:, :middle] = inverse[middle:, middle:] @ lower[middle:, :middle] @ inverse[:middle, :middle].neg()
