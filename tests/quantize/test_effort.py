@@ -25,6 +25,12 @@ def test_fp8_is_rounded_to_nearest_where_time_is_short() -> None:
     assert [recipe_for(get("w8a8-fp"), effort, {}).rounding for effort in ("fast", "balanced")] == ["rtn", "gptq"]
 
 
+@pytest.mark.parametrize("name", [name for name, format in load().items() if not format.is_base])
+def test_at_fast_all_formats_share_the_bases_activations(name: str) -> None:
+    recipe = recipe_for(get(name), "fast", {})
+    assert not (recipe.propagates or recipe.sensitivity)
+
+
 def test_the_loss_is_asked_where_it_helps() -> None:
     rotated = {name: recipe_for(get(name), "balanced", {"rotation": True}).sensitivity for name in ("w8a8-int", "w4a16-int")}
     assert rotated == {"w8a8-int": 0, "w4a16-int": 1}

@@ -146,7 +146,7 @@ def _calibration_seconds(widths: Widths, recipe: Recipe, speed: Speed, rounding:
     tokens = recipe.calibration.samples * recipe.calibration.length
     draws = recipe.sensitivity
     # Forward once, on the way back again, and for each draw the gradient: or once, for the next layer and for the base beside.
-    passes = 2 + draws if draws else 1 + recipe.propagate_error + bool(recipe.asymmetric)
+    passes = 2 + draws if draws else 1 + recipe.propagates + bool(recipe.asymmetric)
     squares = sum(columns**2 for columns, _ in widths.inputs)
     cubes = sum(columns**3 for columns, _ in widths.inputs)
     # GPTQ's updates behind each block of columns, and the two errors of the output that are compared.

@@ -115,6 +115,11 @@ class Recipe(BaseModel):
         )
 
     @property
+    def propagates(self) -> bool:
+        """Whether layers see the error of those before them; scales of activations alone are found on what the base gives."""
+        return self.calibrated and self.propagate_error
+
+    @property
     def unused(self) -> set[str]:
         """Fields that do not apply to this recipe."""
         gptq = set() if self.rounding == "gptq" else {"damping", "shrinkage", "act_order", "asymmetric"}

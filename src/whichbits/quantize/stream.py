@@ -15,6 +15,7 @@ from whichbits.quantize.decoder import Call, empty, empty_model, fill, first_inp
 from whichbits.quantize.kv_cache import cache_scales, largest_keys_and_values
 from whichbits.quantize.layer import quantize_layer
 from whichbits.quantize.manifest import ModuleError
+from whichbits.quantize.memory import give_back_freed
 from whichbits.quantize.observe import InputStatistics, norm_offsets, observe
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.sensitivity import ObservedLayer, observe_backwards
@@ -130,7 +131,10 @@ def _advance(
         prepared = _prepared(jobs[job], layer, tensors, observation.statistics, offsets, prefix)
         quantized = QuantizedLayer(job, number, *_quantize(jobs[job], *prepared, linears, largest, prefix))
         yield quantized
-        finished[job] = quantized.tensors
+        if each.propagates:
+            finished[job] = quantized.tensors
+        del prepared, quantized
+        give_back_freed()
     if each.propagates and not last:
         (stored,) = finished.values()
         assert stored is not None
@@ -174,6 +178,8 @@ def _quantize_observed(
     for number, job in waiting:
         prepared = _prepared(job, observed.layer, tensors, observed.statistics, offsets, prefix)
         yield QuantizedLayer(number, observed.number, *_quantize(job, *prepared, linears, largest, prefix))
+        del prepared
+        give_back_freed()
 
 
 def _prepared(
@@ -201,9 +207,9 @@ def _shared(jobs: Sequence[Job]) -> list[tuple[tuple[int, ...], bool]]:
     together = []
     for kind in sorted({(job.recipe.rotation, job.recipe.sensitivity) for job in jobs}):
         numbers = [number for number, job in enumerate(jobs) if (job.recipe.rotation, job.recipe.sensitivity) == kind]
-        shared = tuple(number for number in numbers if not jobs[number].recipe.propagate_error)
+        shared = tuple(number for number in numbers if not jobs[number].recipe.propagates)
         together += [(shared, False)] if shared else []
-        together += [((number,), True) for number in numbers if jobs[number].recipe.propagate_error]
+        together += [((number,), True) for number in numbers if jobs[number].recipe.propagates]
     return together
 
 
