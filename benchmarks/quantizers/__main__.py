@@ -1,8 +1,8 @@
 """Quantizers beside each other: the same base, the same calibration tokens, one judge.
 
-    python benchmarks/quantizers run WORK --text FILE [--model NAME-or-FOLDER] [--only RUN...] [--python TOOL=INTERPRETER...]
+    python benchmarks/quantizers run WORK --text FILE|--own [--model M] [--only RUN...] [--python TOOL=INTERPRETER...]
     python benchmarks/quantizers judge WORK --text FILE [--name held-out] [--part held-out] [--only RUN...]
-    python benchmarks/quantizers table WORK [--out docs/quantizer-benchmarks.md]
+    python benchmarks/quantizers table WORK... [--out docs/quantizer-benchmarks.md]
     python benchmarks/quantizers list
 
 `run` makes the checkpoints under WORK, `judge` compares them with the base on windows that calibration has not seen, `table`
@@ -32,6 +32,7 @@ def main() -> None:
         options.add_argument("--length", type=int, default=512, help="tokens of a window")
     run = steps.choices["run"]
     run.add_argument("--samples", type=int, default=32, help="calibration windows")
+    run.add_argument("--own", action="store_true", help="calibrate on text that the model writes itself")
     run.add_argument("--random", action="store_true", help="calibrate on random tokens, for figures of cost alone")
     run.add_argument("--threads", type=int, default=1)
     run.add_argument("--python", nargs="+", default=[], metavar="TOOL=INTERPRETER", help="of each other tool's environment")
@@ -40,7 +41,7 @@ def main() -> None:
     judge.add_argument("--part", default="held-out", choices=("held-out", "middle", "all"), help="of the text")
     judge.add_argument("--windows", type=int, default=32, help="at most, at equal distances")
     table = steps.add_parser("table")
-    table.add_argument("work", type=Path)
+    table.add_argument("work", type=Path, nargs="+", help="folders of one model, each with its own calibration")
     table.add_argument("--out", type=Path)
     steps.add_parser("list")
     given = parser.parse_args()
@@ -49,16 +50,24 @@ def main() -> None:
 
 def _run(given: argparse.Namespace) -> None:
     from make import make
-    from tokens import draw, random, windows, write
+    from tokens import draw, own, random, windows, write
 
     work, model = Work(given.work), _model(given.model)
     pythons = {tool: Path(python) for tool, python in (each.split("=", 1) for each in given.python)}
-    if not work.tokens.exists() and given.random:
-        write(random(model, given.samples, given.length), work.tokens)
-    elif not work.tokens.exists():
-        if given.text is None:
-            raise SystemExit("calibration takes --text FILE, or --random")
-        write(draw(windows(model, given.text, given.length), given.samples, seed=0), work.tokens)
+    if not work.tokens.exists():
+        size = f"{given.samples} × {given.length} tokens"
+        if given.random:
+            tokens, words = random(model, given.samples, given.length), f"{size} drawn uniformly"
+        elif given.own:
+            tokens, words = own(model, given.samples, given.length), f"{size} that the model wrote itself"
+        elif given.text:
+            tokens = draw(windows(model, given.text, given.length), given.samples, seed=0)
+            words = f"{size} of the first two thirds of `{given.text.name}`"
+        else:
+            raise SystemExit("calibration takes --text FILE, --own, or --random")
+        work.folder.mkdir(parents=True, exist_ok=True)
+        work.put_calibration(words)
+        write(tokens, work.tokens)
     failed = []
     for run in _chosen(given.only):
         if run.tool != "whichbits" and run.tool not in pythons:
@@ -96,7 +105,7 @@ def _judge(given: argparse.Namespace) -> None:
 def _table(given: argparse.Namespace) -> None:
     from table import table
 
-    text = table(Work(given.work))
+    text = table([Work(folder) for folder in given.work])
     if given.out:
         given.out.write_text(text)
     else:

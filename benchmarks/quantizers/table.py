@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,24 +32,29 @@ layers of an 8B-shaped random Llama beside llm-compressor on one card, has not b
 """
 
 
-def table(work: Work) -> str:
-    """The whole page of what is there."""
-    parts = [PREFACE, _about(work)]
+def table(works: Sequence[Work]) -> str:
+    """The whole page of what is there, calibration by calibration."""
+    return "\n".join([PREFACE, _about(works), *(part for work in works for part in _calibrated(work))])
+
+
+def _calibrated(work: Work) -> Iterator[str]:
+    """What was made on one calibration: by judge and format, and what was not judged."""
+    yield f"## Calibrated on {work.calibration}\n"
     for judge in sorted(work.judges(), key=lambda name: (name != "held-out", name)):
         rows = [(run, format) for run in RUNS for format in run.formats if work.judgement(run, format, judge)]
         described = work.judgement(*rows[0], judge)
-        parts.append(
-            f"## Judge: {judge}\n\n{described['windows']} windows of {described['length']} tokens of `{described['text']}` "
+        yield (
+            f"### Judge: {judge}\n\n{described['windows']} windows of {described['length']} tokens of `{described['text']}` "
             f"({described['part']}); perplexity of the base {_perplexity(described['base_nll']):.2f}.\n"
         )
-        parts += [section(work, format, judge) for format in dict.fromkeys(format for _, format in rows)]
-    return "\n".join([*parts, _costs(work)])
+        yield from (section(work, format, judge) for format in dict.fromkeys(format for _, format in rows))
+    yield from filter(None, [_costs(work)])
 
 
 def section(work: Work, format: str, judge: str) -> str:
     """The rows of one format."""
     lines = [
-        f"### {format}\n",
+        f"#### {format}\n",
         "| tool | how | KL | top-1 | ppl | MB | CPU s (wall) | peak MB | against | KL ratio | CPU ratio | memory ratio |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -100,7 +105,7 @@ def _perplexity(nll: Sequence[float]) -> float:
 def _costs(work: Work) -> str:
     """Runs that make several formats at once, and those that were not judged, beside what they are measured against."""
     lines = [
-        "## Cost alone\n",
+        "### Cost alone\n",
         "| tool | formats | how | CPU s | wall s | peak MB | against | CPU ratio | wall ratio | memory ratio |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -119,13 +124,13 @@ def _costs(work: Work) -> str:
     return "\n".join(lines) + "\n" if len(lines) > 3 else ""
 
 
-def _about(work: Work) -> str:
+def _about(works: Sequence[Work]) -> str:
     """What the runs were made with."""
-    made = [(run, cost) for run in RUNS if (cost := work.measurement(run))]
+    made = [(run, cost) for work in works for run in RUNS if (cost := work.measurement(run))]
     lines = [
         *sorted({f"- Base: `{cost['model']}`." for _, cost in made}),
         *sorted({f"- {run.tool} {cost['version']}." for run, cost in made}),
         *sorted({f"- {cost['cpu']}, {cost['threads']} thread(s); its other cores may have been at work." for _, cost in made}),
     ]
-    missing = [run.name for run in RUNS if not work.measurement(run)]
+    missing = [run.name for run in RUNS if not works[0].measurement(run)]
     return "\n".join(lines + ([f"- Not run: {', '.join(missing)}."] if missing else [])) + "\n"

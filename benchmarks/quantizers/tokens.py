@@ -59,6 +59,13 @@ def random(model: Path, samples: int, length: int) -> torch.Tensor:
     return torch.randint(vocabulary, (samples, length), generator=torch.Generator().manual_seed(0))
 
 
+def own(model: Path, samples: int, length: int) -> torch.Tensor:
+    """Windows of text that the model writes itself, as `whichbits quantize` has it write where no data are given."""
+    from whichbits.quantize.selfwritten import self_written
+
+    return self_written(model, [], samples, length, 0)
+
+
 def read(path: Path, tokenizer: object) -> str:
     """The text of a file; of JSON lines (`.jsonl`, `.jsonl.gz`) their text fields, or `messages` through the chat template."""
     content = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()

@@ -12,7 +12,7 @@ from runs import Run
 
 @dataclass(frozen=True)
 class Work:
-    """A folder with `tokens.jsonl`, and for each run its measurement, its checkpoints and their judgements."""
+    """A folder with `tokens.jsonl`, what those are, and for each run its measurement, its checkpoints and their judgements."""
 
     folder: Path
 
@@ -20,6 +20,15 @@ class Work:
     def tokens(self) -> Path:
         """The calibration tokens of all runs."""
         return self.folder / "tokens.jsonl"
+
+    @property
+    def calibration(self) -> str:
+        """What the calibration tokens are, in words."""
+        return str(json.loads((self.folder / "calibration.json").read_text())["tokens"])
+
+    def put_calibration(self, words: str) -> None:
+        """Keep what the calibration tokens are."""
+        _write(self.folder / "calibration.json", {"tokens": words})
 
     def of(self, run: Run) -> Path:
         """Folder of a run."""

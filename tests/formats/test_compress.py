@@ -87,6 +87,16 @@ def test_fp4_bytes_by_hand() -> None:
     assert stored["weight_scale"].dtype == torch.uint8 and stored["weight_scale"].tolist() == [[125]]
 
 
+def test_fp4_is_packed_in_parts_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = torch.tensor([0.5, -3.0, 6.0, 1.0]).repeat(5, 8)
+    scale = torch.tensor([[1.0], [2.0], [0.5], [4.0], [1.0]])
+    whole = compress(weight * scale, scale, fitted("mxfp4", 5, 32), dtype=torch.bfloat16)
+    monkeypatch.setattr("whichbits.formats.compress.FP4_AT_ONCE", 64)
+    parts = compress(weight * scale, scale, fitted("mxfp4", 5, 32), dtype=torch.bfloat16)
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
 def test_nvfp4_scales_are_fp8_under_a_global_scale() -> None:
     row = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0] * 2).reshape(1, 16)
     stored = compress(

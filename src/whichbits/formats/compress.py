@@ -9,6 +9,9 @@ from whichbits.formats.format import Format, scheme
 if TYPE_CHECKING:
     import torch
 
+FP4_AT_ONCE = 2**17
+"""Weights that are packed to FP4 at once, by rows: the library holds 64 bytes for each meanwhile."""
+
 
 def compress(
     weight: torch.Tensor,
@@ -30,15 +33,22 @@ def compress(
     from compressed_tensors.quantization import QuantizationScheme
 
     args = QuantizationScheme.model_validate(scheme(format))
-    module = {"weight": weight, "weight_scale": scale}
+    module = {}
     if global_scale is not None:
         module["weight_global_scale"] = global_scale
     if zero_point is not None:
         module["weight_zero_point"] = zero_point.to(torch.int8)
     compressor = BaseCompressor.get_value_from_registry(format.storage)
+    parts = [(weight, scale)]
+    if format.weights and (format.weights.type, format.weights.num_bits) == ("float", 4):
+        rows = max(1, FP4_AT_ONCE // weight.shape[1])
+        parts = list(zip(torch.split(weight, rows), torch.split(scale, rows), strict=True))
     # The library compiles its rounding to FP4 at the first call, which costs more than it saves here.
     with torch.compiler.set_stance("force_eager"):
-        tensors: dict[str, torch.Tensor] = compressor.compress(module, args)
+        packed = [compressor.compress({**module, "weight": part, "weight_scale": own}, args) for part, own in parts]
+    tensors: dict[str, torch.Tensor] = packed[0]
+    if len(packed) > 1:
+        tensors |= {name: torch.cat([part[name] for part in packed]) for name in ("weight_packed", "weight_scale")}
     if tensors["weight_scale"].dtype == torch.float32:
         tensors["weight_scale"] = tensors["weight_scale"].to(dtype)
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
