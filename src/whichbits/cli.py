@@ -155,7 +155,9 @@ def quantize(
         str | None, typer.Option(help="4.5bits or 0.01error: one checkpoint, with the best format for each layer.")
     ] = None,
     export: Annotated[str | None, typer.Option(help="ascend: write each for vLLM on Ascend too.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda (the default where there is one).")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda (the default where there is one), or several: cuda:0,cuda:1.")
+    ] = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
     ] = False,

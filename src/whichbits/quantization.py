@@ -52,7 +52,7 @@ def quantize(
     their length in tokens. `effort` is fast, balanced (the default where there is no recipe) or best. Calibrated recipes make
     all formats in one pass. With a `budget`, 4.5bits for each weight or 0.01error, one checkpoint is made, mixed-BUDGET, with
     the best of the formats for each layer. `export` is ascend, for a folder FORMAT-ascend beside each for vLLM on Ascend.
-    `device` is cpu or cuda (the default where there is one).
+    `device` is cpu, cuda (the default where there is one), or several GPUs (cuda:0,cuda:1), which take the samples in turn.
     With `dry_run` nothing is made, and the rows say about how long it takes, with how much memory and disk. A model's own
     Python code runs only with `trust_remote_code`. Progress is shown on `console` (default: standard error). Raises UserError.
     """
@@ -60,7 +60,7 @@ def quantize(
     from whichbits.models.resolve import resolve
     from whichbits.quantize.arguments import budget_of, fields_of, fitting, recipe_of
     from whichbits.quantize.calibrated import Target
-    from whichbits.quantize.device import computing_device
+    from whichbits.quantize.device import computing_devices
 
     if not format:
         raise UserError("no format is named", remedy="add --format; whichbits formats lists them")
@@ -85,12 +85,12 @@ def quantize(
             raise UserError("budget has no estimate: which format a layer gets is measured first", remedy="leave budget out")
         return _estimates(model, targets)
     _check_folders([Path(out) / f"mixed-{budget}"] if limits else [target.out for target in targets], export)
-    where = computing_device(device)
+    computing_devices(device)  # refused before there is anything to lose
     base = resolve(model, allow_custom_code=trust_remote_code)
     with _progress(console) as start:
         if limits:
-            targets = [_within_budget(base, targets, limits, Path(out) / f"mixed-{budget}", start, where, trust_remote_code)]
-        made = _make(base, targets, start, where, trust_remote_code)
+            targets = [_within_budget(base, targets, limits, Path(out) / f"mixed-{budget}", start, device, trust_remote_code)]
+        made = _make(base, targets, start, device, trust_remote_code)
     rows = [_row(target, manifest, errors) for target, (manifest, errors) in zip(targets, made, strict=True)]
     for target, row in zip(targets, rows, strict=True):
         if export is not None:
@@ -108,7 +108,7 @@ def _within_budget(
     limits: Mapping[str, float],
     out: Path,
     start: Callable[[str], Progress],
-    device: str,
+    device: str | None,
     custom_code: bool,
 ) -> Target:
     """One checkpoint with the formats of the targets, each layer's chosen under the budget."""
@@ -163,7 +163,7 @@ def _calibrated(target: Target) -> bool:
 
 
 def _make(
-    base: Model, targets: Sequence[Target], start: Callable[[str], Progress], device: str, custom_code: bool
+    base: Model, targets: Sequence[Target], start: Callable[[str], Progress], device: str | None, custom_code: bool
 ) -> list[Made]:
     """Make the checkpoints, those that need data in one pass, the others one after another; each with its model card."""
     from whichbits.quantize.calibrated import quantize_calibrated

@@ -19,9 +19,10 @@ from whichbits.formats.format import get  # noqa: E402
 from whichbits.quantize.attention import NAME  # noqa: E402
 from whichbits.quantize.calibrated import Target, quantize_calibrated  # noqa: E402
 from whichbits.quantize.checkpoint import quantize_checkpoint  # noqa: E402
-from whichbits.quantize.decoder import empty_model, fill, first_inputs, run  # noqa: E402
+from whichbits.quantize.decoder import empty_model, first_inputs  # noqa: E402
 from whichbits.quantize.effort import DEFAULT, recipe_for  # noqa: E402
 from whichbits.quantize.recipe import Calibration, Recipe  # noqa: E402
+from whichbits.quantize.replicas import filled, run  # noqa: E402
 from whichbits.quantize.tensors import StoredTensors  # noqa: E402
 
 FAMILIES = [
@@ -62,8 +63,8 @@ def test_the_walk_through_the_layers_is_the_models(family: str, random_base: Cal
     for number, (layer, call) in enumerate(zip(layers, calls, strict=True)):
         assert difference(inputs[0], expected[number]) < 0.025
         prefix = f"model.layers.{number}."
-        fill(layer, {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)})
-        inputs = run(layer, inputs, call)
+        own = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
+        inputs = run(filled(layer, own, call, ["cpu"]), inputs)
     normed = model.get_decoder().norm(inputs[0])
     assert difference(normed, expected[-1]) < 0.025
 

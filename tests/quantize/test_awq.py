@@ -13,6 +13,7 @@ from whichbits.quantize.checkpoint import quantize_checkpoint  # noqa: E402
 from whichbits.quantize.decoder import Call  # noqa: E402
 from whichbits.quantize.observe import InputStatistics, norm_offsets, observe  # noqa: E402
 from whichbits.quantize.recipe import Calibration, Recipe  # noqa: E402
+from whichbits.quantize.replicas import Replica  # noqa: E402
 from whichbits.quantize.rounding import round_to_nearest  # noqa: E402
 from whichbits.quantize.smoothing import rescale  # noqa: E402
 
@@ -98,7 +99,7 @@ def test_logits_stay_when_columns_are_scaled() -> None:
         model(tokens, use_cache=False)
         handle.remove()
         linears = [name for name, module in layer.named_modules() if isinstance(module, torch.nn.Linear)]
-        statistics = observe(layer, linears, [calls[0][0]], calls[0][1]).statistics
+        statistics = observe([Replica(layer, calls[0][1])], linears, [calls[0][0]]).statistics
         scales = []
 
         def find(fed: InputStatistics, weights: Mapping[str, torch.Tensor], scales: list = scales) -> torch.Tensor:

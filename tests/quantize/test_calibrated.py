@@ -14,6 +14,7 @@ pytest.importorskip("numba")
 from whichbits.errors import UserError  # noqa: E402
 from whichbits.formats.compress import decompress  # noqa: E402
 from whichbits.formats.format import get  # noqa: E402
+from whichbits.quantize import calibrated, decoder  # noqa: E402
 from whichbits.quantize.calibrated import Target, quantize_calibrated  # noqa: E402
 from whichbits.quantize.checkpoint import quantize_checkpoint  # noqa: E402
 from whichbits.quantize.effort import recipe_for  # noqa: E402
@@ -334,3 +335,34 @@ def test_what_goes_by_the_loss_is_closer_to_the_base_in_its_distributions(correl
         log_q = torch.log_softmax(stored_model(folder, tmp_path / str(draws), manifest)(tokens).logits, dim=-1)
         divergence[draws] = float((log_p.exp() * (log_p - log_q)).sum(dim=-1).mean())
     assert divergence[1] < 0.9 * divergence[0]
+
+
+def test_replicas_that_take_the_samples_in_turn_make_the_same(
+    block_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of the CPU stand for two GPUs: sums differ in the order of additions. Another number does not end a pass."""
+    monkeypatch.setattr(decoder, "TOKENS_AT_A_TIME", 64)  # four batches
+
+    def targets(folder: str) -> list[Target]:
+        recipes = {
+            "loss": GPTQ.model_copy(update={"propagate_error": False, "sensitivity": 1}),
+            "shared": GPTQ.model_copy(update={"propagate_error": False}),
+            "corrected": GPTQ.model_copy(update={"asymmetric": 0.5}),
+        }
+        return [Target(get("w4a16-int+kv-fp8"), recipe, tmp_path / folder / name) for name, recipe in recipes.items()]
+
+    errors = {}
+    for folder, devices in (("one", ("cpu",)), ("two", ("cpu", "cpu"))):
+        monkeypatch.setattr(calibrated, "computing_devices", lambda _, devices=devices: devices)
+        made = quantize_calibrated(block_llama, targets(folder))
+        errors[folder] = [{each.module: each.error for each in own} for _, own in made]
+    assert errors["two"] == [pytest.approx(each, rel=0.01) for each in errors["one"]]
+
+    def kill(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quantize_calibrated(block_llama, targets("killed"), on_progress=kill)
+    monkeypatch.setattr(calibrated, "computing_devices", lambda _: ("cpu",))
+    with pytest.raises(UserError, match=r"interrupted pass with another devices"):
+        quantize_calibrated(block_llama, targets("killed"))

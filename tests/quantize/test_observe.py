@@ -7,6 +7,7 @@ transformers = pytest.importorskip("transformers")
 
 from whichbits.quantize.decoder import Call  # noqa: E402
 from whichbits.quantize.observe import observe  # noqa: E402
+from whichbits.quantize.replicas import Replica, filled  # noqa: E402
 
 
 class Block(torch.nn.Module):
@@ -23,11 +24,13 @@ class Block(torch.nn.Module):
 
 
 @torch.no_grad()
-def test_statistics_and_outputs_with_a_reference_beside() -> None:
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_statistics_and_outputs_with_a_reference_beside(replicas: int) -> None:
     torch.manual_seed(0)
     block = Block()
     inputs, reference = [[torch.randn(1, 5, 8) for _ in range(3)] for _ in range(2)]
-    found = observe(block, ["left", "right", "down"], inputs, Call((), {"factor": 0.5}), reference)
+    layers = filled(block, block.state_dict(), Call((), {"factor": 0.5}), ["cpu"] * replicas)
+    found = observe(layers, ["left", "right", "down"], inputs, reference)
     assert [fed.modules for fed in found.statistics] == [["left", "right"], ["down"]]
     assert [fed.norm for fed in found.statistics] == ["norm", None]
 
@@ -42,12 +45,11 @@ def test_statistics_and_outputs_with_a_reference_beside() -> None:
     for outputs, stream in ((found.outputs, inputs), (found.reference, reference)):
         assert outputs is not None
         assert all(torch.equal(output, block(hidden, 0.5)) for output, hidden in zip(outputs, stream, strict=True))
-    assert not block.norm._forward_hooks
-    assert not block.left._forward_pre_hooks
+    assert not any(replica.layer.norm._forward_hooks or replica.layer.left._forward_pre_hooks for replica in layers)
 
 
 @torch.no_grad()
 def test_without_a_reference_there_is_nothing_to_correct() -> None:
-    found = observe(Block(), ["left"], [torch.randn(1, 5, 8)], Call((0.5,), {}))
+    found = observe([Replica(Block(), Call((0.5,), {}))], ["left"], [torch.randn(1, 5, 8)])
     assert found.reference is None
     assert [fed.cross for fed in found.statistics] == [None]

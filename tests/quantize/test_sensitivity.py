@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from whichbits.quantize import decoder as decoders  # noqa: E402
 from whichbits.quantize.decoder import empty_model  # noqa: E402
 from whichbits.quantize.sensitivity import EVERY, gradients_of_loss, observe_backwards  # noqa: E402
 from whichbits.quantize.tensors import StoredTensors  # noqa: E402
@@ -52,16 +53,21 @@ def whole_model(
     return {name: torch.stack(each) for name, each in inputs.items()}, found
 
 
-@pytest.mark.parametrize("draws", [1, 2])
+@pytest.mark.parametrize(("draws", "replicas"), [(1, 1), (2, 1), (1, 2)])
 def test_squared_gradients_weigh_tokens_and_their_products_are_the_curvature(
-    exact_llama: Path, tmp_path: Path, draws: int
+    exact_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draws: int, replicas: int
 ) -> None:
+    """Also where two replicas of a layer have taken the samples in turn."""
+    if replicas > 1:
+        monkeypatch.setattr(decoders, "TOKENS_AT_A_TIME", 16)
     tokens = torch.randint(100, 49000, (3, 16), generator=torch.Generator().manual_seed(1))
     inputs, slopes = whole_model(exact_llama, tokens, draws, 7)
     decoder, tensors = empty_model(exact_llama), StoredTensors(exact_llama)
     numbers = []
-    for observed in observe_backwards(decoder, tensors, [LINEARS, LINEARS], tokens, draws, 7, tmp_path):
+    devices = ["cpu"] * replicas
+    for observed in observe_backwards(decoder, tensors, [LINEARS, LINEARS], tokens, draws, 7, tmp_path, devices):
         numbers.append(observed.number)
+        assert len(observed.replicas) == replicas
         assert [[name.rpartition(".")[2] for name in fed.modules] for fed in observed.statistics] == [
             ["q_proj", "k_proj", "v_proj"], ["o_proj"], ["gate_proj", "up_proj"], ["down_proj"],
         ]  # fmt: skip

@@ -13,6 +13,7 @@ from whichbits.errors import UserError  # noqa: E402
 from whichbits.quantize.decoder import Call, empty_model, fill, first_inputs  # noqa: E402
 from whichbits.quantize.hessian import accumulate  # noqa: E402
 from whichbits.quantize.observe import InputStatistics, norm_offsets, observe  # noqa: E402
+from whichbits.quantize.replicas import Replica  # noqa: E402
 from whichbits.quantize.smoothing import balance, balancing_scale, smooth, smoothing_scale  # noqa: E402
 from whichbits.quantize.tensors import StoredTensors  # noqa: E402
 
@@ -49,7 +50,7 @@ def smooth_model(model: torch.nn.Module, strength: float, balanced: bool = False
         model(tokens, use_cache=False)
         handle.remove()
         linears = [name for name, module in layer.named_modules() if isinstance(module, torch.nn.Linear)]
-        observed = observe(layer, linears, [seen[0][0]], seen[0][1]).statistics
+        observed = observe([Replica(layer, seen[0][1])], linears, [seen[0][0]]).statistics
         for fed in observed:
             fed.curvature = {name: torch.eye(layer.get_submodule(name).weight.shape[0]) for name in fed.modules}
         if balanced:
@@ -92,7 +93,7 @@ def test_logits_stay_when_the_layers_of_a_checkpoint_are_smoothed(name: str, tmp
         own = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
         fill(layer, own)
         linears = [name for name, module in layer.named_modules() if isinstance(module, torch.nn.Linear)]
-        observation = observe(layer, linears, inputs, call)
+        observation = observe([Replica(layer, call)], linears, inputs)
         after, _ = smooth(own, observation.statistics, 0.8, norm_offsets(layer))
         smoothed |= {key for key in own if not torch.equal(own[key], after[key])}
         tensors |= {prefix + key: value for key, value in after.items()}

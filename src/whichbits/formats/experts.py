@@ -45,13 +45,20 @@ class Experts(nn.ModuleList):
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """Weighted sum [tokens, width] over the experts chosen for each token; indices and weights are [tokens, chosen]."""
         result = torch.zeros_like(hidden_states)
+        tokens, chosen = top_k_index.shape
         share = ceil(top_k_index.numel() / len(self))
-        for number, expert in enumerate(self):
-            token, place = torch.where(top_k_index == number)
-            others = torch.where((top_k_index != number).all(dim=1))[0]
-            lacking = min(max(0, share - len(token)), len(others))
-            others = others[torch.arange(lacking, device=others.device) * len(others) // max(1, lacking)]
-            output = expert(hidden_states[torch.cat((token, others))])[: len(token)]
+        by_expert = top_k_index.flatten().argsort(stable=True)
+        # Sizes come to the host once for all experts: a GPU that is waited for meanwhile has nothing to do.
+        counts = torch.bincount(top_k_index.flatten(), minlength=len(self)).tolist()
+        for number, (expert, places) in enumerate(zip(self, torch.split(by_expert, counts), strict=True)):
+            token, place = places // chosen, places % chosen
+            unseen = tokens - len(token)
+            lacking = min(max(0, share - len(token)), unseen)
+            seen = token
+            if lacking:
+                others = (top_k_index == number).any(dim=1).byte().argsort(stable=True)  # those that are not sent come first
+                seen = torch.cat((token, others[torch.arange(lacking, device=token.device) * unseen // lacking]))
+            output = expert(hidden_states[seen])[: len(token)]
             result.index_add_(0, token, (output * top_k_weights[token, place, None]).to(result.dtype))
         return result
 

@@ -12,7 +12,7 @@ from whichbits.formats.format import get
 from whichbits.quantize.budget import Option
 from whichbits.quantize.calibration import calibration_data
 from whichbits.quantize.damage import measure, spend
-from whichbits.quantize.device import computing_device
+from whichbits.quantize.device import computing_devices
 from whichbits.quantize.recipe import LayerChoice, Recipe
 from whichbits.quantize.structure import layer_linears, tensor_shapes
 
@@ -51,7 +51,7 @@ def choose_formats(
     weights = sum(shapes[name][0] * shapes[name][1] for layer in layers for name in layer)
     few = recipe.calibration.model_copy(update={"samples": min(SAMPLES, recipe.calibration.samples)})
     tokens = calibration_data(
-        base, few, recipe.seed, device=computing_device(device), allow_custom_code=allow_custom_code
+        base, few, recipe.seed, device=computing_devices(device)[0], allow_custom_code=allow_custom_code
     ).tokens
     options = measure(
         base,

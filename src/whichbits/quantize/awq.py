@@ -111,7 +111,7 @@ def clipped(weight: torch.Tensor, hessian: torch.Tensor, args: QuantizationArgs,
     starts = range(0, hessian.shape[0], size)
     blocks = torch.stack([hessian[start : start + size, start : start + size] for start in starts])
     largest = groups.abs().amax(dim=2, keepdim=True)
-    best, smallest = groups, torch.full(groups.shape[:2], torch.inf)
+    best, smallest = groups, groups.new_full(groups.shape[:2], torch.inf)
     for share in CLIPS:
         candidate = groups.clamp(-share * largest, share * largest)
         difference = to_groups(rounded(from_groups(candidate, args, *weight.shape)) - exact, args)

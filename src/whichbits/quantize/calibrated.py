@@ -14,7 +14,7 @@ from whichbits.formats.format import Format
 from whichbits.formats.writer import ShardWriter
 from whichbits.quantize.calibration import calibration_data
 from whichbits.quantize.checkpoint import SHARD_BYTES, Progress, fit_to
-from whichbits.quantize.device import computing_device
+from whichbits.quantize.device import computing_devices
 from whichbits.quantize.folder import base_hashes, complete, folder_aside, refuse_existing
 from whichbits.quantize.manifest import FILE, Manifest, ModuleError, Used, versions
 from whichbits.quantize.recipe import Recipe
@@ -55,7 +55,7 @@ def quantize_calibrated(
     calibration data cannot be had, a Hessian cannot be factorised, the model is not understood, or kept layers were made with
     other settings.
     """
-    device = computing_device(device)
+    devices = computing_devices(device)
     folders = [unfinished(target.out) for target in targets]
     for target, folder in zip(targets, folders, strict=True):
         if not folder.exists():
@@ -73,13 +73,13 @@ def quantize_calibrated(
         folders[0] / "calibration.safetensors",
         {"base": known, "versions": versions(calibrated=True), "seed": recipe.seed, "data": recipe.calibration.model_dump()},
         lambda: calibration_data(
-            base, recipe.calibration, recipe.seed, on_token, device=device, allow_custom_code=allow_custom_code
+            base, recipe.calibration, recipe.seed, on_token, device=devices[0], allow_custom_code=allow_custom_code
         ),
     )
     used = Used(fingerprint=data.fingerprint, tokens=data.tokens.numel(), warnings=data.warnings)
     jobs = [Job(format, target.recipe) for (format, _), target in zip(fitted, targets, strict=True)]
     stores = [
-        LayerStore(folder, _settings(job, known, data.fingerprint, device)) for folder, job in zip(folders, jobs, strict=True)
+        LayerStore(folder, _settings(job, known, data.fingerprint, devices)) for folder, job in zip(folders, jobs, strict=True)
     ]
     linears = [name for layer in layers for name in layer]
     finished = sum(len(layer) for store in stores for number, layer in enumerate(layers) if store.has(number))
@@ -90,7 +90,7 @@ def quantize_calibrated(
         data.tokens,
         lambda job, number: stores[job].get(number),
         folders[0],
-        device=device,
+        devices=devices,
         allow_custom_code=allow_custom_code,
     ):
         stores[quantized.job].put(quantized.number, quantized.tensors, quantized.errors)
@@ -121,7 +121,7 @@ def _complete_already(out: Path, job: Job) -> Manifest | None:
     return manifest if (manifest.format, manifest.recipe) == (job.format, job.recipe) else None
 
 
-def _settings(job: Job, base: Mapping[str, str], fingerprint: str, device: str) -> dict[str, object]:
+def _settings(job: Job, base: Mapping[str, str], fingerprint: str, devices: Sequence[str]) -> dict[str, object]:
     """Everything that decides what a layer becomes."""
     return {
         "versions": versions(calibrated=True),
@@ -129,7 +129,7 @@ def _settings(job: Job, base: Mapping[str, str], fingerprint: str, device: str) 
         "format": job.format.model_dump(mode="json"),
         "recipe": job.recipe.model_dump(mode="json"),
         "calibration": fingerprint,
-        "device": device.partition(":")[0],
+        "devices": [device.partition(":")[0] for device in devices],
     }
 
 

@@ -12,7 +12,7 @@ from whichbits.formats.files import language_prefix, shard_files, tensor_files
 from whichbits.formats.format import Format, fit, get
 from whichbits.formats.mixed import choose, mix
 from whichbits.formats.writer import ShardWriter
-from whichbits.quantize.device import computing_device
+from whichbits.quantize.device import computing_devices
 from whichbits.quantize.folder import base_hashes, complete, folder_aside
 from whichbits.quantize.kv_cache import cache_scales
 from whichbits.quantize.layer import quantize_layer
@@ -46,10 +46,11 @@ def quantize_checkpoint(
 
     Every linear layer of the decoder layers is quantized; embeddings, norms and lm_head stay as they are, but for what the
     recipe merges into them; tokenizer, chat template and generation config are carried along. At most a layer and a shard are
-    in memory, and for a calibrated recipe the hidden states of its samples. `out` appears once it is complete. `base_files` are
-    the SHA-256 of the base's files where they are known already; `on_progress(done, all)` counts modules; it is computed on
-    `device` (see `device.computing_device`); a model's own Python code runs only where `allow_custom_code` says so. Returns the
-    manifest and the error of each module.
+    in memory, and for a calibrated recipe the next layer and the hidden states of its samples. `out` appears once it is
+    complete. `base_files` are the SHA-256 of the base's files where they are known already; `on_progress(done, all)` counts
+    modules; it is computed on `device` (see `computing_devices`); a model's own Python code runs only where `allow_custom_code`
+    says so. Returns the manifest and the error of each module.
+
     Raises UserError where the format cannot be written or does not fit, the base cannot be quantized, `out` exists, or the
     disk is too full; for a calibrated recipe also as `quantize_calibrated`.
     """
@@ -70,7 +71,7 @@ def quantize_checkpoint(
     linears = [name for layer in layers for name in layer]
     with folder_aside(out, needed=sum(file.stat().st_size for file in shard_files(base))) as aside:
         writer = ShardWriter(aside, shard_bytes=shard_bytes, prefix=language_prefix(tensor_files(base)))
-        tensors = base_tensors(base, recipe, computing_device(device))
+        tensors = base_tensors(base, recipe, computing_devices(device)[0])
         errors = _write_weights(tensors, layers, fitted, recipe, writer, on_progress)
         manifest = complete(aside, base, fitted, recipe, linears, base_files or base_hashes(base))
     return manifest, errors

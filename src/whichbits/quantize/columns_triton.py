@@ -33,11 +33,12 @@ def round_block_triton(
 
     errors = torch.empty_like(weight, memory_format=torch.contiguous_format)
     rows, columns = weight.shape
-    _round_rows[(triton.cdiv(rows, ROWS),)](
-        weight, scale.contiguous(), group.contiguous(), upper.contiguous(), errors,
-        rows, columns, scale.shape[1], weight.stride(0), low, high,
-        KIND=kind, ROWS=ROWS, COLUMNS=triton.next_power_of_2(columns),
-    )  # fmt: skip
+    with torch.cuda.device_of(weight):  # type: ignore[no-untyped-call]  # Triton starts kernels on the current device, which may be another
+        _round_rows[(triton.cdiv(rows, ROWS),)](
+            weight, scale.contiguous(), group.contiguous(), upper.contiguous(), errors,
+            rows, columns, scale.shape[1], weight.stride(0), low, high,
+            KIND=kind, ROWS=ROWS, COLUMNS=triton.next_power_of_2(columns),
+        )  # fmt: skip
     return errors
 
 

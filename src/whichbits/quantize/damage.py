@@ -11,10 +11,11 @@ from whichbits.errors import UserError
 from whichbits.formats.format import Format, fit
 from whichbits.formats.mixed import targets, unit
 from whichbits.quantize.budget import Option, assign
-from whichbits.quantize.decoder import Call, empty, empty_model, fill, first_inputs, run
-from whichbits.quantize.device import computing_device
+from whichbits.quantize.decoder import empty, empty_model, fill, first_inputs
+from whichbits.quantize.device import computing_devices
 from whichbits.quantize.layer import global_scales, round_weight
 from whichbits.quantize.recipe import LayerChoice, Recipe
+from whichbits.quantize.replicas import Replica, filled, run
 from whichbits.quantize.simulate import activations_quantized
 from whichbits.quantize.tensors import base_tensors, of_layer, outside_layers
 
@@ -43,16 +44,16 @@ def measure(
     of the weights, layer by layer; `recipe` gives group size and rotation; `on_progress(done, all)` counts layers. Raises
     UserError where no format fits a unit, or the model is not understood.
     """
-    device = computing_device(device)
-    decoder = empty_model(base, allow_custom_code=allow_custom_code, device=device)
-    tensors = base_tensors(base, recipe, device)
+    computing, *_ = computing_devices(device)
+    decoder = empty_model(base, allow_custom_code=allow_custom_code, device=computing)
+    tensors = base_tensors(base, recipe, computing)
     hidden, calls = first_inputs(decoder, outside_layers(tensors), tokens)
     options: list[Option] = []
     for number, (layer, call) in enumerate(zip(decoder.layers, calls, strict=True)):
         prefix = f"model.layers.{number}."
         own = of_layer(tensors, number)
-        fill(layer, own)
-        outputs = run(layer, hidden, call)
+        replicas = filled(layer, own, call, [computing])
+        outputs = run(replicas, hidden)
         for name, weights in _units(layers[number], tensors).items():
             fitting = list(_fitting(formats, weights, recipe))
             if not fitting:
@@ -65,7 +66,7 @@ def measure(
                 fill(layer, own | {key.removeprefix(prefix): weight for key, weight in rounded.items()})
                 read = [layer.get_submodule(key.removeprefix(prefix).removesuffix(".weight")) for key in weights]
                 with activations_quantized(read, format.activations):
-                    change = _change(layer, hidden, outputs, call) if rounded else 0.0
+                    change = _change(replicas, hidden, outputs) if rounded else 0.0
                 options.append(Option(name, format.name, bits, change))
             fill(layer, own)
         hidden = outputs
@@ -120,11 +121,11 @@ def _rounded(weights: Weights, format: Format) -> dict[str, torch.Tensor]:
     return {name: each.weight.to(weights[name].dtype) for name, each in rounded.items()}
 
 
-def _change(layer: torch.nn.Module, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor], call: Call) -> float:
+def _change(replicas: Sequence[Replica], inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> float:
     """Mean over tokens of the squared change of the layer's outputs, relative to them."""
     import torch
 
-    changed = run(layer, inputs, call)
+    changed = run(replicas, inputs)
     differences = torch.cat(
         [(after.float() - before.float()).square().sum(-1) for after, before in zip(changed, outputs, strict=True)]
     )

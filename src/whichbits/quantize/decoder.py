@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,15 +150,6 @@ def first_inputs(
         del layer.forward
     together = max(1, TOKENS_AT_A_TIME // tokens.shape[1])
     return list(torch.split(torch.cat(inputs), together)), [calls[number] for number in range(len(layers))]
-
-
-def run(layer: torch.nn.Module, inputs: Iterable[torch.Tensor], call: Call) -> list[torch.Tensor]:
-    """The outputs of a filled layer for each of `inputs` [samples, length, width]; of several outputs, the first."""
-    import torch
-
-    with torch.no_grad():
-        outputs = [layer(hidden, *call.args, **call.kwargs) for hidden in inputs]
-    return [output[0] if isinstance(output, tuple) else output for output in outputs]
 
 
 def logits_of(states: torch.Tensor, head: torch.Tensor, config: Any) -> torch.Tensor:

@@ -132,6 +132,8 @@ def cost(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding:
         return Cost(weights * rounding, memory, disk)
     states = BYTES_16 * recipe.calibration.samples * recipe.calibration.length * widths.hidden
     memory += _held_states(recipe) * states + _statistics_bytes(widths, recipe) + 2 * BYTES_16 * widths.layer_weights
+    if recipe.rotation:  # the next layer too; one that is not rotated stays mapped to its file
+        memory += BYTES_16 * widths.layer_weights
     memory += _running_memory(widths, recipe)
     return Cost(
         weights * rounding + _calibration_seconds(widths, recipe, speed, rounding),

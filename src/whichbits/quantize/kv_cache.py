@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from whichbits.errors import UserError
-from whichbits.quantize.decoder import Call, run
+from whichbits.quantize.decoder import Call
 from whichbits.quantize.grid import half_range
+from whichbits.quantize.replicas import Replica, run
 from whichbits.quantize.scales import storable_in
 
 if TYPE_CHECKING:
@@ -22,25 +23,36 @@ class Recorder:
     """Stands in for a layer's cache: keys and values pass through, their largest magnitudes stay."""
 
     def __init__(self) -> None:
-        self.largest: tuple[float, float] | None = None
+        self._largest: list[torch.Tensor] = []
 
     def update(self, keys: torch.Tensor, values: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Take in keys and values as attention is about to use them, of any shape."""
-        found = float(keys.abs().amax()), float(values.abs().amax())
-        self.largest = found if self.largest is None else (max(self.largest[0], found[0]), max(self.largest[1], found[1]))
+        import torch
+
+        self._largest.append(torch.stack((keys.abs().amax(), values.abs().amax())))  # on its device, which is not waited for
+        return keys, values
+
+    @property
+    def largest(self) -> tuple[float, float] | None:
+        """The largest magnitudes of keys and of values; None where nothing was seen."""
+        if not self._largest:
+            return None
+        keys, values = (max(each) for each in zip(*(found.tolist() for found in self._largest), strict=True))
         return keys, values
 
 
-def largest_keys_and_values(layer: torch.nn.Module, inputs: Iterable[torch.Tensor], call: Call) -> tuple[float, float]:
+def largest_keys_and_values(replicas: Sequence[Replica], inputs: Iterable[torch.Tensor]) -> tuple[float, float]:
     """The largest magnitude of keys (after rotary embedding) and of values over `inputs` [1, length, width], of a filled layer.
 
     Raises UserError where the layer's attention does not put them into a cache as transformers' models do.
     """
     recorder = Recorder()
-    run(layer, inputs, Call(call.args, {**call.kwargs, "past_key_values": recorder}))
+    recording = {"past_key_values": recorder}
+    run([Replica(each.layer, Call(each.call.args, {**each.call.kwargs, **recording})) for each in replicas], inputs)
     if recorder.largest is None:
+        layer = type(replicas[0].layer).__name__
         raise UserError(
-            f"the keys and values of {type(layer).__name__} cannot be seen, so its cache's scales cannot be calibrated",
+            f"the keys and values of {layer} cannot be seen, so its cache's scales cannot be calibrated",
             remedy="leave out the quantized key-value cache, or calibration, which leaves its scales at 1",
         )
     return recorder.largest

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whichbits.quantize.decoder import LOGITS_AT_A_TIME, empty, empty_model, fill, first_inputs, logits_of, run
+from whichbits.quantize.decoder import LOGITS_AT_A_TIME, empty, empty_model, first_inputs, logits_of
+from whichbits.quantize.replicas import filled, run
 from whichbits.quantize.tensors import StoredTensors, TensorsOnDevice, head_of, of_layer, outside_layers
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ def negative_log_likelihood(
     decoder = empty_model(base, allow_custom_code=allow_custom_code, device=device)
     hidden, calls = first_inputs(decoder, outside_layers(tensors), tokens)
     for number, layer in enumerate(decoder.layers):
-        fill(layer, of_layer(tensors, number))
-        hidden = run(layer, hidden, calls[number])
+        hidden = run(filled(layer, of_layer(tensors, number), calls[number], [device]), hidden)
         empty(layer)
     head = head_of(tensors)
     with torch.no_grad():

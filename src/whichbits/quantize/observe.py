@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from whichbits.quantize.decoder import Call, run
 from whichbits.quantize.hessian import Factor, accumulate, factorise, mirror
+from whichbits.quantize.replicas import Replica, run
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +75,22 @@ class InputStatistics:
             difference = reference.reshape(flat.shape).float() - flat
             self.cross.addmm_((difference if weights is None else difference * weights.unsqueeze(1)).T, flat)
 
+    def to(self, device: torch.device) -> InputStatistics:
+        """The same on `device`."""
+        cross = None if self.cross is None else self.cross.to(device)
+        hessian, largest, fourth = (each.to(device) for each in (self.hessian, self.largest, self.fourth))
+        return InputStatistics(hessian, largest, self.modules, self.norm, cross, fourth)
+
+    def merge(self, other: InputStatistics) -> None:
+        """Take in what `other`, on whatever device, has seen of the same input."""
+        device = self.hessian.device
+        self.hessian += other.hessian.to(device)
+        self.fourth += other.fourth.to(device)
+        self.largest = self.largest.maximum(other.largest.to(device))
+        if self.cross is not None and other.cross is not None:
+            self.cross += other.cross.to(device)
+        self.modules += [module for module in other.modules if module not in self.modules]
+
     def complete(self) -> None:
         """Fill the Hessian's upper triangle, once every input was taken in."""
         mirror(self.hessian)
@@ -99,19 +115,32 @@ class Observation:
     reference: list[torch.Tensor] | None
 
 
+def merged(parts: Iterable[Mapping[str, InputStatistics]], device: torch.device) -> list[InputStatistics]:
+    """The statistics of a layer's inputs on `device`, where each of its replicas has noted some, by the first that reads it."""
+    together: dict[str, InputStatistics] = {}
+    for name, found in (named for part in parts for named in part.items()):
+        if name in together:
+            together[name].merge(found)
+        else:
+            together[name] = found.to(device)
+    for found in together.values():
+        found.complete()
+    return list(together.values())
+
+
 def observe(
-    layer: torch.nn.Module,
+    replicas: Sequence[Replica],
     linears: Iterable[str],
     inputs: Sequence[torch.Tensor],
-    call: Call,
     reference: Sequence[torch.Tensor] | None = None,
 ) -> Observation:
-    """Run a filled `layer` on `inputs`, and note what its `linears` (names within it) are fed.
+    """Run a filled layer on `inputs`, and note what its `linears` (names within it) are fed.
 
-    Modules that are handed the very same tensor share one set of statistics. Norms are the modules with a weight vector. The
-    base's inputs as `reference`, sample by sample, are run beside, for the difference that they make.
+    Modules that are handed the very same tensor share one set of statistics, which end on the first replica's device. Norms are
+    the modules with a weight vector. The base's inputs as `reference`, batch by batch, are run beside, for the difference that
+    they make. Both are placed `in_turn`.
     """
-    found: dict[str, InputStatistics] = {}
+    parts: list[dict[str, InputStatistics]] = [{} for _ in replicas]
     norm_outputs: list[tuple[torch.Tensor, str]] = []
     seen: list[tuple[torch.Tensor, str]] = []
     beside: dict[str, torch.Tensor] = {}
@@ -121,7 +150,9 @@ def observe(
     def note_norm(name: str, module: torch.nn.Module, args: Any, output: torch.Tensor) -> None:
         norm_outputs.append((output, name))
 
-    def note_input(name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+    def note_input(
+        found: dict[str, InputStatistics], name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]
+    ) -> None:
         (x,) = args
         leader = next((leader for tensor, leader in seen if tensor is x), None)
         if leader is not None:
@@ -140,18 +171,18 @@ def observe(
 
     linears = list(linears)
     for number, hidden in enumerate(inputs):
+        turn = number % len(replicas)
+        layer, found = replicas[turn].layer, parts[turn]
         if reference is not None:
             with _hooks((layer.get_submodule(name).register_forward_pre_hook, partial(note_beside, name)) for name in linears):
-                reference_outputs += run(layer, [reference[number]], call)
-        hooks = [(layer.get_submodule(name).register_forward_pre_hook, partial(note_input, name)) for name in linears]
+                reference_outputs += run([replicas[turn]], [reference[number]])
+        hooks = [(layer.get_submodule(name).register_forward_pre_hook, partial(note_input, found, name)) for name in linears]
         hooks += [(norm.register_forward_hook, partial(note_norm, name)) for name, norm in norms(layer)]
         seen.clear()
         norm_outputs.clear()
         with _hooks(hooks):
-            outputs += run(layer, [hidden], call)
-    for statistics in found.values():
-        statistics.complete()
-    return Observation(list(found.values()), outputs, None if reference is None else reference_outputs)
+            outputs += run([replicas[turn]], [hidden])
+    return Observation(merged(parts, inputs[0].device), outputs, None if reference is None else reference_outputs)
 
 
 @contextmanager

@@ -9,10 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from whichbits.quantize.decoder import LOGITS_AT_A_TIME, Call, empty, fill, first_inputs, logits_of, run, softcap_and_scaling
+from whichbits.quantize.ahead import layers_ahead
+from whichbits.quantize.decoder import LOGITS_AT_A_TIME, empty, first_inputs, logits_of, softcap_and_scaling
 from whichbits.quantize.hessian import accumulate, mirror
-from whichbits.quantize.observe import InputStatistics, no_statistics, norms
-from whichbits.quantize.tensors import head_of, of_layer, outside_layers
+from whichbits.quantize.observe import InputStatistics, merged, no_statistics, norms
+from whichbits.quantize.replicas import Replica, filled, in_turn, run
+from whichbits.quantize.tensors import head_of, outside_layers
 
 if TYPE_CHECKING:
     import torch
@@ -26,14 +28,14 @@ LARGEST_CURVATURE = 8192
 
 @dataclass(frozen=True)
 class ObservedLayer:
-    """A filled `layer` on the way back: its `number`, the hidden states [samples, length, width] that reach it, how it is
-    called, and the statistics of the inputs of its linear layers.
+    """A filled layer on the way back: its `number`, its `tensors` by name within it, its `replicas`, the hidden states
+    [samples, length, width] that reach them in turn, and the statistics of the inputs of its linear layers.
     """
 
     number: int
-    layer: torch.nn.Module
+    tensors: Mapping[str, torch.Tensor]
+    replicas: Sequence[Replica]
     inputs: list[torch.Tensor]
-    call: Call
     statistics: list[InputStatistics]
 
 
@@ -45,6 +47,7 @@ def observe_backwards(
     draws: int,
     seed: int,
     folder: Path,
+    devices: Sequence[str],
 ) -> Iterator[ObservedLayer]:
     """Run the model forward and back, and note on the way back, from the last layer to the first, what its linears are fed.
 
@@ -54,9 +57,10 @@ def observe_backwards(
     curvature of a module is the sum of its gradients' outer products over some of the tokens; modules with very many rows have
     none. Modules that do not see every token (experts) have none either, and count their tokens alike.
 
-    `decoder` has empty layers, and `tensors` are the model's by full name; `linears` names linear layers within each layer;
-    `tokens` are [samples, length]; at each of them `draws` next tokens y are drawn, by the `seed`. In memory are one layer, the
-    hidden states of all samples, and as many gradients for each draw; hidden states between layers are in `folder` meanwhile.
+    `decoder` has empty layers; `tensors` are the model's by full name, on the first of `devices`, which take the batches of
+    samples in turn; `linears` names linear layers within each layer; `tokens` are [samples, length]; at each of them `draws`
+    next tokens y are drawn, by the `seed`. In memory are one layer and the next, the hidden states of all samples, and as many
+    gradients for each draw; hidden states between layers are in `folder` meanwhile.
     Sources: the Fisher information as KL's curvature (Martens, arXiv 1412.1193); gradients at a linear layer's output as
     weights of its Hessian (GuidedQuant, Kim et al., arXiv 2505.07004, with one group of channels); both sides of the Hessian
     from them (YAQA, Tseng et al., arXiv 2505.22988).
@@ -65,30 +69,41 @@ def observe_backwards(
     from safetensors.torch import load_file, save_file
 
     hidden, calls = first_inputs(decoder, outside_layers(tensors), tokens)
-    device, together = hidden[0].device, len(hidden[0])
+    first, together = hidden[0].device, len(hidden[0])
+    hidden = in_turn(hidden, devices)
+    forwards = range(len(decoder.layers))
     with TemporaryDirectory(dir=folder) as scratch:
-        for number, layer in enumerate(decoder.layers):
-            save_file({"hidden": torch.cat(hidden).cpu()}, Path(scratch) / f"{number}.safetensors")
-            fill(layer, of_layer(tensors, number))
-            hidden = run(layer, hidden, calls[number])
-            empty(layer)
+        ahead = layers_ahead(tensors, forwards)
+        for number in forwards:
+            save_file({"hidden": torch.cat([each.cpu() for each in hidden])}, Path(scratch) / f"{number}.safetensors")
+            hidden = run(filled(decoder.layers[number], next(ahead), calls[number], devices), hidden)
+            empty(decoder.layers[number])
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.rand(len(tokens), draws, tokens.shape[1], generator=generator).to(device)
+        drawn = torch.rand(len(tokens), draws, tokens.shape[1], generator=generator).to(first)
         head = head_of(tensors)
         gradients = [
-            gradients_of_loss(states, decoder.norm, head, decoder.config, each.transpose(0, 1))
+            [
+                gradient.to(states.device)
+                for gradient in gradients_of_loss(states.to(first), decoder.norm, head, decoder.config, each.transpose(0, 1))
+            ]
             for states, each in zip(hidden, torch.split(drawn, together), strict=True)
         ]
-        for number, layer in reversed(list(enumerate(decoder.layers))):
-            fill(layer, of_layer(tensors, number))
-            layer.requires_grad_(False)
-            kept = load_file(Path(scratch) / f"{number}.safetensors")["hidden"].to(device)
-            hidden = list(torch.split(kept, together))
-            noted = _Notes(layer, linears[number])
-            gradients = [noted.back(*pair, calls[number]) for pair in zip(hidden, gradients, strict=True)]
-            yield ObservedLayer(number, layer, hidden, calls[number], noted.complete())
-            del noted, hidden, kept
-            empty(layer)
+        backwards = forwards[::-1]
+        ahead = layers_ahead(tensors, backwards)
+        for number in backwards:
+            own = next(ahead)
+            replicas = filled(decoder.layers[number], own, calls[number], devices)
+            kept = load_file(Path(scratch) / f"{number}.safetensors")["hidden"]
+            hidden = in_turn(torch.split(kept, together), devices)
+            notes = [_Notes(replica, linears[number]) for replica in replicas]
+            gradients = [
+                notes[batch % len(notes)].back(*pair) for batch, pair in enumerate(zip(hidden, gradients, strict=True))
+            ]
+            statistics = _together(notes, first)
+            del notes
+            yield ObservedLayer(number, own, replicas, hidden, statistics)
+            del own, replicas, kept, hidden, statistics
+            empty(decoder.layers[number])
 
 
 def gradients_of_loss(
@@ -124,15 +139,16 @@ def gradients_of_loss(
 
 
 class _Notes:
-    """What the linears of a layer are fed, sample by sample; complete at the end."""
+    """What the linears of a replica are fed, batch by batch: `found`, by the first that reads each input, and `curvature`."""
 
-    def __init__(self, layer: torch.nn.Module, linears: Sequence[str]) -> None:
-        self._layer = layer
+    def __init__(self, replica: Replica, linears: Sequence[str]) -> None:
+        self._layer = replica.layer.requires_grad_(False)
+        self._call = replica.call
         self._linears = linears
-        self._found: dict[str, InputStatistics] = {}
-        self._curvature: dict[str, torch.Tensor] = {}
+        self.found: dict[str, InputStatistics] = {}
+        self.curvature: dict[str, torch.Tensor] = {}
 
-    def back(self, hidden: torch.Tensor, gradients: Sequence[torch.Tensor], call: Call) -> list[torch.Tensor]:
+    def back(self, hidden: torch.Tensor, gradients: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Take in some samples' `hidden` states, given gradients at the layer's output; returns those at its input."""
         import torch
 
@@ -149,9 +165,9 @@ class _Notes:
             leader = next((leader for leader, tensor in inputs.items() if tensor is x), name)
             inputs[leader] = x
             readers.setdefault(leader, []).append(name)
-            if leader == name and name not in self._found:
+            if leader == name and name not in self.found:
                 norm = next((norm for tensor, norm in from_norms if tensor is x), None)
-                self._found[name] = no_statistics(x, norm)
+                self.found[name] = no_statistics(x, norm)
             if x.shape[:-1] == hidden.shape[:-1]:
                 output.register_hook(partial(weigh, name, leader))  # type: ignore[no-untyped-call]
 
@@ -159,16 +175,16 @@ class _Notes:
             squares = torch.linalg.vector_norm(slope, dim=-1, dtype=torch.float32).square().flatten()
             weights[leader] = weights[leader] + squares if leader in weights else squares
             rows = slope.shape[-1]
-            if rows <= LARGEST_CURVATURE and name not in self._curvature:
-                self._curvature[name] = torch.zeros(rows, rows, device=slope.device)
-            if name in self._curvature:
-                accumulate(self._curvature[name], slope[:, ::EVERY])
+            if rows <= LARGEST_CURVATURE and name not in self.curvature:
+                self.curvature[name] = torch.zeros(rows, rows, device=slope.device)
+            if name in self.curvature:
+                accumulate(self.curvature[name], slope[:, ::EVERY])
 
         hooks = [self._layer.get_submodule(name).register_forward_hook(partial(note, name)) for name in self._linears]
         hooks += [norm.register_forward_hook(partial(note_norm, name)) for name, norm in norms(self._layer)]
         leaf = hidden.detach().requires_grad_(True)
         with torch.enable_grad():
-            output = self._layer(leaf, *call.args, **call.kwargs)
+            output = self._layer(leaf, *self._call.args, **self._call.kwargs)
         output = output[0] if isinstance(output, tuple) else output
         last = len(gradients) - 1
         before = [
@@ -178,16 +194,20 @@ class _Notes:
         for hook in hooks:
             hook.remove()
         for leader, x in inputs.items():
-            found = self._found[leader]
+            found = self.found[leader]
             found.modules = sorted({*found.modules, *readers[leader]}, key=list(self._linears).index)
             found.add(x.detach(), None, weights.get(leader))
         return before
 
-    def complete(self) -> list[InputStatistics]:
-        """The statistics of all inputs, with the curvature at the outputs of the modules that read them."""
-        for curvature in self._curvature.values():
-            mirror(curvature)
-        for found in self._found.values():
-            found.complete()
-            found.curvature = {name: self._curvature[name] for name in found.modules if name in self._curvature}
-        return list(self._found.values())
+
+def _together(notes: Sequence[_Notes], device: torch.device) -> list[InputStatistics]:
+    """The statistics of all inputs on `device`, with the curvature at the outputs of the modules that read them."""
+    curvature: dict[str, torch.Tensor] = {}
+    for name, part in (named for each in notes for named in each.curvature.items()):
+        curvature[name] = curvature[name].add_(part.to(device)) if name in curvature else part.to(device)
+    for whole in curvature.values():
+        mirror(whole)
+    statistics = merged([each.found for each in notes], device)
+    for found in statistics:
+        found.curvature = {name: curvature[name] for name in found.modules if name in curvature}
+    return statistics

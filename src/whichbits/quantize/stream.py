@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 from whichbits.errors import UserError
 from whichbits.formats.compress import decompress
 from whichbits.formats.format import Format
+from whichbits.quantize.ahead import layers_ahead
 from whichbits.quantize.awq import activation_aware
-from whichbits.quantize.decoder import Call, empty, empty_model, fill, first_inputs, run
+from whichbits.quantize.decoder import Call, empty, empty_model, first_inputs
 from whichbits.quantize.kv_cache import cache_scales, largest_keys_and_values
 from whichbits.quantize.layer import quantize_layer
 from whichbits.quantize.manifest import ModuleError
 from whichbits.quantize.memory import give_back_freed
 from whichbits.quantize.observe import InputStatistics, norm_offsets, observe
 from whichbits.quantize.recipe import Recipe
+from whichbits.quantize.replicas import filled, in_turn, refill, run
 from whichbits.quantize.sensitivity import ObservedLayer, observe_backwards
 from whichbits.quantize.smoothing import balance, smooth
-from whichbits.quantize.tensors import base_tensors, of_layer, outside_layers
+from whichbits.quantize.tensors import base_tensors, outside_layers
 
 if TYPE_CHECKING:
     import torch
@@ -48,13 +50,13 @@ class QuantizedLayer:
 
 @dataclass
 class _Stream:
-    """The jobs that are calibrated together: the tensors that they start from, the hidden states of each sample.
+    """The jobs that are calibrated together: the layers that they start from, by number, the hidden states of each batch.
 
     `reference` are the base's hidden states, where jobs correct for the difference.
     """
 
     jobs: tuple[int, ...]
-    tensors: Tensors
+    layers: Iterator[Tensors]
     inputs: list[torch.Tensor]
     propagates: bool
     reference: list[torch.Tensor] | None
@@ -68,34 +70,38 @@ def stream(
     done: Callable[[int, int], Tensors | None],
     scratch: Path,
     *,
-    device: str = "cpu",
+    devices: Sequence[str] = ("cpu",),
     allow_custom_code: bool = False,
 ) -> Iterator[QuantizedLayer]:
     """Quantize each decoder layer of `base` for each job, in the order of the layers, on `tokens` [samples, length].
 
     `layers` are the names of the weights to quantize, layer by layer. A job that propagates its error sees what its own stored
     layers give; the others share what the base gives, and so its statistics. `done(job, layer)` returns the stored tensors of
-    a layer that an earlier run has finished, None for others; such a layer is not quantized again. In memory are one layer, its
-    Hessians, and the hidden states of each stream; what the base says of its tokens is kept in the folder `scratch`. All of it
-    happens on `device`. A model's own Python code runs only where `allow_custom_code` says so.
+    a layer that an earlier run has finished, None for others; such a layer is not quantized again. In memory are one layer and
+    the next of each stream, its Hessians, and their hidden states; what the base says of its tokens is kept in the folder
+    `scratch`. All of it happens on the first of `devices`, but that all of them run the samples, in turn. A model's own Python
+    code runs only where `allow_custom_code` says so.
     """
-    decoder = empty_model(base, allow_custom_code=allow_custom_code, device=device)
+    decoder = empty_model(base, allow_custom_code=allow_custom_code, device=devices[0])
     empty_layers = list(decoder.layers)
     streams = []
     for numbers, propagates in _shared(jobs):
         recipe = jobs[numbers[0]].recipe
-        tensors = base_tensors(base, recipe, device)
+        tensors = base_tensors(base, recipe, devices[0])
         if recipe.sensitivity:
-            yield from _backwards(decoder, tensors, layers, [(job, jobs[job]) for job in numbers], tokens, done, scratch)
+            yield from _backwards(
+                decoder, tensors, layers, [(job, jobs[job]) for job in numbers], tokens, done, scratch, devices
+            )
         else:
             inputs, calls = first_inputs(decoder, outside_layers(tensors), tokens)
-            streams.append(_Stream(numbers, tensors, inputs, propagates, inputs if recipe.asymmetric else None))
+            inputs, ahead = in_turn(inputs, devices), layers_ahead(tensors, range(len(layers)))
+            streams.append(_Stream(numbers, ahead, inputs, propagates, inputs if recipe.asymmetric else None))
     if not streams:
         return
     del decoder
     for number, (layer, call) in enumerate(zip(empty_layers, calls, strict=True)):
         for each in streams:
-            yield from _advance(each, jobs, layer, call, number, layers[number], done, last=number + 1 == len(layers))
+            yield from _advance(each, jobs, layer, call, number, layers[number], done, devices, last=number + 1 == len(layers))
         empty(layer)
 
 
@@ -107,6 +113,7 @@ def _advance(
     number: int,
     names: Sequence[str],
     done: Callable[[int, int], Tensors | None],
+    devices: Sequence[str],
     *,
     last: bool,
 ) -> Iterator[QuantizedLayer]:
@@ -115,18 +122,18 @@ def _advance(
     linears = [name.removeprefix(prefix) for name in names]
     finished = {job: done(job, number) for job in each.jobs}
     waiting = [job for job in each.jobs if finished[job] is None]
-    tensors = of_layer(each.tensors, number)
-    fill(layer, tensors)
+    tensors = next(each.layers)
+    replicas = filled(layer, tensors, call, devices)
     if waiting:
         modules = [name.removesuffix(".weight") for name in linears]
-        observation = observe(layer, modules, each.inputs, call, each.reference)
+        observation = observe(replicas, modules, each.inputs, each.reference)
         reference, outputs = observation.reference, observation.outputs
         offsets = norm_offsets(layer)
     else:
-        reference = None if each.reference is None else run(layer, each.reference, call)
-        outputs = [] if each.propagates else run(layer, each.inputs, call)
+        reference = None if each.reference is None else run(replicas, each.reference)
+        outputs = [] if each.propagates else run(replicas, each.inputs)
     cached = any(jobs[job].format.kv_cache for job in waiting)
-    largest = largest_keys_and_values(layer, each.inputs, call) if cached else None
+    largest = largest_keys_and_values(replicas, each.inputs) if cached else None
     for job in waiting:
         prepared = _prepared(jobs[job], layer, tensors, observation.statistics, offsets, prefix)
         quantized = QuantizedLayer(job, number, *_quantize(jobs[job], *prepared, linears, largest, prefix))
@@ -138,8 +145,9 @@ def _advance(
     if each.propagates and not last:
         (stored,) = finished.values()
         assert stored is not None
-        fill(layer, _restored(stored, tensors, linears, jobs[each.jobs[0]].format, prefix))
-        outputs = run(layer, each.inputs, call)
+        restored = _restored(stored, tensors, linears, jobs[each.jobs[0]].format, prefix)
+        refill(replicas, restored)
+        outputs = run(replicas, each.inputs)
     each.inputs, each.reference = outputs, reference
 
 
@@ -151,32 +159,33 @@ def _backwards(
     tokens: torch.Tensor,
     done: Callable[[int, int], Tensors | None],
     scratch: Path,
+    devices: Sequence[str],
 ) -> Iterator[QuantizedLayer]:
     """Quantize each layer for `jobs`, with their numbers, that go by the loss's sensitivity, from the last to the first."""
     names = [[name.removeprefix(f"model.layers.{number}.") for name in layer] for number, layer in enumerate(layers)]
     modules = [[name.removesuffix(".weight") for name in layer] for layer in names]
     recipe = jobs[0][1].recipe
-    for observed in observe_backwards(decoder, tensors, modules, tokens, recipe.sensitivity, recipe.seed, scratch):
-        yield from _quantize_observed(observed, of_layer(tensors, observed.number), jobs, names[observed.number], done)
+    for observed in observe_backwards(decoder, tensors, modules, tokens, recipe.sensitivity, recipe.seed, scratch, devices):
+        yield from _quantize_observed(observed, jobs, names[observed.number], done)
         # Its statistics are as large as the layer, and the next one's come before the name is used again.
         del observed
 
 
 def _quantize_observed(
     observed: ObservedLayer,
-    tensors: Tensors,
     jobs: Sequence[tuple[int, Job]],
     linears: Sequence[str],
     done: Callable[[int, int], Tensors | None],
 ) -> Iterator[QuantizedLayer]:
-    """Quantize a layer seen on the way back, `tensors` and `linears` by name within it, for those of `jobs` not yet done."""
+    """Quantize a layer seen on the way back, the weights called `linears` within it, for those of `jobs` not yet done."""
     prefix = f"model.layers.{observed.number}."
+    layer, tensors = observed.replicas[0].layer, observed.tensors
     waiting = [(number, job) for number, job in jobs if done(number, observed.number) is None]
-    offsets = norm_offsets(observed.layer)
+    offsets = norm_offsets(layer)
     cached = any(job.format.kv_cache for _, job in waiting)
-    largest = largest_keys_and_values(observed.layer, observed.inputs, observed.call) if cached else None
+    largest = largest_keys_and_values(observed.replicas, observed.inputs) if cached else None
     for number, job in waiting:
-        prepared = _prepared(job, observed.layer, tensors, observed.statistics, offsets, prefix)
+        prepared = _prepared(job, layer, tensors, observed.statistics, offsets, prefix)
         yield QuantizedLayer(number, observed.number, *_quantize(job, *prepared, linears, largest, prefix))
         del prepared
         give_back_freed()
@@ -211,12 +220,6 @@ def _shared(jobs: Sequence[Job]) -> list[tuple[tuple[int, ...], bool]]:
         together += [(shared, False)] if shared else []
         together += [((number,), True) for number in numbers if jobs[number].recipe.propagates]
     return together
-
-
-def _outside(tensors: Tensors) -> dict[str, torch.Tensor]:
-    """What of the decoder is not in its layers, by name within it."""
-    names = [name for name in tensors if name.startswith("model.") and not name.startswith("model.layers.")]
-    return {name.removeprefix("model."): tensors[name] for name in names}
 
 
 def _by_weight(observed: Sequence[InputStatistics], linears: Sequence[str], prefix: str) -> dict[str, InputStatistics]:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import torch
 
 
+PAGE = 4096
+"""Bytes of a file of which reading one brings all into memory."""
+
+
 class StoredTensors(Mapping[str, "torch.Tensor"]):
     """The tensors of the checkpoint in `folder`, in the order of their names, mapped into memory one by one.
 
@@ -51,7 +55,9 @@ class TensorsOnDevice(Mapping[str, "torch.Tensor"]):
         return len(self._tensors)
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return self._tensors[name].to(self._device)
+        tensor = self._tensors[name]
+        # The disk is waited for here, and not in the copy to a GPU, which holds up what comes after it there.
+        return tensor if self._device == "cpu" else paged_in(tensor).to(self._device)
 
 
 def base_tensors(base: Path, recipe: Recipe, device: str = "cpu") -> Mapping[str, torch.Tensor]:
@@ -67,6 +73,15 @@ def base_tensors(base: Path, recipe: Recipe, device: str = "cpu") -> Mapping[str
             "rotation: the model reads images too, whose embeddings would not be rotated", remedy="leave rotation out"
         )
     return RotatedTensors(stored, json.loads((base / "config.json").read_text()), recipe.seed)
+
+
+def paged_in(tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor`; where it is mapped to a file, it has been read from there."""
+    import torch
+
+    if tensor.device.type == "cpu" and tensor.numel():
+        tensor.flatten().view(torch.uint8)[::PAGE].max()
+    return tensor
 
 
 def of_layer(tensors: Mapping[str, torch.Tensor], number: int) -> dict[str, torch.Tensor]:
