@@ -41,7 +41,7 @@ def main() -> None:
     judge.add_argument("--part", default="held-out", choices=("held-out", "middle", "all"), help="of the text")
     judge.add_argument("--windows", type=int, default=32, help="at most, at equal distances")
     table = steps.add_parser("table")
-    table.add_argument("work", type=Path, nargs="+", help="folders of one model, each with its own calibration")
+    table.add_argument("work", type=Path, nargs="+", help="folders, each with its own model and calibration")
     table.add_argument("--out", type=Path)
     steps.add_parser("list")
     given = parser.parse_args()

@@ -70,7 +70,7 @@ def main() -> None:
     for run in (run for run in ABLATION if not given.only or run.name in given.only):
         (format,) = run.formats
         if work.measurement(run) is None:
-            make(work, run, model, {})
+            make(work, run, model, {}, threads=1)
         if work.judgement(run, format, given.part) is None:
             figures = judge(work.checkpoint(run, format), chosen, work.folder / f"base-{given.part}")
             work.put_judgement(run, format, given.part, {"part": given.part, "windows": len(chosen)} | figures)

@@ -95,6 +95,7 @@ OURS = (
 
 OTHERS = (
     Run("auto-round-w4a16-0", "auto-round", ("w4a16-int",), "0", "no iterations", {"w4a16-int": W4A16}, 64),
+    Run("auto-round-w4a16-50", "auto-round", ("w4a16-int",), "50", "50 iterations", {"w4a16-int": W4A16}, 64),
     Run("auto-round-w4a16-200", "auto-round", ("w4a16-int",), "200", "200 iterations", {"w4a16-int": W4A16}, 64),
     Run("gptqmodel-w4a16-gptq", "gptqmodel", ("w4a16-int",), "gptq", "GPTQ", {"w4a16-int": W4A16}, 64),
     Run("gptqmodel-w4a16-gptq-mse", "gptqmodel", ("w4a16-int",), "gptq-mse", "GPTQ, mse 2.4", {"w4a16-int": W4A16}, 64),

@@ -33,13 +33,14 @@ layers of an 8B-shaped random Llama beside llm-compressor on one card, has not b
 
 
 def table(works: Sequence[Work]) -> str:
-    """The whole page of what is there, calibration by calibration."""
+    """The whole page of what is there, work by work."""
     return "\n".join([PREFACE, _about(works), *(part for work in works for part in _calibrated(work))])
 
 
 def _calibrated(work: Work) -> Iterator[str]:
-    """What was made on one calibration: by judge and format, and what was not judged."""
-    yield f"## Calibrated on {work.calibration}\n"
+    """What was made of one model on one calibration: by judge and format, and what was not judged."""
+    models = sorted({cost["model"] for run in RUNS if (cost := work.measurement(run))})
+    yield f"## `{'`, `'.join(models)}`, calibrated on {work.calibration}\n"
     for judge in sorted(work.judges(), key=lambda name: (name != "held-out", name)):
         rows = [(run, format) for run in RUNS for format in run.formats if work.judgement(run, format, judge)]
         described = work.judgement(*rows[0], judge)
