@@ -31,16 +31,21 @@ def _run(format: str, name: str, what: str, changed: Mapping[str, Any]) -> Run:
 
 ABLATION = (
     _run("w4a16-int", "", "balanced", {}),
-    _run("w4a16-int", "no-sensitivity", "every token and output counts the same", {"sensitivity": 0}),
     _run("w4a16-int", "no-shrinkage", "damping of 0.01 alone", {"shrinkage": 0.0}),
     _run("w4a16-int", "mse", "scales by the weights alone", {"scales": "mse"}),
-    _run("w4a16-int", "propagated", "nor so, but the error propagates", {"propagate_error": True}),
-    _run("w4a16-int", "asymmetric", "and is corrected for by half", {"propagate_error": True, "asymmetric": 0.5}),
+    _run("w4a16-int", "no-sensitivity", "every token and output counts the same", {"sensitivity": 0}),
+    _run("w4a16-int", "propagated", "so, and the error propagates", {"propagate_error": True}),
+    _run(
+        "w4a16-int",
+        "asymmetric",
+        "so, and the error that arrives is corrected for by half",
+        {"propagate_error": True, "asymmetric": 0.5},
+    ),
     _run("w4a16-int", "draws", "four draws (best)", {"sensitivity": 4}),
     _run("w8a8-int", "", "balanced", {}),
     _run("w8a8-int", "no-sensitivity", "every token and output counts the same", {"sensitivity": 0}),
     _run("w8a8-int", "smoothing", "SmoothQuant of 0.8 in place of balancing", {"smoothing": 0.8}),
-    _run("w8a8-int", "neither", "neither of both", {"balancing": None}),
+    _run("w8a8-int", "neither", "no scales of inputs", {"balancing": None}),
 )
 
 
