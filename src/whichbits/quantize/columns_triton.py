@@ -33,7 +33,8 @@ def round_block_triton(
 
     errors = torch.empty_like(weight, memory_format=torch.contiguous_format)
     rows, columns = weight.shape
-    with torch.cuda.device_of(weight):  # type: ignore[no-untyped-call]  # Triton starts kernels on the current device, which may be another
+    # Triton starts kernels on the current device, which may be another than the weight's.
+    with torch.cuda.device_of(weight):  # type: ignore[no-untyped-call]
         _round_rows[(triton.cdiv(rows, ROWS),)](
             weight, scale.contiguous(), group.contiguous(), upper.contiguous(), errors,
             rows, columns, scale.shape[1], weight.stride(0), low, high,

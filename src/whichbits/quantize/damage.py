@@ -44,7 +44,7 @@ def measure(
     of the weights, layer by layer; `recipe` gives group size and rotation; `on_progress(done, all)` counts layers. Raises
     UserError where no format fits a unit, or the model is not understood.
     """
-    computing, *_ = computing_devices(device)
+    computing = computing_devices(device)[0]
     decoder = empty_model(base, allow_custom_code=allow_custom_code, device=computing)
     tensors = base_tensors(base, recipe, computing)
     hidden, calls = first_inputs(decoder, outside_layers(tensors), tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from whichbits.errors import UserError
@@ -48,7 +49,7 @@ def largest_keys_and_values(replicas: Sequence[Replica], inputs: Iterable[torch.
     """
     recorder = Recorder()
     recording = {"past_key_values": recorder}
-    run([Replica(each.layer, Call(each.call.args, {**each.call.kwargs, **recording})) for each in replicas], inputs)
+    run([replace(each, call=Call(each.call.args, {**each.call.kwargs, **recording})) for each in replicas], inputs)
     if recorder.largest is None:
         layer = type(replicas[0].layer).__name__
         raise UserError(
