@@ -29,19 +29,22 @@ def _run(format: str, name: str, what: str, changed: Mapping[str, Any]) -> Run:
     return Run(own, "whichbits", (format,), {"effort": "balanced"} | grouped | dict(changed), what)
 
 
+ALIKE = {"sensitivity": 0}
+PROPAGATED = {"propagate_error": True}
+CORRECTED = {"asymmetric": 0.5, "residual": 0.5}
+
 ABLATION = (
     _run("w4a16-int", "", "balanced", {}),
     _run("w4a16-int", "no-shrinkage", "damping of 0.01 alone", {"shrinkage": 0.0}),
     _run("w4a16-int", "mse", "scales by the weights alone", {"scales": "mse"}),
-    _run("w4a16-int", "no-sensitivity", "every token and output counts the same", {"sensitivity": 0}),
-    _run("w4a16-int", "propagated", "so, and the error propagates", {"propagate_error": True}),
-    _run(
-        "w4a16-int",
-        "asymmetric",
-        "so, and the error that arrives is corrected for by half",
-        {"propagate_error": True, "asymmetric": 0.5},
-    ),
-    _run("w4a16-int", "draws", "four draws (best)", {"sensitivity": 4}),
+    _run("w4a16-int", "draws", "four draws", {"sensitivity": 4}),
+    _run("w4a16-int", "corrected", "the error in inputs is corrected for by half", PROPAGATED | {"asymmetric": 0.5}),
+    _run("w4a16-int", "residual", "and that in the residual stream", PROPAGATED | CORRECTED),
+    _run("w4a16-int", "best", "both, four draws (best)", PROPAGATED | CORRECTED | {"sensitivity": 4}),
+    _run("w4a16-int", "no-sensitivity", "every token and output counts the same", ALIKE),
+    _run("w4a16-int", "propagated", "so, and the error propagates", ALIKE | PROPAGATED),
+    _run("w4a16-int", "asymmetric", "so, and that in inputs is corrected for", ALIKE | PROPAGATED | {"asymmetric": 0.5}),
+    _run("w4a16-int", "alike-residual", "so, and that in the residual stream", ALIKE | PROPAGATED | CORRECTED),
     _run("w8a8-int", "", "balanced", {}),
     _run("w8a8-int", "no-sensitivity", "every token and output counts the same", {"sensitivity": 0}),
     _run("w8a8-int", "smoothing", "SmoothQuant of 0.8 in place of balancing", {"smoothing": 0.8}),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from whichbits.serving.result import RungResult
 
 VERSIONS: Mapping[str, int] = {
-    "quantize": 5,
+    "quantize": 6,
     "probe": 1,
     "evaluate": 1,
     "generate": 1,

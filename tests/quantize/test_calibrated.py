@@ -14,7 +14,7 @@ pytest.importorskip("numba")
 from whichbits.errors import UserError  # noqa: E402
 from whichbits.formats.compress import decompress  # noqa: E402
 from whichbits.formats.format import get  # noqa: E402
-from whichbits.quantize import calibrated, decoder  # noqa: E402
+from whichbits.quantize import calibrated, decoder, stream  # noqa: E402
 from whichbits.quantize.calibrated import Target, quantize_calibrated  # noqa: E402
 from whichbits.quantize.checkpoint import quantize_checkpoint  # noqa: E402
 from whichbits.quantize.effort import recipe_for  # noqa: E402
@@ -88,12 +88,12 @@ def test_gptq_end_to_end_is_closer_to_the_base_than_round_to_nearest(correlated_
     calibration = Calibration(source="random", samples=32, length=64)
     nearest, _ = quantize_checkpoint(correlated_llama, get("w4a16-int"), Recipe(), tmp_path / "rtn")
     theirs = hidden_error(correlated_llama, tmp_path / "rtn", nearest)
-    for propagate, asymmetric in ((False, 0), (True, 0), (True, 0.5)):
-        recipe = Recipe(rounding="gptq", calibration=calibration, propagate_error=propagate, asymmetric=asymmetric)
-        out = tmp_path / f"{propagate}-{asymmetric}"
+    for propagate, asymmetric, residual in ((False, 0, 0), (True, 0, 0), (True, 0.5, 0), (True, 0.5, 0.5)):
+        correction = {"propagate_error": propagate, "asymmetric": asymmetric, "residual": residual}
+        recipe = Recipe(rounding="gptq", calibration=calibration, **correction)
+        out = tmp_path / f"{propagate}-{asymmetric}-{residual}"
         manifest, errors = quantize_checkpoint(correlated_llama, get("w4a16-int"), recipe, out)
-        ours = hidden_error(correlated_llama, out, manifest)
-        assert ours < 0.8 * theirs
+        assert hidden_error(correlated_llama, out, manifest) < 0.8 * theirs
         assert len(errors) == 14
 
 
@@ -315,6 +315,41 @@ def test_a_killed_pass_that_goes_by_the_loss_ends_in_the_same_bytes(block_llama:
     assert sorted(entry.name for entry in (tmp_path / "killed").iterdir()) == ["eight", "four", "rotated"]
 
 
+def test_a_killed_pass_forwards_by_the_loss_ends_in_the_same_bytes_and_does_not_ask_it_again(
+    block_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One format goes by the loss forwards, with its error corrected; another is made where the loss is asked."""
+
+    def kill(done: int, total: int) -> None:
+        if done == 21:  # after the way back, and one layer forwards
+            raise KeyboardInterrupt
+
+    def targets(folder: str, *names: str) -> list[Target]:
+        recipe = GPTQ.model_copy(update={"sensitivity": 2, "shrinkage": 0.3})
+        recipes = {
+            "forwards": recipe.model_copy(update={"asymmetric": 0.5, "residual": 0.5}),
+            "backwards": recipe.model_copy(update={"propagate_error": False}),
+        }
+        return [Target(get("w4a16-int"), recipes[name], tmp_path / folder / name) for name in names]
+
+    quantize_calibrated(block_llama, targets("whole", "forwards", "backwards"))
+    quantize_calibrated(block_llama, targets("alone", "forwards"))
+    assert files(tmp_path / "whole" / "forwards") == files(tmp_path / "alone" / "forwards")
+    assert files(tmp_path / "whole" / "forwards") != files(tmp_path / "whole" / "backwards")
+
+    with pytest.raises(KeyboardInterrupt):
+        quantize_calibrated(block_llama, targets("killed", "forwards", "backwards"), on_progress=kill)
+    quantize_calibrated(block_llama, targets("killed", "forwards", "backwards"))
+    for name in ("forwards", "backwards"):
+        assert files(tmp_path / "whole" / name) == files(tmp_path / "killed" / name)
+
+    with pytest.raises(KeyboardInterrupt):
+        quantize_calibrated(block_llama, targets("once", "forwards"), on_progress=lambda done, total: kill(done + 14, total))
+    monkeypatch.setattr(stream, "observe_backwards", None)
+    quantize_calibrated(block_llama, targets("once", "forwards"))
+    assert files(tmp_path / "whole" / "forwards") == files(tmp_path / "once" / "forwards")
+
+
 @torch.no_grad()
 def test_what_goes_by_the_loss_is_closer_to_the_base_in_its_distributions(correlated_llama: Path, tmp_path: Path) -> None:
     """With embeddings so small, and lm_head with them, that the next token is open, as in a language model it is."""
@@ -347,7 +382,8 @@ def test_replicas_that_take_the_samples_in_turn_make_the_same(
         recipes = {
             "loss": GPTQ.model_copy(update={"propagate_error": False, "sensitivity": 1}),
             "shared": GPTQ.model_copy(update={"propagate_error": False}),
-            "corrected": GPTQ.model_copy(update={"asymmetric": 0.5}),
+            "corrected": GPTQ.model_copy(update={"asymmetric": 0.5, "residual": 0.5}),
+            "both": GPTQ.model_copy(update={"asymmetric": 0.5, "residual": 0.5, "sensitivity": 1}),
         }
         return [Target(get("w4a16-int+kv-fp8"), recipe, tmp_path / folder / name) for name, recipe in recipes.items()]
 

@@ -35,7 +35,22 @@ def test_the_loss_is_asked_where_it_helps() -> None:
     rotated = {name: recipe_for(get(name), "balanced", {"rotation": True}).sensitivity for name in ("w8a8-int", "w4a16-int")}
     assert rotated == {"w8a8-int": 0, "w4a16-int": 1}
     assert recipe_for(get("w8a8-int"), "balanced", {}).sensitivity == 1
-    assert recipe_for(get("w4a16-int"), "balanced", {"propagate_error": True}).sensitivity == 0
+    assert recipe_for(get("w4a16-int"), "balanced", {"propagate_error": True}).sensitivity == 1
+
+
+def test_best_corrects_for_the_error_of_earlier_layers_unless_it_is_told_not_to() -> None:
+    recipe = recipe_for(get("nvfp4a16"), "best", {})
+    assert (recipe.propagates, recipe.corrects, recipe.asymmetric, recipe.residual, recipe.sensitivity) == (
+        True,
+        True,
+        0.5,
+        0.5,
+        4,
+    )
+    assert not recipe_for(get("w4a16-int"), "best", {"propagate_error": False}).corrects
+    assert recipe_for(get("w4a16-int"), "best", {"propagate_error": True, "residual": 0.25}).residual == 0.25
+    assert not recipe_for(get("w4a16-int"), "balanced", {}).corrects
+    assert not recipe_for(get("w8a8-int"), "best", {}).corrects
 
 
 def test_unknown_efforts_are_refused() -> None:

@@ -51,6 +51,22 @@ def test_the_way_back_by_hand() -> None:
     assert found.memory > plain.memory
 
 
+def test_a_way_forwards_after_the_way_back_by_hand() -> None:
+    """Each layer three times more: with its Hessian, for the next layer, and for the base beside; sums for the corrections."""
+    recipe = Recipe(
+        rounding="gptq", propagate_error=False, sensitivity=2, calibration=Calibration(source="random", samples=4, length=16)
+    )
+    plain = cost(WIDTHS, get("w8a8-int"), recipe, SPEED, rounding=0.0)
+    forwards = recipe.model_copy(update={"propagate_error": True, "asymmetric": 0.5, "residual": 0.5})
+    found = cost(WIDTHS, get("w8a8-int"), forwards, SPEED, rounding=0.0)
+    squares, adding = 3 * 256**2 + 512**2, 256 * 256 + 256 * 512 + 256 * 256  # q_proj is as high, and is counted
+    layer = 3 * 2 * 64 * 589_824 / 2e9 + 64 * (2 * squares + adding) / 1e9
+    assert found.seconds - plain.seconds == pytest.approx(2 * layer)
+    rows = [256, 128, 128, 256, 512, 512, 256]
+    assert found.scratch - plain.scratch == 2 * 4 * sum(each**2 for each in rows), "the curvature"
+    assert found.memory > plain.memory
+
+
 @pytest.mark.parametrize("name", [name for name, format in load().items() if not format.is_base and not format.refused])
 def test_every_format_can_be_estimated(name: str) -> None:
     rounding = measure_rounding(get(name), Recipe(scales="minmax"))

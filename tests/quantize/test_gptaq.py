@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("numba")
 
 from whichbits.formats.format import get  # noqa: E402
-from whichbits.quantize.gptaq import corrected  # noqa: E402
+from whichbits.quantize.gptaq import bounded, corrected  # noqa: E402
 from whichbits.quantize.gptq import gptq  # noqa: E402
 from whichbits.quantize.hessian import accumulate, factorise  # noqa: E402
 from whichbits.quantize.rounding import find_scale  # noqa: E402
@@ -37,6 +37,19 @@ def test_full_strength_is_least_squares(act_order: bool) -> None:
     torch.testing.assert_close(ours.to(torch.float64), expected, rtol=1e-3, atol=1e-4)
 
 
+def test_the_sum_with_the_residual_stream_comes_nearest() -> None:
+    weight, base, arriving = problem(0.5)
+    hessian, cross = sums(base, arriving)
+    factor = factorise(hessian, damping=1e-6, act_order=True)
+    stream = torch.randn(2048, 24, generator=torch.Generator().manual_seed(1))
+    arriving_stream = stream + arriving @ torch.randn(64, 24, generator=torch.Generator().manual_seed(2)) * 0.01
+    ours = corrected(weight, cross, factor, 1.0, (stream - arriving_stream).T @ arriving)
+    targets = (stream - arriving_stream).double() + base.double() @ weight.double().T
+    expected = torch.linalg.lstsq(arriving.double(), targets).solution.T
+    torch.testing.assert_close(ours.double(), expected, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(ours, corrected(weight, cross, factor, 1.0), rtol=1e-2, atol=1e-3)
+
+
 def test_strength_goes_part_of_the_way_and_no_error_needs_no_correction() -> None:
     weight, base, arriving = problem(0.5)
     hessian, cross = sums(base, arriving)
@@ -44,6 +57,17 @@ def test_strength_goes_part_of_the_way_and_no_error_needs_no_correction() -> Non
     full, quarter = (corrected(weight, cross, factor, strength) for strength in (1.0, 0.25))
     torch.testing.assert_close(quarter - weight, 0.25 * (full - weight), rtol=1e-4, atol=1e-7)
     assert torch.equal(corrected(weight, torch.zeros(64, 64), factor, 1.0), weight)
+
+
+def test_a_correction_is_a_fifth_as_long_as_the_weight_at_most() -> None:
+    weight = problem(0.5)[0]
+    direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+    direction *= weight.norm() / direction.norm()
+    torch.testing.assert_close(bounded(weight, weight + 3 * direction), weight + 0.2 * direction)
+    near = weight + 0.1 * direction
+    torch.testing.assert_close(bounded(weight, near), near)
+    for same in (weight, torch.zeros_like(weight)):
+        assert torch.equal(bounded(same, same.clone()), same)
 
 
 def test_rounding_the_corrected_weight_is_nearer_to_the_bases_output() -> None:

@@ -6,6 +6,7 @@ torch = pytest.importorskip("torch")
 
 from whichbits.quantize.hessian import (  # noqa: E402
     accumulate,
+    accumulate_errors,
     column_importance,
     factorise,
     inverse_of_lower,
@@ -39,6 +40,20 @@ def test_batches_add_up_to_the_product_with_the_digits_of_their_dtype(dtype: tor
     lengths = exact.diagonal().sqrt()
     difference = (hessian.to(torch.float64) - exact).tril() / lengths.outer(lengths)
     assert float(difference.abs().max()) < digits
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [(torch.float32, 1e-5), (torch.bfloat16, 8e-3)])
+def test_products_of_errors_add_up_with_the_digits_of_their_dtype(dtype: torch.dtype, digits: float) -> None:
+    x, errors, weights = inputs(192, 24).to(dtype), inputs(192, 8, seed=1), torch.rand(192)
+    total = torch.zeros(8, 24)
+    accumulate_errors(total, errors[:64].reshape(2, 32, 8), x[:64].reshape(2, 32, 24), weights[:64])
+    accumulate_errors(total, errors[64:], x[64:], weights[64:])
+    exact = (errors.double() * weights.double().unsqueeze(1)).T @ x.double()
+    lengths = (errors.double().square() * weights.double().unsqueeze(1)).sum(0).sqrt().outer(x.double().square().sum(0).sqrt())
+    assert float(((total.double() - exact) / lengths).abs().max()) < digits
+    plain = torch.zeros(8, 24)
+    accumulate_errors(plain, errors, x)
+    assert float(((plain.double() - errors.double().T @ x.double()) / lengths).abs().max()) < 2 * digits
 
 
 def test_a_massive_token_takes_no_digits_from_the_others() -> None:

@@ -10,7 +10,7 @@ transformers = pytest.importorskip("transformers")
 
 from whichbits.quantize import decoder as decoders  # noqa: E402
 from whichbits.quantize.decoder import empty_model  # noqa: E402
-from whichbits.quantize.sensitivity import EVERY, gradients_of_loss, observe_backwards  # noqa: E402
+from whichbits.quantize.sensitivity import EVERY, SensitivityStore, gradients_of_loss, observe_backwards  # noqa: E402
 from whichbits.quantize.tensors import StoredTensors  # noqa: E402
 
 LINEARS = [
@@ -65,8 +65,12 @@ def test_squared_gradients_weigh_tokens_and_their_products_are_the_curvature(
     decoder, tensors = empty_model(exact_llama), StoredTensors(exact_llama)
     numbers = []
     devices = ["cpu"] * replicas
+    store = SensitivityStore(tmp_path / "kept")
     for observed in observe_backwards(decoder, tensors, [LINEARS, LINEARS], tokens, draws, 7, tmp_path, devices):
+        assert not store.has_all(2)
         numbers.append(observed.number)
+        store.put(observed)
+        kept, curvature = store.get(observed.number, observed.inputs)
         assert len(observed.replicas) == replicas
         assert [[name.rpartition(".")[2] for name in fed.modules] for fed in observed.statistics] == [
             ["q_proj", "k_proj", "v_proj"], ["o_proj"], ["gate_proj", "up_proj"], ["down_proj"],
@@ -80,13 +84,18 @@ def test_squared_gradients_weigh_tokens_and_their_products_are_the_curvature(
             torch.testing.assert_close(fed.hessian, hessian, rtol=5e-3, atol=1e-4 * float(hessian.diagonal().max()))
             torch.testing.assert_close(fed.fourth, weights @ x**4, rtol=5e-3, atol=1e-5 * float((weights @ x**4).max()))
             assert float(weights.max() / weights.min()) > 2
+            batches = torch.split(weights, [batch.shape[0] * batch.shape[1] for batch in observed.inputs])
+            for batch, expected in zip(kept, batches, strict=True):
+                torch.testing.assert_close(batch[fed.modules[0]], expected, rtol=5e-3, atol=1e-5 * float(weights.max()))
             for name, module in zip(full, fed.modules, strict=True):
                 some = slopes[name][:, :, ::EVERY].flatten(0, 2)
                 expected = some.T @ some
                 atol = 1e-4 * float(expected.diagonal().max())
                 torch.testing.assert_close(fed.curvature[module], expected, rtol=5e-3, atol=atol)
+                assert torch.equal(curvature[module], fed.curvature[module])
     assert numbers == [1, 0]
-    assert not list(tmp_path.iterdir())
+    assert store.has_all(2)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
 
 
 @pytest.mark.parametrize(("cap", "scaling"), [(None, 1.0), (2.0, 1.0), (None, 3.0), (2.0, 3.0)])

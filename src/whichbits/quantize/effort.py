@@ -19,6 +19,9 @@ SHRINKAGE = {"fast": 0.1, "balanced": 0.3, "best": 0.3}
 DRAWS = {"fast": 0, "balanced": 1, "best": 4}
 """Next tokens drawn at each position, from which the loss's curvature is learnt: fewer are noisier."""
 
+CORRECTION = 0.5
+"""Strength of the correction for the error of earlier layers: more of it fits the calibration tokens alone."""
+
 BALANCING_FOUR_BITS = 0.25
 """Weights of 4 bits have little to give to the activations."""
 
@@ -36,18 +39,25 @@ def recipe_for(format: Format, effort: str, fields: Mapping[str, Any]) -> Recipe
         chosen |= {
             "scales": "activation",
             "shrinkage": SHRINKAGE[effort],
-            "propagate_error": False,
+            "propagate_error": _corrects(format, effort),
             "sensitivity": _draws(format, effort, fields),
         }
+        if chosen["propagate_error"] and fields.get("propagate_error", True):
+            chosen |= {"asymmetric": CORRECTION, "residual": CORRECTION}
         if format.weights and format.activations and format.activations.type == "int" and fields.get("smoothing") is None:
             chosen["balancing"] = 1.0 if format.weights.num_bits == 8 else BALANCING_FOUR_BITS
     return parse({**chosen, **fields})
 
 
+def _corrects(format: Format, effort: str) -> bool:
+    """Weights of 8 bits leave no error that is worth it."""
+    return effort == "best" and format.weights is not None and format.weights.num_bits < 8
+
+
 def _draws(format: Format, effort: str, fields: Mapping[str, Any]) -> int:
-    """None where the error propagates, and none at `balanced` for rotated weights of 8 bits, which are good without."""
+    """None at `balanced` for rotated weights of 8 bits, which are good without."""
     eight_bits = format.weights is not None and format.weights.num_bits == 8
-    if fields.get("propagate_error") or (effort == "balanced" and eight_bits and fields.get("rotation")):
+    if effort == "balanced" and eight_bits and fields.get("rotation"):
         return 0
     return DRAWS[effort]
 

@@ -139,7 +139,7 @@ def cost(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding:
         weights * rounding + _calibration_seconds(widths, recipe, speed, rounding),
         max(memory, _writing_memory(widths, recipe)),
         disk,
-        scratch=int(stored) + (widths.layers * states if recipe.sensitivity else 0),
+        scratch=int(stored) + _sensitivity_bytes(widths, recipe, states),
     )
 
 
@@ -147,8 +147,11 @@ def _calibration_seconds(widths: Widths, recipe: Recipe, speed: Speed, rounding:
     """Seconds of a calibrated pass beside those of rounding at the probe's width."""
     tokens = recipe.calibration.samples * recipe.calibration.length
     draws = recipe.sensitivity
-    # Forward once, on the way back again, and for each draw the gradient: or once, for the next layer and for the base beside.
-    passes = 2 + draws if draws else 1 + recipe.propagates + bool(recipe.asymmetric)
+    # Forward once, on the way back again, and for each draw the gradient; then, or without the loss in its place, forward once,
+    # for the next layer, and for the base beside.
+    passes = 2 + draws if draws else 0
+    if recipe.propagates or not draws:
+        passes += 1 + recipe.propagates + recipe.corrects
     squares = sum(columns**2 for columns, _ in widths.inputs)
     cubes = sum(columns**3 for columns, _ in widths.inputs)
     # GPTQ's updates behind each block of columns, and the two errors of the output that are compared.
@@ -156,6 +159,10 @@ def _calibration_seconds(widths: Widths, recipe: Recipe, speed: Speed, rounding:
     layer = 2 * passes * tokens * widths.layer_weights / speed.layer
     # The Hessians (half of each), their Cholesky factors with the triangular inverses.
     layer += (tokens * squares + 4 * cubes / 3 + wide) / speed.exact
+    if draws and recipe.propagates:
+        layer += tokens * squares / speed.exact
+    if recipe.corrects:
+        layer += tokens * (squares + sum(_residual_numbers(widths))) / speed.exact
     if draws:
         seen = [(rows, columns) for rows, columns in widths.matrices if rows <= LARGEST_CURVATURE]
         curvature = draws * tokens / EVERY * sum(rows**2 for rows, _ in seen)
@@ -176,15 +183,29 @@ def _calibration_seconds(widths: Widths, recipe: Recipe, speed: Speed, rounding:
 
 def _held_states(recipe: Recipe) -> int:
     """How often the hidden states of all samples are in memory: a layer's inputs and outputs, or gradients in their place."""
-    if recipe.sensitivity:
-        return max(3, 1 + 2 * recipe.sensitivity)
-    return 4 if recipe.asymmetric else 2
+    forwards = 4 if recipe.corrects else 2
+    return max(3, 1 + 2 * recipe.sensitivity, forwards) if recipe.sensitivity else forwards
+
+
+def _residual_numbers(widths: Widths) -> list[int]:
+    """Numbers of each matrix that can add to the residual stream."""
+    return [rows * columns for rows, columns in widths.matrices if rows == widths.hidden]
+
+
+def _sensitivity_bytes(widths: Widths, recipe: Recipe, states: int) -> int:
+    """Bytes on disk while the loss is asked: hidden states before each layer, and what is kept for a pass forwards."""
+    if not recipe.sensitivity:
+        return 0
+    rows = sum(rows**2 for rows, _ in widths.matrices if rows <= LARGEST_CURVATURE)
+    return widths.layers * (states + (BYTES_32 * rows if recipe.propagates else 0))
 
 
 def _statistics_bytes(widths: Widths, recipe: Recipe) -> int:
     """Bytes of a layer's Hessians, their factors, what they are factorised in, and of the curvature between rows."""
     squares = [columns**2 for columns, _ in widths.inputs]
-    numbers = (3 if recipe.asymmetric else 2) * sum(squares) + 3 * max(squares)
+    numbers = (3 if recipe.corrects else 2) * sum(squares) + 3 * max(squares)
+    if recipe.corrects:
+        numbers += sum(_residual_numbers(widths))
     if recipe.sensitivity:
         rows = [rows**2 for rows, _ in widths.matrices if rows <= LARGEST_CURVATURE]
         numbers += sum(rows) + 4 * max(rows, default=0)

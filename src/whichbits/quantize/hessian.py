@@ -65,6 +65,24 @@ def accumulate(hessian: torch.Tensor, inputs: torch.Tensor, weights: torch.Tenso
         hessian[begin:end, :end].addmm_(exact[:, begin:end].T, exact[:, :end])
 
 
+def accumulate_errors(
+    total: torch.Tensor, errors: torch.Tensor, inputs: torch.Tensor, weights: torch.Tensor | None = None
+) -> None:
+    """Add E^T diag(weights) X of `errors` [..., rows] and `inputs` [..., columns] to `total` float32 [rows, columns], in place.
+
+    `weights` as for `accumulate`. Inputs of BF16 on a CPU are multiplied in BF16, as they are there.
+    """
+    import torch
+
+    errors, inputs = errors.reshape(-1, errors.shape[-1]).float(), inputs.reshape(-1, inputs.shape[-1])
+    if weights is not None:
+        errors = errors * weights.unsqueeze(1)
+    if inputs.dtype == torch.bfloat16 and inputs.device.type == "cpu":
+        total.add_(errors.bfloat16().T @ inputs)
+    else:
+        total.addmm_(errors.T, inputs.float())
+
+
 def mirror(hessian: torch.Tensor) -> None:
     """Copy the lower triangle of `hessian` [columns, columns] to the upper, in place."""
     for begin in range(0, len(hessian), STRIP):

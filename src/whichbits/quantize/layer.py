@@ -10,7 +10,7 @@ from whichbits.errors import UserError
 from whichbits.formats.compress import compress
 from whichbits.quantize.activations import activation_scales
 from whichbits.quantize.asymmetric import find_range, zero_shift
-from whichbits.quantize.gptaq import corrected
+from whichbits.quantize.gptaq import bounded, corrected
 from whichbits.quantize.hessian import column_importance, output_error, shrunk
 from whichbits.quantize.manifest import ModuleError
 from whichbits.quantize.rounding import Rounded, find_scale, nearest, relative_error, round_to_nearest, stored_scale
@@ -55,7 +55,8 @@ def quantize_layer(
         fed = statistics[name] if statistics is not None else None
         try:
             rows = fed.row_factor(module) if fed is not None else None
-            rounded = round_weight(weight, format.weights, recipe, fed, shared.get(name), rows)
+            residual = fed.residual_of(module) if fed is not None else None
+            rounded = round_weight(weight, format.weights, recipe, fed, shared.get(name), rows, residual)
         except ArithmeticError as error:
             raise UserError(
                 f"{module}: {error}",
@@ -91,10 +92,11 @@ def round_weight(
     fed: InputStatistics | None,
     global_scale: torch.Tensor | None,
     rows: Factor | None = None,
+    residual: torch.Tensor | None = None,
 ) -> Rounded:
     """One weight [rows, columns] on the grid of `args` as `recipe` has it; `fed` are the statistics of its inputs.
 
-    `rows` is the factor of the curvature at its output, where GPTQ is to see it.
+    `rows` is the factor of the curvature at its output, where GPTQ is to see it, and `residual` what `corrected` takes.
     Raises ArithmeticError where GPTQ's Hessian cannot be factorised.
     """
     scales, dtype, importance = recipe.scales, weight.dtype, _importance(recipe, fed)
@@ -106,7 +108,8 @@ def round_weight(
             raise ValueError("GPTQ needs the statistics of a layer's inputs")
         factor = fed.factor(damping=recipe.damping, shrinkage=recipe.shrinkage, act_order=recipe.act_order)
         if fed.cross is not None:
-            target = corrected(weight, fed.cross, factor, recipe.asymmetric)
+            part = None if residual is None or not recipe.residual else recipe.residual * residual
+            target = bounded(weight, corrected(weight, fed.cross, factor, recipe.asymmetric, part))
     if args.symmetric:
         scale = find_scale(target, args, scales=scales, dtype=dtype, global_scale=global_scale, importance=importance)
         zero_point, shift = None, None

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from whichbits.quantize.hessian import Factor, accumulate, factorise, mirror
+from whichbits.quantize.hessian import Factor, accumulate, accumulate_errors, factorise, mirror
 from whichbits.quantize.replicas import Replica, run
+from whichbits.quantize.residual import adding
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,9 @@ class InputStatistics:
     counted by its weight; `largest` its largest magnitude in each column, float32 [columns]; `norm` the module of which it is
     the output, where that is a norm; `cross`, where a reference was run beside, is (B - X)^T X for its inputs B, float32
     [columns, columns], weighted alike; `fourth` is the sum of each column's fourth powers, weighted alike, float32 [columns].
-    `curvature`, where it is known, is that of the loss at each module's output, float32 [rows, rows].
+    `curvature`, where it is known, is that of the loss at each module's output, float32 [rows, rows]. `residual`, beside
+    `cross`, is (R - S)^T X of the modules that add to the residual stream, which holds S there and for the reference R, in
+    units of the module's output and weighted alike, float32 [rows, columns].
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class InputStatistics:
         self.fourth = hessian.new_zeros(len(hessian)) if fourth is None else fourth
         self.modules = list(modules)
         self.curvature: Mapping[str, torch.Tensor] = {}
+        self.residual: dict[str, torch.Tensor] = {}
         self.norm = norm
         self._factors: dict[tuple[float, float, bool], Factor] = {}
 
@@ -55,8 +59,12 @@ class InputStatistics:
 
     def row_factor(self, module: str) -> Factor | None:
         """The factor of the curvature at the output of `module` (its full name), where it is known."""
-        found = [curvature for own, curvature in self.curvature.items() if module.endswith(f".{own}")]
-        return factorise(found[0], damping=OUTPUT_DAMPING, act_order=True) if found else None
+        found = _named(self.curvature, module)
+        return None if found is None else factorise(found, damping=OUTPUT_DAMPING, act_order=True)
+
+    def residual_of(self, module: str) -> torch.Tensor | None:
+        """The error of the residual stream that `module` (its full name) adds to, where it is known."""
+        return _named(self.residual, module)
 
     def add(self, inputs: torch.Tensor, reference: torch.Tensor | None, weights: torch.Tensor | None = None) -> None:
         """Take in `inputs` [..., columns], what the `reference` has in their place, and the tokens' weights (None: all 1).
@@ -71,15 +79,21 @@ class InputStatistics:
         counted = flat.new_ones(len(flat), dtype=torch.float32) if weights is None else weights
         self.fourth += counted @ flat.to(torch.float32, copy=True).square_().square_()
         if self.cross is not None and reference is not None:
-            flat = flat.float()
-            difference = reference.reshape(flat.shape).float() - flat
-            self.cross.addmm_((difference if weights is None else difference * weights.unsqueeze(1)).T, flat)
+            accumulate_errors(self.cross, reference.float() - inputs.float(), inputs, weights)
+
+    def add_residual(self, module: str, error: torch.Tensor, inputs: torch.Tensor, weights: torch.Tensor | None) -> None:
+        """Take in the `error` [..., rows] of the stream that `module` adds to, beside its `inputs` [..., columns]."""
+        if module not in self.residual:
+            self.residual[module] = self.hessian.new_zeros(error.shape[-1], inputs.shape[-1])
+        accumulate_errors(self.residual[module], error, inputs, weights)
 
     def to(self, device: torch.device) -> InputStatistics:
         """The same on `device`."""
         cross = None if self.cross is None else self.cross.to(device)
         hessian, largest, fourth = (each.to(device) for each in (self.hessian, self.largest, self.fourth))
-        return InputStatistics(hessian, largest, self.modules, self.norm, cross, fourth)
+        moved = InputStatistics(hessian, largest, self.modules, self.norm, cross, fourth)
+        moved.residual = {module: residual.to(device) for module, residual in self.residual.items()}
+        return moved
 
     def merge(self, other: InputStatistics) -> None:
         """Take in what `other`, on whatever device, has seen of the same input."""
@@ -89,11 +103,18 @@ class InputStatistics:
         self.largest = self.largest.maximum(other.largest.to(device))
         if self.cross is not None and other.cross is not None:
             self.cross += other.cross.to(device)
+        for module, residual in other.residual.items():
+            self.residual[module] += residual.to(device)
         self.modules += [module for module in other.modules if module not in self.modules]
 
     def complete(self) -> None:
         """Fill the Hessian's upper triangle, once every input was taken in."""
         mirror(self.hessian)
+
+
+def _named(by_module: Mapping[str, torch.Tensor], full_name: str) -> torch.Tensor | None:
+    """What is there for a module, whose name within the layer ends its full name."""
+    return next((found for own, found in by_module.items() if full_name.endswith(f".{own}")), None)
 
 
 def no_statistics(inputs: torch.Tensor, norm: str | None, *, beside: bool = False) -> InputStatistics:
@@ -133,27 +154,34 @@ def observe(
     linears: Iterable[str],
     inputs: Sequence[torch.Tensor],
     reference: Sequence[torch.Tensor] | None = None,
+    weights: Sequence[Mapping[str, torch.Tensor]] | None = None,
 ) -> Observation:
     """Run a filled layer on `inputs`, and note what its `linears` (names within it) are fed.
 
     Modules that are handed the very same tensor share one set of statistics, which end on the first replica's device. Norms are
     the modules with a weight vector. The base's inputs as `reference`, batch by batch, are run beside, for the difference that
-    they make. Both are placed `in_turn`.
+    they make. All are placed `in_turn`, also the `weights` of each batch's tokens, by the first module that reads an input.
     """
+    linears = list(linears)
+    adds = adding(replicas[0], linears, inputs[0][:1]) if reference is not None else {}
+    states = [each.before for each in adds.values() if each.before is not None]
     parts: list[dict[str, InputStatistics]] = [{} for _ in replicas]
     norm_outputs: list[tuple[torch.Tensor, str]] = []
     seen: list[tuple[torch.Tensor, str]] = []
-    beside: dict[str, torch.Tensor] = {}
+    streams: dict[str | None, torch.Tensor] = {}
+    beside: dict[str | None, torch.Tensor] = {}
     outputs: list[torch.Tensor] = []
     reference_outputs: list[torch.Tensor] = []
+
+    def note(into: dict[str | None, torch.Tensor], name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        into[name] = args[0]
 
     def note_norm(name: str, module: torch.nn.Module, args: Any, output: torch.Tensor) -> None:
         norm_outputs.append((output, name))
 
-    def note_input(
-        found: dict[str, InputStatistics], name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]
-    ) -> None:
+    def note_input(batch: int, name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         (x,) = args
+        found = parts[batch % len(replicas)]
         leader = next((leader for tensor, leader in seen if tensor is x), None)
         if leader is not None:
             if name not in found[leader].modules:
@@ -164,24 +192,28 @@ def observe(
             norm = next((norm for tensor, norm in norm_outputs if tensor is x), None)
             found[name] = no_statistics(x, norm, beside=reference is not None)
             found[name].modules.append(name)
-        found[name].add(x, beside.get(name))
+        counted = None if weights is None else weights[batch].get(name)
+        found[name].add(x, beside.get(name), counted)
+        if name in adds:
+            error = (beside[adds[name].before].float() - streams[adds[name].before].float()) / adds[name].gain
+            found[name].add_residual(name, error, x, counted)
 
-    def note_beside(name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        (beside[name],) = args
-
-    linears = list(linears)
-    for number, hidden in enumerate(inputs):
-        turn = number % len(replicas)
-        layer, found = replicas[turn].layer, parts[turn]
+    for batch, hidden in enumerate(inputs):
+        replica = replicas[batch % len(replicas)]
+        inner = replica.layer.get_submodule
+        streams[None] = hidden
         if reference is not None:
-            with _hooks((layer.get_submodule(name).register_forward_pre_hook, partial(note_beside, name)) for name in linears):
-                reference_outputs += run([replicas[turn]], [reference[number]])
-        hooks = [(layer.get_submodule(name).register_forward_pre_hook, partial(note_input, found, name)) for name in linears]
-        hooks += [(norm.register_forward_hook, partial(note_norm, name)) for name, norm in norms(layer)]
+            beside[None] = reference[batch]
+            names = [*linears, *states]
+            with _hooks((inner(name).register_forward_pre_hook, partial(note, beside, name)) for name in names):
+                reference_outputs += run([replica], [reference[batch]])
+        hooks = [(inner(name).register_forward_pre_hook, partial(note, streams, name)) for name in states]
+        hooks += [(inner(name).register_forward_pre_hook, partial(note_input, batch, name)) for name in linears]
+        hooks += [(norm.register_forward_hook, partial(note_norm, name)) for name, norm in norms(replica.layer)]
         seen.clear()
         norm_outputs.clear()
         with _hooks(hooks):
-            outputs += run([replicas[turn]], [hidden])
+            outputs += run([replica], [hidden])
     return Observation(merged(parts, inputs[0].device), outputs, None if reference is None else reference_outputs)
 
 

@@ -76,10 +76,11 @@ class Recipe(BaseModel):
     """How a checkpoint is made: rounding, scale search, the size of a weight group (None: the format's rule), seed.
 
     `damping`, `shrinkage` and `act_order` are GPTQ's. With `propagate_error` each layer is calibrated on what the quantized
-    layers before it give, else on what the base's give; `asymmetric` is the strength of the correction for that error. With
-    `sensitivity` errors count by the curvature of the loss, from so many draws a token. `smoothing` is SmoothQuant's strength
-    (None: not smoothed), `balancing` that of scales by moments in its place; `awq` scales and clips weights as AWQ does;
-    `rotation` merges Hadamard rotations, drawn by the seed, into the weights.
+    layers before it give, else on what the base's give; `asymmetric` is the strength of the correction for that error in a
+    module's input, `residual` for that in the residual stream where a module adds to it. With `sensitivity` errors count by the
+    curvature of the base's loss, from so many draws a token. `smoothing` is SmoothQuant's strength (None: not smoothed),
+    `balancing` that of scales by moments in its place; `awq` scales and clips weights as AWQ does; `rotation` merges Hadamard
+    rotations, drawn by the seed, into the weights.
     Modules that `layers` match get the format named there in place of the checkpoint's; of several matches the first counts.
     Fields that do not apply are neither accepted nor written.
     """
@@ -95,6 +96,7 @@ class Recipe(BaseModel):
     act_order: bool = True
     propagate_error: bool = True
     asymmetric: float = Field(default=0.0, ge=0, le=1)
+    residual: float = Field(default=0.0, ge=0, le=1)
     sensitivity: int = Field(default=0, ge=0)
     smoothing: float | None = Field(default=None, ge=0, le=1)
     balancing: float | None = Field(default=None, ge=0, le=1)
@@ -120,13 +122,18 @@ class Recipe(BaseModel):
         return self.calibrated and self.propagate_error
 
     @property
+    def corrects(self) -> bool:
+        """Whether the base's hidden states are run beside, to correct for the error of earlier layers."""
+        return bool(self.asymmetric or self.residual)
+
+    @property
     def unused(self) -> set[str]:
         """Fields that do not apply to this recipe."""
-        gptq = set() if self.rounding == "gptq" else {"damping", "shrinkage", "act_order", "asymmetric"}
+        gptq = set() if self.rounding == "gptq" else {"damping", "shrinkage", "act_order", "asymmetric", "residual"}
         calibrated = set() if self.calibrated else {"propagate_error", "sensitivity", "smoothing"}
         # Formats with scales of activations that are found on data are calibrated whatever the recipe.
         data = {"calibration"} if not self.calibrated and self.calibration == Calibration() else set()
-        data |= {name for name in ("awq", "layers", "sensitivity", "shrinkage") if not getattr(self, name)}
+        data |= {name for name in ("awq", "layers", "residual", "sensitivity", "shrinkage") if not getattr(self, name)}
         data |= {"balancing"} if self.balancing is None else set()
         return gptq | calibrated | data | (set() if self.rotation else {"rotation"})
 
@@ -136,10 +143,9 @@ class Recipe(BaseModel):
         idle = sorted(name for name in self.unused if getattr(self, name) != defaults[name])
         if idle:
             raise ValueError(f"{', '.join(idle)} would do nothing with rounding {self.rounding} and scales {self.scales}")
-        if self.asymmetric and not self.propagate_error:
-            raise ValueError("asymmetric corrects for the error of earlier layers, which propagate_error: false leaves out")
-        if self.sensitivity and self.propagate_error:
-            raise ValueError("sensitivity is that of the base's own activations, so it needs propagate_error: false")
+        for name in ("asymmetric", "residual"):
+            if getattr(self, name) and not self.propagate_error:
+                raise ValueError(f"{name} corrects for the error of earlier layers, which propagate_error: false leaves out")
         if self.smoothing is not None and self.balancing is not None:
             raise ValueError("smoothing and balancing scale the same columns, so choose one")
         return self

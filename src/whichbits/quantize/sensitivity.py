@@ -30,6 +30,8 @@ LARGEST_CURVATURE = 8192
 class ObservedLayer:
     """A filled layer on the way back: its `number`, its `tensors` by name within it, its `replicas`, the hidden states
     [samples, length, width] that reach them in turn, and the statistics of the inputs of its linear layers.
+
+    `weights` are those of each batch's tokens, float32 [tokens], by the first module that reads an input.
     """
 
     number: int
@@ -37,6 +39,60 @@ class ObservedLayer:
     replicas: Sequence[Replica]
     inputs: list[torch.Tensor]
     statistics: list[InputStatistics]
+    weights: list[Mapping[str, torch.Tensor]]
+
+
+class SensitivityStore:
+    """A folder with what the loss says of each layer on the way back, for a pass that goes forwards afterwards.
+
+    Files are written aside and renamed, so a file that is there is whole.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def has_all(self, layers: int) -> bool:
+        """Whether each of so many layers was put."""
+        return all(self._path(number).exists() for number in range(layers))
+
+    def put(self, observed: ObservedLayer) -> None:
+        """Keep the weights of a layer's tokens, and the curvature at its modules' outputs."""
+        import torch
+        from safetensors.torch import save_file
+
+        kept = {f"weights.{name}": torch.cat([batch[name].cpu() for batch in observed.weights]) for name in observed.weights[0]}
+        for fed in observed.statistics:
+            kept |= {f"curvature.{name}": curvature.cpu() for name, curvature in fed.curvature.items()}
+        aside = self._path(observed.number).with_suffix(".aside")
+        save_file(kept, aside)
+        aside.rename(self._path(observed.number))
+
+    def get(
+        self, number: int, batches: Sequence[torch.Tensor]
+    ) -> tuple[list[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
+        """The weights of the tokens of each of `batches` [samples, length, width], and each module's curvature.
+
+        Weights are where the batch is, and the curvature where the first is.
+        """
+        import torch
+        from safetensors.torch import load_file
+
+        kept = load_file(self._path(number))
+        sizes = [batch.shape[0] * batch.shape[1] for batch in batches]
+        weights: list[dict[str, torch.Tensor]] = [{} for _ in batches]
+        for name in (name for name in kept if name.startswith("weights.")):
+            for batch, own, part in zip(batches, weights, torch.split(kept[name], sizes), strict=True):
+                own[name.removeprefix("weights.")] = part.to(batch.device)
+        curvature = {
+            name.removeprefix("curvature."): tensor.to(batches[0].device)
+            for name, tensor in kept.items()
+            if name.startswith("curvature.")
+        }
+        return weights, curvature
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:05}.safetensors"
 
 
 def observe_backwards(
@@ -100,9 +156,10 @@ def observe_backwards(
                 notes[batch % len(notes)].back(*pair) for batch, pair in enumerate(zip(hidden, gradients, strict=True))
             ]
             statistics = _together(notes, first)
+            weights = [notes[batch % len(notes)].weights[batch // len(notes)] for batch in range(len(hidden))]
             del notes
-            yield ObservedLayer(number, own, replicas, hidden, statistics)
-            del own, replicas, kept, hidden, statistics
+            yield ObservedLayer(number, own, replicas, hidden, statistics, weights)
+            del own, replicas, kept, hidden, statistics, weights
             empty(decoder.layers[number])
 
 
@@ -139,13 +196,16 @@ def gradients_of_loss(
 
 
 class _Notes:
-    """What the linears of a replica are fed, batch by batch: `found`, by the first that reads each input, and `curvature`."""
+    """What the linears of a replica are fed, batch by batch: `found` and the tokens' `weights`, by the first that reads each
+    input, and `curvature`.
+    """
 
     def __init__(self, replica: Replica, linears: Sequence[str]) -> None:
         self._layer = replica.layer.requires_grad_(False)
         self._call = replica.call
         self._linears = linears
         self.found: dict[str, InputStatistics] = {}
+        self.weights: list[Mapping[str, torch.Tensor]] = []
         self.curvature: dict[str, torch.Tensor] = {}
 
     def back(self, hidden: torch.Tensor, gradients: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -197,6 +257,7 @@ class _Notes:
             found = self.found[leader]
             found.modules = sorted({*found.modules, *readers[leader]}, key=list(self._linears).index)
             found.add(x.detach(), None, weights.get(leader))
+        self.weights.append(weights)
         return before
 
 

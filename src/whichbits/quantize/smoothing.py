@@ -136,6 +136,7 @@ def rescale(
             fed.fourth / scale**4,
         )
         new.curvature = fed.curvature
+        new.residual = {module: residual / scale for module, residual in fed.residual.items()}
         smoothed.append(new)
     return result, smoothed
 

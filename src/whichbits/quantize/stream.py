@@ -20,7 +20,7 @@ from whichbits.quantize.memory import give_back_freed
 from whichbits.quantize.observe import InputStatistics, norm_offsets, observe
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.replicas import filled, in_turn, refill, run
-from whichbits.quantize.sensitivity import ObservedLayer, observe_backwards
+from whichbits.quantize.sensitivity import ObservedLayer, SensitivityStore, observe_backwards
 from whichbits.quantize.smoothing import balance, smooth
 from whichbits.quantize.tensors import base_tensors, outside_layers
 
@@ -52,7 +52,7 @@ class QuantizedLayer:
 class _Stream:
     """The jobs that are calibrated together: the layers that they start from, by number, the hidden states of each batch.
 
-    `reference` are the base's hidden states, where jobs correct for the difference.
+    `reference` are the base's hidden states, where jobs correct for the difference; `sensitivity` is what the loss said.
     """
 
     jobs: tuple[int, ...]
@@ -60,6 +60,7 @@ class _Stream:
     inputs: list[torch.Tensor]
     propagates: bool
     reference: list[torch.Tensor] | None
+    sensitivity: SensitivityStore | None = None
 
 
 def stream(
@@ -85,17 +86,25 @@ def stream(
     decoder = empty_model(base, allow_custom_code=allow_custom_code, device=devices[0])
     empty_layers = list(decoder.layers)
     streams = []
-    for numbers, propagates in _shared(jobs):
+    for numbers in _kinds(jobs):
         recipe = jobs[numbers[0]].recipe
         tensors = base_tensors(base, recipe, devices[0])
+        shared = tuple(number for number in numbers if not jobs[number].recipe.propagates)
+        together: list[tuple[int, ...]] = [(number,) for number in numbers if jobs[number].recipe.propagates]
+        sensitivity = None
         if recipe.sensitivity:
-            yield from _backwards(
-                decoder, tensors, layers, [(job, jobs[job]) for job in numbers], tokens, done, scratch, devices
-            )
-        else:
+            rotated = "-rotated" if recipe.rotation else ""
+            sensitivity = SensitivityStore(scratch / f"sensitivity-{recipe.sensitivity}{rotated}") if together else None
+            if shared or not (sensitivity and sensitivity.has_all(len(layers))):
+                yield from _backwards(decoder, tensors, layers, jobs, numbers, tokens, done, scratch, devices, sensitivity)
+        elif shared:
+            together.append(shared)
+        for members in together:
             inputs, calls = first_inputs(decoder, outside_layers(tensors), tokens)
             inputs, ahead = in_turn(inputs, devices), layers_ahead(tensors, range(len(layers)))
-            streams.append(_Stream(numbers, ahead, inputs, propagates, inputs if recipe.asymmetric else None))
+            own = jobs[members[0]].recipe
+            reference = inputs if own.corrects else None
+            streams.append(_Stream(members, ahead, inputs, own.propagates, reference, sensitivity))
     if not streams:
         return
     del decoder
@@ -126,7 +135,10 @@ def _advance(
     replicas = filled(layer, tensors, call, devices)
     if waiting:
         modules = [name.removesuffix(".weight") for name in linears]
-        observation = observe(replicas, modules, each.inputs, each.reference)
+        weights, curvature = each.sensitivity.get(number, each.inputs) if each.sensitivity else (None, {})
+        observation = observe(replicas, modules, each.inputs, each.reference, weights)
+        for fed in observation.statistics:
+            fed.curvature = {module: curvature[module] for module in fed.modules if module in curvature}
         reference, outputs = observation.reference, observation.outputs
         offsets = norm_offsets(layer)
     else:
@@ -155,18 +167,26 @@ def _backwards(
     decoder: Any,
     tensors: Tensors,
     layers: Sequence[Sequence[str]],
-    jobs: Sequence[tuple[int, Job]],
+    jobs: Sequence[Job],
+    numbers: Sequence[int],
     tokens: torch.Tensor,
     done: Callable[[int, int], Tensors | None],
     scratch: Path,
     devices: Sequence[str],
+    kept: SensitivityStore | None,
 ) -> Iterator[QuantizedLayer]:
-    """Quantize each layer for `jobs`, with their numbers, that go by the loss's sensitivity, from the last to the first."""
+    """Ask the loss about each layer for the jobs of these `numbers`, from the last to the first.
+
+    Those that do not propagate their error are quantized on the way; what the loss says is `kept` for the others.
+    """
     names = [[name.removeprefix(f"model.layers.{number}.") for name in layer] for number, layer in enumerate(layers)]
     modules = [[name.removesuffix(".weight") for name in layer] for layer in names]
-    recipe = jobs[0][1].recipe
+    recipe = jobs[numbers[0]].recipe
+    shared = [(number, jobs[number]) for number in numbers if not jobs[number].recipe.propagates]
     for observed in observe_backwards(decoder, tensors, modules, tokens, recipe.sensitivity, recipe.seed, scratch, devices):
-        yield from _quantize_observed(observed, jobs, names[observed.number], done)
+        if kept:
+            kept.put(observed)
+        yield from _quantize_observed(observed, shared, names[observed.number], done)
         # Its statistics are as large as the layer, and the next one's come before the name is used again.
         del observed
 
@@ -211,15 +231,12 @@ def _prepared(
     return tensors, statistics
 
 
-def _shared(jobs: Sequence[Job]) -> list[tuple[tuple[int, ...], bool]]:
-    """Which jobs see the same hidden states, and whether those bear the error of earlier layers."""
-    together = []
-    for kind in sorted({(job.recipe.rotation, job.recipe.sensitivity) for job in jobs}):
-        numbers = [number for number, job in enumerate(jobs) if (job.recipe.rotation, job.recipe.sensitivity) == kind]
-        shared = tuple(number for number in numbers if not jobs[number].recipe.propagates)
-        together += [(shared, False)] if shared else []
-        together += [((number,), True) for number in numbers if jobs[number].recipe.propagates]
-    return together
+def _kinds(jobs: Sequence[Job]) -> list[list[int]]:
+    """The numbers of the jobs that start from the same tensors and ask the loss alike."""
+    kinds: dict[tuple[bool, int], list[int]] = {}
+    for number, job in enumerate(jobs):
+        kinds.setdefault((job.recipe.rotation, job.recipe.sensitivity), []).append(number)
+    return [kinds[kind] for kind in sorted(kinds)]
 
 
 def _by_weight(observed: Sequence[InputStatistics], linears: Sequence[str], prefix: str) -> dict[str, InputStatistics]:
