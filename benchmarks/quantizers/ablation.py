@@ -30,21 +30,21 @@ def _run(format: str, name: str, what: str, changed: Mapping[str, Any]) -> Run:
 
 
 ALIKE = {"sensitivity": 0}
-PROPAGATED = {"propagate_error": True}
-CORRECTED = {"asymmetric": 0.5, "residual": 0.5}
+INPUTS = {"propagate_error": True, "asymmetric": 0.35}
+CORRECTED = INPUTS | {"residual": 0.7}
 
 ABLATION = (
     _run("w4a16-int", "", "balanced", {}),
     _run("w4a16-int", "no-shrinkage", "damping of 0.01 alone", {"shrinkage": 0.0}),
     _run("w4a16-int", "mse", "scales by the weights alone", {"scales": "mse"}),
     _run("w4a16-int", "draws", "four draws", {"sensitivity": 4}),
-    _run("w4a16-int", "corrected", "the error in inputs is corrected for by half", PROPAGATED | {"asymmetric": 0.5}),
-    _run("w4a16-int", "residual", "and that in the residual stream", PROPAGATED | CORRECTED),
-    _run("w4a16-int", "best", "both, four draws (best)", PROPAGATED | CORRECTED | {"sensitivity": 4}),
+    _run("w4a16-int", "inputs", "a part of the error in inputs corrected for", INPUTS),
+    _run("w4a16-int", "residual", "so, and of that in the residual stream", CORRECTED),
+    _run("w4a16-int", "best", "so, and four draws (best)", CORRECTED | {"sensitivity": 4}),
     _run("w4a16-int", "no-sensitivity", "every token and output counts the same", ALIKE),
-    _run("w4a16-int", "propagated", "so, and the error propagates", ALIKE | PROPAGATED),
-    _run("w4a16-int", "asymmetric", "so, and that in inputs is corrected for", ALIKE | PROPAGATED | {"asymmetric": 0.5}),
-    _run("w4a16-int", "alike-residual", "so, and that in the residual stream", ALIKE | PROPAGATED | CORRECTED),
+    _run("w4a16-int", "propagated", "so, and the error propagates", ALIKE | {"propagate_error": True}),
+    _run("w4a16-int", "alike-inputs", "so, and a part of that in inputs corrected for", ALIKE | INPUTS),
+    _run("w4a16-int", "alike-residual", "so, and of that in the residual stream", ALIKE | CORRECTED),
     _run("w8a8-int", "", "balanced", {}),
     _run("w8a8-int", "no-sensitivity", "every token and output counts the same", {"sensitivity": 0}),
     _run("w8a8-int", "smoothing", "SmoothQuant of 0.8 in place of balancing", {"smoothing": 0.8}),

@@ -20,7 +20,7 @@ from whichbits.quantize.attention import NAME  # noqa: E402
 from whichbits.quantize.calibrated import Target, quantize_calibrated  # noqa: E402
 from whichbits.quantize.checkpoint import quantize_checkpoint  # noqa: E402
 from whichbits.quantize.decoder import empty_model, first_inputs  # noqa: E402
-from whichbits.quantize.effort import DEFAULT, recipe_for  # noqa: E402
+from whichbits.quantize.effort import recipe_for  # noqa: E402
 from whichbits.quantize.recipe import Calibration, Recipe  # noqa: E402
 from whichbits.quantize.replicas import filled, run  # noqa: E402
 from whichbits.quantize.tensors import StoredTensors  # noqa: E402
@@ -71,13 +71,15 @@ def test_the_walk_through_the_layers_is_the_models(family: str, random_base: Cal
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_checkpoints_are_near_the_base(family: str, random_base: Callable[[str], Path], tmp_path: Path) -> None:
-    """By round-to-nearest, by GPTQ, and by the recipe that is the default."""
+    """By round-to-nearest, by GPTQ, and by the recipes of two efforts."""
     base = random_base(family)
     expected = logits(base)
     recipe = GPTQ.model_copy(update={"propagate_error": False})
     targets = [Target(get(name), recipe, tmp_path / f"gptq-{name}") for name in LARGEST_ERROR]
-    default = recipe_for(get("w4a16-int"), DEFAULT, {"calibration": GPTQ.calibration})
-    quantize_calibrated(base, [*targets, Target(get("w4a16-int"), default, tmp_path / "default-w4a16-int")])
+    for effort in ("balanced", "best"):
+        recipe = recipe_for(get("w4a16-int"), effort, {"calibration": GPTQ.calibration})
+        targets.append(Target(get("w4a16-int"), recipe, tmp_path / f"{effort}-w4a16-int"))
+    quantize_calibrated(base, targets)
     for name in LARGEST_ERROR:
         quantize_checkpoint(base, get(name), Recipe(), tmp_path / f"rtn-{name}")
     for folder in sorted(tmp_path.iterdir()):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -336,18 +337,21 @@ def test_a_killed_pass_forwards_by_the_loss_ends_in_the_same_bytes_and_does_not_
     quantize_calibrated(block_llama, targets("alone", "forwards"))
     assert files(tmp_path / "whole" / "forwards") == files(tmp_path / "alone" / "forwards")
     assert files(tmp_path / "whole" / "forwards") != files(tmp_path / "whole" / "backwards")
+    (unweighted,) = targets("unweighted", "forwards")
+    unweighted = replace(unweighted, recipe=unweighted.recipe.model_copy(update={"sensitivity": 0}))
+    quantize_calibrated(block_llama, [unweighted])
+    weights = [file["model.safetensors"] for file in (files(unweighted.out), files(tmp_path / "alone" / "forwards"))]
+    assert weights[0] != weights[1], "the loss has its say on the way forwards"
 
     with pytest.raises(KeyboardInterrupt):
         quantize_calibrated(block_llama, targets("killed", "forwards", "backwards"), on_progress=kill)
-    quantize_calibrated(block_llama, targets("killed", "forwards", "backwards"))
-    for name in ("forwards", "backwards"):
-        assert files(tmp_path / "whole" / name) == files(tmp_path / "killed" / name)
-
     with pytest.raises(KeyboardInterrupt):
         quantize_calibrated(block_llama, targets("once", "forwards"), on_progress=lambda done, total: kill(done + 14, total))
     monkeypatch.setattr(stream, "observe_backwards", None)
+    quantize_calibrated(block_llama, targets("killed", "forwards", "backwards"))
     quantize_calibrated(block_llama, targets("once", "forwards"))
-    assert files(tmp_path / "whole" / "forwards") == files(tmp_path / "once" / "forwards")
+    for folder, name in (("killed", "forwards"), ("killed", "backwards"), ("once", "forwards")):
+        assert files(tmp_path / "whole" / name) == files(tmp_path / folder / name)
 
 
 @torch.no_grad()

@@ -40,17 +40,13 @@ def test_the_loss_is_asked_where_it_helps() -> None:
 
 def test_best_corrects_for_the_error_of_earlier_layers_unless_it_is_told_not_to() -> None:
     recipe = recipe_for(get("nvfp4a16"), "best", {})
-    assert (recipe.propagates, recipe.corrects, recipe.asymmetric, recipe.residual, recipe.sensitivity) == (
-        True,
-        True,
-        0.5,
-        0.5,
-        4,
-    )
+    assert recipe.propagates and recipe.asymmetric and recipe.residual and recipe.sensitivity == 4
     assert not recipe_for(get("w4a16-int"), "best", {"propagate_error": False}).corrects
-    assert recipe_for(get("w4a16-int"), "best", {"propagate_error": True, "residual": 0.25}).residual == 0.25
-    assert not recipe_for(get("w4a16-int"), "balanced", {}).corrects
-    assert not recipe_for(get("w8a8-int"), "best", {}).corrects
+    assert recipe_for(get("w4a16-int"), "best", {"residual": 0.25}).residual == 0.25
+    for name, effort in (("w4a16-int", "balanced"), ("w8a8-int", "best")):
+        assert not recipe_for(get(name), effort, {}).corrects
+        recipe = recipe_for(get(name), effort, {"residual": 0.25})
+        assert recipe.propagates and recipe.residual == 0.25
 
 
 def test_unknown_efforts_are_refused() -> None:

@@ -60,7 +60,8 @@ def test_a_way_forwards_after_the_way_back_by_hand() -> None:
     forwards = recipe.model_copy(update={"propagate_error": True, "asymmetric": 0.5, "residual": 0.5})
     found = cost(WIDTHS, get("w8a8-int"), forwards, SPEED, rounding=0.0)
     squares, adding = 3 * 256**2 + 512**2, 256 * 256 + 256 * 512 + 256 * 256  # q_proj is as high, and is counted
-    layer = 3 * 2 * 64 * 589_824 / 2e9 + 64 * (2 * squares + adding) / 1e9
+    targets = 6 * (1792 * 256**2 + 256 * 512**2)
+    layer = 3 * 2 * 64 * 589_824 / 2e9 + (64 * (squares + 2 * squares + 2 * adding) + targets) / 1e9
     assert found.seconds - plain.seconds == pytest.approx(2 * layer)
     rows = [256, 128, 128, 256, 512, 512, 256]
     assert found.scratch - plain.scratch == 2 * 4 * sum(each**2 for each in rows), "the curvature"

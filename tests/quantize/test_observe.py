@@ -78,8 +78,8 @@ def test_the_error_of_the_stream_where_modules_add_to_it_and_tokens_that_count_m
 
     (first, middle), (first_beside, middle_beside) = both(inputs), both(reference)
     for fed, name, x, error in (
-        (mix, "mix", first.tanh(), first_beside - first),
-        (down, "down", block.norm(middle), (middle_beside - middle) / 0.5),
+        (mix, "mix", first.tanh(), (first_beside - first) / 2),
+        (down, "down", block.norm(middle), (middle_beside - middle) / 0.5 / 2),
     ):
         counted = torch.cat([each[name] for each in weights]).unsqueeze(1)
         torch.testing.assert_close(fed.residual, {name: error.T @ (counted * x)}, rtol=1e-4, atol=1e-5)

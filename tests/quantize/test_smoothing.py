@@ -170,7 +170,10 @@ def test_a_16_bit_norm_is_matched_by_the_weights() -> None:
         "q.weight": torch.randn(4, 16, generator=generator),
     }
     fed = InputStatistics(torch.eye(16), torch.rand(16, generator=generator) * 9, ["q"], "norm")
-    after, _ = smooth(tensors, [fed], 0.7, {"norm": 0.0})
+    fed.residual = {"q": torch.randn(4, 16, generator=generator)}
+    after, (new,) = smooth(tensors, [fed], 0.7, {"norm": 0.0})
+    scale = after["q.weight"] / tensors["q.weight"]
+    torch.testing.assert_close(new.residual["q"], fed.residual["q"] / scale, rtol=1e-5, atol=0)
     assert after["norm.weight"].dtype == torch.bfloat16
     product = after["norm.weight"].to(torch.float32) * after["q.weight"]
     torch.testing.assert_close(product, tensors["norm.weight"].to(torch.float32) * tensors["q.weight"], rtol=1e-6, atol=1e-7)

@@ -19,8 +19,8 @@ SHRINKAGE = {"fast": 0.1, "balanced": 0.3, "best": 0.3}
 DRAWS = {"fast": 0, "balanced": 1, "best": 4}
 """Next tokens drawn at each position, from which the loss's curvature is learnt: fewer are noisier."""
 
-CORRECTION = 0.5
-"""Strength of the correction for the error of earlier layers: more of it fits the calibration tokens alone."""
+CORRECTION = {"asymmetric": 0.35, "residual": 0.7}
+"""Strength of the corrections for the error of earlier layers: more of them fits the calibration tokens alone."""
 
 BALANCING_FOUR_BITS = 0.25
 """Weights of 4 bits have little to give to the activations."""
@@ -39,19 +39,20 @@ def recipe_for(format: Format, effort: str, fields: Mapping[str, Any]) -> Recipe
         chosen |= {
             "scales": "activation",
             "shrinkage": SHRINKAGE[effort],
-            "propagate_error": _corrects(format, effort),
+            "propagate_error": fields.get("propagate_error", _corrects(format, effort, fields)),
             "sensitivity": _draws(format, effort, fields),
         }
-        if chosen["propagate_error"] and fields.get("propagate_error", True):
-            chosen |= {"asymmetric": CORRECTION, "residual": CORRECTION}
+        if effort == "best" and chosen["propagate_error"]:
+            chosen |= CORRECTION
         if format.weights and format.activations and format.activations.type == "int" and fields.get("smoothing") is None:
             chosen["balancing"] = 1.0 if format.weights.num_bits == 8 else BALANCING_FOUR_BITS
     return parse({**chosen, **fields})
 
 
-def _corrects(format: Format, effort: str) -> bool:
-    """Weights of 8 bits leave no error that is worth it."""
-    return effort == "best" and format.weights is not None and format.weights.num_bits < 8
+def _corrects(format: Format, effort: str, fields: Mapping[str, Any]) -> bool:
+    """Where a strength is given, and at `best`; weights of 8 bits leave no error that is worth it."""
+    four_bits = format.weights is not None and format.weights.num_bits < 8
+    return bool(fields.get("asymmetric") or fields.get("residual") or (effort == "best" and four_bits))
 
 
 def _draws(format: Format, effort: str, fields: Mapping[str, Any]) -> int:

@@ -162,7 +162,9 @@ def _calibration_seconds(widths: Widths, recipe: Recipe, speed: Speed, rounding:
     if draws and recipe.propagates:
         layer += tokens * squares / speed.exact
     if recipe.corrects:
-        layer += tokens * (squares + sum(_residual_numbers(widths))) / speed.exact
+        # What inputs and stream lack, and the weights that make up for it.
+        layer += 2 * tokens * (squares + sum(_residual_numbers(widths))) / speed.exact
+        layer += 6 * sum(rows * columns**2 for rows, columns in widths.matrices) / speed.exact
     if draws:
         seen = [(rows, columns) for rows, columns in widths.matrices if rows <= LARGEST_CURVATURE]
         curvature = draws * tokens / EVERY * sum(rows**2 for rows, _ in seen)

@@ -23,8 +23,8 @@ def corrected(
     With X the inputs that arrive and B the base's (tokens in rows), `cross` float32 [columns, columns] is (B - X)^T X, and
     `factor` that of the damped X^T X. For `strength` 1 the result is the least-squares solution W + W cross (X^T X)^-1; below,
     a part of the way there, since the correction is learnt from few tokens. Where the output is added to the residual stream,
-    which holds S and in the base R, `residual` float32 [rows, columns] is (R - S)^T X, or a part of it: then it is the sum
-    that comes nearest. Rounding the corrected weight by GPTQ minimises the same error.
+    which holds S and in the base R, `residual` float32 [rows, columns] is (R - S)^T X, or this module's share: then it is the
+    sum that comes nearest. Rounding the corrected weight by GPTQ minimises the same error.
     Source: the objective of GPTAQ (Li et al., arXiv 2504.02692), solved before rounding in place of column by column; the
     stream's error in it is ours.
     """

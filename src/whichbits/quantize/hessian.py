@@ -70,7 +70,8 @@ def accumulate_errors(
 ) -> None:
     """Add E^T diag(weights) X of `errors` [..., rows] and `inputs` [..., columns] to `total` float32 [rows, columns], in place.
 
-    `weights` as for `accumulate`. Inputs of BF16 on a CPU are multiplied in BF16, as they are there.
+    `weights` as for `accumulate`. Inputs of BF16 on a CPU are multiplied in BF16 as there, but the longest with the others:
+    nothing is factorised here.
     """
     import torch
 

@@ -46,8 +46,9 @@ def quantize_layer(
     the same names. Raises UserError where a Hessian cannot be factorised.
     """
     formats = {name: format.of(name.removesuffix(".weight")) for name in weights}
+    targets = {name: _target(name, weight, recipe, statistics) for name, weight in weights.items()}
     tensor_groups = (name for name, own in formats.items() if own.weights and own.weights.strategy == "tensor_group")
-    shared = global_scales({name: weights[name] for name in tensor_groups})
+    shared = global_scales({name: targets[name] for name in tensor_groups})
     for name, weight in weights.items():
         module, format = name.removesuffix(".weight"), formats[name]
         if format.weights is None:
@@ -55,13 +56,9 @@ def quantize_layer(
         fed = statistics[name] if statistics is not None else None
         try:
             rows = fed.row_factor(module) if fed is not None else None
-            residual = fed.residual_of(module) if fed is not None else None
-            rounded = round_weight(weight, format.weights, recipe, fed, shared.get(name), rows, residual)
+            rounded = round_weight(weight, format.weights, recipe, fed, shared.get(name), rows, targets.pop(name))
         except ArithmeticError as error:
-            raise UserError(
-                f"{module}: {error}",
-                remedy="raise damping (0.1 is common for INT8), or calibrate on more or other text",
-            ) from error
+            raise _not_factorised(module, error) from error
         stored = compress(
             rounded.weight,
             rounded.scale,
@@ -85,6 +82,25 @@ def quantize_layer(
         yield QuantizedModule(tensors, errors)
 
 
+def _target(name: str, weight: torch.Tensor, recipe: Recipe, statistics: Mapping[str, InputStatistics] | None) -> torch.Tensor:
+    """What the weight is to come near: itself, or, where the recipe corrects, what makes up for the error of earlier layers."""
+    fed = statistics[name] if statistics is not None else None
+    if fed is None or fed.cross is None or not recipe.corrects:
+        return weight
+    module = name.removesuffix(".weight")
+    try:
+        factor = fed.factor(damping=recipe.damping, shrinkage=recipe.shrinkage, act_order=recipe.act_order)
+    except ArithmeticError as error:
+        raise _not_factorised(module, error) from error
+    residual = fed.residual_of(module)
+    part = None if residual is None else recipe.residual * residual
+    return bounded(weight, corrected(weight, fed.cross, factor, recipe.asymmetric, part))
+
+
+def _not_factorised(module: str, error: ArithmeticError) -> UserError:
+    return UserError(f"{module}: {error}", remedy="raise damping (0.1 is common for INT8), or calibrate on more or other text")
+
+
 def round_weight(
     weight: torch.Tensor,
     args: QuantizationArgs,
@@ -92,24 +108,22 @@ def round_weight(
     fed: InputStatistics | None,
     global_scale: torch.Tensor | None,
     rows: Factor | None = None,
-    residual: torch.Tensor | None = None,
+    target: torch.Tensor | None = None,
 ) -> Rounded:
     """One weight [rows, columns] on the grid of `args` as `recipe` has it; `fed` are the statistics of its inputs.
 
-    `rows` is the factor of the curvature at its output, where GPTQ is to see it, and `residual` what `corrected` takes.
+    `rows` is the factor of the curvature at its output, where GPTQ is to see it; `target` is what the weight is to come near,
+    where that is another than itself.
     Raises ArithmeticError where GPTQ's Hessian cannot be factorised.
     """
     scales, dtype, importance = recipe.scales, weight.dtype, _importance(recipe, fed)
     if recipe.rounding == "rtn" and args.symmetric:
         return round_to_nearest(weight, args, scales=scales, dtype=dtype, global_scale=global_scale, importance=importance)
-    factor, target = None, weight
+    factor, target = None, weight if target is None else target
     if recipe.rounding == "gptq":
         if fed is None:
             raise ValueError("GPTQ needs the statistics of a layer's inputs")
         factor = fed.factor(damping=recipe.damping, shrinkage=recipe.shrinkage, act_order=recipe.act_order)
-        if fed.cross is not None:
-            part = None if residual is None or not recipe.residual else recipe.residual * residual
-            target = bounded(weight, corrected(weight, fed.cross, factor, recipe.asymmetric, part))
     if args.symmetric:
         scale = find_scale(target, args, scales=scales, dtype=dtype, global_scale=global_scale, importance=importance)
         zero_point, shift = None, None

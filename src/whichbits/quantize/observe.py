@@ -24,11 +24,12 @@ class InputStatistics:
 
     `modules` are those that read it (q, k and v; gate and up); `hessian` is its X^T X, float32 [columns, columns], each token
     counted by its weight; `largest` its largest magnitude in each column, float32 [columns]; `norm` the module of which it is
-    the output, where that is a norm; `cross`, where a reference was run beside, is (B - X)^T X for its inputs B, float32
-    [columns, columns], weighted alike; `fourth` is the sum of each column's fourth powers, weighted alike, float32 [columns].
-    `curvature`, where it is known, is that of the loss at each module's output, float32 [rows, rows]. `residual`, beside
-    `cross`, is (R - S)^T X of the modules that add to the residual stream, which holds S there and for the reference R, in
-    units of the module's output and weighted alike, float32 [rows, columns].
+    the output, where that is a norm; `fourth` is the sum of each column's fourth powers, weighted alike, float32 [columns].
+    `curvature`, where it is known, is that of the loss at each module's output, float32 [rows, rows]. `cross`, where a
+    reference was run beside, is (B - X)^T X for its inputs B, float32 [columns, columns], weighted alike; there is none for
+    experts, which are not sent the same tokens. `residual`, beside `cross`, is (R - S)^T X of the modules that add to the
+    residual stream, which holds S there and for the reference R, in units of the module's output, float32 [rows, columns];
+    where several of a layer add to it, each has an even share.
     """
 
     def __init__(
@@ -190,13 +191,15 @@ def observe(
         seen.append((x, name))
         if name not in found:
             norm = next((norm for tensor, norm in norm_outputs if tensor is x), None)
-            found[name] = no_statistics(x, norm, beside=reference is not None)
+            # Experts are sent other tokens beside, which are nothing to compare with.
+            same = reference is not None and x.shape[:-1] == streams[None].shape[:-1]
+            found[name] = no_statistics(x, norm, beside=same)
             found[name].modules.append(name)
         counted = None if weights is None else weights[batch].get(name)
         found[name].add(x, beside.get(name), counted)
         if name in adds:
-            error = (beside[adds[name].before].float() - streams[adds[name].before].float()) / adds[name].gain
-            found[name].add_residual(name, error, x, counted)
+            error = beside[adds[name].before].float() - streams[adds[name].before].float()
+            found[name].add_residual(name, error / (adds[name].gain * len(adds)), x, counted)
 
     for batch, hidden in enumerate(inputs):
         replica = replicas[batch % len(replicas)]

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,36 +28,43 @@ class Adding:
 def adding(replica: Replica, linears: Iterable[str], hidden: torch.Tensor) -> dict[str, Adding]:
     """Those of `linears` (names within the layer) whose output is added to the residual stream, seen on `hidden`.
 
-    `hidden` [samples, length, width] reaches the filled layer of `replica`. The stream is seen where it enters the layer, a
-    norm, or the next layer; a module adds to it where its output is what the stream changes by from one of these to the next.
-    One whose output is normalised first (Gemma 2), or one of many experts, does not.
+    `hidden` [samples, length, width] reaches the filled layer of `replica`. The stream is seen where it enters the layer, where
+    a norm takes it in, and where it leaves; a module adds to it where its output is what the stream changes by from one of
+    these to the next. One whose output is normalised first (Gemma 2), or one of many experts, does not.
     """
     from whichbits.quantize.observe import norms
     from whichbits.quantize.replicas import run
 
-    stream: list[tuple[str | None, torch.Tensor]] = [(None, hidden)]
-    outputs: dict[str, torch.Tensor] = {}
+    found: dict[str, Adding] = {}
+    place: str | None = None
+    stream = hidden
+    since: dict[str, torch.Tensor] = {}
 
-    def note_stream(name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        if args[0].shape == hidden.shape and args[0] is not hidden:
-            stream.append((name, args[0]))
+    def look(norm: str | None, seen: torch.Tensor) -> None:
+        nonlocal place, stream
+        for name, output in since.items():
+            gain = _gain(stream.float(), seen.float(), output.float())
+            if gain is not None:
+                found[name] = Adding(place, gain)
+                place, stream = norm, seen
+                since.clear()
+                return
+
+    def note_norm(name: str, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        if args[0].shape == hidden.shape and not any(args[0] is output for output in since.values()):
+            look(name, args[0])
 
     def note_output(name: str, module: torch.nn.Module, args: Any, output: torch.Tensor) -> None:
         if output.shape == hidden.shape:
-            outputs[name] = output
+            since[name] = output
 
     with ExitStack() as stack:
         for name, norm in norms(replica.layer):
-            stack.callback(norm.register_forward_pre_hook(partial(note_stream, name)).remove)
+            stack.callback(norm.register_forward_pre_hook(partial(note_norm, name)).remove)
         for name in linears:
             stack.callback(replica.layer.get_submodule(name).register_forward_hook(partial(note_output, name)).remove)
         (last,) = run([replica], [hidden])
-    found = {}
-    for (place, before), (_, after) in pairwise([*stream, (None, last)]):
-        for module, output in outputs.items():
-            gain = _gain(before.float(), after.float(), output.float())
-            if gain is not None:
-                found[module] = Adding(place, gain)
+    look(None, last)
     return found
 
 

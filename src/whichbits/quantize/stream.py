@@ -95,7 +95,9 @@ def stream(
         if recipe.sensitivity:
             rotated = "-rotated" if recipe.rotation else ""
             sensitivity = SensitivityStore(scratch / f"sensitivity-{recipe.sensitivity}{rotated}") if together else None
-            if shared or not (sensitivity and sensitivity.has_all(len(layers))):
+            # On the way back the first layer comes last.
+            waiting = any(done(number, 0) is None for number in shared)
+            if waiting or (sensitivity and not sensitivity.has_all(len(layers))):
                 yield from _backwards(decoder, tensors, layers, jobs, numbers, tokens, done, scratch, devices, sensitivity)
         elif shared:
             together.append(shared)
