@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +150,16 @@ def first_inputs(
         del layer.forward
     together = max(1, TOKENS_AT_A_TIME // tokens.shape[1])
     return list(torch.split(torch.cat(inputs), together)), [calls[number] for number in range(len(layers))]
+
+
+def norms(layer: torch.nn.Module) -> Iterator[tuple[str, Any]]:
+    """Modules with a weight vector, by name."""
+    import torch
+
+    for name, module in layer.named_modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, torch.Tensor) and weight.dim() == 1:
+            yield name, module
 
 
 def logits_of(states: torch.Tensor, head: torch.Tensor, config: Any) -> torch.Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from whichbits.quantize.decoder import norms
 from whichbits.quantize.hessian import Factor, accumulate, accumulate_errors, factorise, mirror
 from whichbits.quantize.replicas import Replica, run
 from whichbits.quantize.residual import adding
@@ -246,13 +247,3 @@ def norm_offsets(layer: torch.nn.Module) -> dict[str, float]:
         with torch.no_grad():
             offsets[name] = float(bool(functional_call(norm, zeros, (probe,)).any()))
     return offsets
-
-
-def norms(layer: torch.nn.Module) -> Iterator[tuple[str, Any]]:
-    """Modules with a weight vector, by name."""
-    import torch
-
-    for name, module in layer.named_modules():
-        weight = getattr(module, "weight", None)
-        if isinstance(weight, torch.Tensor) and weight.dim() == 1:
-            yield name, module

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from whichbits.quantize.decoder import norms
+from whichbits.quantize.replicas import Replica, run
+
 if TYPE_CHECKING:
     import torch
-
-    from whichbits.quantize.replicas import Replica
 
 EXPLAINED = 0.95
 """Share of the stream's change that a module's output has to explain, numbers in 16 bit as they are."""
@@ -32,9 +33,6 @@ def adding(replica: Replica, linears: Iterable[str], hidden: torch.Tensor) -> di
     a norm takes it in, and where it leaves; a module adds to it where its output is what the stream changes by from one of
     these to the next. One whose output is normalised first (Gemma 2), or one of many experts, does not.
     """
-    from whichbits.quantize.observe import norms
-    from whichbits.quantize.replicas import run
-
     found: dict[str, Adding] = {}
     place: str | None = None
     stream = hidden

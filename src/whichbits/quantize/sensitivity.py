@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from whichbits.quantize.ahead import layers_ahead
-from whichbits.quantize.decoder import LOGITS_AT_A_TIME, empty, first_inputs, logits_of, softcap_and_scaling
+from whichbits.quantize.decoder import LOGITS_AT_A_TIME, empty, first_inputs, logits_of, norms, softcap_and_scaling
 from whichbits.quantize.hessian import accumulate, mirror
-from whichbits.quantize.observe import InputStatistics, merged, no_statistics, norms
+from whichbits.quantize.observe import InputStatistics, merged, no_statistics
 from whichbits.quantize.replicas import Replica, filled, in_turn, run
 from whichbits.quantize.tensors import head_of, outside_layers
 
