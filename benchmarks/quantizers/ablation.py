@@ -1,4 +1,4 @@
-"""What each part of whichbits' balanced recipe is worth: the recipe changed in one part, on one judge.
+"""What each part of whichbits' recipes is worth: the balanced one changed in a part, up to the best, on one judge.
 
     python benchmarks/quantizers/ablation.py WORK --text FILE [--only RUN...] [--part middle]
 
@@ -19,6 +19,8 @@ from table import interval, ratio
 from tokens import draw, part, spread, windows, write, written
 from work import Work
 
+from whichbits.quantize.effort import CORRECTION
+
 WHOLE = {"w4a16-int": "ablation-w4a16-int", "w8a8-int": "ablation-w8a8-int"}
 """The unchanged recipe's run, by format."""
 
@@ -30,8 +32,8 @@ def _run(format: str, name: str, what: str, changed: Mapping[str, Any]) -> Run:
 
 
 ALIKE = {"sensitivity": 0}
-INPUTS = {"propagate_error": True, "asymmetric": 0.35}
-CORRECTED = INPUTS | {"residual": 0.7}
+CORRECTED = {"propagate_error": True} | CORRECTION
+INPUTS = CORRECTED | {"residual": 0}
 
 ABLATION = (
     _run("w4a16-int", "", "balanced", {}),
@@ -46,7 +48,7 @@ ABLATION = (
     _run("w4a16-int", "alike-inputs", "so, and a part of that in inputs corrected for", ALIKE | INPUTS),
     _run("w4a16-int", "alike-residual", "so, and of that in the residual stream", ALIKE | CORRECTED),
     _run("w8a8-int", "", "balanced", {}),
-    _run("w8a8-int", "no-sensitivity", "every token and output counts the same", {"sensitivity": 0}),
+    _run("w8a8-int", "no-sensitivity", "every token and output counts the same", ALIKE),
     _run("w8a8-int", "smoothing", "SmoothQuant of 0.8 in place of balancing", {"smoothing": 0.8}),
     _run("w8a8-int", "neither", "no scales of inputs", {"balancing": None}),
 )

@@ -10,7 +10,8 @@ transformers = pytest.importorskip("transformers")
 
 from whichbits.quantize import decoder as decoders  # noqa: E402
 from whichbits.quantize.decoder import empty_model  # noqa: E402
-from whichbits.quantize.sensitivity import EVERY, SensitivityStore, gradients_of_loss, observe_backwards  # noqa: E402
+from whichbits.quantize.resume import SensitivityStore  # noqa: E402
+from whichbits.quantize.sensitivity import EVERY, gradients_of_loss, observe_backwards  # noqa: E402
 from whichbits.quantize.tensors import StoredTensors  # noqa: E402
 
 LINEARS = [

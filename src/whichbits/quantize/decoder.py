@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,6 +160,17 @@ def norms(layer: torch.nn.Module) -> Iterator[tuple[str, Any]]:
         weight = getattr(module, "weight", None)
         if isinstance(weight, torch.Tensor) and weight.dim() == 1:
             yield name, module
+
+
+@contextmanager
+def hooked(hooks: Iterable[tuple[Any, Any]]) -> Iterator[None]:
+    """Hooks in place for a while: pairs of what registers one, and the hook."""
+    handles = [register(hook) for register, hook in hooks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def logits_of(states: torch.Tensor, head: torch.Tensor, config: Any) -> torch.Tensor:

@@ -20,7 +20,7 @@ DRAWS = {"fast": 0, "balanced": 1, "best": 4}
 """Next tokens drawn at each position, from which the loss's curvature is learnt: fewer are noisier."""
 
 CORRECTION = {"asymmetric": 0.35, "residual": 0.7}
-"""Strength of the corrections for the error of earlier layers: more of them fits the calibration tokens alone."""
+"""Strength of the corrections for the error of earlier layers, which are learnt from few tokens."""
 
 BALANCING_FOUR_BITS = 0.25
 """Weights of 4 bits have little to give to the activations."""

@@ -163,7 +163,7 @@ def _calibration_seconds(widths: Widths, recipe: Recipe, speed: Speed, rounding:
         layer += tokens * squares / speed.exact
     if recipe.corrects:
         # What inputs and stream lack, and the weights that make up for it.
-        layer += 2 * tokens * (squares + sum(_residual_numbers(widths))) / speed.exact
+        layer += 2 * tokens * (squares + _residual_numbers(widths)) / speed.exact
         layer += 6 * sum(rows * columns**2 for rows, columns in widths.matrices) / speed.exact
     if draws:
         seen = [(rows, columns) for rows, columns in widths.matrices if rows <= LARGEST_CURVATURE]
@@ -189,17 +189,21 @@ def _held_states(recipe: Recipe) -> int:
     return max(3, 1 + 2 * recipe.sensitivity, forwards) if recipe.sensitivity else forwards
 
 
-def _residual_numbers(widths: Widths) -> list[int]:
-    """Numbers of each matrix that can add to the residual stream."""
-    return [rows * columns for rows, columns in widths.matrices if rows == widths.hidden]
+def _residual_numbers(widths: Widths) -> int:
+    """Weights of a layer that can add to the residual stream."""
+    return sum(rows * columns for rows, columns in widths.matrices if rows == widths.hidden)
+
+
+def _curvatures(widths: Widths) -> list[int]:
+    """Numbers of the curvature at each module's output, where it is measured."""
+    return [rows**2 for rows, _ in widths.matrices if rows <= LARGEST_CURVATURE]
 
 
 def _sensitivity_bytes(widths: Widths, recipe: Recipe, states: int) -> int:
     """Bytes on disk while the loss is asked: hidden states before each layer, and what is kept for a pass forwards."""
     if not recipe.sensitivity:
         return 0
-    rows = sum(rows**2 for rows, _ in widths.matrices if rows <= LARGEST_CURVATURE)
-    return widths.layers * (states + (BYTES_32 * rows if recipe.propagates else 0))
+    return widths.layers * (states + (BYTES_32 * sum(_curvatures(widths)) if recipe.propagates else 0))
 
 
 def _statistics_bytes(widths: Widths, recipe: Recipe) -> int:
@@ -207,10 +211,9 @@ def _statistics_bytes(widths: Widths, recipe: Recipe) -> int:
     squares = [columns**2 for columns, _ in widths.inputs]
     numbers = (3 if recipe.corrects else 2) * sum(squares) + 3 * max(squares)
     if recipe.corrects:
-        numbers += sum(_residual_numbers(widths))
+        numbers += _residual_numbers(widths) + widths.layer_weights  # what each weight is to come near
     if recipe.sensitivity:
-        rows = [rows**2 for rows, _ in widths.matrices if rows <= LARGEST_CURVATURE]
-        numbers += sum(rows) + 4 * max(rows, default=0)
+        numbers += sum(_curvatures(widths)) + 4 * max(_curvatures(widths), default=0)
     return BYTES_32 * numbers
 
 

@@ -9,10 +9,9 @@ if TYPE_CHECKING:
 
     from whichbits.quantize.hessian import Factor
 
-
 LONGEST = 0.2
-"""Length of a correction beside the weight's, by Frobenius norm, beyond which it is cut: such a one follows few massive tokens,
-and the error that it makes for the others grows from layer to layer."""
+"""Length of a correction beside the weight's, by Frobenius norm, beyond which it is cut: a safeguard, since the error that too
+long a one makes grows from layer to layer."""
 
 
 def corrected(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,11 +55,9 @@ def quantize_layer(
         if format.weights is None:
             raise ValueError(f"{format.name} is not quantized")
         fed = statistics[name] if statistics is not None else None
-        try:
+        with _factorised(module):
             rows = fed.row_factor(module) if fed is not None else None
             rounded = round_weight(weight, format.weights, recipe, fed, shared.get(name), rows, targets.pop(name))
-        except ArithmeticError as error:
-            raise _not_factorised(module, error) from error
         stored = compress(
             rounded.weight,
             rounded.scale,
@@ -88,17 +87,22 @@ def _target(name: str, weight: torch.Tensor, recipe: Recipe, statistics: Mapping
     if fed is None or fed.cross is None or not recipe.corrects:
         return weight
     module = name.removesuffix(".weight")
-    try:
+    with _factorised(module):
         factor = fed.factor(damping=recipe.damping, shrinkage=recipe.shrinkage, act_order=recipe.act_order)
-    except ArithmeticError as error:
-        raise _not_factorised(module, error) from error
     residual = fed.residual_of(module)
     part = None if residual is None else recipe.residual * residual
     return bounded(weight, corrected(weight, fed.cross, factor, recipe.asymmetric, part))
 
 
-def _not_factorised(module: str, error: ArithmeticError) -> UserError:
-    return UserError(f"{module}: {error}", remedy="raise damping (0.1 is common for INT8), or calibrate on more or other text")
+@contextmanager
+def _factorised(module: str) -> Iterator[None]:
+    """Raises UserError where the Hessian of a module cannot be factorised."""
+    try:
+        yield
+    except ArithmeticError as error:
+        raise UserError(
+            f"{module}: {error}", remedy="raise damping (0.1 is common for INT8), or calibrate on more or other text"
+        ) from error
 
 
 def round_weight(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from whichbits.quantize.decoder import norms
+from whichbits.quantize.decoder import hooked, norms
 from whichbits.quantize.hessian import Factor, accumulate, accumulate_errors, factorise, mirror
 from whichbits.quantize.replicas import Replica, run
 from whichbits.quantize.residual import adding
@@ -209,27 +208,16 @@ def observe(
         if reference is not None:
             beside[None] = reference[batch]
             names = [*linears, *states]
-            with _hooks((inner(name).register_forward_pre_hook, partial(note, beside, name)) for name in names):
+            with hooked((inner(name).register_forward_pre_hook, partial(note, beside, name)) for name in names):
                 reference_outputs += run([replica], [reference[batch]])
         hooks = [(inner(name).register_forward_pre_hook, partial(note, streams, name)) for name in states]
         hooks += [(inner(name).register_forward_pre_hook, partial(note_input, batch, name)) for name in linears]
         hooks += [(norm.register_forward_hook, partial(note_norm, name)) for name, norm in norms(replica.layer)]
         seen.clear()
         norm_outputs.clear()
-        with _hooks(hooks):
+        with hooked(hooks):
             outputs += run([replica], [hidden])
     return Observation(merged(parts, inputs[0].device), outputs, None if reference is None else reference_outputs)
-
-
-@contextmanager
-def _hooks(hooks: Iterable[tuple[Any, Any]]) -> Iterator[None]:
-    """Hooks in place for a while: pairs of what registers one, and the hook."""
-    handles = [register(hook) for register, hook in hooks]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def norm_offsets(layer: torch.nn.Module) -> dict[str, float]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from whichbits.quantize.decoder import norms
+from whichbits.quantize.decoder import hooked, norms
 from whichbits.quantize.replicas import Replica, run
 
 if TYPE_CHECKING:
@@ -56,11 +55,9 @@ def adding(replica: Replica, linears: Iterable[str], hidden: torch.Tensor) -> di
         if output.shape == hidden.shape:
             since[name] = output
 
-    with ExitStack() as stack:
-        for name, norm in norms(replica.layer):
-            stack.callback(norm.register_forward_pre_hook(partial(note_norm, name)).remove)
-        for name in linears:
-            stack.callback(replica.layer.get_submodule(name).register_forward_hook(partial(note_output, name)).remove)
+    hooks = [(norm.register_forward_pre_hook, partial(note_norm, name)) for name, norm in norms(replica.layer)]
+    hooks += [(replica.layer.get_submodule(name).register_forward_hook, partial(note_output, name)) for name in linears]
+    with hooked(hooks):
         (last,) = run([replica], [hidden])
     look(None, last)
     return found

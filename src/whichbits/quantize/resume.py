@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from whichbits.quantize.calibration import CalibrationData
+    from whichbits.quantize.sensitivity import ObservedLayer
 
 SETTINGS = "settings.json"
 LOCK = "lock"
@@ -56,13 +57,8 @@ class LayerStore:
 
     def put(self, number: int, tensors: Mapping[str, torch.Tensor], errors: Iterable[ModuleError]) -> None:
         """Keep a finished layer: its tensors by full name, and the error of each module."""
-        from safetensors.torch import save_file
-
-        path = self._path(number)
-        aside = path.with_suffix(".aside")
         metadata = {"errors": json.dumps([error.model_dump() for error in errors])}
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, aside, metadata=metadata)
-        aside.rename(path)
+        _save_aside(self._path(number), tensors, metadata)
 
     def errors(self, number: int) -> tuple[ModuleError, ...]:
         """The error of each module of a finished layer."""
@@ -75,13 +71,62 @@ class LayerStore:
         return self._folder / f"layer-{number:05}.safetensors"
 
 
+class SensitivityStore:
+    """A folder with what the loss says of each layer on the way back, for a pass that goes forwards afterwards.
+
+    Files are written aside and renamed, so a file that is there is whole.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def has_all(self, layers: int) -> bool:
+        """Whether each of so many layers was put."""
+        return all(self._path(number).exists() for number in range(layers))
+
+    def put(self, observed: ObservedLayer) -> None:
+        """Keep the weights of a layer's tokens, and the curvature at its modules' outputs."""
+        import torch
+
+        kept = {f"weights.{name}": torch.cat([batch[name].cpu() for batch in observed.weights]) for name in observed.weights[0]}
+        for fed in observed.statistics:
+            kept |= {f"curvature.{name}": curvature for name, curvature in fed.curvature.items()}
+        _save_aside(self._path(observed.number), kept)
+
+    def get(
+        self, number: int, batches: Sequence[torch.Tensor]
+    ) -> tuple[list[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
+        """The weights of the tokens of each of `batches` [samples, length, width], and each module's curvature.
+
+        Weights are where the batch is, and the curvature where the first is.
+        """
+        import torch
+        from safetensors.torch import load_file
+
+        kept = load_file(self._path(number))
+        sizes = [batch.shape[0] * batch.shape[1] for batch in batches]
+        weights: list[dict[str, torch.Tensor]] = [{} for _ in batches]
+        for name in (name for name in kept if name.startswith("weights.")):
+            for batch, own, part in zip(batches, weights, torch.split(kept[name], sizes), strict=True):
+                own[name.removeprefix("weights.")] = part.to(batch.device)
+        curvature = {
+            name.removeprefix("curvature."): tensor.to(batches[0].device)
+            for name, tensor in kept.items()
+            if name.startswith("curvature.")
+        }
+        return weights, curvature
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:05}.safetensors"
+
+
 def kept_data(path: Path, settings: Mapping[str, Any], make: Callable[[], CalibrationData]) -> CalibrationData:
     """What `make` returns, kept in the file `path` for those who ask again with the same `settings`.
 
     Raises UserError where another process is at work in the folder.
     """
     from safetensors import safe_open
-    from safetensors.torch import save_file
 
     from whichbits.quantize.calibration import CalibrationData
 
@@ -101,8 +146,7 @@ def kept_data(path: Path, settings: Mapping[str, Any], make: Callable[[], Calibr
                 shutil.rmtree(path.parent)  # nothing was begun
             raise
         metadata = {"settings": asked, "fingerprint": data.fingerprint, "warnings": json.dumps(data.warnings)}
-        save_file({"tokens": data.tokens}, path.with_suffix(".aside"), metadata=metadata)
-        path.with_suffix(".aside").rename(path)
+        _save_aside(path, {"tokens": data.tokens}, metadata)
     return data
 
 
@@ -124,6 +168,14 @@ def _locked(folder: Path) -> IO[str]:
             f"{folder} is in use: another run makes the same checkpoint", remedy="wait for it to end, or choose another folder"
         ) from error
     return file
+
+
+def _save_aside(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    from safetensors.torch import save_file
+
+    aside = path.with_suffix(".aside")
+    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, aside, metadata=metadata)
+    aside.rename(path)
 
 
 def _write_aside(path: Path, text: str) -> None:

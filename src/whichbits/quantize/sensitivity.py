@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from whichbits.quantize.ahead import layers_ahead
-from whichbits.quantize.decoder import LOGITS_AT_A_TIME, empty, first_inputs, logits_of, norms, softcap_and_scaling
+from whichbits.quantize.decoder import LOGITS_AT_A_TIME, empty, first_inputs, hooked, logits_of, norms, softcap_and_scaling
 from whichbits.quantize.hessian import accumulate, mirror
 from whichbits.quantize.observe import InputStatistics, merged, no_statistics
 from whichbits.quantize.replicas import Replica, filled, in_turn, run
@@ -40,59 +40,6 @@ class ObservedLayer:
     inputs: list[torch.Tensor]
     statistics: list[InputStatistics]
     weights: list[Mapping[str, torch.Tensor]]
-
-
-class SensitivityStore:
-    """A folder with what the loss says of each layer on the way back, for a pass that goes forwards afterwards.
-
-    Files are written aside and renamed, so a file that is there is whole.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def has_all(self, layers: int) -> bool:
-        """Whether each of so many layers was put."""
-        return all(self._path(number).exists() for number in range(layers))
-
-    def put(self, observed: ObservedLayer) -> None:
-        """Keep the weights of a layer's tokens, and the curvature at its modules' outputs."""
-        import torch
-        from safetensors.torch import save_file
-
-        kept = {f"weights.{name}": torch.cat([batch[name].cpu() for batch in observed.weights]) for name in observed.weights[0]}
-        for fed in observed.statistics:
-            kept |= {f"curvature.{name}": curvature.cpu() for name, curvature in fed.curvature.items()}
-        aside = self._path(observed.number).with_suffix(".aside")
-        save_file(kept, aside)
-        aside.rename(self._path(observed.number))
-
-    def get(
-        self, number: int, batches: Sequence[torch.Tensor]
-    ) -> tuple[list[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
-        """The weights of the tokens of each of `batches` [samples, length, width], and each module's curvature.
-
-        Weights are where the batch is, and the curvature where the first is.
-        """
-        import torch
-        from safetensors.torch import load_file
-
-        kept = load_file(self._path(number))
-        sizes = [batch.shape[0] * batch.shape[1] for batch in batches]
-        weights: list[dict[str, torch.Tensor]] = [{} for _ in batches]
-        for name in (name for name in kept if name.startswith("weights.")):
-            for batch, own, part in zip(batches, weights, torch.split(kept[name], sizes), strict=True):
-                own[name.removeprefix("weights.")] = part.to(batch.device)
-        curvature = {
-            name.removeprefix("curvature."): tensor.to(batches[0].device)
-            for name, tensor in kept.items()
-            if name.startswith("curvature.")
-        }
-        return weights, curvature
-
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number:05}.safetensors"
 
 
 def observe_backwards(
@@ -240,10 +187,10 @@ class _Notes:
             if name in self.curvature:
                 accumulate(self.curvature[name], slope[:, ::EVERY])
 
-        hooks = [self._layer.get_submodule(name).register_forward_hook(partial(note, name)) for name in self._linears]
-        hooks += [norm.register_forward_hook(partial(note_norm, name)) for name, norm in norms(self._layer)]
+        hooks = [(self._layer.get_submodule(name).register_forward_hook, partial(note, name)) for name in self._linears]
+        hooks += [(norm.register_forward_hook, partial(note_norm, name)) for name, norm in norms(self._layer)]
         leaf = hidden.detach().requires_grad_(True)
-        with torch.enable_grad():
+        with hooked(hooks), torch.enable_grad():
             output = self._layer(leaf, *self._call.args, **self._call.kwargs)
         output = output[0] if isinstance(output, tuple) else output
         last = len(gradients) - 1
@@ -251,8 +198,6 @@ class _Notes:
             torch.autograd.grad(output, leaf, gradient, retain_graph=number < last)[0]
             for number, gradient in enumerate(gradients)
         ]
-        for hook in hooks:
-            hook.remove()
         for leader, x in inputs.items():
             found = self.found[leader]
             found.modules = sorted({*found.modules, *readers[leader]}, key=list(self._linears).index)

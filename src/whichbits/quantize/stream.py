@@ -20,7 +20,8 @@ from whichbits.quantize.memory import give_back_freed
 from whichbits.quantize.observe import InputStatistics, norm_offsets, observe
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.replicas import filled, in_turn, refill, run
-from whichbits.quantize.sensitivity import ObservedLayer, SensitivityStore, observe_backwards
+from whichbits.quantize.resume import SensitivityStore
+from whichbits.quantize.sensitivity import ObservedLayer, observe_backwards
 from whichbits.quantize.smoothing import balance, smooth
 from whichbits.quantize.tensors import base_tensors, outside_layers
 
@@ -60,7 +61,7 @@ class _Stream:
     inputs: list[torch.Tensor]
     propagates: bool
     reference: list[torch.Tensor] | None
-    sensitivity: SensitivityStore | None = None
+    sensitivity: SensitivityStore | None
 
 
 def stream(
