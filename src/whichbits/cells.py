@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from whichbits.serving.result import RungResult
 
 VERSIONS: Mapping[str, int] = {
-    "quantize": 6,
-    "probe": 1,
-    "evaluate": 1,
-    "generate": 1,
-    "compare": 1,
-    "distribution": 1,
-    "serve": 1,
+    "quantize": 7,
+    "probe": 2,
+    "evaluate": 2,
+    "generate": 2,
+    "compare": 2,
+    "distribution": 2,
+    "serve": 2,
 }
 
 ROOMS: Mapping[str, tuple[str, ...]] = {
