@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,3 +95,21 @@ def served(vllm: EngineCommand, tiny_llama: Path, tmp_path_factory: pytest.TempP
         registry=folder / "registry",
     ) as server:
         yield server
+
+
+@pytest.fixture
+def fake() -> Iterator[Callable[..., Any]]:
+    """Starts a completions server with oddities; see `fake_server.py`."""
+    script = runpy.run_path(str(Path(__file__).parent / "fake_server.py"))
+    running: list[Any] = []
+
+    def start(**options: Any) -> Any:
+        server = script["FakeServer"](**options)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.shutdown()
+        server.server_close()
