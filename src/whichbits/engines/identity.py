@@ -59,12 +59,16 @@ def served_models(client: HttpClient) -> list[ServedModel]:
     """What /v1/models lists. Raises EngineError where there is no such list."""
     answer = client.get("/v1/models")
     listed = answer.json().get("data")
-    entries = listed if isinstance(listed, list) else [None]
-    if not all(isinstance(entry, dict) and isinstance(entry.get("id"), str) for entry in entries):
+    if not isinstance(listed, list):
         raise EngineError(f"{answer.address} gives no list of models")
-    return [
-        ServedModel(entry["id"], _text(entry.get("root")), _length(entry), _text(entry.get("owned_by"))) for entry in entries
-    ]
+    return [_served_model(entry, answer.address) for entry in listed]
+
+
+def _served_model(entry: Any, address: str) -> ServedModel:
+    name = entry.get("id") if isinstance(entry, dict) else None
+    if not isinstance(name, str) or not name:
+        raise EngineError(f"{address} lists a model without a name")
+    return ServedModel(name, _text(entry.get("root")), _length(entry), _text(entry.get("owned_by")))
 
 
 def reach(connection: Connection) -> Connection:
