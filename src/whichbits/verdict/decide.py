@@ -9,6 +9,7 @@ from whichbits.verdict.findings import Findings
 from whichbits.verdict.guideline import guideline
 from whichbits.verdict.market import kernel_problem, market
 from whichbits.verdict.model import SizeFinding, Verdict
+from whichbits.verdict.plausibility import implausible_losses
 from whichbits.verdict.recommend import recommendations
 from whichbits.verdict.ruling import rule, ruling_suite
 from whichbits.verdict.similarity import similarity_finding
@@ -45,6 +46,7 @@ def decide(
     recommended = tuple(recommendations(findings, offers, by_name, level=level))
     emulation = tuple(emulation_error(scored, level=level, seed=seed) for scored in findings.emulation)
     ruled = {name: entry for name in findings.candidates if (entry := ruling_suite(findings, name, formed)) is not None}
+    implausible = tuple(implausible_losses(findings.formats, ruled))
     return Verdict(
         study=study,
         model=model,
@@ -53,11 +55,12 @@ def decide(
         level=level,
         sentence=sentence(findings.base, rulings, recommended, margin),
         reasons=reasons(rulings, recommended),
-        caveats=(*notes, *caveats(findings, rulings, ruled, emulation, margin=margin, level=level)),
+        caveats=(*notes, *caveats(findings, rulings, ruled, emulation, implausible, margin=margin, level=level)),
         formats=tuple(rulings),
         recommendations=recommended,
         tasks=tuple(task_recovery(scored, level=level, seed=seed) for scored in findings.tasks),
         suites=tuple(entry.finding for entry in formed),
+        implausible=implausible,
         emulation=emulation,
         similarity=tuple(similarity_finding(sample, level=level, seed=seed) for sample in findings.similarity),
         speed=tuple(

@@ -82,6 +82,16 @@ class FormatVerdict(Frozen):
     """'N more items of T', or why T's items cannot; only where the state is *not resolved*."""
 
 
+class ImplausibleLoss(Frozen):
+    """A candidate that lost more than the bits of its weights explain."""
+
+    candidate: str
+    weight_bits: int
+    recovery: Estimate
+    floor: float
+    """Recovery, %, that weights of so many bits keep."""
+
+
 class EmulationError(Frozen):
     """A format that was run both ways: what emulation says minus what the served checkpoint says."""
 
@@ -200,6 +210,7 @@ class Verdict(Frozen):
     recommendations: tuple[Recommendation, ...]
     tasks: tuple[TaskRecovery, ...]
     suites: tuple[SuiteRecovery, ...]
+    implausible: tuple[ImplausibleLoss, ...] = ()
     emulation: tuple[EmulationError, ...]
     similarity: tuple[SimilarityFinding, ...]
     speed: tuple[SpeedFinding, ...]

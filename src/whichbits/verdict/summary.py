@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from whichbits.verdict.accuracy import Suite, refusal
 from whichbits.verdict.findings import Findings
-from whichbits.verdict.model import EmulationError, FormatVerdict, Recommendation
+from whichbits.verdict.model import EmulationError, FormatVerdict, ImplausibleLoss, Recommendation
 from whichbits.verdict.ruling import bound_of, rejected_after_holm
 from whichbits.verdict.speed import SYNCHRONOUS, loads, meets
 from whichbits.verdict.wording import listing, percent, plural, times
@@ -79,12 +79,19 @@ def caveats(
     rulings: Sequence[FormatVerdict],
     ruling_suites: Mapping[str, Suite],
     emulation: Sequence[EmulationError],
+    implausible: Sequence[ImplausibleLoss],
     *,
     margin: float,
     level: float,
 ) -> Iterator[str]:
     """What the reader must know before trusting the answer."""
     yield from _weak_tasks(findings)
+    for loss in implausible:
+        yield (
+            f"{loss.candidate} keeps {percent(loss.recovery, loss.floor)} of the base's score above chance, where "
+            f"{loss.weight_bits}-bit weights keep more than {loss.floor:g} %: its checkpoint, tokenizer or chat template is "
+            "probably damaged, or another model's."
+        )
     for name, entry in ruling_suites.items():
         if entry.identical:
             yield (

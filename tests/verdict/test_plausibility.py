@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from whichbits.verdict.decide import decide
+from whichbits.verdict.findings import Findings, ScoredTask
+from whichbits.verdict.resampling import Paired
+
+
+def findings(format: str, kept: float, items: int = 1000) -> Findings:
+    """A study of one candidate that keeps a share of the base's right answers."""
+    base = np.ones(items)
+    score = np.where(np.arange(items) < kept * items, 1.0, 0.0)
+    scored = ScoredTask("candidate", "recall", "vllm", "measured", items, Paired(base, score), ("a", "b"))
+    return Findings(base="bf16", formats={"bf16": "bf16", "candidate": format}, tasks=(scored,))
+
+
+@pytest.mark.parametrize(
+    ("format", "kept", "floor"),
+    [
+        ("bf16", 0.97, None), ("bf16", 0.9, 95.0),
+        ("w8a8-int", 0.85, None), ("w8a8-int", 0.7, 80.0), ("w8a8-fp+kv-fp8", 0.7, 80.0),
+        ("w4a16-int", 0.6, None), ("w4a16-int", 0.4, 50.0),
+        ("a format of somebody's", 0.1, None),
+    ],
+)  # fmt: skip
+def test_a_loss_larger_than_the_bits_explain_is_named(format: str, kept: float, floor: float | None):
+    verdict = decide(findings(format, kept), study="s", model="m")
+    assert [loss.floor for loss in verdict.implausible] == ([] if floor is None else [floor])
+    assert any("damaged" in caveat for caveat in verdict.caveats) == (floor is not None)
+
+
+def test_an_interval_that_reaches_the_floor_is_no_sign_of_damage():
+    assert decide(findings("w8a8-int", 0.79, items=100), study="s", model="m").implausible == ()
