@@ -24,6 +24,7 @@ from whichbits.study.executor import Desk, Function, Job, Result, ServerFailed
 if TYPE_CHECKING:
     from whichbits.accuracy.language_model import LanguageModel
     from whichbits.serving.result import RungResult
+    from whichbits.serving.workload import Workload
 
 VERSIONS: Mapping[str, int] = {
     "quantize": 7,
@@ -320,27 +321,38 @@ def _tiny_checkpoint(job: Job) -> Path:
 def serve(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result | Exception]]:
     """Measure speeds in one sitting: round by round, the candidates of a round one after another, the base among them.
 
-    A cell holds the base's measurement of its own round too, so that their ratio is taken within the sitting. What fails for
-    one candidate leaves the others' measurements as they are.
+    The first round of a workload settles the loads of an `auto` ladder for all that follow. A cell holds the base's
+    measurement of its own round too, so that their ratio is taken within the sitting. What fails for one candidate leaves the
+    others' measurements as they are.
     """
+    from whichbits.serving.session import fixed, measure_round, order
+    from whichbits.serving.workload import Workload
+
     sitting = uuid.uuid4().hex[:12]
     rounds: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
         rounds.setdefault((job.cell.labels["repeat"], job.cell.labels["workload"]), []).append(job)
-    for group in rounds.values():
-        measured: dict[str, list[RungResult] | Exception] = {}
-        for name in dict.fromkeys(name for job in group for name in (job.cell.places["base"], job.cell.labels["candidate"])):
-            desk.progress(f"round {int(group[0].cell.labels['repeat']) + 1}: {name}")
-            measured[name] = _measured(name, group[0], desk)
+    workloads: dict[str, Workload] = {}
+    for (repeat, workload_name), group in rounds.items():
+        first = group[0]
+        asked = {name for job in group for name in (job.cell.places["base"], job.cell.labels["candidate"])}
+        names = order(sorted(asked), seed=first.cell.inputs["seed"] - int(repeat), repeat=int(repeat))
+        workload = workloads.get(workload_name) or Workload.model_validate(first.cell.inputs["workload"])
+
+        def of_round(name: str, workload: Workload, at_least: int, job: Job = first) -> list[RungResult] | Exception:
+            desk.progress(f"round {int(job.cell.labels['repeat']) + 1}: {name}")
+            return _measured(name, job, desk, workload, at_least)
+
+        measured = measure_round(names, workload, of_round)
+        workloads[workload_name] = fixed(workload, measured)
         for job in group:
-            yield job, _paired(job, measured, sitting)
+            yield job, _paired(job, measured, sitting, names)
 
 
-def _measured(name: str, job: Job, desk: Desk) -> list[RungResult] | Exception:
+def _measured(name: str, job: Job, desk: Desk, workload: Workload, at_least: int) -> list[RungResult] | Exception:
     """Rungs of one candidate, or why there are none."""
     from whichbits.errors import UserError
     from whichbits.serving.measure import measure
-    from whichbits.serving.workload import Workload
 
     inputs = job.cell.inputs
     try:
@@ -348,18 +360,21 @@ def _measured(name: str, job: Job, desk: Desk) -> list[RungResult] | Exception:
             desk.server(name),
             inputs["engine"]["model_name"],
             Path(job.cell.places["tokenizer"]),
-            Workload.model_validate(inputs["workload"]),
+            workload,
             seed=inputs["seed"],
             cpus=set(job.cpus) if job.cpus is not None else None,
+            at_least=at_least,
         )
     except (ServerFailed, UserError, OSError) as error:
         return error
 
 
-def _paired(job: Job, measured: Mapping[str, list[RungResult] | Exception], sitting: str) -> Result | Exception:
-    """A cell's result: its candidate's rungs beside the base's of the same round."""
+def _paired(
+    job: Job, measured: Mapping[str, list[RungResult] | Exception], sitting: str, order: Sequence[str]
+) -> Result | Exception:
+    """A cell's result: its candidate's rungs beside the base's of the same round, and the order in which all were measured."""
     rows: list[dict[str, Any]] = []
-    summary: dict[str, Any] = {"sitting": sitting}
+    summary: dict[str, Any] = {"sitting": sitting, "order": list(order)}
     for role, name, field in (
         ("base", job.cell.places["base"], "base_rungs"),
         ("candidate", job.cell.labels["candidate"], "rungs"),
@@ -371,7 +386,9 @@ def _paired(job: Job, measured: Mapping[str, list[RungResult] | Exception], sitt
         for rung in results:
             rows += [{"role": role, "rung": rung.rung, "concurrency": rung.concurrency, **asdict(row)} for row in rung.rows]
     write_items(job.directory, rows)
-    return Result(summary, _provenance(job, engine=job.cell.inputs["engine"], sitting=sitting, measured_at=time.time()))
+    inputs = job.cell.inputs
+    provenance = _provenance(job, engine=inputs["engine"], sitting=sitting, seed=inputs["seed"], measured_at=time.time())
+    return Result(summary, provenance)
 
 
 FUNCTIONS: Mapping[str, Function] = {

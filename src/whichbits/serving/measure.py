@@ -42,13 +42,14 @@ def measure(
     seed: int,
     cpus: set[int] | None = None,
     api_key: str | None = None,
+    at_least: int = 0,
     on_progress: Progress = lambda rung, done, total: None,
 ) -> list[RungResult]:
     """Put `workload` on the OpenAI-compatible server at `url` and measure each of its rungs.
 
     `model` is the name it is served under, `tokenizer` a folder with its tokenizer.json. Prompts are a function of
     (`seed`, rung, request): give each round of a sitting a seed of its own and all candidates of a round the same.
-    `cpus` are the cores the client may use; by default those of this process.
+    `cpus` are the cores the client may use; by default those of this process. An `auto` ladder does not end below `at_least`.
     Raises UserError where the server does not answer or lacks the model; a rung that went wrong is returned as invalid.
     """
     endpoint = Endpoint(url.rstrip("/").removesuffix("/v1"), model, api_key)
@@ -56,18 +57,21 @@ def measure(
     vocabulary = ordinary_tokens(tokenizer)
     results: list[RungResult] = []
     with _pinned(cpus) as allowed:
-        for rung in _ladder(workload, results):
+        for rung in _ladder(workload, results, at_least):
             results.append(_measure_rung(endpoint, rung, workload, vocabulary, seed, allowed, on_progress))
     return results
 
 
-def _ladder(workload: Workload, results: Sequence[RungResult]) -> Iterator[Rung]:
-    """Rungs of a workload, in order of load; an `auto` ladder looks at the `results` so far to know where to end."""
+def _ladder(workload: Workload, results: Sequence[RungResult], at_least: int) -> Iterator[Rung]:
+    """Rungs of a workload, in order of load; an `auto` ladder looks at the `results` so far to know where to end.
+
+    It ends where throughput stops growing, but not below `at_least`, and at a load that gave none.
+    """
     if workload.synchronous:
         yield closed_rung(workload, 1)
     if workload.concurrency == "auto":
         concurrency = 2 if workload.synchronous else 1
-        while concurrency <= HIGHEST_CONCURRENCY and not saturated([one.metrics.requests_per_second or 0.0 for one in results]):
+        while concurrency <= HIGHEST_CONCURRENCY and _goes_on(concurrency, results, at_least):
             yield closed_rung(workload, concurrency)
             concurrency *= 2
     else:
@@ -75,6 +79,11 @@ def _ladder(workload: Workload, results: Sequence[RungResult]) -> Iterator[Rung]
             yield closed_rung(workload, concurrency)
     if workload.rate is not None:
         yield open_rung(workload, workload.rate)
+
+
+def _goes_on(concurrency: int, results: Sequence[RungResult], at_least: int) -> bool:
+    rates = [one.metrics.requests_per_second or 0.0 for one in results]
+    return 0.0 not in rates and (concurrency <= at_least or not saturated(rates))
 
 
 def _measure_rung(
