@@ -321,7 +321,8 @@ def _widths(model: str) -> Widths:
     shape = find_shape(str(resolve(model).path) if model in EMBEDDED else model)
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     head = shape.hidden * shape.vocab
-    gated = ((shape.hidden, (shape.ffn, shape.ffn)), (shape.ffn, (shape.hidden,)))
+    inward = (shape.ffn, shape.ffn) if shape.gated else (shape.ffn,)
+    feed_forward = ((shape.hidden, inward), (shape.ffn, (shape.hidden,)))
     return Widths(
         layers=shape.layers,
         hidden=shape.hidden,
@@ -329,7 +330,7 @@ def _widths(model: str) -> Widths:
         kv_width=shape.kv_width,
         outside=head if shape.tied else 2 * head,
         head=head,
-        inputs=((shape.hidden, (queries, keys, keys)), (queries, (shape.hidden,)), *gated * max(1, shape.experts)),
+        inputs=((shape.hidden, (queries, keys, keys)), (queries, (shape.hidden,)), *feed_forward * max(1, shape.experts)),
     )
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from whichbits.errors import UserError
-from whichbits.models.catalogue import catalogue, find_shape, from_config
+from whichbits.models.catalogue import catalogue, find_shape
 
 # Parameters in billions as the models' cards state them.
 TOTALS = {
@@ -37,7 +37,8 @@ def test_a_distilled_or_quantized_model_has_its_origins_shape() -> None:
 
 def test_a_local_configuration_gives_the_catalogues_shape(tmp_path) -> None:
     config = {
-        "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+        "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+        "num_attention_heads": 32,
         "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 131072,
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -46,16 +47,45 @@ def test_a_local_configuration_gives_the_catalogues_shape(tmp_path) -> None:
     assert find_shape(str(tmp_path)).kv_width == known.kv_width
 
 
-def test_unknown_architectures_and_files_are_user_errors(tmp_path) -> None:
-    with pytest.raises(UserError, match="latent"):
-        from_config({"kv_lora_rank": 512})
-    with pytest.raises(UserError, match="hidden_size"):
-        from_config({})
+def test_unknown_names_and_files_are_user_errors(tmp_path) -> None:
     with pytest.raises(UserError, match="neither"):
         find_shape("nobody/nothing", allow_download=False)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="cannot read"):
         find_shape(str(tmp_path))
+
+
+@pytest.mark.parametrize("missing", ["/models/Qwen3-8B", "./Qwen3-8B", "~/Qwen3-8B", "runs/7/Qwen3-8B", "../Qwen3-8B", ""])
+def test_a_path_where_nothing_is_is_not_taken_for_a_model_of_that_name(missing: str) -> None:
+    with pytest.raises(UserError, match="neither in the catalogue"):
+        find_shape(missing, allow_download=False)
+
+
+def test_a_configuration_with_a_byte_order_mark_is_read_and_one_that_is_too_deep_is_not(tmp_path) -> None:
+    (tmp_path / "config.json").write_text('\ufeff{"model_type": "qwen3", "num_hidden_layers": 7}', encoding="utf-8")
+    assert find_shape(str(tmp_path)).layers == 7
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="cannot read"):
+        find_shape(str(tmp_path))
+
+
+def test_a_revision_is_looked_up_in_the_hubs_cache_and_never_in_the_catalogue(tmp_path, monkeypatch) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    commit = "a" * 40
+    repository = tmp_path / "models--meta-llama--Llama-3.1-8B-Instruct"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "old").write_text(commit)
+    folder = repository / "snapshots" / commit
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "num_hidden_layers": 3}))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.file_download.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for revision in ("old", commit):
+        assert find_shape(f"meta-llama/Llama-3.1-8B-Instruct@{revision}").layers == 3
+    assert find_shape("meta-llama/Llama-3.1-8B-Instruct").layers == 32
+    with pytest.raises(UserError, match="names a revision"):
+        find_shape("meta-llama/Llama-3.1-8B-Instruct@other")
 
 
 def test_heads_and_widths_are_consistent() -> None:
@@ -69,7 +99,7 @@ def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch) -> None:
     huggingface_hub = pytest.importorskip("huggingface_hub")
     asked = []
 
-    def refuse(*arguments: str) -> str:
+    def refuse(*arguments: str, **options: object) -> str:
         asked.append(arguments)
         raise OSError("no network")
 
@@ -77,4 +107,4 @@ def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch) -> None:
     for _ in range(2):
         with pytest.raises(UserError, match="hub gave no config"):
             find_shape("some-owner/some-model-that-is-not-listed")
-    assert len(asked) == 1
+    assert len(asked) == 2  # its cache, then the hub

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from whichbits.cost.hardware import Hardware, find
-from whichbits.models.catalogue import Shape
+from whichbits.models.shape import Shape
 from whichbits.predict.coefficients import priors
 from whichbits.predict.kernels import engine, kernel
 from whichbits.predict.step import all_reduce, attended, decode, elementwise, linear_layers, prefill, prompt_attention
@@ -138,6 +138,18 @@ def test_experts_are_read_as_tokens_visit_them() -> None:
     assert one == pytest.approx(2 * (attention + 2 * expert) / 1e12, rel=0.003)
     many = linear_layers(work(shape=shape), IDEAL, np.array([1e6]))[0]
     assert many == pytest.approx(2 * 1e6 * (attention + 2 * expert) / 1e14, rel=0.02)
+
+
+def test_layers_without_experts_and_feed_forward_without_a_gate_are_read_as_they_are() -> None:
+    # 3 of 10 layers have one feed-forward layer of 5000 in place of 2 experts of 3000 that a token visits.
+    mixed = replace(SHAPE, experts=8, active_experts=2, dense_layers=3, dense_ffn=5000)
+    time = linear_layers(work(shape=mixed), IDEAL, np.array([1.0]))[0]
+    assert time == pytest.approx(2 * (10 * 3e6 + 7 * 2 * 9e6 + 3 * 15e6) / 1e12, rel=0.003)
+    assert mixed.block_parameters == 10 * 3e6 + 7 * (8 * 9e6 + 8000) + 3 * 15e6
+    plain = replace(SHAPE, gated=False)
+    time = linear_layers(work(shape=plain), IDEAL, np.array([1.0]))[0]
+    assert time == pytest.approx(2 * 10 * (3e6 + 6e6) / 1e12, rel=0.003)
+    assert plain.block_parameters == 10 * 9e6
 
 
 def test_attention_of_a_prompt_is_half_a_square_done_twice() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -78,24 +79,42 @@ def catalogue() -> Mapping[str, Hardware]:
     return MappingProxyType({identifier: _entry(identifier, fields) for identifier, fields in yaml.load(text, loader).items()})
 
 
+MAKERS = ("nvidia", "amd", "huawei", "tesla", "geforce", "instinct")
+"""Words that drivers print in front of a device's name, and that change nothing in it."""
+NEAR = 3
+"""Names that an error proposes."""
+
+
+def _bare(name: str) -> str:
+    """The normalized name without the makers' words in front."""
+    key = normalized(name)
+    stripped = next((key.removeprefix(word) for word in MAKERS if key.startswith(word) and key != word), key)
+    return key if stripped == key else _bare(stripped)
+
+
 @cache
 def _names() -> Mapping[str, Hardware]:
-    return {normalized(name): entry for entry in catalogue().values() for name in (entry.id, entry.name, *entry.aliases)}
+    return {_bare(name): entry for entry in catalogue().values() for name in (entry.id, entry.name, *entry.aliases)}
 
 
 def find(name: str) -> Hardware:
-    """The device called `name` (id, name or alias; case, spaces and dashes do not matter), or `cpu`: this one, measured.
+    """The device called `name`, or `cpu`: this one, measured.
 
-    Raises UserError where there is none.
+    An id, a name or an alias, also as the driver prints it (`NVIDIA H100 80GB HBM3`); case, spaces, dashes and the maker in
+    front do not matter, all else does: a name that is none of these is never taken for its nearest, since siblings (PCIe and
+    SXM, 40 and 80 GB, a slice of a device) differ. Raises UserError with the nearest names where there is none.
     """
-    key = normalized(name)
+    key = _bare(name)
     if key == "cpu":
         from whichbits.cost.cpu import this_cpu
 
         return this_cpu()
-    names = _names()
-    entry = names.get(key) or names.get("nvidia" + key) or names.get(key.removeprefix("nvidia"))
+    entry = _names().get(key)
     if entry is None:
+        near = dict.fromkeys(_names()[found].name for found in get_close_matches(key, _names(), NEAR, cutoff=0.5))
         known = ", ".join(sorted(entry.name for entry in catalogue().values()))
-        raise UserError(f"hardware: {name!r} is not in the catalogue", remedy=f"one of {known}")
+        raise UserError(
+            f"hardware: {name!r:.200} is not in the catalogue",
+            remedy=f"nearest are {', '.join(near)}; known are {known}" if near else f"one of {known}",
+        )
     return entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from whichbits.cost.hardware import Hardware
-from whichbits.models.catalogue import Shape
+from whichbits.models.shape import Shape
 from whichbits.predict.kernels import Kernel
 from whichbits.predict.serving import MEMORY_UTILIZATION
 from whichbits.predict.step import Values

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from whichbits.cost.hardware import Hardware, find
 from whichbits.errors import UserError
-from whichbits.models.catalogue import Shape, find_shape
+from whichbits.models.catalogue import find_shape
+from whichbits.models.shape import Shape
 from whichbits.predict.kernels import Engine, Kernel, engine, kernel
 from whichbits.predict.query import question, read_rows
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from whichbits.cost.hardware import Hardware, find
 from whichbits.errors import UserError
-from whichbits.models.catalogue import Shape, find_shape
+from whichbits.models.catalogue import find_shape
+from whichbits.models.shape import Shape
 from whichbits.predict.coefficients import Coefficients, shipped
 from whichbits.predict.kernels import Engine, Kernel, engine, kernel, refusal
 from whichbits.predict.layout import divides, layouts, room_for_tokens

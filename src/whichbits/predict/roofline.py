@@ -14,9 +14,11 @@ from whichbits.predict.work import Floats, Work, columns
 
 def latency(work: Work) -> Floats:
     """Seconds of one request alone: its prompt at the peak rate, weights and KV cache read once a token at full bandwidth."""
-    weights = (work.copies * work.width_out * work.width_in).sum(axis=1) * work.layers
+    weights = (work.share * work.copies * work.width_out * work.width_in).sum(axis=1) * work.layers
     head = work.vocab * work.hidden
-    compute = 2 * work.prompt * (work.active * work.width_out * work.width_in).sum(axis=1) * work.layers / work.rate
+    compute = (
+        2 * work.prompt * (work.share * work.active * work.width_out * work.width_in).sum(axis=1) * work.layers / work.rate
+    )
     cache = work.layers * (work.prompt + work.output / 2) * work.kv_token_bytes
     token = (weights * work.weight_bytes + 2 * head + cache) / work.bandwidth
     result: Floats = compute + (work.output - 1) * token
@@ -25,7 +27,7 @@ def latency(work: Work) -> Floats:
 
 def tpot(work: Work, running: Floats) -> Floats:
     """Seconds between tokens of `running` sequences of a replica: the larger of memory and compute time of a decode step."""
-    weights = (work.copies * work.width_out * work.width_in).sum(axis=1) * work.layers
+    weights = (work.share * work.copies * work.width_out * work.width_in).sum(axis=1) * work.layers
     head = work.vocab * work.hidden
     cache = running * work.layers * (work.prompt + work.output / 2) * work.kv_token_bytes
     memory = (weights * work.weight_bytes + 2 * head + cache) / work.bandwidth
@@ -35,7 +37,7 @@ def tpot(work: Work, running: Floats) -> Floats:
 
 def rate(work: Work, running: Floats) -> Floats:
     """Requests a second over all replicas at `running` sequences each."""
-    weights = (work.active * work.width_out * work.width_in).sum(axis=1) * work.layers
+    weights = (work.share * work.active * work.width_out * work.width_in).sum(axis=1) * work.layers
     prompt = 2 * work.prompt * weights / work.rate
     result: Floats = running * work.replicas / (running * prompt + work.output * tpot(work, running))
     return result

@@ -64,7 +64,7 @@ def linear_layers(work: Work, values: Values, tokens: Floats) -> Floats:
     idle = values["idle_tiles"] * TILE**2 * work.units[:, None] * np.minimum(1, m / TILE) * (work.copies > 0)
     compute = 2 * k * (m * work.active * n + idle) / reached[:, None]
     fixed = (work.copies > 0) * (work.kernel.pick(values, "gemm_cycles.{}") / work.clock)[:, None]
-    layer: Floats = (fixed + _overlapped(memory, compute, values)).sum(axis=1)
+    layer: Floats = (work.share * (fixed + _overlapped(memory, compute, values))).sum(axis=1)
     result: Floats = work.layers * layer
     return result
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from whichbits.cost.hardware import Hardware, catalogue
-from whichbits.models.catalogue import Shape
+from whichbits.models.shape import Shape
 from whichbits.predict.coefficients import Coefficients
 from whichbits.predict.kernels import twin
 from whichbits.predict.work import Floats

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whichbits.cost.hardware import Hardware
-from whichbits.models.catalogue import Shape
+from whichbits.models.shape import Shape
 from whichbits.predict.kernels import Engine, Kernel, data, rate, rate16
 
 Floats = NDArray[np.float64]
@@ -72,7 +72,8 @@ class Work:
     """Points as columns; rows are points, all sizes those of one device's share.
 
     `width_out`, `width_in` are n and k of the matrix products of a layer (columns: qkv, attention output, gate and up, down,
-    and where a model has shared experts their two), `copies` the experts each has and `active` how many a token visits.
+    and where a model has them two of shared experts and two of layers without experts), `copies` the experts each has, `active`
+    how many a token visits, and `share` the share of the layers that have it.
     `inner_width` is that of what is computed between the products: attention's output and the activation function's.
     """
 
@@ -80,6 +81,7 @@ class Work:
     width_in: Floats
     copies: Floats
     active: Floats
+    share: Floats
     layers: Floats
     hidden: Floats
     vocab: Floats
@@ -134,26 +136,30 @@ def _sustained(hardware: Hardware, kind: str) -> float:
     return float(table.get(hardware.architecture, {}).get(kind, table["other"][kind]))
 
 
-def _matrices(point: Point) -> list[tuple[float, float, float, float]]:
-    """(n, k, copies, active copies) of the matrix products of a layer on one device."""
+def _matrices(point: Point) -> list[tuple[float, float, float, float, float]]:
+    """(n, k, copies, active copies, share of the layers) of the matrix products of a layer on one device."""
     shape, tensor = point.shape, point.layout.tensor
     qkv = (shape.heads / tensor + 2 * max(1.0, shape.kv_heads / tensor)) * shape.head_dim
-    ffn, shared = shape.ffn / tensor, shape.shared_ffn / tensor
+    ffn, shared, dense = shape.ffn / tensor, shape.shared_ffn / tensor, shape.dense_ffn / tensor
     experts, active = max(1, shape.experts), max(1, shape.active_experts)
-    has_shared = float(shape.shared_ffn > 0)
+    has_shared, has_dense = float(shape.shared_ffn > 0), float(shape.dense_layers > 0)
+    inward, without = 2 if shape.gated else 1, shape.dense_layers / shape.layers
     return [
-        (qkv, shape.hidden, 1, 1),
-        (shape.hidden, shape.heads * shape.head_dim / tensor, 1, 1),
-        (2 * ffn, shape.hidden, experts, active),
-        (shape.hidden, ffn, experts, active),
-        (2 * shared, shape.hidden, has_shared, has_shared),
-        (shape.hidden, shared, has_shared, has_shared),
+        (qkv, shape.hidden, 1, 1, 1),
+        (shape.hidden, shape.heads * shape.head_dim / tensor, 1, 1, 1),
+        (inward * ffn, shape.hidden, experts, active, 1 - without),
+        (shape.hidden, ffn, experts, active, 1 - without),
+        (inward * shared, shape.hidden, has_shared, has_shared, 1 - without),
+        (shape.hidden, shared, has_shared, has_shared, 1 - without),
+        (inward * dense, shape.hidden, has_dense, has_dense, without),
+        (shape.hidden, dense, has_dense, has_dense, without),
     ]
 
 
 def _inner_width(point: Point) -> float:
-    shape = point.shape
-    inner = shape.heads * shape.head_dim + shape.ffn * max(1, shape.active_experts) + shape.shared_ffn
+    shape, without = point.shape, point.shape.dense_layers / point.shape.layers
+    routed = shape.ffn * max(1, shape.active_experts) + shape.shared_ffn
+    inner = shape.heads * shape.head_dim + (1 - without) * routed + without * shape.dense_ffn
     return inner / point.layout.tensor
 
 
@@ -171,7 +177,7 @@ def columns(points: Sequence[Point]) -> Work:
 
     shapes, kernels = [p.shape for p in points], [p.kernel for p in points]
     devices, layouts, engines = [p.hardware for p in points], [p.layout for p in points], [p.server for p in points]
-    matrices = np.array([_matrices(p) for p in points], dtype=np.float64).reshape(len(points), 6, 4)
+    matrices = np.array([_matrices(p) for p in points], dtype=np.float64).reshape(len(points), 8, 5)
     matrices = matrices[:, matrices[:, :, 2].any(axis=0)]
     host_time = data()["host_time"]
     return Work(
@@ -179,6 +185,7 @@ def columns(points: Sequence[Point]) -> Work:
         width_in=matrices[:, :, 1],
         copies=matrices[:, :, 2],
         active=matrices[:, :, 3],
+        share=matrices[:, :, 4],
         layers=column([s.layers for s in shapes]),
         hidden=column([s.hidden for s in shapes]),
         vocab=column([p.shape.vocab / p.layout.tensor for p in points]),
