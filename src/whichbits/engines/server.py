@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from whichbits.core.processes import safe_environment
 from whichbits.engines import registry as records
 from whichbits.engines import supervisor
 from whichbits.engines.command import EngineCommand
@@ -23,6 +24,9 @@ from whichbits.engines.log import root_cause, tail
 from whichbits.errors import UserError
 
 GRACE_S = 10.0
+SUPERVISED = "WHICHBITS_SERVER"
+"""Environment variable of all that belongs to a server, which its supervisor ends in good order."""
+
 # What steers an engine reaches it through `environment` alone, so that a cell's key names all of it.
 _STEERING = ("VLLM_", "OMP_", "KMP_", "GOMP_", "MKL_", "TORCH_", "TORCHINDUCTOR_", "TORCHDYNAMO_", "CUDA_VISIBLE_DEVICES")
 
@@ -66,7 +70,8 @@ class Server:
     """A served checkpoint, as a context manager; `url` is where it answers and `model` the name to ask for.
 
     arguments: the engine's options by name, see `flags`. environment: variables for it; inherited variables that steer
-    engines (VLLM_*, OMP_*, ...) are not passed on. log: file for the engine's output. cpus: processors that it is bound to.
+    engines (VLLM_*, OMP_*, ...) are not passed on, and PYTHONSAFEPATH keeps the working directory off its import path. log:
+    file for the engine's output. cpus: processors that it is bound to.
     Raises UserError where `port` is in use, EngineError where the engine ends or is not ready after `start_timeout_s`.
     Servers that killed runs left behind, known from the folder `registry`, are ended first.
     """
@@ -123,7 +128,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**inherited, "PYTHONUNBUFFERED": "1", **self._environment},
+                env={**safe_environment(inherited), "PYTHONUNBUFFERED": "1", SUPERVISED: "1", **self._environment},
                 start_new_session=True,
             )
         try:

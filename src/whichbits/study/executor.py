@@ -6,19 +6,22 @@ import contextlib
 import json
 import multiprocessing
 import os
-import select
 import signal
+import subprocess
 import sys
 import threading
 import traceback
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Protocol
 
+from whichbits.core import keeper
+from whichbits.core.processes import die_with_parent, leave_working_directory, safe_environment
 from whichbits.errors import UserError
 from whichbits.study.cell import Cell, Json
 
@@ -115,18 +118,31 @@ class Executor(Protocol):
 MARK = "WHICHBITS_STORE"
 """Environment variable that all processes of a run carry, so that what a killed run left behind is found."""
 
+SERVER_MARK = "WHICHBITS_SERVER"
+"""Environment variable of what a server's supervisor looks after."""
+
+SERVER_GRACE_S = 15.0
+"""What supervisors get to end their servers after the runner's death."""
+
+FORK_SERVER = "whichbits.study.fork_server"
+
 
 class LocalExecutor:
     """A process for each run of a function, forked from a small server process that has `preload` imported already.
 
-    All processes carry the store's path as a mark; those that an earlier, killed run left behind are killed first.
+    All processes carry the store's path as a mark; those that an earlier, killed run left behind are killed first, and a keeper
+    outside kills those of this run should it be killed. None has the working directory on its import path.
     """
 
     def __init__(self, store: Path, preload: Sequence[str] = ()) -> None:
         reap(store)
-        os.environ[MARK] = f"{os.getpid()} {store.resolve()}"
+        mark = f"{os.getpid()} {store.resolve()}"
+        os.environ[MARK] = mark
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(preload))
+        self._context.set_forkserver_preload([FORK_SERVER, *preload])
+        with _starting():
+            forkserver.ensure_running()  # from this thread: it ends with the thread that starts it
+        self._keeper = _keeper()
         self._running: set[multiprocessing.process.BaseProcess] = set()
         self._stopped = False
 
@@ -136,10 +152,11 @@ class LocalExecutor:
             yield from (Failed(job, "stopped before it began") for job in jobs)
             return
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(function, jobs, theirs, os.getpid()), daemon=False)
-        with _main_module_hidden():
+        process = self._context.Process(target=_work, args=(function, jobs, theirs), daemon=False)
+        with _starting():
             process.start()
         self._running.add(process)
+        self._tell_keeper(f"+{process.pid}")
         theirs.close()
         left = {job.cell.key: job for job in jobs}
         try:
@@ -162,6 +179,7 @@ class LocalExecutor:
             self._running.discard(process)
             ours.close()
             _kill(process)
+            self._tell_keeper(f"-{process.pid}")
         for job in left.values():
             yield Failed(job, _death(process.exitcode))
 
@@ -170,24 +188,62 @@ class LocalExecutor:
         self._stopped = True
         for process in tuple(self._running):
             _kill(process)
+        self._keeper.kill()
+        self._keeper.wait()
+
+    def _tell_keeper(self, line: str) -> None:
+        """Of a job's session that begins or has ended."""
+        assert self._keeper.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has been stopped, or killed
+            self._keeper.stdin.write(f"{line}\n".encode())
 
 
-_HIDING = threading.Lock()
+def _keeper() -> subprocess.Popen[bytes]:
+    """Start the program that kills what this process leaves behind when it is killed."""
+    arguments = [str(os.getpid()), MARK, SERVER_MARK, str(SERVER_GRACE_S)]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", keeper.__file__, *arguments],
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=quiet,
+        stderr=quiet,
+        cwd="/",
+        env={},
+        start_new_session=True,
+    )
+
+
+_START = threading.Lock()
 
 
 @contextlib.contextmanager
-def _main_module_hidden() -> Iterator[None]:
-    """Keep multiprocessing from importing the program's main module in a process that it starts.
+def _starting() -> Iterator[None]:
+    """Keep multiprocessing, in a process that it starts, from the program's main module and from the working directory.
 
-    A job needs nothing of it, and a script that calls the Python API without an `if __name__ == "__main__"` would run anew.
+    A job needs nothing of that module, and a script that calls the Python API without an `if __name__ == "__main__"` would run
+    anew.
     """
-    with _HIDING:
-        main = sys.modules["__main__"]
+    with _START:
+        main, safe = sys.modules["__main__"], safe_environment(os.environ)
+        names = ("PYTHONSAFEPATH", "PYTHONPATH")
+        before = {name: os.environ.get(name) for name in names}
         sys.modules["__main__"] = types.ModuleType("__main__")
         try:
+            _set({name: safe.get(name) for name in names})
             yield
         finally:
+            _set(before)
             sys.modules["__main__"] = main
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    """Set environment variables, or remove those that are None."""
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _answer(open_server: OpenServer, name: str) -> str | ServerFailed:
@@ -247,10 +303,13 @@ class _Line:
         return answer
 
 
-def _work(function: Function, jobs: Sequence[Job], connection: Connection, runner: int) -> None:
+def _work(function: Function, jobs: Sequence[Job], connection: Connection) -> None:
     """Body of the process: log to the first job's log.txt, run, report each job."""
     os.setsid()
-    _die_with(runner)
+    forked_from = sys.modules.get(FORK_SERVER)
+    if forked_from is not None:
+        die_with_parent(forked_from.PID)
+    leave_working_directory(forked_from.PATH if forked_from is not None else ())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's to handle
     with (jobs[0].directory / "log.txt").open("a", buffering=1) as log:
         os.dup2(log.fileno(), 1)
@@ -276,20 +335,6 @@ def _work(function: Function, jobs: Sequence[Job], connection: Connection, runne
             for job in left.values():
                 connection.send(Failed(job, _cause(error)))
         connection.close()
-
-
-def _die_with(runner: int) -> None:
-    """Kill this process and all it has started as soon as the runner is gone."""
-    try:
-        handle = os.pidfd_open(runner)
-    except ProcessLookupError:
-        os._exit(1)
-
-    def watch() -> None:
-        select.select([handle], [], [])
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _cause(error: BaseException) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from whichbits.accuracy.sandbox.run import Outcome, Sandbox, SandboxUnavailable, open_sandbox
@@ -220,3 +223,25 @@ def test_where_nothing_confines_the_reasons_are_told(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("whichbits.accuracy.sandbox.run.COMMAND", "print('refused: unshare (Operation not permitted)')")
     with pytest.raises(SandboxUnavailable, match=r"namespaces: refused: unshare.*landlock: refused"):
         open_sandbox()
+
+
+def test_confined_processes_end_with_who_asked_for_them(sandbox: Sandbox):
+    asks = (
+        "from whichbits.accuracy.sandbox.run import Sandbox\n"
+        f"Sandbox({sandbox.mode!r}, cpu_seconds=60, wall_seconds=60).run("
+        "'while True: pass', prelude='', test='def check(f): f()', entry_point='f')"
+    )
+    process = subprocess.Popen([sys.executable, "-c", asks])
+    here = psutil.Process(process.pid)
+
+    def until(condition, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return bool(condition())
+
+    assert until(lambda: any(child.cpu_times().user > 0.3 for child in here.children(recursive=True)), 20.0)
+    children = here.children(recursive=True)
+    process.kill()
+    process.wait()
+    assert until(lambda: not any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children), 3.0)

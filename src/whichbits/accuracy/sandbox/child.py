@@ -1,8 +1,8 @@
 """A confined process, in one of two roles; it reads its order from standard input.
 
-The order is one line of JSON: role, mode, memory_bytes, cpu_seconds, channel (a file descriptor), and the texts of the role:
-`program` for the candidate; `prelude`, `test` and `entry_point` for the judge. Standard output carries `ready`, or why the
-process could not be confined; then, from the judge alone, its verdict.
+The order is one line of JSON: role, mode, memory_bytes, cpu_seconds, parent (the process to end with), channel (a file
+descriptor), and the texts of the role: `program` for the candidate; `prelude`, `test` and `entry_point` for the judge. Standard
+output carries `ready`, or why the process could not be confined; then, from the judge alone, its verdict.
 """
 
 import json
@@ -105,7 +105,8 @@ def main() -> None:
     report = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # standard error goes nowhere; what programs and tests print follows it
     try:
-        confine.confine(order["mode"], memory_bytes=order["memory_bytes"], cpu_seconds=order["cpu_seconds"])
+        limits = {name: order[name] for name in ("memory_bytes", "cpu_seconds", "parent")}
+        confine.confine(order["mode"], **limits)
     except OSError as error:
         report.write(f"refused: {error.args[-1]} ({os.strerror(error.errno or 0)})\n")
         return

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import resource
+import select
 import signal
 import struct
 import sysconfig
@@ -38,17 +39,21 @@ def library_folders() -> list[str]:
     return [folder for folder in dict.fromkeys(folders) if Path(folder).is_dir()]
 
 
-def confine(mode: str, *, memory_bytes: int, cpu_seconds: int) -> None:
-    """Confine this process; raises OSError where the kernel refuses.
+def confine(mode: str, *, memory_bytes: int, cpu_seconds: int, parent: int) -> None:
+    """Confine this process, which ends with process `parent`; raises OSError where the kernel refuses.
 
     With `namespaces` the calling process stays behind as a parent that waits and ends with its child, and the call returns in
     the child only: process 1 of its own process, network, mount, IPC and user name spaces, on a read-only root that holds
     nothing but libraries. With `landlock` the calling process itself is confined.
     """
     folders = library_folders()
+    asked_by = os.pidfd_open(parent)
+    die_with_parent(asked_by)
     if mode == NAMESPACES:
-        _enter_namespaces(folders)
-    die_with_parent()
+        asked_by = _enter_namespaces(folders, asked_by)
+    # Anew: a process that has got other credentials or was forked is no longer killed.
+    die_with_parent(asked_by)
+    os.close(asked_by)
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     _check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     if mode == LANDLOCK:
@@ -65,23 +70,29 @@ def confine(mode: str, *, memory_bytes: int, cpu_seconds: int) -> None:
     seccomp.install()
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends."""
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent, a pidfd, ends; ends at once where the parent has ended already."""
     _check(LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "parent-death signal")
+    if select.select([parent], [], [], 0)[0]:
+        os._exit(1)
 
 
-def _enter_namespaces(folders: list[str]) -> None:
+def _enter_namespaces(folders: list[str], parent: int) -> int:
+    """Go on in a child, as `confine` says; returns the pidfd of its parent."""
     user, group = os.geteuid(), os.getegid()
     everything = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
     _check(LIBC.unshare(everything), "unshare")
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
         Path(f"/proc/self/{name}").write_text(text)
-    die_with_parent()
+    die_with_parent(parent)
+    myself = os.pidfd_open(os.getpid())
     child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
         os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    os.close(parent)
     _new_root(folders)
+    return myself
 
 
 def _new_root(folders: list[str]) -> None:

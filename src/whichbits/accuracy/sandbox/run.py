@@ -68,7 +68,13 @@ class Sandbox:
         return Outcome(**json.loads(found))
 
     def _start(self, role: str, channel: socket.socket, **texts: str) -> subprocess.Popen[str]:
-        order = {"role": role, "mode": self.mode, "memory_bytes": self.memory_bytes, "cpu_seconds": self.cpu_seconds}
+        order = {
+            "role": role,
+            "mode": self.mode,
+            "memory_bytes": self.memory_bytes,
+            "cpu_seconds": self.cpu_seconds,
+            "parent": os.getpid(),
+        }
         # Without site-packages, the user's environment or the working directory; hashing as in every other run.
         process = subprocess.Popen(
             [sys.executable, "-s", "-S", "-P", "-B", "-c", COMMAND, str(Path(__file__).parents[1])],

@@ -1,0 +1,1 @@
+"""What every package may use: the standard library and pydantic only."""
