@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,20 @@ class Cells:
         self,
         candidate: str,
         repeat: int,
-        latency: dict[int, tuple[float, float]],
+        latency: dict[int, tuple[float | None, float | None]],
         *,
         workload: str = "chat",
+        deployment: str = "here",
         valid: bool = True,
+        invalid: tuple[tuple[str, int], ...] = (),
+        sitting: str = "one",
         seed: int = 0,
+        spread: float = 0.02,
     ) -> Record:
-        """`latency`: seconds of (candidate, base) by concurrency; a closed loop, so throughput is concurrency / latency."""
+        """`latency`: seconds of (candidate, base) by concurrency; a closed loop, so throughput is concurrency / latency.
+
+        None is not measured; `invalid` holds (role, concurrency) of loads that are not valid.
+        """
         rng = np.random.default_rng([seed, repeat, len(candidate)])
         rows: dict[str, list[Any]] = {
             name: []
@@ -96,22 +104,25 @@ class Cells:
         for concurrency, pair in latency.items():
             rung = "synchronous" if concurrency == 1 else f"concurrency {concurrency}"
             for role, mean in zip(("candidate", "base"), pair, strict=True):
+                if mean is None:
+                    continue
                 for request in range(10 * concurrency):
-                    seconds = mean * float(rng.normal(1, 0.02))
+                    seconds = mean * float(rng.normal(1, spread))
                     values = (
                         role, rung, concurrency, request, request * seconds, seconds / 10, seconds / 40, seconds / 40, seconds,
                         128, 32, True,
                     )  # fmt: skip
                     for name, value in zip(rows, values, strict=True):
                         rows[name].append(value)
-                rate = concurrency / mean
+                rate = concurrency / mean if mean else math.inf
                 metrics = {"requests_per_second": rate, "output_tokens_per_second": 32 * rate}
-                reasons = [] if valid else ["client saturated"]
+                good = valid and (role, concurrency) not in invalid
+                reasons = [] if good else ["client saturated"]
                 rungs[role].append(
-                    {"rung": rung, "concurrency": concurrency, "valid": valid, "reasons": reasons, "metrics": metrics}
+                    {"rung": rung, "concurrency": concurrency, "valid": good, "reasons": reasons, "metrics": metrics}
                 )
-        labels = {"candidate": candidate, "workload": workload, "deployment": "here", "repeat": str(repeat)}
-        summary = {"sitting": "one", "rungs": rungs["candidate"], "base_rungs": rungs["base"]}
+        labels = {"candidate": candidate, "workload": workload, "deployment": deployment, "repeat": str(repeat)}
+        summary = {"sitting": sitting, "rungs": rungs["candidate"], "base_rungs": rungs["base"]}
         return self.record("serve", labels, summary, rows)
 
 

@@ -4,15 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whichbits.verdict.collect import collect
-from whichbits.verdict.speed import average, best_load, cost_finding, loads, meets, queries, ratio, series, speed_findings
-from whichbits.verdict.statistics import RoundValue
+from whichbits.verdict.model import Estimate, SingleRound
+from whichbits.verdict.rounds import RoundValue
+from whichbits.verdict.speed import average, fewest, loads, meets, queries, ratio, series, speed_findings
 
 FORMATS = {"bf16": "bf16", "w8a8-int": "w8a8-int", "w4a16-int": "w4a16-int"}
 VALUES = st.floats(0.01, 100)
 
 
 def by_round(values, error=0.01):
-    return {("one", str(r)): RoundValue(value, error) for r, value in enumerate(values)}
+    return {("one", str(r)): RoundValue(value, error, 9.0) for r, value in enumerate(values)}
 
 
 def load_of(found, candidate, rung):
@@ -37,7 +38,7 @@ def test_rounds_that_only_one_side_has_do_not_enter():
     assert ratio(by_round([1.0]), {}, level=0.95) is None
 
 
-@given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=5))
+@given(st.lists(st.tuples(VALUES, VALUES), min_size=2, max_size=5))
 def test_swapping_numerator_and_denominator_inverts_the_ratio(rows):
     above, below = by_round([a for a, _ in rows]), by_round([b for _, b in rows])
     there, back = ratio(above, below, level=0.95), ratio(below, above, level=0.95)
@@ -75,37 +76,44 @@ def test_findings_of_a_load(cells):
     }
     assert found[("latency_s", None)].ratio.value == pytest.approx(0.5, rel=0.02)
     assert found[("requests_per_second", None)].ratio.value == pytest.approx(2.0, rel=0.02)
-    assert found[("latency_s", 99.0)].estimate.high >= found[("latency_s", 99.0)].estimate.value
+    assert found[("latency_s", 95.0)].ratio.value == pytest.approx(0.5, rel=0.02)
+    assert found[("latency_s", 95.0)].rounds == 3
     assert ("itl_s", 95.0) not in found
+    assert ("latency_s", 99.0) not in found  # 160 requests a round are too few
     alone = {(s.metric, s.percentile) for s in speed_findings(load_of(formed, "w8a8-int", "synchronous"), None, level=0.95)}
     assert ("latency_s", 50.0) in alone
-    assert ("latency_s", 95.0) not in alone  # 30 requests bound no 95th percentile
+    assert ("latency_s", 95.0) not in alone
 
 
-def test_the_best_load_is_the_fastest_within_the_limits(cells):
+def test_requests_that_a_percentile_needs():
+    assert [fewest(p) for p in (50.0, 90.0, 95.0, 99.0)] == [7, 44, 90, 459]
+
+
+def test_a_percentile_is_the_mean_over_rounds_of_each_rounds_own(cells):
+    # 3 rounds whose medians are 1.00, 1.10 and 1.21 s: the pooled median would be 1.10 with an interval of a few ms
+    records = [cells.serve("w8a8-int", r, {16: (1.1**r, 1.1**r)}) for r in range(3)]
+    load = load_of(loads(collect(records, "bf16", FORMATS)), "w8a8-int", "concurrency 16")
+    median = next(s for s in speed_findings(load, None, level=0.95) if (s.metric, s.percentile) == ("latency_s", 50.0))
+    half = 4.3027 * np.log(1.1) / np.sqrt(3)
+    assert median.estimate.value == pytest.approx(1.1, rel=0.01)
+    assert np.log(median.estimate.high / median.estimate.value) == pytest.approx(half, rel=0.05)
+    assert isinstance(median.ratio, Estimate)
+    assert median.ratio.high / median.ratio.low < 1.05
+
+
+def test_one_round_has_no_interval(cells):
+    load = load_of(
+        loads(collect([cells.serve("w8a8-int", 0, {16: (1.0, 2.0)})], "bf16", FORMATS)), "w8a8-int", "concurrency 16"
+    )
+    for finding in speed_findings(load, None, level=0.95):
+        assert isinstance(finding.estimate, SingleRound) and isinstance(finding.ratio, SingleRound)
+        assert finding.rounds == 1
+        assert any("one round only" in reason for reason in finding.reasons)
+
+
+def test_limits_are_kept_or_not_load_by_load(cells):
     records = [cells.serve("w8a8-int", r, {4: (1.0, 1.0), 16: (2.0, 2.0)}) for r in range(2)]
     own = [load for load in loads(collect(records, "bf16", FORMATS)) if load.candidate == "w8a8-int"]
     limit = {"latency": {"seconds": 1.5, "percentile": 95.0}, "ttft": None}
-    assert best_load(own, {}).rung == "concurrency 16"  # type: ignore[union-attr]
-    assert best_load(own, limit).rung == "concurrency 4"  # type: ignore[union-attr]
-    assert best_load(own, {"ttft": {"seconds": 1e-6, "percentile": 50.0}}) is None
     assert [meets(load, limit) for load in own] == [False, True]
-
-
-def test_a_load_without_a_valid_round_is_on_offer_to_nobody(cells):
-    records = [cells.serve("w8a8-int", 0, {4: (1.0, 1.0)}, valid=False)]
-    assert best_load(loads(collect(records, "bf16", FORMATS)), {}) is None
-
-
-def test_the_cost_of_a_row_of_table_5(cells):
-    # arXiv 2411.02355: 8B on an A6000 at 0.80 dollars an hour, INT4 9.7 s and 462 queries a dollar, BF16 24.5 s.
-    records = [cells.serve("w4a16-int", r, {1: (9.7, 24.5)}) for r in range(3)]
-    formed = loads(collect(records, "bf16", FORMATS))
-    own, base = (load_of(formed, candidate, "synchronous") for candidate in ("w4a16-int", "bf16"))
-    found = cost_finding(own, base, {"price_per_hour": 0.80, "price_source": "the paper"}, None, level=0.95)
-    assert found.mode == "synchronous"
-    assert found.queries_per_dollar.value == pytest.approx(462, rel=0.02)
-    assert found.cost_reduction.value == pytest.approx(24.5 / 9.7, rel=0.02)
-    unpriced = cost_finding(own, base, {}, None, level=0.95)
-    assert unpriced.queries_per_dollar is None
-    assert unpriced.cost_reduction == found.cost_reduction
+    assert not any(meets(load, {"ttft": {"seconds": 1e-6, "percentile": 50.0}}) for load in own)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from whichbits.verdict.model import Estimate
+from whichbits.verdict.model import Estimate, SingleRound, Timed
 
 MAX_DECIMALS = 6
 
@@ -40,12 +40,14 @@ def with_unit(text: str, unit: str) -> str:
     return f"{text}{unit}" if unit in ("", "×") else f"{text} {unit}"
 
 
-def interval(estimate: Estimate, unit: str = "", *, scale: float = 1.0, bound: float | None = None) -> str:
+def interval(estimate: Timed, unit: str = "", *, scale: float = 1.0, bound: float | None = None) -> str:
     """Value and interval, e.g. '101.2 % (99.8 – 102.6)', each multiplied by `scale`.
 
     All three are rounded alike, by half the interval's width (see `decimals`), and finer where an end would else read as the
-    `bound` that it lies above or below.
+    `bound` that it lies above or below. A value of one round has no interval, and says so: '1.42× (one round)'.
     """
+    if isinstance(estimate, SingleRound):
+        return f"{with_unit(significant(scale * estimate.value), unit)} (one round)"
     value, low, high = (scale * x for x in (estimate.value, estimate.low, estimate.high))
     half = (high - low) / 2
     if half > 0 and math.isfinite(half):
@@ -63,9 +65,16 @@ def _reads_as(bound: float, ends: tuple[float, float], digits: int) -> bool:
     return any(not math.isclose(end, bound) and round(end, digits) == round(bound, digits) for end in ends)
 
 
-def seconds_interval(estimate: Estimate) -> str:
+def seconds_interval(estimate: Timed) -> str:
     """A duration in seconds with its interval, printed in s or ms, whichever reads better."""
     return interval(estimate, "ms", scale=1000.0) if abs(estimate.value) < 1 else interval(estimate, "s")
+
+
+def drawn(estimate: Timed) -> Estimate:
+    """What a chart can draw: a value of one round as a mark without whiskers."""
+    if isinstance(estimate, SingleRound):
+        return Estimate(value=estimate.value, low=estimate.value, high=estimate.value)
+    return estimate
 
 
 def percent(share: float, digits: int = 1) -> str:

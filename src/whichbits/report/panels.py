@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 from markupsafe import Markup
 
 from whichbits.report.citations import Citations
-from whichbits.report.numbers import byte_size, interval, percent, significant
+from whichbits.report.numbers import byte_size, drawn, interval, percent, significant
 from whichbits.report.scale import Scale, around, linear
 from whichbits.report.strip import Mark, axis_strip, bar_strip, interval_strip
-from whichbits.verdict.model import CostFinding, Estimate, SimilarityFinding, TaskRecovery, Verdict
+from whichbits.verdict.model import CostFinding, Estimate, SimilarityFinding, TaskRecovery, Timed, Verdict
 
 T = TypeVar("T")
 
@@ -236,14 +236,14 @@ def emulation_panel(verdict: Verdict, citations: Citations) -> Panel | None:
 def cost_panel(verdict: Verdict, citations: Citations) -> Panel | None:
     """Queries per dollar over the base's, by workload and mode; None where no cost was computed."""
     series, marks = series_of(verdict), (Mark(1.0, "reference", "base model"),)
-    reductions = [c.cost_reduction for c in verdict.cost if c.cost_reduction and c.valid]
+    reductions = [drawn(c.cost_reduction) for c in verdict.cost if c.cost_reduction and c.valid]
     scale = around(reductions, include=(1.0,))
     groups = []
     for (workload, deployment, mode), findings in by(verdict.cost, "workload", "deployment", "mode").items():
         rows = [
             _interval_row(
-                scale, reduction, marks, "1×" if c.candidate == verdict.base else interval(reduction, "×"), c.candidate, series,
-                citations.cite(c.cells), valid=c.valid, detail=_queries(c.queries_per_dollar),
+                scale, drawn(reduction), marks, "1×" if c.candidate == verdict.base else interval(reduction, "×"),
+                c.candidate, series, citations.cite(c.cells), valid=c.valid, detail=_queries(c.queries_per_dollar),
             )
             for c in findings
             if (reduction := _UNITY if c.candidate == verdict.base else c.cost_reduction)
@@ -253,7 +253,7 @@ def cost_panel(verdict: Verdict, citations: Citations) -> Panel | None:
     return Panel(tuple(groups), axis_strip(scale, "×"), marks) if groups else None
 
 
-def _queries(queries_per_dollar: Estimate | None) -> str:
+def _queries(queries_per_dollar: Timed | None) -> str:
     return f"{interval(queries_per_dollar)} queries per dollar" if queries_per_dollar else ""
 
 

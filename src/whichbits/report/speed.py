@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from whichbits.report.citations import Citations
-from whichbits.report.numbers import interval, seconds_interval
+from whichbits.report.numbers import drawn, interval, seconds_interval
 from whichbits.report.panels import by, series_of
 from whichbits.report.plot import Ladder, Point, Step, ladder, scatter
 from whichbits.report.scale import around, from_zero
@@ -144,7 +144,8 @@ def _chart(found: Sequence[SpeedFinding], rungs: Sequence[str], series: dict[str
     ladders = []
     for (candidate,), values in by(found, "candidate").items():
         steps = tuple(
-            Step(rungs.index(f.rung), _times(f.estimate, factor), f.valid, _hover(f), citations.link(f.cells)) for f in values
+            Step(rungs.index(f.rung), _times(drawn(f.estimate), factor), f.valid, _hover(f), citations.link(f.cells))
+            for f in values
         )
         ladders.append(Ladder(candidate, series.get(candidate, "s0"), steps))
     y = from_zero([s.y for one in ladders for s in one.steps], count=4)
@@ -204,5 +205,5 @@ def _points(verdict: Verdict, found: Sequence[CostFinding], citations: Citations
             title = f"{name}: {interval(cost.cost_reduction, '×')} the base's speed, {interval(suite.recovery, '%')} recovery"
             address = citations.link((*cost.cells, *suite.cells))
             hollow = suite.provenance == "emulated"
-            points.append(Point(cost.cost_reduction, suite.recovery, series[name], name, title, address, hollow))
+            points.append(Point(drawn(cost.cost_reduction), suite.recovery, series[name], name, title, address, hollow))
     return points, tuple(absent)

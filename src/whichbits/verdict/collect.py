@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from whichbits.errors import UserError
 from whichbits.study.cell import Record
 from whichbits.verdict.findings import Findings, Kernel, Round, ScoredTask, SimilaritySample, Size
 from whichbits.verdict.model import Provenance
 from whichbits.verdict.pairing import SCORE_COLUMNS, Columns, PairingError, pair_scores, read_columns
+from whichbits.verdict.speed import RATES, is_rate
+from whichbits.verdict.statistics import FloatArray
 
 COMPARE_MEASURES = ("rouge1", "rougeL", "bertscore", "sts", "length_ratio")
 REQUEST_COLUMNS = ("start_s", "ttft_s", "itl_s", "tpot_s", "latency_s", "output_tokens")
@@ -34,7 +37,8 @@ def collect(
     `base_bytes` is the size of the base's weights, needed where no `quantize` cell holds the base.
 
     Failed and missing cells become lines of `failures`. Raises PairingError where two runs that should be compared did not
-    answer the same prompts in the same engine at the same concurrency.
+    answer the same prompts in the same engine at the same concurrency, and UserError for a price that is no finite number above
+    0. A round that calls itself valid though a rate or a time of it is no such number is invalid.
     """
     done = [record for record in records if record.state == "done"]
     by_kind = {kind: [record for record in done if record.kind == kind] for kind in {record.kind for record in records}}
@@ -52,7 +56,7 @@ def collect(
         rounds=tuple(_rounds(by_kind.get("serve", []), base)),
         kernels=_kernels(records),
         sizes=tuple(_sizes(by_kind.get("quantize", []), base, base_bytes)),
-        deployments=dict(deployments or {}),
+        deployments=_checked(deployments or {}),
         workloads=dict(workloads or {}),
         failures=tuple(_failure(record) for record in records if record.state != "done"),
     )
@@ -192,6 +196,8 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
         for role, entries in (("candidate", record.summary["rungs"]), ("base", record.summary["base_rungs"])):
             for entry in entries:
                 mine = (roles == role) & (rungs.astype(str) == str(entry["rung"])) & finished.astype(bool)
+                requests = {name: np.array(table[name], dtype=np.float64)[mine] for name in REQUEST_COLUMNS}
+                problems = tuple(no_numbers(entry["metrics"], requests)) if entry["valid"] else ()
                 yield Round(
                     candidate=base if role == "base" else labels["candidate"],
                     against=labels["candidate"],
@@ -201,12 +207,36 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
                     concurrency=entry["concurrency"],
                     sitting=str(record.summary["sitting"]),
                     repeat=labels["repeat"],
-                    valid=bool(entry["valid"]),
-                    reasons=tuple(entry["reasons"]),
+                    valid=bool(entry["valid"]) and not problems,
+                    reasons=(*entry["reasons"], *problems),
                     metrics=entry["metrics"],
-                    requests={name: np.array(table[name], dtype=np.float64)[mine] for name in REQUEST_COLUMNS},
+                    requests=requests,
                     cells=(record.key,),
                 )
+
+
+def no_numbers(metrics: Mapping[str, Any], requests: Mapping[str, FloatArray]) -> Iterator[str]:
+    """What of a round that calls itself valid is no finite number above 0, and so cannot enter a figure."""
+    for name in RATES:
+        if not is_rate(metrics.get(name)):
+            yield f"{name} is {metrics.get(name)}, no finite number above 0"
+    for name in ("latency_s", "ttft_s"):
+        values = requests[name]
+        wrong = int(np.sum(~(np.isfinite(values) & (values > 0))))
+        if wrong or not len(values):
+            yield f"{name} of {wrong} of {len(values)} requests is no finite number above 0"
+
+
+def _checked(deployments: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Deployments whose prices can be divided by."""
+    for name, entry in deployments.items():
+        price = entry.get("price_per_hour")
+        if price is not None and not is_rate(price):
+            raise UserError(
+                f"deployment {name}: price_per_hour = {price!r} is not a finite number above 0",
+                remedy="give the price in dollars by the hour, or leave it out where there is none",
+            )
+    return dict(deployments)
 
 
 def _kernels(records: Sequence[Record]) -> dict[str, Kernel]:

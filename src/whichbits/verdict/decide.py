@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from whichbits.verdict.accuracy import emulation_error, suites, task_recovery
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.guideline import guideline
-from whichbits.verdict.market import kernel_problem, market
+from whichbits.verdict.headline import reasons, sentence
+from whichbits.verdict.market import kernel_problem, markets
 from whichbits.verdict.model import SizeFinding, Verdict
 from whichbits.verdict.plausibility import implausible_losses
 from whichbits.verdict.recommend import recommendations
 from whichbits.verdict.ruling import rule, ruling_suite
 from whichbits.verdict.similarity import similarity_finding
 from whichbits.verdict.speed import loads, speed_findings
-from whichbits.verdict.summary import caveats, reasons, sentence
+from whichbits.verdict.summary import caveats
 
 
 def decide(
@@ -42,8 +43,8 @@ def decide(
     names = tuple(dict.fromkeys((findings.base, *findings.formats)))
     rulings = [rule(findings, name, formed, margin=margin, level=level) for name in names]
     by_name = {ruling.candidate: ruling for ruling in rulings}
-    offers = market(findings, level=level)
-    recommended = tuple(recommendations(findings, offers, by_name, level=level))
+    market = markets(findings, level=level)
+    recommended, refused = recommendations(findings, market, by_name, margin=margin, level=level)
     emulation = tuple(emulation_error(scored, level=level, seed=seed) for scored in findings.emulation)
     ruled = {name: entry for name in findings.candidates if (entry := ruling_suite(findings, name, formed)) is not None}
     implausible = tuple(implausible_losses(findings.formats, ruled))
@@ -53,11 +54,12 @@ def decide(
         base=findings.base,
         margin=margin,
         level=level,
-        sentence=sentence(findings.base, rulings, recommended, margin),
-        reasons=reasons(rulings, recommended),
-        caveats=(*notes, *caveats(findings, rulings, ruled, emulation, implausible, margin=margin, level=level)),
+        sentence=sentence(findings.base, rulings, recommended, refused, margin),
+        reasons=reasons(rulings, recommended, refused),
+        caveats=(*notes, *caveats(findings, rulings, ruled, emulation, implausible, market, margin=margin, level=level)),
         formats=tuple(rulings),
         recommendations=recommended,
+        not_recommended=refused,
         tasks=tuple(task_recovery(scored, level=level, seed=seed) for scored in findings.tasks),
         suites=tuple(entry.finding for entry in formed),
         implausible=implausible,
@@ -68,7 +70,7 @@ def decide(
             for load in loads(findings)
             for finding in speed_findings(load, kernel_problem(findings, load.candidate), level=level)
         ),
-        cost=tuple(offer.cost for entries in offers.values() for offer in entries),
+        cost=tuple(offer.cost for place in market for offer in place.offers),
         sizes=_sizes(findings),
         guideline=guideline(recommended),
         failures=findings.failures,

@@ -1,29 +1,56 @@
-"""What is on offer for each workload: every candidate at its best valid load, with its cost."""
+"""What can be had for each workload: every candidate at its best load, compared with the base, with its cost."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from whichbits.verdict.comparison import Comparison, Profile, compare, rate
 from whichbits.verdict.findings import Findings
-from whichbits.verdict.model import CostFinding
-from whichbits.verdict.speed import SYNCHRONOUS, Load, best_load, cost_finding, loads
+from whichbits.verdict.model import CostFinding, Estimate, Mode, RoundsNote, SingleRound, Timed
+from whichbits.verdict.speed import SYNCHRONOUS, Load, loads, meets, queries
+from whichbits.verdict.wording import listing, plural
 
-Mode = Literal["synchronous", "asynchronous"]
 MODES: tuple[Mode, ...] = ("synchronous", "asynchronous")
+FEW = 3
+"""Rounds below which a caveat says that the intervals are wide."""
+Standing = Literal["measured", "not_measured", "not_valid", "outside_limits"]
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A candidate at its best load for one workload and mode."""
+    """A candidate at its best load for one workload and mode, with its comparison with the base where there is one."""
 
-    load: Load
+    profile: Profile
     cost: CostFinding
+    comparison: Comparison | None
+
+    @property
+    def candidate(self) -> str:
+        """Its name."""
+        return self.profile.candidate
+
+    @property
+    def speed(self) -> float:
+        """Queries over the base's; only where it was compared."""
+        return self.comparison.ratio.value if self.comparison else 0.0
 
 
-Market = Mapping[tuple[str, str, Mode], Sequence[Offer]]
-"""Offers by (workload, deployment, mode), the base's first where it has one."""
+@dataclass(frozen=True)
+class Market:
+    """All that was measured of one workload on one deployment in one mode.
+
+    `standing` says for every candidate, the base among them, whether it can be compared, and if not, why.
+    """
+
+    workload: str
+    deployment: str
+    mode: Mode
+    reference: Profile | None
+    """The base at all its valid loads, within the limits or not: what candidates of different sessions are compared through."""
+    offers: tuple[Offer, ...]
+    standing: Mapping[str, Standing]
 
 
 def kernel_problem(findings: Findings, candidate: str) -> str | None:
@@ -40,42 +67,128 @@ def kernel_problem(findings: Findings, candidate: str) -> str | None:
     return f"served on a {probe.status} path{name}, not on a native kernel"
 
 
-def market(findings: Findings, *, level: float) -> dict[tuple[str, str, Mode], list[Offer]]:
-    """Every candidate's best valid load for each workload, deployment and mode.
+def markets(findings: Findings, *, level: float) -> tuple[Market, ...]:
+    """Every workload, deployment and mode in which anything was measured.
 
     Synchronous: one request at a time. Asynchronous: the number of requests in flight with the highest throughput, or, where
-    the workload has limits, the highest that keeps them.
+    the workload has limits, the highest that keeps them. Arrivals at a fixed rate do not enter: their throughput is the
+    arrivals'.
     """
-    offers: dict[tuple[str, str, Mode], list[Offer]] = {}
-    measured = loads(findings)
-    for workload, deployment in dict.fromkeys((load.workload, load.deployment) for load in measured):
-        slo = findings.workloads.get(workload, {}).get("slo") or {}
-        price = findings.deployments.get(deployment, {})
-        for mode in MODES:
-            here = [
-                load
-                for load in measured
-                if (load.workload, load.deployment) == (workload, deployment)
-                and (load.rung == SYNCHRONOUS) == (mode == "synchronous")
-                and not load.rung.startswith("rate ")  # its throughput is that of the arrivals
-            ]
-            base = best_load([load for load in here if load.candidate == findings.base], slo)
-            for candidate in dict.fromkeys(load.candidate for load in here):
-                best = best_load([load for load in here if load.candidate == candidate], slo)
-                if best is not None:
-                    problem = kernel_problem(findings, candidate)
-                    paired = None if base is None or candidate == findings.base else _measured_with(findings, base, candidate)
-                    offer = Offer(best, cost_finding(best, paired, price, problem, level=level))
-                    offers.setdefault((workload, deployment, mode), []).append(offer)
-    return offers
+    measured = [load for load in loads(findings) if load.concurrency is not None]
+    return tuple(
+        _market(findings, workload, deployment, mode, here, level)
+        for workload, deployment in dict.fromkeys((load.workload, load.deployment) for load in measured)
+        for mode in MODES
+        if (here := [load for load in measured if _belongs(load, workload, deployment, mode)])
+    )
 
 
-def _measured_with(findings: Findings, base: Load, candidate: str) -> Load:
-    """The base's load with only the rounds that stand in a candidate's own cells."""
-    place = (base.workload, base.deployment, base.rung)
-    rounds = [
-        r
-        for r in findings.rounds
-        if r.candidate == findings.base and r.against == candidate and (r.workload, r.deployment, r.rung) == place
-    ]
-    return Load(base.candidate, *place, own=tuple(rounds), base=())
+def _belongs(load: Load, workload: str, deployment: str, mode: Mode) -> bool:
+    alone = load.rung == SYNCHRONOUS
+    return (load.workload, load.deployment) == (workload, deployment) and alone == (mode == "synchronous")
+
+
+def _market(findings: Findings, workload: str, deployment: str, mode: Mode, here: Sequence[Load], level: float) -> Market:
+    slo = findings.workloads.get(workload, {}).get("slo") or {}
+    grouped: dict[str, list[Load]] = {}
+    for load in here:
+        grouped.setdefault(load.candidate, []).append(load)
+    profiles = {name: _profile(name, own, {load.rung for load in own if meets(load, slo)}) for name, own in grouped.items()}
+    standing = {name: _standing(profiles.get(name)) for name in dict.fromkeys((findings.base, *findings.candidates))}
+    base = profiles.get(findings.base)
+    within = [profiles[name] for name in grouped if standing.get(name) == "measured"]
+    priced = findings.deployments.get(deployment, {})
+    offers = tuple(
+        _offer(profile, within, base if base in within else None, mode, grouped[profile.candidate], priced,
+               kernel_problem(findings, profile.candidate), level)
+        for profile in within
+    )  # fmt: skip
+    reference = None if base is None or not base.series else replace(base, allowed=frozenset(base.series))
+    return Market(workload, deployment, mode, reference, offers, standing)
+
+
+def _profile(name: str, own: Sequence[Load], allowed: set[str]) -> Profile:
+    found = {load.rung: queries(load) for load in own}
+    return Profile(
+        name,
+        {rung: values for rung, values in found.items() if values},
+        {load.rung: load.measured for load in own},
+        frozenset(allowed),
+    )
+
+
+def _standing(profile: Profile | None) -> Standing:
+    if profile is None:
+        return "not_measured"
+    if not profile.series:
+        return "not_valid"
+    return "measured" if profile.allowed.intersection(profile.series) else "outside_limits"
+
+
+def _offer(
+    profile: Profile,
+    within: Sequence[Profile],
+    base: Profile | None,
+    mode: Mode,
+    own: Sequence[Load],
+    deployment: Mapping[str, object],
+    problem: str | None,
+    level: float,
+) -> Offer:
+    """Queries per dollar at the best load over the base's at its own; in money where there is a price."""
+    compared = None if base is None or profile is base else compare(profile, base, None, level=level)
+    others = [other for other in within if other is not profile and (profile is base or other is base)]
+    per_second, best = rate(profile, others, compared.above if compared else None, level=level)
+    price, source = deployment.get("price_per_hour"), deployment.get("price_source")
+    load = next(load for load in own if load.rung == best)
+    cost = CostFinding(
+        candidate=profile.candidate,
+        workload=load.workload,
+        deployment=load.deployment,
+        mode=mode,
+        rung=best,
+        base_rung=None if compared is None else compared.below,
+        cost_reduction=None if compared is None else compared.ratio,
+        rounds=0 if compared is None else len(compared.shared.rounds),
+        notes=() if compared is None or base is None else tuple(_notes(profile, base, compared, mode)),
+        queries_per_dollar=_scaled(per_second, 3600 / float(price)) if isinstance(price, int | float) else None,
+        price_per_hour=float(price) if isinstance(price, int | float) else None,
+        price_source=None if source is None else str(source),
+        valid=problem is None,
+        cells=load.cells,
+    )
+    return Offer(profile, cost, compared)
+
+
+def _scaled(value: Timed, factor: float) -> Timed:
+    if isinstance(value, SingleRound):
+        return SingleRound(value=value.value * factor)
+    return Estimate(value=value.value * factor, low=value.low * factor, high=value.high * factor, level=value.level)
+
+
+def _notes(profile: Profile, base: Profile, compared: Comparison, mode: Mode) -> Iterator[RoundsNote]:
+    """What to know of the rounds and loads behind a comparison."""
+    shared, name = compared.shared, profile.candidate
+    rounds, what = len(shared.rounds), f"{profile.candidate} against {base.candidate}"
+    if rounds < shared.common:
+        count = f"{rounds} {'is' if rounds == 1 else 'are'} valid for both"
+        yield RoundsNote(code="rounds_left_out", text=f"{what}: of {plural(shared.common, 'round')}, {count}")
+    if rounds == 1:
+        yield RoundsNote(code="one_round", text=f"{what}: one round has no interval, so nothing is claimed of it")
+    elif rounds < FEW:
+        yield RoundsNote(code="few_rounds", text=f"{what}: with {rounds} rounds the interval is wide")
+    if mode == "synchronous":
+        return
+    unequal = sorted(profile.measured.keys() ^ base.measured.keys())
+    if unequal:
+        yield RoundsNote(code="loads_not_shared", text=f"{what}: only one of them was measured at {listing(unequal)}")
+    both = profile.measured.keys() & base.measured.keys() & (profile.allowed | base.allowed)
+    left = sorted(both - set(shared.loads))
+    if left:
+        text = f"{what}: {listing(left)} left out, being valid in fewer rounds than {listing(shared.loads)}"
+        yield RoundsNote(code="loads_left_out", text=text)
+    sessions = {sitting for sitting, _ in shared.rounds}
+    if len(sessions) > 1:
+        yield RoundsNote(
+            code="several_sessions", text=f"{name}: its rounds come from {plural(len(sessions), 'measurement session')}"
+        )

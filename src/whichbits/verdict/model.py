@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Provenance = Literal["measured", "emulated", "predicted", "published"]
 State = Literal["base", "admissible", "inferior", "not resolved", "failed"]
@@ -26,6 +26,30 @@ class Estimate(Frozen):
     low: float
     high: float
     level: float = 0.95
+
+
+class SingleRound(Frozen):
+    """A speed, or a ratio of speeds, of one round: nothing says how much another round would differ, so it has no interval."""
+
+    value: float = Field(allow_inf_nan=False)
+
+
+Timed = Estimate | SingleRound
+"""What rounds of measurement say: with an interval where there are two or more."""
+Mode = Literal["synchronous", "asynchronous"]
+RoundsCode = Literal["one_round", "few_rounds", "rounds_left_out", "loads_left_out", "loads_not_shared", "several_sessions"]
+RecommendationCode = Literal[
+    "fastest", "more_accurate_of_equals", "base_outside_limits", "base_not_told", "base_faster", "base_one_round",
+    "base_without_rival",
+]  # fmt: skip
+RefusalCode = Literal["base_not_measured", "base_not_valid", "nothing_compared", "limits_not_kept"]
+
+
+class RoundsNote(Frozen):
+    """What the reader must know of the rounds that a comparison with the base rests on."""
+
+    code: RoundsCode
+    text: str
 
 
 class TaskRecovery(Frozen):
@@ -131,9 +155,11 @@ class SpeedFinding(Frozen):
     """requests_per_second, latency_s, ttft_s, itl_s, tpot_s, output_tokens_per_second."""
     percentile: float | None
     """None for a mean."""
-    estimate: Estimate
-    ratio: Estimate | None
-    """Paired with the base within each sitting; larger than 1 means the value is larger than the base's."""
+    estimate: Timed
+    ratio: Timed | None
+    """Paired with the base within each round; larger than 1 means the value is larger than the base's."""
+    rounds: int = 0
+    """Rounds that the ratio rests on, or where there is none, the estimate."""
     valid: bool
     reasons: tuple[str, ...]
     cells: tuple[str, ...]
@@ -145,11 +171,17 @@ class CostFinding(Frozen):
     candidate: str
     workload: str
     deployment: str
-    mode: Literal["synchronous", "asynchronous"]
+    mode: Mode
     rung: str
-    cost_reduction: Estimate | None
+    """The load at which it served most."""
+    base_rung: str | None = None
+    """The load of the base that it is compared with."""
+    cost_reduction: Timed | None
     """Queries per dollar over the base's; needs no price within one device kind."""
-    queries_per_dollar: Estimate | None
+    rounds: int = 0
+    """Rounds that `cost_reduction` rests on."""
+    notes: tuple[RoundsNote, ...] = ()
+    queries_per_dollar: Timed | None
     price_per_hour: float | None
     price_source: str | None
     valid: bool
@@ -161,14 +193,27 @@ class Recommendation(Frozen):
 
     workload: str
     deployment: str
-    mode: Literal["synchronous", "asynchronous"]
+    mode: Mode
     candidate: str
+    code: RecommendationCode = "fastest"
     reason: str
-    advantage: Estimate | None
+    advantage: Timed | None
     """Speed (or cost) of the recommended one over the base's, paired."""
     runner_up: str | None = None
+    rounds_needed: int | None = None
+    """Where the base is kept because nothing was told from it: rounds, in all, with which the fastest would be (80 % power)."""
     if_resolved: str | None = None
     """The best candidate that is not resolved and would win if it were, with what would resolve it."""
+
+
+class NoRecommendation(Frozen):
+    """A workload and mode for which nothing is recommended, and why."""
+
+    workload: str
+    deployment: str
+    mode: Mode
+    code: RefusalCode
+    reason: str
 
 
 class SizeFinding(Frozen):
@@ -185,7 +230,7 @@ class SizeFinding(Frozen):
 class GuidelineRow(Frozen):
     """Which format for which kind of use, as one line of a table."""
 
-    mode: Literal["synchronous", "asynchronous"]
+    mode: Mode
     deployment: str
     workloads: tuple[str, ...]
     best: str
@@ -208,6 +253,7 @@ class Verdict(Frozen):
     caveats: tuple[str, ...]
     formats: tuple[FormatVerdict, ...]
     recommendations: tuple[Recommendation, ...]
+    not_recommended: tuple[NoRecommendation, ...] = ()
     tasks: tuple[TaskRecovery, ...]
     suites: tuple[SuiteRecovery, ...]
     implausible: tuple[ImplausibleLoss, ...] = ()

@@ -1,41 +1,93 @@
-"""Which candidate to deploy for each workload: the cheapest of the admissible ones and the base."""
+"""Which candidate to deploy for each workload: the fastest of the admissible ones and the base, if anything was compared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from whichbits.verdict.comparison import Comparison, compare
 from whichbits.verdict.findings import Findings
-from whichbits.verdict.market import Market, Offer
-from whichbits.verdict.model import Estimate, FormatVerdict, Recommendation
-from whichbits.verdict.speed import SYNCHRONOUS, Load, queries, ratio
+from whichbits.verdict.market import Market, Offer, kernel_problem
+from whichbits.verdict.model import (
+    Estimate,
+    FormatVerdict,
+    NoRecommendation,
+    Recommendation,
+    RecommendationCode,
+    RefusalCode,
+    SingleRound,
+)
+from whichbits.verdict.ruling import bound_of
+from whichbits.verdict.speed import SYNCHRONOUS
 from whichbits.verdict.wording import listing, times
+
+EQUAL = 0.03
+"""Candidates whose speeds are not told apart and differ by less than this count as equally fast."""
+Rulings = Mapping[str, FormatVerdict]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The offer to recommend, and why."""
+
+    offer: Offer
+    code: RecommendationCode
+    reason: str
+    runner_up: str | None = None
+    rounds_needed: int | None = None
 
 
 def recommendations(
-    findings: Findings, offers: Market, rulings: Mapping[str, FormatVerdict], *, level: float
-) -> Iterator[Recommendation]:
-    """The answer for each workload, deployment and mode in which something valid was measured."""
-    for (workload, deployment, mode), entries in offers.items():
-        valid = [entry for entry in entries if entry.cost.valid]
-        base = next((entry for entry in valid if entry.load.candidate == findings.base), None)
-        eligible = [entry for entry in valid if _served(rulings.get(entry.load.candidate))]
-        admissible = [entry for entry in eligible if rulings[entry.load.candidate].state == "admissible"]
-        unresolved = [entry for entry in eligible if rulings[entry.load.candidate].state == "not resolved"]
-        choice = _choose(base, admissible, rulings, level)
-        if choice is None:
-            continue
-        chosen, reason, runner_up = choice
-        advantage = chosen.cost.cost_reduction
-        yield Recommendation(
-            workload=workload,
-            deployment=deployment,
-            mode=mode,
-            candidate=chosen.load.candidate,
-            reason=reason,
-            advantage=advantage,
-            runner_up=runner_up,
-            if_resolved=_if_resolved(chosen, unresolved, rulings, level),
-        )
+    findings: Findings, market: Sequence[Market], rulings: Rulings, *, margin: float, level: float
+) -> tuple[tuple[Recommendation, ...], tuple[NoRecommendation, ...]]:
+    """The answer for each workload, deployment and mode, or why there is none."""
+    answers, refusals = [], []
+    for place in market:
+        found = _answer(findings, place, rulings, level)
+        where = {"workload": place.workload, "deployment": place.deployment, "mode": place.mode}
+        if isinstance(found, Choice):
+            answers.append(
+                Recommendation(
+                    **where,
+                    candidate=found.offer.candidate,
+                    code=found.code,
+                    reason=found.reason,
+                    advantage=found.offer.cost.cost_reduction,
+                    runner_up=found.runner_up,
+                    rounds_needed=found.rounds_needed,
+                    if_resolved=_if_resolved(found.offer, place, rulings, margin, level),
+                )
+            )
+        else:
+            code, reason = found
+            refusals.append(NoRecommendation(**where, code=code, reason=reason))
+    return tuple(answers), tuple(refusals)
+
+
+def _answer(findings: Findings, place: Market, rulings: Rulings, level: float) -> Choice | tuple[RefusalCode, str]:
+    base, standing = findings.base, place.standing.get(findings.base, "not_measured")
+    if standing == "not_measured":
+        return "base_not_measured", f"{base} was not measured, so there is nothing to compare with"
+    if standing == "not_valid":
+        return "base_not_valid", f"no round of {base} is valid, so there is nothing to compare with"
+    able = [name for name in findings.candidates if _eligible(rulings.get(name)) and kernel_problem(findings, name) is None]
+    offers = [offer for offer in place.offers if offer.candidate in able]
+    if standing == "outside_limits":
+        if not offers:
+            return "limits_not_kept", f"{base} keeps the limits at no load, and no admissible format is shown to"
+        return _without_base(base, offers, place, rulings, level)
+    own = next(offer for offer in place.offers if offer.candidate == base)
+    compared = [offer for offer in offers if offer.comparison is not None]
+    if compared:
+        return _with_base(own, compared, place, rulings, level)
+    uncompared = [name for name in able if place.standing[name] != "outside_limits"]
+    if uncompared:
+        return "nothing_compared", f"no load of {listing(uncompared)} is valid in a round in which one of {base} is"
+    return Choice(own, "base_without_rival", "no other format is both shown admissible and validly measured on a native kernel")
+
+
+def _eligible(ruling: FormatVerdict | None) -> bool:
+    return _served(ruling) and ruling is not None and ruling.state == "admissible"
 
 
 def _served(ruling: FormatVerdict | None) -> bool:
@@ -43,102 +95,140 @@ def _served(ruling: FormatVerdict | None) -> bool:
     return ruling is not None and ruling.suite is not None and ruling.suite.provenance == "measured"
 
 
-def advantage_over(one: Offer, other: Offer, *, level: float) -> Estimate | None:
-    """Queries per second (and so per dollar of one deployment) of one offer over another's, paired round by round."""
-    return ratio(queries(one.load), queries(other.load), level=level)
+def _faster(comparison: Comparison | None) -> bool:
+    """Whether a comparison shows its first side to be the faster one; one round shows nothing."""
+    return comparison is not None and isinstance(comparison.ratio, Estimate) and comparison.ratio.low > 1
 
 
-def _against_base(entry: Offer, base: Offer) -> str:
-    reduction = entry.cost.cost_reduction
-    shown = "an unpaired number of" if reduction is None else times(reduction)
-    return f"{entry.load.candidate} gives {shown} {base.load.candidate}'s queries per dollar{_at(entry.load)}"
-
-
-def _at(load: Load) -> str:
-    return "" if load.rung == SYNCHRONOUS else f" at {load.rung}"
-
-
-Choice = tuple[Offer, str, str | None]
-
-
-def _choose(
-    base: Offer | None, admissible: Sequence[Offer], rulings: Mapping[str, FormatVerdict], level: float
-) -> Choice | None:
-    """The offer to recommend, why, and the runner-up.
-
-    The fastest admissible one, unless its gain over the base is not resolved: then the base. Where others cannot be told from
-    the fastest, the one of them that keeps most of the base's score.
-    """
-    ranked = sorted(admissible, key=lambda entry: _speed(entry), reverse=True)
-    if base is None:
-        return _choose_without_base(ranked, rulings, level)
-    if not ranked:
-        return base, "no other format is both shown admissible and validly measured on a native kernel", None
-    gaining = [e for e in ranked if e.cost.cost_reduction is not None and e.cost.cost_reduction.low > 1]
-    best = ranked[0]
+def _with_base(base: Offer, offers: Sequence[Offer], place: Market, rulings: Rulings, level: float) -> Choice:
+    """The fastest of the offers that are shown faster than the base, or the base."""
+    ranked = sorted(offers, key=lambda offer: offer.speed, reverse=True)
+    pairs = _pairs(ranked, place, level)
+    gaining = [offer for offer in ranked if _faster(offer.comparison)]
+    # What is shown faster than one that gains, gains.
+    gaining += [o for o in ranked if o not in gaining and any(_faster(pairs.get(_names(o, slow))) for slow in gaining)]
     if not gaining:
-        reduction = best.cost.cost_reduction
-        told = reduction is not None and reduction.high < 1
-        why = "and no admissible format is faster" if told else "so the difference is not resolved"
-        return base, f"{_against_base(best, base)}, {why}", best.load.candidate
-    tied = _tied(gaining, level)
-    chosen = max(tied, key=lambda entry: _recovery(entry, rulings))
-    reason = f"{_against_base(chosen, base)} and is shown admissible"
-    faster, slower = ([e for e in ranked if (_speed(e) > 1) is above] for above in (True, False))
-    return chosen, reason + _tie_note(chosen, tied), _runner_up(chosen, [*faster, base, *slower])
+        return _keep(base, ranked[0])
+    chosen, equals, untold = _fastest(gaining, ranked, pairs, rulings)
+    reason = f"{_against_base(chosen, base)} and is shown admissible{_note(equals, untold)}"
+    faster, slower = ([offer for offer in ranked if (offer.speed > 1) is above] for above in (True, False))
+    return Choice(
+        chosen,
+        "more_accurate_of_equals" if equals else "fastest",
+        reason,
+        next((offer.candidate for offer in (*faster, base, *slower) if offer is not chosen), None),
+    )
 
 
-def _choose_without_base(ranked: Sequence[Offer], rulings: Mapping[str, FormatVerdict], level: float) -> Choice | None:
-    """Where the base has no valid load (none within the limits): the fastest admissible one."""
-    if not ranked:
-        return None
-    tied = _tied(ranked, level)
-    chosen = max(tied, key=lambda entry: _recovery(entry, rulings))
-    reason = f"the base has no valid load to compare with; {chosen.load.candidate} is the fastest that is shown admissible"
-    return chosen, reason + _tie_note(chosen, tied), _runner_up(chosen, ranked)
+def _without_base(base: str, offers: Sequence[Offer], place: Market, rulings: Rulings, level: float) -> Choice:
+    """The fastest of the offers that keep the limits, which the base does at no load."""
+    pairs = _pairs(offers, place, level)
+    wins = {o.candidate: sum(_ahead(pairs.get(_names(o, other))) for other in offers if other is not o) for o in offers}
+    ranked = sorted(offers, key=lambda offer: wins[offer.candidate], reverse=True)
+    chosen, equals, untold = _fastest(ranked, ranked, pairs, rulings)
+    reason = f"{base} keeps the limits at no load; {chosen.candidate} does{_at(chosen.cost.rung)} and is shown admissible"
+    runner_up = next((offer.candidate for offer in ranked if offer is not chosen), None)
+    return Choice(chosen, "base_outside_limits", reason + _note(equals, untold), runner_up)
 
 
-def _tied(ranked: Sequence[Offer], level: float) -> list[Offer]:
-    """The fastest and those that cannot be told from it."""
-    best, rest = ranked[0], ranked[1:]
-    gaps = [(entry, advantage_over(best, entry, level=level)) for entry in rest]
-    return [best, *(entry for entry, gap in gaps if gap is None or gap.low <= 1)]
+def _names(one: Offer, other: Offer) -> tuple[str, str]:
+    return one.candidate, other.candidate
 
 
-def _tie_note(chosen: Offer, tied: Sequence[Offer]) -> str:
-    others = [entry.load.candidate for entry in tied if entry is not chosen]
-    if not others:
-        return ""
-    return f"; its speed cannot be told from that of {listing(others)}, and it keeps more of the base's score"
+Pairs = Mapping[tuple[str, str], Comparison | None]
 
 
-def _runner_up(chosen: Offer, ranked: Sequence[Offer]) -> str | None:
-    return next((entry.load.candidate for entry in ranked if entry is not chosen), None)
+def _pairs(offers: Sequence[Offer], place: Market, level: float) -> Pairs:
+    """Every offer over every other."""
+    return {
+        _names(one, other): compare(one.profile, other.profile, place.reference, level=level)
+        for one in offers
+        for other in offers
+        if one is not other
+    }
 
 
-def _speed(entry: Offer) -> float:
-    """For ranking: queries over the base's, or where there is no base, queries per second."""
-    if entry.cost.cost_reduction is not None:
-        return entry.cost.cost_reduction.value
-    values = [value.value for value in queries(entry.load).values()]
-    return sum(values) / len(values)
+def _ahead(comparison: Comparison | None) -> bool:
+    return comparison is not None and comparison.ratio.value > 1
 
 
-def _recovery(entry: Offer, rulings: Mapping[str, FormatVerdict]) -> float:
-    kept = rulings[entry.load.candidate].suite
+def _fastest(
+    able: Sequence[Offer], offers: Sequence[Offer], pairs: Pairs, rulings: Rulings
+) -> tuple[Offer, list[Offer], list[Offer]]:
+    """Of `able`, the fastest first: the one to deploy, those as fast that it is preferred to, and those not told from it.
+
+    Whatever is shown slower than another of the `offers` is out. Of those that are equally fast (`EQUAL`) as the fastest of
+    the rest, the one that keeps most of the base's score is deployed. Two that cannot be compared are not equal.
+    """
+    beaten = [one for one in able if any(_faster(pairs.get(_names(other, one))) for other in offers)]
+    left = [one for one in able if one not in beaten] or list(able[:1])
+    first = left[0]
+    gaps = {one.candidate: pairs.get(_names(first, one)) for one in left[1:]}
+    equals = [first, *(one for one in left[1:] if (gap := gaps[one.candidate]) and gap.ratio.value <= 1 + EQUAL)]
+    chosen = max(equals, key=lambda offer: _recovery(offer, rulings))
+    return chosen, [one for one in equals if one is not chosen], [one for one in left if one not in equals]
+
+
+def _note(equals: Sequence[Offer], untold: Sequence[Offer]) -> str:
+    text = ""
+    if equals:
+        names = listing([offer.candidate for offer in equals])
+        text += f"; its speed cannot be told from that of {names}, and it keeps more of the base's score"
+    if untold:
+        text += f"; that it is faster than {listing([offer.candidate for offer in untold])} is not shown"
+    return text
+
+
+def _keep(base: Offer, best: Offer) -> Choice:
+    """The base, because nothing is shown to be faster."""
+    compared = best.comparison
+    assert compared is not None
+    code: RecommendationCode = "base_not_told"
+    why = "so the difference is not resolved"
+    if isinstance(compared.ratio, SingleRound):
+        code, why = "base_one_round", "so nothing can be claimed of it; measure three rounds or more"
+    elif compared.ratio.high < 1:
+        code, why = "base_faster", "and no admissible format is faster"
+    needed = compared.rounds_needed if code == "base_not_told" and compared.ratio.value > 1 else None
+    if needed is not None:
+        why += f"; a study of {needed} rounds would tell (80 % power, if gap and spread stay)"
+    return Choice(base, code, f"{_against_base(best, base)}, {why}", best.candidate, needed)
+
+
+def _against_base(offer: Offer, base: Offer) -> str:
+    compared = offer.comparison
+    assert compared is not None
+    loads = _at(compared.above)
+    if compared.below != compared.above:
+        loads += f" (the base{_at(compared.below)})"
+    return f"{offer.candidate} gives {times(compared.ratio)} {base.candidate}'s queries per dollar{loads}"
+
+
+def _at(load: str) -> str:
+    return "" if load == SYNCHRONOUS else f" at {load}"
+
+
+def _recovery(offer: Offer, rulings: Rulings) -> float:
+    kept = rulings[offer.candidate].suite
     return kept.recovery.value if kept else 0.0
 
 
-def _if_resolved(chosen: Offer, unresolved: Sequence[Offer], rulings: Mapping[str, FormatVerdict], level: float) -> str | None:
-    """The fastest unresolved candidate that is faster than the recommended one beyond doubt."""
+def _if_resolved(chosen: Offer, place: Market, rulings: Rulings, margin: float, level: float) -> str | None:
+    """The fastest unresolved candidate that is shown faster than the recommended one, and may still turn out admissible.
+
+    One whose recovery so far lies below the bound is not named: more items like these would show it inferior.
+    """
     winners = []
-    for entry in unresolved:
-        gain = advantage_over(entry, chosen, level=level)
-        if gain is not None and gain.low > 1:
-            winners.append((gain.value, entry.load.candidate, gain))
+    for offer in place.offers:
+        ruling = rulings.get(offer.candidate)
+        if ruling is None or not _served(ruling) or ruling.state != "not resolved" or not offer.cost.valid:
+            continue
+        gain = compare(offer.profile, chosen.profile, place.reference, level=level)
+        if gain is not None and _faster(gain) and ruling.suite and ruling.suite.recovery.value >= bound_of(margin):
+            winners.append((gain.ratio.value, offer.candidate, gain.ratio))
     if not winners:
         return None
-    _, name, gain = max(winners, key=lambda winner: winner[:2])
+    _, name, ratio = max(winners, key=lambda winner: winner[:2])
     remedy = rulings[name].would_resolve
     takes = f"; that takes {remedy}" if remedy else ""
-    return f"{name} would win, with {times(gain)} {chosen.load.candidate}'s queries per dollar, if shown admissible{takes}"
+    return f"{name} would win, with {times(ratio)} {chosen.candidate}'s queries per dollar, if shown admissible{takes}"

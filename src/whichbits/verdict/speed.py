@@ -1,4 +1,4 @@
-"""Speed and cost findings: rounds of one sitting paired with the base's, never averaged with an invalid one."""
+"""Speed findings: every metric at every load, by rounds, paired with the base's, never averaged with an invalid round."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from whichbits.verdict.findings import Findings, Round
-from whichbits.verdict.model import CostFinding, Estimate, SpeedFinding
-from whichbits.verdict.statistics import FloatArray, RoundValue, log_interval, mean_of_requests, quantile_interval
+from whichbits.verdict.model import Estimate, SingleRound, SpeedFinding, Timed
+from whichbits.verdict.rounds import RoundValue, half_width, mean_of_requests
+from whichbits.verdict.statistics import FloatArray
 
 SYNCHRONOUS = "synchronous"
 RATES = ("requests_per_second", "output_tokens_per_second")
 TIMES = ("latency_s", "ttft_s", "itl_s", "tpot_s")
 PERCENTILES = (50.0, 95.0, 99.0)
 """Given for the times of whole requests; the gaps behind a percentile of ITL are not in the tables, only their means."""
-Series = Mapping[tuple[str, str], RoundValue]
-"""A metric by round, that is by (sitting, repeat)."""
+RoundKey = tuple[str, str]
+"""A round: (sitting, repeat)."""
+Series = Mapping[RoundKey, RoundValue]
+"""A metric by round."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Load:
     workload: str
     deployment: str
     rung: str
+    concurrency: int | None
+    """Requests in flight; None where they arrive at a rate."""
     own: tuple[Round, ...]
     base: tuple[Round, ...]
 
@@ -36,6 +41,11 @@ class Load:
     def usable(self) -> tuple[Round, ...]:
         """The rounds to average: the valid ones, or, where there is none, all (and the finding is invalid)."""
         return tuple(r for r in self.own if r.valid) or self.own
+
+    @property
+    def measured(self) -> frozenset[RoundKey]:
+        """Rounds in which it was measured, valid or not."""
+        return frozenset((r.sitting, r.repeat) for r in self.own)
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -50,17 +60,18 @@ class Load:
 
 def loads(findings: Findings) -> tuple[Load, ...]:
     """Every (candidate, workload, deployment, rung) that was measured, the base first."""
-    keys = {(r.candidate, r.workload, r.deployment, r.rung): None for r in findings.rounds}
+    keys = {(r.candidate, r.workload, r.deployment, r.rung): r.concurrency for r in findings.rounds}
     order = {name: place for place, name in enumerate((findings.base, *findings.candidates))}
     formed = []
-    for candidate, workload, deployment, rung in sorted(keys, key=lambda key: (order.get(key[0], len(order)), *key[1:])):
+    for key in sorted(keys, key=lambda key: (order.get(key[0], len(order)), *key[1:])):
+        candidate, workload, deployment, rung = key
         here = [r for r in findings.rounds if (r.workload, r.deployment, r.rung) == (workload, deployment, rung)]
         own = [r for r in here if r.candidate == candidate]
         if candidate == findings.base:
             own, paired = _distinct(own), []
         else:
             paired = [r for r in here if r.candidate == findings.base and r.against == candidate]
-        formed.append(Load(candidate, workload, deployment, rung, tuple(own), tuple(paired)))
+        formed.append(Load(candidate, workload, deployment, rung, keys[key], tuple(own), tuple(paired)))
     return tuple(formed)
 
 
@@ -74,7 +85,7 @@ def _distinct(rounds: Sequence[Round]) -> list[Round]:
 
 def series(rounds: Sequence[Round], metric: str, percentile: float | None = None) -> Series:
     """A metric by round; rounds that have none are left out, and several measurements in one round count as their mean."""
-    found: dict[tuple[str, str], list[RoundValue]] = {}
+    found: dict[RoundKey, list[RoundValue]] = {}
     for r in rounds:
         value = _in_round(r, metric, percentile)
         if value is not None:
@@ -87,49 +98,77 @@ def _in_round(r: Round, metric: str, percentile: float | None) -> RoundValue | N
     sample = finite(r.requests["latency_s" if metric in RATES else metric])
     if not len(sample) or sample.mean() <= 0:
         return None
+    if percentile is not None:
+        # Linear between the ranks, and unbiased in the median whatever the distribution (Hyndman and Fan's type 8).
+        enough = len(sample) >= fewest(percentile)
+        return RoundValue(float(np.quantile(sample, percentile / 100, method="median_unbiased"))) if enough else None
     mean = mean_of_requests(sample, _in_flight(r))
-    if metric in RATES:
-        rate = r.metrics[metric]
-        return RoundValue(float(rate), mean.relative_error) if rate else None
-    return mean if percentile is None else RoundValue(float(np.quantile(sample, percentile / 100)), mean.relative_error)
+    if metric not in RATES:
+        return mean
+    rate = r.metrics[metric]
+    return RoundValue(float(rate), mean.relative_error, mean.degrees) if is_rate(rate) else None
+
+
+def fewest(percentile: float) -> int:
+    """Fewest requests of a round that give this percentile: the largest lies above it with 99 % probability (90 for p95)."""
+    return math.ceil(math.log(0.01) / math.log(percentile / 100))
+
+
+def is_rate(value: object) -> bool:
+    """Whether a value is a finite number above 0."""
+    return isinstance(value, int | float) and math.isfinite(value) and value > 0
 
 
 def _geometric_mean(values: Sequence[RoundValue]) -> RoundValue:
     error = math.sqrt(sum(v.relative_error**2 for v in values)) / len(values)
-    return RoundValue(math.exp(sum(math.log(v.value) for v in values) / len(values)), error)
+    value = math.exp(sum(math.log(v.value) for v in values) / len(values))
+    return RoundValue(value, error, sum(v.degrees for v in values))
 
 
 def _in_flight(r: Round) -> float:
     """Requests in flight: as set, or where they arrive at a rate by Little's law, rate · latency."""
     if r.concurrency is not None:
         return float(r.concurrency)
-    return max(1.0, float(r.metrics["requests_per_second"] or 0.0) * float(finite(r.requests["latency_s"]).mean()))
+    rate = r.metrics["requests_per_second"]
+    return max(1.0, float(rate) * float(finite(r.requests["latency_s"]).mean())) if is_rate(rate) else 1.0
 
 
 def finite(values: FloatArray) -> FloatArray:
-    """The values that are numbers."""
+    """The values that are numbers: a request of a single chunk has no gap between chunks."""
     kept: FloatArray = values[np.isfinite(values)]
     return kept
 
 
-def average(values: Series, *, level: float) -> Estimate | None:
+def timed(value: float, low: float, high: float, *, level: float) -> Timed:
+    """Value and interval from logarithms; no interval where its ends are infinite, as they are with one round."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return SingleRound(value=math.exp(value))
+    low, high = max(low, -700.0), min(high, 700.0)
+    return Estimate(value=math.exp(value), low=math.exp(low), high=math.exp(high), level=level)
+
+
+def _over_rounds(logs: Sequence[float], terms: Sequence[RoundValue], level: float) -> Timed:
+    """The mean of `logs` (rounds,) with its interval; `terms` are all values behind them."""
+    array = np.array(logs)
+    variances = np.array([term.relative_error**2 for term in terms])
+    mean, half = float(array.mean()), float(half_width(array, variances, np.array([term.degrees for term in terms]), level))
+    return timed(mean, mean - half, mean + half, level=level)
+
+
+def average(values: Series, *, level: float) -> Timed | None:
     """Geometric mean over rounds."""
     if not values:
         return None
-    logs, within = zip(*((math.log(v.value), v.relative_error) for v in values.values()), strict=True)
-    value, low, high = log_interval(logs, within, level)
-    return Estimate(value=value, low=low, high=high, level=level)
+    return _over_rounds([math.log(v.value) for v in values.values()], list(values.values()), level)
 
 
-def ratio(numerator: Series, denominator: Series, *, level: float) -> Estimate | None:
+def ratio(numerator: Series, denominator: Series, *, level: float) -> Timed | None:
     """Ratio of two metrics, paired round by round; None where no round holds both."""
     shared = [key for key in numerator if key in denominator]
     if not shared:
         return None
     logs = [math.log(numerator[key].value / denominator[key].value) for key in shared]
-    within = [math.hypot(numerator[key].relative_error, denominator[key].relative_error) for key in shared]
-    value, low, high = log_interval(logs, within, level)
-    return Estimate(value=value, low=low, high=high, level=level)
+    return _over_rounds(logs, [side[key] for key in shared for side in (numerator, denominator)], level)
 
 
 def valid_only(rounds: Sequence[Round]) -> tuple[Round, ...]:
@@ -156,17 +195,12 @@ def _speed_finding(
     if estimate is None:
         return None
     reasons = list(load.reasons())
-    if percentile is not None:
-        pooled = finite(np.concatenate([r.requests[metric] for r in load.usable]))
-        bounds = quantile_interval(pooled, percentile / 100, level)
-        if bounds is None:
-            return None  # too few requests to bound this percentile: no figure is better than one without doubt
-        estimate = Estimate(value=bounds[0], low=bounds[1], high=bounds[2], level=level)
     valid = any(r.valid for r in load.own)
     if valid and len(own) == 1:
-        reasons.append("one round only: the spread between rounds is unknown and the interval wide")
+        reasons.append("one round only: nothing says how much another would differ, so there is no interval")
     if kernel_problem is not None:
         reasons.append(kernel_problem)
+    above, below = (series(valid_only(rounds), metric, percentile) for rounds in (load.own, load.base))
     return SpeedFinding(
         candidate=load.candidate,
         workload=load.workload,
@@ -175,9 +209,8 @@ def _speed_finding(
         metric=metric,
         percentile=percentile,
         estimate=estimate,
-        ratio=ratio(
-            series(valid_only(load.own), metric, percentile), series(valid_only(load.base), metric, percentile), level=level
-        ),
+        ratio=ratio(above, below, level=level),
+        rounds=len(above.keys() & below.keys()) if load.base else len(own),
         valid=valid and kernel_problem is None,
         reasons=tuple(reasons),
         cells=load.cells,
@@ -189,7 +222,7 @@ def queries(load: Load) -> Series:
     rounds = valid_only(load.own)
     if load.rung != SYNCHRONOUS:
         return series(rounds, "requests_per_second")
-    return {key: RoundValue(1 / v.value, v.relative_error) for key, v in series(rounds, "latency_s").items()}
+    return {key: RoundValue(1 / v.value, v.relative_error, v.degrees) for key, v in series(rounds, "latency_s").items()}
 
 
 Slo = Mapping[str, Mapping[str, float] | None]
@@ -206,42 +239,3 @@ def meets(load: Load, slo: Slo) -> bool:
         if not len(pooled) or float(np.quantile(pooled, limit["percentile"] / 100)) > limit["seconds"]:
             return False
     return True
-
-
-def best_load(candidates: Sequence[Load], slo: Slo) -> Load | None:
-    """The load with the highest throughput among those that are valid and within the SLO."""
-    rated = [(list(queries(load).values()), load) for load in candidates if meets(load, slo)]
-    rates = [(_geometric_mean(values).value, load) for values, load in rated if values]
-    return max(rates, key=lambda entry: entry[0])[1] if rates else None
-
-
-def cost_finding(
-    load: Load, base: Load | None, deployment: Mapping[str, object], kernel_problem: str | None, *, level: float
-) -> CostFinding:
-    """Queries per dollar of a candidate at its best load over the base at its own; in money where there is a price.
-
-    `base` holds the base's rounds that were measured in the candidate's cells; they may be of another rung.
-    """
-    price = deployment.get("price_per_hour")
-    source = deployment.get("price_source")
-    per_second = average(queries(load), level=level)
-    per_dollar = None
-    if isinstance(price, int | float) and per_second is not None:
-        scale = 3600 / float(price)
-        per_dollar = Estimate(
-            value=per_second.value * scale, low=per_second.low * scale, high=per_second.high * scale, level=level
-        )
-    reduction = None if base is None else ratio(queries(load), queries(base), level=level)
-    return CostFinding(
-        candidate=load.candidate,
-        workload=load.workload,
-        deployment=load.deployment,
-        mode="synchronous" if load.rung == SYNCHRONOUS else "asynchronous",
-        rung=load.rung,
-        cost_reduction=reduction,
-        queries_per_dollar=per_dollar,
-        price_per_hour=None if not isinstance(price, int | float) else float(price),
-        price_source=None if source is None else str(source),
-        valid=per_second is not None and kernel_problem is None,
-        cells=load.cells,
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from whichbits.verdict.model import Estimate
+from whichbits.verdict.model import Estimate, SingleRound, Timed
 
 
 def percent(estimate: Estimate, bound: float | None = None) -> str:
@@ -17,9 +17,16 @@ def percent(estimate: Estimate, bound: float | None = None) -> str:
     return f"{value} % ({low} to {high})"
 
 
-def times(estimate: Estimate) -> str:
-    """'1.21 times (1.10 to 1.33)'."""
-    return f"{estimate.value:.2f} times ({estimate.low:.2f} to {estimate.high:.2f})"
+def times(ratio: Timed) -> str:
+    """'1.21 times (1.10 to 1.33)'; with more decimals where an end would otherwise be read as 1."""
+    if isinstance(ratio, SingleRound):
+        return f"{ratio.value:.2f} times (one round, so without an interval)"
+    ends = (ratio.value, ratio.low, ratio.high)
+    decimals = 2
+    while decimals < 5 and any(round(end, decimals) == 1 != end for end in ends):
+        decimals += 1
+    value, low, high = (f"{end:.{decimals}f}" for end in ends)
+    return f"{value} times ({low} to {high})"
 
 
 def listing(names: Sequence[str]) -> str:

@@ -1,0 +1,191 @@
+"""Statistics of timed rounds: intervals over rounds, and the ratio of two throughputs that each have a best load.
+
+Everything works on logarithms; arrays have the shape (..., rounds) or (..., loads, rounds), and any leading axes.
+Needs numpy at once and `scipy.special` at the first call.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whichbits.verdict.statistics import POWER, FloatArray
+
+Places = NDArray[np.intp]
+MOST_ROUNDS = 1000
+"""Above so many rounds a difference counts as one that no number of rounds will tell."""
+
+
+@dataclass(frozen=True)
+class RoundValue:
+    """A metric in one round: its value (> 0), and the relative standard error that the requests of that round give it.
+
+    `degrees` are the error's degrees of freedom; an error of 0 says that nothing is known of it.
+    """
+
+    value: float
+    relative_error: float = 0.0
+    degrees: float = 1.0
+
+
+def mean_of_requests(values: FloatArray, concurrency: float) -> RoundValue:
+    """Mean of a round's per-request values (requests,).
+
+    Requests in flight together speed up and slow down together, so a wave of `concurrency` counts as one observation.
+    """
+    mean = float(values.mean())
+    waves = max(1.0, len(values) / concurrency)
+    spread = float(values.std(ddof=1)) if len(values) > 1 else mean
+    return RoundValue(mean, spread / mean / math.sqrt(waves), max(waves - 1, 1.0))
+
+
+def t_half(level: float, degrees: Any) -> Any:
+    """Half-width of a two-sided Student interval in standard errors, for any shape of `degrees`."""
+    from scipy.special import stdtrit
+
+    return stdtrit(degrees, (1 + level) / 2)
+
+
+def half_width(logs: FloatArray, variances: FloatArray, degrees: FloatArray, level: float) -> FloatArray:
+    """Half-width (...) of the interval of the mean of `logs` (..., rounds); infinite for one round.
+
+    A t-interval over rounds with rounds − 1 degrees of freedom. It is never narrower than the errors within the rounds allow:
+    by luck two rounds can agree exactly. `variances` (..., terms) are those errors' squares, one term for each side of each
+    round, `degrees` (..., terms) their degrees of freedom; their sum has Satterthwaite's.
+    """
+    rounds = logs.shape[-1]
+    if rounds < 2:
+        return np.full(logs.shape[:-1], np.inf)
+    between: FloatArray = t_half(level, rounds - 1.0) * logs.std(axis=-1, ddof=1) / math.sqrt(rounds)
+    total = variances.sum(axis=-1)
+    known = total > 0
+    spread = np.where(known, (np.square(variances) / degrees).sum(axis=-1), 1.0)
+    own = np.where(known, t_half(level, np.where(known, np.square(total) / spread, 1.0)) * np.sqrt(total) / rounds, 0.0)
+    widest: FloatArray = np.maximum(between, own)
+    return widest
+
+
+@dataclass(frozen=True)
+class Sides:
+    """One side of a comparison: logarithms (..., loads, rounds), and the variances and degrees of freedom within rounds.
+
+    `allowed` (loads,) marks the loads that it may be taken at; every load where it is None.
+    """
+
+    logs: FloatArray
+    variances: FloatArray
+    degrees: FloatArray
+    allowed: FloatArray | None = None
+
+    def score(self) -> FloatArray:
+        """Mean over rounds (..., loads), −∞ where the load is not allowed."""
+        means: FloatArray = self.logs.mean(axis=-1)
+        return means if self.allowed is None else np.where(self.allowed > 0, means, -np.inf)
+
+    def at(self, load: Places) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Logarithms, variances and degrees of freedom (..., rounds) at one load (...) each."""
+        index = np.asarray(load)[..., None, None]
+        logs, variances, degrees = (
+            np.take_along_axis(values, index, axis=-2)[..., 0, :] for values in (self.logs, self.variances, self.degrees)
+        )
+        return logs, variances, degrees
+
+
+@dataclass(frozen=True)
+class BestRatio:
+    """Logarithm of a ratio of two throughputs, each at its best load: value and interval (...), and the loads chosen (...)."""
+
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+    above: Places
+    below: Places
+
+
+def ratio_at(above: Sides, below: Sides, loads: tuple[Places, Places], level: float) -> tuple[FloatArray, FloatArray]:
+    """Mean and half-width (...) of the logarithm of the ratio at the `loads` (...) given, paired round by round."""
+    (a, va, da), (b, vb, db) = above.at(loads[0]), below.at(loads[1])
+    logs = a - b
+    return logs.mean(axis=-1), half_width(logs, np.concatenate([va, vb], axis=-1), np.concatenate([da, db], axis=-1), level)
+
+
+def best_ratio(above: Sides, below: Sides, *, level: float) -> BestRatio:
+    """Ratio of two throughputs, each at the load where it was highest, paired round by round.
+
+    Choosing the highest of several noisy values favours the lucky one, most where one side is flat over the loads and the
+    other is not. So the ratio is taken a second time, both at the load that is best for the two together: what that choice
+    looks at, the sum, says nothing about the difference. The interval spans both; where one load is clearly the best for
+    both sides, they are the same.
+    """
+    a, b = above.score(), below.score()
+    own = a.argmax(axis=-1), b.argmax(axis=-1)
+    value, half = ratio_at(above, below, own, level)
+    low, high = value - half, value + half
+    joint = a + b
+    shared = joint.argmax(axis=-1)
+    possible = np.isfinite(joint.max(axis=-1))
+    centre, width = ratio_at(above, below, (shared, shared), level)
+    return BestRatio(
+        value,
+        np.where(possible, np.minimum(low, centre - width), low),
+        np.where(possible, np.maximum(high, centre + width), high),
+        *own,
+    )
+
+
+def best_value(
+    side: Sides, joint: FloatArray, chosen: Any = None, *, level: float
+) -> tuple[FloatArray, FloatArray, FloatArray, Places]:
+    """Logarithm of a throughput at its best load or at the one `chosen` (...), its interval (...), and the load.
+
+    The interval spans that of the load where `joint` (..., loads), the score of all candidates together, is highest: see
+    `best_ratio`. Loads where `joint` is −∞ are no such loads.
+    """
+    chosen = side.score().argmax(axis=-1) if chosen is None else chosen
+    shared = joint.argmax(axis=-1)
+    logs, variances, degrees = side.at(chosen)
+    value, half = logs.mean(axis=-1), half_width(logs, variances, degrees, level)
+    logs, variances, degrees = side.at(shared)
+    centre, width = logs.mean(axis=-1), half_width(logs, variances, degrees, level)
+    possible = np.isfinite(joint.max(axis=-1))
+    low, high = value - half, value + half
+    return (
+        value,
+        np.where(possible, np.minimum(low, centre - width), low),
+        np.where(possible, np.maximum(high, centre + width), high),
+        chosen,
+    )
+
+
+def welch(first: FloatArray, second: FloatArray, *, level: float) -> tuple[float, float]:
+    """Difference of the means of two independent samples (rounds,) each, and its half-width; infinite with one value on a side.
+
+    Degrees of freedom by Welch and Satterthwaite.
+    """
+    difference = float(first.mean() - second.mean())
+    if min(len(first), len(second)) < 2:
+        return difference, math.inf
+    terms = np.array([sample.var(ddof=1) / len(sample) for sample in (first, second)])
+    total = float(terms.sum())
+    if total == 0:
+        return difference, 0.0
+    degrees = total**2 / float(np.sum(terms**2 / np.array([len(first) - 1, len(second) - 1])))
+    return difference, float(t_half(level, degrees)) * math.sqrt(total)
+
+
+def rounds_to_decide(logs: FloatArray, *, level: float) -> int | None:
+    """Rounds, in all, with which a ratio would be told from 1 with 80 % power, if gap and spread stay as in `logs` (rounds,).
+
+    None where there is no gap, no spread to plan with, or no reasonable number.
+    """
+    if len(logs) < 2 or logs.mean() == 0:
+        return None
+    spread = float(logs.std(ddof=1)) / abs(float(logs.mean()))
+    rounds = np.arange(2, MOST_ROUNDS + 1)
+    needed = (t_half(level, rounds - 1.0) + t_half(2 * POWER - 1, rounds - 1.0)) * spread / np.sqrt(rounds)
+    enough = np.flatnonzero(needed <= 1)
+    return int(rounds[enough[0]]) if len(enough) else None

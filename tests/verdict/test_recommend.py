@@ -1,0 +1,295 @@
+"""Which candidate is deployed, and when none is: studies whose speeds are known to the digit."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from whichbits.errors import UserError
+from whichbits.verdict.collect import collect
+from whichbits.verdict.decide import decide
+from whichbits.verdict.model import Estimate, SingleRound, Verdict
+
+N = 2000
+BASE = np.array([1, 1, 1, 0, 0] * (N // 5), dtype=float)
+THREE = (1.0, 1.01, 0.99)
+
+
+def scored(cells, **lost):
+    """Evaluate and probe cells: so many right answers lost, and as many wrong ones gained, by candidate."""
+    records = [cells.evaluate("bf16", BASE), cells.probe("bf16")]
+    for name, (down, up) in lost.items():
+        scores = BASE.copy()
+        scores[np.flatnonzero(BASE == 1)[:down]] = 0
+        scores[np.flatnonzero(BASE == 0)[:up]] = 1
+        records += [cells.evaluate(name, scores), cells.probe(name)]
+    return records
+
+
+def verdict(records, *candidates, margin=0.03, **more):
+    findings = collect(records, "bf16", {name: name for name in ("bf16", *candidates)}, **more)
+    return decide(findings, study="test", model="a model", margin=margin)
+
+
+def served(cells, name, factor, *, wobble=THREE, load=16, **more):
+    """Serve cells of a candidate that takes `factor` times the base's time, a little more or less in each round."""
+    return [cells.serve(name, r, {load: (factor * w, 1.0)}, spread=1e-4, **more) for r, w in enumerate(wobble)]
+
+
+def notes(found, candidate):
+    return {note.code for cost in found.cost if cost.candidate == candidate for note in cost.notes}
+
+
+def test_candidates_of_different_sessions_are_compared_through_the_base(cells):
+    # the machine of the second session is half as fast; a has 1.10 of the base's speed and keeps more, b has 1.60
+    records = scored(cells, a=(2, 2), b=(5, 4)) + served(cells, "a", 1 / 1.1)
+    records += [cells.serve("b", r, {16: (2 / 1.6 * w, 2.0)}, sitting="two", spread=1e-4) for r, w in enumerate(THREE)]
+    (entry,) = verdict(records, "a", "b").recommendations
+    assert (entry.candidate, entry.code, entry.runner_up) == ("b", "fastest", "a")
+    assert entry.advantage is not None and entry.advantage.value == pytest.approx(1.6, rel=0.01)
+
+
+def test_two_sessions_with_one_shared_round_are_compared_through_the_base(cells):
+    records = scored(cells, a=(2, 2), b=(5, 4)) + served(cells, "a", 1 / 1.1)
+    records += [cells.serve("b", r, {16: (1 / 1.6 * w, 1.0)}, sitting="one" if r == 0 else "two", spread=1e-4)
+                for r, w in enumerate(THREE)]  # fmt: skip
+    (entry,) = verdict(records, "a", "b").recommendations
+    assert entry.candidate == "b"
+
+
+def test_what_cannot_be_compared_with_the_base_is_not_deployed(cells):
+    # the base's client was saturated in every round; the candidate is twice as slow
+    records = scored(cells, a=(2, 2))
+    records += [cells.serve("a", r, {1: (0.5, 1.0), 16: (4.0, 2.0)}, invalid=(("base", 16),)) for r in range(3)]
+    found = verdict(records, "a")
+    assert [entry.mode for entry in found.recommendations] == ["synchronous"]
+    (refused,) = found.not_recommended
+    assert (refused.mode, refused.code) == ("asynchronous", "base_not_valid")
+    assert found.sentence.startswith("Deploy a for chat with one request at a time")
+    assert "nothing is recommended" in found.sentence
+
+
+def test_a_base_that_was_not_measured_is_no_comparison(cells):
+    records = scored(cells, a=(2, 2)) + [cells.serve("a", r, {16: (0.5, None)}) for r in range(3)]
+    found = verdict(records, "a")
+    assert found.recommendations == ()
+    assert [entry.code for entry in found.not_recommended] == ["base_not_measured"]
+
+
+@pytest.mark.parametrize("rounds", [[("candidate", 16)], [("candidate", 16), ("base", 16)]])
+def test_a_candidate_without_a_valid_round_leaves_nothing_compared(cells, rounds):
+    records = scored(cells, a=(2, 2))
+    records += [cells.serve("a", r, {16: (0.5, 1.0)}, invalid=(rounds[r % len(rounds)],)) for r in range(4)]
+    found = verdict(records, "a")
+    assert found.recommendations == ()
+    assert [entry.code for entry in found.not_recommended] == ["nothing_compared"]
+    assert "nothing says what it saves" in found.sentence
+
+
+def test_a_candidate_that_was_never_served_leaves_nothing_compared(cells):
+    records = scored(cells, a=(2, 2)) + [cells.serve("bf16", r, {16: (1.0, 1.0)}) for r in range(3)]
+    assert [entry.code for entry in verdict(records, "a").not_recommended] == ["nothing_compared"]
+
+
+def test_a_base_that_keeps_no_limit_was_compared_all_the_same(cells):
+    records = scored(cells, a=(2, 2)) + served(cells, "a", 0.5)
+    limits = {"chat": {"slo": {"latency": {"seconds": 0.8, "percentile": 95.0}}}}
+    (entry,) = verdict(records, "a", workloads=limits).recommendations
+    assert (entry.candidate, entry.code, entry.advantage) == ("a", "base_outside_limits", None)
+
+
+def test_the_fastest_of_those_that_keep_limits_the_base_does_not(cells):
+    records = scored(cells, a=(2, 2), b=(5, 4)) + served(cells, "a", 0.5) + served(cells, "b", 0.4)
+    limits = {"chat": {"slo": {"latency": {"seconds": 0.8, "percentile": 95.0}}}}
+    (entry,) = verdict(records, "a", "b", workloads=limits).recommendations
+    assert (entry.candidate, entry.code, entry.runner_up) == ("b", "base_outside_limits", "a")
+
+
+def test_one_round_claims_nothing(cells):
+    found = verdict(scored(cells, a=(2, 2)) + served(cells, "a", 0.5, wobble=(1.0,)), "a")
+    (entry,) = found.recommendations
+    assert (entry.candidate, entry.code, entry.rounds_needed) == ("bf16", "base_one_round", None)
+    cost = next(c for c in found.cost if c.candidate == "a")
+    assert isinstance(cost.cost_reduction, SingleRound) and cost.cost_reduction.value == pytest.approx(2.0)
+    assert (cost.rounds, notes(found, "a")) == (1, {"one_round"})
+    assert not any(isinstance(s.estimate, Estimate) or isinstance(s.ratio, Estimate) for s in found.speed)
+    assert Verdict.model_validate_json(found.model_dump_json()) == found
+
+
+def test_nothing_is_deployed_that_is_shown_slower_than_another_admissible_format(cells):
+    # b is told from c, a from neither; a keeps more of the score, then b, then c
+    records = scored(cells, a=(1, 2), b=(3, 2), c=(6, 2))
+    records += served(cells, "a", 1 / 1.25, wobble=(1.0, 1.15, 0.87))
+    records += served(cells, "b", 1 / 1.20)
+    records += served(cells, "c", 1 / 1.30)
+    found = verdict(records, "a", "b", "c")
+    (entry,) = found.recommendations
+    assert (entry.candidate, entry.code) == ("c", "fastest")
+    assert "cannot be told" not in entry.reason and "not shown" not in entry.reason
+
+
+def test_the_text_names_those_it_is_not_told_from(cells):
+    records = scored(cells, a=(1, 2), b=(3, 2), c=(6, 2))
+    records += served(cells, "a", 1 / 1.75, wobble=(1.0, 1.10, 0.91))
+    records += served(cells, "b", 1 / 1.70)
+    records += served(cells, "c", 1 / 1.90)
+    (entry,) = verdict(records, "a", "b", "c").recommendations
+    assert (entry.candidate, entry.code) == ("c", "fastest")
+    assert entry.reason.endswith("; that it is faster than a is not shown")
+
+
+def test_of_equals_the_more_accurate_but_not_of_those_that_are_merely_not_told_apart(cells):
+    records = scored(cells, a=(1, 2), b=(6, 2))
+    records += served(cells, "a", 1 / 1.90, wobble=(1.0, 1.04, 0.96)) + served(cells, "b", 1 / 1.92)
+    (close,) = verdict(records, "a", "b").recommendations
+    assert (close.candidate, close.code) == ("a", "more_accurate_of_equals")
+    assert close.reason.endswith("its speed cannot be told from that of b, and it keeps more of the base's score")
+    records = scored(cells, a=(1, 2), b=(6, 2))
+    records += served(cells, "a", 1 / 1.75, wobble=(1.0, 1.10, 0.91)) + served(cells, "b", 1 / 1.92)
+    (apart,) = verdict(records, "a", "b").recommendations
+    assert (apart.candidate, apart.code) == ("b", "fastest")
+
+
+def test_rounds_are_counted_pair_by_pair(cells):
+    # a is valid in one round of three, b in all
+    records = scored(cells, a=(2, 2), b=(5, 4)) + served(cells, "b", 0.8)
+    records += [cells.serve("a", r, {16: (0.5, 1.0)}, invalid=(("candidate", 16),) if r else ()) for r in range(3)]
+    found = verdict(records, "a", "b")
+    assert notes(found, "a") == {"one_round", "rounds_left_out"}
+    assert notes(found, "b") == set()
+    assert [entry.candidate for entry in found.recommendations] == ["b"]
+    assert any("of 3 rounds, 1 is valid for both" in line for line in found.caveats)
+
+
+def test_two_rounds_of_five_are_said_and_may_decide(cells):
+    records = scored(cells, a=(2, 2))
+    records += [cells.serve("a", r, {16: (0.5 * (1 + r / 1e3), 1.0)}, invalid=(("base", 16),) if r > 1 else (), spread=1e-4)
+                for r in range(5)]  # fmt: skip
+    found = verdict(records, "a")
+    assert notes(found, "a") == {"few_rounds", "rounds_left_out"}
+    assert next(c.rounds for c in found.cost if c.candidate == "a") == 2
+    assert found.recommendations[0].candidate == "a"
+
+
+def test_loads_of_one_side_and_loads_of_fewer_rounds_do_not_enter(cells):
+    # at 64 only the candidate was measured, at 32 the base is invalid once: 16 is what is left, ratio 1.25
+    records = scored(cells, a=(2, 2))
+    for r, w in enumerate(THREE):
+        bad = (("base", 32),) if r == 1 else ()
+        loads = {16: (0.8 * w, 1.0), 32: (0.8 * w, 2.0), 64: (0.1 * w, None)}
+        records.append(cells.serve("a", r, loads, invalid=bad, spread=1e-4))
+    found = verdict(records, "a")
+    cost = next(c for c in found.cost if c.candidate == "a")
+    assert (cost.rung, cost.base_rung, cost.rounds) == ("concurrency 16", "concurrency 16", 3)
+    assert cost.cost_reduction is not None and cost.cost_reduction.value == pytest.approx(1.25, rel=0.01)
+    assert notes(found, "a") == {"loads_left_out", "loads_not_shared"}
+
+
+def test_ladders_that_differ_from_round_to_round_are_compared_where_they_agree(cells):
+    # 32 in flight was reached in the lucky round only
+    records = scored(cells, a=(2, 2))
+    for r, w in enumerate(THREE):
+        loads = {16: (1.0 * w, 1.0), **({32: (1.0, 2.0)} if r == 2 else {})}
+        records.append(cells.serve("a", r, loads, spread=1e-4))
+    cost = next(c for c in verdict(records, "a").cost if c.candidate == "a")
+    assert (cost.rung, cost.rounds) == ("concurrency 16", 3)
+    assert cost.cost_reduction is not None and cost.cost_reduction.value == pytest.approx(1.0, rel=0.01)
+
+
+def test_the_loads_of_both_are_named_where_they_differ(cells):
+    records = scored(cells, a=(2, 2))
+    records += [cells.serve("a", r, {16: (1.0 * w, 1.0), 32: (1.5 * w, 2.5)}, spread=1e-4) for r, w in enumerate(THREE)]
+    found = verdict(records, "a")
+    cost = next(c for c in found.cost if c.candidate == "a")
+    assert (cost.rung, cost.base_rung) == ("concurrency 32", "concurrency 16")
+    assert isinstance(cost.cost_reduction, Estimate)
+    assert cost.cost_reduction.value == pytest.approx(32 / 1.5 / 16, rel=0.01)
+    assert "at concurrency 32 (the base at concurrency 16)" in found.recommendations[0].reason
+
+
+def test_a_study_of_more_rounds_is_named_where_the_gap_is_not_told(cells):
+    found = verdict(scored(cells, a=(2, 2)) + served(cells, "a", 1 / 1.1, wobble=(1.0, 1.08, 0.92)), "a")
+    (entry,) = found.recommendations
+    assert (entry.candidate, entry.code) == ("bf16", "base_not_told")
+    assert entry.rounds_needed is not None and 4 <= entry.rounds_needed <= 12
+    assert f"a study of {entry.rounds_needed} rounds would tell" in entry.reason
+
+
+def test_a_slower_format_keeps_the_base_and_asks_for_no_rounds(cells):
+    (entry,) = verdict(scored(cells, a=(2, 2)) + served(cells, "a", 1.5), "a").recommendations
+    assert (entry.candidate, entry.code, entry.rounds_needed) == ("bf16", "base_faster", None)
+
+
+def test_a_base_without_rival_stays(cells):
+    (entry,) = verdict(scored(cells, a=(300, 0)) + served(cells, "a", 0.5), "a").recommendations
+    assert (entry.candidate, entry.code) == ("bf16", "base_without_rival")
+
+
+def test_a_format_below_the_bound_is_not_said_to_win_if_more_items_are_scored(cells):
+    records = scored(cells, a=(2, 2), low=(120, 80)) + served(cells, "a", 0.8) + served(cells, "low", 0.4)
+    found = verdict(records, "a", "low")  # 96.7 %, where the bound is 97 %
+    assert next(f.state for f in found.formats if f.candidate == "low") == "not resolved"
+    assert [entry.if_resolved for entry in found.recommendations] == [None]
+
+
+def test_the_sentence_gives_each_reason_its_uses_and_names_deployments(cells):
+    records = scored(cells, a=(2, 2))
+    records += served(cells, "a", 1.5) + served(cells, "a", 1.0, workload="rag", wobble=(1.0, 1.2, 0.9))
+    records += served(cells, "a", 1.5, deployment="there")
+    found = verdict(records, "a")
+    assert found.sentence.startswith("Stay with bf16 for ")
+    assert "chat on here with many requests at once" in found.sentence
+    assert "chat on there with many requests at once" in found.sentence
+    assert "no admissible format is faster" in found.sentence and "not resolved" in found.sentence
+
+
+@pytest.mark.parametrize("rate", [math.nan, math.inf, 0.0, -1.0, None])
+def test_a_rate_that_is_no_number_is_invalid_and_readable_back(cells, rate):
+    records = scored(cells, a=(2, 2))
+    for r in range(3):
+        record = cells.serve("a", r, {16: (0.5, 1.0)})
+        record.summary["rungs"][0]["metrics"]["requests_per_second"] = rate
+        records.append(record)
+    found = verdict(records, "a")
+    assert found.recommendations == ()
+    assert any("requests_per_second is" in line for line in found.caveats)
+    text = found.model_dump_json()
+    assert Verdict.model_validate_json(text) == found
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the verdict"))
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, 0.0, -0.5])
+def test_times_that_are_no_numbers_make_the_round_invalid(cells, seconds):
+    records = scored(cells, a=(2, 2))
+    records += [cells.serve("a", r, {16: (0.5 if r else seconds, 1.0)}) for r in range(3)]
+    found = verdict(records, "a")
+    assert notes(found, "a") == {"few_rounds", "rounds_left_out"}
+    assert any("latency_s of 160 of 160 requests is no finite number above 0" in line for line in found.caveats)
+
+
+@pytest.mark.parametrize("price", [0, 0.0, -1.0, math.nan, math.inf])
+def test_a_price_that_cannot_be_divided_by_is_refused_by_name(cells, price):
+    with pytest.raises(UserError, match=r"deployment here: price_per_hour = ") as refused:
+        verdict(scored(cells, a=(2, 2)) + served(cells, "a", 0.5), "a", deployments={"here": {"price_per_hour": price}})
+    assert refused.value.remedy
+
+
+def test_the_cost_of_a_row_of_table_5(cells):
+    # arXiv 2411.02355: 8B on an A6000 at 0.80 dollars an hour, INT4 9.7 s and 462 queries a dollar, BF16 24.5 s.
+    records = [cells.serve("a", r, {1: (9.7, 24.5)}) for r in range(3)]
+    priced, unpriced = (
+        next(c for c in verdict(records, "a", deployments=deployments).cost if c.candidate == "a")
+        for deployments in ({"here": {"price_per_hour": 0.80, "price_source": "the paper"}}, {})
+    )
+    assert priced.mode == "synchronous"
+    assert priced.queries_per_dollar is not None and priced.queries_per_dollar.value == pytest.approx(462, rel=0.02)
+    assert priced.cost_reduction is not None and priced.cost_reduction.value == pytest.approx(24.5 / 9.7, rel=0.02)
+    assert unpriced.queries_per_dollar is None
+    assert unpriced.cost_reduction == priced.cost_reduction
+
+
+def test_a_single_round_holds_no_infinity():
+    with pytest.raises(ValidationError, match="finite"):
+        SingleRound(value=math.inf)
