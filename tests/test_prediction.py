@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from whichbits import api
 from whichbits.cli import app
+from whichbits.engines.hardware import describe
 from whichbits.errors import UserError
 from whichbits.study.cell import Cell
 from whichbits.study.ledger import Ledger, entries
@@ -96,14 +97,18 @@ def rung(concurrency: int | None, latency: float, *, valid: bool = True) -> dict
     return {"rung": f"concurrency {concurrency}", "concurrency": concurrency, "valid": valid, "reasons": [], "metrics": metrics}
 
 
-def store_of(folder: Path, hardware: str) -> Path:
+def store_of(
+    folder: Path, claimed: str, machine: str = "1 × NVIDIA L4", *, count: int = 1, engine: str | None = "0.12.0"
+) -> Path:
     """A store with one finished measurement of a speed: three rungs, of which one is of a rate and one is not valid."""
     cell = Cell("serve", 1, {}, labels={"candidate": "w8a8-int", "workload": "mine", "deployment": "one"})
     Ledger(
         study="s", specification="", command="", model=LLAMA, notes=(), base="bf16", base_bytes=1,
-        formats={"bf16": "bf16", "w8a8-int": "w8a8-int"}, margin=0.01, seed=0, hardware="1 × L4", engines=(),
+        formats={"bf16": "bf16", "w8a8-int": "w8a8-int"}, margin=0.01, seed=0, hardware=machine,
+        engines=({"name": "vLLM", "version": engine},) if engine else (),
         workloads={"mine": {"prompt_tokens": 256, "output_tokens": 128}},
-        deployments={"one": {"hardware": hardware, "count": 1}}, prices="default", cells=entries({cell.key: cell}), version="0",
+        deployments={"one": {"hardware": claimed, "count": count}}, prices="default",
+        cells=entries({cell.key: cell}), version="0",
     ).write(folder)  # fmt: skip
     rungs = [rung(4, 9.0), rung(None, 1.0), rung(8, 1.0, valid=False)]
     store = Store(folder)
@@ -116,12 +121,64 @@ def test_calibrating_by_a_study_moves_its_device_alone(tmp_path: Path) -> None:
     (row,) = api.calibrate(tmp_path, tmp_path / "mine.json")
     moved = json.loads((tmp_path / "mine.json").read_text())
     assert moved["sources"]["given"] == 4  # the valid rung of 4 requests in flight
-    asked = {"hardware": "L4", "workload": "256/128", "concurrency": "4"}
+    asked = {"hardware": "L4", "workload": "256/128", "concurrency": "4", "engine": "vllm==0.12.0"}
     (before,), (after,) = (api.predict(LLAMA, ["w8a8-int"], **asked, coefficients=c) for c in (None, Path(row["coefficients"])))
     assert abs(after["latency_s"] - 9.0) < abs(before["latency_s"] - 9.0)
     assert (before["tier"], after["tier"]) == ("other-architecture", "interpolated")
 
 
-def test_a_study_on_an_unnamed_machine_calibrates_that_machine_alone(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="1 × L4, which it calls this-machine"):
-        api.calibrate(store_of(tmp_path, "this-machine"), tmp_path / "mine.json")
+@pytest.mark.parametrize(
+    ("claimed", "machine", "count"),
+    [
+        ("h100", "2-core AMD EPYC", 1),
+        ("h100", "1 × NVIDIA H100 PCIe", 1),
+        ("L4", "1 × NVIDIA L40S", 1),
+        ("A100", "1 × NVIDIA A100-SXM4-40GB", 1),
+        ("L4", "1 × NVIDIA L4", 2),
+        ("h100", "1 × NVIDIA H100 80GB HBM3 MIG 1g.10gb", 1),
+        ("h100", "1 × gfx942", 1),
+        ("cpu", "1 × NVIDIA L4", 1),
+        ("this-machine", "1 × NVIDIA L4 + 1 × NVIDIA L40S", 1),
+        ("this-machine", "64-core processor of another machine", 1),
+        ("cpu", "64-core processor of another machine", 1),
+    ],
+)
+def test_a_study_that_was_not_measured_on_what_it_claims_moves_nothing(
+    claimed: str, machine: str, count: int, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"deployment\.hardware"):
+        api.calibrate(store_of(tmp_path, claimed, machine, count=count), tmp_path / "mine.json")
+    assert not (tmp_path / "mine.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("claimed", "machine", "device"),
+    [
+        ("L4", "2 × NVIDIA L4", "nvidia-l4"),
+        ("this-machine", "1 × NVIDIA L4", "nvidia-l4"),
+        ("NVIDIA L40S", "1 × NVIDIA L4 + 1 × NVIDIA L40S", "nvidia-l40s"),
+        ("this-machine", describe().kind, "cpu"),
+    ],
+)
+@pytest.mark.skipif(bool(describe().gpus), reason="needs a machine without a GPU")
+def test_a_study_moves_the_device_that_measured_it(claimed: str, machine: str, device: str, tmp_path: Path) -> None:
+    api.calibrate(store_of(tmp_path, claimed, machine), tmp_path / "mine.json")
+    moved = json.loads((tmp_path / "mine.json").read_text())
+    assert {name.split(".")[1] for name in moved["values"] if name.startswith("device.")} == {device}
+    assert any(entry[1] == device and entry[3] == "vllm" for entry in moved["support"])
+
+
+def test_speeds_of_a_server_at_an_address_calibrate_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="measured at an address"):
+        api.calibrate(store_of(tmp_path, "L4", engine=None), tmp_path / "mine.json")
+
+
+def test_where_calibrated_coefficients_go_is_checked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("whichbits.predict.calibrate.calibrate", lambda *_: pytest.fail("fitted"))
+    with pytest.raises(UserError, match="out: "):
+        api.calibrate(store_of(tmp_path, "L4"), tmp_path / "nowhere" / "mine.json")
+
+
+def test_points_without_a_file_for_the_answers_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--out"):
+        api.predict(points=tmp_path / "absent.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from whichbits.predict.ratios import Speedup
     from whichbits.predict.solve import Limits
     from whichbits.serving.workload import Workload
+    from whichbits.study.ledger import Ledger
 
 Rows = list[dict[str, Any]]
 
@@ -64,7 +66,6 @@ def predict(
     from whichbits.predict.coefficients import load as load_coefficients
     from whichbits.predict.coefficients import shipped
 
-    known = load_coefficients(coefficients) if coefficients else shipped()
     question = {"model": model, "format": format, "hardware": hardware, "count": count, "workload": workload}
     load = {"concurrency": concurrency, "rate": rate, "tensor-parallel": tensor_parallel}
     limits = {"max-ttft": max_ttft, "max-tpot": max_tpot, "max-latency": max_latency}
@@ -76,13 +77,14 @@ def predict(
         )
         if out is None:
             raise UserError("out: is missing", remedy="name the CSV for the answers: --out OUT.csv")
-        rows, answered = predict_points(points, out, known)
+        rows, answered = predict_points(points, out, load_coefficients(coefficients) if coefficients else shipped())
         return [{"rows": rows, "answered": answered, "written": str(out)}]
     if out is not None:
         raise UserError("out: is for answers to --points", remedy="use --json for the answer to one question")
     missing = [f"--{name}" for name, value in (("model", model), ("workload", workload)) if not value]
     if missing or not (hardware or all_hardware):
         raise UserError(f"{', '.join(missing) or '--hardware'}: is missing", remedy="see whichbits predict --help")
+    known = load_coefficients(coefficients) if coefficients else shipped()
     asked = parse_workload(workload)
     formats = list(format or ("bf16", "w8a8-fp", "w8a8-int", "w4a16-int"))
     hourly = hourly_prices(overrides_of(price))
@@ -119,6 +121,7 @@ def predict(
             "format": answer.query.format,
             **_predicted(answer),
             **_faster(faster),
+            "engine": answer.engine,
             "provenance": answer.provenance,
             "tier": answer.tier,
             "reason": answer.reason,
@@ -137,10 +140,12 @@ def _refuse_beside(option: str, others: Mapping[str, Any]) -> None:
 def calibrate(results: Path, out: Path) -> Rows:
     """Move the predictor's coefficients by serving results (a CSV, or a study's store) and write them to `out`.
 
-    Raises UserError.
+    Raises UserError, also for a store whose deployment claims other hardware than the store says the study was measured on.
     """
     from whichbits.predict.calibrate import calibrate as fit
+    from whichbits.predict.output import check_writable
 
+    check_writable("out", Path(out))
     moved = fit(results if Path(results).is_file() else _serving_results(Path(results)))
     moved.save(out)
     return [{"coefficients": str(out), "use": f"whichbits predict --coefficients {out} ..."}]
@@ -181,7 +186,7 @@ def _limits(given: Mapping[str, float]) -> Limits:
     from whichbits.predict.solve import Limits
 
     for name, value in given.items():
-        if not value > 0:
+        if not 0 < value < float("inf"):
             raise UserError(f"--{name}: {value:g} is not a positive number", remedy="give seconds")
     return Limits(**{f"{name.removeprefix('max-')}_s": value for name, value in given.items()})
 
@@ -228,6 +233,7 @@ def _ranking(
                 "latency_s": short(answer.latency_s) if answer else None,
                 "ttft_s": short(answer.ttft_s) if answer else None,
                 "tpot_s": short(answer.tpot_s) if answer else None,
+                "engine": entry.engine,
                 "provenance": "predicted",
                 "tier": answer.tier if answer else None,
                 "reason": entry.reason,
@@ -237,33 +243,33 @@ def _ranking(
 
 
 def _serving_results(folder: Path) -> list[dict[str, str]]:
-    """Valid rungs of a study's store as the predictor's rows."""
+    """Valid load levels of a study's store as the predictor's rows."""
     from whichbits.study.ledger import read
 
     ledger = read(folder)
-    rows = []
+    rows: list[dict[str, str]] = []
     for record in ledger.records(Store(folder)):
         if record.kind != "serve" or record.state != "done":
             continue
         deployment = ledger.deployments[record.labels["deployment"]]
         workload = ledger.workloads[record.labels["workload"]]
-        for rung in record.summary["rungs"]:
+        valid = [rung for rung in record.summary["rungs"] if rung["valid"] and rung["concurrency"] is not None]
+        if not valid:
+            continue
+        common = {
+            "model": ledger.model,
+            "format": ledger.formats[record.labels["candidate"]],
+            "hardware": _device(str(deployment["hardware"]), int(deployment["count"]), ledger),
+            "count": str(deployment["count"]),
+            "prompt_tokens": str(workload["prompt_tokens"]),
+            "output_tokens": str(workload["output_tokens"]),
+            "engine": _engine(ledger),
+        }
+        for rung in valid:
             metrics = rung["metrics"]
-            if not rung["valid"] or rung["concurrency"] is None:
-                continue
-            rows.append(
-                {
-                    "model": ledger.model,
-                    "format": ledger.formats[record.labels["candidate"]],
-                    "hardware": _device(deployment["hardware"], ledger.hardware),
-                    "count": str(deployment["count"]),
-                    "prompt_tokens": str(workload["prompt_tokens"]),
-                    "output_tokens": str(workload["output_tokens"]),
-                    "concurrency": str(rung["concurrency"]),
-                    **{name: _cell((metrics[name] or {}).get("mean")) for name in ("latency_s", "ttft_s", "tpot_s")},
-                    "qps": _cell(metrics["requests_per_second"]),
-                }
-            )
+            means = {name: _cell((metrics[name] or {}).get("mean")) for name in ("latency_s", "ttft_s", "tpot_s")}
+            speeds = {**means, "qps": _cell(metrics["requests_per_second"])}
+            rows.append({**common, "concurrency": str(rung["concurrency"]), **speeds})
     if not rows:
         raise UserError(f"store: {folder} holds no valid measurement of a speed", remedy="give its study workloads, and run it")
     return rows
@@ -274,16 +280,50 @@ def _cell(value: float | None) -> str:
     return "" if value is None else str(value)
 
 
-def _device(named: str, measured_on: str) -> str:
-    """The predictor's name of a study's hardware: as its specification has it, or this processor where the study ran on it."""
-    if named != "this-machine":
-        return named
+def _engine(ledger: Ledger) -> str:
+    """The engine that the study started, with its version. Raises UserError where it started none."""
+    version = next((engine["version"] for engine in ledger.engines if engine["name"] == "vLLM"), None)
+    if version is None:
+        raise UserError(
+            "store: its speeds were measured at an address, and what the server ran on is not known here",
+            remedy="write the measurements into a CSV that names hardware and engine, and calibrate with that",
+        )
+    return f"vllm=={version}" if str(version)[:1].isdigit() else "vllm"
+
+
+def _device(claimed: str, count: int, ledger: Ledger) -> str:
+    """The predictor's name of the hardware that a study's deployment claims, where the store says that it was there.
+
+    Raises UserError for a claim that is not what measured: its speeds would be taken for those of the device that it names.
+    """
+    from whichbits.cost.hardware import find, normalized
     from whichbits.engines.hardware import describe
 
-    machine = describe()
-    if machine.gpus or machine.kind != measured_on:
+    present = dict(_accelerators(ledger.hardware))
+    if claimed == "this-machine" and len(present) == 1:
+        claimed = next(iter(present))
+    if normalized(claimed) in ("cpu", "thismachine") and not present:
+        if describe().kind == ledger.hardware and not describe().gpus:
+            return "cpu"
         raise UserError(
-            f"deployment.hardware: the study ran on {measured_on}, which it calls this-machine",
-            remedy="name it in the specification by an id of `whichbits hardware` and run the study again",
+            f"deployment.hardware: the study was measured on {ledger.hardware}, which is not the processor here",
+            remedy="calibrate on that machine",
         )
-    return "cpu"
+    device = find(claimed) if claimed != "this-machine" else None
+    for name, number in present.items():
+        try:
+            found = find(name).id
+        except UserError:  # a device that the catalogue does not know is none that a study can claim
+            continue
+        if device is not None and found == device.id and number >= count:
+            return device.name
+    raise UserError(
+        f"deployment.hardware: claims {count} × {claimed}, and the study was measured on {ledger.hardware}",
+        remedy="name the hardware that measured it by an id of `whichbits hardware`, and run the study again",
+    )
+
+
+def _accelerators(kind: str) -> list[tuple[str, int]]:
+    """Names and numbers of the accelerators of a machine, as the store has them: `2 × NVIDIA L4 + 1 × NVIDIA A10`."""
+    parts = [re.fullmatch(r"([0-9]+) × (.+)", part) for part in kind.split(" + ")]
+    return [(part[2], int(part[1])) for part in parts if part]

@@ -55,6 +55,15 @@ def test_optional_columns(tmp_path: Path) -> None:
         (f"{LLAMA},bf16,H100", "count: is missing"),
         (",bf16,H100,1,512,256,1,", "model: is missing"),
         (f"{LLAMA},w3a3,H100,1,512,256,1,", "w3a3"),
+        (f"{LLAMA},bf16,H100,1,512,256,1,mine,and more", "more cells than the header"),
+        (f"{LLAMA},bf16,H100,1,512,256,nan,", "concurrency: 'nan'"),
+        (f"{LLAMA},bf16,H100,1,512,256,1e400,", "concurrency: '1e400'"),
+        (f"{LLAMA},bf16,H100,1e300,512,256,1,", "count: "),
+        (f"{LLAMA},bf16,H100,1,inf,256,1,", "prompt_tokens: 'inf'"),
+        (f"{LLAMA},bf16,H100,1,512,1e12,1,", "output_tokens: "),
+        (f"{LLAMA},bf16,H100,1,-512,256,1,", "prompt_tokens: -512"),
+        (f"{LLAMA},bf16,NVIDIA H100 80GB HBM3 MIG 1g.10gb,1,512,256,1,", "MIG"),
+        ("/models/nowhere/Qwen3-8B,bf16,H100,1,512,256,1,", "/models/nowhere/Qwen3-8B"),
     ],
 )
 def test_a_row_that_cannot_be_read_says_so_and_spares_the_others(tmp_path: Path, line: str, why: str) -> None:
@@ -78,13 +87,30 @@ def test_files_that_are_no_tables_of_questions_are_refused(tmp_path: Path) -> No
         run(tmp_path, f"{LLAMA},H100,1,512,256,4", header="model,hardware,count,prompt_tokens,output_tokens,concurrency")
     with pytest.raises(UserError, match="no rows"):
         run(tmp_path)
-    with pytest.raises(UserError, match="line 2: has more cells"):
-        run(tmp_path, f"{LLAMA},bf16,H100,1,512,256,4,mine,and more")
     with pytest.raises(UserError, match="absent"):
         predict_points(tmp_path / "absent.csv", tmp_path / "out.csv")
     (tmp_path / "in.csv").write_text(f"{HEADER}\n{LLAMA},bf16,H100,1,512,256,4,\n")
     with pytest.raises(UserError, match="nowhere"):
         predict_points(tmp_path / "in.csv", tmp_path / "nowhere" / "out.csv")
+
+
+def test_what_cannot_be_written_is_known_before_anything_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text(f"{HEADER}\n{LLAMA},bf16,H100,1,512,256,4,\n")
+    monkeypatch.setattr("whichbits.predict.batch.predict_rows", lambda *_: pytest.fail("computed"))
+    for out in (tmp_path, tmp_path / "nowhere" / "out.csv"):
+        with pytest.raises(UserError, match="out: "):
+            predict_points(source, out)
+
+
+def test_rows_name_the_version_of_the_engine(tmp_path: Path) -> None:
+    rows = run(
+        tmp_path,
+        *(f"{LLAMA},bf16,H100,1,512,256,{load},{name}" for load in (1, 64, "max") for name in ("", "vllm", "vllm==0.12.0")),
+        header=HEADER.replace("note", "engine"),
+    )
+    assert {row["engine_used"] for row in rows if row["engine"] in ("", "vllm")} == {"vllm==0.7.2"}
+    assert {row["engine_used"] for row in rows if row["engine"] == "vllm==0.12.0"} == {"vllm==0.12.0"}
 
 
 def test_a_thousand_rows_take_less_than_a_second(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ IDEAL = dict.fromkeys(priors().values, 1e-12) | {
 
 
 def work(format: str = "bf16", tensor: int = 1, shape: Shape = SHAPE, prompt: float = 100, output: float = 100):
-    point = Point(shape, kernel(format), DEVICE, engine("vllm"), Layout(tensor), prompt, output, 1.0)
+    point = Point(shape, kernel(format), DEVICE, engine("vllm==0.12.0"), Layout(tensor), prompt, output, 1.0)
     return columns([point])
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from whichbits.errors import UserError
 from whichbits.predict.coefficients import Coefficients, shipped
+from whichbits.predict.output import check_writable, write_whole
 from whichbits.predict.predictor import Prediction, Resolved, answer, resolve
-from whichbits.predict.query import COLUMNS, question, read_rows
+from whichbits.predict.query import COLUMNS, SURPLUS, question, read_rows
 from whichbits.predict.ratios import Speedup, speedups
 from whichbits.predict.tiers import LEVELS
 
@@ -25,6 +26,7 @@ OUTPUTS = (
     "tensor_parallel_used",
     "pipeline_stages",
     "replicas",
+    "engine_used",
     "tier",
     "provenance",
     "reason",
@@ -51,6 +53,7 @@ def answer_row(prediction: Prediction, faster: Speedup | None) -> dict[str, str]
         "tensor_parallel_used": str(layout.tensor),
         "pipeline_stages": str(layout.pipeline),
         "replicas": str(layout.replicas),
+        "engine_used": prediction.engine or "",
     }
     return row
 
@@ -66,9 +69,13 @@ def predict_rows(rows: Iterable[Mapping[str, str]], coefficients: Coefficients |
     answers = answer([found for found in asked if isinstance(found, Resolved)], known)
     answered = iter([answer_row(a, faster) for a, faster in zip(answers, speedups(answers, known), strict=True)])
     return [
-        {**row, **(next(answered) if isinstance(found, Resolved) else _without_answer(found))}
+        {**_kept(row), **(next(answered) if isinstance(found, Resolved) else _without_answer(found))}
         for row, found in zip(given, asked, strict=True)
     ]
+
+
+def _kept(row: Mapping[str, str]) -> dict[str, str]:
+    return {name: cell for name, cell in row.items() if name != SURPLUS}
 
 
 def _resolved(row: Mapping[str, str], known: Coefficients) -> Resolved | str:
@@ -85,8 +92,10 @@ def predict_points(csv_in: Path, csv_out: Path, coefficients: Coefficients | Non
     Columns in: model, format, hardware, count, prompt_tokens, output_tokens, concurrency (a number or `max`), optionally
     tensor_parallel and engine; others are kept. Times in seconds, rates in requests a second; `speedup` (of the latency, or of
     the highest rate) is over the row that asks the same of a 16-bit format, where the file has one.
-    Raises UserError for a file that cannot be read or written, and one without rows or one of the columns.
+    A row that cannot be read, or names what is not known, says so in `reason`. Raises UserError for a file that cannot be read,
+    one without rows or one of the columns, and, before anything is computed, for one that cannot be written.
     """
+    check_writable("out", csv_out)
     rows = read_rows(csv_in)
     if not rows:
         raise UserError(f"{csv_in}: no rows", remedy=f"give a header with {', '.join(COLUMNS)} and one row a point")
@@ -95,11 +104,8 @@ def predict_points(csv_in: Path, csv_out: Path, coefficients: Coefficients | Non
         raise UserError(f"{csv_in}: has no column {', '.join(missing)}", remedy=f"the header needs {', '.join(COLUMNS)}")
     answers = predict_rows(rows, coefficients)
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(dict.fromkeys([*rows[0], *OUTPUTS])), lineterminator="\n")
+    writer = csv.DictWriter(stream, list(dict.fromkeys([*_kept(rows[0]), *OUTPUTS])), lineterminator="\n")
     writer.writeheader()
     writer.writerows(answers)
-    try:
-        csv_out.write_text(stream.getvalue(), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{csv_out}: {error}", remedy="name a file that can be written") from error
+    write_whole("out", csv_out, stream.getvalue())
     return len(rows), sum(bool(row["latency_s"]) for row in answers)

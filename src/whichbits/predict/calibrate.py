@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,8 @@ def calibrate_measurements(found: Sequence[Measurement], start: Coefficients | N
     }
     held = replace(base, values={**own, **base.values}, spreads={**own_spread, **loosened})
     fitted = fit(found, held)
+    if not all(isfinite(number) for number in (*fitted.values.values(), *fitted.spreads.values())):
+        raise UserError("serving results: no coefficients fit them", remedy="check their units: seconds, and requests a second")
     return replace(fitted, doubts={**base.doubts, **_doubts(found, fitted)})
 
 

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from whichbits.errors import UserError
+from whichbits.predict.output import write_whole
 
 Support = tuple[str, str, str, str]
 """Shape id, hardware id, format and engine that were measured together."""
@@ -49,10 +51,7 @@ class Coefficients:
 
     def save(self, path: Path) -> None:
         """Write to a JSON file; raises UserError where that cannot be."""
-        try:
-            path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"coefficients: {error}", remedy="name a file that can be written") from error
+        write_whole("coefficients", path, json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
 
 
 @cache
@@ -73,8 +72,20 @@ def priors() -> Coefficients:
 
 def _from_json(text: str) -> Coefficients:
     fields = json.loads(text)
+    if not isinstance(fields, dict):
+        raise ValueError("no table of coefficients")
+    for name in ("values", "spreads", "errors", "ratio_errors", "doubts", "sources"):
+        if not isinstance(fields.get(name, {}), dict):
+            raise ValueError(f"{name} is no table")
     fields["support"] = tuple(tuple(entry) for entry in fields["support"])
     return Coefficients(**fields)
+
+
+def _leaves(table: Any) -> list[Any]:
+    """All that is not a mapping or a sequence in nested ones."""
+    if isinstance(table, Mapping):
+        return [leaf for value in table.values() for leaf in _leaves(value)]
+    return [leaf for value in table for leaf in _leaves(value)] if isinstance(table, list | tuple) else [table]
 
 
 @cache
@@ -87,10 +98,15 @@ def load(path: Path) -> Coefficients:
     """Coefficients that `save` wrote; raises UserError for another file, and for one of a version with other coefficients."""
     try:
         found = _from_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"coefficients: cannot read {path}: {error}", remedy="give a file that whichbits calibrate wrote"
         ) from error
+    numbers = [*found.values.values(), *found.spreads.values(), *found.doubts.values(), *_leaves(found.errors)]
+    if not all(isinstance(n, int | float) and isfinite(n) and n > 0 for n in [*numbers, *_leaves(found.ratio_errors)]):
+        raise UserError(f"coefficients: {path} has numbers that are not positive", remedy="calibrate again")
+    if found.errors.keys() != shipped().errors.keys() or found.ratio_errors.keys() != shipped().ratio_errors.keys():
+        raise UserError(f"coefficients: {path} does not have the errors of each tier", remedy="calibrate again")
     missing = parameters().keys() - found.values.keys()
     if missing:
         raise UserError(f"coefficients: {path} lacks {', '.join(sorted(missing))}", remedy="calibrate again with this version")

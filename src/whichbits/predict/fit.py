@@ -166,7 +166,7 @@ def fit(measurements: Sequence[Measurement], start: Coefficients | None = None, 
 
 def support(measurements: Sequence[Measurement]) -> set[tuple[str, str, str, str]]:
     """What was measured together: shape, device, format, engine."""
-    return {(m.shape.id, m.hardware.id, m.kernel.format, m.engine.name) for m in measurements}
+    return {(m.shape.id, m.hardware.id, m.kernel.format, m.engine.generation) for m in measurements}
 
 
 def _count(measurements: Sequence[Measurement]) -> Mapping[str, int]:

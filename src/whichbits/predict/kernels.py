@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -29,33 +29,41 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Engine:
-    """A serving engine: `name` selects its coefficients, `version` is what the user gave after `==`, if anything."""
+    """A serving engine: `name` selects its coefficients, `release` is its version as it is written, `version` as numbers."""
 
     name: str
+    release: str
     version: tuple[int, ...]
     fuses_quantization: bool
     mixes_prompts: bool
 
     @property
+    def label(self) -> str:
+        """Name and version, as they are given: `vllm==0.7.2`."""
+        return f"{self.name}=={self.release}"
+
+    @property
     def early(self) -> bool:
         """Whether it is vLLM before its V1 engine (0.8): more host time a sequence, slower all-reduces."""
-        return self.name == "vllm" and () < self.version < (0, 8)
+        return self.name == "vllm" and self.version < (0, 8)
+
+    @property
+    def generation(self) -> str:
+        """What measurements of one version say of another: those of one generation run alike."""
+        return self.name + "-early" * self.early
 
     @property
     def graph_limit(self) -> float:
         """Longest sequence that decodes in a CUDA graph: early vLLM left longer ones than 8192 to eager mode."""
         return 8192 if self.early else float("inf")
 
-    @property
-    def step_tokens(self) -> int:
-        """Tokens that one step takes at the most: chunks were 512 tokens long in vLLM before 0.6.5, then 2048."""
-        if not self.early:
-            return 8192
-        return 512 if self.version < (0, 6, 5) else 2048
-
-    def as_measured(self, *, at_most: bool) -> Engine:
-        """This engine; at the highest rate, vLLM of unnamed version as 0.6.4, whose highest rates are known best."""
-        return replace(self, version=(0, 6, 4)) if at_most and self.name == "vllm" and not self.version else self
+    def limits(self, hardware: Hardware) -> tuple[int, int]:
+        """Tokens that one step takes at the most, and sequences that run at once, unless the server is told otherwise."""
+        for entry in data()["engines"][self.name]["limits"]:
+            large = hardware.memory >= entry["memory"] * 2**30 and hardware.id not in entry.get("except", ())
+            if self.version >= _numbers(entry["from"]) and large:
+                return entry["tokens"], entry["sequences"]
+        raise AssertionError(f"kernels.yaml has no limits of {self.label}")
 
 
 @cache
@@ -136,17 +144,22 @@ def rate16(hardware: Hardware) -> float:
     return hardware.peak["bf16"] if "bf16" in hardware.peak else hardware.peak["fp16"]
 
 
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+
+
 @cache
 def engine(name: str) -> Engine:
     """The engine called `name`, optionally with a version: `vllm`, `vllm==0.7.2`, `TensorRT-LLM`.
 
-    Raises UserError for an engine that is not known and a version that is none.
+    Without one it is the version of kernels.yaml, on every device and under every load. Raises UserError for an engine that is
+    not known and a version that is none.
     """
-    base, separator, version = name.strip().lower().partition("==")
-    numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
-    if separator and not numbers:
-        raise UserError(f"engine: {name!r} has no version after ==", remedy="write it as in vllm==0.7.2, or leave == out")
+    base, separator, release = (part.strip() for part in name.strip().lower().partition("=="))
+    if separator and not _numbers(release):
+        raise UserError(f"engine: {name!r:.100} has no version after ==", remedy="write it as in vllm==0.7.2, or leave == out")
     for key, fields in data()["engines"].items():
         if base == key or base in fields["aliases"]:
-            return Engine(key, numbers, fields["fuses_quantization"], fields["mixes_prompts"])
-    raise UserError(f"engine: {name!r} is not known", remedy=f"one of {', '.join(data()['engines'])}")
+            chosen = release or fields["version"]
+            return Engine(key, chosen, _numbers(chosen), fields["fuses_quantization"], fields["mixes_prompts"])
+    raise UserError(f"engine: {name!r:.100} is not known", remedy=f"one of {', '.join(data()['engines'])}")

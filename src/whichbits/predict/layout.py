@@ -26,16 +26,14 @@ def divides(shape: Shape, tensor: int) -> bool:
     return shape.heads % tensor == 0 and (shape.kv_heads % tensor == 0 or tensor % shape.kv_heads == 0)
 
 
-def _group(
+def _groups(
     shape: Shape, kernel: Kernel, hardware: Hardware, values: Values, tensor: int, groups: int, length: float
-) -> Layout | None:
-    """`groups` tensor-parallel groups as replicas; where one fills a node, chained into as few stages as hold a sequence."""
+) -> list[Layout]:
+    """`groups` tensor-parallel groups as replicas; where one fills a node, chained into any number of stages that holds a
+    sequence, the fewest first."""
     deepest = groups if tensor >= hardware.node else 1
-    for pipeline in (d for d in range(1, deepest + 1) if groups % d == 0):
-        layout = Layout(tensor, pipeline, groups // pipeline)
-        if room_for_tokens(shape, kernel, hardware, layout, values, length) >= length:
-            return layout
-    return None
+    split = [Layout(tensor, d, groups // d) for d in range(1, deepest + 1) if groups % d == 0]
+    return [layout for layout in split if room_for_tokens(shape, kernel, hardware, layout, values, length) >= length]
 
 
 def layouts(
@@ -70,6 +68,6 @@ def layouts(
             fits = room_for_tokens(shape, kernel, hardware, whole, values, length) >= length
             found += [whole] if fits else []
         else:
-            layout = _group(shape, kernel, hardware, values, size, count // size, length)
-            found += [layout] if layout else []
+            fitting = _groups(shape, kernel, hardware, values, size, count // size, length)
+            found += fitting if at_most else fitting[:1]
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -18,7 +18,7 @@ from whichbits.predict.layout import divides, layouts, room_for_tokens
 from whichbits.predict.measurements import published
 from whichbits.predict.query import MAX, Query, parse_concurrency
 from whichbits.predict.serving import Outcome, serve
-from whichbits.predict.solve import concurrency_at_rate
+from whichbits.predict.solve import concurrency_at_rate, highest
 from whichbits.predict.tiers import LEVELS, interval, spread_of, tier
 from whichbits.predict.work import Layout, Point, columns
 
@@ -27,14 +27,16 @@ from whichbits.predict.work import Layout, Point, columns
 class Prediction:
     """The answer to a query.
 
-    Where `reason` is given there is no answer and every number is None. `load` is `synchronous`, `loaded` or `max`: at `max`,
-    the highest rate, `qps` is what a load test of six minutes from an empty server counts, `qps_steady` the rate it tends to;
-    else they are equal. `intervals` maps a quantity (`latency_s`, `ttft_s`, `tpot_s`, `qps`, `queries_per_dollar`) and a level
-    (80, 95) to its bounds.
+    Where `reason` is given there is no answer and every number is None. `load` is `synchronous`, `loaded` or `max`. At `max`,
+    the highest rate, `qps` is what a load test of six minutes from an empty server counts; at every other load it is
+    concurrency / latency, and never more than that. `qps_steady` is the rate that the server tends to. `engine` names the
+    engine and the version that the answer is for. `intervals` maps a quantity (`latency_s`, `ttft_s`, `tpot_s`, `qps`,
+    `queries_per_dollar`) and a level (80, 95) to its bounds.
     """
 
     query: Query
     provenance: str = "predicted"
+    engine: str | None = None
     tier: str | None = None
     load: str | None = None
     reason: str | None = None
@@ -104,18 +106,20 @@ def _does_not_run(
 @cache
 def _published_rows() -> frozenset[tuple[object, ...]]:
     return frozenset(
-        (m.shape.id, m.hardware.id, m.count, m.kernel.format, m.prompt, m.output, m.concurrency) for m in published()
+        (m.shape.id, m.hardware.id, m.count, m.kernel.format, m.engine.generation, m.prompt, m.output, m.concurrency)
+        for m in published()
     )
 
 
 def _tier(resolved: Resolved, coefficients: Coefficients) -> str:
     q = resolved.query
-    found = tier(coefficients, resolved.shape, resolved.hardware, resolved.kernel.format, resolved.engine.name)
+    found = tier(coefficients, resolved.shape, resolved.hardware, resolved.kernel.format, resolved.engine.generation)
     row = (
         resolved.shape.id,
         resolved.hardware.id,
         q.count,
         resolved.kernel.format,
+        resolved.engine.generation,
         q.prompt_tokens,
         q.output_tokens,
         q.concurrency,
@@ -123,15 +127,25 @@ def _tier(resolved: Resolved, coefficients: Coefficients) -> str:
     return "measured" if found == "interpolated" and q.rate is None and row in _published_rows() else found
 
 
-def choose(resolved: Sequence[Resolved], coefficients: Coefficients) -> list[tuple[Layout, float]]:
-    """The layout of each query with the highest rate among its candidates, and that rate, steady."""
-    options = [(i, layout) for i, r in enumerate(resolved) for layout in r.candidates]
-    outcome = serve(columns([resolved[i].point(layout, MAX) for i, layout in options]), coefficients.values)
-    best: dict[int, tuple[float, Layout, float]] = {}
-    for (i, layout), seen, steady in zip(options, outcome.window_rate.tolist(), outcome.rate.tolist(), strict=True):
-        if i not in best or seen > best[i][0]:
-            best[i] = (seen, layout, steady)
-    return [best[i][1:] for i in range(len(resolved))]
+@dataclass(frozen=True)
+class Chosen:
+    """A layout of a query, the highest rate that a load test counts in it, and the requests in flight that give that rate."""
+
+    layout: Layout
+    counted: float
+    concurrency: float
+
+
+def options(resolved: Sequence[Resolved], coefficients: Coefficients) -> list[list[Chosen]]:
+    """All layouts of each query with their highest rates."""
+    places = [i for i, r in enumerate(resolved) for _ in r.candidates]
+    layouts = [layout for r in resolved for layout in r.candidates]
+    points = [resolved[i].point(layout, MAX) for i, layout in zip(places, layouts, strict=True)]
+    found = highest(columns(points), coefficients.values)
+    result: list[list[Chosen]] = [[] for _ in resolved]
+    for i, layout, counted, load in zip(places, layouts, found.counted.tolist(), found.concurrency.tolist(), strict=True):
+        result[i].append(Chosen(layout, counted, load))
+    return result
 
 
 def predict_many(
@@ -139,7 +153,8 @@ def predict_many(
 ) -> list[Prediction]:
     """Answer many queries at once; `prices` are dollars an hour of all devices of each.
 
-    Raises UserError for unknown names and impossible numbers. A deployment that cannot run is a Prediction with a `reason`.
+    Raises UserError for unknown names and impossible numbers. A deployment that cannot run, and one for which the model has no
+    finite number, is a Prediction with a `reason`.
     """
     known = coefficients or shipped()
     return answer([resolve(query, known) for query in queries], known, prices=prices)
@@ -149,40 +164,43 @@ def answer(
     resolved: Sequence[Resolved], known: Coefficients, *, prices: Sequence[float | None] | None = None
 ) -> list[Prediction]:
     """Answer queries that were looked up, with the same coefficients; `prices` are dollars an hour of all devices of each."""
-    answers: list[Prediction] = [Prediction(query=r.query, reason=r.reason) for r in resolved]
+    answers: list[Prediction] = [Prediction(query=r.query, engine=r.engine.label, reason=r.reason) for r in resolved]
     running = [i for i, r in enumerate(resolved) if r.reason is None]
     if not running:
         return answers
-    chosen, highest = zip(*choose([resolved[i] for i in running], known), strict=True)
-    points = [resolved[i].point(layout, resolved[i].query.concurrency) for i, layout in zip(running, chosen, strict=True)]
-    work = columns(points)
-    concurrency = work.concurrency.copy()
-    rates = np.array([resolved[i].query.rate or np.nan for i in running])
-    wanted = concurrency_at_rate(work, known.values, rates, np.array(highest))
-    concurrency = np.where(np.isnan(rates), concurrency, wanted)
-    outcome = serve(work, known.values, np.where(np.isnan(concurrency), 1.0, concurrency))
+    asked = [resolved[i] for i in running]
+    chosen = [max(found, key=lambda one: one.counted) for found in options(asked, known)]
+    work = columns([r.point(one.layout, r.query.concurrency) for r, one in zip(asked, chosen, strict=True)])
+    best = np.array([one.concurrency for one in chosen])
+    counted = np.array([one.counted for one in chosen])
+    rates = np.array([r.query.rate or np.nan for r in asked])
+    wanted = concurrency_at_rate(work, known.values, rates, counted)
+    load = np.where(np.isnan(rates), np.where(np.isinf(work.concurrency), best, work.concurrency), wanted)
+    outcome = serve(work, known.values, np.where(np.isnan(load), 1.0, np.maximum(load, 1.0)))
     for place, i in enumerate(running):
-        if np.isnan(concurrency[place]):
-            reason = f"rate {rates[place]:g} is above the highest, {highest[place]:.3g} requests a second"
-            answers[i] = Prediction(query=resolved[i].query, reason=reason)
+        if np.isnan(load[place]):
+            reason = f"rate {rates[place]:g} is above the highest, {counted[place]:.3g} requests a second"
+            answers[i] = replace(answers[i], reason=reason)
             continue
         price = prices[i] if prices else None
-        answers[i] = _answer(resolved[i], chosen[place], outcome, place, float(concurrency[place]), price, known)
+        answers[i] = _answer(asked[place], chosen[place], outcome, place, float(load[place]), price, known)
     return answers
 
 
 def _answer(
     resolved: Resolved,
-    layout: Layout,
+    chosen: Chosen,
     outcome: Outcome,
     place: int,
     concurrency: float,
     price: float | None,
     known: Coefficients,
 ) -> Prediction:
-    at_most = concurrency == MAX
+    layout, asked = chosen.layout, resolved.query.rate
+    at_most = asked is None and resolved.query.concurrency == MAX
     load = "max" if at_most else "synchronous" if concurrency / layout.replicas <= 1 else "loaded"
-    rate = float((outcome.window_rate if at_most else outcome.rate)[place])
+    steady = float(outcome.rate[place])
+    rate = chosen.counted if at_most else min(steady, chosen.counted) if asked is None else asked
     numbers = {
         "latency_s": float(outcome.latency[place]),
         "ttft_s": float(outcome.ttft[place]),
@@ -198,27 +216,52 @@ def _answer(
     }
     per_dollar = None
     if price is not None:
-        if not price > 0:
-            raise UserError(f"price: {price} is not positive", remedy="give dollars an hour of all devices")
+        if not 0 < price < MAX:
+            raise UserError(f"price: {price} is not a positive number", remedy="give dollars an hour of all devices")
         per_dollar = rate * 3600 / price
         spans["queries_per_dollar"] = {
             level: (low * 3600 / price, high * 3600 / price) for level, (low, high) in spans["qps"].items()
         }
-    return Prediction(
-        query=resolved.query,
-        tier=which,
-        load=load,
-        qps_steady=float(outcome.rate[place]),
-        concurrency=float(outcome.running[place] * layout.replicas) if at_most else concurrency,
-        layout=layout,
-        price_per_hour=price,
-        queries_per_dollar=per_dollar,
-        intervals=spans,
-        latency_s=numbers["latency_s"],
-        ttft_s=numbers["ttft_s"],
-        tpot_s=numbers["tpot_s"],
-        qps=rate,
+    return _checked(
+        Prediction(
+            query=resolved.query,
+            engine=resolved.engine.label,
+            tier=which,
+            load=load,
+            qps_steady=steady if asked is None else asked,
+            concurrency=concurrency,
+            layout=layout,
+            price_per_hour=price,
+            queries_per_dollar=per_dollar,
+            intervals=spans,
+            latency_s=numbers["latency_s"],
+            ttft_s=numbers["ttft_s"],
+            tpot_s=numbers["tpot_s"],
+            qps=rate,
+        )
     )
+
+
+NUMBERS = ("latency_s", "ttft_s", "tpot_s", "qps", "qps_steady", "concurrency", "queries_per_dollar")
+
+
+def _checked(answer: Prediction) -> Prediction:
+    """The answer, if every number of it is finite and positive and lies in its intervals; else one without, and the reason.
+
+    No answer leaves the predictor in another way.
+    """
+    numbers = {name: value for name in NUMBERS if (value := getattr(answer, name)) is not None}
+    for name, spans in answer.intervals.items():
+        for level, (low, high) in spans.items():
+            numbers |= {f"{name}, {level} % from": low, f"{name}, {level} % to": high}
+            if not low <= numbers[name] <= high:
+                return _unanswered(answer, f"{name} of {numbers[name]:g} is not within {low:g} to {high:g}")
+    wrong = next((f"{name} comes out as {value:g}" for name, value in numbers.items() if not 0 < value < MAX), None)
+    return _unanswered(answer, wrong) if wrong else answer
+
+
+def _unanswered(answer: Prediction, why: str) -> Prediction:
+    return Prediction(query=answer.query, engine=answer.engine, reason=f"no answer: {why}")
 
 
 def predict(

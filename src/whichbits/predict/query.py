@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
 from whichbits.errors import UserError
@@ -14,6 +13,11 @@ MAX = float("inf")
 """As a concurrency: as many requests in flight as give the highest rate."""
 COLUMNS = ("model", "format", "hardware", "count", "prompt_tokens", "output_tokens", "concurrency")
 """Columns that a table of questions must have."""
+
+
+MOST = 10**9
+"""Most tokens and requests that are asked about."""
+MOST_DEVICES = 4096
 
 
 @dataclass(frozen=True)
@@ -36,17 +40,21 @@ class Query:
 
     def check(self) -> None:
         """Raise UserError for numbers that cannot be."""
-        for name in ("count", "prompt_tokens", "output_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}: {getattr(self, name)} is not at least 1", remedy=f"give a positive {name}")
+        for name, most in (("count", MOST_DEVICES), ("prompt_tokens", MOST), ("output_tokens", MOST)):
+            value = getattr(self, name)
+            if not value >= 1:
+                raise UserError(f"{name}: {value} is not at least 1", remedy=f"give a positive {name}")
+            if value > most:
+                raise UserError(f"{name}: {value:.4g} is more than {most}", remedy=f"give a smaller {name}")
         if self.tensor_parallel is not None and (self.tensor_parallel < 1 or self.count % self.tensor_parallel):
             raise UserError(
                 f"tensor_parallel: {self.tensor_parallel} does not divide the count {self.count}",
                 remedy="give a divisor of the number of devices",
             )
-        if self.rate is None and not self.concurrency >= 1:
+        if self.rate is None and not (1 <= self.concurrency <= MOST or self.concurrency == MAX):
             raise UserError(
-                f"concurrency: {self.concurrency:g} is not at least 1", remedy="a number of requests in flight, or max"
+                f"concurrency: {self.concurrency:g} is not a number from 1 to {MOST}",
+                remedy="a number of requests in flight, or max",
             )
         if self.rate is not None and not 0 < self.rate < MAX:
             raise UserError(f"rate: {self.rate:g} is not a positive number", remedy="give requests a second")
@@ -60,8 +68,10 @@ def parse_concurrency(text: str) -> float:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not (isfinite(value) and value >= 1):
-        raise UserError(f"concurrency: {text!r} is not at least 1", remedy="a number of requests in flight, or max")
+    if not 1 <= value <= MOST:
+        raise UserError(
+            f"concurrency: {text!r:.100} is not a number from 1 to {MOST}", remedy="a number of requests in flight, or max"
+        )
     return value
 
 
@@ -70,6 +80,8 @@ def question(row: Mapping[str, str]) -> Query:
 
     Raises UserError for a cell that is empty or has no number where one belongs.
     """
+    if SURPLUS in row:
+        raise UserError(f"the row has {SURPLUS}", remedy="quote cells that hold commas, or name all columns")
     cells = {name: (row.get(name) or "").strip() for name in (*COLUMNS, "tensor_parallel", "engine")}
     for name in COLUMNS:
         if not cells[name]:
@@ -96,24 +108,22 @@ def _whole(cells: Mapping[str, str], name: str) -> int:
     except ValueError:
         value = float("nan")
     if not value.is_integer():
-        raise UserError(f"{name}: {cells[name]!r} is not a whole number", remedy=f"give a positive {name}")
+        raise UserError(f"{name}: {cells[name]!r:.100} is not a whole number", remedy=f"give a positive {name}")
     return int(value)
+
+
+SURPLUS = "more cells than the header"
+"""Name under which `read_rows` keeps cells that no column is for."""
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Rows of a CSV file with a header; a cell that is missing at the end of a line is empty.
 
-    Raises UserError for a file that cannot be read and a line with more cells than the header.
+    Cells that no column is for are kept under SURPLUS, joined. Raises UserError for a file that cannot be read.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream, restval=""))
+            rows = list(csv.DictReader(stream, restkey=SURPLUS, restval=""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: {error}", remedy="give a CSV file with a header line") from error
-    for number, row in enumerate(rows, start=2):
-        if None in row:
-            raise UserError(
-                f"{path}, line {number}: has more cells than the header",
-                remedy="quote cells that hold commas, or name all columns",
-            )
-    return rows
+    return [{key: ",".join(cells) if isinstance(cells, list) else cells for key, cells in row.items()} for row in rows]

@@ -10,9 +10,10 @@ import numpy as np
 from whichbits.cost.hardware import catalogue, find
 from whichbits.predict.coefficients import Coefficients, shipped
 from whichbits.predict.kernels import format_name
-from whichbits.predict.predictor import Prediction, Resolved, choose, predict_many, resolve
+from whichbits.predict.predictor import Prediction, Resolved, answer, options, resolve
 from whichbits.predict.query import MAX, Query
 from whichbits.predict.ratios import BASES, Speedup, rate_a_device
+from whichbits.predict.serving import serve
 from whichbits.predict.solve import Limits, concurrency_within
 from whichbits.predict.work import columns
 
@@ -24,8 +25,9 @@ COUNTS = (1, 2, 4, 8)
 class Ranked:
     """One deployment with its best load within the limits.
 
-    `prediction` is at the largest concurrency that keeps them; `dollars_per_query` is None without a price;
-    `gain` is its rate a device over the best of a 16-bit format on this hardware; `reason` says why there is no answer.
+    `prediction` is in the layout and at the load that give the highest rate within them; `dollars_per_query` is None without a
+    price; `engine` names the engine and its version, the same for all; `gain` is its rate a device over the best of a 16-bit
+    format on this hardware; `reason` says why there is no answer.
     """
 
     hardware: str
@@ -34,6 +36,7 @@ class Ranked:
     prediction: Prediction | None
     dollars_per_query: float | None
     reason: str | None
+    engine: str
     gain: Speedup | None = None
 
 
@@ -73,7 +76,7 @@ def rank_hardware(
         engine: serving engine.
         coefficients: those of `calibrate`; default the shipped ones.
     """
-    known, within = coefficients or shipped(), limits or Limits()
+    known = coefficients or shipped()
     names = list(hardware) if hardware else [entry.name for entry in catalogue().values()]
     queries = [
         Query(model, format, name, count, prompt_tokens, output_tokens, MAX, engine=engine)
@@ -82,33 +85,48 @@ def rank_hardware(
         for format in formats
     ]
     resolved = [resolve(query, known) for query in queries]
+    release = resolved[0].engine.label if resolved else engine
+    ranked = [
+        Ranked(r.query.hardware, r.query.count, r.query.format, None, None, r.reason, release) for r in resolved if r.reason
+    ]
     possible = [r for r in resolved if r.reason is None]
-    ranked = [Ranked(r.query.hardware, r.query.count, r.query.format, None, None, r.reason) for r in resolved if r.reason]
     if possible:
-        layouts = [layout for layout, _ in choose(possible, known)]
-        work = columns([r.point(layout, 1.0) for r, layout in zip(possible, layouts, strict=True)])
-        loads = concurrency_within(work, known.values, within)
-        ranked += _answered(
-            [r.query for r in possible],
-            [x.tensor for x in layouts],
-            loads.tolist(),
-            within,
-            _hourly(possible, prices or {}),
-            known,
-        )
+        ranked += _answered(_within(possible, limits, known), release, _hourly(possible, prices or {}), known)
     return sorted(_with_gains(ranked, known), key=_order)
+
+
+def _within(possible: Sequence[Resolved], limits: Limits | None, known: Coefficients) -> list[Resolved | Query]:
+    """Each deployment in the layout and at the load that give the highest rate within the limits; the query alone where a lone
+    request breaks them in every layout."""
+    if limits is None or limits == Limits():
+        return list(possible)
+    found = options(possible, known)
+    places = [i for i, several in enumerate(found) for _ in several]
+    flat = [one for several in found for one in several]
+    work = columns([possible[i].point(one.layout, 1.0) for i, one in zip(places, flat, strict=True)])
+    loads = concurrency_within(work, known.values, limits)
+    steady = serve(work, known.values, np.where(np.isnan(loads), 1.0, loads)).rate
+    rates = np.where(np.isnan(loads), 0.0, np.minimum(steady, [one.counted for one in flat]))
+    result: list[Resolved | Query] = [r.query for r in possible]
+    reached = [0.0] * len(possible)
+    for i, one, load, rate in zip(places, flat, loads.tolist(), rates.tolist(), strict=True):
+        if rate > reached[i]:
+            reached[i] = rate
+            query = replace(possible[i].query, concurrency=load)
+            result[i] = replace(possible[i], query=query, candidates=(one.layout,))
+    return result
 
 
 def _with_gains(ranked: Sequence[Ranked], known: Coefficients) -> list[Ranked]:
     """Each entry with its rate a device over that of the best 16-bit deployment of its hardware."""
     best: dict[str, Prediction] = {}
     for entry in ranked:
-        answer = entry.prediction
-        if answer is None or answer.qps is None or format_name(entry.format) not in BASES:
+        found = entry.prediction
+        if found is None or found.qps is None or format_name(entry.format) not in BASES:
             continue
         held = best.get(entry.hardware)
-        if held is None or held.qps is None or answer.qps / entry.count > held.qps / held.query.count:
-            best[entry.hardware] = answer
+        if held is None or held.qps is None or found.qps / entry.count > held.qps / held.query.count:
+            best[entry.hardware] = found
     return [
         replace(entry, gain=rate_a_device(entry.prediction, best[entry.hardware], known))
         if entry.prediction is not None and entry.hardware in best and entry.prediction is not best[entry.hardware]
@@ -124,23 +142,20 @@ def _hourly(possible: Sequence[Resolved], prices: Mapping[str, float]) -> list[f
 
 
 def _answered(
-    queries: Sequence[Query],
-    tensors: Sequence[int],
-    loads: Sequence[float],
-    limits: Limits,
-    hourly: Sequence[float | None],
-    known: Coefficients,
+    asked: Sequence[Resolved | Query], release: str, hourly: Sequence[float | None], known: Coefficients
 ) -> list[Ranked]:
-    unlimited = limits == Limits()
-    asked = [
-        replace(q, concurrency=MAX if unlimited else 1.0 if np.isnan(load) else load, tensor_parallel=tensor)
-        for q, tensor, load in zip(queries, tensors, loads, strict=True)
-    ]
+    answered = [(r, price) for r, price in zip(asked, hourly, strict=True) if isinstance(r, Resolved)]
+    answers = iter(answer([r for r, _ in answered], known, prices=[price for _, price in answered]))
     entries = []
-    for q, load, prediction, price in zip(queries, loads, predict_many(asked, known, prices=hourly), hourly, strict=True):
-        if np.isnan(load):
-            entries.append(Ranked(q.hardware, q.count, q.format, None, None, "one request alone breaks the latency limits"))
+    for one, price in zip(asked, hourly, strict=True):
+        if isinstance(one, Query):
+            reason = "one request alone breaks the latency limits"
+            entries.append(Ranked(one.hardware, one.count, one.format, None, None, reason, release))
             continue
-        per_query = price / (3600 * prediction.qps) if price and prediction.qps else None
-        entries.append(Ranked(q.hardware, q.count, q.format, prediction, per_query, None))
+        found, q = next(answers), one.query
+        if found.reason is not None:
+            entries.append(Ranked(q.hardware, q.count, q.format, None, None, found.reason, release))
+            continue
+        per_query = price / (3600 * found.qps) if price and found.qps else None
+        entries.append(Ranked(q.hardware, q.count, q.format, found, per_query, None, release))
     return entries

@@ -9,8 +9,6 @@ import numpy as np
 from whichbits.predict.step import Values, decode, prefill, request
 from whichbits.predict.work import Floats, Work
 
-MAX_SEQUENCES = 256
-"""Sequences that an engine runs at once unless told otherwise (vLLM's max_num_seqs)."""
 MEMORY_UTILIZATION = 0.9
 """Share of a device's memory that the engine takes."""
 TEST_WINDOW_S = 360.0
@@ -61,7 +59,7 @@ def serve(work: Work, values: Values, concurrency: Floats | None = None) -> Outc
     """
     offered = (work.concurrency if concurrency is None else concurrency) / work.replicas
     room = capacity(work, values)
-    running = np.minimum(np.where(np.isinf(offered), MAX_SEQUENCES, np.maximum(offered, 1)), room)
+    running = np.minimum(np.minimum(np.maximum(offered, 1), work.sequences), room)
     context = work.prompt + work.output / 2
     share = np.maximum(running / work.pipeline, 1)
     others = np.maximum(share - 1, 0)
@@ -85,5 +83,5 @@ def serve(work: Work, values: Values, concurrency: Floats | None = None) -> Outc
     ttft = prompt_alone + waiting + np.maximum(finite - running, 0) / steady
     latency = ttft + (work.output - 1) * tpot
     seen = np.maximum(1 - values["unseen"] * work.output * tpot / TEST_WINDOW_S, SHORTEST_YIELD)
-    rate = np.where(np.isinf(offered), steady, finite / latency) * work.replicas
+    rate = np.where(np.isinf(offered), steady, offered / latency) * work.replicas
     return Outcome(ttft=ttft, tpot=tpot, latency=latency, rate=rate, window_rate=steady * work.replicas * seen, running=running)

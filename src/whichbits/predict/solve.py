@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whichbits.predict.serving import MAX_SEQUENCES, Outcome, capacity, serve
+from whichbits.predict.serving import Outcome, capacity, serve
 from whichbits.predict.step import Values
 from whichbits.predict.work import Floats, Work
 
+LOADS = 8
+"""Loads, in equal ratios, among which the one with the highest rate is looked for."""
 STEPS = 40
 """Halvings of the interval of concurrency."""
 
@@ -33,7 +35,31 @@ class Limits:
 
 def largest(work: Work, values: Values) -> Floats:
     """Most requests that run at once over all replicas."""
-    return np.minimum(capacity(work, values), MAX_SEQUENCES) * work.replicas
+    return np.minimum(capacity(work, values), work.sequences) * work.replicas
+
+
+@dataclass(frozen=True)
+class Highest:
+    """The highest rate: what a load test counts of it (requests a second), and the requests in flight that give it."""
+
+    counted: Floats
+    concurrency: Floats
+
+
+def highest(work: Work, values: Values) -> Highest:
+    """The highest rate that a load test counts, of loads from one request a replica to as many as run at once.
+
+    At least what one request after the other gives on each replica. Mostly the largest load gives the highest rate; where
+    requests are long a test counts more of a smaller one.
+    """
+    lone = serve(work, values, work.replicas)
+    counted, concurrency = lone.rate, work.replicas
+    top = largest(work, values)
+    for share in np.linspace(0, 1, LOADS + 1)[1:]:
+        load = work.replicas * (top / work.replicas) ** share
+        seen = serve(work, values, load).window_rate
+        counted, concurrency = np.maximum(counted, seen), np.where(seen >= counted, load, concurrency)
+    return Highest(counted, concurrency)
 
 
 def _bisect(work: Work, values: Values, holds: Callable[[Outcome], np.ndarray[tuple[int], np.dtype[np.bool_]]]) -> Floats:
@@ -51,12 +77,13 @@ def _bisect(work: Work, values: Values, holds: Callable[[Outcome], np.ndarray[tu
 def concurrency_at_rate(work: Work, values: Values, rates: Floats, highest: Floats) -> Floats:
     """Mean requests in flight at each rate (requests a second); NaN where no rate is given or it is above the highest.
 
-    Below one request in flight the server is idle in part and answers like a synchronous one.
+    Below one request in flight the server is idle in part, and answers each as if it were alone.
     """
     if np.all(np.isnan(rates)):
         return np.full_like(rates, np.nan)
     found = _bisect(work, values, lambda outcome: outcome.rate <= rates)
-    return np.where(rates <= highest, np.where(np.isnan(found), 1.0, found), np.nan)
+    below = rates * serve(work, values, np.ones_like(rates)).latency
+    return np.where(rates <= highest, np.where(np.isnan(found), below, found), np.nan)
 
 
 def concurrency_within(work: Work, values: Values, limits: Limits) -> Floats:

@@ -40,11 +40,6 @@ class Point:
     output: float
     concurrency: float
 
-    @property
-    def server(self) -> Engine:
-        """The engine whose coefficients stand for the point's; early vLLM runs on nothing as new as Blackwell."""
-        return self.engine.as_measured(at_most=self.concurrency == float("inf") and self.hardware.capability < 10)
-
 
 @dataclass(frozen=True)
 class Labels:
@@ -108,6 +103,7 @@ class Work:
     concurrency: Floats
     graph_limit: Floats
     step_tokens: Floats
+    sequences: Floats
     early: Floats
     host_time: Floats
     sustained: Floats
@@ -176,10 +172,11 @@ def columns(points: Sequence[Point]) -> Work:
         return np.array(values, dtype=np.float64)
 
     shapes, kernels = [p.shape for p in points], [p.kernel for p in points]
-    devices, layouts, engines = [p.hardware for p in points], [p.layout for p in points], [p.server for p in points]
+    devices, layouts, engines = [p.hardware for p in points], [p.layout for p in points], [p.engine for p in points]
     matrices = np.array([_matrices(p) for p in points], dtype=np.float64).reshape(len(points), 8, 5)
     matrices = matrices[:, matrices[:, :, 2].any(axis=0)]
     host_time = data()["host_time"]
+    limits = [p.engine.limits(p.hardware) for p in points]
     return Work(
         width_out=matrices[:, :, 0],
         width_in=matrices[:, :, 1],
@@ -211,7 +208,8 @@ def columns(points: Sequence[Point]) -> Work:
         output=column([p.output for p in points]),
         concurrency=column([p.concurrency for p in points]),
         graph_limit=column([e.graph_limit for e in engines]),
-        step_tokens=column([e.step_tokens for e in engines]),
+        step_tokens=column([limit[0] for limit in limits]),
+        sequences=column([limit[1] for limit in limits]),
         early=column([float(e.early) for e in engines]),
         host_time=column([host_time.get(h.architecture, host_time["other"]) for h in devices]),
         sustained=column([_sustained(p.hardware, p.kernel.rate) for p in points]),
@@ -222,7 +220,7 @@ def columns(points: Sequence[Point]) -> Work:
         whole_columns=column([float(h.architecture in k.whole_columns) for k, h in zip(kernels, devices, strict=True)]),
         kernel=labels([k.kind for k in kernels]),
         engine=labels([e.name for e in engines]),
-        host_engine=labels([e.name + "-early" * e.early for e in engines]),
+        host_engine=labels([e.generation for e in engines]),
         memory_class=labels([memory_class(h) for h in devices]),
         rate_class=labels([f"{p.hardware.architecture}.{p.kernel.rate}" for p in points]),
         rate16_class=labels([f"{h.architecture}.bf16" for h in devices]),
