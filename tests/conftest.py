@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,49 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory, embedded_model: Path) -
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def save_tokenizer() -> Callable[..., int]:
+    """Writes a byte-level tokenizer of 300 tokens into a folder; returns its length.
+
+    `before` and `after` are the special tokens that it puts around a text; ids: <s> 0, </s> 1, <pad> 2, <|im_start|> 3,
+    <|im_end|> 4. `prefix_space` puts a space before a text, as sentencepiece does.
+    """
+    pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"]
+    words = "the cat sat on the mat and the dog ran to the old house near the river bank\n" * 4
+
+    def save(
+        folder: Path,
+        *,
+        before: tuple[str, ...] = ("<s>",),
+        after: tuple[str, ...] = (),
+        template: str | None = CHAT_TEMPLATE,
+        bos: str | None = "<s>",
+        prefix_space: bool = False,
+    ) -> int:
+        backend = Tokenizer(models.BPE())
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
+        backend.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+        backend.train_from_iterator([words], trainer)
+        backend.post_processor = processors.TemplateProcessing(
+            single=" ".join([*before, "$A", *after]), special_tokens=[(token, special.index(token)) for token in special]
+        )
+        fast = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=bos, eos_token="</s>", pad_token="<pad>")
+        fast.chat_template = template
+        fast.save_pretrained(folder)
+        return len(fast)
+
+    return save

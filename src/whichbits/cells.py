@@ -188,14 +188,13 @@ def evaluate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
 
 def generate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
     """Generate greedy answers to prompts."""
-    from transformers import AutoTokenizer
-
+    from whichbits.models.tokenization import load_tokenizer
     from whichbits.similarity.generate import generate_texts
     from whichbits.similarity.prompts import Prompt
 
     for job in jobs:
         inputs = job.cell.inputs
-        tokenizer = AutoTokenizer.from_pretrained(job.cell.places["tokenizer"], trust_remote_code=_custom_code(job))
+        tokenizer = load_tokenizer(job.cell.places["tokenizer"], allow_custom_code=_custom_code(job))
         prompts = [Prompt.model_validate(prompt) for prompt in inputs["prompts"]]
         with ExitStack() as stack:
             texts = generate_texts(_model(job, desk, stack), tokenizer, prompts, max_tokens=inputs["max_tokens"])
@@ -229,15 +228,14 @@ def compare(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
 
 def distribution(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
     """Compare a candidate's next-token distributions with the base's, both in transformers."""
-    from transformers import AutoTokenizer
-
     from whichbits.engines.emulation import Emulated
+    from whichbits.models.tokenization import load_tokenizer
     from whichbits.similarity.distributions import compare_distributions, summarise
     from whichbits.similarity.windows import token_windows
 
     for job in jobs:
         inputs = job.cell.inputs
-        tokenizer = AutoTokenizer.from_pretrained(job.cell.places["tokenizer"], trust_remote_code=_custom_code(job))
+        tokenizer = load_tokenizer(job.cell.places["tokenizer"], allow_custom_code=_custom_code(job))
         windows = token_windows(tokenizer, job.cell.places["documents"], inputs["window_tokens"])
         # Windows from all over the text, whatever their number.
         chosen = windows[:: max(1, len(windows) // inputs["windows"])][: inputs["windows"]]

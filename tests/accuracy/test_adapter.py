@@ -115,3 +115,12 @@ def test_tokens_are_counted(tiny_llama: Path) -> None:
     assert (adapter.work.prompt_tokens, adapter.work.generated_tokens) == (2, 3)
     adapter.loglikelihood([Instance(request_type="loglikelihood", doc={}, arguments=("one two", " three"), idx=0)])
     assert (adapter.work.prompt_tokens, adapter.work.generated_tokens) == (5, 3)
+
+
+def test_an_answer_without_a_token_of_its_own_is_refused(save_tokenizer, tmp_path: Path) -> None:
+    from lm_eval.api.instance import Instance
+
+    save_tokenizer(tmp_path)
+    adapter = HarnessModel(Scripted(), PromptTokenizer(tmp_path), max_gen_toks=None, seed=0, task="mine")
+    with pytest.raises(UserError, match=r"mine has an answer 'use' .*'the old ho'"):
+        adapter.loglikelihood([Instance(request_type="loglikelihood", doc={}, arguments=("the old ho", "use"), idx=0)])

@@ -78,5 +78,5 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no split of openai/gsm8k \(main\).*test.jsonl"):
         local_dataset(tmp_path, "openai/gsm8k", "main")
     (tmp_path / "gsm8k" / "test.jsonl").write_text("{broken")
-    with pytest.raises(UserError, match="is not JSON"):
+    with pytest.raises(UserError, match="not JSON"):
         local_dataset(tmp_path, "openai/gsm8k", "main")

@@ -82,9 +82,9 @@ def test_chats_go_through_the_template(small_llama: Path, tmp_path: Path) -> Non
     ("source", "content", "message"),
     [
         ("text", None, "cannot be read"),
-        ("text", b"\xff\xfe\xff", "cannot be read"),
+        ("text", b"\xff\xfe\xff", "line 1 is not UTF-8"),
         ("text", b"short", "hold .* tokens"),
-        ("chat", b"not json\n", "line 1 is not a conversation"),
+        ("chat", b"not json\n", "line 1, text: not JSON"),
         ("chat", b'{"messages": "hello"}\n', "line 1 is not a conversation"),
     ],
 )
@@ -152,3 +152,58 @@ def test_writing_is_counted(small_llama: Path) -> None:
     steps: list[tuple[int, int]] = []
     calibration_data(small_llama, Calibration(samples=17, length=6), 0, lambda done, all: steps.append((done, all)))
     assert steps == [(done, 10) for done in range(1, 11)]  # two batches, each its prompts and four tokens
+
+
+@pytest.fixture
+def byte_llama(save_tokenizer, tmp_path: Path) -> Path:
+    """A random one-layer Llama whose tokenizer appends </s> to every text, and whose template prints the date."""
+    template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}{{ strftime_now('%Y') }}"
+    config = transformers.LlamaConfig(
+        vocab_size=save_tokenizer(tmp_path / "base", after=("</s>",), template=template), hidden_size=32, intermediate_size=64,
+        num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+def test_a_conversation_is_read_as_it_is_written(byte_llama: Path, tmp_path: Path) -> None:
+    """Byte-order mark, carriage returns, separators within a line, parts: the same tokens as of the plain file."""
+    turns = [("user", "Name\u2028 a \u0085colour."), ("assistant", "Blue,\nlike the \x1csea.")]
+    plain = [{"role": role, "content": text} for role, text in turns]
+    parts = [{"role": role, "content": [{"type": "text", "text": one} for one in text.split("\n")]} for role, text in turns]
+    found = []
+    for number, (messages, mark, end) in enumerate([(plain, "", "\n"), (plain, "\ufeff", "\r\n"), (parts, "\ufeff", "\n")]):
+        file = tmp_path / f"{number}.jsonl"
+        file.write_bytes((mark + (json.dumps({"messages": messages}, ensure_ascii=False) + end) * 10).encode())
+        found.append(calibration_data(byte_llama, Calibration(source="chat", file=str(file), samples=2, length=64), 0).tokens)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    null = [{"messages": plain}, {"messages": [{"role": "user", "content": None}]}]
+    file.write_text("\n".join(map(json.dumps, null)), encoding="utf-8")
+    with pytest.raises(UserError, match=r"line 2 is not a conversation: messages\[0\]\.content is null"):
+        calibration_data(byte_llama, Calibration(source="chat", file=str(file), samples=2, length=8), seed=0)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text(byte_llama: Path, tmp_path: Path) -> None:
+    text = "The quick brown fox\njumps over the lazy dog.\n" * 8
+    found = []
+    for content in (text.encode(), b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()):
+        (tmp_path / "text.txt").write_bytes(content)
+        calibration = Calibration(source="text", file=str(tmp_path / "text.txt"), samples=4, length=16)
+        found.append(calibration_data(byte_llama, calibration, seed=0).tokens)
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("source", ["text", "chat", "random", "self"])
+def test_windows_begin_with_bos_once_whatever_the_tokenizer_appends(source: str, byte_llama: Path, tmp_path: Path) -> None:
+    file = tmp_path / "data"
+    row = json.dumps({"messages": [{"role": "user", "content": "the cat sat on the mat" * 2}]}) + "\n"
+    file.write_text(row * 20 if source == "chat" else "the cat sat on the mat " * 40, encoding="utf-8")
+    given = str(file) if source in ("text", "chat") else None
+    data = calibration_data(byte_llama, Calibration(source=source, file=given, samples=4, length=16), seed=0)
+    assert data.tokens.shape == (4, 16)
+    assert (data.tokens[:, 0] == 0).all()
+    assert not (data.tokens[:, 1] == 0).any()
+    assert not (data.tokens == 1).any()
+    if source == "chat":
+        assert "2024" in "".join(transformers.AutoTokenizer.from_pretrained(byte_llama).batch_decode(data.tokens))

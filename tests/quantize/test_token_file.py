@@ -31,7 +31,7 @@ def test_given_tokens_are_taken_as_they_are(tiny_llama: Path, tmp_path: Path) ->
         ("[1, 2, 3]\n[1, 2]", "line 2 is not a list of 3 token ids"),
         ("[1, 2, 3]\n[1, 2, 20]", "line 2 is not a list of 3 token ids"),
         ("[1, 2, 3]\n[1, 2, true]", "line 2 is not a list of 3 token ids"),
-        ("[1, 2, 3]\nwords", "line 2 is not a list of 3 token ids"),
+        ("[1, 2, 3]\nwords", "line 2, text: not JSON"),
         ('[1, 2, 3]\n{"a": 1}', "line 2 is not a list of 3 token ids"),
     ],
 )

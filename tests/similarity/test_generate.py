@@ -8,7 +8,7 @@ from whichbits.similarity.prompts import parse_prompts
 
 pytest.importorskip("transformers")
 
-PROMPTS = parse_prompts('{"id": "a", "prompt": "Hi"}\n{"id": "b", "prompt": "Bye"}', "test")
+PROMPTS = parse_prompts(b'{"id": "a", "prompt": "Hi"}\n{"id": "b", "prompt": "Bye"}', "test")
 
 
 @dataclass(frozen=True)

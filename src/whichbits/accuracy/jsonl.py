@@ -7,13 +7,12 @@ Free answer: `{"prompt": "...", "target": "..."}`, scored by exact match, or as 
 
 from __future__ import annotations
 
-import codecs
-import json
 import re
 from pathlib import Path
 from typing import Any, NoReturn
 
 from whichbits.accuracy.task import Task
+from whichbits.core.text import json_lines, read_bytes
 from whichbits.errors import UserError
 
 Document = dict[str, Any]
@@ -69,25 +68,11 @@ def read_documents(task: Task) -> list[Document]:
 
 def _documents(task: Task) -> list[Document]:
     path = Path(task.source)
-    try:
-        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
-    except OSError as error:
-        raise UserError(
-            f"source: {path} of task {task.name} cannot be read ({error.strerror})", remedy="give the path of a JSONL file"
-        ) from error
-    documents = [_document(task, path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    content = read_bytes(path, f"source: {path} of task {task.name}")
+    documents = [_document(task, path, number, row) for number, row in json_lines(content, str(path))]
     if not documents:
         raise UserError(f"source: {path} of task {task.name} is empty", remedy="write one JSON object a line")
     return documents
-
-
-def _is_text(value: Any) -> bool:
-    """Whether all of a JSON value can be written as UTF-8."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _check_task(task: Task, path: Path, *, with_choices: bool) -> None:
@@ -104,20 +89,10 @@ def _check_task(task: Task, path: Path, *, with_choices: bool) -> None:
         )
 
 
-def _document(task: Task, path: Path, number: int, line: bytes) -> Document:
+def _document(task: Task, path: Path, number: int, row: Any) -> Document:
     def fail(field: str, problem: str, remedy: str) -> NoReturn:
         raise UserError(f"{path} line {number}, {field}: {problem}", remedy=remedy)
 
-    try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        fail("text", f"not UTF-8 at byte {error.start}", "save the file as UTF-8")
-    except json.JSONDecodeError as error:
-        fail("text", f"not JSON ({error.msg} at column {error.colno})", "write one JSON object a line")
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists without end
-        fail("text", f"not to be read ({str(error).partition(';')[0]})", "write one JSON object a line")
-    if not _is_text(row):
-        fail("text", "half of a surrogate pair, which is no character", r"write characters themselves, or both \u escapes")
     if not isinstance(row, dict):
         fail("text", f"a {type(row).__name__}, not an object", 'write {"prompt": ..., "target": ...}')
     prompt = row.get("prompt", row.get("question"))

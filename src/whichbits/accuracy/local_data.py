@@ -9,11 +9,11 @@ A data set `owner/name` with configuration `config` is looked for in `<data_dir>
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from whichbits.core.text import json_lines, parse_json, read_bytes
 from whichbits.errors import UserError
 
 SPLITS = {
@@ -72,14 +72,9 @@ def _split_files(folder: Path, config: str | None) -> dict[str, Path]:
 
 
 def _rows(file: Path, name: str) -> list[Row]:
-    text = file.read_text(encoding="utf-8")
-    try:
-        rows = json.loads(text) if file.suffix == ".json" else [json.loads(line) for line in text.splitlines() if line.strip()]
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"data_dir: {file} line {error.lineno} is not JSON ({error.msg})", remedy="download it again"
-        ) from error
-    if not (isinstance(rows, list) and rows and isinstance(rows[0], dict)):
+    content, where = read_bytes(file, f"data_dir: {file}"), f"data_dir: {file}"
+    rows = parse_json(content, where) if file.suffix == ".json" else [row for _, row in json_lines(content, where)]
+    if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
         raise UserError(
             f"data_dir: {file} is not a list of objects", remedy="give one JSON object a line, or a list of objects"
         )

@@ -1,4 +1,4 @@
-"""From text to token ids, as the model was trained to read it."""
+"""The tokenizer as accuracy uses it: text to token ids, messages to text."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from whichbits.errors import UserError
+from whichbits.models.tokenization import load_tokenizer, plain_ids, render, text_ids
 
 
 class PromptTokenizer:
-    """A Hugging Face tokenizer with its beginning-of-sequence rule made explicit.
+    """A checkpoint's tokenizer, under the rules of `models.tokenization`.
 
-    The tokenizer's own rule holds: where it begins every sequence with BOS, so do we, except before a text that already begins
-    with it (chat templates write it themselves); where it has none, none is added. Code that comes with the tokenizer runs only
-    where `allow_custom_code` says so.
+    A text begins with BOS where the tokenizer begins every text with it, once; nothing is appended. Code that comes with the
+    tokenizer runs only where `allow_custom_code` says so.
     """
 
     def __init__(self, path: Path, *, allow_custom_code: bool = False) -> None:
-        from transformers import AutoTokenizer
-
-        self.hf: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=allow_custom_code)
+        self.hf: Any = load_tokenizer(path, allow_custom_code=allow_custom_code)
         self.name = str(path)
 
     @property
@@ -36,22 +34,12 @@ class PromptTokenizer:
         return self.eos_token_id if self.hf.bos_token_id is None else int(self.hf.bos_token_id)
 
     def encode(self, text: str, *, special: bool | None = None) -> list[int]:
-        """Token ids of `text`; `special` forces the tokenizer's special tokens on or off, None follows the rule above."""
-        if special is None:
-            special = not (self.hf.bos_token and text.startswith(self.hf.bos_token))
-        return [int(token) for token in self.hf.encode(text, add_special_tokens=special)]
+        """Token ids of `text`, as a sequence of its own; with `special` False of the text alone, as of a template's output."""
+        return plain_ids(self.hf, text) if special is False else text_ids(self.hf, text)
 
     def chat(self, messages: Sequence[Mapping[str, str]], *, answer_begun: bool = False) -> str:
         """Messages (role, content) as the tokenizer's chat template writes them.
 
         With `answer_begun` the last message is the beginning of the model's answer and stays open.
         """
-        if self.hf.chat_template is None:
-            raise UserError(
-                f"chat_template: the tokenizer of {self.name} has no chat template",
-                remedy="set chat_template: false on the task, or give a checkpoint of an instruction-tuned model",
-            )
-        text: str = self.hf.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=not answer_begun, continue_final_message=answer_begun
-        )
-        return text
+        return render(self.hf, messages, add_generation_prompt=not answer_begun, continue_final_message=answer_begun)

@@ -153,7 +153,7 @@ def _preset(preset: str | Path) -> tuple[str, _Preset]:
             f"price list '{preset}' is neither a preset nor a file", remedy=f"use one of {', '.join(builtin)}, or a path"
         )
     try:
-        own = _read(path.read_text("utf-8"), str(path))
+        own = _read(path.read_text(encoding="utf-8-sig"), str(path))
     except UnicodeDecodeError as error:
         raise UserError(f"price list {path} is not UTF-8 text ({error.reason})", remedy="save it as UTF-8") from error
     if len(own) != 1:

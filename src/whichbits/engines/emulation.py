@@ -15,6 +15,8 @@ from torch import Tensor
 from whichbits.engines.emulated_linear import ActivationQuantizer, emulated
 from whichbits.engines.endpoint import Generation
 from whichbits.engines.errors import EngineError
+from whichbits.models import generation
+from whichbits.models.tokenization import load_tokenizer
 
 Item = TypeVar("Item")
 
@@ -36,12 +38,11 @@ class Emulated:
         dtype: torch.dtype | None = None,
         allow_custom_code: bool = False,
     ) -> None:
-        from transformers import AutoTokenizer
-
         torch.set_num_threads(threads)
-        self._model: Any = _loaded(Path(checkpoint), dtype, allow_custom_code).eval()
+        self._tokenizer: Any = load_tokenizer(checkpoint, allow_custom_code=allow_custom_code)
+        self._model: Any = generation.neutral(_loaded(Path(checkpoint), dtype, allow_custom_code).eval())
         _emulate(self._model)
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=allow_custom_code)
+        self._ends = generation.end_ids(Path(checkpoint), self._model.config, self._tokenizer.eos_token_id)
         self._batch_tokens = batch_tokens
 
     @property
@@ -120,30 +121,15 @@ class Emulated:
 
     def _sampling(self, max_tokens: int, stop: Sequence[str], temperature: float) -> dict[str, Any]:
         """Options of `generate` that do not depend on the model's own sampling defaults."""
-        from transformers import GenerationConfig
-
-        config = GenerationConfig(  # type: ignore[no-untyped-call]
-            max_new_tokens=max_tokens,
-            do_sample=temperature > 0,
-            eos_token_id=self._end_tokens(),
-            pad_token_id=self._end_tokens()[0] if self._end_tokens() else 0,
-            **({"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}),
-        )
+        config = generation.generation_config(self._ends, max_new_tokens=max_tokens, temperature=temperature)
         stopping = {"stop_strings": list(stop), "tokenizer": self._tokenizer} if stop else {}
         return {"generation_config": config, **stopping}
 
-    def _end_tokens(self) -> list[int]:
-        """Ids that end a text: the generation config's and the tokenizer's, as a server takes them."""
-        own = self._model.generation_config.eos_token_id
-        listed = own if isinstance(own, list) else [own]
-        return [token for token in dict.fromkeys([*listed, self._tokenizer.eos_token_id]) if token is not None]
-
     def _text(self, made: list[int], stop: Sequence[str]) -> Generation:
         """Cut a row of generated ids at its end token or first stop string."""
-        ends = self._end_tokens()
         reason: Literal["stop", "length"] = "length"
         for position, token in enumerate(made):
-            if token in ends:
+            if token in self._ends:
                 made, reason = made[: position + 1], "stop"
                 break
         text = self._tokenizer.decode(made, skip_special_tokens=True)
@@ -194,14 +180,19 @@ def _left_padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
 
 
 def _loaded(checkpoint: Path, dtype: torch.dtype | None, allow_custom_code: bool) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
     from whichbits.engines.mixture import is_quantized_mixture, load_mixture
 
     config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=allow_custom_code)
     if is_quantized_mixture(checkpoint, config):
         return load_mixture(checkpoint, config, dtype)
-    return AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype or "auto", trust_remote_code=allow_custom_code)
+    return AutoModelForCausalLM.from_pretrained(
+        checkpoint,
+        dtype=dtype or "auto",
+        trust_remote_code=allow_custom_code,
+        generation_config=GenerationConfig(),  # type: ignore[no-untyped-call]
+    )
 
 
 def _emulate(model: Any) -> None:

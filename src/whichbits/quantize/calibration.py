@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.errors import UserError
+from whichbits.models.generation import end_ids
+from whichbits.models.tokenization import load_tokenizer, plain_ids, start_ids
 from whichbits.quantize.calibration_checks import warnings
 from whichbits.quantize.selfwritten import self_written
 from whichbits.quantize.texts import read_file, texts
@@ -46,16 +48,18 @@ def calibration_data(
     cannot be read, is too short, or is not what it is said to be, or where a sample is longer than the model reads.
     """
     import torch
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig
 
     _check_length(base, calibration.length)
-    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=allow_custom_code)
-    start: list[int] = tokenizer("").input_ids
+    tokenizer = load_tokenizer(base, allow_custom_code=allow_custom_code)
+    start = start_ids(tokenizer)
     generator = torch.Generator().manual_seed(seed)
     match calibration.source:
         case "self":
+            config = AutoConfig.from_pretrained(base, trust_remote_code=allow_custom_code)
+            ends = end_ids(base, config, tokenizer.eos_token_id)
             tokens = self_written(
-                base, start, calibration.samples, calibration.length, seed, on_token,
+                base, start, ends, calibration.samples, calibration.length, seed, on_token,
                 device=device, allow_custom_code=allow_custom_code,
             )  # fmt: skip
         case "random":
@@ -93,17 +97,28 @@ def windows(stream: list[int], start: list[int], calibration: Calibration, gener
     """
     import torch
 
-    size = calibration.length - len(start)
-    available = len(stream) // size
-    if available < calibration.samples:
+    cut = _cut(stream, start, calibration.length)
+    if len(cut) < calibration.samples:
         raise UserError(
-            f"calibration data {calibration.file or calibration.dataset} hold {len(stream)} tokens, {available} windows of "
+            f"calibration data {calibration.file or calibration.dataset} hold {len(stream)} tokens, {len(cut)} windows of "
             f"{calibration.length}, and samples asks for {calibration.samples}",
             remedy="give more text, or lower samples or length",
         )
-    chosen = torch.randperm(available, generator=generator)[: calibration.samples]
-    body = torch.tensor(stream[: available * size], dtype=torch.int64).reshape(available, size)[chosen]
-    return torch.cat([torch.tensor(start, dtype=torch.int64).expand(len(body), -1), body], dim=1)
+    chosen = torch.randperm(len(cut), generator=generator)[: calibration.samples]
+    return torch.tensor(cut, dtype=torch.int64)[chosen]
+
+
+def _cut(stream: list[int], start: list[int], length: int) -> list[list[int]]:
+    """Windows of `length` tokens, one after another; one that begins with `start` already (a template's BOS) gets no second."""
+    found: list[list[int]] = []
+    place = 0
+    while True:
+        head = [] if stream[place : place + len(start)] == start else start
+        rest = length - len(head)
+        if place + rest > len(stream):
+            return found
+        found.append([*head, *stream[place : place + rest]])
+        place += rest
 
 
 def random_tokens(ordinary: list[int], start: list[int], samples: int, length: int, generator: torch.Generator) -> torch.Tensor:
@@ -117,11 +132,15 @@ def random_tokens(ordinary: list[int], start: list[int], samples: int, length: i
 
 def _token_stream(calibration: Calibration, tokenizer: Any, seed: int, start: list[int]) -> list[int]:
     """Tokens of all texts, one after another; of a data set as many as the windows take."""
-    enough = calibration.samples * (calibration.length - len(start)) if calibration.source == "dataset" else None
+    fewest = calibration.samples * (calibration.length - len(start))
+    # A document ends as it did when the model was trained; what a chat template wrote is complete.
+    end = [tokenizer.eos_token_id] if calibration.source == "dataset" and tokenizer.eos_token_id is not None else []
     stream: list[int] = []
-    for text in texts(calibration, tokenizer, seed):
-        stream += tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-        if enough is not None and len(stream) >= enough:
+    for text, templated in texts(calibration, tokenizer, seed):
+        ids = plain_ids(tokenizer, text)
+        stream += ids if templated or ids[-1:] == end else ids + end
+        enough = calibration.source == "dataset" and len(stream) >= fewest
+        if enough and len(_cut(stream, start, calibration.length)) >= calibration.samples:
             break
     return stream
 

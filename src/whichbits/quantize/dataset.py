@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whichbits.core.conversation import Messages, messages
 from whichbits.errors import UserError
-from whichbits.quantize.texts import Messages, check_sha256, messages
+from whichbits.quantize.texts import check_sha256
 
 if TYPE_CHECKING:
     from whichbits.quantize.recipe import Calibration
@@ -100,10 +101,11 @@ def _text(row: Mapping[str, Any], calibration: Calibration) -> str | Messages:
     if all(isinstance(value, str) for value in values):
         return "\n\n".join(value for value in values if value)
     try:
-        (only,) = values
-        return messages(only)
-    except (ValueError, KeyError, TypeError) as error:
+        if len(values) > 1:
+            raise ValueError("conversations come in one column")
+        return messages(values[0])
+    except ValueError as error:
         raise UserError(
-            f"data set {calibration.dataset}: {', '.join(fields)} holds neither text nor one column of conversations",
+            f"data set {calibration.dataset}: {', '.join(fields)} holds neither text nor one column of conversations: {error}",
             remedy=f"choose fields among its columns: {', '.join(row)}",
         ) from error

@@ -40,7 +40,7 @@ def _read(reference: str | Path) -> dict[str, Any]:
     if path.suffix not in {".yaml", ".yml"} and not path.is_file():
         return _fields(_shipped(str(reference)), f"recipe {reference}")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"recipe {path} cannot be read: {error}", remedy="give a readable YAML file, or a name") from error
     return _fields(text, f"recipe {path}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ AT_A_TIME = 16
 def self_written(
     base: Path,
     start: list[int],
+    ends: Sequence[int],
     samples: int,
     length: int,
     seed: int,
@@ -30,14 +31,22 @@ def self_written(
     differ in subject. On the CPU weights are mapped from the checkpoint's files, so they take no memory beside the pass that
     follows; another `device` must hold the whole model meanwhile.
     `on_token(done, all)` counts steps; the model's own Python code runs only where `allow_custom_code` says so.
+    `ends` are the ids that end a text, which no sample does. Nothing else of a generation_config.json is used: the text is the
+    model's plain distribution.
     Source: LLM-QAT (Liu et al., arXiv 2305.17888), section 3.1.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
     from transformers.generation.streamers import BaseStreamer
 
-    model: Any = AutoModelForCausalLM.from_pretrained(base, trust_remote_code=allow_custom_code)
-    model.to(device)
+    from whichbits.models.generation import generation_config, neutral
+
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        base,
+        trust_remote_code=allow_custom_code,
+        generation_config=GenerationConfig(),  # type: ignore[no-untyped-call]
+    )
+    neutral(model).to(device)
     begin = torch.tensor(start or _beginning(model.config), dtype=torch.int64)
     with torch.random.fork_rng(devices=[] if device == "cpu" else [device]):
         torch.manual_seed(seed)
@@ -62,11 +71,12 @@ def self_written(
                 pass
 
         counter = Counter()
-        # min_new_tokens forbids the end of the text, so that every sample has its length.
+        # The end of the text is forbidden, so that every sample has its length.
+        plain = generation_config(ends, max_new_tokens=missing, min_new_tokens=missing, temperature=1.0)
         return torch.cat([
             model.generate(
-                batch.to(device), attention_mask=torch.ones_like(batch, device=device), do_sample=True, temperature=1.0,
-                top_k=0, top_p=1.0, max_new_tokens=missing, min_new_tokens=missing, streamer=counter,
+                batch.to(device), attention_mask=torch.ones_like(batch, device=device), generation_config=plain,
+                streamer=counter,
             ).cpu()
             for batch in batches
         ])  # fmt: skip

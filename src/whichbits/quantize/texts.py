@@ -3,48 +3,47 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whichbits.core.conversation import Messages, messages
+from whichbits.core.text import decode, json_lines, read_bytes
 from whichbits.errors import UserError
+from whichbits.models.tokenization import render
 
 if TYPE_CHECKING:
     from whichbits.quantize.recipe import Calibration
 
-Messages = list[dict[str, str]]
 
-
-def texts(calibration: Calibration, tokenizer: Any, seed: int) -> Iterator[str]:
-    """The texts of a source that has texts, as the model reads them; conversations go through the chat template.
+def texts(calibration: Calibration, tokenizer: Any, seed: int) -> Iterator[tuple[str, bool]]:
+    """The texts of a source that has texts, as the model reads them, and whether the chat template wrote them.
 
     Rows of a data set come in an order drawn by `seed`, and are read as they are needed. Raises UserError.
     """
     match calibration.source:
         case "text":
-            yield read_file(calibration).decode("utf-8")
+            yield decode(read_file(calibration), _name(calibration)), False
         case "chat":
             for conversation in _conversations(read_file(calibration), calibration):
-                yield templated(tokenizer, conversation)
+                yield render(tokenizer, conversation), True
         case "dataset":
             from whichbits.quantize.dataset import rows
 
             for row in rows(calibration, seed):
-                # Documents end as they did when the model was trained; a chat template does that by itself.
-                yield templated(tokenizer, row) if isinstance(row, list) else row + (tokenizer.eos_token or "")
+                yield (row, False) if isinstance(row, str) else (render(tokenizer, row), True)
 
 
 def read_file(calibration: Calibration) -> bytes:
     """Content of the calibration file. Raises UserError where it is not readable UTF-8 or has another SHA-256."""
-    path = Path(calibration.file or "")
-    try:
-        content = path.read_bytes()
-        content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"calibration file {path} cannot be read: {error}", remedy="give a readable UTF-8 file") from error
-    check_sha256(calibration, hashlib.sha256(content).hexdigest(), f"calibration file {path}")
+    content = read_bytes(Path(calibration.file or ""), _name(calibration))
+    decode(content, _name(calibration))
+    check_sha256(calibration, hashlib.sha256(content).hexdigest(), _name(calibration))
     return content
+
+
+def _name(calibration: Calibration) -> str:
+    return f"calibration file {calibration.file}"
 
 
 def check_sha256(calibration: Calibration, digest: str, what: str) -> None:
@@ -56,38 +55,15 @@ def check_sha256(calibration: Calibration, digest: str, what: str) -> None:
         )
 
 
-def templated(tokenizer: Any, conversation: Messages) -> str:
-    """A conversation as the model sees it. Raises UserError where there is no chat template or it refuses."""
-    from jinja2 import TemplateError
-
-    if not tokenizer.chat_template:
-        raise UserError(
-            f"{tokenizer.name_or_path} has no chat template", remedy="calibrate on text, or on what the model writes itself"
-        )
-    try:
-        text: str = tokenizer.apply_chat_template(conversation, tokenize=False)
-    except TemplateError as error:
-        raise UserError(
-            f"the chat template refuses a calibration conversation: {error}", remedy="bring its roles into the template's order"
-        ) from error
-    return text
-
-
-def messages(value: Any) -> Messages:
-    """A conversation, [{"role", "content"}, ...], of JSON or of a data set. Raises ValueError, KeyError or TypeError."""
-    return [{"role": str(each["role"]), "content": str(each["content"])} for each in value]
-
-
 def _conversations(content: bytes, calibration: Calibration) -> Iterator[Messages]:
     """The `messages` of each line."""
-    for number, line in enumerate(content.decode("utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, row in json_lines(content, _name(calibration)):
         try:
-            conversation = messages(json.loads(line)["messages"])
-        except (ValueError, KeyError, TypeError) as error:
+            if not isinstance(row, dict):
+                raise ValueError("the line is not an object with messages")
+            yield messages(row.get("messages"))
+        except ValueError as error:
             raise UserError(
-                f"calibration file {calibration.file}, line {number} is not a conversation",
+                f"{_name(calibration)} line {number} is not a conversation: {error}",
                 remedy='write a line as {"messages": [{"role": "user", "content": "..."}, ...]}',
             ) from error
-        yield conversation

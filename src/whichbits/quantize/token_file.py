@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
+from whichbits.core.text import json_lines
 from whichbits.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,22 +20,19 @@ def given_tokens(content: bytes, calibration: Calibration, vocabulary: int) -> t
     """
     import torch
 
-    lines = content.decode("utf-8").splitlines()
+    name = f"calibration file {calibration.file}"
+    lines = list(json_lines(content, name))
     if len(lines) < calibration.samples:
         raise UserError(
-            f"calibration file {calibration.file} holds {len(lines)} samples, and samples asks for {calibration.samples}",
+            f"{name} holds {len(lines)} samples, and samples asks for {calibration.samples}",
             remedy="give more lines, or lower samples",
         )
     rows = []
-    for number, line in enumerate(lines[: calibration.samples], start=1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
+    for number, row in lines[: calibration.samples]:
         ids = isinstance(row, list) and all(type(each) is int and 0 <= each < vocabulary for each in row)
         if not ids or len(row) != calibration.length:
             raise UserError(
-                f"calibration file {calibration.file}, line {number} is not a list of {calibration.length} token ids",
+                f"{name} line {number} is not a list of {calibration.length} token ids",
                 remedy=f"write a line as [12, 345, ...], each below {vocabulary}",
             )
         rows.append(row)

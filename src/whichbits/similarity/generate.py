@@ -6,14 +6,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, Protocol
 
 from whichbits.errors import UserError
+from whichbits.models import tokenization
 from whichbits.similarity.prompts import Prompt
-
-TEMPLATE_DATE = date(2024, 7, 26)
-"""What templates that print today's date are given, so that base and candidate get the same prompt on different days."""
 
 
 class Generated(Protocol):
@@ -63,22 +60,10 @@ class GeneratedText:
 def chat_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
     """Token ids of a prompt in the tokenizer's chat template, up to where the answer begins.
 
-    Raises UserError where the tokenizer has no chat template.
+    Raises UserError where the tokenizer has no chat template, or it refuses the prompt.
     """
-    if not tokenizer.chat_template:
-        raise UserError(
-            f"the tokenizer of '{tokenizer.name_or_path}' has no chat template",
-            remedy="use the instruction-tuned model, or leave similarity prompts out of the study",
-        )
     messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
-    ids: list[int] = tokenizer.apply_chat_template(
-        messages,
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=False,
-        strftime_now=TEMPLATE_DATE.strftime,
-    )
-    return ids
+    return tokenization.chat_ids(tokenizer, messages)
 
 
 def prompt_hash(ids: Sequence[int]) -> str:

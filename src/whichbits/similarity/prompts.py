@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from whichbits.core.conversation import text_of
+from whichbits.core.text import json_lines, read_bytes
 from whichbits.errors import UserError
 
 NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+def _joined(content: object) -> object:
+    """Text parts as one text; anything else as it is, for the schema to judge."""
+    return text_of(content) if isinstance(content, list) else content
 
 
 class Message(BaseModel):
@@ -21,7 +27,7 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     role: Literal["system", "user", "assistant"]
-    content: NonEmpty
+    content: Annotated[NonEmpty, BeforeValidator(_joined)]
 
 
 class Prompt(BaseModel):
@@ -44,29 +50,20 @@ class Prompt(BaseModel):
 
 def builtin_prompts() -> tuple[Prompt, ...]:
     """The 48 prompts of this repository: chat, instruction, code, summary and reasoning."""
-    text = files("whichbits.similarity").joinpath("data/prompts.jsonl").read_text("utf-8")
-    return parse_prompts(text, "data/prompts.jsonl")
+    content = files("whichbits.similarity").joinpath("data/prompts.jsonl").read_bytes()
+    return parse_prompts(content, "data/prompts.jsonl")
 
 
 def read_prompts(path: Path) -> tuple[Prompt, ...]:
     """Prompts of a JSONL file; raises UserError with the line for anything that cannot be used."""
-    try:
-        text = path.read_text("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"prompts: cannot read {path} ({error.strerror})", remedy="give the path of a JSONL file") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UserError(f"prompts: {path} line {line} is not UTF-8", remedy="save the file as UTF-8") from error
-    return parse_prompts(text, str(path))
+    return parse_prompts(read_bytes(path, f"prompts: {path}"), str(path))
 
 
-def parse_prompts(text: str, name: str) -> tuple[Prompt, ...]:
-    """Prompts of a text with one JSON object a line; `name` is what errors call it. Empty lines are skipped."""
+def parse_prompts(content: bytes, name: str) -> tuple[Prompt, ...]:
+    """Prompts of a file with one JSON object a line; `name` is what errors call it. Empty lines are skipped."""
     prompts: dict[str, Prompt] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        prompt = _parse_line(line, f"prompts: {name} line {number}")
+    for number, row in json_lines(content, f"prompts: {name}"):
+        prompt = _parse(row, f"prompts: {name} line {number}")
         if prompt.id in prompts:
             raise UserError(
                 f"prompts: {name} line {number}: id '{prompt.id}' occurs twice", remedy="give each prompt its own id"
@@ -77,15 +74,9 @@ def parse_prompts(text: str, name: str) -> tuple[Prompt, ...]:
     return tuple(prompts.values())
 
 
-def _parse_line(line: str, where: str) -> Prompt:
+def _parse(row: object, where: str) -> Prompt:
     try:
-        return Prompt.model_validate(json.loads(line))
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{where} is not JSON ({error.msg} at column {error.colno})", remedy="write one object a line"
-        ) from error
-    except RecursionError as error:
-        raise UserError(f"{where} is nested too deeply", remedy="write one object a line") from error
+        return Prompt.model_validate(row)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the line"

@@ -7,24 +7,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from whichbits.core.text import read_text
 from whichbits.errors import UserError
+from whichbits.models.tokenization import plain_ids, start_ids
 
 
 def builtin_documents() -> tuple[str, ...]:
     """The texts of this repository, each a document: prose, dialogue, code, instructions, explanation."""
     folder = files("whichbits.similarity").joinpath("data/texts")
-    return tuple(entry.read_text("utf-8") for entry in sorted(folder.iterdir(), key=lambda entry: entry.name))
+    return tuple(entry.read_text(encoding="utf-8") for entry in sorted(folder.iterdir(), key=lambda entry: entry.name))
 
 
 def read_document(path: Path) -> str:
     """A text file of the user's; raises UserError where it cannot be read."""
-    try:
-        return path.read_text("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"text: cannot read {path} ({error.strerror})", remedy="give the path of a text file") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UserError(f"text: {path} line {line} is not UTF-8", remedy="save the file as UTF-8") from error
+    return read_text(path, f"text: {path}")
 
 
 def cut(documents: Sequence[Sequence[int]], length: int, prefix: Sequence[int] = ()) -> list[list[int]]:
@@ -44,10 +40,8 @@ def token_windows(tokenizer: Any, documents: Sequence[str], length: int) -> list
 
     That is with the beginning-of-sequence token where the tokenizer adds one. Raises UserError where no window is filled.
     """
-    beginning = tokenizer("").input_ids[:1]
-    prefix = beginning if beginning == [tokenizer.bos_token_id] else []
-    ids = [tokenizer(document, add_special_tokens=False, verbose=False).input_ids for document in documents]
-    windows = cut(ids, length, prefix)
+    ids = [plain_ids(tokenizer, document) for document in documents]
+    windows = cut(ids, length, start_ids(tokenizer))
     if not windows:
         raise UserError(
             f"text: {sum(map(len, ids))} tokens do not fill one window of {length}",

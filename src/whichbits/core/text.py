@@ -1,0 +1,72 @@
+"""Files of the user's, read the same everywhere: UTF-8 with or without a byte-order mark, JSON lines split at line feeds alone.
+
+`str.splitlines` also splits at U+2028, U+0085, form feeds and others, which are content within a JSON string.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from whichbits.errors import UserError
+
+
+def read_bytes(path: Path, name: str) -> bytes:
+    """Content of a file that errors call `name`; raises UserError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{name} cannot be read ({error.strerror})", remedy="give the path of a readable file") from error
+
+
+def read_text(path: Path, name: str) -> str:
+    """Text of a file that errors call `name`, lines ended by a line feed; raises UserError where it is not UTF-8."""
+    return decode(read_bytes(path, name), name)
+
+
+def decode(content: bytes, name: str) -> str:
+    """Text of a file's content, without a byte-order mark, lines ended by a line feed; raises UserError with the line."""
+    try:
+        text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UserError(f"{name} line {line} is not UTF-8", remedy="save the file as UTF-8") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def json_lines(content: bytes, name: str) -> Iterator[tuple[int, Any]]:
+    """Number (from 1) and value of each line that is not empty; raises UserError with the line where it is not JSON."""
+    for number, line in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
+        if line.strip():
+            yield number, parse_json(line, f"{name} line {number}")
+
+
+def parse_json(content: bytes, where: str) -> Any:
+    """A JSON value that can be written as UTF-8; raises UserError that begins with `where`."""
+
+    def mistake(problem: str, remedy: str = "write one JSON object a line") -> UserError:
+        return UserError(f"{where}, text: {problem}", remedy=remedy)
+
+    try:
+        value = json.loads(content.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise mistake(f"not UTF-8 at byte {error.start}", "save the file as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise mistake(f"not JSON ({error.msg} at column {error.colno})") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists without end
+        raise mistake(f"not to be read ({str(error).partition(';')[0]})") from error
+    if not _is_text(value):
+        raise mistake("half of a surrogate pair, which is no character", r"write characters themselves, or both \u escapes")
+    return value
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all of a JSON value can be written as UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

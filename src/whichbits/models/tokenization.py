@@ -1,0 +1,112 @@
+"""From text to the token ids that a model reads: the one place for prompts, calibration text, windows and chat templates.
+
+A text begins with what the tokenizer puts before a text (BOS, or nothing) and ends with its own last token. A text that a chat
+template wrote is complete: nothing is added to it. Functions take a Hugging Face tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from whichbits.errors import UserError
+
+TEMPLATE_DATE = datetime(2024, 7, 26)
+"""Today, for templates that print the date (`strftime_now`): a prompt must not change from one day to the next."""
+
+_PROBES = ("a", "the", "0", ".", "\n")
+
+
+def load_tokenizer(folder: Path | str, *, allow_custom_code: bool = False) -> Any:
+    """The tokenizer of a checkpoint; code that comes with it runs only where `allow_custom_code` says so.
+
+    Raises UserError where the folder has none that can be read.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=allow_custom_code)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        if isinstance(error, ValueError) and "trust_remote_code" in str(error):
+            raise
+        cause = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"tokenizer: that of {folder} cannot be read ({type(error).__name__}: {cause})",
+            remedy="put the model's tokenizer.json and tokenizer_config.json into the folder (tokenizer.save_pretrained)",
+        ) from error
+
+
+def plain_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of the text alone: nothing before it, nothing behind it."""
+    return [int(token) for token in tokenizer.encode(text, add_special_tokens=False, verbose=False)]
+
+
+def start_ids(tokenizer: Any) -> list[int]:
+    """What the tokenizer puts before a text: BOS, once, or nothing. What it would append is not looked at."""
+    for probe in _PROBES:
+        bare = plain_ids(tokenizer, probe)
+        if not bare:
+            continue
+        whole = [int(token) for token in tokenizer.encode(probe, verbose=False)]
+        for place in range(len(whole) - len(bare) + 1):
+            if whole[place : place + len(bare)] == bare:
+                return _once(whole[:place], tokenizer.bos_token_id)
+        break
+    whole = [int(token) for token in tokenizer.encode("", verbose=False)]
+    return whole[:1] if whole[:1] == [tokenizer.bos_token_id] else []
+
+
+def _once(start: list[int], bos: int | None) -> list[int]:
+    """`start` with one BOS where it has several: some tokenizers state it in two places."""
+    return [token for place, token in enumerate(start) if token != bos or bos not in start[:place]]
+
+
+def text_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text as a sequence of its own: after `start_ids`, unless its first tokens are those already."""
+    start, ids = start_ids(tokenizer), plain_ids(tokenizer, text)
+    return ids if ids[: len(start)] == start else start + ids
+
+
+def render(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, str]],
+    *,
+    add_generation_prompt: bool = False,
+    continue_final_message: bool = False,
+) -> str:
+    """Messages (role, content) as the tokenizer's chat template writes them, on `TEMPLATE_DATE`.
+
+    With `add_generation_prompt` up to where the answer begins; with `continue_final_message` the last message stays open.
+    Raises UserError where there is no template, or it refuses the messages.
+    """
+    from jinja2 import TemplateError
+
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"chat_template: the tokenizer of {tokenizer.name_or_path} has no chat template",
+            remedy="use the instruction-tuned model, or do without: chat_template: false on a task, no similarity prompts, "
+            "calibration on text",
+        )
+    try:
+        text: str = tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            strftime_now=TEMPLATE_DATE.strftime,
+        )
+    except (TemplateError, TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
+        cause = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"chat_template: that of {tokenizer.name_or_path} refuses the messages with roles "
+            f"{', '.join(str(message.get('role')) for message in messages)}: {cause}",
+            remedy="bring the roles into the template's order, or mend the template",
+        ) from error
+    return text
+
+
+def chat_ids(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True) -> list[int]:
+    """Token ids of messages in the chat template: what the template wrote, and nothing added."""
+    return plain_ids(tokenizer, render(tokenizer, messages, add_generation_prompt=add_generation_prompt))
