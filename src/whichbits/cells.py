@@ -43,7 +43,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "generate": ("similarity", "engines"),
     "compare": ("similarity",),
     "distribution": ("similarity", "engines"),
-    "serve": ("serving",),
+    "serve": ("serving", "engines"),
 }
 """Rooms whose source can change the result of a kind."""
 
@@ -122,15 +122,36 @@ def _model(job: Job, desk: Desk, stack: ExitStack) -> LanguageModel:
         return Emulated(_checkpoint(job), threads=_threads(job), batch_tokens=BATCH_TOKENS, allow_custom_code=_custom_code(job))
     from whichbits.engines.endpoint import Endpoint
 
+    def tokenizer() -> Any:
+        from whichbits.models.tokenization import load_tokenizer
+
+        return load_tokenizer(job.cell.places["tokenizer"], allow_custom_code=_custom_code(job))
+
     return stack.enter_context(
         Endpoint(
             desk.server(job.servers[0]),
             engine["model_name"],
             max_length=engine["max_length"],
             concurrency=engine["concurrency"],
-            api_key=os.environ.get("OPENAI_API_KEY") if engine["kind"] == "url" else None,
+            api_key=_api_key(engine),
+            tokenizer=tokenizer,
+            watch=True,
         )
     )
+
+
+def _api_key(engine: Mapping[str, Any]) -> str | None:
+    """The key of a server that the user names; servers that whichbits starts have none."""
+    from whichbits.engines.connection import key_from_environment
+
+    return key_from_environment() if engine["kind"] == "url" else None
+
+
+def _token_counts(model: LanguageModel) -> str:
+    """Who counted the tokens of generated texts: the engine, or the tokenizer where the server does not say."""
+    from whichbits.engines.endpoint import Endpoint
+
+    return "tokenizer" if isinstance(model, Endpoint) and model.counted else "engine"
 
 
 def quantize(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
@@ -172,9 +193,10 @@ def evaluate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
         inputs = job.cell.inputs
         data_dir = job.cell.places.get("data_dir")
         with ExitStack() as stack:
+            model = _model(job, desk, stack)
             result = evaluate_task(
                 Task.model_validate({**inputs["task"], "source": job.cell.places.get("jsonl", inputs["task"]["source"])}),
-                _model(job, desk, stack),
+                model,
                 Path(job.cell.places["tokenizer"]),
                 limit=inputs["limit"],
                 seed=inputs["seed"],
@@ -183,7 +205,8 @@ def evaluate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
             )
         write_items(job.directory, result.rows())
         summary = {**result.summary, "concurrency": inputs["engine"].get("concurrency")}
-        yield job, Result(summary, _provenance(job, engine=inputs["engine"], seed=inputs["seed"]))
+        counts = _token_counts(model)
+        yield job, Result(summary, _provenance(job, engine=inputs["engine"], seed=inputs["seed"], token_counts=counts))
 
 
 def generate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
@@ -197,10 +220,11 @@ def generate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
         tokenizer = load_tokenizer(job.cell.places["tokenizer"], allow_custom_code=_custom_code(job))
         prompts = [Prompt.model_validate(prompt) for prompt in inputs["prompts"]]
         with ExitStack() as stack:
-            texts = generate_texts(_model(job, desk, stack), tokenizer, prompts, max_tokens=inputs["max_tokens"])
+            model = _model(job, desk, stack)
+            texts = generate_texts(model, tokenizer, prompts, max_tokens=inputs["max_tokens"])
         write_items(job.directory, [asdict(text) for text in texts])
         summary = {"n": len(texts), "tokens": sum(text.tokens for text in texts)}
-        yield job, Result(summary, _provenance(job, engine=inputs["engine"]))
+        yield job, Result(summary, _provenance(job, engine=inputs["engine"], token_counts=_token_counts(model)))
 
 
 def compare(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
@@ -356,12 +380,13 @@ def _measured(name: str, job: Job, desk: Desk, workload: Workload, at_least: int
     try:
         return measure(
             desk.server(name),
-            inputs["engine"]["model_name"],
+            inputs["base_model_name"] if name == job.cell.places["base"] else inputs["engine"]["model_name"],
             Path(job.cell.places["tokenizer"]),
             workload,
             seed=inputs["seed"],
             cpus=set(job.cpus) if job.cpus is not None else None,
             at_least=at_least,
+            api_key=_api_key(inputs["engine"]),
         )
     except (ServerFailed, UserError, OSError) as error:
         return error

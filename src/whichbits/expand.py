@@ -51,6 +51,11 @@ class Expansion(Resolution):
         missing = [name for name in served if engine.kind == "url" and served[name].url is None]
         if missing:
             raise self.source.error(("engine", "urls"), f"no address for {missing[0]}", f"add `{missing[0]}: http://...`")
+        named = engine.served_model_name
+        unknown = [name for name in ({} if named is None or isinstance(named, str) else named) if name not in served]
+        if unknown and set(unknown) - {"bf16", "fp16"}:
+            remedy = f"served here: {', '.join(served)}"
+            raise self.source.error(("engine", "served_model_name", unknown[0]), "is no candidate that is served", remedy)
         # A verb of one thing gives the base's address before it is known which dtype names the base.
         strange = [name for name in engine.urls if name not in served and name not in ("bf16", "fp16")]
         if strange:
@@ -96,7 +101,7 @@ class Expansion(Resolution):
     def _engines(self, subject: Subject) -> Iterator[tuple[str, dict[str, Json]]]:
         """Engines a subject runs in, each with its label."""
         if subject.served:
-            yield self.specification.engine.kind, self.serving
+            yield self.specification.engine.kind, self.serving_of(subject.name)
         if subject.emulated:
             yield "emulated", self.emulation
 
@@ -194,7 +199,7 @@ class Expansion(Resolution):
         generated: dict[str, Planned] = {}
         for subject in self.subjects:
             if subject.served:
-                inputs = {"prompts": chosen, "max_tokens": wanted.max_tokens, "engine": self.serving}
+                inputs = {"prompts": chosen, "max_tokens": wanted.max_tokens, "engine": self.serving_of(subject.name)}
                 generated[subject.name] = self._on_engine(
                     "generate", subject, self.specification.engine.kind, inputs, {"prompts": label}
                 )
@@ -261,7 +266,8 @@ class Expansion(Resolution):
                         **subject.inputs,
                         "base": dict(base.files),
                         "workload": workload.model_dump(mode="json"),
-                        "engine": self.serving,
+                        "engine": self.serving_of(subject.name),
+                        "base_model_name": self.serving_of(base.name)["model_name"],
                         "hardware": self.hardware.key(),
                         "deployment": {"hardware": deployment.hardware, "count": deployment.count},
                         "repeat": repeat,

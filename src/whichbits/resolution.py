@@ -246,7 +246,7 @@ class Resolution:
         engine = self.specification.engine
         shared: dict[str, Json] = {"kind": engine.kind, "max_length": self.max_length, "concurrency": engine.concurrency}
         if self.command is None:
-            return {**shared, "model_name": engine.arguments.get("served-model-name", MODEL_NAME)}
+            return shared
         return {
             **shared,
             "version": self.command.version,
@@ -255,6 +255,12 @@ class Resolution:
             "arguments": dict(self.settings.arguments),
             "environment": dict(self.settings.environment),
         }
+
+    def serving_of(self, candidate: str) -> dict[str, Json]:
+        """The serving engine of one candidate as part of a key; `model_name` None stands for the only one at its address."""
+        if self.command is None:
+            return {**self.serving, "model_name": self.specification.engine.model_name(candidate)}
+        return self.serving
 
     @cached_property
     def emulation(self) -> dict[str, Json]:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from whichbits.engines.emulated_linear import EmulatedLinear, exact_integers, multiply, quantize_tokens
 from whichbits.engines.emulation import Emulated
+from whichbits.engines.errors import EngineError
 from whichbits.engines.integer import integer_linear, unpack_int4
 
 HALF_STEP = 2**-8  # largest relative error of rounding to BF16, which has 8 significant bits
@@ -198,3 +199,16 @@ def test_activations_are_left_as_they_are() -> None:
     before = x.clone()
     quantize_tokens(x, bits=8, floating=False, dtype=torch.float32)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_an_error_and_not_a_score(tiny_llama: Path, value: float) -> None:
+    model = Emulated(tiny_llama, threads=1)
+    with torch.no_grad():
+        model._model.model.layers[0].mlp.down_proj.weight[0, 0] = value
+    with pytest.raises(EngineError, match="not finite"):
+        model.loglikelihood([([5, 6, 7], [8]), ([5, 6, 7], [9])])
+    with pytest.raises(EngineError, match="not finite"):
+        model.next_token_logprobs([[5, 6, 7]], [[8, 9]])
+    with pytest.raises(EngineError, match="not finite"):
+        model.generate([[5, 6, 7]], max_tokens=2)

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from whichbits.engines.connection import Connection
 from whichbits.engines.emulation import Emulated
 from whichbits.engines.endpoint import Endpoint
 from whichbits.engines.errors import EngineError
+from whichbits.engines.http import HttpClient
+from whichbits.engines.metrics import read_metrics
+from whichbits.engines.retry import NO_PATIENCE
 from whichbits.engines.server import Server, free_port
 
 pytestmark = pytest.mark.server
@@ -40,11 +44,11 @@ def test_loglikelihoods_are_those_of_transformers(endpoint: Endpoint, local: Emu
     assert served == pytest.approx([total for total, _ in local.loglikelihood(pairs)], abs=0.05)
 
 
-def test_the_last_token_scores_the_same_in_the_echo(endpoint: Endpoint, pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_token_scores_the_same_in_the_echo(endpoint: Endpoint, served: Server, pairs) -> None:
     """What another OpenAI-compatible server would be asked: everything by echo."""
     fast = endpoint.loglikelihood(pairs)
-    plain = Endpoint(endpoint._root, endpoint._model, max_length=LENGTH, concurrency=4)
-    monkeypatch.setitem(plain.__dict__, "_scores_given_tokens", False)
+    plain = Endpoint(served.url, served.model, max_length=LENGTH, concurrency=4)
+    plain._given = False
     slow = plain.loglikelihood(pairs)
     assert [total for total, _ in fast] == pytest.approx([total for total, _ in slow], abs=0.05)
     assert [greedy for _, greedy in fast] == [greedy for _, greedy in slow]
@@ -114,14 +118,14 @@ def test_what_the_server_refuses_is_one_line(endpoint: Endpoint) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_prefix_cache_is_off(endpoint: Endpoint) -> None:
+def test_prefix_cache_is_off(endpoint: Endpoint, served: Server) -> None:
     endpoint.generate([[11] * 300] * 3, max_tokens=1)
-    cache = endpoint.prefix_cache()
-    assert cache is not None
-    assert cache.hits == 0
+    with HttpClient(Connection(served.url)) as client:
+        found = read_metrics(client)
+    assert found["vllm:prefix_cache_hits_total"] == 0
 
 
 def test_no_server() -> None:
-    endpoint = Endpoint(f"http://127.0.0.1:{free_port()}", "x", max_length=8, concurrency=1)
+    endpoint = Endpoint(f"http://127.0.0.1:{free_port()}", "x", max_length=8, concurrency=1, patience=NO_PATIENCE)
     with pytest.raises(EngineError, match="no connection"):
         endpoint.generate([[1]], max_tokens=1)

@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from whichbits.engines.completion import Generation
 from whichbits.engines.emulated_linear import ActivationQuantizer, emulated
-from whichbits.engines.endpoint import Generation
 from whichbits.engines.errors import EngineError
 from whichbits.models import generation
 from whichbits.models.tokenization import load_tokenizer
@@ -75,6 +75,7 @@ class Emulated:
                 target = torch.tensor(pairs[index][1])
                 own = row[-len(target) :].float()
                 logprobs = own.log_softmax(-1).gather(-1, target[:, None])
+                _check_finite(logprobs)
                 results[index] = float(logprobs.double().sum()), bool((own.argmax(-1) == target).all())
         return results
 
@@ -88,7 +89,9 @@ class Emulated:
         for chosen in self._batches(list(rows), rows):
             logprobs = self._last_logits([rows[index] for index in chosen], 1)[:, 0].float().log_softmax(-1)
             for row, index in zip(logprobs, chosen, strict=True):
-                results[index] = row[list(token_ids[index])].tolist()
+                chosen_logprobs = row[list(token_ids[index])]
+                _check_finite(chosen_logprobs)
+                results[index] = chosen_logprobs.tolist()
         return results
 
     @torch.inference_mode()
@@ -122,8 +125,9 @@ class Emulated:
     def _sampling(self, max_tokens: int, stop: Sequence[str], temperature: float) -> dict[str, Any]:
         """Options of `generate` that do not depend on the model's own sampling defaults."""
         config = generation.generation_config(self._ends, max_new_tokens=max_tokens, temperature=temperature)
+        checked = {"logits_processor": [_finite_scores]}
         stopping = {"stop_strings": list(stop), "tokenizer": self._tokenizer} if stop else {}
-        return {"generation_config": config, **stopping}
+        return {"generation_config": config, **checked, **stopping}
 
     def _text(self, made: list[int], stop: Sequence[str]) -> Generation:
         """Cut a row of generated ids at its end token or first stop string."""
@@ -169,6 +173,19 @@ class Emulated:
             input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False, logits_to_keep=positions
         ).logits
         return found
+
+
+def _check_finite(logprobs: Tensor) -> None:
+    """Raise EngineError for a log-probability that is no number: the first choice would win every comparison."""
+    if not bool(logprobs.isfinite().all()):
+        raise EngineError(f"the model gives log-probabilities that are not finite, in {logprobs.dtype} arithmetic")
+
+
+def _finite_scores(input_ids: Tensor, scores: Tensor) -> Tensor:
+    """A logits processor that changes nothing and raises EngineError where no token can be chosen."""
+    if bool(scores.isnan().any()) or bool(scores.isposinf().any()):
+        raise EngineError("the model gives logits that are not finite")
+    return scores
 
 
 def _left_padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:

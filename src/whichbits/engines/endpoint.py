@@ -2,74 +2,106 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal, Self, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Protocol, Self, TypeVar
 
-import httpx
-
+from whichbits.engines.completion import Generation, check_one_model, generation_of, parse_completion
+from whichbits.engines.connection import Connection
 from whichbits.engines.errors import EngineError
+from whichbits.engines.http import HttpClient, ServerRefused
+from whichbits.engines.identity import Snapshot, changed, reach, snapshot
+from whichbits.engines.logprobs import (
+    TokenLogprob,
+    check_distribution,
+    check_echo,
+    check_own,
+    check_varied,
+    parse_logprobs,
+    token_name,
+)
+from whichbits.engines.retry import Patience
+
+__all__ = ["Endpoint", "Generation", "TokenTexts"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MAX_STOP_STRINGS = 4
-_ATTEMPTS = 4
 _MAX_TOKENS_NAMED = 128  # vLLM's limit on logprob_token_ids
 _SCORING: dict[str, Any] = {"max_tokens": 1, "temperature": 0.0, "logprobs": 1, "return_tokens_as_token_ids": True}
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class TokenTexts(Protocol):
+    """The part of a tokenizer that reads what servers say in texts instead of token ids."""
+
+    def decode(self, token_ids: list[int]) -> str:
+        """Text of token ids."""
+        ...
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Token ids of a text."""
+        ...
+
+    def convert_ids_to_tokens(self, ids: int) -> str | list[str]:
+        """The vocabulary's own name of a token."""
+        ...
 
 
 @dataclass(frozen=True)
-class Generation:
-    """One generated text; `tokens` counts what the engine produced, `finish_reason` is the engine's."""
+class _Score:
+    """A scored continuation: the log-probability (nats) of each of its tokens, and whether each is the likeliest."""
 
-    text: str
-    tokens: int
-    finish_reason: Literal["stop", "length"]
+    logprobs: tuple[float, ...]
+    greedy: bool
 
-
-@dataclass(frozen=True)
-class PrefixCache:
-    """A server's prefix-cache counters since its start, in tokens."""
-
-    queries: float
-    hits: float
+    @property
+    def total(self) -> float:
+        return float(sum(self.logprobs))
 
 
 class Endpoint:
-    """A served model.
+    """A served model, from which every answer is checked against what was asked.
 
-    max_length: bound on the tokens of prompt and output together. concurrency: how many requests are under way at once.
-    url: root of the server, with or without /v1. api_key: sent as a bearer token. timeout: seconds a request may take.
-    Only requests that found no connection, or lost it, are repeated; what the server refuses raises EngineError. Results of one
+    url, model, api_key: as in `Connection`; model None stands for the only one that the server lists.
+    max_length: bound on the tokens of prompt and output together.
+    concurrency: how many requests are under way at once.
+    tokenizer: gives the model's tokenizer, for servers that name texts instead of ids or count no tokens.
+    patience: how long a request that was refused for a passing reason, or that lost its connection, is tried again.
+    watch: as a context manager, raise EngineError at the end where the server is not the one that it was at the beginning.
+
+    What the server refuses, and an answer that is not one to the request, raise EngineError. Results of one
     model at another concurrency can differ in the last bits, and greedy texts with them: hold it fixed in a comparison.
     """
 
     def __init__(
         self,
         url: str,
-        model: str,
+        model: str | None,
         *,
         max_length: int,
         concurrency: int,
         api_key: str | None = None,
-        timeout: float = 600.0,
+        tokenizer: Callable[[], TokenTexts] | None = None,
+        patience: Patience | None = None,
+        watch: bool = False,
     ) -> None:
-        self._root = url.rstrip("/").removesuffix("/v1")
-        self._model = model
+        connection = Connection(url, model, api_key)
+        self._connection = connection if model is not None else reach(connection)
         self._max_length = max_length
         self._concurrency = concurrency
-        self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
-            timeout=httpx.Timeout(timeout, connect=10.0),
-            limits=httpx.Limits(max_connections=concurrency),
-            trust_env=urlsplit(url).hostname not in _LOOPBACK,  # a proxy from the environment is not for this machine
-        )
+        self._load_tokenizer = tokenizer
+        self._client = HttpClient(self._connection, max_connections=concurrency, patience=patience)
+        self._watch = watch
+        self._before: Snapshot | None = None
+        self._models: list[str] = []
+        self._lock = threading.RLock()
+        self._given: bool | None = None
+        self._tokenizer: TokenTexts | None = None
+        self.counted = False
+        """Whether tokens of some text were counted by the tokenizer, since the server did not say."""
 
     @property
     def max_length(self) -> int:
@@ -82,10 +114,14 @@ class Endpoint:
         return self._concurrency
 
     def __enter__(self) -> Self:
+        if self._watch:
+            self._before = snapshot(self._connection)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close()
+        if kind is None and self._before is not None and (how := changed(self._before, snapshot(self._connection))):
+            raise EngineError(f"the server at {self._connection.url} has changed meanwhile: {how}")
 
     def close(self) -> None:
         """Close the connections."""
@@ -98,7 +134,10 @@ class Endpoint:
         """
         for context, continuation in pairs:
             self._check_length(context, len(continuation))
-        return self._map(self._score, pairs)
+        scores = self._map(self._score, pairs)
+        check_varied([logprob for score in scores for logprob in score.logprobs])
+        check_distribution([(tuple(context), more, score.total) for (context, more), score in zip(pairs, scores, strict=True)])
+        return [(score.total, score.greedy) for score in scores]
 
     def next_token_logprobs(self, contexts: Sequence[Sequence[int]], token_ids: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-probability (nats) of each given token as the next one after each context.
@@ -109,7 +148,16 @@ class Endpoint:
         """
         for context in contexts:
             self._check_length(context, 1)
-        return self._map(self._score_next, list(zip(contexts, token_ids, strict=True)))
+        rows = self._map(self._score_next, list(zip(contexts, token_ids, strict=True)))
+        check_varied([logprob for row in rows for logprob in row])
+        check_distribution(
+            [
+                (place, [token], logprob)
+                for place, (tokens, row) in enumerate(zip(token_ids, rows, strict=True))
+                for token, logprob in zip(tokens, row, strict=True)
+            ]
+        )
+        return rows
 
     def generate(
         self,
@@ -132,20 +180,6 @@ class Endpoint:
             options["stop"] = list(stop[:MAX_STOP_STRINGS])
         return self._map(lambda prompt: self._continue(prompt, options), prompts)
 
-    def prefix_cache(self) -> PrefixCache | None:
-        """The server's prefix-cache counters, None where it has none."""
-        response = self._client.get(f"{self._root}/metrics")
-        if response.status_code != 200:
-            return None
-        counters = {"queries": 0.0, "hits": 0.0}
-        seen = False
-        for line in response.text.splitlines():
-            for name in counters:
-                if line.startswith(f"vllm:prefix_cache_{name}_total"):
-                    counters[name] += float(line.rpartition(" ")[2])
-                    seen = True
-        return PrefixCache(**counters) if seen else None
-
     def _check_length(self, prompt: Sequence[int], more: int) -> None:
         if not prompt:
             raise ValueError("the context is empty")
@@ -153,98 +187,138 @@ class Endpoint:
             raise ValueError(f"{len(prompt)} tokens of context and {more} more exceed the engine's {self._max_length}")
 
     def _map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """`function` of each item in order, `concurrency` at once; the first error ends it."""
+        """`function` of each item in order, `concurrency` at once; the first error ends it, and says how far it was."""
         pool = ThreadPoolExecutor(self._concurrency)
+        done: list[Result] = []
         try:
-            return list(pool.map(function, items))
+            done.extend(pool.map(function, items))
+            check_one_model(self._models)
+            return done
+        except EngineError as error:
+            self._client.stop_waiting()
+            if len(items) == 1:
+                raise
+            raise EngineError(f"{error} ({len(done)} of {len(items)} requests were answered)") from error
         finally:
             pool.shutdown(cancel_futures=True)
+            self._client.resume()
 
-    @cached_property
+    @property
     def _scores_given_tokens(self) -> bool:
-        """Whether the server returns log-probabilities of tokens that we name (vLLM's `logprob_token_ids`)."""
-        try:
-            self._score_next(([0], [0, 1]))
-        except EngineError:
-            return False
-        return True
+        """Whether the server returns log-probabilities of tokens that we name (vLLM's `logprob_token_ids`); asked once.
 
-    def _score(self, pair: tuple[Sequence[int], Sequence[int]]) -> tuple[float, bool]:
+        Busy, lost or silent servers have not answered that: their errors are raised, and the question stays open.
+        """
+        with self._lock:
+            if self._given is None:
+                try:
+                    self._score_next(([0], [0, 1]))
+                    self._given = True
+                except ServerRefused as error:
+                    if not 400 <= error.status < 500 or error.status in (401, 403, 404, 408, 429):
+                        raise
+                    self._given = False
+                except _NotGiven:
+                    self._given = False
+            return self._given
+
+    def _score(self, pair: tuple[Sequence[int], Sequence[int]]) -> _Score:
         """Of the prompt's tokens by echo; the last token, where the server can, as the next one after all others.
 
         That saves the echo for continuations of one token, and fits where context and continuation fill `max_length`.
         """
         context, continuation = pair
         if not continuation:
-            return 0.0, True
+            return _Score((), True)
         prompt, options = [*context, *continuation], dict(_SCORING)
-        if self._scores_given_tokens:
+        given = self._scores_given_tokens
+        if given:
             options |= {"logprob_token_ids": [prompt.pop()]}
-        options["echo"] = len(prompt) > len(context)
-        logprobs = self._complete(prompt, options)
-        start = len(context) if options["echo"] else 0
-        where = slice(start, start + len(continuation))
-        tokens, own, best = (logprobs[field][where] for field in ("tokens", "token_logprobs", "top_logprobs"))
-        if self._scores_given_tokens:
-            sampled, last = tokens[-1], _token(continuation[-1])
-            own, best = [*own[:-1], best[-1][last]], [*best[:-1], {sampled: best[-1][sampled]}]
-        if len(own) != len(continuation) or None in own:
-            raise EngineError("the server does not return log-probabilities of the prompt's tokens (echo with logprobs)")
-        return float(sum(own)), all(mine >= max(top.values()) for mine, top in zip(own, best, strict=True))
+        echo = len(prompt) > len(context)
+        positions = self._positions(prompt, options, echo)
+        scored: list[tuple[float, dict[str, float]]] = []
+        for position in positions[len(context) : len(prompt)] if echo else ():
+            assert position.logprob is not None, "checked as part of the echo"
+            scored.append((position.logprob, dict(position.top or {})))
+        if given:
+            last = positions[len(prompt) if echo else 0]
+            scored.append((_given_logprob(last, continuation[-1]), dict(last.top or {})))
+        if not all(top for _, top in scored):
+            raise EngineError("the server does not return the likeliest tokens (top_logprobs), so greedy cannot be told")
+        return _Score(tuple(own for own, _ in scored), all(own >= max(top.values()) for own, top in scored))
+
+    def _positions(self, prompt: list[int], options: dict[str, Any], echo: bool) -> list[TokenLogprob]:
+        """Checked log-probabilities of the prompt's tokens, where they are echoed, and of the one generated token."""
+        completion = self._complete(prompt, {**options, "echo": echo})
+        positions = parse_logprobs(completion.choice.get("logprobs"))
+        if echo:
+            check_echo(positions, prompt, self._spellings)
+        generated = len(positions) - (len(prompt) if echo else 0)
+        if generated > 1 or (generated < 1 and "logprob_token_ids" in options):
+            raise EngineError(f"the server returned {generated} log-probabilities of output where one token was asked for")
+        return positions
 
     def _score_next(self, item: tuple[Sequence[int], Sequence[int]]) -> list[float]:
         context, token_ids = item
         asked = list(dict.fromkeys(token_ids))
-        found: dict[str, float] = {}
+        found: dict[int, float] = {}
         for start in range(0, len(asked), _MAX_TOKENS_NAMED):
-            options = {**_SCORING, "logprob_token_ids": asked[start : start + _MAX_TOKENS_NAMED]}
-            found |= self._complete(list(context), options)["top_logprobs"][0]
-        try:
-            return [found[_token(token)] for token in token_ids]
-        except KeyError:
-            raise EngineError("the server does not return log-probabilities of given tokens (logprob_token_ids)") from None
+            named = asked[start : start + _MAX_TOKENS_NAMED]
+            completion = self._complete(list(context), {**_SCORING, "logprob_token_ids": named})
+            value = completion.choice.get("logprobs")
+            if not value:
+                raise _NotGiven("the server does not return log-probabilities (logprobs)")
+            positions = parse_logprobs(value)
+            if len(positions) != 1:
+                raise EngineError(f"the server returned {len(positions)} log-probabilities where one token was asked for")
+            check_own(positions[0])
+            found |= {token: _given_logprob(positions[0], token) for token in named}
+        return [found[token] for token in token_ids]
 
     def _continue(self, prompt: Sequence[int], options: dict[str, Any]) -> Generation:
-        body = self._post({"prompt": list(prompt), **options})
-        choice = body["choices"][0]
-        reason: Literal["stop", "length"] = "length" if choice["finish_reason"] == "length" else "stop"
-        return Generation(choice["text"], body["usage"]["completion_tokens"], reason)
+        completion = self._complete(list(prompt), options)
+        return generation_of(
+            completion, max_tokens=options["max_tokens"], count=self._count_tokens if self._load_tokenizer else None
+        )
 
-    def _complete(self, prompt: list[int], options: dict[str, Any]) -> dict[str, Any]:
-        logprobs: dict[str, Any] | None = self._post({"prompt": prompt, **options})["choices"][0].get("logprobs")
-        if not logprobs:
-            raise EngineError("the server does not return log-probabilities")
-        return logprobs
+    def _complete(self, prompt: list[int], options: dict[str, Any]) -> Any:
+        body = {"model": self._connection.model, "prompt": prompt, **options}
+        try:
+            answer = self._client.post("/v1/completions", body).json()
+        except ServerRefused as error:
+            if error.status in (400, 404, 422):
+                note = " (whichbits sends prompts as token ids to /v1/completions, which the server must accept)"
+                raise ServerRefused(f"{self._connection.url}/v1/completions", error.status, error.words, note) from error
+            raise
+        completion = parse_completion(answer, prompt_tokens=len(prompt), max_tokens=options["max_tokens"])
+        if completion.model is not None and completion.model not in self._models:
+            self._models.append(completion.model)
+        return completion
 
-    def _post(self, payload: dict[str, Any]) -> dict[str, Any]:
-        address = f"{self._root}/v1/completions"
-        for attempt in range(_ATTEMPTS):
-            try:
-                response = self._client.post(address, json={"model": self._model, **payload})
-                break
-            except (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
-                if attempt == _ATTEMPTS - 1:
-                    raise EngineError(f"no connection to {address}: {error}") from error
-                time.sleep(0.5 * 2**attempt)
-            except httpx.TimeoutException as error:
-                raise EngineError(f"{address} did not answer in time ({type(error).__name__})") from error
-        if response.status_code != 200:
-            raise EngineError(f"{address} answered {response.status_code}: {_message(response)}")
-        body: dict[str, Any] = response.json()
-        return body
+    def _tokens(self) -> TokenTexts | None:
+        with self._lock:
+            if self._tokenizer is None and self._load_tokenizer is not None:
+                self._tokenizer = self._load_tokenizer()
+            return self._tokenizer
+
+    def _spellings(self, token_id: int) -> tuple[str, ...]:
+        """How a server that names texts may write a token; nothing where there is no tokenizer."""
+        tokenizer = self._tokens()
+        return (tokenizer.decode([token_id]), str(tokenizer.convert_ids_to_tokens(token_id))) if tokenizer is not None else ()
+
+    def _count_tokens(self, text: str) -> int:
+        self.counted = True
+        tokenizer = self._tokens()
+        assert tokenizer is not None
+        return len(tokenizer.encode(text, add_special_tokens=False))
 
 
-def _token(token_id: int) -> str:
-    return f"token_id:{token_id}"
+class _NotGiven(EngineError):
+    """The server does not return log-probabilities of the tokens that are named."""
 
 
-def _message(response: httpx.Response) -> str:
-    """What a server's refusal says, in one line."""
-    try:
-        body = response.json()
-    except ValueError:
-        body = response.text
-    if isinstance(body, dict):
-        error = body.get("error", body)
-        body = error.get("message", error) if isinstance(error, dict) else error
-    return " ".join(str(body).split())[:400]
+def _given_logprob(position: TokenLogprob, token_id: int) -> float:
+    found = (position.top or {}).get(token_name(token_id))
+    if found is None:
+        raise _NotGiven("the server does not return log-probabilities of given tokens (logprob_token_ids)")
+    return found

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from whichbits.engines.connection import Connection
+from whichbits.engines.identity import reach, snapshot
 from whichbits.errors import UserError
 from whichbits.serving.capacity import saturated
-from whichbits.serving.counters import Endpoint, check_endpoint, foreign_tokens, prefix_cache_hit_rate, read_counters
+from whichbits.serving.counters import foreign_tokens, prefix_cache_hit_rate
 from whichbits.serving.prompts import ordinary_tokens
 from whichbits.serving.result import Evidence, Metrics, RungResult, metrics_of, rows_of
 from whichbits.serving.steady import Steady, steady, waves
@@ -35,7 +37,7 @@ HIGHEST_CONCURRENCY = 1024
 
 def measure(
     url: str,
-    model: str,
+    model: str | None,
     tokenizer: Path,
     workload: Workload,
     *,
@@ -47,18 +49,18 @@ def measure(
 ) -> list[RungResult]:
     """Put `workload` on the OpenAI-compatible server at `url` and measure each of its rungs.
 
-    `model` is the name it is served under, `tokenizer` a folder with its tokenizer.json. Prompts are a function of
+    `url`, `model` and `api_key` are those of a `Connection`; model None stands for the only one that the server lists.
+    `tokenizer` is a folder with its tokenizer.json. Prompts are a function of
     (`seed`, rung, request): give each round of a sitting a seed of its own and all candidates of a round the same.
     `cpus` are the cores the client may use; by default those of this process. An `auto` ladder does not end below `at_least`.
     Raises UserError where the server does not answer or lacks the model; a rung that went wrong is returned as invalid.
     """
-    endpoint = Endpoint(url.rstrip("/").removesuffix("/v1"), model, api_key)
-    check_endpoint(endpoint)
+    connection = reach(Connection(url, model, api_key))
     vocabulary = ordinary_tokens(tokenizer)
     results: list[RungResult] = []
     with _pinned(cpus) as allowed:
         for rung in _ladder(workload, results, at_least):
-            results.append(_measure_rung(endpoint, rung, workload, vocabulary, seed, allowed, on_progress))
+            results.append(_measure_rung(connection, rung, workload, vocabulary, seed, allowed, on_progress))
     return results
 
 
@@ -87,7 +89,7 @@ def _goes_on(concurrency: int, results: Sequence[RungResult], at_least: int) -> 
 
 
 def _measure_rung(
-    endpoint: Endpoint,
+    connection: Connection,
     rung: Rung,
     workload: Workload,
     vocabulary: NDArray[np.int32],
@@ -101,7 +103,7 @@ def _measure_rung(
     from whichbits.serving.load import drive, workers_for
 
     arguments = OpenAIHTTPBackendArgs(
-        target=endpoint.url, model=endpoint.model, request_format="/v1/completions", api_key=endpoint.api_key,
+        target=connection.url, model=connection.model, request_format="/v1/completions", api_key=connection.api_key,
         timeout=READ_TIMEOUT_S, http2=False, verify=True, validate_backend=False,
     )  # fmt: skip
     backend = TokenIdBackend(
@@ -109,17 +111,17 @@ def _measure_rung(
         seed=seed, rung=rung.name, cpus=cpus,
     )  # fmt: skip
     total = rung.warmup + rung.requests
-    before = read_counters(endpoint)
+    before = snapshot(connection)
     workers = workers_for(rung, len(cpus))
     load = asyncio.run(
         drive(backend, rung, seed=seed, workers=workers, on_done=lambda done: on_progress(rung.name, done, total))
     )
-    after = read_counters(endpoint)
+    after = snapshot(connection)
 
     rows = rows_of(load.observations)
     window = steady(load.observations, rung)
     metrics = metrics_of(load.observations, rows, window)
-    evidence = _evidence(load, rung, metrics, window, before, after, len(cpus))
+    evidence = _evidence(load, rung, metrics, window, before.metrics, after.metrics, len(cpus))
     reasons = judge(evidence, metrics, rung, workload)
     return RungResult(
         rung=rung.name, concurrency=rung.concurrency, rate=rung.rate, valid=not reasons, reasons=reasons,

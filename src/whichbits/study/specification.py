@@ -137,6 +137,9 @@ class Engine(Part):
     environment: Mapping[str, str] = Field(default_factory=dict)
     urls: Mapping[str, str] = Field(default_factory=dict)
     """For `kind: url`: the address that serves each candidate, by its name (the base's is its dtype, as `bf16`)."""
+    served_model_name: str | Mapping[str, str] | None = None
+    """For `kind: url`: the name that the servers serve the model under, one for all or one for each candidate by its name;
+    default: the only one that a server lists."""
     concurrency: PositiveInt = 16
     """Requests in flight while accuracy is scored; fixed, since batching changes last digits."""
 
@@ -167,13 +170,25 @@ class Engine(Part):
             address = urlsplit(url)
             if address.scheme not in ("http", "https") or not address.hostname:
                 raise _mistake(f"{name}: {url!r} is no address of a server", "write it as http://HOST:PORT")
+            if "@" in address.netloc:
+                raise _mistake(f"{name}: its address has a user or password in it", "leave it out and set OPENAI_API_KEY")
         return urls
 
     @model_validator(mode="after")
     def _addresses(self) -> Engine:
         if (self.kind == "url") != bool(self.urls):
             raise ValueError("`urls` goes with `kind: url` and only with it")
+        if self.served_model_name is not None and self.kind != "url":
+            raise ValueError("`served_model_name` goes with `kind: url`; elsewhere it is an argument, `served-model-name`")
         return self
+
+    def model_name(self, candidate: str) -> str | None:
+        """The name that a candidate is served under at its address; None where the specification does not say."""
+        named = self.served_model_name
+        if named is None:
+            argument = self.arguments.get("served-model-name")
+            return None if argument is None else str(argument)
+        return named if isinstance(named, str) else named.get(candidate)
 
 
 class Deployment(Part):
