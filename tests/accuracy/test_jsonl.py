@@ -121,3 +121,24 @@ def test_the_metric_follows_from_the_lines(tmp_path: Path) -> None:
     assert own_task("mine", file).metric == "acc"
     with pytest.raises(UserError, match="have choices"):
         own_task("mine", file, metric="regex")
+
+
+@pytest.mark.parametrize("target", ["(", "a{99999999999}", "(" * 3000 + ")" * 3000])
+def test_a_target_that_is_no_pattern_is_named_by_its_line(tmp_path: Path, target: str) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_text(json.dumps({"prompt": "p", "target": "fine"}) + "\n" + json.dumps({"prompt": "p", "target": target}))
+    with pytest.raises(UserError, match="line 2, target"):
+        own_task("mine", file, metric="regex")
+
+
+def test_a_target_without_end_is_named_by_its_line(tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    from whichbits.accuracy.documents import harness_task
+
+    file = tmp_path / "t.jsonl"
+    file.write_text('{"prompt": "p", "target": "fine"}\n\n{"prompt": "p", "target": "(a+)+$"}\n', encoding="utf-8")
+    task = own_task("mine", file, metric="regex")
+    ours = harness_task(task, read_documents(task))
+    assert ours.process_results(ours.eval_docs[1], ["aaa"]) == {"regex": 1.0}
+    with pytest.raises(UserError, match="line 3, target"):
+        ours.process_results(ours.eval_docs[1], ["a" * 64 + "!"])

@@ -6,7 +6,7 @@ import pytest
 
 from whichbits.errors import UserError
 from whichbits.formats.format import get, quantization_config
-from whichbits.formats.mixed import choose, matches, mix, targets, unit
+from whichbits.formats.mixed import choose, matching, mix, targets, unit
 
 SHAPES = {
     f"model.layers.{number}.{name}": shape
@@ -28,10 +28,19 @@ def test_units_are_what_engines_put_together() -> None:
 
 def test_patterns_are_those_of_compressed_tensors() -> None:
     down = "model.layers.1.mlp.down_proj"
-    assert matches(down, down)
-    assert matches(r"re:.*layers\.[01]\.mlp\.down", down)
-    assert not matches("down_proj", down)
-    assert not matches("re:down_proj", down)
+    patterns = (down, r"re:.*layers\.[01]\.mlp\.down", "down_proj", "re:down_proj")
+    assert [matching(pattern, [down, "lm_head"]) for pattern in patterns] == [
+        [True, False],
+        [True, False],
+        [False] * 2,
+        [False] * 2,
+    ]
+
+
+@pytest.mark.parametrize("pattern", [r"re:(\w+\.?)+$(?<=!)", "re:(" * 2000, "re:(.*)*x", "re:a{99999999999}"])
+def test_a_pattern_without_end_or_sense_is_an_error_of_its_field(pattern: str) -> None:
+    with pytest.raises(UserError, match="layers: "):
+        choose("w4a16-int", [(pattern, "bf16")], SHAPES)
 
 
 def test_the_first_match_counts() -> None:
@@ -94,8 +103,8 @@ def test_targets_among_other_models_mean_the_language_model_by_either_name() -> 
     (pattern,) = targets(["model.layers.3.mlp.down_proj"], among_others=True)
     names = [f"{before}.layers.3.mlp.down_proj" for before in ("language_model.model", "model.language_model")]
     others = [f"{before}.layers.3.mlp.down_proj" for before in ("vision_tower.model", "model.vision_tower.encoder")]
-    assert [matches(pattern, name) for name in (*names, *others)] == [True, True, False, False]
-    assert not matches(pattern, "language_model.model.layers.13.mlp.down_proj")
+    another = "language_model.model.layers.13.mlp.down_proj"
+    assert matching(pattern, [*names, *others, another]) == [True, True, False, False, False]
 
 
 def test_the_config_has_a_group_for_each_format() -> None:

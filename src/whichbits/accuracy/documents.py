@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from whichbits.accuracy.jsonl import line_of
 from whichbits.accuracy.score import Match, score
 from whichbits.accuracy.task import Task
+from whichbits.core.regex import RegexTimeout
+from whichbits.errors import UserError
 
 Document = dict[str, Any]
 """Either {prompt, target} or {prompt, choices, answer}, the answer an index; `cluster` where items depend on each other."""
@@ -51,4 +54,11 @@ def harness_task(task: Task, documents: Sequence[Document]) -> Any:
 
 def _result(task: Task, document: Mapping[str, Any], answers: Sequence[str]) -> dict[str, float]:
     match: Match = "regex" if task.metric == "regex" else "exact_match"
-    return {task.metric: score(match, answers[0], document["target"])}
+    try:
+        return {task.metric: score(match, answers[0], document["target"])}
+    except RegexTimeout as error:
+        place = f"{task.source} line {line_of(task, dict(document))}, target" if task.kind == "jsonl" else f"task {task.name}"
+        raise UserError(
+            f"{place}: {error} on the answer {answers[0]!r:.80}",
+            remedy="write the pattern without repetitions within repetitions, as a+$ for (a+)+$, and run again",
+        ) from error

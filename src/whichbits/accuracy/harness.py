@@ -68,9 +68,11 @@ def run_harness(
     from lm_eval.evaluator import evaluate as run
 
     from whichbits.accuracy.adapter import HarnessModel
+    from whichbits.accuracy.limited import limit_scoring
 
     for harness_task in harness_tasks.values():
         harness_task.set_fewshot_seed(seed=seed)
+        limit_scoring(harness_task)
     adapter = HarnessModel(
         model, tokenizer, max_gen_toks=task.max_tokens, seed=seed, task=task.name, templated=task.chat_template
     )

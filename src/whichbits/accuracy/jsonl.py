@@ -7,11 +7,11 @@ Free answer: `{"prompt": "...", "target": "..."}`, scored by exact match, or as 
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, NoReturn
 
 from whichbits.accuracy.task import Task
+from whichbits.core import regex
 from whichbits.core.text import json_lines, read_bytes
 from whichbits.errors import UserError
 
@@ -75,6 +75,13 @@ def _documents(task: Task) -> list[Document]:
     return documents
 
 
+def line_of(task: Task, document: Document) -> int:
+    """Line of the task's file that an item stands on, from 1."""
+    path = Path(task.source)
+    rows = json_lines(read_bytes(path, str(path)), str(path))
+    return next(number for number, row in rows if _document(task, path, number, row).items() <= document.items())
+
+
 def _check_task(task: Task, path: Path, *, with_choices: bool) -> None:
     allowed = CHOICE_METRICS if with_choices else ANSWER_METRICS
     if task.metric not in allowed:
@@ -115,9 +122,10 @@ def _document(task: Task, path: Path, number: int, row: Any) -> Document:
             fail("target", f"{target!r} is not a text", "give the expected answer in target, or choices and answer")
         if task.metric == "regex":
             try:
-                re.compile(target)
-            except re.error as error:
-                fail("target", f"{target!r} is not a regular expression ({error})", "mend it, or use metric exact_match")
+                regex.check(target)
+            except (regex.RegexError, regex.RegexTimeout) as error:
+                problem = f"{target!r:.200} is not a regular expression ({error})"
+                fail("target", problem, "correct the pattern, or use metric exact_match")
         document["target"] = target
     if "cluster" in row:
         if not isinstance(row["cluster"], str):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
+
+from whichbits.core import regex
 
 Match = Literal["exact_match", "regex"]
 
@@ -12,8 +13,8 @@ def score(metric: Match, answer: str, target: str) -> float:
     """1.0 where `answer` is right, else 0.0.
 
     `exact_match` compares after removing white space at both ends; with `regex` the target is a regular expression (Python's
-    syntax) that must be found somewhere in the answer.
+    syntax) that must be found somewhere in the answer. Raises RegexTimeout where that takes too long.
     """
     if metric == "regex":
-        return float(re.search(target, answer) is not None)
+        return float(regex.found("search", target, [answer])[0])
     return float(answer.strip() == target.strip())

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from whichbits.core.regex import RegexError, RegexTimeout, found
 from whichbits.errors import UserError
 from whichbits.formats.format import Format, Part, fit
 
@@ -29,11 +30,21 @@ def unit(module: str) -> str:
     return f"{parent}.{'+'.join(together)}"
 
 
-def matches(pattern: str, module: str) -> bool:
-    """Whether `pattern` means the module, as compressed-tensors' targets do: its name, or `re:` and how its name begins."""
-    if pattern.startswith("re:"):
-        return re.match(pattern.removeprefix("re:"), module) is not None
-    return pattern == module
+def matching(pattern: str, modules: Sequence[str]) -> list[bool]:
+    """Whether `pattern` means each module, as compressed-tensors' targets do: its name, or `re:` and how its name begins.
+
+    Raises UserError where a pattern is no regular expression, or one that takes too long.
+    """
+    if not pattern.startswith("re:"):
+        return [pattern == module for module in modules]
+    try:
+        return found("match", pattern.removeprefix("re:"), modules)
+    except RegexError as error:
+        problem = f"layers: {pattern!r:.200} is no regular expression: {error}"
+        raise UserError(problem, remedy="correct the pattern") from error
+    except RegexTimeout as error:
+        remedy = "write it without repetitions within repetitions, as a+$ for (a+)+$"
+        raise UserError(f"layers: {error} on the names of {len(modules)} modules", remedy=remedy) from error
 
 
 def choose(own: str, choices: Iterable[tuple[str, str]], modules: Iterable[str]) -> dict[str, str]:
@@ -41,18 +52,18 @@ def choose(own: str, choices: Iterable[tuple[str, str]], modules: Iterable[str])
 
     Raises UserError where a pattern is no regular expression or means no module, or where modules of one unit differ.
     """
-    modules, choices = list(modules), list(choices)
-    for pattern, _ in choices:
-        try:
-            used = any(matches(pattern, module) for module in modules)
-        except re.error as error:
-            raise UserError(f"layers: {pattern!r} is no regular expression: {error}", remedy="mend the pattern") from error
-        if not used:
+    modules = list(modules)
+    chosen: dict[str, str] = {}
+    for pattern, name in choices:
+        meant = [module for module, means in zip(modules, matching(pattern, modules), strict=True) if means]
+        if not meant:
             raise UserError(
                 f"layers: {pattern!r} means none of the model's linear layers",
                 remedy=f"write a module's name, such as {modules[0]}, or re: and a regular expression for the whole of it",
             )
-    chosen = {module: next((name for pattern, name in choices if matches(pattern, module)), own) for module in modules}
+        for module in meant:
+            chosen.setdefault(module, name)
+    chosen = {module: chosen.get(module, own) for module in modules}
     firsts: dict[str, str] = {}
     for module in modules:
         first = firsts.setdefault(unit(module), module)
