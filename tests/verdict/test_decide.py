@@ -69,8 +69,9 @@ def test_a_fixed_task_cannot_be_extended(cells):
     records = [cells.evaluate(name, scores, kind="lm-eval") for name, scores in
                (("bf16", BASE), ("w4a16-int", with_flips(110, 90)))]  # fmt: skip
     entry = ruling(verdict(records, "w4a16-int"), "w4a16-int")
-    assert entry.would_resolve is not None
-    assert entry.would_resolve.startswith("recall's 2,000 items cannot: they resolve ")
+    assert entry.would_resolve is None
+    assert entry.extension is None
+    assert "; recall's 2,000 items cannot resolve it: they resolve " in entry.reason
 
 
 def test_failed(cells):
@@ -336,3 +337,112 @@ def test_nothing_measured(cells):
 def test_a_margin_outside_its_range_is_refused(cells, margin):
     with pytest.raises(ValueError, match="margin is"):
         verdict([], margin=margin)
+
+
+def clustered(clusters, scores):
+    return [f"document {i * clusters // len(scores)}" for i in range(len(scores))]
+
+
+@pytest.mark.parametrize("clusters", [1, 10, 20, 50])
+def test_few_clusters_carry_no_claim_and_ask_for_more(cells, clusters):
+    """A template that fails in one document of twenty may have failed in none of these."""
+    names = clustered(clusters, BASE)
+    records = [
+        cells.evaluate(name, scores, clusters=names) for name, scores in (("bf16", BASE), ("w8a8-int", with_flips(5, 5)))
+    ]
+    entry = ruling(verdict(records, "w8a8-int"), "w8a8-int")
+    assert (entry.state, entry.code) == ("not resolved", "too_few_clusters" if clusters > 1 else "interval_holds_bound")
+    assert entry.suite.unseen_loss == pytest.approx(100 * (1 - 0.025 ** (1 / clusters)), rel=0.7)
+    assert entry.extension.clusters > 50
+    assert "more clusters" in entry.would_resolve
+
+
+def test_many_clusters_carry_the_claim(cells):
+    names = clustered(400, BASE)
+    records = [
+        cells.evaluate(name, scores, clusters=names) for name, scores in (("bf16", BASE), ("w8a8-int", with_flips(5, 5)))
+    ]
+    entry = ruling(verdict(records, "w8a8-int"), "w8a8-int")
+    assert (entry.state, entry.code) == ("admissible", "non_inferior")
+
+
+def test_two_clusters_are_too_few_clusters_and_not_too_few_items(cells):
+    names = clustered(2, BASE)
+    base = np.sort(BASE)
+    records = [cells.evaluate(name, base, clusters=names) for name in ("bf16", "w8a8-int")]
+    found = verdict(records, "w8a8-int")
+    assert [task.refused_code for task in found.tasks] == ["too_few_clusters"]
+    entry = ruling(found, "w8a8-int")
+    assert (entry.state, entry.code) == ("not resolved", "too_few_clusters")
+    assert entry.would_resolve == "more clusters of recall"
+
+
+def test_few_items_are_too_few_items(cells):
+    found = verdict([cells.evaluate("bf16", [1, 0]), cells.evaluate("w8a8-int", [1, 0])], "w8a8-int")
+    assert [task.refused_code for task in found.tasks] == ["too_few_items"]
+    assert ruling(found, "w8a8-int").code == "too_few_items"
+
+
+def test_a_task_without_any_record_of_the_candidate_is_a_gap(cells):
+    records = [cells.evaluate("bf16", BASE), cells.evaluate("bf16", BASE, task="copy"), cells.evaluate("w8a8-int", BASE)]
+    records += [cells.evaluate("w4a16-int", BASE), cells.evaluate("w4a16-int", BASE, task="copy")]
+    entry = ruling(verdict(records, "w8a8-int", "w4a16-int"), "w8a8-int")
+    assert (entry.state, entry.code, entry.missing) == ("not resolved", "task_missing", ("copy",))
+
+
+def test_a_task_without_any_record_of_the_base_is_a_gap(cells):
+    records = [cells.evaluate("bf16", BASE), cells.evaluate("w8a8-int", BASE), cells.evaluate("w8a8-int", BASE, task="copy")]
+    entry = ruling(verdict(records, "w8a8-int"), "w8a8-int")
+    assert (entry.code, entry.missing) == ("task_missing", ("copy",))
+
+
+def test_a_task_of_the_base_that_no_candidate_has_is_a_gap(cells):
+    records = [cells.evaluate("bf16", BASE), cells.evaluate("bf16", BASE, task="copy"), cells.evaluate("w8a8-int", BASE)]
+    entry = ruling(verdict(records, "w8a8-int"), "w8a8-int")
+    assert (entry.code, entry.missing) == ("task_missing", ("copy",))
+
+
+def served_and_emulated(cells, served, emulated):
+    for engine, scores in (("vllm", served), ("emulated", emulated)):
+        yield cells.evaluate("bf16", BASE, engine=engine)
+        yield cells.evaluate("bf16", BASE, engine=engine, task="copy")
+        yield cells.evaluate("w8a8-int", scores, engine=engine)
+    labels = {"candidate": "w8a8-int", "task": "copy", "engine": "vllm", "repeat": "0"}
+    yield cells.record("evaluate", labels, state="failed", error="crash")
+    yield cells.evaluate("w8a8-int", emulated, engine="emulated", task="copy")
+
+
+def test_what_was_served_is_not_overruled_by_its_emulation(cells):
+    found = verdict(list(served_and_emulated(cells, with_flips(600, 0), BASE)), "w8a8-int")
+    entry = ruling(found, "w8a8-int")
+    assert (entry.state, entry.code) == ("not resolved", "task_missing")
+    assert entry.suite.provenance == "measured"
+    assert entry.suite.recovery.value == 50
+
+
+def test_what_was_served_at_chance_is_not_overruled_either(cells):
+    records = [
+        cells.evaluate("bf16", BASE, chance=0.58),
+        cells.evaluate("w8a8-int", with_flips(300, 0), chance=0.58),
+        cells.evaluate("bf16", BASE, engine="emulated"),
+        cells.evaluate("w8a8-int", BASE, engine="emulated"),
+    ]
+    entry = ruling(verdict(records, "w8a8-int"), "w8a8-int")
+    assert (entry.state, entry.code, entry.suite) == ("not resolved", "base_near_chance", None)
+
+
+def test_the_noise_floor_is_compared_on_the_tasks_that_were_run_twice(cells):
+    records = [
+        cells.evaluate("bf16", BASE),
+        cells.evaluate("bf16", with_flips(20, 20), repeat=1),
+        cells.evaluate("w8a8-int", with_flips(30, 30)),
+        cells.evaluate("bf16", BASE, task="copy"),
+        cells.evaluate("w8a8-int", BASE, task="copy"),
+    ]
+    found = verdict(records, "w8a8-int")
+    assert found.suites[0].flips == 0.015
+    assert (found.suites[0].noise_floor_flips, found.suites[0].flips_on_noise_floor_tasks) == (0.02, 0.03)
+    assert not any("changes no more items" in line for line in found.caveats)
+    records[2] = cells.evaluate("w8a8-int", with_flips(10, 10))
+    found = verdict(records, "w8a8-int")
+    assert any("on recall, where the base was run twice" in line for line in found.caveats)

@@ -5,7 +5,7 @@ import pytest
 
 from whichbits.verdict.decide import decide
 from whichbits.verdict.findings import Findings, ScoredTask
-from whichbits.verdict.resampling import Paired
+from whichbits.verdict.paired import Paired
 
 
 def findings(format: str, kept: float, items: int = 1000) -> Findings:

@@ -2,8 +2,14 @@ import numpy as np
 import pytest
 
 from whichbits.verdict.findings import ScoredTask
-from whichbits.verdict.resampling import Paired, recovery
-from whichbits.verdict.sample_size import extension, recovery_error, would_resolve
+from whichbits.verdict.paired import Paired, suite_ratio
+from whichbits.verdict.recovery import recovery
+from whichbits.verdict.sample_size import Plan, extension, would_resolve
+
+
+def error(tasks, items=None):
+    plan = Plan(tasks, 100 * suite_ratio([task.pair for task in tasks]), 0.95)
+    return plan.error(plan.items if items is None else np.array(items, dtype=float))
 
 
 def scored(task, items, lost, gained, available=None, right=0.6):
@@ -15,10 +21,10 @@ def scored(task, items, lost, gained, available=None, right=0.6):
     return ScoredTask("candidate", task, "vllm", "measured", available, Paired(base, score), ())
 
 
-def test_error_agrees_with_the_bootstrap():
+def test_the_error_is_that_of_the_interval():
     tasks = [scored("a", 1000, 60, 40), scored("b", 500, 20, 25)]
     estimate = recovery([task.pair for task in tasks]).estimate
-    assert recovery_error(tasks) == pytest.approx((estimate.high - estimate.low) / 2 / 1.96, rel=0.04)
+    assert error(tasks) == pytest.approx((estimate.high - estimate.low) / 2 / 1.96, rel=0.04)
 
 
 def test_the_items_asked_for_are_those_that_give_the_power():
@@ -27,16 +33,18 @@ def test_the_items_asked_for_are_those_that_give_the_power():
     assert found is not None
     assert found.tasks == ("a",)  # more flips, so more to gain there
     value = recovery([task.pair for task in tasks]).estimate.value
-    error = recovery_error(tasks, [1000 + found.items, 1000])
-    assert (value - 97.5) / error == pytest.approx(1.959964 + 0.841621, rel=0.001)
+    remaining = error(tasks, [1000 + found.items, 1000])
+    assert (value - 97.5) / remaining == pytest.approx(1.959964 + 0.841621, rel=0.001)
 
 
 def test_a_task_at_its_end_cannot_be_extended():
     tasks = [scored("fixed", 1000, 60, 50, available=1000)]
     assert extension(tasks, 98.0) is None
-    text = would_resolve(tasks, 98.0)
-    assert text.startswith("fixed's 1,000 items cannot: they resolve ")
-    assert text.endswith("points, and the margin is 0.33 away")
+    more, remedy, text = would_resolve(tasks, 98.0)
+    assert more is None
+    assert remedy is None
+    assert text.startswith("fixed's 1,000 items cannot resolve it: they resolve ")
+    assert text.endswith("points, and the bound is 0.33 points away")
 
 
 def test_a_fixed_task_that_was_cut_short_can_be_extended_to_its_end():
@@ -53,16 +61,16 @@ def test_where_no_task_suffices_alone_all_are_extended():
     assert found is not None
     assert found.tasks == ("a", "b")
     value = recovery([task.pair for task in tasks]).estimate.value
-    error = recovery_error(tasks, [1000 + found.items / 2] * 2)
-    assert (value - 98.7) / error == pytest.approx(2.801585, rel=0.001)
-    assert "more items, in proportion of a, b" in would_resolve(tasks, 98.7)
+    remaining = error(tasks, [1000 + found.items / 2] * 2)
+    assert (value - 98.7) / remaining == pytest.approx(2.801585, rel=0.001)
+    assert "more items, in proportion of a, b" in would_resolve(tasks, 98.7)[1]
 
 
 def test_numbers_of_items_are_rounded_up_to_two_digits():
     tasks = [scored("a", 1000, 60, 55)]
     found = extension(tasks, 98.0)
     assert found is not None
-    stated = int(would_resolve(tasks, 98.0).split()[1].replace(",", ""))
+    stated = int(would_resolve(tasks, 98.0)[1].split()[1].replace(",", ""))
     assert found.items <= stated <= 1.1 * found.items
     assert len(str(stated).rstrip("0")) <= 2
 
@@ -74,21 +82,57 @@ def test_a_task_that_runs_out_gives_its_last_items_and_the_others_the_rest():
     assert found is not None
     assert (found.tasks, found.ended) == (("recall",), (("order", 20_000),))
     value = recovery([task.pair for task in tasks]).estimate.value
-    error = recovery_error(tasks, [1000 + found.items - 19_000, 20_000])
-    assert (value - 98.5) / error == pytest.approx(2.801585, rel=0.001)
-    assert "in proportion of recall, with all 20,000 items of order (" in would_resolve(tasks, 98.5)
+    remaining = error(tasks, [1000 + found.items - 19_000, 20_000])
+    assert (value - 98.5) / remaining == pytest.approx(2.801585, rel=0.001)
+    assert "in proportion of recall, with all 20,000 items of order (" in would_resolve(tasks, 98.5)[1]
 
 
 def test_tasks_that_run_out_too_soon_are_named_with_all_their_items():
     tasks = [scored("order", 500, 30, 25, available=649), scored("recall", 1000, 60, 55)]
     assert extension(tasks, 99.15) is None
-    text = would_resolve(tasks, 99.15)
-    assert text.startswith("order's 649 items cannot, however many there are of the others: they resolve ")
-    alone = would_resolve(tasks[:1], 99.15)
-    assert alone.startswith("order's 649 items cannot: they resolve ")
-    stated = float(alone.split("resolve ")[1].split()[0])
-    assert stated == pytest.approx(2.801585 * recovery_error(tasks[:1], [649]), rel=0.05)
+    text = would_resolve(tasks, 99.15)[2]
+    assert text.startswith("order's 649 items cannot resolve it, however many there are of the others: they resolve ")
+    alone = would_resolve(tasks[:1], 99.15)[2]
+    assert alone.startswith("order's 649 items cannot resolve it: they resolve ")
+    stated = float(alone.split("they resolve ")[1].split()[0])
+    assert stated == pytest.approx(2.801585 * error(tasks[:1], [649]), rel=0.05)
 
 
 def test_on_the_bound_itself_no_number_suffices():
-    assert would_resolve([scored("a", 1000, 60, 60)], 100.0).startswith("no number of items")
+    assert would_resolve([scored("a", 1000, 60, 60)], 100.0)[2].startswith("no number of items")
+
+
+def clustered(task, clusters, size, lost, available=None):
+    """Every cluster loses `lost` of its items, 60 % of which the base has right."""
+    base = np.tile(np.arange(size) < 0.6 * size, clusters).astype(float)
+    score = base.copy().reshape(clusters, size)
+    score[:, :lost] = 0
+    pair = Paired(base, score.ravel(), 0.0, tuple(np.repeat(np.arange(clusters), size)))
+    return ScoredTask("candidate", task, "vllm", "measured", available, pair, ())
+
+
+def test_few_clusters_ask_for_clusters():
+    tasks = [clustered("documents", 10, 200, 1)]
+    more, remedy, cannot = would_resolve(tasks, 95.0)
+    assert cannot is None
+    assert more.tasks == ("documents",)
+    assert more.items == pytest.approx(200 * more.clusters, rel=0.01)
+    assert remedy.startswith(f"about {more.clusters} more clusters (of ")
+    # with so many, none of them broken, the rule of three leaves less than the 4.2 points to the bound
+    every = 10 + more.clusters
+    assert 100 * (1 - 0.025 ** (1 / every)) < 100 * (1 - 1 / 120) - 95.0 < 100 * (1 - 0.025 ** (1 / (every - 12)))
+
+
+def test_clusters_that_run_out_are_said_to_be_what_lacks():
+    more, remedy, cannot = would_resolve([clustered("documents", 10, 200, 1, available=2000)], 95.0)
+    assert more is None
+    assert remedy is None
+    assert "for want of clusters (10 of documents)" in cannot
+
+
+def test_the_task_with_few_clusters_is_the_one_to_extend():
+    tasks = [clustered("documents", 10, 200, 1), scored("recall", 2000, 20, 18)]
+    found = extension(tasks, 97.5)
+    assert found.tasks == ("documents",)
+    assert found.clusters is not None
+    assert extension([clustered("documents", 10, 200, 1, available=2000), tasks[1]], 97.5) is None

@@ -9,30 +9,52 @@ from dataclasses import dataclass
 import numpy as np
 
 from whichbits.verdict.findings import Findings, ScoredTask
-from whichbits.verdict.model import EmulationError, SuiteRecovery, TaskRecovery
-from whichbits.verdict.resampling import Recovery, paired_difference, recovery
+from whichbits.verdict.model import EmulationError, RefusedCode, SuiteRecovery, TaskRecovery
+from whichbits.verdict.recovery import Recovery, paired_difference, recovery
 from whichbits.verdict.statistics import discordance
 
 LEAST_ABOVE_CHANCE = 0.05
+EMULATED = "emulated"
 
 
-def refusal(scored: ScoredTask) -> str | None:
-    """Why no recovery is given on a task, or None: the base must score at least 5 points above chance."""
+@dataclass(frozen=True)
+class Refusal:
+    """Why no recovery is given."""
+
+    code: RefusedCode
+    text: str
+
+
+def refusal(scored: ScoredTask) -> Refusal | None:
+    """Why a task is left out of the suite, or None: the base must score at least 5 points above chance."""
     above = scored.pair.base_above_chance
     if above >= LEAST_ABOVE_CHANCE:
         return None
-    return f"the base scores {100 * above:.1f} points above chance, less than {100 * LEAST_ABOVE_CHANCE:.0f}"
+    return Refusal(
+        "base_near_chance",
+        f"the base scores {100 * above:.1f} points above chance, less than {100 * LEAST_ABOVE_CHANCE:.0f}",
+    )
 
 
-def task_recovery(scored: ScoredTask, *, level: float, seed: int) -> TaskRecovery:
+def too_few(tasks: Sequence[ScoredTask]) -> Refusal:
+    """The refusal of tasks on which the base could be at chance, by what they have too few of."""
+    clustered = [scored for scored in tasks if scored.pair.clustered]
+    if clustered:
+        counts = ", ".join(f"{len(s.pair.cluster_sizes):,} in {s.task}" for s in clustered)
+        return Refusal("too_few_clusters", f"too few clusters ({counts}): the base itself could be at chance")
+    items = sum(scored.pair.items for scored in tasks)
+    return Refusal("too_few_items", f"too few items ({items:,}): the base itself could be at chance")
+
+
+def task_recovery(scored: ScoredTask, *, level: float) -> TaskRecovery:
     """What a candidate keeps on one task."""
     pair = scored.pair
-    difference = paired_difference(pair, level=level, seed=seed)
+    difference = paired_difference(pair, level=level)
     refused, kept = refusal(scored), None
     if refused is None:
-        kept = recovery([pair], level=level, seed=seed).estimate
+        kept = recovery([pair], level=level).estimate
         if math.isinf(kept.high):
-            refused, kept = "too few items: the base itself could be at chance", None
+            refused, kept = too_few([scored]), None
     return TaskRecovery(
         candidate=scored.candidate,
         task=scored.task,
@@ -44,7 +66,8 @@ def task_recovery(scored: ScoredTask, *, level: float, seed: int) -> TaskRecover
         score=float(pair.score.mean()),
         difference=difference,
         recovery=kept,
-        refused=refused,
+        refused=None if refused is None else refused.text,
+        refused_code=None if refused is None else refused.code,
         flips=discordance(pair.base, pair.score).flips,
         smallest_difference=(difference.high - difference.low) / 2,
         cells=scored.cells,
@@ -65,7 +88,7 @@ class Suite:
         return all(np.array_equal(scored.pair.base, scored.pair.score) for scored in self.tasks)
 
 
-def suite(findings: Findings, candidate: str, engine: str, *, level: float, seed: int) -> Suite | None:
+def suite(findings: Findings, candidate: str, engine: str, *, level: float) -> Suite | None:
     """All tasks of a candidate in one engine on which the base is above chance; None where there are none."""
     tasks = tuple(
         sorted(
@@ -75,10 +98,12 @@ def suite(findings: Findings, candidate: str, engine: str, *, level: float, seed
     )
     if not tasks:
         return None
-    kept = recovery([scored.pair for scored in tasks], level=level, seed=seed)
+    kept = recovery([scored.pair for scored in tasks], level=level)
     if math.isinf(kept.estimate.high):
         return None
-    floor = [s for s in findings.noise if s.engine == engine and s.task in {scored.task for scored in tasks}]
+    names = {scored.task for scored in tasks}
+    floor = sorted((s for s in findings.noise if s.engine == engine and s.task in names), key=lambda s: s.task)
+    on_floor = [s for s in tasks if s.task in {scored.task for scored in floor}]
     finding = SuiteRecovery(
         candidate=candidate,
         engine=engine,
@@ -87,8 +112,12 @@ def suite(findings: Findings, candidate: str, engine: str, *, level: float, seed
         tasks=tuple(scored.task for scored in tasks),
         recovery=kept.estimate,
         smallest_difference=(kept.estimate.high - kept.estimate.low) / 2,
+        unseen_loss=kept.unseen_loss,
+        unseen_gain=kept.unseen_gain,
         flips=flip_share(tasks),
         noise_floor_flips=flip_share(floor) if floor else None,
+        noise_floor_tasks=tuple(scored.task for scored in floor),
+        flips_on_noise_floor_tasks=flip_share(on_floor) if floor else None,
         cells=tuple(dict.fromkeys(key for scored in tasks for key in scored.cells)),
     )
     return Suite(finding, kept, tasks)
@@ -100,21 +129,21 @@ def flip_share(tasks: Sequence[ScoredTask]) -> float:
     return sum(count.lost + count.gained for count in counts) / sum(count.items for count in counts)
 
 
-def suites(findings: Findings, *, level: float, seed: int) -> tuple[Suite, ...]:
+def suites(findings: Findings, *, level: float) -> tuple[Suite, ...]:
     """Every suite that can be formed, in the order of the study's candidates, served ones first."""
-    engines = sorted({scored.engine for scored in findings.tasks}, key=lambda engine: (engine == "emulated", engine))
-    formed = [suite(findings, name, engine, level=level, seed=seed) for name in findings.candidates for engine in engines]
+    engines = sorted({scored.engine for scored in findings.tasks}, key=lambda engine: (engine == EMULATED, engine))
+    formed = [suite(findings, name, engine, level=level) for name in findings.candidates for engine in engines]
     return tuple(entry for entry in formed if entry is not None)
 
 
-def emulation_error(scored: ScoredTask, *, level: float, seed: int) -> EmulationError:
+def emulation_error(scored: ScoredTask, *, level: float) -> EmulationError:
     """Emulated score minus served score of one checkpoint, item by item."""
     pair = scored.pair
     return EmulationError(
         candidate=scored.candidate,
         task=scored.task,
         items=pair.items,
-        difference=paired_difference(pair, level=level, seed=seed),
+        difference=paired_difference(pair, level=level),
         disagreements=float(np.mean(pair.base != pair.score)),
         cells=scored.cells,
     )

@@ -50,7 +50,7 @@ def collect(
         tasks=tuple(_against_base(scored, tables, base)),
         noise=tuple(_base_against_itself(by_kind.get("evaluate", []), scored, tables, base)),
         emulation=tuple(_emulated_against_served(scored, tables)),
-        incomplete=_incomplete(records),
+        incomplete=_incomplete(records, base),
         failed=_failed(records),
         similarity=(*_text_similarity(by_kind.get("compare", [])), *_distributions(by_kind.get("distribution", []))),
         rounds=tuple(_rounds(by_kind.get("serve", []), base)),
@@ -144,11 +144,19 @@ def _emulated_against_served(scored: Scored, tables: Tables) -> Iterator[ScoredT
                 yield _join(served, record, both, candidate=key[0], engine=other[2], same=("metric",))
 
 
-def _incomplete(records: Sequence[Record]) -> dict[tuple[str, str], tuple[str, ...]]:
+def _incomplete(records: Sequence[Record], base: str) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Tasks without a result by (candidate, engine): failed, missing, or without any record.
+
+    Where it is served, every candidate has every task; in emulation the base has every task that a candidate has.
+    """
+    first = [record for record in records if record.kind == "evaluate" and record.labels.get("repeat", "0") == "0"]
+    places = [(record.labels["candidate"], record.labels["engine"], record.labels["task"]) for record in first]
+    expected = {(candidate, engine, task) for candidate, engine, _ in places if engine != EMULATED for _, _, task in places}
+    expected |= {(base, engine, task) for _, engine, task in places} | set(places)
+    done = {place for place, record in zip(places, first, strict=True) if record.state == "done"}
     gaps: dict[tuple[str, str], list[str]] = {}
-    for record in records:
-        if record.kind == "evaluate" and record.state != "done" and record.labels.get("repeat", "0") == "0":
-            gaps.setdefault((record.labels["candidate"], record.labels["engine"]), []).append(record.labels["task"])
+    for candidate, engine, task in sorted(expected - done):
+        gaps.setdefault((candidate, engine), []).append(task)
     return {key: tuple(tasks) for key, tasks in gaps.items()}
 
 

@@ -31,21 +31,21 @@ def decide(
     """Rule on every format and recommend one for each workload.
 
     `margin` is the largest loss of the suite's score above chance that counts as none, `level` the confidence of every
-    interval, `notes` what the reader must know of the model (they open the caveats), `seed` that of the bootstrap: the same
-    findings give the same verdict, to the last digit.
+    interval, `notes` what the reader must know of the model (they open the caveats), `seed` that of similarity's bootstrap: the
+    same findings give the same verdict, to the last digit.
 
     Raises ValueError where `margin` or `level` is not between 0 and 1.
     """
     for name, value in (("margin", margin), ("level", level)):
         if not 0 < value < 1:
             raise ValueError(f"{name} is {value}, must be between 0 and 1")
-    formed = suites(findings, level=level, seed=seed)
+    formed = suites(findings, level=level)
     names = tuple(dict.fromkeys((findings.base, *findings.formats)))
     rulings = [rule(findings, name, formed, margin=margin, level=level) for name in names]
     by_name = {ruling.candidate: ruling for ruling in rulings}
     market = markets(findings, level=level)
     recommended, refused = recommendations(findings, market, by_name, margin=margin, level=level)
-    emulation = tuple(emulation_error(scored, level=level, seed=seed) for scored in findings.emulation)
+    emulation = tuple(emulation_error(scored, level=level) for scored in findings.emulation)
     ruled = {name: entry for name in findings.candidates if (entry := ruling_suite(findings, name, formed)) is not None}
     implausible = tuple(implausible_losses(findings.formats, ruled))
     return Verdict(
@@ -60,7 +60,7 @@ def decide(
         formats=tuple(rulings),
         recommendations=recommended,
         not_recommended=refused,
-        tasks=tuple(task_recovery(scored, level=level, seed=seed) for scored in findings.tasks),
+        tasks=tuple(task_recovery(scored, level=level) for scored in findings.tasks),
         suites=tuple(entry.finding for entry in formed),
         implausible=implausible,
         emulation=emulation,

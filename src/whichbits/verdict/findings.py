@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from whichbits.verdict.model import Provenance
-from whichbits.verdict.resampling import Paired
+from whichbits.verdict.paired import Paired
 from whichbits.verdict.statistics import FloatArray
 
 

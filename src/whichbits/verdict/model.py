@@ -13,6 +13,24 @@ Provenance = Literal["measured", "emulated", "predicted", "published"]
 State = Literal["base", "admissible", "inferior", "not resolved", "failed"]
 
 
+RefusedCode = Literal["base_near_chance", "too_few_items", "too_few_clusters"]
+"""Why a task or a suite has no recovery: the base is not (shown to be) above chance, for want of score, items or clusters."""
+RulingCode = Literal[
+    "non_inferior",
+    "inferior",
+    "interval_holds_bound",
+    "too_few_clusters",
+    "too_few_items",
+    "task_missing",
+    "base_near_chance",
+    "base_failed",
+    "cells_failed",
+    "not_scored",
+]
+"""Why a ruling is what it is. `too_few_clusters` and `too_few_items`: the interval lies on one side of the bound, but what the
+clusters (items) that are not in the sample could change does not; or there are too few for an interval."""
+
+
 class Frozen(BaseModel):
     """Immutable, and strict about its fields."""
 
@@ -69,6 +87,7 @@ class TaskRecovery(Frozen):
     """100 · (score − chance) / (base − chance), %; None where it is refused."""
     refused: str | None
     """Why no recovery is given (base less than 5 points above chance, ...)."""
+    refused_code: RefusedCode | None = None
     flips: float
     """Share of items whose correctness changed."""
     smallest_difference: float
@@ -88,10 +107,31 @@ class SuiteRecovery(Frozen):
     """100 · mean over tasks of (score − chance) / the same of the base, %."""
     smallest_difference: float
     """Half-width of the interval, in points of recovery."""
+    unseen_loss: float = 0.0
+    """Points by which clusters (or items) that are not in the sample could lower the recovery, at the interval's confidence."""
+    unseen_gain: float = 0.0
+    """Points by which they could raise it."""
     flips: float
     noise_floor_flips: float | None
     """Share of items that change between two runs of the base itself; None where it was not run twice."""
+    noise_floor_tasks: tuple[str, ...] = ()
+    """The tasks of the suite on which the base was run twice."""
+    flips_on_noise_floor_tasks: float | None = None
+    """The candidate's share on those tasks, to compare with `noise_floor_flips`."""
     cells: tuple[str, ...]
+
+
+class Extension(Frozen):
+    """More items with which a suite would be told from the bound: `items` in all, over `tasks` in proportion.
+
+    `clusters` of them where items share one. `ended` are tasks that run out before, with how many items they have: the last of
+    those are among `items`.
+    """
+
+    tasks: tuple[str, ...]
+    items: int
+    clusters: int | None = None
+    ended: tuple[tuple[str, int], ...] = ()
 
 
 class FormatVerdict(Frozen):
@@ -100,10 +140,16 @@ class FormatVerdict(Frozen):
     candidate: str
     format: str
     state: State
+    code: RulingCode | None = None
+    """Why; None for the base."""
     reason: str
+    missing: tuple[str, ...] = ()
+    """Tasks that its suite lacks."""
     suite: SuiteRecovery | None = None
+    extension: Extension | None = None
+    """What would resolve it, where more items can."""
     would_resolve: str | None = None
-    """'N more items of T', or why T's items cannot; only where the state is *not resolved*."""
+    """The same in words, or another remedy ('a result of T'); None where nothing is known to, and `reason` says why."""
 
 
 class ImplausibleLoss(Frozen):

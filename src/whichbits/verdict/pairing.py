@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from whichbits.errors import UserError
-from whichbits.verdict.resampling import Paired
+from whichbits.verdict.paired import Paired
 
 Columns = dict[str, list[Any]]
 

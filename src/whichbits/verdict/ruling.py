@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from whichbits.verdict.accuracy import Suite, refusal
+from whichbits.verdict.accuracy import Suite, refusal, too_few
 from whichbits.verdict.findings import Findings
-from whichbits.verdict.model import FormatVerdict, State
+from whichbits.verdict.model import Extension, FormatVerdict, RulingCode, State
 from whichbits.verdict.sample_size import would_resolve
 from whichbits.verdict.statistics import holm
 from whichbits.verdict.wording import listing, percent, plural
@@ -18,75 +18,121 @@ def bound_of(margin: float) -> float:
 
 
 def gaps(findings: Findings, candidate: str, engine: str) -> tuple[str, ...]:
-    """Tasks that the suite of a candidate lacks because its own or the base's run is not there."""
-    own = findings.incomplete.get((candidate, engine), ())
-    of_base = findings.incomplete.get((findings.base, engine), ())
-    return tuple(dict.fromkeys((*own, *of_base)))
+    """Tasks that the suite of a candidate lacks because its own or the base's run is not there, failed or never planned.
+
+    A study's tasks are all that any candidate was scored on, in any engine, and all whose runs are missing.
+    """
+    scored = {entry.task for entry in findings.tasks if (entry.candidate, entry.engine) == (candidate, engine)}
+    of_study = [entry.task for entry in findings.tasks]
+    of_study += [task for tasks in findings.incomplete.values() for task in tasks]
+    return tuple(task for task in dict.fromkeys(of_study) if task not in scored)
+
+
+def served(findings: Findings, candidate: str) -> bool:
+    """Whether any task of a candidate was scored as it is served."""
+    return any(entry.candidate == candidate and entry.provenance == "measured" for entry in findings.tasks)
 
 
 def ruling_suite(findings: Findings, candidate: str, suites: Sequence[Suite]) -> Suite | None:
-    """The suite that decides: what was served rather than emulated, unless only the emulated one is complete."""
+    """The suite that decides: whatever was served rather than emulated; of several engines, the first complete one."""
     own = [entry for entry in suites if entry.finding.candidate == candidate]
+    if served(findings, candidate):
+        own = [entry for entry in own if entry.finding.provenance == "measured"]
     complete = [entry for entry in own if not gaps(findings, candidate, entry.finding.engine)]
     return next(iter(complete or own), None)
 
 
 def rule(findings: Findings, candidate: str, suites: Sequence[Suite], *, margin: float, level: float) -> FormatVerdict:
-    """Rule on one candidate by the interval of its suite's recovery.
+    """Rule on one candidate by the interval of its suite's recovery, and by what clusters that were not seen could change.
 
-    Admissible: the interval lies at or above 100 · (1 − margin), a one-sided non-inferiority test at (1 − level)/2.
-    Inferior: it lies below. Else, or where a task of the suite is missing, not resolved.
+    Admissible: the interval lies at or above 100 · (1 − margin), a one-sided non-inferiority test at (1 − level)/2, and so
+    does the recovery less `unseen_loss`. Inferior: interval and recovery plus `unseen_gain` lie below. Else, or where a task
+    of the suite is missing, not resolved.
     """
     format_name = findings.formats.get(candidate, candidate)
     if candidate == findings.base:
         return FormatVerdict(candidate=candidate, format=format_name, state="base", reason="what the others are compared with")
     entry = ruling_suite(findings, candidate, suites)
     if entry is None:
-        state, reason, remedy = _without_suite(findings, candidate)
-        return FormatVerdict(candidate=candidate, format=format_name, state=state, reason=reason, would_resolve=remedy)
+        return _without_suite(findings, candidate, format_name)
 
     finding, bound = entry.finding, bound_of(margin)
     how = " in emulation" if finding.provenance == "emulated" else ""
     kept = f"keeps {percent(finding.recovery, bound)} of the base's score above chance{how}"
     on = f"on {plural(finding.items, 'item')} of {plural(len(finding.tasks), 'task')}"
-    state, remedy = _state(finding.recovery.low, finding.recovery.high, bound), None
     missing = gaps(findings, candidate, finding.engine)
-    if missing:
-        state, remedy = "not resolved", f"a result of {listing(missing)}"
-        reason = f"{kept}, but {listing(missing)} {'is' if len(missing) == 1 else 'are'} missing from its suite"
-    elif state == "admissible":
-        reason = f"{kept}, all of it above the {bound:g} % that the margin asks for, {on}"
-    elif state == "inferior":
-        reason = f"{kept}, all of it below the {bound:g} % that the margin asks for, {on}"
-    else:
-        reason = f"{kept}: the interval holds the {bound:g} % that the margin asks for, {on}"
-        remedy = would_resolve(entry.tasks, bound, level=level)
-    return FormatVerdict(
-        candidate=candidate, format=format_name, state=state, reason=reason, suite=finding, would_resolve=remedy
-    )
 
-
-def _state(low: float, high: float, bound: float) -> State:
-    if low >= bound:
-        return "admissible"
-    return "inferior" if high < bound else "not resolved"
-
-
-def _without_suite(findings: Findings, candidate: str) -> tuple[State, str, str | None]:
-    """State, reason and remedy of a candidate that has no recovery."""
-    scored = [entry for entry in findings.tasks if entry.candidate == candidate]
-    if scored:
-        refused = [f"{entry.task}: {refusal(entry) or 'too few items'}" for entry in scored]
-        return (
-            "not resolved",
-            f"no task tells it from the base ({'; '.join(refused)})",
-            "tasks on which the base beats guessing",
+    def verdict(
+        state: State, code: RulingCode, reason: str, remedy: str | None = None, more: Extension | None = None
+    ) -> FormatVerdict:
+        return FormatVerdict(
+            candidate=candidate,
+            format=format_name,
+            state=state,
+            code=code,
+            reason=reason,
+            missing=missing,
+            suite=finding,
+            extension=more,
+            would_resolve=remedy,
         )
+
+    if missing:
+        reason = f"{kept}, but {listing(missing)} {'is' if len(missing) == 1 else 'are'} missing from its suite"
+        return verdict("not resolved", "task_missing", reason, f"a result of {listing(missing)}")
+    if entry.recovery.shown_above(bound):
+        return verdict("admissible", "non_inferior", f"{kept}, all of it above the {bound:g} % that the margin asks for, {on}")
+    if entry.recovery.shown_below(bound):
+        return verdict("inferior", "inferior", f"{kept}, all of it below the {bound:g} % that the margin asks for, {on}")
+    code, why = _undecided(entry, bound)
+    more, remedy, cannot = would_resolve(entry.tasks, bound, level=level)
+    return verdict("not resolved", code, f"{kept}{why}, {on}{f'; {cannot}' if cannot else ''}", remedy, more)
+
+
+def _undecided(entry: Suite, bound: float) -> tuple[RulingCode, str]:
+    """Why a complete suite is on neither side of the bound."""
+    kept, finding = entry.recovery.estimate, entry.finding
+    if kept.low < bound <= kept.high:
+        return "interval_holds_bound", f": the interval holds the {bound:g} % that the margin asks for"
+    unseen = finding.unseen_loss if kept.low >= bound else finding.unseen_gain
+    few = [scored for scored in entry.tasks if scored.pair.clustered]
+    counts = [f"{len(scored.pair.cluster_sizes):,} clusters of {scored.task}" for scored in few]
+    units = listing(counts) if counts else plural(finding.items, "item")
+    reason = (
+        f", but {units} are too few to tell it from the {bound:g} % that the margin asks for: others, not among them, could "
+        f"change it by {unseen:.2g} points"
+    )
+    return ("too_few_clusters" if few else "too_few_items"), reason
+
+
+def _without_suite(findings: Findings, candidate: str, format_name: str) -> FormatVerdict:
+    """The ruling on a candidate that has no recovery."""
+
+    def verdict(state: State, code: RulingCode, reason: str, remedy: str | None = None) -> FormatVerdict:
+        return FormatVerdict(
+            candidate=candidate, format=format_name, state=state, code=code, reason=reason, would_resolve=remedy
+        )
+
+    scored = [entry for entry in findings.tasks if entry.candidate == candidate]
+    if served(findings, candidate):
+        scored = [entry for entry in scored if entry.provenance == "measured"]
+    if scored:
+        above = [entry for entry in scored if refusal(entry) is None]
+        refused = [f"{entry.task}: {why.text}" for entry in scored if (why := refusal(entry))]
+        if not above:
+            remedy = "tasks on which the base beats guessing"
+            return verdict("not resolved", "base_near_chance", f"no task tells it from the base ({'; '.join(refused)})", remedy)
+        few = too_few(above)
+        more = "clusters" if few.code == "too_few_clusters" else "items"
+        reason = f"no task tells it from the base ({'; '.join([*refused, few.text])})"
+        return verdict("not resolved", few.code, reason, f"more {more} of {listing([entry.task for entry in above])}")
     if candidate in findings.failed:
-        return "failed", findings.failed[candidate], None
+        return verdict("failed", "cells_failed", findings.failed[candidate])
     if findings.base in findings.failed:
-        return "not resolved", f"the base has no result to compare with: {findings.failed[findings.base]}", "a run of the base"
-    return "not resolved", "no task has been scored for it and the base in one engine", "a run of the study's tasks"
+        reason = f"the base has no result to compare with: {findings.failed[findings.base]}"
+        return verdict("not resolved", "base_failed", reason, "a run of the base")
+    reason = "no task has been scored for it and the base in one engine"
+    return verdict("not resolved", "not_scored", reason, "a run of the study's tasks")
 
 
 def rejected_after_holm(

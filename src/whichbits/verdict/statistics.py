@@ -50,6 +50,13 @@ def t_quantile(level: float, degrees: float) -> float:
     return float(stdtrit(degrees, (1 + level) / 2))
 
 
+def t_probability(value: float, degrees: float) -> float:
+    """Probability that Student's t with `degrees` of freedom is at most `value`."""
+    from scipy.special import stdtr
+
+    return float(stdtr(degrees, value))
+
+
 def standard_error(values: FloatArray, cluster: Sequence[object] | None = None) -> float:
     """Standard error of the mean of `values` (items,); robust to correlation within clusters where they are given.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from whichbits.verdict.accuracy import Suite, refusal
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.market import Market
-from whichbits.verdict.model import EmulationError, FormatVerdict, ImplausibleLoss
+from whichbits.verdict.model import EmulationError, FormatVerdict, ImplausibleLoss, SuiteRecovery
 from whichbits.verdict.ruling import rejected_after_holm
 from whichbits.verdict.speed_caveats import speed_caveats
 from whichbits.verdict.wording import listing, percent, plural
@@ -38,8 +38,7 @@ def caveats(
                 f"Every score of {name} equals the base's: exactly 100.0 % on {plural(entry.finding.items, 'item')}. Make sure "
                 "that its own checkpoint was scored, and not cached answers or the base."
             )
-        if entry.finding.noise_floor_flips is not None and entry.finding.flips <= entry.finding.noise_floor_flips:
-            yield f"{name} changes no more items than the base itself does from one run to the next."
+        yield from _noise_floor(name, entry.finding)
     admissible = [ruling.candidate for ruling in rulings if ruling.state == "admissible"]
     fallen = rejected_after_holm(ruling_suites, admissible, margin=margin, level=level)
     if fallen:
@@ -51,13 +50,22 @@ def caveats(
     yield from speed_caveats(findings, market)
 
 
+def _noise_floor(name: str, finding: SuiteRecovery) -> Iterator[str]:
+    """Where a candidate changes as few items as the base does by itself, on the tasks on which the base was run twice."""
+    floor, flips, tasks = finding.noise_floor_flips, finding.flips_on_noise_floor_tasks, finding.noise_floor_tasks
+    if floor is None or flips is None or flips > floor:
+        return
+    where = "" if tasks == finding.tasks else f" on {listing(tasks)}, where the base was run twice"
+    yield f"{name} changes no more items than the base itself does from one run to the next{where}."
+
+
 def _weak_tasks(findings: Findings) -> Iterator[str]:
     """Tasks that are left out of the suite, and those in it that say little."""
     lines = set()
     for scored in findings.tasks:
         reason = refusal(scored)
         if reason is not None:
-            lines.add(f"{scored.task} is left out of the suite: {reason}.")
+            lines.add(f"{scored.task} is left out of the suite: {reason.text}.")
         elif scored.uninformative is not None:
             lines.add(f"{scored.task} says little: {scored.uninformative}.")
     yield from sorted(lines)
@@ -68,8 +76,8 @@ def _emulation(rulings: Sequence[FormatVerdict], errors: Sequence[EmulationError
     if not emulated:
         return
     yield (
-        f"{listing(emulated)}: the accuracy comes from emulation of the arithmetic; it was not served, so it has no speed "
-        "and is not recommended."
+        f"{listing(emulated)}: the accuracy comes from emulation of the arithmetic; it was not scored as it is "
+        "served, and is not recommended."
     )
     if errors:
         worst = max(errors, key=lambda error: abs(error.difference.value))

@@ -1,0 +1,69 @@
+"""Difference and recovery of paired scores with their intervals, and what a claim on them needs beside the interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from whichbits.verdict.model import Estimate
+from whichbits.verdict.paired import Paired, suite_ratio
+from whichbits.verdict.score_test import ScoreTest, difference_stratum, recovery_stratum
+from whichbits.verdict.unseen import gains, largest_unseen, losses, unseen_p_value
+
+
+def paired_difference(pair: Paired, *, level: float = 0.95) -> Estimate:
+    """Mean of score − base with its interval, within the −1 to 1 that are possible."""
+    test = ScoreTest([difference_stratum(pair)])
+    low, high = test.interval(level)
+    return Estimate(value=test.numerator, low=max(low, -1.0), high=min(high, 1.0), level=level)
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Recovery of several tasks together, %, with its interval.
+
+    `unseen_loss` and `unseen_gain` are what clusters (or items) that are not in the sample could change it by, in points, at
+    the interval's confidence.
+    """
+
+    estimate: Estimate
+    unseen_loss: float
+    unseen_gain: float
+    pairs: tuple[Paired, ...]
+
+    def shown_above(self, bound: float) -> bool:
+        """Whether it is shown to reach `bound`: by the interval, and whatever clusters were not seen."""
+        return self.estimate.low >= bound and self.estimate.value - self.unseen_loss >= bound
+
+    def shown_below(self, bound: float) -> bool:
+        """Whether it is shown to lie below `bound`: by the interval, and whatever clusters were not seen."""
+        return self.estimate.high < bound and self.estimate.value + self.unseen_gain < bound
+
+    def p_below(self, bound: float) -> float:
+        """One-sided p-value of "recovery is below `bound`"."""
+        sampled = _test(self.pairs).test(bound / 100).p_value_of_at_most()
+        return max(sampled, unseen_p_value(losses(self.pairs), self.estimate.value - bound))
+
+    def p_above(self, bound: float) -> float:
+        """One-sided p-value of "recovery is at least `bound`"."""
+        sampled = _test(self.pairs).test(bound / 100).p_value_of_at_least()
+        return max(sampled, unseen_p_value(gains(self.pairs), bound - self.estimate.value))
+
+
+def recovery(pairs: Sequence[Paired], *, level: float = 0.95) -> Recovery:
+    """100 · Σ_tasks mean(score − chance) / Σ_tasks mean(base − chance), with its interval.
+
+    The upper end is infinite where the base itself could be at chance: then there is no recovery to speak of.
+    """
+    low, high = _test(pairs).interval(level)
+    alpha = (1 - level) / 2
+    return Recovery(
+        Estimate(value=100 * suite_ratio(pairs), low=100 * low, high=100 * high, level=level),
+        unseen_loss=largest_unseen(losses(pairs), alpha),
+        unseen_gain=largest_unseen(gains(pairs), alpha),
+        pairs=tuple(pairs),
+    )
+
+
+def _test(pairs: Sequence[Paired]) -> ScoreTest:
+    return ScoreTest([recovery_stratum(pair) for pair in pairs])
