@@ -374,11 +374,11 @@ def serve(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result | Excep
 def _measured(name: str, job: Job, desk: Desk, workload: Workload, at_least: int) -> list[RungResult] | Exception:
     """Rungs of one candidate, or why there are none."""
     from whichbits.errors import UserError
-    from whichbits.serving.measure import measure
+    from whichbits.serving.measure import measure, no_answer
 
     inputs = job.cell.inputs
     try:
-        return measure(
+        results = measure(
             desk.server(name),
             inputs["base_model_name"] if name == job.cell.places["base"] else inputs["engine"]["model_name"],
             Path(job.cell.places["tokenizer"]),
@@ -388,6 +388,8 @@ def _measured(name: str, job: Job, desk: Desk, workload: Workload, at_least: int
             at_least=at_least,
             api_key=_api_key(inputs["engine"]),
         )
+        words = no_answer(results)
+        return results if words is None else ServerFailed(f"{name} was not measured: {words}")
     except (ServerFailed, UserError, OSError) as error:
         return error
 

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import textwrap
 import time
 from pathlib import Path
 
 import httpx
 import numpy as np
-import psutil
 import pytest
 
 from whichbits.errors import UserError
 from whichbits.serving.measure import measure
 from whichbits.serving.workload import Workload, parse_workload
 
-pytest.importorskip("guidellm", reason="guidellm, of the extra 'measure', is not installed")
+pytest.importorskip("aiohttp", reason="aiohttp, of the extra 'measure', is not installed")
 
 CHAT = {"name": "test-chat", "prompt_tokens": 64, "output_tokens": 11, "concurrency": [4], "waves": 5}
 STREAMED = {"ttft": 0.2, "itl": 0.05}
@@ -49,8 +44,9 @@ def test_metrics_are_those_of_the_server(start_engine, word_tokenizer: Path):
         assert {row.output_tokens for row in result.rows} == {11} and {row.prompt_tokens for row in result.rows} == {64}
         json.dumps(result.summary())
 
-    received = httpx.get(f"{url}/received").json()
-    assert len(received) == 6 + 24
+    received = httpx.get(f"{url}/received", trust_env=False).json()
+    assert len(received) == 1 + 6 + 24, "one request before the loads asks whether there is an answer at all"
+    received = received[1:]
     prompts = [tuple(request["prompt"]) for request in received]
     assert len({prompt[:16] for prompt in prompts}) == len(prompts), "a prompt begins as another does"
     assert {len(prompt) for prompt in prompts} == {64}
@@ -63,7 +59,7 @@ def test_metrics_are_those_of_the_server(start_engine, word_tokenizer: Path):
         ({"stop_after": 6}, "output lengths off: 6 to 6 tokens instead of 11"),
         ({"cached": 0.5}, "prefix cache hit: 50.0%"),
         ({"fail_every": 4}, "errors: "),
-        ({"usage": False}, "errors: 6 requests failed, the first with ValueError('the server sent no token usage')"),
+        ({"usage": False}, "errors: 6 requests failed, the first with the server sent no token usage"),
     ],
 )
 def test_faults_of_the_server_make_a_rung_invalid(start_engine, word_tokenizer: Path, fault, reason):
@@ -108,34 +104,10 @@ def test_cores_that_do_not_exist(start_engine, word_tokenizer: Path):
     assert os.sched_getaffinity(0) == before
 
 
-def test_a_killed_client_leaves_no_process(start_engine, word_tokenizer: Path, tmp_path: Path):
-    script = tmp_path / "client.py"
-    script.write_text(
-        textwrap.dedent(f"""
-        from pathlib import Path
-        from whichbits.serving.measure import measure
-        from whichbits.serving.workload import parse_workload
-        if __name__ == "__main__":
-            measure({start_engine(ttft=1.0, itl=1.0)!r}, "m", Path({str(word_tokenizer)!r}), parse_workload({CHAT!r}), seed=1)
-        """)
-    )
-    client = subprocess.Popen([sys.executable, str(script)])
-    try:
-        deadline = time.monotonic() + 60
-        while len(family := psutil.Process(client.pid).children(recursive=True)) < 4:
-            assert time.monotonic() < deadline, "the client started no workers"
-            time.sleep(0.2)
-    finally:
-        client.send_signal(signal.SIGKILL)
-        client.wait()
-    _, alive = psutil.wait_procs(family, timeout=10)
-    assert alive == []
-
-
 def streamed_by_hand(url: str, model: str, prompts: list[list[int]], output_tokens: int) -> tuple[float, float]:
-    """Medians of TTFT and latency by a plain streaming client: no GuideLLM, no code of ours. The first request is a warm-up."""
+    """Medians of TTFT and latency by a plain streaming client, without any code of ours. The first request is a warm-up."""
     seen = []
-    with httpx.Client(timeout=60) as client:
+    with httpx.Client(timeout=60, trust_env=False) as client:
         for prompt in prompts:
             body = {"model": model, "prompt": prompt, "max_tokens": output_tokens, "ignore_eos": True, "stream": True}
             began, first = time.perf_counter(), None

@@ -106,7 +106,7 @@ class HttpClient:
         waited = 0.0
         attempt = 0
         while True:
-            retry_after = None
+            retry_after, lost = None, False
             try:
                 response = self._client.request(method, address, json=body)
                 if response.status_code == httpx.codes.OK:
@@ -120,12 +120,12 @@ class HttpClient:
             except httpx.InvalidURL as error:
                 raise ServerUnreachable(f"{address} is no address: {error}") from error
             except (httpx.ConnectTimeout, httpx.NetworkError, httpx.RemoteProtocolError) as error:
-                failure = ServerUnreachable(f"no connection to {address}: {_words(error)}")
+                failure, lost = ServerUnreachable(f"no connection to {address}: {_words(error)}"), True
             except httpx.TimeoutException as error:
                 raise ServerUnreachable(f"{address} did not answer in time ({type(error).__name__})") from error
             except (httpx.HTTPError, httpx.StreamError) as error:
                 raise ServerUnreachable(f"no answer from {address}: {_words(error)}") from error
-            pause = self._patience.pause(attempt, waited, retry_after)
+            pause = self._patience.pause(attempt, waited, retry_after, lost=lost)
             if pause is None or self._stopping.wait(pause):
                 raise failure
             waited += pause

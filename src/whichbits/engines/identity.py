@@ -12,9 +12,12 @@ from whichbits.engines.connection import Connection
 from whichbits.engines.errors import EngineError
 from whichbits.engines.http import HttpClient
 from whichbits.engines.metrics import read_metrics
+from whichbits.engines.retry import Patience
 from whichbits.errors import UserError
 
 _STARTED = "process_start_time_seconds"
+_BRIEF = Patience(total_s=5.0, lost_s=0.0)
+"""For questions that most servers have no answer to."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,13 @@ def snapshot(connection: Connection) -> Snapshot:
 
 
 def changed(before: Snapshot, after: Snapshot) -> str | None:
-    """How the server has changed between two moments, in words; None where nothing shows that it has."""
+    """How the server has changed between two moments, in words; None where nothing shows that it has.
+
+    What it said only once shows nothing: it may have been too busy to say it again.
+    """
     for name, earlier in before.identity.fields().items():
         later = getattr(after.identity, name)
-        if earlier != later:
+        if earlier is not None and later is not None and earlier != later:
             return f"its {name.replace('_', ' ')} was {earlier}, and is {later}"
     if before.metrics and after.metrics and (sign := _restarted(before.metrics, after.metrics)):
         return f"it was started anew ({sign})"
@@ -128,12 +134,8 @@ def _restarted(before: Mapping[str, float], after: Mapping[str, float]) -> str |
 
 def _identity(client: HttpClient) -> EngineIdentity:
     served = _served(client)
-    try:
-        engine, version, length = _engine(client, served)
-    except EngineError as error:
-        raise UserError(
-            f"url {client.connection.url} does not say what it is: {error}", remedy="see the server's log, and try again"
-        ) from error
+    with HttpClient(client.connection, patience=_BRIEF) as curious:
+        engine, version, length = _engine(curious, served)
     return EngineIdentity(client.connection.url, served.name, engine, version, served.max_length or length, served.root)
 
 
@@ -186,13 +188,11 @@ def _engine(client: HttpClient, served: ServedModel) -> tuple[str | None, str | 
 
 
 def _json(client: HttpClient, path: str) -> dict[str, Any] | None:
-    """A JSON object at a path, None where the server has none there."""
-    answer = client.find(path)
-    if answer is None:
-        return None
+    """A JSON object at a path that only some engines have; None where there is none, whatever the server does instead."""
     try:
-        return answer.json()
-    except EngineError:  # a page for every path, say: no object that tells anything
+        answer = client.find(path)
+        return None if answer is None else answer.json()
+    except EngineError:
         return None
 
 

@@ -13,21 +13,25 @@ PASSING = (429, 502, 503, 504)
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a request is tried again: pauses grow from `first_s` to `longest_s`, and make at most `total_s` together."""
+    """How long a request is tried again: pauses grow from `first_s` to `longest_s`.
+
+    Together they are at most `total_s` where the server refuses, and `lost_s` where it cannot be reached or hangs up.
+    """
 
     first_s: float = 0.5
     longest_s: float = 16.0
     total_s: float = 60.0
+    lost_s: float = 4.0
 
-    def pause(self, attempt: int, waited_s: float, retry_after: str | None = None) -> float | None:
+    def pause(self, attempt: int, waited_s: float, retry_after: str | None = None, *, lost: bool = False) -> float | None:
         """Seconds to wait after the failed `attempt` (from 0), at least what the server asks; None where that is too long."""
         own = min(self.first_s * 2**attempt, self.longest_s) * random.uniform(1.0, 1.2)
         asked = retry_after_s(retry_after) or 0.0
         wanted = max(own, asked)
-        return None if waited_s + wanted > max(self.total_s, 0.0) else wanted
+        return None if waited_s + wanted > (self.lost_s if lost else self.total_s) else wanted
 
 
-NO_PATIENCE = Patience(total_s=-1.0)
+NO_PATIENCE = Patience(total_s=0.0, lost_s=0.0)
 """Every request is sent once."""
 
 

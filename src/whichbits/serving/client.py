@@ -1,107 +1,190 @@
-"""GuideLLM's HTTP client, with prompts by token id and one time stamp for each chunk of tokens.
+"""One streamed completion: sent, and watched as it arrives.
 
-GuideLLM's own request handler counts a chunk only where it carries text, so a first token that decodes to nothing
-(a special token, half a character) would be missed; this one goes by the token counts that the server sends.
+Tokens are counted by the server's running usage (`continuous_usage_stats`), so that a first token that decodes to nothing
+(a special token, half a character) counts. Where a server sends none, a chunk with text is one arrival of tokens, and the last
+usage says how many they were.
 """
 
 from __future__ import annotations
 
-import os
+import json
 import time
+from itertools import pairwise
 from typing import Any
 
-import numpy as np
-from guidellm.backends.openai.http import OpenAIHTTPBackend
-from guidellm.backends.openai.request_handlers import TextCompletionsRequestHandler
-from guidellm.schemas import GenerationRequest, GenerationRequestArguments, GenerationResponse
-from guidellm.schemas.backends import OpenAIHTTPBackendArgs
-from numpy.typing import NDArray
+import aiohttp
 
-from whichbits.serving.prompts import prompt
+from whichbits.engines.connection import CONNECT_TIMEOUT_S, Connection
+from whichbits.engines.errors import EngineError
+from whichbits.engines.http import parse_json, refusal, short
+from whichbits.engines.sse import EventStream
+from whichbits.serving.observation import Observation
+
+KEEP_ALIVE_S = 2.0
+"""Longest idle time of a connection that is used again; servers hang up after five seconds or more."""
+
+_KEPT_BYTES = 4096
+"""Of an answer without events, for the error."""
 
 
-class TokenCountingHandler(TextCompletionsRequestHandler):
-    """Counts tokens by the server's running usage (`continuous_usage_stats`), by chunks with text where it sends none."""
+class StreamError(Exception):
+    """A stream that is not an answer; the message is one line with the server's words."""
+
+
+def open_session(connection: Connection) -> aiohttp.ClientSession:
+    """A session by the connection's rules, without a limit on requests at once. To be opened in the loop that uses it."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=connection.tls or True, keepalive_timeout=KEEP_ALIVE_S),
+        headers=dict(connection.headers),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=connection.timeout_s),
+        trust_env=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+def request_body(model: str, prompt: list[int], output_tokens: int) -> bytes:
+    """The request as JSON: token ids, exactly `output_tokens` of output, greedy, streamed with running usage."""
+    body = {
+        "model": model,
+        "prompt": prompt,
+        "max_tokens": output_tokens,
+        "ignore_eos": True,
+        "temperature": 0.0,
+        "stream": True,
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+    }
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+class Arrivals:
+    """What has arrived of one answer: times of the chunks with tokens, and the server's counts."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.tokens = 0
-        self.chunk_times: list[float] = []
+        self.times: list[float] = []
+        self.prompt_tokens: int | None = None
+        self.output_tokens: int | None = None
+        self._counted = 0
+        self._running: bool | None = None
 
-    def add_streaming_line(self, line: str) -> int | None:
-        """Tokens that this line of the stream brings; None at its end."""
-        data = self.extract_line_data(line)
-        if not data:
-            return None if data is None else 0
-        usage = data.get("usage")
-        if usage:
-            self.streaming_usage = usage
-        choices = data.get("choices")
+    def take(self, data: str, now: float) -> None:
+        """An event's data that arrived at `now`. Raises StreamError for one that is no part of a completion."""
+        if data == "[DONE]":
+            return
+        try:
+            chunk = json.loads(data)
+        except ValueError:
+            raise StreamError(f"the stream holds what is not JSON: {short(data)[:200]!r}") from None
+        if not isinstance(chunk, dict):
+            raise StreamError(f"the stream holds {type(chunk).__name__} instead of an object")
+        if chunk.get("error") or chunk.get("object") == "error" or ("choices" not in chunk and "message" in chunk):
+            raise StreamError(f"an error within the stream: {_words(chunk)}")
+        usage = chunk.get("usage")
+        made = usage.get("completion_tokens") if isinstance(usage, dict) else None
+        if isinstance(usage, dict):
+            self._count(usage)
+        choices = chunk.get("choices")
         if not choices:
-            return 0
-        new: int = usage["completion_tokens"] - self.tokens if usage else int(bool(choices[0].get("text")))
-        if new > 0:
-            self.chunk_times.append(time.monotonic())
-            self.tokens += new
-        return new
+            return
+        if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
+            raise StreamError("a chunk of the stream holds several choices, or none that can be read")
+        if choices[0].get("finish_reason") in ("abort", "error"):
+            raise StreamError(f"the server ended the stream with finish_reason {choices[0]['finish_reason']!r}")
+        text = bool(choices[0].get("text"))
+        if self._running is None and (text or made):
+            self._running = isinstance(made, int)
+        if self._running and isinstance(made, int):
+            text, self._counted = made > self._counted, max(made, self._counted)
+        elif self._running:
+            text = False
+        if text:
+            self.times.append(now)
 
-    def compile_streaming(self, request: GenerationRequest, arguments: GenerationRequestArguments) -> GenerationResponse:
-        """Token counts and the gaps between chunks in seconds; prompt and text stay here, off the worker's pipe."""
-        input_metrics, output_metrics = self.extract_metrics(self.streaming_usage, "")
-        return GenerationResponse(
-            request_id=request.request_id,
-            request_args=None,
-            input_metrics=input_metrics,
-            output_metrics=output_metrics,
-            response_metrics={"gaps_s": np.diff(self.chunk_times).tolist(), "chunks": len(self.chunk_times)},
-        )
+    def _count(self, usage: dict[str, Any]) -> None:
+        for name, field in (("prompt_tokens", "prompt_tokens"), ("completion_tokens", "output_tokens")):
+            value = usage.get(name)
+            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+                setattr(self, field, value)
 
-    def post_validation(self, response: GenerationResponse) -> None:
-        """Raise ValueError where the server did not say how many tokens it made."""
-        if self.streaming_usage is None:
-            raise ValueError("the server sent no token usage")
+    def check(self) -> None:
+        """Raise StreamError where the answer, now complete, does not say how many tokens it is."""
+        if self.output_tokens is None or self.prompt_tokens is None:
+            raise StreamError("the server sent no token usage")
+        if self.output_tokens and not self.times:
+            raise StreamError(f"the server counted {self.output_tokens} tokens, and none arrived in the stream")
 
 
-class TokenIdBackend(OpenAIHTTPBackend):
-    """GuideLLM's OpenAI backend: token ids as the prompt, output of exactly `output_tokens`, greedy, pinned to `cpus`."""
+async def send(
+    session: aiohttp.ClientSession,
+    connection: Connection,
+    body: bytes,
+    *,
+    request: int,
+    warmup: bool,
+    zero: float,
+    target: float,
+) -> Observation:
+    """Send one request and watch its stream; times are `time.perf_counter`'s, and the observation's are since `zero`.
 
-    def __init__(
-        self,
-        arguments: OpenAIHTTPBackendArgs,
-        *,
-        vocabulary: NDArray[np.int32],
-        prompt_tokens: int,
-        output_tokens: int,
-        seed: int,
-        rung: str,
-        cpus: frozenset[int],
-    ) -> None:
-        super().__init__(arguments)
-        self._vocabulary = vocabulary
-        self._prompt_tokens = prompt_tokens
-        self._output_tokens = output_tokens
-        self._seed = seed
-        self._rung = rung
-        self._cpus = cpus
+    What goes wrong is the observation's error. Nothing is sent twice.
+    """
+    arrivals, error = Arrivals(), None
+    start = time.perf_counter()
+    try:
+        await _receive(session, connection, body, arrivals)
+        arrivals.check()
+    except (StreamError, EngineError) as failure:
+        error = str(failure)
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
+        error = f"no answer from {connection.url}/v1/completions: {str(failure) or type(failure).__name__}"
+    end = time.perf_counter()
+    times = arrivals.times
+    return Observation(
+        request=request,
+        warmup=warmup,
+        target_s=target - zero,
+        start_s=start - zero,
+        first_token_s=times[0] - zero if times else None,
+        last_token_s=times[-1] - zero if times else None,
+        end_s=end - zero,
+        prompt_tokens=arrivals.prompt_tokens or 0,
+        output_tokens=arrivals.output_tokens or 0,
+        chunks=len(times),
+        gaps_s=tuple(later - earlier for earlier, later in pairwise(times)),
+        error=error,
+    )
 
-    async def process_startup(self) -> None:
-        """Bind this worker to the client's cores, then start as GuideLLM does."""
-        os.sched_setaffinity(0, self._cpus)
-        await super().process_startup()  # type: ignore[no-untyped-call]
 
-    async def _prepare_resolve_request(
-        self, request: GenerationRequest, history: list[Any] | None = None
-    ) -> tuple[TokenCountingHandler, GenerationRequestArguments, dict[str, Any]]:
-        index = int(request.request_id)
-        body = {
-            "model": self._args.model,
-            "prompt": prompt(self._vocabulary, self._prompt_tokens, seed=self._seed, rung=self._rung, index=index),
-            "max_tokens": self._output_tokens,
-            "ignore_eos": True,
-            "temperature": 0.0,
-            "stream": True,
-            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
-        }
-        arguments = GenerationRequestArguments(stream=True, body=body)
-        url = f"{self._args.target}/{self._args.api_routes['/v1/completions']}"
-        return TokenCountingHandler(), arguments, {"url": url, "method": "POST", "headers": self._build_headers(), "json": body}
+async def _receive(session: aiohttp.ClientSession, connection: Connection, body: bytes, arrivals: Arrivals) -> None:
+    address = f"{connection.url}/v1/completions"
+    async with session.post(
+        address,
+        data=body,
+        headers={"Content-Type": "application/json"},
+        proxy=connection.proxy,
+        allow_redirects=False,
+    ) as reply:
+        if reply.status != 200:
+            raise refusal(address, reply.status, await reply.text(errors="replace"), reply.headers.get("Location", ""))
+        events, kept, some = EventStream(), b"", False
+        while received := await reply.content.readany():
+            now = time.perf_counter()
+            for data in events.feed(received):
+                some = True
+                arrivals.take(data, now)
+            if not some and len(kept) < _KEPT_BYTES:
+                kept += received[:_KEPT_BYTES]
+        now = time.perf_counter()
+        for data in events.end():
+            some = True
+            arrivals.take(data, now)
+        if not some:
+            answer = parse_json(kept.decode("utf-8", "replace"), address, reply.headers.get("Content-Type", ""))
+            raise StreamError(
+                f"{address} answered without a stream, in one object with {', '.join(list(answer)[:6]) or 'nothing'}"
+            )
+
+
+def _words(chunk: dict[str, Any]) -> str:
+    error = chunk.get("error") or chunk
+    message = error.get("message") or error if isinstance(error, dict) else error
+    return short(message if isinstance(message, str) else json.dumps(message))

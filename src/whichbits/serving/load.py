@@ -1,179 +1,183 @@
-"""One rung of load, sent by GuideLLM's worker processes."""
+"""One load, sent by an event loop of this process: a number of requests kept in flight, or arrivals at a rate."""
 
 from __future__ import annotations
 
-import math
-import multiprocessing
+import asyncio
+import gc
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
-import psutil
+import numpy as np
+from numpy.typing import NDArray
 
+from whichbits.engines.connection import Connection
+from whichbits.serving.client import open_session, request_body, send
 from whichbits.serving.observation import Observation
-from whichbits.serving.workload import Rung
-
-STREAMS_PER_WORKER = 16
-"""Streams that one asyncio worker process is given."""
+from whichbits.serving.prompts import prompt
+from whichbits.serving.workload import Rung, Workload
 
 START_DELAY_S = 0.1
-"""From the workers' readiness to the first request."""
+"""From the start of the loop to the first request."""
+TICK_S = 0.01
+"""How often the loop's lateness is looked at."""
+PREPARED_BYTES = 64 * 2**20
+"""Most memory of requests that are ready to be sent."""
 
-ENDS = ("completed", "errored", "cancelled")
-"""GuideLLM's states of a request that has ended."""
 
-LAST_UPDATES_S = 10.0
-"""How long to wait for updates that are on their way when GuideLLM's stream of them ends."""
+Send = Callable[[int, float], Awaitable[Observation]]
+"""Sends the request of a number, which was due at a moment, and watches it."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What the client saw of a rung, and what that cost the client."""
+    """What the client saw of a load, and what that cost the client."""
 
     observations: tuple[Observation, ...]
+    """In the order of their starts; the first ones are the warm-up."""
     client_cpu: float
-    """Cores' worth of CPU time that the client's processes used per second of the rung, together."""
+    """Cores' worth of CPU time that the client's process used per second."""
     busiest_cpu: float
-    """The same of its busiest process."""
+    """The same of the thread that sends and reads."""
+    loop_lag_s: float
+    """Mean lateness of a timer in the event loop: by as much are the times of what arrives late."""
     clock_step_s: float
-    """By how much the wall clock, which GuideLLM stamps with, moved against the monotonic one."""
+    """By how much the wall clock moved against the monotonic one, which stamps everything."""
 
 
-async def drive(backend: Any, rung: Rung, *, seed: int, workers: int, on_done: Callable[[int], None]) -> Load:
-    """Send a rung's warm-up and measured requests through `backend` (a GuideLLM backend) and watch them.
+@dataclass
+class Requests:
+    """The bodies of a load's requests, made ahead of their sending so that making them delays none.
 
-    `on_done` hears the number of finished requests, warm-up included. Raises RuntimeError if a worker dies.
+    Each is a function of (`seed`, the load's name, the request's number).
     """
-    total = rung.warmup + rung.requests
-    ended: list[tuple[Any, Any]] = []
-    usage: dict[int, float] = {}
-    at_first: dict[int, float] = {}
-    began = clock = 0.0
-    with _guidellm_settings(workers):
-        async for response, _, info, _ in _updates(backend, _strategy(rung, total, seed), total):
-            if not began and info.status == "in_progress":
-                began, clock, at_first = time.monotonic(), time.time() - time.monotonic(), _cpu_seconds()
-            if info.status in ENDS:
-                ended.append((response, info))
-                usage, elapsed = _cpu_seconds(), time.monotonic() - began
-                on_done(len(ended))
-    step = time.time() - time.monotonic() - clock
-    shares = [(seconds - at_first.get(pid, 0.0)) / elapsed for pid, seconds in usage.items()]
-    return Load(_observations(ended, rung), client_cpu=sum(shares), busiest_cpu=max(shares), clock_step_s=step)
+
+    connection: Connection
+    rung: Rung
+    workload: Workload
+    vocabulary: NDArray[np.int32]
+    seed: int
+    _ready: dict[int, bytes] = field(default_factory=dict, init=False)
+    _next: int = field(default=0, init=False)
+    _bytes: int = field(default=0, init=False)
+
+    @property
+    def total(self) -> int:
+        """Number of requests, warm-up included."""
+        return self.rung.warmup + self.rung.requests
+
+    def prepare(self, most: int | None = None) -> None:
+        """Make the next bodies, `most` or as many as memory is for."""
+        while self._next < self.total and self._bytes < PREPARED_BYTES and (most is None or most > 0):
+            self._ready[self._next] = self._make(self._next)
+            self._bytes += len(self._ready[self._next])
+            self._next += 1
+            most = None if most is None else most - 1
+
+    def take(self, index: int) -> bytes:
+        """The body of a request."""
+        body = self._ready.pop(index, None)
+        if body is None:
+            self._next = max(self._next, index + 1)
+            return self._make(index)
+        self._bytes -= len(body)
+        return body
+
+    def _make(self, index: int) -> bytes:
+        workload = self.workload
+        tokens = prompt(self.vocabulary, workload.prompt_tokens, seed=self.seed, rung=self.rung.name, index=index)
+        return request_body(self.connection.model or "", tokens, workload.output_tokens)
 
 
-async def _updates(backend: Any, strategy: Any, total: int) -> AsyncIterator[Any]:
-    """GuideLLM's updates of `total` requests, every last one of them.
+async def drive(requests: Requests, *, on_done: Callable[[int], None] = lambda done: None) -> Load:
+    """Send a load's warm-up and measured requests, and watch them. `on_done` hears the number of finished requests."""
+    requests.prepare()
+    rung = requests.rung
+    seen: list[Observation] = []
+    lateness: list[float] = []
+    with _no_collection():
+        zero = time.perf_counter() + START_DELAY_S
 
-    This is `Scheduler.run` of GuideLLM but for its end: the event that closes the group's stream is set before the last
-    update is handed over, so a stream that looks at the event just then closes without it.
-    """
-    from guidellm.scheduler import WorkerProcessGroup
+        async with open_session(requests.connection) as session:
 
-    group: Any = WorkerProcessGroup(requests=[_graph(index) for index in range(total)], backend=backend, strategy=strategy)
-    missing = total
-    try:
-        await group.create_processes()
-        await group.start(time.time() + START_DELAY_S)
-        async for update in group.request_updates():
-            missing -= update[2].status in ENDS
-            yield update
-        while missing > 0:
-            update = await group.messaging.get(timeout=LAST_UPDATES_S)
-            missing -= update[2].status in ENDS
-            yield update
-    except TimeoutError:
-        raise RuntimeError(f"GuideLLM's workers ended without a word of {missing} of {total} requests") from None
-    finally:
-        await group.shutdown()
+            async def one(index: int, target: float) -> Observation:
+                body = requests.take(index)
+                asyncio.get_running_loop().call_soon(requests.prepare, 1)
+                done = await send(
+                    session, requests.connection, body, request=index, warmup=index < rung.warmup, zero=zero, target=target
+                )
+                seen.append(done)
+                on_done(len(seen))
+                return done
 
-
-def _graph(index: int) -> Any:
-    """GuideLLM's wrapping of a single request; its id is the index that the prompt is drawn from."""
-    from guidellm.scheduler.schemas.conversation_graph import GenerativeConversationGraph, GenerativeConversationNode
-    from guidellm.schemas import GenerationRequest
-
-    node = GenerativeConversationNode(node_id="0", agent_id="0", request=GenerationRequest(request_id=str(index)))
-    return GenerativeConversationGraph(graph_id=str(index), nodes={"0": node})
-
-
-def _strategy(rung: Rung, total: int, seed: int) -> Any:
-    from guidellm.scheduler import AsyncPoissonStrategy, ConcurrentStrategy
-
-    if rung.concurrency is None:
-        return AsyncPoissonStrategy(rate=rung.rate, max_concurrency=total, random_seed=seed)
-    return ConcurrentStrategy(streams=rung.concurrency)
-
-
-def workers_for(rung: Rung, cpus: int) -> int:
-    """Worker processes of the client: one for each 16 streams, at most one a core; one alone keeps Poisson gaps Poisson."""
-    if rung.concurrency is None:
-        return 1
-    return min(math.ceil(rung.concurrency / STREAMS_PER_WORKER), cpus)
-
-
-@contextmanager
-def _guidellm_settings(workers: int) -> Iterator[None]:
-    """GuideLLM's settings for this run: workers forked from a server that has imported everything, no console log."""
-    from guidellm.logger import configure_logger
-    from guidellm.settings import LoggingSettings, settings
-
-    multiprocessing.set_forkserver_preload(["whichbits.serving.fork_server"])
-    configure_logger(LoggingSettings(console_log_level=None))
-    ours = {"mp_context_type": "forkserver", "max_worker_processes": workers}
-    before = {name: getattr(settings, name) for name in ours}
-    try:
-        for name, value in ours.items():
-            setattr(settings, name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(settings, name, value)
-
-
-def _cpu_seconds() -> dict[int, float]:
-    """CPU time used so far by this process and its descendants, by pid."""
-    used: dict[int, float] = {}
-    here = psutil.Process()
-    for process in (here, *here.children(recursive=True)):
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        used[process.pid] = times.user + times.system
-    return used
-
-
-def _observations(ended: list[tuple[Any, Any]], rung: Rung) -> tuple[Observation, ...]:
-    """Requests in the order of their starts; the first `rung.warmup` of them are the warm-up."""
-    started = sorted(ended, key=lambda pair: pair[1].started_at or math.inf)
-    zero = started[0][1].started_at
-    if zero is None:
-        raise RuntimeError(f"no request of rung '{rung.name}' was sent: {started[0][1].error}")
-    return tuple(_observation(response, info, zero, place < rung.warmup) for place, (response, info) in enumerate(started))
-
-
-def _observation(response: Any, info: Any, zero: float, warmup: bool) -> Observation:
-    timings = info.timings
-    seen = (response.response_metrics if response is not None else None) or {"gaps_s": (), "chunks": 0}
-    start = info.started_at if info.started_at is not None else info.completed_at
-    return Observation(
-        request=int(info.request_id),
-        warmup=warmup,
-        target_s=(timings.targeted_start or start) - zero,
-        start_s=start - zero,
-        first_token_s=_since(zero, timings.first_token_iteration),
-        last_token_s=_since(zero, timings.last_token_iteration),
-        end_s=info.completed_at - zero,
-        prompt_tokens=(response.input_metrics.text_tokens or 0) if response is not None else 0,
-        output_tokens=(response.output_metrics.text_tokens or 0) if response is not None else 0,
-        chunks=seen["chunks"],
-        gaps_s=tuple(seen["gaps_s"]),
-        error=info.error if info.status != "completed" else None,
+            await _until(zero)
+            wall, cpu, thread = time.time() - time.monotonic(), time.process_time(), time.thread_time()
+            ticker = asyncio.create_task(_tick(lateness))
+            if rung.concurrency is not None:
+                await _closed_loop(one, rung.concurrency, requests.total, zero)
+            else:
+                await _open_loop(one, _arrivals(rung, requests, zero))
+            ticker.cancel()
+            elapsed = time.perf_counter() - zero
+    return Load(
+        observations=tuple(sorted(seen, key=lambda found: (found.start_s, found.request))),
+        client_cpu=(time.process_time() - cpu) / elapsed,
+        busiest_cpu=(time.thread_time() - thread) / elapsed,
+        loop_lag_s=float(np.mean(lateness)) if lateness else 0.0,
+        clock_step_s=time.time() - time.monotonic() - wall,
     )
 
 
-def _since(zero: float, stamp: float | None) -> float | None:
-    return None if stamp is None else stamp - zero
+async def _closed_loop(one: Send, streams: int, total: int, zero: float) -> None:
+    """Keep `streams` requests in flight until `total` are sent: each stream sends its next where its last has ended."""
+    indices = iter(range(total))
+
+    async def stream() -> None:
+        due = zero
+        for index in indices:
+            due = zero + (await one(index, due)).end_s
+
+    await asyncio.gather(*(stream() for _ in range(streams)))
+
+
+async def _open_loop(one: Send, arrivals: list[float]) -> None:
+    """Send each request when it is due, whatever has become of the others."""
+    under_way = []
+    for index, due in enumerate(arrivals):
+        await _until(due)
+        under_way.append(asyncio.ensure_future(one(index, due)))
+    await asyncio.gather(*under_way)
+
+
+def _arrivals(rung: Rung, requests: Requests, zero: float) -> list[float]:
+    """When a Poisson process of the load's rate brings its requests."""
+    assert rung.rate is not None
+    gaps = np.random.default_rng(requests.seed).exponential(1 / rung.rate, requests.total)
+    due: list[float] = (zero + np.cumsum(gaps)).tolist()
+    return due
+
+
+async def _until(moment: float) -> None:
+    if (left := moment - time.perf_counter()) > 0:
+        await asyncio.sleep(left)
+
+
+async def _tick(lateness: list[float]) -> None:
+    while True:
+        began = time.perf_counter()
+        await asyncio.sleep(TICK_S)
+        lateness.append(max(0.0, time.perf_counter() - began - TICK_S))
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage collection meanwhile: one of a process with large libraries in it takes tenths of a second."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

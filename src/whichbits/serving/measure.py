@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whichbits.engines.connection import Connection
-from whichbits.engines.identity import reach, snapshot
+from whichbits.engines.errors import EngineError
+from whichbits.engines.http import HttpClient
+from whichbits.engines.identity import Snapshot, changed, reach, snapshot
 from whichbits.errors import UserError
 from whichbits.serving.capacity import saturated
+from whichbits.serving.client import request_body
 from whichbits.serving.counters import foreign_tokens, prefix_cache_hit_rate
+from whichbits.serving.observation import in_one_piece
 from whichbits.serving.prompts import ordinary_tokens
 from whichbits.serving.result import Evidence, Metrics, RungResult, metrics_of, rows_of
 from whichbits.serving.steady import Steady, steady, waves
@@ -29,8 +34,6 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 """Hears a rung's name, how many of its requests have ended, and how many it has, warm-up included."""
 
-READ_TIMEOUT_S = 600.0
-"""Longest silence of the server within one request."""
 HIGHEST_CONCURRENCY = 1024
 """Where an `auto` ladder ends if throughput has not stopped growing."""
 
@@ -57,11 +60,41 @@ def measure(
     """
     connection = reach(Connection(url, model, api_key))
     vocabulary = ordinary_tokens(tokenizer)
+    _ask_once(connection, vocabulary)
     results: list[RungResult] = []
     with _pinned(cpus) as allowed:
         for rung in _ladder(workload, results, at_least):
             results.append(_measure_rung(connection, rung, workload, vocabulary, seed, allowed, on_progress))
+            if _refuses(results[-1]):
+                break
     return results
+
+
+def no_answer(results: Sequence[RungResult]) -> str | None:
+    """What the server said, where it has answered no request of any load; None where it has answered some."""
+    if any(one.evidence.requests for one in results):
+        return None
+    planned = sum(one.evidence.requests_planned for one in results)
+    words = next((one.evidence.first_error for one in results if one.evidence.first_error), "nothing")
+    return f"the server answered none of {planned} requests: {words}"
+
+
+def _ask_once(connection: Connection, vocabulary: NDArray[np.int32]) -> None:
+    """One short completion of token ids, before any load. Raises UserError with the server's words where it refuses that."""
+    body = json.loads(request_body(connection.model or "", vocabulary[:4].tolist(), 2))
+    try:
+        with HttpClient(connection) as client:
+            client.post("/v1/completions", body)
+    except EngineError as error:
+        raise UserError(
+            f"url {connection.url} gives no completion: {error}",
+            remedy="see the server's log; it must take token ids as the prompt of /v1/completions",
+        ) from error
+
+
+def _refuses(last: RungResult) -> bool:
+    """Whether most requests of a load failed, so that a higher one tells nothing."""
+    return last.evidence.errors > last.evidence.requests
 
 
 def _ladder(workload: Workload, results: Sequence[RungResult], at_least: int) -> Iterator[Rung]:
@@ -97,31 +130,17 @@ def _measure_rung(
     cpus: frozenset[int],
     on_progress: Progress,
 ) -> RungResult:
-    from guidellm.schemas.backends import OpenAIHTTPBackendArgs
+    from whichbits.serving.load import Requests, drive
 
-    from whichbits.serving.client import TokenIdBackend
-    from whichbits.serving.load import drive, workers_for
-
-    arguments = OpenAIHTTPBackendArgs(
-        target=connection.url, model=connection.model, request_format="/v1/completions", api_key=connection.api_key,
-        timeout=READ_TIMEOUT_S, http2=False, verify=True, validate_backend=False,
-    )  # fmt: skip
-    backend = TokenIdBackend(
-        arguments, vocabulary=vocabulary, prompt_tokens=workload.prompt_tokens, output_tokens=workload.output_tokens,
-        seed=seed, rung=rung.name, cpus=cpus,
-    )  # fmt: skip
-    total = rung.warmup + rung.requests
+    requests = Requests(connection, rung, workload, vocabulary, seed)
     before = snapshot(connection)
-    workers = workers_for(rung, len(cpus))
-    load = asyncio.run(
-        drive(backend, rung, seed=seed, workers=workers, on_done=lambda done: on_progress(rung.name, done, total))
-    )
+    load = asyncio.run(drive(requests, on_done=lambda done: on_progress(rung.name, done, requests.total)))
     after = snapshot(connection)
 
     rows = rows_of(load.observations)
     window = steady(load.observations, rung)
     metrics = metrics_of(load.observations, rows, window)
-    evidence = _evidence(load, rung, metrics, window, before.metrics, after.metrics, len(cpus))
+    evidence = _evidence(load, rung, metrics, window, before, after, len(cpus))
     reasons = judge(evidence, metrics, rung, workload)
     return RungResult(
         rung=rung.name, concurrency=rung.concurrency, rate=rung.rate, valid=not reasons, reasons=reasons,
@@ -134,8 +153,8 @@ def _evidence(
     rung: Rung,
     metrics: Metrics,
     window: Steady | None,
-    before: Mapping[str, float],
-    after: Mapping[str, float],
+    before: Snapshot,
+    after: Snapshot,
     cpus: int,
 ) -> Evidence:
     seen = load.observations
@@ -160,8 +179,11 @@ def _evidence(
         prompt_tokens=_range([one.prompt_tokens for one in answered]),
         output_tokens=_range([one.output_tokens for one in answered]),
         tokens_per_chunk=sum(one.output_tokens for one in answered) / chunks if chunks else None,
-        prefix_cache_hit_rate=prefix_cache_hit_rate(before, after),
-        foreign_tokens=foreign_tokens(before, after, sum(one.output_tokens for one in seen)),
+        prefix_cache_hit_rate=prefix_cache_hit_rate(before.metrics, after.metrics),
+        foreign_tokens=foreign_tokens(before.metrics, after.metrics, sum(one.output_tokens for one in seen)),
+        loop_lag_s=load.loop_lag_s,
+        at_once=sum(map(in_one_piece, answered)) / len(answered) if answered else None,
+        server_change=changed(before, after),
     )
 
 

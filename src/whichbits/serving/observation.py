@@ -14,7 +14,7 @@ class Observation:
     target_s: float
     """When the load asked for it: the end of the request before it, or its arrival time."""
     start_s: float
-    """When its headers were sent."""
+    """When it was given to its connection."""
     first_token_s: float | None
     last_token_s: float | None
     end_s: float
@@ -46,6 +46,17 @@ class RequestRow:
     prompt_tokens: int
     output_tokens: int
     ok: bool
+
+
+AT_ONCE_S = 50e-6
+"""No engine makes a token in so little time: tokens that arrive closer together were held back and sent together."""
+
+
+def in_one_piece(seen: Observation) -> bool:
+    """Whether all tokens of a request arrived at once, so that nothing between its start and its end was seen."""
+    if seen.output_tokens < 2 or seen.first_token_s is None or seen.last_token_s is None:
+        return False
+    return seen.last_token_s - seen.first_token_s < AT_ONCE_S * (seen.output_tokens - 1)
 
 
 def row(seen: Observation) -> RequestRow:

@@ -59,6 +59,12 @@ class Evidence(Frozen):
     """Hits / queries of the server's prefix cache during the rung; None where it does not say."""
     foreign_tokens: float | None
     """Share of the tokens the server generated during the rung that were not ours; None where it does not say."""
+    loop_lag_s: float | None = None
+    """Mean lateness of the client's event loop, and so of the times it stamps."""
+    at_once: float | None = None
+    """Share of the requests of which all tokens arrived in one piece; None where none was answered."""
+    server_change: str | None = None
+    """What shows that another server, or one started anew, answered by the end of the rung."""
 
 
 class RungResult(Frozen):

@@ -17,12 +17,19 @@ FOREIGN_TOKENS = 0.01
 PROMPT_TOLERANCE = 0.01
 """A server may add a token of its own to a prompt."""
 CLOCK_STEP_S = 0.001
+AT_ONCE = 0.1
+"""Largest share of requests whose tokens may arrive in one piece, as one of two tokens can."""
+LOOP_LAG_TOLERANCE = 0.05
+"""Largest share of the time to first token by which the client may read late: the bias of that time."""
+LOOP_LAG_S = 0.002
+"""Lateness of timers that tells nothing: the kernel rounds them to a millisecond."""
 
 
 def judge(evidence: Evidence, metrics: Metrics, rung: Rung, workload: Workload) -> tuple[str, ...]:
     """Reasons why the rung is not valid, in words; none where it is."""
     return (
         *_complete(evidence),
+        *_stream(evidence),
         *_lengths(evidence, workload),
         *_server(evidence),
         *_client(evidence, metrics),
@@ -37,6 +44,15 @@ def _complete(evidence: Evidence) -> list[str]:
     if evidence.requests < evidence.requests_planned:
         found.append(f"too few samples: {evidence.requests} of {evidence.requests_planned} requests were answered")
     return found
+
+
+def _stream(evidence: Evidence) -> list[str]:
+    if evidence.at_once is None or evidence.at_once <= AT_ONCE:
+        return []
+    return [
+        f"streamed in one piece: all tokens of {evidence.at_once:.0%} of the requests arrived at once, "
+        "so that the time to first token cannot be measured; look for a proxy that buffers"
+    ]
 
 
 def _lengths(evidence: Evidence, workload: Workload) -> list[str]:
@@ -55,6 +71,8 @@ def _lengths(evidence: Evidence, workload: Workload) -> list[str]:
 
 def _server(evidence: Evidence) -> list[str]:
     found = []
+    if evidence.server_change is not None:
+        found.append(f"server changed: {evidence.server_change}")
     if evidence.prefix_cache_hit_rate is not None and evidence.prefix_cache_hit_rate > PREFIX_HITS:
         found.append(f"prefix cache hit: {evidence.prefix_cache_hit_rate:.1%} of the prompt tokens came from the cache")
     if evidence.foreign_tokens is not None and evidence.foreign_tokens > FOREIGN_TOKENS:
@@ -74,6 +92,9 @@ def _client(evidence: Evidence, metrics: Metrics) -> list[str]:
         if share > DISPATCH_TOLERANCE:
             late = evidence.dispatch_delay_s * 1e3
             found.append(f"client saturated: requests were sent {late:.1f} ms late, {share:.1%} of their time")
+    lag = evidence.loop_lag_s
+    if metrics.ttft_s is not None and lag is not None and lag > max(LOOP_LAG_S, LOOP_LAG_TOLERANCE * metrics.ttft_s.mean):
+        found.append(f"client saturated: it read {lag * 1e3:.1f} ms late")
     if abs(evidence.clock_step_s) > CLOCK_STEP_S:
         found.append(f"clock stepped by {evidence.clock_step_s * 1e3:.1f} ms during the rung")
     return found
