@@ -8,7 +8,6 @@ One line a checkpoint and engine. Run it on a machine that does nothing else.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import tempfile
 import time
@@ -23,6 +22,7 @@ from whichbits.engines.emulation import Emulated
 from whichbits.engines.endpoint import Endpoint
 from whichbits.engines.hardware import describe, processors
 from whichbits.engines.server import Server
+from whichbits.models.configuration import read_configuration
 
 PROMPT, CONTINUATION, OUTPUT, ITEMS, CONCURRENCY = 508, 4, 32, 16, 8
 
@@ -71,7 +71,7 @@ def main() -> None:
     hardware = describe()
     print(hardware)
     for checkpoint in options.checkpoints:
-        settings = serving_settings(hardware, json.loads((checkpoint / "config.json").read_text()), max_length=1024)
+        settings = serving_settings(hardware, read_configuration(checkpoint).kv_bytes_per_token, max_length=1024)
         if options.served:
             with (
                 tempfile.TemporaryDirectory() as folder,

@@ -79,7 +79,7 @@ class Resolution:
         from whichbits.models.resolve import resolve
 
         try:
-            return resolve(
+            model = resolve(
                 self.specification.model,
                 allow_download=self.allow_download,
                 allow_custom_code=self.specification.trust_remote_code,
@@ -87,11 +87,15 @@ class Resolution:
             )
         except UserError as error:
             raise self._error(("model",), error) from error
+        if not model.format.is_base and self.specification.candidates:
+            problem = f"{model.path} is quantized already ({model.format.name})"
+            raise self.source.error(("model",), problem, "give the 16-bit model as the base, and this one as a candidate")
+        return model
 
     @cached_property
     def base(self) -> str:
-        """Name of the base: its dtype's."""
-        return {"bfloat16": "bf16", "float16": "fp16"}[self.model.dtype]
+        """Name of the base: its format's."""
+        return self.model.format.name
 
     @cached_property
     def hardware(self) -> Hardware:
@@ -145,11 +149,9 @@ class Resolution:
     @cached_property
     def subjects(self) -> tuple[Subject, ...]:
         """The base, then the candidates in their order."""
-        from whichbits.formats.format import get
-
         serves = self.base_engine != "emulated"
         emulates = not serves or any(self._runs(candidate)[1] for candidate in self.specification.candidates)
-        base = Subject(self.base, get(self.base), serves, emulates, self.model.files, self.model.path)
+        base = Subject(self.base, self.model.format, serves, emulates, self.model.files, self.model.path)
         taken = {self.base}
         found = [base]
         for index, candidate in enumerate(self.specification.candidates):
@@ -163,11 +165,10 @@ class Resolution:
         return tuple(found)
 
     def _subject(self, candidate: Candidate) -> Subject:
-        from whichbits.formats.format import fit, get, linear_shapes
+        from whichbits.formats.format import fit, get
 
         served, emulated = self._runs(candidate)
         if candidate.checkpoint is not None:
-            from whichbits.formats.recognize import recognize
             from whichbits.models.resolve import resolve
 
             ready = resolve(
@@ -176,14 +177,14 @@ class Resolution:
                 allow_custom_code=self.specification.trust_remote_code,
                 weights=self.weights,
             )
-            return Subject(candidate.name, recognize(ready.config), served, emulated, ready.files, ready.path)
+            return Subject(candidate.name, ready.format, served, emulated, ready.files, ready.path)
         assert candidate.format is not None
         format = get(candidate.format)
         recipe = _recipe(candidate.recipe, self.specification.seed, format)
         if format.is_base or format.refused:
             why = format.refused or "it is the base's own"
             raise UserError(f"format {format.name} cannot be made: {why}", remedy="choose another format")
-        fitted = fit(format, linear_shapes(dict(self.model.config)), group_size=recipe["group_size"])
+        fitted = fit(format, self._linear_shapes, group_size=recipe["group_size"])
         cell = Cell(
             "quantize",
             VERSIONS["quantize"],
@@ -192,6 +193,15 @@ class Resolution:
             places={"base": str(self.model.path), "custom_code": self.specification.trust_remote_code},
         )
         return Subject(candidate.name, fitted, served, emulated, made_by=Planned(cell, "local"))
+
+    @cached_property
+    def _linear_shapes(self) -> set[tuple[int, int]]:
+        """[rows, columns] of the linear layers that are quantized."""
+        from whichbits.quantize.structure import layer_linears
+
+        shapes = self.model.shapes
+        named = (name for layer in layer_linears(self.model.configuration, shapes) for name in layer)
+        return {(shapes[name][0], shapes[name][1]) for name in named}
 
     def _runs(self, candidate: Candidate) -> tuple[bool, bool]:
         """Whether a candidate is served, and whether it is emulated."""
@@ -230,7 +240,9 @@ class Resolution:
 
         engine = self.specification.engine
         most = max([engine.concurrency, *(c for w in self.workloads if w.concurrency != "auto" for c in w.concurrency)])
-        settings = serving_settings(self.hardware, self.model.config, max_length=self.max_length, max_concurrency=most)
+        settings = serving_settings(
+            self.hardware, self.model.configuration.kv_bytes_per_token, max_length=self.max_length, max_concurrency=most
+        )
         consent = {"trust-remote-code": True} if self.specification.trust_remote_code else {}
         return replace(
             settings,

@@ -77,8 +77,7 @@ def run(
     settings = expansion.settings
     servers: EngineServers | NoServers = NoServers()
     if expansion.command is not None:
-        base = sum(path.stat().st_size for path in expansion.model.path.glob("*.safetensors"))
-        resident = resident_servers(expansion.hardware, settings, {expansion.base: base})
+        resident = resident_servers(expansion.hardware, settings, {expansion.base: expansion.model.bytes})
         servers = EngineServers(expansion.command, settings, store.folder / "servers", resident)
     client = frozenset(processors(settings.client_cpus)) if settings.client_cpus else None
     server = frozenset(processors(settings.server_cpus)) if settings.server_cpus else None
@@ -138,7 +137,7 @@ def ledger_of(expansion: Expansion, plan: Plan, overrides: Mapping[str, float], 
         model=chosen.model,
         notes=(*expansion.model.notes, *chosen.notes, *chosen.unavailable),
         base=expansion.base,
-        base_bytes=sum(path.stat().st_size for path in expansion.model.path.glob("*.safetensors")),
+        base_bytes=expansion.model.bytes,
         formats={subject.name: subject.format.name for subject in expansion.subjects},
         margin=chosen.margin,
         seed=chosen.seed,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from whichbits.errors import UserError
+from whichbits.models.configuration import read_configuration
 
 if TYPE_CHECKING:
     from whichbits.engines.server import Server
@@ -93,8 +93,7 @@ def vllm_server(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) 
         command = find_vllm()
     except UserError as error:
         pytest.skip(f"no vLLM here: {error}")
-    config = json.loads((embedded_model / "config.json").read_text())
-    settings = serving_settings(describe(), config, max_length=1024)
+    settings = serving_settings(describe(), read_configuration(embedded_model).kv_bytes_per_token, max_length=1024)
     with Server(
         command,
         embedded_model,

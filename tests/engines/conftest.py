@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import runpy
 import sys
 import threading
@@ -17,6 +16,7 @@ from whichbits.engines.defaults import serving_settings
 from whichbits.engines.hardware import describe, processors
 from whichbits.engines.server import Server
 from whichbits.errors import UserError
+from whichbits.models.configuration import read_configuration
 
 LENGTH = 512
 
@@ -82,8 +82,7 @@ def vllm() -> EngineCommand:
 @pytest.fixture(scope="session")
 def served(vllm: EngineCommand, tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The tiny BF16 model, served by vLLM once for all tests."""
-    config = json.loads((tiny_llama / "config.json").read_text())
-    settings = serving_settings(describe(), config, max_length=LENGTH)
+    settings = serving_settings(describe(), read_configuration(tiny_llama).kv_bytes_per_token, max_length=LENGTH)
     folder = tmp_path_factory.mktemp("served")
     with Server(
         vllm,

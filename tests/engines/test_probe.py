@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +10,11 @@ from whichbits.engines.defaults import serving_settings
 from whichbits.engines.errors import EngineEnded
 from whichbits.engines.hardware import Gpu, Hardware, describe
 from whichbits.engines.probe import device_kind, judge, known_kernels, probe
+from whichbits.models.configuration import read_configuration
 
 
 def ask(command: EngineCommand, name: str, checkpoint: Path, folder: Path, **arguments: object):
-    config = json.loads((checkpoint / "config.json").read_text())
-    settings = serving_settings(describe(), config, max_length=512)
+    settings = serving_settings(describe(), read_configuration(checkpoint).kv_bytes_per_token, max_length=512)
     return probe(
         command,
         name,

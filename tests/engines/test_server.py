@@ -15,6 +15,7 @@ from whichbits.engines import registry as records
 from whichbits.engines.errors import EngineEnded, EngineError
 from whichbits.engines.server import Server, flags, free_port, port_is_free
 from whichbits.errors import UserError
+from whichbits.models.configuration import read_configuration
 
 
 def descendants(pid: int) -> set[int]:
@@ -268,12 +269,11 @@ def test_steering_variables_are_not_inherited(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.server
 def test_kill_9_of_the_parent_of_vllm(vllm, tiny_llama: Path, tmp_path: Path) -> None:
-    import json
 
     from whichbits.engines.defaults import serving_settings
     from whichbits.engines.hardware import describe
 
-    settings = serving_settings(describe(), json.loads((tiny_llama / "config.json").read_text()), max_length=64)
+    settings = serving_settings(describe(), read_configuration(tiny_llama).kv_bytes_per_token, max_length=64)
     options = {"arguments": dict(settings.arguments), "environment": dict(settings.environment)}
     script = PARENT.replace("arguments={}, environment={}", f"**{options!r}").replace('"toy", **', f"{str(tiny_llama)!r}, **")
     parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path), *vllm.argv])
@@ -293,13 +293,12 @@ def test_kill_9_of_the_parent_of_vllm(vllm, tiny_llama: Path, tmp_path: Path) ->
 
 @pytest.mark.server
 def test_crash_of_vllm_in_mid_run_gives_the_cause(vllm, tiny_llama: Path, tmp_path: Path) -> None:
-    import json
 
     from whichbits.engines.defaults import serving_settings
     from whichbits.engines.endpoint import Endpoint
     from whichbits.engines.hardware import describe
 
-    settings = serving_settings(describe(), json.loads((tiny_llama / "config.json").read_text()), max_length=64)
+    settings = serving_settings(describe(), read_configuration(tiny_llama).kv_bytes_per_token, max_length=64)
     options = {"arguments": settings.arguments, "environment": settings.environment, "registry": tmp_path / "registry"}
     with Server(vllm, tiny_llama, log=tmp_path / "log.txt", **options) as server:
         pids = family(tmp_path)

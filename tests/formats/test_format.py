@@ -7,14 +7,10 @@ from typing import Any
 import pytest
 
 from whichbits.errors import UserError
-from whichbits.formats.format import Format, fit, get, linear_shapes, load, quantization_config
+from whichbits.formats.format import Format, fit, get, load, quantization_config
 
-LLAMA_8B = {
-    "hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32, "num_key_value_heads": 8,
-}  # fmt: skip
-SMOLLM = {
-    "hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9, "num_key_value_heads": 3, "head_dim": 64,
-}  # fmt: skip
+LLAMA_8B = {(4096, 4096), (1024, 4096), (14336, 4096), (4096, 14336)}
+SMOLLM = {(576, 576), (192, 576), (1536, 576), (576, 1536)}
 
 INT8 = {"num_bits": 8, "type": "int", "symmetric": True}
 FP8 = {"num_bits": 8, "type": "float", "symmetric": True}
@@ -46,7 +42,7 @@ def test_config_of_a_checkpoint_has_the_minimal_keys(
     group: dict[str, Any] = {"targets": ["Linear"], "weights": weights}
     if activations:
         group["input_activations"] = activations
-    assert quantization_config(fit(get(name), linear_shapes(LLAMA_8B)), ["lm_head"]) == {
+    assert quantization_config(fit(get(name), LLAMA_8B), ["lm_head"]) == {
         "quant_method": "compressed-tensors",
         "quantization_status": "compressed",
         "format": storage,
@@ -58,7 +54,7 @@ def test_config_of_a_checkpoint_has_the_minimal_keys(
 @pytest.mark.parametrize("name", [name for name, format in load().items() if format.weights])
 def test_the_compressed_tensors_library_reads_every_config(name: str) -> None:
     quantization = pytest.importorskip("compressed_tensors.quantization")
-    format = fit(get(name), linear_shapes(LLAMA_8B))
+    format = fit(get(name), LLAMA_8B)
     config = quantization.QuantizationConfig.model_validate(quantization_config(format, []))
     scheme = config.config_groups["group_0"]
     assert scheme.weights.num_bits == format.weights.num_bits
@@ -77,7 +73,7 @@ def test_formats_are_the_library_presets(name: str, preset: str) -> None:
     """Everything that decides the arithmetic is as the library's preset says."""
     quantization = pytest.importorskip("compressed_tensors.quantization")
     scheme = quantization.preset_name_to_scheme(preset, ["Linear"])
-    format = fit(get(name), linear_shapes(LLAMA_8B))
+    format = fit(get(name), LLAMA_8B)
     keys = ("num_bits", "type", "symmetric", "strategy", "group_size", "block_structure", "dynamic")
     for ours, theirs in ((format.weights, scheme.weights), (format.activations, scheme.input_activations)):
         assert (ours is None) == (theirs is None)
@@ -101,37 +97,20 @@ def test_group_size_is_the_largest_that_divides_all_widths() -> None:
 
 
 def test_group_size_can_be_asked_for() -> None:
-    fitted = fit(get("w4a16-int"), linear_shapes(SMOLLM), group_size=32)
+    fitted = fit(get("w4a16-int"), SMOLLM, group_size=32)
     assert fitted.weights and fitted.weights.group_size == 32
     with pytest.raises(UserError, match="group_size 128 is not one of 128, 64, 32 that divides the widths 576, 1536"):
-        fit(get("w4a16-int"), linear_shapes(SMOLLM), group_size=128)
+        fit(get("w4a16-int"), SMOLLM, group_size=128)
     with pytest.raises(UserError, match="group_size 48"):
-        fit(get("w4a16-int"), linear_shapes(SMOLLM), group_size=48)
+        fit(get("w4a16-int"), SMOLLM, group_size=48)
     with pytest.raises(UserError, match="w8a8-int has no group size to choose"):
-        fit(get("w8a8-int"), linear_shapes(SMOLLM), group_size=64)
+        fit(get("w8a8-int"), SMOLLM, group_size=64)
 
 
 def test_a_block_that_does_not_divide_is_refused() -> None:
-    assert fit(get("fp8-block"), linear_shapes(LLAMA_8B)) == get("fp8-block")
+    assert fit(get("fp8-block"), LLAMA_8B) == get("fp8-block")
     with pytest.raises(UserError, match="blocks of 128 x 128 do not divide a weight of 192 x 576"):
-        fit(get("fp8-block"), linear_shapes(SMOLLM))
-
-
-def test_linear_shapes_of_a_llama() -> None:
-    assert linear_shapes(SMOLLM) == {(576, 576), (192, 576), (1536, 576), (576, 1536)}
-    assert linear_shapes({"text_config": LLAMA_8B}) == linear_shapes(LLAMA_8B)
-
-
-def test_linear_shapes_of_a_mixture_of_experts() -> None:
-    """Qwen3-30B-A3B has no dense layer, so its intermediate_size is nowhere; with one that is dense it is."""
-    config = {
-        "hidden_size": 2048, "intermediate_size": 6144, "moe_intermediate_size": 768, "num_attention_heads": 32,
-        "num_key_value_heads": 4, "head_dim": 128, "decoder_sparse_step": 1, "mlp_only_layers": [],
-    }  # fmt: skip
-    attention = {(4096, 2048), (512, 2048), (2048, 4096)}
-    assert linear_shapes(config) == attention | {(768, 2048), (2048, 768)}
-    dense = {(6144, 2048), (2048, 6144)}
-    assert linear_shapes({**config, "mlp_only_layers": [0]}) == linear_shapes(config) | dense
+        fit(get("fp8-block"), SMOLLM)
 
 
 @pytest.mark.parametrize(
@@ -155,9 +134,9 @@ def test_bits_per_weight_by_hand(name: str, bits: float) -> None:
 
 
 def test_a_quantized_cache_goes_with_any_format() -> None:
-    both = fit(get("w4a16-int+kv-fp8"), linear_shapes(LLAMA_8B))
+    both = fit(get("w4a16-int+kv-fp8"), LLAMA_8B)
     assert both.name == "w4a16-int+kv-fp8"
-    assert both.weights == fit(get("w4a16-int"), linear_shapes(LLAMA_8B)).weights
+    assert both.weights == fit(get("w4a16-int"), LLAMA_8B).weights
     stated = {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "tensor", "dynamic": False}
     assert quantization_config(both, [])["kv_cache_scheme"] == stated
     assert "kv_cache_scheme" not in quantization_config(get("w8a8-int"), [])

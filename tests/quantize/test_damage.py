@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ pytest.importorskip("numba")
 from whichbits.formats.compress import decompress  # noqa: E402
 from whichbits.formats.format import get  # noqa: E402
 from whichbits.formats.mixed import unit  # noqa: E402
+from whichbits.models.configuration import read_configuration  # noqa: E402
 from whichbits.quantize.budget import Option  # noqa: E402
 from whichbits.quantize.checkpoint import quantize_checkpoint  # noqa: E402
 from whichbits.quantize.damage import measure, spend  # noqa: E402
@@ -27,7 +27,7 @@ TOKENS = torch.randint(100, 49000, (2, 16), generator=torch.Generator().manual_s
 @pytest.fixture(scope="module")
 def layers(random_base: Callable[[str], Path]) -> list[list[str]]:
     base = random_base("Llama")
-    return layer_linears(json.loads((base / "config.json").read_text()), tensor_shapes(base))
+    return layer_linears(read_configuration(base), tensor_shapes(base))
 
 
 @pytest.fixture(scope="module")

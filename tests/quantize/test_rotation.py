@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ scipy = pytest.importorskip("scipy.linalg")
 safetensors = pytest.importorskip("safetensors.torch")
 
 from whichbits.errors import UserError  # noqa: E402
+from whichbits.models.configuration import Configuration, read_configuration  # noqa: E402
 from whichbits.quantize.rotation import RotatedTensors, hadamard, largest_power_of_two  # noqa: E402
 from whichbits.quantize.tensors import StoredTensors  # noqa: E402
 
@@ -35,6 +37,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
+PLAIN = Configuration(
+    model_type="llama", architecture=None, dtype=None, max_positions=64, layers=2, hidden=8, heads=2, kv_heads=2, head_dim=4,
+    vocabulary=100, tied=False,
+)  # fmt: skip
+
 
 def random_model(name: str, **changes: Any) -> torch.nn.Module:
     """A random float32 model with norms that are not 1, one outlying channel, and widths that are no powers of two."""
@@ -54,7 +61,7 @@ def rotated(model: torch.nn.Module, folder: Path, seed: int = 0) -> torch.nn.Mod
     """The model that the rotated tensors of its checkpoint make (a mixture's experts are apart only there)."""
     model.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
-    tensors = dict(RotatedTensors(StoredTensors(folder), config, seed))
+    tensors = dict(RotatedTensors(StoredTensors(folder), read_configuration(folder), seed))
     safetensors.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
     return type(model).from_pretrained(folder, dtype=torch.float32).eval()
@@ -110,13 +117,12 @@ def test_norms_behind_attention_and_mlp_are_refused_with_the_reason(name: str) -
     config = getattr(transformers, f"{name}TextConfig" if name == "Gemma3" else f"{name}Config")(**SIZES)
     tensors = getattr(transformers, f"{name}ForCausalLM")(config).state_dict()
     with pytest.raises(UserError, match="norms behind attention and MLP, which scale each channel"):
-        RotatedTensors(tensors, config.to_dict(), 0)
+        RotatedTensors(tensors, replace(PLAIN, model_type=config.model_type), 0)
 
 
 def test_other_models_are_refused() -> None:
     with pytest.raises(UserError, match="model type cohere is not one of"):
-        RotatedTensors({}, {"model_type": "cohere"}, 0)
+        RotatedTensors({}, replace(PLAIN, model_type="cohere"), 0)
     tensors = {"model.layers.0.mlp.router.weight": torch.ones(1, 8)}
-    config = {"model_type": "llama", "hidden_size": 8, "num_attention_heads": 2}
     with pytest.raises(UserError, match=r"router\.weight is not understood"):
-        RotatedTensors(tensors, config, 0)["model.layers.0.mlp.router.weight"]
+        RotatedTensors(tensors, PLAIN, 0)["model.layers.0.mlp.router.weight"]

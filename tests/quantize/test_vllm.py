@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from whichbits.engines.endpoint import Endpoint  # noqa: E402
 from whichbits.engines.hardware import describe  # noqa: E402
 from whichbits.engines.server import Server  # noqa: E402
 from whichbits.formats.format import get  # noqa: E402
+from whichbits.models.configuration import read_configuration  # noqa: E402
 from whichbits.quantize.checkpoint import quantize_checkpoint  # noqa: E402
 from whichbits.quantize.recipe import Recipe  # noqa: E402
 
@@ -48,8 +48,7 @@ def emulated(checkpoint: Path) -> float:
 
 def served(out: Path, logs: Path) -> tuple[list[float], int]:
     """Log-likelihood of each of PAIRS in vLLM, and the number of tokens that it generates after the context."""
-    config = json.loads((out / "config.json").read_text())
-    settings = serving_settings(describe(), config, max_length=128, max_concurrency=2)
+    settings = serving_settings(describe(), read_configuration(out).kv_bytes_per_token, max_length=128, max_concurrency=2)
     server = Server(
         find_vllm(), out, arguments=settings.arguments, environment=settings.environment, log=logs / "log.txt",
         registry=logs / "registry",

@@ -24,18 +24,9 @@ class Settings:
     client_cpus: tuple[int, ...]
 
 
-def kv_cache_bytes(config: Mapping[str, Any], tokens: int) -> int:
-    """Bytes that keys and values of `tokens` tokens take in 16 bit, from a model's config.json."""
-    text = config.get("text_config", config)
-    heads = text["num_attention_heads"]
-    width = text.get("head_dim") or text["hidden_size"] // heads
-    key_value_heads = text.get("num_key_value_heads") or heads
-    return int(2 * 2 * text["num_hidden_layers"] * key_value_heads * width * tokens)
-
-
 def serving_settings(
     hardware: Hardware,
-    config: Mapping[str, Any],
+    kv_bytes_per_token: int,
     *,
     max_length: int,
     max_concurrency: int = 16,
@@ -43,8 +34,9 @@ def serving_settings(
 ) -> Settings:
     """Settings that serve a model for comparison with others.
 
-    config: the model's config.json. max_length: tokens of prompt and output together. max_concurrency: requests at once that
-    the key-value cache must hold. local: the checkpoint is a folder, so the engine need not, and may not, ask a hub.
+    kv_bytes_per_token: bytes that the keys and values of one token take in 16 bit. max_length: tokens of prompt and output
+    together. max_concurrency: requests at once that the key-value cache must hold. local: the checkpoint is a folder, so the
+    engine need not, and may not, ask a hub.
 
     Everywhere: no prefix cache (it would measure the prompts' likeness) and sampling defaults of the engine instead of the
     model's (a repetition penalty in a generation_config.json changes greedy text). On a CPU: one processor is left for the load
@@ -62,7 +54,7 @@ def serving_settings(
     if hardware.gpus:
         return Settings(arguments, environment, (), ())
     threads = max(1, hardware.cores - 1)
-    gibibytes = max(1, -(-kv_cache_bytes(config, max_length * max_concurrency) // 2**30))
+    gibibytes = max(1, -(-kv_bytes_per_token * max_length * max_concurrency // 2**30))
     arguments |= {"enforce-eager": True, "max-num-seqs": max_concurrency}
     environment |= {
         "VLLM_CPU_INT4_W4A8": "0",

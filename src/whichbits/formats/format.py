@@ -186,21 +186,6 @@ def _with_group_size(format: Format, shapes: list[tuple[int, int]], asked: int |
     return format.model_copy(update={"weights": format.weights.model_copy(update={"group_size": fitting[0]})})
 
 
-def linear_shapes(config: dict[str, Any]) -> set[tuple[int, int]]:
-    """[rows, columns] of the linear layers that a decoder's config.json implies, known before reading weights."""
-    config = config.get("text_config") or config
-    hidden = config["hidden_size"]
-    inner = {config[key] for key in ("moe_intermediate_size", "shared_expert_intermediate_size") if config.get(key)}
-    sparse_everywhere = inner and config.get("decoder_sparse_step", 1) == 1 and not config.get("mlp_only_layers")
-    if not sparse_everywhere or config.get("first_k_dense_replace"):
-        inner.add(config["intermediate_size"])
-    heads = config["num_attention_heads"]
-    head = config.get("head_dim") or hidden // heads
-    queries, keys = heads * head, (config.get("num_key_value_heads") or heads) * head
-    attention = {(queries, hidden), (keys, hidden), (hidden, queries)}
-    return attention | {(width, hidden) for width in inner} | {(hidden, width) for width in inner}
-
-
 def quantization_config(format: Format, ignore: list[str], targets: Sequence[list[str]] = (["Linear"],)) -> dict[str, Any]:
     """The `quantization_config` of config.json for a fitted format, with the smallest set of keys.
 

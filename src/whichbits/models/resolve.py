@@ -1,37 +1,49 @@
-"""From what the user calls a model to a folder on this machine and the hashes that identify it."""
+"""From what the user calls a model to a folder on this machine, what it is, and the hashes that identify it."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from whichbits.errors import UserError
-from whichbits.formats.files import INDEX, companion_files, read_header, shard_files, shard_names, tensor_files
-from whichbits.models.cache import cache_directory, file_sha256
+from whichbits.formats.codes import signs_of_codes
+from whichbits.formats.files import BUFFER, INDEX, SINGLE, Stored, companion_files, index_names, shard_names, stored_tensors
+from whichbits.formats.format import Format, get
+from whichbits.formats.recognize import OTHER, Recognized, recognize_stated, side_quantization
+from whichbits.models.cache import cache_directory, file_facts
+from whichbits.models.comparison import compare, own_shapes, refuse_differences, refuse_names
+from whichbits.models.configuration import Configuration, read_configuration
 from whichbits.models.embedded import EMBEDDED, embedded_checkpoint
-from whichbits.models.hub import HUB_ID, outline, snapshot
+from whichbits.models.hub import HUB_ID, Outline, outline, snapshot
+from whichbits.models.quantized import refuse_undeclared, weights_by_name
+from whichbits.models.tokenizer import check_tokenizer
+from whichbits.models.weights import compute_dtype, refuse_damage, refuse_two_heads, served_bytes
 
-POSITION_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
+Dtype = Literal["bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model on this machine.
+    """A model on this machine, whose files have been looked at.
 
-    `files` maps the relative name of every file that defines it to its SHA-256; `max_positions` is the longest sequence
-    (tokens of prompt and output together); `notes` are what every report on it must say.
+    `files` maps the relative name of every file that defines it to its SHA-256; `dtype` is what it computes in; `format` the
+    number format of its weights (the base's own 16 bit, or that of a quantized checkpoint); `max_positions` the longest
+    sequence (tokens of prompt and output together); `bytes` what its weights take when they are served; `shapes` those of its
+    16-bit weights, by the names they have where there is no other model beside; `notes` are what every report on it must say.
     """
 
     reference: str
     path: Path
     files: Mapping[str, str]
-    dtype: Literal["bfloat16", "float16"]
-    config: Mapping[str, Any]
+    dtype: Dtype
+    format: Format
+    configuration: Configuration
     max_positions: int
+    bytes: int
+    shapes: Mapping[str, tuple[int, ...]]
     notes: tuple[str, ...] = ()
 
 
@@ -48,12 +60,14 @@ def resolve(
     `cache` is whichbits' cache directory (default: `cache_directory()`); the hub's own cache is where huggingface_hub keeps it,
     and its token comes from the environment (HF_TOKEN). Without `allow_download` a hub id must already be in that cache.
     Without `weights` those of a hub id stay on the hub, and are identified by the hashes that it states.
-    Raises UserError where the model is missing, incomplete, in neither BF16 nor FP16, or comes with code of its own
-    and `allow_custom_code` is not set.
+    All that can be wrong with a model is said here, before anything runs it. Raises UserError where the model is missing or
+    incomplete; its configuration is none that transformers knows; its tensors are not those of its configuration, in name,
+    shape or dtype, or not finite; it is quantized in a way that is not recognized; its tokenizer cannot be loaded; or it comes
+    with code of its own and `allow_custom_code` is not set.
     """
     cache = cache or cache_directory()
     notes: tuple[str, ...] = ()
-    stored: dict[str, str] | None = None
+    remote: Outline | None = None
     if reference in EMBEDDED:
         path = embedded_checkpoint(EMBEDDED[reference], cache)
         notes = EMBEDDED[reference].notes
@@ -63,13 +77,14 @@ def resolve(
         if weights:
             path = snapshot(reference, allow_download=allow_download)
         else:
-            path, stored = outline(reference)
+            path, remote = outline(reference, allow_download=allow_download)
     else:
         raise UserError(
             f"model {reference!r:.200} is neither a folder nor a hub id",
             remedy=f"give the path of a folder, a hub id (owner/name), or one of {', '.join(EMBEDDED)}",
         )
-    return _describe(reference, path, stored, cache=cache, allow_custom_code=allow_custom_code, notes=notes)
+    model = _describe(reference, path, remote, cache=cache, allow_custom_code=allow_custom_code)
+    return replace(model, notes=(*notes, *model.notes))
 
 
 def _folder(reference: str) -> Path | None:
@@ -81,94 +96,108 @@ def _folder(reference: str) -> Path | None:
         return None
 
 
-def _describe(
-    reference: str,
-    path: Path,
-    stored: Mapping[str, str] | None,
-    *,
-    cache: Path,
-    allow_custom_code: bool,
-    notes: tuple[str, ...],
-) -> Model:
-    """The model in `path`, or, with the SHA-256 of weights `stored` elsewhere, all of it but those."""
-    config = _read_config(path)
-    if stored is None:
-        tensor_files(path)
-    custom_code = "auto_map" in config
-    if custom_code and not allow_custom_code:
+def _describe(reference: str, path: Path, remote: Outline | None, *, cache: Path, allow_custom_code: bool) -> Model:
+    """The model in `path`, or, with its weights `remote`, all of it but those."""
+    if (path / "adapter_config.json").exists():
         raise UserError(
-            f"{reference} comes with Python code of its own (auto_map in config.json), which would run on this machine",
-            remedy="read that code, then allow it with allow_custom_code, or choose a model that transformers knows",
+            f"{path} is an adapter (adapter_config.json), which changes a base model's weights",
+            remedy="merge it into its base first (PEFT: merge_and_unload, then save_pretrained), and give that folder",
         )
+    _refuse_custom_code(reference, path, allow_custom_code)
+    configuration = read_configuration(path, allow_custom_code=allow_custom_code)
+    recognized = _recognized(path, configuration)
+    stored = stored_tensors(path) if remote is None else {}
+    if remote is None and not ((path / SINGLE).exists() or (path / INDEX).exists()):
+        raise UserError(
+            f"{path} holds neither {SINGLE} nor {INDEX}, which engines look for",
+            remedy="save the model again with transformers' save_pretrained",
+        )
+    shapes = _compared(path, configuration, recognized, stored, remote)
+    dtype = compute_dtype(path, configuration, stored)
     files = {path / "config.json", *companion_files(path), *path.glob(INDEX)}
-    if stored is None:
-        files |= set(shard_files(path))
-    if custom_code:
+    if configuration.custom_code:
         files |= set(path.glob("*.py"))
-    hashes = {file.name: file_sha256(file, cache) for file in files}
-    hashes |= {name: stored[name] for name in shard_names(path, stored)} if stored is not None else {}
+    facts = {file.name: file_facts(file, cache) for file in files | {tensor.file for tensor in stored.values()}}
+    for name, found in facts.items():
+        refuse_damage(path / name, found.damage, dtype)
+    hashes = {name: found.sha256 for name, found in facts.items()}
+    size = served_bytes(stored, quantized=recognized.layout is not None)
+    if remote is not None:
+        names = shard_names(path, remote.sha256)
+        hashes |= {name: remote.sha256[name] for name in names}
+        size = sum(remote.bytes[name] for name in names)
+    check_tokenizer(path, configuration.vocabulary, allow_custom_code=allow_custom_code)
     return Model(
         reference=reference,
         path=path,
         files=dict(sorted(hashes.items())),
-        dtype=_dtype(reference, path, config),
-        config=config,
-        max_positions=_max_positions(reference, config),
-        notes=notes,
+        dtype=dtype,
+        format=recognized.format if recognized.layout else get({"bfloat16": "bf16", "float16": "fp16"}[dtype]),
+        configuration=configuration,
+        max_positions=_max_positions(reference, configuration),
+        bytes=size,
+        shapes=shapes,
     )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    file = path / "config.json"
-    try:
-        config = json.loads(file.read_text())
-    except FileNotFoundError as error:
-        raise UserError(f"{path} holds no config.json", remedy="give a folder in the Hugging Face layout") from error
-    except ValueError as error:
-        raise UserError(f"{file} is not JSON: {error}", remedy="download the model again") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{file} is not a JSON object", remedy="download the model again")
-    return config
+def _refuse_custom_code(reference: str, path: Path, allowed: bool) -> None:
+    from whichbits.models.configuration import read_json
+
+    if "auto_map" in read_json(path) and not allowed:
+        raise UserError(
+            f"{reference} comes with Python code of its own (auto_map in config.json), which would run on this machine",
+            remedy="read that code, then allow it with allow_custom_code, or choose a model that transformers knows",
+        )
 
 
-def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The language model's part of the configuration (multimodal models nest it)."""
-    nested = config.get("text_config")
-    return nested if isinstance(nested, dict) else config
+def _recognized(path: Path, configuration: Configuration) -> Recognized:
+    """The format that config.json states, or that of 16 bit where nothing states another."""
+    beside = side_quantization(path)
+    if beside and not configuration.quantization:
+        raise UserError(
+            f"{path} states its quantization in {beside} alone, and engines that read config.json would take its codes for "
+            "16-bit weights",
+            remedy=f"export it with a tool that writes quantization_config into config.json, or {OTHER}",
+        )
+    return recognize_stated(configuration.quantization)
 
 
-def _dtype(reference: str, path: Path, config: Mapping[str, Any]) -> Literal["bfloat16", "float16"]:
-    places = (config, _text_config(config))
-    named = next((place[key] for place in places for key in ("dtype", "torch_dtype") if place.get(key)), None)
-    dtype = str(named).removeprefix("torch.") if named else _stored_dtype(path)
-    match dtype:
-        case "bfloat16":
-            return "bfloat16"
-        case "float16":
-            return "float16"
-    raise UserError(
-        f"{reference} has dtype {dtype}, and candidates are compared with a base in 16 bit",
-        remedy="save it in bfloat16 first (transformers: from_pretrained(..., dtype='bfloat16').save_pretrained(...))",
-    )
+def _compared(
+    path: Path, configuration: Configuration, recognized: Recognized, stored: Mapping[str, Stored], remote: Outline | None
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the model's 16-bit weights by name. Raises UserError where what is stored is another model's."""
+    own = {name: tensor for name, tensor in stored.items() if not BUFFER.fullmatch(name)}
+    shapes: Mapping[str, tuple[int, ...] | None]
+    if remote is not None:
+        listed = index_names(path)
+        if listed is None or recognized.layout is not None:  # what it stands for is in its weights' headers alone
+            return own_shapes(compare(configuration, {}, path).parameters, configuration)
+        shapes = {name: None for name in listed if not BUFFER.fullmatch(name)}
+    elif recognized.layout is not None:
+        shapes = weights_by_name(path, own, recognized.layout)
+    else:
+        codes = signs_of_codes(own)
+        if codes:
+            raise UserError(
+                f"{path}: {codes[0]} ({own[codes[0]].dtype}) is a quantized checkpoint's, and config.json says nothing of "
+                "quantization",
+                remedy=f"give the 16-bit model, or {OTHER}",
+            )
+        shapes = {name: tensor.shape for name, tensor in own.items()}
+    refuse_names(configuration, shapes, path)
+    found = compare(configuration, shapes, path, padding=recognized.layout is not None)
+    refuse_differences(found, configuration, path)
+    if recognized.layout is not None:
+        refuse_undeclared(path, configuration, own)
+    if remote is not None:
+        return own_shapes(found.parameters, configuration)
+    refuse_two_heads(path, configuration, found.tied, own)
+    return {name: shape for name, shape in shapes.items() if shape is not None}
 
 
-def _stored_dtype(path: Path) -> str:
-    """The 16- or 32-bit dtype that most weight bytes are stored in."""
-    names = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
-    counts = dict.fromkeys(names.values(), 0)
-    for shard in shard_files(path):
-        for entry in read_header(shard).values():
-            if entry["dtype"] in names:
-                begin, end = entry["data_offsets"]
-                counts[names[entry["dtype"]]] += end - begin
-    return max(counts, key=lambda name: counts[name])
-
-
-def _max_positions(reference: str, config: Mapping[str, Any]) -> int:
-    for place in (_text_config(config), config):
-        for key in POSITION_KEYS:
-            if isinstance(place.get(key), int):
-                return int(place[key])
+def _max_positions(reference: str, configuration: Configuration) -> int:
+    if configuration.max_positions is not None:
+        return configuration.max_positions
     raise UserError(
         f"config.json of {reference} does not say how long a sequence may be", remedy="add max_position_embeddings to it"
     )

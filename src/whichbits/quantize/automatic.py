@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from whichbits.errors import UserError
 from whichbits.formats.format import get
+from whichbits.models.configuration import read_configuration
 from whichbits.quantize.budget import Option
 from whichbits.quantize.calibration import calibration_data
 from whichbits.quantize.damage import measure, spend
@@ -47,7 +47,7 @@ def choose_formats(
     layers. Raises UserError where the budget cannot be met, no format fits a layer, or the model is not understood.
     """
     shapes = tensor_shapes(base)
-    layers = layer_linears(json.loads((base / "config.json").read_text()), shapes)
+    layers = layer_linears(read_configuration(base, allow_custom_code=allow_custom_code), shapes)
     weights = sum(shapes[name][0] * shapes[name][1] for layer in layers for name in layer)
     few = recipe.calibration.model_copy(update={"samples": min(SAMPLES, recipe.calibration.samples)})
     tokens = calibration_data(

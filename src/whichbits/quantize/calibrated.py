@@ -20,6 +20,7 @@ from whichbits.quantize.manifest import FILE, Manifest, ModuleError, Used, versi
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.resume import LayerStore, kept_data, unfinished
 from whichbits.quantize.stream import Job, stream
+from whichbits.quantize.structure import LAYER_TENSOR
 from whichbits.quantize.tensors import base_tensors
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def quantize_calibrated(
             refuse_existing(target.out)
     if len({(target.recipe.calibration, target.recipe.seed) for target in targets}) != 1:
         raise UserError("the formats of one pass differ in calibration or seed", remedy="make them in separate passes")
-    fitted = [fit_to(base, target.format, target.recipe) for target in targets]
+    fitted = [fit_to(base, target.format, target.recipe, allow_custom_code=allow_custom_code) for target in targets]
     layers = fitted[0][1]
     if any(others != layers for _, others in fitted):
         raise UserError("the formats of one pass leave different modules in 16 bit", remedy="make them in separate passes")
@@ -104,8 +105,10 @@ def quantize_calibrated(
         if manifest is None:
             with folder_aside(target.out, needed=sum(file.stat().st_size for file in shard_files(base))) as aside:
                 writer = ShardWriter(aside, shard_bytes=shard_bytes, prefix=language_prefix(tensor_files(base)))
-                _write_weights(base_tensors(base, job.recipe), store, len(layers), writer)
-                manifest = complete(aside, base, job.format, job.recipe, linears, known, used, errors)
+                _write_weights(base_tensors(base, job.recipe, allow_custom_code=allow_custom_code), store, len(layers), writer)
+                manifest = complete(
+                    aside, base, job.format, job.recipe, linears, known, used, errors, allow_custom_code=allow_custom_code
+                )
         results.append((manifest, errors))
     # Not one by one: a run that was interrupted between two of them goes on with the second.
     for folder in folders:
@@ -136,7 +139,8 @@ def _settings(job: Job, base: Mapping[str, str], fingerprint: str, devices: Sequ
 def _write_weights(tensors: Mapping[str, torch.Tensor], store: LayerStore, layers: int, writer: ShardWriter) -> None:
     """Copy what is outside the layers, then the finished layers."""
     for name in tensors:
-        if not name.startswith("model.layers."):
+        layer = LAYER_TENSOR.fullmatch(name)
+        if layer is None or int(layer[1]) >= layers:  # beyond the model's own are those that predict further tokens
             writer.add(name, tensors[name])
     for number in range(layers):
         for name, tensor in (store.get(number) or {}).items():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.errors import UserError
+from whichbits.models.configuration import library_configuration, read_configuration
 from whichbits.models.generation import end_ids
 from whichbits.models.tokenization import load_tokenizer, plain_ids, start_ids
 from whichbits.quantize.calibration_checks import warnings
@@ -48,15 +48,14 @@ def calibration_data(
     cannot be read, is too short, or is not what it is said to be, or where a sample is longer than the model reads.
     """
     import torch
-    from transformers import AutoConfig
 
-    _check_length(base, calibration.length)
+    _check_length(base, calibration.length, allow_custom_code)
     tokenizer = load_tokenizer(base, allow_custom_code=allow_custom_code)
     start = start_ids(tokenizer)
     generator = torch.Generator().manual_seed(seed)
     match calibration.source:
         case "self":
-            config = AutoConfig.from_pretrained(base, trust_remote_code=allow_custom_code)
+            config = library_configuration(base, allow_custom_code=allow_custom_code)
             ends = end_ids(base, config, tokenizer.eos_token_id)
             tokens = self_written(
                 base, start, ends, calibration.samples, calibration.length, seed, on_token,
@@ -145,9 +144,8 @@ def _token_stream(calibration: Calibration, tokenizer: Any, seed: int, start: li
     return stream
 
 
-def _check_length(base: Path, length: int) -> None:
-    config = json.loads((base / "config.json").read_text())
-    longest = (config.get("text_config") or config).get("max_position_embeddings")
+def _check_length(base: Path, length: int, allow_custom_code: bool) -> None:
+    longest = read_configuration(base, allow_custom_code=allow_custom_code).max_positions
     if longest is not None and length > longest:
         raise UserError(
             f"calibration.length: {length} tokens, and the model reads {longest}", remedy=f"choose a length up to {longest}"

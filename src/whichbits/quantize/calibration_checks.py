@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import unicodedata
 from collections import Counter
@@ -10,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from whichbits.models.configuration import read_configuration
 
 if TYPE_CHECKING:
     import torch
@@ -61,8 +62,7 @@ def warnings(
     from whichbits.quantize.likelihood import negative_log_likelihood
 
     nats = partial(negative_log_likelihood, base, device=device, allow_custom_code=allow_custom_code)
-    config = json.loads((base / "config.json").read_text())
-    beginning = (config.get("text_config") or config).get("bos_token_id")
+    beginning = read_configuration(base, allow_custom_code=allow_custom_code).beginning
     return (*found, *base_warnings(nats, tokenizer, tokens, start, beginning))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from whichbits.formats.files import language_prefix, shard_files, tensor_files
 from whichbits.formats.format import Format, fit, get
 from whichbits.formats.mixed import choose, mix
 from whichbits.formats.writer import ShardWriter
+from whichbits.models.configuration import read_configuration
 from whichbits.quantize.device import computing_devices
 from whichbits.quantize.folder import base_hashes, complete, folder_aside
 from whichbits.quantize.kv_cache import cache_scales
@@ -54,7 +54,7 @@ def quantize_checkpoint(
     Raises UserError where the format cannot be written or does not fit, the base cannot be quantized, `out` exists, or the
     disk is too full; for a calibrated recipe also as `quantize_calibrated`.
     """
-    fitted, layers = fit_to(base, format, recipe)
+    fitted, layers = fit_to(base, format, recipe, allow_custom_code=allow_custom_code)
     if recipe.calibrated or fitted.needs_data:
         from whichbits.quantize.calibrated import Target, quantize_calibrated
 
@@ -71,13 +71,15 @@ def quantize_checkpoint(
     linears = [name for layer in layers for name in layer]
     with folder_aside(out, needed=sum(file.stat().st_size for file in shard_files(base))) as aside:
         writer = ShardWriter(aside, shard_bytes=shard_bytes, prefix=language_prefix(tensor_files(base)))
-        tensors = base_tensors(base, recipe, computing_devices(device)[0])
+        tensors = base_tensors(base, recipe, computing_devices(device)[0], allow_custom_code=allow_custom_code)
         errors = _write_weights(tensors, layers, fitted, recipe, writer, on_progress)
-        manifest = complete(aside, base, fitted, recipe, linears, base_files or base_hashes(base))
+        manifest = complete(
+            aside, base, fitted, recipe, linears, base_files or base_hashes(base), allow_custom_code=allow_custom_code
+        )
     return manifest, errors
 
 
-def fit_to(base: Path, format: Format, recipe: Recipe) -> tuple[Format, list[list[str]]]:
+def fit_to(base: Path, format: Format, recipe: Recipe, *, allow_custom_code: bool = False) -> tuple[Format, list[list[str]]]:
     """`format` fitted to the model in `base`, and the names of the weights to quantize, layer by layer.
 
     Layers for which `recipe` has another format become parts of the fitted one. Raises UserError.
@@ -86,7 +88,7 @@ def fit_to(base: Path, format: Format, recipe: Recipe) -> tuple[Format, list[lis
         reason = format.refused or "it is the base itself"
         raise UserError(f"format {format.name} cannot be written: {reason}", remedy="choose another format")
     shapes = tensor_shapes(base)
-    layers = layer_linears(json.loads((base / "config.json").read_text()), shapes)
+    layers = layer_linears(read_configuration(base, allow_custom_code=allow_custom_code), shapes)
     modules = {name.removesuffix(".weight"): (shapes[name][0], shapes[name][1]) for layer in layers for name in layer}
     if not recipe.layers:
         return fit(format, modules.values(), group_size=recipe.group_size), layers

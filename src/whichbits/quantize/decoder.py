@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.errors import UserError
+from whichbits.models.configuration import library_configuration
 from whichbits.quantize.attention import use_blocks
 from whichbits.quantize.memory import give_back_freed
 from whichbits.quantize.structure import tensor_shapes
@@ -23,9 +23,6 @@ TOKENS_AT_A_TIME = 2048
 
 LOGITS_AT_A_TIME = 128
 """Tokens whose logits are in memory at once."""
-
-LLAMAS = ("PanguEmbedded", "openpangu_dense")
-"""Model types that transformers does not know, and that compute what its Llama does with biases on q, k, v and o (`bias`)."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +40,16 @@ def empty_model(base: Path, *, allow_custom_code: bool = False, device: str = "c
     """The decoder of the model in `base`, built from config.json, its parameters without memory, its buffers on `device`.
 
     Experts are linear layers of their own, named as in the checkpoint. A model's own Python code runs only where
-    `allow_custom_code` says so, and that of LLAMAS is not needed. Raises UserError where transformers does not know the model,
-    or its experts are not understood.
+    `allow_custom_code` says so (see `library_configuration`). Raises UserError where transformers does not know the model, or
+    its experts are not understood.
     """
     from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     from whichbits.formats.experts import separate_experts
 
     try:
-        config = _llama(base) or AutoConfig.from_pretrained(base, trust_remote_code=allow_custom_code)
+        config = library_configuration(base, allow_custom_code=allow_custom_code)
         dtype = config.dtype
         config = config.get_text_config()
         # Buffers are real: rotary frequencies are computed from the configuration and are in no checkpoint.
@@ -75,17 +72,6 @@ def empty_model(base: Path, *, allow_custom_code: bool = False, device: str = "c
         prefix = f"model.layers.{number}."
         separate_experts(layer, [name.removeprefix(prefix) for name in names if name.startswith(prefix)])
     return decoder
-
-
-def _llama(base: Path) -> Any | None:
-    """The configuration of a model of LLAMAS as transformers' Llama, None for other models."""
-    from transformers import LlamaConfig
-
-    fields = json.loads((base / "config.json").read_text())
-    if fields["model_type"] not in LLAMAS:
-        return None
-    own = {key: value for key, value in fields.items() if key not in ("model_type", "architectures", "auto_map", "bias")}
-    return LlamaConfig(**own | {"attention_bias": fields.get("bias", False)})
 
 
 def fill(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -18,6 +18,7 @@ from whichbits.errors import UserError
 from whichbits.formats.files import COMPANIONS, companion_files, language_prefix, read_header, shard_files
 from whichbits.formats.format import Format, quantization_config
 from whichbits.formats.mixed import targets
+from whichbits.models.configuration import read_configuration, read_json
 from whichbits.quantize.manifest import FILE, Manifest, ModuleError, Used, beside_nearest, versions
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.structure import ignored, tensor_shapes
@@ -35,6 +36,8 @@ def complete(
     base_files: Mapping[str, str],
     calibration: Used | None = None,
     errors: Sequence[ModuleError] = (),
+    *,
+    allow_custom_code: bool = False,
 ) -> Manifest:
     """Add to a `folder` that holds the weights what else a checkpoint needs, and return the manifest written there.
 
@@ -44,12 +47,12 @@ def complete(
     for pattern in (*COMPANIONS, *LICENSES, "*.py"):
         for file in base.glob(pattern):
             shutil.copyfile(file, folder / file.name)
-    config = json.loads((base / "config.json").read_text())
+    config, configuration = read_json(base), read_configuration(base, allow_custom_code=allow_custom_code)
     shapes = tensor_shapes(base)
     if recipe.rotation:
         config["tie_word_embeddings"] = False
-    means = _targets(format, linears, among_others=bool(config.get("text_config")))
-    config["quantization_config"] = quantization_config(format, ignored(config, shapes, linears), means)
+    means = _targets(format, linears, among_others=configuration.multimodal)
+    config["quantization_config"] = quantization_config(format, ignored(configuration, shapes, linears), means)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (folder / RECIPE).write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120))
     weights = sum(shapes[name][0] * shapes[name][1] for name in linears)

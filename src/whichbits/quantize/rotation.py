@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from whichbits.errors import UserError
+from whichbits.models.configuration import Configuration
 
 if TYPE_CHECKING:
     import torch
@@ -62,32 +63,30 @@ class RotatedTensors(Mapping[str, "torch.Tensor"]):
     head with a Hadamard matrix (R2). The weights of RMSNorms go into the layers behind them first and become 1; lm_head, into
     which the last norm goes, is no longer the embeddings' transpose. Arithmetic in float32, dtypes as they were.
     Constants that multiply the embeddings, a block's output or the logits (Gemma, Granite) commute with rotations.
-    `tensors` are the checkpoint's, `config` its config.json; `seed` draws the signs. Raises UserError for other models.
+    `tensors` are the checkpoint's, `configuration` what it is; `seed` draws the signs. Raises UserError for other models.
     Sources: QuaRot (Ashkboos et al., arXiv 2404.00456), section 4; SpinQuant (Liu et al., arXiv 2405.16406), section 3.
     """
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, tensors: Mapping[str, torch.Tensor], configuration: Configuration, seed: int) -> None:
         import torch
 
         if any(NORM_BEHIND in name for name in tensors):
             raise UserError(
-                f"rotation: the model ({config['model_type']}) has norms behind attention and MLP, which scale each channel of "
-                "the residual stream by itself, and a rotation would mix the channels",
+                f"rotation: the model ({configuration.model_type}) has norms behind attention and MLP, which scale each "
+                "channel of the residual stream by itself, and a rotation would mix the channels",
                 remedy="leave rotation out",
             )
-        if config["model_type"] not in NORM_OFFSETS:
+        if configuration.model_type not in NORM_OFFSETS:
             raise UserError(
-                f"rotation: model type {config['model_type']} is not one of {', '.join(NORM_OFFSETS)}",
+                f"rotation: model type {configuration.model_type} is not one of {', '.join(NORM_OFFSETS)}",
                 remedy="leave rotation out",
             )
         self._tensors = tensors
-        self._offset = NORM_OFFSETS[config["model_type"]]
-        self._values = (config.get("num_key_value_heads") or config["num_attention_heads"]) * (
-            config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-        )
-        self._head = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+        self._offset = NORM_OFFSETS[configuration.model_type]
+        self._values = configuration.kv_heads * configuration.head_dim
+        self._head = configuration.head_dim
         generator = torch.Generator().manual_seed(seed)
-        self._signs = torch.randint(2, (config["hidden_size"],), generator=generator).to(torch.float32) * 2 - 1
+        self._signs = torch.randint(2, (configuration.hidden,), generator=generator).to(torch.float32) * 2 - 1
 
     def __iter__(self) -> Iterator[str]:
         yield from sorted({*self._tensors, "lm_head.weight"})

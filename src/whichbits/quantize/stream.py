@@ -89,7 +89,7 @@ def stream(
     streams = []
     for numbers in _kinds(jobs):
         recipe = jobs[numbers[0]].recipe
-        tensors = base_tensors(base, recipe, devices[0])
+        tensors = base_tensors(base, recipe, devices[0], allow_custom_code=allow_custom_code)
         shared = tuple(number for number in numbers if not jobs[number].recipe.propagates)
         together: list[tuple[int, ...]] = [(number,) for number in numbers if jobs[number].recipe.propagates]
         sensitivity = None

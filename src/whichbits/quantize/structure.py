@@ -5,46 +5,44 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from whichbits.errors import UserError
-from whichbits.formats.files import language_prefix, read_header, shard_files
+from whichbits.formats.files import BUFFER, language_prefix, stored_tensors
 from whichbits.formats.mixed import targets
+from whichbits.models.configuration import Configuration
 
 LAYER_TENSOR = re.compile(r"model\.layers\.(\d+)\..+")
 EXPERT_TENSOR = re.compile(r"(.+)\.experts\.(\d+)\..+")
-EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 
 Shape = tuple[int, ...]
 
 
 def tensor_shapes(folder: Path) -> dict[str, Shape]:
     """Shape of every tensor of the checkpoint in `folder`, named as in `tensors.StoredTensors`; reads headers only."""
-    shapes = {
-        name: tuple(entry["shape"]) for shard in shard_files(folder) for name, entry in sorted(read_header(shard).items())
-    }
+    shapes = {name: tensor.shape for name, tensor in stored_tensors(folder).items() if not BUFFER.fullmatch(name)}
     prefix = language_prefix(shapes)
     return {name.removeprefix(prefix): shape for name, shape in shapes.items()}
 
 
-def layer_linears(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> list[list[str]]:
+def layer_linears(configuration: Configuration, shapes: Mapping[str, Shape]) -> list[list[str]]:
     """Names of the weights to quantize, layer by layer: every 2-D weight under `model.layers.N` but routers.
 
+    Layers beyond the model's own, which predict further tokens, stay as they are.
     Raises UserError where the model is quantized already, or holds something that is not understood.
     """
-    if "quantization_config" in config:
+    if configuration.quantization:
         raise UserError(
             "the base is quantized already (quantization_config in its config.json)", remedy="give the 16-bit model"
         )
-    config = {**config, **(config.get("text_config") or {})}
     routing = routers(shapes)
-    if any((config.get(key) or 0) > 1 for key in EXPERTS) and not _experts(shapes):
+    if configuration.experts > 1 and not _experts(shapes):
         raise _not_understood("it is a mixture of experts, and no tensor is named experts.0.… as a single expert's would be")
     layers: dict[int, list[str]] = defaultdict(list)
     for name, shape in sorted(shapes.items()):
         match = LAYER_TENSOR.fullmatch(name)
-        if match is None or len(shape) < 2:
+        if match is None or len(shape) < 2 or int(match[1]) >= configuration.layers:
             continue
         if len(shape) > 2 or not name.endswith(".weight"):
             raise _not_understood(f"{name} of shape {' x '.join(map(str, shape))} is not the weight of a linear layer")
@@ -86,19 +84,20 @@ def _not_understood(what: str) -> UserError:
     )
 
 
-def ignored(config: Mapping[str, Any], shapes: Mapping[str, Shape], linears: Collection[str]) -> list[str]:
+def ignored(configuration: Configuration, shapes: Mapping[str, Shape], linears: Collection[str]) -> list[str]:
     """Modules that engines must leave in 16 bit: lm_head, routers, and other 2-D weights that are not embeddings of tokens.
 
     Of a checkpoint with other models beside the language model, all of those, by patterns: engines name them differently.
     """
-    if config.get("text_config"):
+    if configuration.multimodal:
         beside = {name.split(".")[0] for name in shapes if not name.startswith(("model.", "lm_head."))}
         inside = {name: shape for name, shape in shapes.items() if name.startswith("model.")}
-        own = [name for name in ignored(config["text_config"], inside, linears) if name != "lm_head"]
+        alone = replace(configuration, multimodal=False)
+        own = [name for name in ignored(alone, inside, linears) if name != "lm_head"]
         return ["re:.*lm_head$", *targets(own, among_others=True), *sorted(rf"re:.*\b{name}\b" for name in beside)]
     others = {
         name.removesuffix(".weight")
         for name, shape in shapes.items()
-        if name.endswith(".weight") and len(shape) == 2 and name not in linears and shape[0] != config.get("vocab_size")
+        if name.endswith(".weight") and len(shape) == 2 and name not in linears and shape[0] != configuration.vocabulary
     }
     return sorted({"lm_head", *others})

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.errors import UserError
 from whichbits.formats.files import language_prefix, read_tensor, tensor_files
+from whichbits.models.configuration import read_configuration, stated_dtype
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.rotation import RotatedTensors
 
 if TYPE_CHECKING:
     import torch
 
+
+KEPT_IN_FLOAT32 = ("e_score_correction_bias",)
+"""Ends of the names of parameters that engines keep in float32: what shifts the choice of experts."""
 
 PAGE = 4096
 """Bytes of a file of which reading one brings all into memory."""
@@ -23,12 +26,14 @@ PAGE = 4096
 class StoredTensors(Mapping[str, "torch.Tensor"]):
     """The tensors of the checkpoint in `folder`, in the order of their names, mapped into memory one by one.
 
-    A language model's have the names that they have where there is no other model beside it.
+    A language model's have the names that they have where there is no other model beside it. Those in float32 are rounded to
+    the 16-bit dtype that config.json states, as engines round them, and buffers are left out.
     """
 
     def __init__(self, folder: Path) -> None:
         self._files = tensor_files(folder)
         self._prefix = language_prefix(self._files)
+        self._dtype = stated_dtype(folder)
 
     def __iter__(self) -> Iterator[str]:
         return (name.removeprefix(self._prefix) for name in self._files)
@@ -37,8 +42,13 @@ class StoredTensors(Mapping[str, "torch.Tensor"]):
         return len(self._files)
 
     def __getitem__(self, name: str) -> torch.Tensor:
+        import torch
+
         stored = self._prefix + name
-        return read_tensor(self._files, stored if stored in self._files else name)
+        tensor = read_tensor(self._files, stored if stored in self._files else name)
+        if self._dtype is None or tensor.dtype != torch.float32 or name.endswith(KEPT_IN_FLOAT32):
+            return tensor
+        return tensor.to(getattr(torch, self._dtype))
 
 
 class TensorsOnDevice(Mapping[str, "torch.Tensor"]):
@@ -60,7 +70,9 @@ class TensorsOnDevice(Mapping[str, "torch.Tensor"]):
         return tensor if self._device == "cpu" else paged_in(tensor).to(self._device)
 
 
-def base_tensors(base: Path, recipe: Recipe, device: str = "cpu") -> Mapping[str, torch.Tensor]:
+def base_tensors(
+    base: Path, recipe: Recipe, device: str = "cpu", *, allow_custom_code: bool = False
+) -> Mapping[str, torch.Tensor]:
     """The tensors of the model in `base` as `recipe` quantizes them, brought to `device` when they are asked for.
 
     Raises UserError where its rotation cannot be done.
@@ -72,7 +84,7 @@ def base_tensors(base: Path, recipe: Recipe, device: str = "cpu") -> Mapping[str
         raise UserError(
             "rotation: the model reads images too, whose embeddings would not be rotated", remedy="leave rotation out"
         )
-    return RotatedTensors(stored, json.loads((base / "config.json").read_text()), recipe.seed)
+    return RotatedTensors(stored, read_configuration(base, allow_custom_code=allow_custom_code), recipe.seed)
 
 
 def paged_in(tensor: torch.Tensor) -> torch.Tensor:
