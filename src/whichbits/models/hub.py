@@ -89,7 +89,7 @@ def _hub_errors(reference: str, *, allow_download: bool) -> Iterator[None]:
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
-    from huggingface_hub.utils import httpx
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
     repository, _, revision = reference.partition("@")
     try:
