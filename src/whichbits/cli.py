@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from whichbits.core.home import adopt_home
 from whichbits.core.processes import protect_program
+from whichbits.core.terminal import speak_utf8
 from whichbits.errors import UserError
 
 if TYPE_CHECKING:
@@ -81,8 +83,9 @@ def _console() -> Console:
 
 def _print_json(value: Any) -> None:
     """Write a result as JSON to standard output."""
-    text = value.model_dump_json(indent=2) if hasattr(value, "model_dump_json") else json.dumps(value, indent=2, default=str)
-    sys.stdout.write(text + "\n")
+    plain = json.loads(value.model_dump_json()) if hasattr(value, "model_dump_json") else value
+    # Other letters are escaped, so that no terminal's encoding can change them.
+    sys.stdout.write(json.dumps(plain, indent=2, default=str) + "\n")
 
 
 def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
@@ -357,4 +360,10 @@ def doctor(as_json: AsJson = False) -> None:
 def main() -> None:
     """Entry point."""
     protect_program()
+    adopt_home()
+    try:
+        speak_utf8()
+    except UserError as error:
+        _print_error(error)
+        sys.exit(2)
     app()

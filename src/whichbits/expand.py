@@ -164,7 +164,8 @@ class Expansion(Resolution):
             files = data_files(task, self.data_dir)
         else:
             return None
-        from whichbits.models.cache import cache_directory, file_sha256
+        from whichbits.core.home import cache_directory
+        from whichbits.models.cache import file_sha256
 
         return digest({name: file_sha256(file, cache_directory()) for name, file in files.items()})
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from whichbits.core.home import cache_directory
 from whichbits.errors import UserError
-from whichbits.models.cache import cache_directory, file_sha256
+from whichbits.models.cache import file_sha256
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from whichbits.core.home import cache_directory, cache_errors
+
 
 @dataclass(frozen=True)
 class ServerRecord:
@@ -28,8 +30,8 @@ class ServerRecord:
 
 
 def default_registry() -> Path:
-    """Folder of the records: $XDG_CACHE_HOME/whichbits/servers."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "whichbits" / "servers"
+    """Folder of the records, in the cache directory."""
+    return cache_directory() / "servers"
 
 
 def machine_identity() -> str:
@@ -65,11 +67,12 @@ def session_members(session: int) -> list[int]:
 
 def record(registry: Path, server: ServerRecord) -> Path:
     """Write the record of a server and return its path."""
-    registry.mkdir(parents=True, exist_ok=True)
     path = registry / f"{server.pid}-{server.start_time}.json"
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(asdict(server)))
-    draft.replace(path)
+    with cache_errors(path):
+        registry.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".tmp")
+        draft.write_text(json.dumps(asdict(server)), encoding="utf-8")
+        draft.replace(path)
     return path
 
 

@@ -1,34 +1,21 @@
-"""The user's cache directory, and file hashes kept in it."""
+""" file hashes kept in it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from io import FileIO
 from itertools import cycle
 from pathlib import Path
 
-from whichbits.errors import UserError
+from whichbits.core.home import cache_errors
 from whichbits.models.contents import BLOCK, Contents, Damage
 
 LOOKED = 1
 """Version of what is looked for in the numbers of a safetensors file; raising it looks again."""
-
-
-def cache_directory(environment: dict[str, str] | None = None) -> Path:
-    """Where converted models and file hashes are kept: $WHICHBITS_CACHE, $XDG_CACHE_HOME/whichbits or ~/.cache/whichbits."""
-    variables = os.environ if environment is None else environment
-    if variables.get("WHICHBITS_CACHE"):
-        return Path(variables["WHICHBITS_CACHE"]).expanduser()
-    if variables.get("XDG_CACHE_HOME"):
-        return Path(variables["XDG_CACHE_HOME"]).expanduser() / "whichbits"
-    return Path.home() / ".cache" / "whichbits"
 
 
 @dataclass(frozen=True)
@@ -107,15 +94,3 @@ def write_atomically(path: Path, text: str) -> None:
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             file.write(text)
         Path(file.name).replace(path)
-
-
-@contextmanager
-def cache_errors(path: Path) -> Iterator[None]:
-    """Say of a cache that cannot be written, or whose disk is full, what the user can do."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{path} in the cache directory cannot be written ({error.strerror})",
-            remedy="set WHICHBITS_CACHE to a folder that you can write, on a disk with space",
-        ) from error

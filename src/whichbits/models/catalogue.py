@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import yaml
 
+from whichbits.core.home import expand
 from whichbits.errors import UserError
 from whichbits.models.architectures import from_config
 from whichbits.models.shape import Shape
@@ -51,7 +52,7 @@ def find_shape(reference: str, *, allow_download: bool = True) -> Shape:
     reference that only a path can have (more than one slash, or a dot or a tilde in front) is never taken for a name.
     Raises UserError where there is no shape and for an architecture that is not modelled.
     """
-    path = Path(reference).expanduser() if reference.startswith("~") else Path(reference)
+    path = expand(reference) if reference.startswith("~") else Path(reference)
     if reference and path.exists():
         file = path / "config.json" if path.is_dir() else path
         return _from_file(file, reference)

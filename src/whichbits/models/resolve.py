@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from whichbits.core.home import cache_directory
 from whichbits.errors import UserError
 from whichbits.formats.codes import signs_of_codes
 from whichbits.formats.files import BUFFER, INDEX, SINGLE, Stored, companion_files, index_names, shard_names, stored_tensors
 from whichbits.formats.format import Format, get
 from whichbits.formats.recognize import OTHER, Recognized, recognize_stated, side_quantization
-from whichbits.models.cache import cache_directory, file_facts
+from whichbits.models.cache import file_facts
 from whichbits.models.comparison import compare, own_shapes, refuse_differences, refuse_names
 from whichbits.models.configuration import Configuration, read_configuration
 from whichbits.models.embedded import EMBEDDED, embedded_checkpoint

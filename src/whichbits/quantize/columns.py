@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
+from whichbits.quantize.compiled import compiled
 from whichbits.quantize.grid import round_to_grid
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def round_block_torch(
     return errors
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled(nogil=True, error_model="numpy")
 def _round_rows(
     weight: Any, scale: Any, group: Any, upper: Any, errors: Any, kind: int, low: np.float32, high: np.float32
 ) -> None:  # pragma: no cover - compiled
@@ -125,7 +125,7 @@ def _round_rows(
                     left[behind, lane] -= error[lane] * factor
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled(nogil=True, error_model="numpy")
 def _round_fp8(x: np.float32) -> np.float32:
     """E4M3: three bits behind the leading one, steps of 2^-9 below 2^-6, at most 448."""
     magnitude = min(abs(x), np.float32(448))
@@ -134,7 +134,7 @@ def _round_fp8(x: np.float32) -> np.float32:
     return np.float32(math.copysign(np.rint(magnitude / step) * step, x))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled(nogil=True, error_model="numpy")
 def _round_fp4(x: np.float32) -> np.float32:
     """E2M1: steps of 0.5 below 2, of 1 below 4, of 2 up to 6."""
     magnitude = min(abs(x), np.float32(6))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from whichbits.quantize.columns import over_rows
+from whichbits.quantize.compiled import compiled
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ def weighted_scales(groups: torch.Tensor, candidates: torch.Tensor, importance: 
     return best
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc"})  # type: ignore[untyped-decorator]
+@compiled(nogil=True, error_model="numpy", fastmath={"reassoc"})
 def _search_rows(
     groups: Any, candidates: Any, importance: Any, low: np.float32, high: np.float32, best: Any
 ) -> None:  # pragma: no cover - compiled
