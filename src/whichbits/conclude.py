@@ -94,7 +94,11 @@ def _write_cards(verdict: Verdict, ledger: Ledger, store: Store) -> None:
         if record.kind == "quantize" and manifest.is_file():
             folder.mkdir(exist_ok=True)
             candidate = record.labels["candidate"]
-            text = card(Manifest.model_validate_json(manifest.read_text()), ledger.model, recovery_table(verdict, candidate))
+            text = card(
+                Manifest.model_validate_json(manifest.read_text(encoding="utf-8")),
+                ledger.model,
+                recovery_table(verdict, candidate),
+            )
             (folder / f"{candidate.replace('/', '-')}.md").write_text(text, encoding="utf-8")
 
 
@@ -210,6 +214,6 @@ def read_verdict(folder: Path) -> Verdict | None:
     try:
         if path.stat().st_mtime_ns < (folder / FILE).stat().st_mtime_ns:
             return None
-        return Verdict.model_validate_json(path.read_text())
+        return Verdict.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None

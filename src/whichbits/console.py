@@ -62,7 +62,7 @@ class RunView:
         self._logger = logging.getLogger(f"whichbits.run.{id(self)}")
         self._logger.propagate = False
         self._logger.setLevel(logging.INFO)
-        handler = _LogFile(log)
+        handler = _LogFile(log, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         self._logger.addHandler(handler)
 

@@ -25,7 +25,7 @@ def processes() -> Iterator[tuple[int, int, dict[str, str]]]:
         if not entry.name.isdigit():
             continue
         try:
-            fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            fields = (entry / "stat").read_text(errors="replace", encoding="utf-8").rpartition(")")[2].split()
             raw = (entry / "environ").read_bytes().decode(errors="replace")
         except OSError:  # it has ended meanwhile, or is somebody else's
             continue

@@ -123,6 +123,8 @@ def _version_in(python: str) -> tuple[str, str] | None:
                 check=False,
                 cwd=empty,
                 env=safe_environment(os.environ),
+                encoding="utf-8",
+                errors="replace",
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise UserError(f"engine command: {python} cannot be asked for its vLLM: {error}", remedy=_REMEDY) from error

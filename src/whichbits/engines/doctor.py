@@ -110,7 +110,9 @@ def _namespaces() -> Check:
     if tool is None:
         return Check("sandbox: namespaces", "warn", "neither bwrap nor unshare", "install bubblewrap")
     arguments = ["--ro-bind", "/", "/", "--unshare-all", "true"] if tool.endswith("bwrap") else ["--user", "--net", "true"]
-    answer = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=20, check=False)
+    answer = subprocess.run(
+        [tool, *arguments], capture_output=True, timeout=20, check=False, encoding="utf-8", errors="replace"
+    )
     if answer.returncode == 0:
         return Check("sandbox: namespaces", "ok", tool)
     said = " ".join(answer.stderr.split())[:120]

@@ -50,7 +50,7 @@ class Hardware:
 
 def describe() -> Hardware:
     """The machine that this process runs on, without importing torch."""
-    cpu, instruction_sets = _cpu(Path("/proc/cpuinfo").read_text())
+    cpu, instruction_sets = _cpu(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     gpus = tuple(nvidia_gpus() or amd_gpus())
     cores = len(os.sched_getaffinity(0))
     counts = Counter(gpu.name for gpu in gpus)
@@ -80,7 +80,7 @@ def _memory_mib() -> int:
     """Memory of the machine, or of this control group where that is less."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.exists() and (text := limit.read_text().strip()) != "max":
+    if limit.exists() and (text := limit.read_text(encoding="utf-8").strip()) != "max":
         total = min(total, int(text))
     return total // 2**20
 
@@ -95,15 +95,20 @@ def amd_gpus() -> list[Gpu]:
     """AMD GPUs by the kernel's own tables, which need no ROCm tools."""
     found = []
     for node in sorted(Path("/sys/class/kfd/kfd/topology/nodes").glob("*")):
-        fields = dict(line.split(maxsplit=1) for line in (node / "properties").read_text().splitlines() if " " in line)
+        fields = dict(
+            line.split(maxsplit=1) for line in (node / "properties").read_text(encoding="utf-8").splitlines() if " " in line
+        )
         target = int(fields.get("gfx_target_version", "0"))
         if target:
             capability = f"gfx{target // 10000}{target // 100 % 100:x}{target % 100:x}"
             banks = (node / "mem_banks").glob("*/properties")
             sizes = [
-                int(line.split()[1]) for bank in banks for line in bank.read_text().splitlines() if "size_in_bytes" in line
+                int(line.split()[1])
+                for bank in banks
+                for line in bank.read_text(encoding="utf-8").splitlines()
+                if "size_in_bytes" in line
             ]
-            name = (node / "name").read_text().strip() or capability
+            name = (node / "name").read_text(encoding="utf-8").strip() or capability
             found.append(Gpu(name, sum(sizes) // 2**20, capability, platform.release()))
     return found
 
@@ -112,7 +117,7 @@ def _query(command: list[str]) -> list[list[str]]:
     """Rows of comma-separated output; none where the program is missing or fails."""
     if shutil.which(command[0]) is None:
         return []
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    answer = subprocess.run(command, capture_output=True, timeout=30, check=False, encoding="utf-8", errors="replace")
     if answer.returncode != 0:
         return []
     return [[field.strip() for field in line.split(",")] for line in answer.stdout.splitlines() if line.strip()]

@@ -73,7 +73,9 @@ def probe(
     seconds = time.monotonic() - began
     if refusal is not None:
         return Probe("refused", None, _short(refusal), seconds)
-    status, kernel, reason = judge(kernels(log.read_text(errors="replace")), format_name, device_kind(hardware))
+    status, kernel, reason = judge(
+        kernels(log.read_text(errors="replace", encoding="utf-8")), format_name, device_kind(hardware)
+    )
     return Probe(status, kernel, reason, seconds)
 
 
@@ -117,5 +119,5 @@ def judge(names: list[str], format_name: str, device: str) -> tuple[Status, str 
 
 def known_kernels() -> list[dict[str, Any]]:
     """The table of kernels."""
-    rows: list[dict[str, Any]] = yaml.safe_load(files("whichbits.engines").joinpath("kernels.yaml").read_text())
+    rows: list[dict[str, Any]] = yaml.safe_load(files("whichbits.engines").joinpath("kernels.yaml").read_text(encoding="utf-8"))
     return rows

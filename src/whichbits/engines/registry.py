@@ -36,14 +36,14 @@ def default_registry() -> Path:
 
 def machine_identity() -> str:
     """Boot and process-id namespace, within which a process id and start time name one process."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
 
 
 def _stat(pid: int) -> list[str] | None:
     """Fields of /proc/PID/stat from the state on, or None where there is no such process."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
 
@@ -85,7 +85,7 @@ def end_stale_servers(registry: Path, *, grace_s: float = 10.0) -> list[ServerRe
     ended = []
     for path in sorted(registry.glob("*.json")):
         try:
-            server = ServerRecord(**json.loads(path.read_text()))
+            server = ServerRecord(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:  # another run has just removed it
             continue
         if server.machine != machine_identity() or start_time(server.parent_pid) == server.parent_start_time:

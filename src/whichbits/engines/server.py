@@ -58,7 +58,7 @@ def port_is_free(port: int) -> bool:
 
 def free_port() -> int:
     """A free port below the range of outgoing connections, one of which could else take it before the server does."""
-    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="utf-8").split()[0])
     candidates = range(min(10_000, max(1024, low - 10_000)), low)
     for port in random.SystemRandom().sample(candidates, k=min(200, len(candidates))):
         if port_is_free(port):

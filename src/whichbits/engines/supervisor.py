@@ -38,7 +38,7 @@ def children() -> set[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                fields = (entry / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
             except OSError:  # it has ended meanwhile
                 continue
             if int(fields[1]) == os.getpid() and fields[0] != "Z":

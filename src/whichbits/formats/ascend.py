@@ -50,7 +50,7 @@ def export_ascend(checkpoint: Path, format: str, out: Path, *, shard_bytes: int 
     if out.exists():
         raise UserError(f"{out} exists already", remedy="delete it or choose another folder")
     quant_type = QUANT_TYPES[format]
-    config = json.loads((checkpoint / "config.json").read_text())
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     if len(config.pop("quantization_config")["config_groups"]) > 1:
         raise UserError(
             f"{checkpoint} has several formats in one checkpoint, which are not exported",
@@ -85,8 +85,8 @@ def export_ascend(checkpoint: Path, format: str, out: Path, *, shard_bytes: int 
         "group_size": group_size,
         "optional": {},
     }
-    (aside / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
-    (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (aside / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     for pattern in (*COMPANIONS, *LICENSES):
         for file in checkpoint.glob(pattern):
             shutil.copyfile(file, aside / file.name)

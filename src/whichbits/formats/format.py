@@ -114,13 +114,15 @@ class Part(BaseModel):
 
 def load() -> dict[str, Format]:
     """The catalogue: {name: format}, in its order."""
-    entries: dict[str, dict[str, Any]] = yaml.safe_load(files("whichbits.formats").joinpath("catalogue.yaml").read_text())
+    entries: dict[str, dict[str, Any]] = yaml.safe_load(
+        files("whichbits.formats").joinpath("catalogue.yaml").read_text(encoding="utf-8")
+    )
     return {name: Format(name=name, **entry) for name, entry in entries.items()}
 
 
 def load_kv_caches() -> dict[str, tuple[str, QuantizationArgs]]:
     """What the key-value cache can be stored in beside a format: {name: (title, how keys and values are quantized)}."""
-    entries = yaml.safe_load(files("whichbits.formats").joinpath("kv_caches.yaml").read_text())
+    entries = yaml.safe_load(files("whichbits.formats").joinpath("kv_caches.yaml").read_text(encoding="utf-8"))
     return {name: (entry["title"], QuantizationArgs.model_validate(entry["values"])) for name, entry in entries.items()}
 
 

@@ -54,7 +54,7 @@ class ShardWriter:
         paths = [self._part(number).rename(self._folder / name) for number, name in enumerate(names)]
         weight_map = {tensor: name for name, tensors in zip(names, self._shards, strict=True) for tensor in tensors}
         index = {"metadata": {"total_size": self._total_bytes}, "weight_map": dict(sorted(weight_map.items()))}
-        (self._folder / f"{self._stem}.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+        (self._folder / f"{self._stem}.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
         return paths
 
     def _part(self, number: int) -> Path:

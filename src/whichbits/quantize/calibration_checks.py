@@ -80,7 +80,7 @@ def count_warnings(tokens: torch.Tensor) -> Iterator[str]:
 
 def untemplated(text: str, calibration: Calibration) -> Iterator[str]:
     """Conversations in JSON that have not gone through the chat template."""
-    if calibration.source != "chat" and any('"role"' in line and '"content"' in line for line in text.splitlines()):
+    if calibration.source != "chat" and any('"role"' in line and '"content"' in line for line in text.split("\n")):
         yield "the calibration text looks like conversations in JSON: with source chat they go through the chat template"
 
 

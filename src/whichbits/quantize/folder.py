@@ -53,8 +53,8 @@ def complete(
         config["tie_word_embeddings"] = False
     means = _targets(format, linears, among_others=configuration.multimodal)
     config["quantization_config"] = quantization_config(format, ignored(configuration, shapes, linears), means)
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    (folder / RECIPE).write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120))
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / RECIPE).write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120), encoding="utf-8")
     weights = sum(shapes[name][0] * shapes[name][1] for name in linears)
     manifest = Manifest(
         versions=versions(calibrated=calibration is not None),
@@ -68,7 +68,7 @@ def complete(
         calibration=calibration,
         beside_nearest=beside_nearest(errors),
     )
-    (folder / FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
+    (folder / FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest
 
 

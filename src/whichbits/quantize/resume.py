@@ -37,7 +37,7 @@ class LayerStore:
         if not path.exists():
             _write_aside(path, json.dumps(settings, indent=2, sort_keys=True) + "\n")
             return
-        begun = json.loads(path.read_text())
+        begun = json.loads(path.read_text(encoding="utf-8"))
         changed = sorted(key for key in {*begun, *settings} if begun.get(key) != settings.get(key))
         if changed:
             raise UserError(
@@ -158,7 +158,7 @@ def unfinished(out: Path) -> Path:
 def _locked(folder: Path) -> IO[str]:
     """Makes the folder, and keeps other processes from working in it until what is returned is closed, or this one ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / LOCK).open("w")
+    file = (folder / LOCK).open("w", encoding="utf-8")
     try:
         # Of the process, not of the file handle: what an exception in the same process has left open does not stand in the way.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -180,5 +180,5 @@ def _save_aside(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[
 
 def _write_aside(path: Path, text: str) -> None:
     aside = path.with_suffix(".aside")
-    aside.write_text(text)
+    aside.write_text(text, encoding="utf-8")
     aside.rename(path)

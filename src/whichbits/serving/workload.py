@@ -113,7 +113,9 @@ def open_rung(workload: Workload, rate: float) -> Rung:
 @cache
 def named_workloads() -> Mapping[str, Workload]:
     """The workloads that ship with the package, by name."""
-    entries: dict[str, dict[str, Any]] = yaml.safe_load(files("whichbits.serving").joinpath("workloads.yaml").read_text())
+    entries: dict[str, dict[str, Any]] = yaml.safe_load(
+        files("whichbits.serving").joinpath("workloads.yaml").read_text(encoding="utf-8")
+    )
     return {name: Workload(name=name, **fields) for name, fields in entries.items()}
 
 

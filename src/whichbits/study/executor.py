@@ -311,7 +311,7 @@ def _work(function: Function, jobs: Sequence[Job], connection: Connection) -> No
         die_with_parent(forked_from.PID)
     leave_working_directory(forked_from.PATH if forked_from is not None else ())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's to handle
-    with (jobs[0].directory / "log.txt").open("a", buffering=1) as log:
+    with (jobs[0].directory / "log.txt").open("a", buffering=1, encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         sys.stdout = sys.stderr = log

@@ -58,7 +58,7 @@ class Ledger(BaseModel):
     def write(self, folder: Path) -> None:
         """Write the ledger into a store."""
         aside = folder / f".{FILE}"
-        aside.write_text(self.model_dump_json(indent=1))
+        aside.write_text(self.model_dump_json(indent=1), encoding="utf-8")
         aside.replace(folder / FILE)
 
 
@@ -66,7 +66,7 @@ def read(folder: Path) -> Ledger:
     """The ledger of a store. Raises UserError where the folder is none."""
     path = folder / FILE
     try:
-        return Ledger.model_validate_json(path.read_text())
+        return Ledger.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             f"store: {folder} holds no study ({FILE} cannot be read)", remedy="name a store, as studies/demo, or run the study"

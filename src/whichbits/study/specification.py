@@ -272,7 +272,11 @@ def specify(fields: Mapping[str, Any], source: Source) -> Specification:
 def presets() -> dict[str, str]:
     """Text of each specification that whichbits ships, by name."""
     folder = resources.files("whichbits.study") / "presets"
-    return {entry.name.removesuffix(".yaml"): entry.read_text() for entry in folder.iterdir() if entry.name.endswith(".yaml")}
+    return {
+        entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml")
+    }
 
 
 def load(reference: str | Path) -> tuple[Specification, Source]:

@@ -23,7 +23,7 @@ def read_result(path: Path) -> dict[str, Any]:
 
 def _read(path: Path, fields: Sequence[str]) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         absent = [name for name in fields if name not in found]
         problem = f"it has no {absent[0]}" if absent else None
     except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -73,7 +73,7 @@ class Store:
             "provenance": provenance,
         }
         path = partial / "result.json"
-        with path.open("w") as file:
+        with path.open("w", encoding="utf-8") as file:
             json.dump(result, file, indent=1, sort_keys=True, allow_nan=False)
             file.flush()
             os.fsync(file.fileno())
@@ -98,7 +98,9 @@ class Store:
         folder = self.failure(cell)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        (folder / "error.json").write_text(json.dumps({"labels": dict(cell.labels), "error": error}, indent=1))
+        (folder / "error.json").write_text(
+            json.dumps({"labels": dict(cell.labels), "error": error}, indent=1), encoding="utf-8"
+        )
         if partial is not None:
             log = partial / "log.txt"
             if log.is_file():
@@ -129,7 +131,7 @@ class Store:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle = (self.folder / "run.lock").open("a+")
+            handle = (self.folder / "run.lock").open("a+", encoding="utf-8")
         except OSError as error:
             raise UserError(
                 f"store: {self.folder} cannot be written: {error.strerror}", remedy="name another --store"

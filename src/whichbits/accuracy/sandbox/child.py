@@ -102,7 +102,7 @@ def verdict(order: dict[str, Any], channel: Channel) -> dict[str, object]:
 def main() -> None:
     """Read the order, confine, play the role."""
     order = json.loads(sys.stdin.readline())
-    report = os.fdopen(os.dup(1), "w", buffering=1)
+    report = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # standard error goes nowhere; what programs and tests print follows it
     try:
         limits = {name: order[name] for name in ("memory_bytes", "cpu_seconds", "parent")}

@@ -83,7 +83,7 @@ def _enter_namespaces(folders: list[str], parent: int) -> int:
     everything = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
     _check(LIBC.unshare(everything), "unshare")
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
-        Path(f"/proc/self/{name}").write_text(text)
+        Path(f"/proc/self/{name}").write_text(text, encoding="utf-8")
     die_with_parent(parent)
     myself = os.pidfd_open(os.getpid())
     child = os.fork()

@@ -85,6 +85,7 @@ class Sandbox:
             cwd="/",
             pass_fds=[channel.fileno()],
             text=True,
+            encoding="utf-8",
         )
         stdin = _pipe(process.stdin)
         stdin.write(json.dumps({**order, "channel": channel.fileno(), **texts}) + "\n")
