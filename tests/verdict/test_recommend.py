@@ -100,6 +100,27 @@ def test_a_base_that_keeps_no_limit_was_compared_all_the_same(cells):
     assert (entry.candidate, entry.code, entry.advantage) == ("a", "base_outside_limits", None)
 
 
+@pytest.mark.parametrize(("wobble", "limit"), [((1.0,), 0.8), (THREE, 0.995), ((1.0, 1.5, 0.7), 0.8)])
+def test_limits_that_one_round_or_noisy_rounds_do_not_tell_are_no_reason_to_deploy(cells, wobble, limit):
+    # one round; the base misses the limit by half a per cent; the base misses it in two rounds of three
+    records = scored(cells, a=(2, 2))
+    records += [cells.serve("a", r, {16: (0.5 * w, 1.0 * w)}, spread=1e-4) for r, w in enumerate(wobble)]
+    limits = {"chat": {"slo": {"latency": {"seconds": limit, "percentile": 95.0}}}}
+    found = verdict(records, "a", workloads=limits)
+    assert found.recommendations == ()
+    assert [entry.code for entry in found.not_recommended] == ["limits_not_told"]
+
+
+def test_limits_that_are_kept_only_as_measured_are_said_to_be(cells):
+    # p95 of 0.90, 0.99 and 0.81 s: below 1.05 s each time, and not shown to be
+    records = scored(cells, a=(2, 2)) + served(cells, "a", 0.9, wobble=(1.0, 1.1, 0.9))
+    near, far = (
+        verdict(records, "a", workloads={"chat": {"slo": {"latency": {"seconds": seconds, "percentile": 95.0}}}})
+        for seconds in (1.05, 1.5)
+    )
+    assert (notes(near, "a"), notes(far, "a")) == ({"limits_not_told"}, set())
+
+
 def test_the_fastest_of_those_that_keep_limits_the_base_does_not(cells):
     records = scored(cells, a=(2, 2), b=(5, 4)) + served(cells, "a", 0.5) + served(cells, "b", 0.4)
     limits = {"chat": {"slo": {"latency": {"seconds": 0.8, "percentile": 95.0}}}}

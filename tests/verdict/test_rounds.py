@@ -69,11 +69,27 @@ def test_each_side_is_taken_at_its_own_best_load():
 
 
 def test_the_interval_spans_the_load_that_is_best_for_both():
-    # own best loads: 0 and 1, ratio 0.01; together load 1 is best, ratio −0.04
-    above = sides([[0.01, 0.01, 0.01], [0.0, 0.0, 0.0]])
-    below = sides([[0.0, 0.0, 0.0], [0.04, 0.04, 0.04]])
+    # own best loads: 0 and 1, ratio −0.03; together load 1 is best, ratio −0.04; rounds too noisy to tell the loads apart
+    noise = np.array([0.0, 0.1, -0.1])
+    above, below = sides([noise + 0.01, noise[::-1]]), sides([noise, noise[[1, 0, 2]] + 0.04])
     found = best_ratio(above, below, level=0.95)
-    assert (float(found.value), float(found.low), float(found.high)) == pytest.approx((-0.03, -0.04, -0.03))
+    own, joint = (noise + 0.01) - (noise[[1, 0, 2]] + 0.04), noise[::-1] - (noise[[1, 0, 2]] + 0.04)
+    ends = [(d.mean(), half_width(d, *NOTHING, 0.95)) for d in (own, joint)]
+    assert float(found.value) == pytest.approx(-0.03)
+    assert float(found.low) == pytest.approx(min(mean - half for mean, half in ends))
+    assert float(found.high) == pytest.approx(max(mean + half for mean, half in ends))
+
+
+def test_where_no_load_is_good_for_both_each_end_holds_for_all_that_are_as_good():
+    # above is alike at loads 0 and 1, below is best at 2: low at 1 − 0.05 / 2, high at 1 − 0.05 / 1
+    rng = np.random.default_rng(3)
+    noise = rng.normal(0, 0.01, (2, 3, 5))
+    above, below = sides(noise[0] + [[0.0], [0.0], [-0.5]]), sides(noise[1] + [[-0.5], [-0.5], [0.0]])
+    found = best_ratio(above, below, level=0.95)
+    difference = above.at(found.above)[0] - below.at(found.below)[0]
+    assert int(found.below) == 2
+    assert float(found.value - found.low) == pytest.approx(float(half_width(difference, *NOTHING, 0.975)))
+    assert float(found.high - found.value) == pytest.approx(float(half_width(difference, *NOTHING, 0.95)))
 
 
 def test_where_one_load_is_best_for_both_the_interval_is_students():

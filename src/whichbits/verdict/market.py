@@ -9,7 +9,7 @@ from typing import Literal
 from whichbits.verdict.comparison import Comparison, Profile, compare, rate
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.model import CostFinding, Estimate, Mode, RoundsNote, SingleRound, Timed
-from whichbits.verdict.speed import SYNCHRONOUS, Load, loads, meets, queries
+from whichbits.verdict.speed import SYNCHRONOUS, Load, Slo, loads, meets, queries, shown
 from whichbits.verdict.wording import listing, plural
 
 MODES: tuple[Mode, ...] = ("synchronous", "asynchronous")
@@ -93,7 +93,7 @@ def _market(findings: Findings, workload: str, deployment: str, mode: Mode, here
     grouped: dict[str, list[Load]] = {}
     for load in here:
         grouped.setdefault(load.candidate, []).append(load)
-    profiles = {name: _profile(name, own, {load.rung for load in own if meets(load, slo)}) for name, own in grouped.items()}
+    profiles = {name: _profile(name, own, slo, level) for name, own in grouped.items()}
     standing = {name: _standing(profiles.get(name)) for name in dict.fromkeys((findings.base, *findings.candidates))}
     base = profiles.get(findings.base)
     within = [profiles[name] for name in grouped if standing.get(name) == "measured"]
@@ -107,13 +107,16 @@ def _market(findings: Findings, workload: str, deployment: str, mode: Mode, here
     return Market(workload, deployment, mode, reference, offers, standing)
 
 
-def _profile(name: str, own: Sequence[Load], allowed: set[str]) -> Profile:
+def _profile(name: str, own: Sequence[Load], slo: Slo, level: float) -> Profile:
     found = {load.rung: queries(load) for load in own}
+    standing = {load.rung: shown(load, slo, level=level) for load in own}
     return Profile(
         name,
         {rung: values for rung, values in found.items() if values},
         {load.rung: load.measured for load in own},
-        frozenset(allowed),
+        allowed=frozenset(load.rung for load in own if meets(load, slo)),
+        kept=frozenset(rung for rung, state in standing.items() if state == "kept"),
+        missed=frozenset(rung for rung, state in standing.items() if state == "missed"),
     )
 
 
@@ -177,6 +180,10 @@ def _notes(profile: Profile, base: Profile, compared: Comparison, mode: Mode) ->
         yield RoundsNote(code="one_round", text=f"{what}: one round has no interval, so nothing is claimed of it")
     elif rounds < FEW:
         yield RoundsNote(code="few_rounds", text=f"{what}: with {rounds} rounds the interval is wide")
+    for side, load in ((profile, compared.above), (base, compared.below)):
+        if load not in side.kept:
+            text = f"{side.candidate} at {load} keeps the limits as measured, which its rounds do not settle"
+            yield RoundsNote(code="limits_not_told", text=text)
     if mode == "synchronous":
         return
     unequal = sorted(profile.measured.keys() ^ base.measured.keys())

@@ -55,12 +55,14 @@ class SingleRound(Frozen):
 Timed = Estimate | SingleRound
 """What rounds of measurement say: with an interval where there are two or more."""
 Mode = Literal["synchronous", "asynchronous"]
-RoundsCode = Literal["one_round", "few_rounds", "rounds_left_out", "loads_left_out", "loads_not_shared", "several_sessions"]
+RoundsCode = Literal[
+    "one_round", "few_rounds", "rounds_left_out", "loads_left_out", "loads_not_shared", "several_sessions", "limits_not_told",
+]  # fmt: skip
 RecommendationCode = Literal[
     "fastest", "more_accurate_of_equals", "base_outside_limits", "base_not_told", "base_faster", "base_one_round",
     "base_without_rival",
 ]  # fmt: skip
-RefusalCode = Literal["base_not_measured", "base_not_valid", "nothing_compared", "limits_not_kept"]
+RefusalCode = Literal["base_not_measured", "base_not_valid", "nothing_compared", "limits_not_kept", "limits_not_told"]
 
 
 class RoundsNote(Frozen):

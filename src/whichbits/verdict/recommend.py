@@ -74,8 +74,11 @@ def _answer(findings: Findings, place: Market, rulings: Rulings, level: float) -
     offers = [offer for offer in place.offers if offer.candidate in able]
     if standing == "outside_limits":
         if not offers:
-            return "limits_not_kept", f"{base} keeps the limits at no load, and no admissible format is shown to"
-        return _without_base(base, offers, place, rulings, level)
+            return "limits_not_kept", f"{base} keeps the limits at no load, and neither does a format that is shown admissible"
+        sure = [offer for offer in offers if offer.cost.rung in offer.profile.kept]
+        if place.reference is None or not sure or not place.reference.missed >= place.reference.series.keys():
+            return "limits_not_told", f"which loads of {base} and of {listing(_all(offers))} keep the limits is not told"
+        return _without_base(base, sure, place, rulings, level)
     own = next(offer for offer in place.offers if offer.candidate == base)
     compared = [offer for offer in offers if offer.comparison is not None]
     if compared:
@@ -135,6 +138,10 @@ def _names(one: Offer, other: Offer) -> tuple[str, str]:
     return one.candidate, other.candidate
 
 
+def _all(offers: Sequence[Offer]) -> list[str]:
+    return [offer.candidate for offer in offers]
+
+
 Pairs = Mapping[tuple[str, str], Comparison | None]
 
 
@@ -172,10 +179,10 @@ def _fastest(
 def _note(equals: Sequence[Offer], untold: Sequence[Offer]) -> str:
     text = ""
     if equals:
-        names = listing([offer.candidate for offer in equals])
+        names = listing(_all(equals))
         text += f"; its speed cannot be told from that of {names}, and it keeps more of the base's score"
     if untold:
-        text += f"; that it is faster than {listing([offer.candidate for offer in untold])} is not shown"
+        text += f"; that it is faster than {listing(_all(untold))} is not shown"
     return text
 
 

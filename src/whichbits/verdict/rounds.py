@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from whichbits.verdict.statistics import POWER, FloatArray
 
 Places = NDArray[np.intp]
+WORSE = 0.02
+"""Chance at which a load that is as good as the best is taken to be worse."""
 MOST_ROUNDS = 1000
 """Above so many rounds a difference counts as one that no number of rounds will tell."""
 
@@ -50,7 +52,7 @@ def t_half(level: float, degrees: Any) -> Any:
     return stdtrit(degrees, (1 + level) / 2)
 
 
-def half_width(logs: FloatArray, variances: FloatArray, degrees: FloatArray, level: float) -> FloatArray:
+def half_width(logs: FloatArray, variances: FloatArray, degrees: FloatArray, level: Any) -> FloatArray:
     """Half-width (...) of the interval of the mean of `logs` (..., rounds); infinite for one round.
 
     A t-interval over rounds with rounds − 1 degrees of freedom. It is never narrower than the errors within the rounds allow:
@@ -86,6 +88,17 @@ class Sides:
         means: FloatArray = self.logs.mean(axis=-1)
         return means if self.allowed is None else np.where(self.allowed > 0, means, -np.inf)
 
+    def as_good(self, best: Places) -> NDArray[np.bool_]:
+        """Loads (..., loads) that are allowed and not shown to be worse than the load `best` (...), at `WORSE`, one-sided."""
+        rounds = self.logs.shape[-1]
+        gaps = self.at(best)[0][..., None, :] - self.logs
+        if rounds < 2:
+            return np.isfinite(self.score())
+        error = gaps.std(axis=-1, ddof=1) / math.sqrt(rounds)
+        shown = gaps.mean(axis=-1) > t_half(1 - 2 * WORSE, rounds - 1.0) * error
+        found: NDArray[np.bool_] = np.isfinite(self.score()) & ~shown
+        return found
+
     def at(self, load: Places) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Logarithms, variances and degrees of freedom (..., rounds) at one load (...) each."""
         index = np.asarray(load)[..., None, None]
@@ -106,7 +119,7 @@ class BestRatio:
     below: Places
 
 
-def ratio_at(above: Sides, below: Sides, loads: tuple[Places, Places], level: float) -> tuple[FloatArray, FloatArray]:
+def ratio_at(above: Sides, below: Sides, loads: tuple[Places, Places], level: Any) -> tuple[FloatArray, FloatArray]:
     """Mean and half-width (...) of the logarithm of the ratio at the `loads` (...) given, paired round by round."""
     (a, va, da), (b, vb, db) = above.at(loads[0]), below.at(loads[1])
     logs = a - b
@@ -119,20 +132,25 @@ def best_ratio(above: Sides, below: Sides, *, level: float) -> BestRatio:
     Choosing the highest of several noisy values favours the lucky one, most where one side is flat over the loads and the
     other is not. So the ratio is taken a second time, both at the load that is best for the two together: what that choice
     looks at, the sum, says nothing about the difference. The interval spans both; where one load is clearly the best for
-    both sides, they are the same.
+    both sides, they are the same. Where the load that is best together is shown to be worse for one of them, it is no
+    substitute: then each end holds for all loads at once that its chosen side does no worse at (Bonferroni).
     """
     a, b = above.score(), below.score()
     own = a.argmax(axis=-1), b.argmax(axis=-1)
     value, half = ratio_at(above, below, own, level)
-    low, high = value - half, value + half
     joint = a + b
     shared = joint.argmax(axis=-1)
-    possible = np.isfinite(joint.max(axis=-1))
     centre, width = ratio_at(above, below, (shared, shared), level)
+    low, high = np.minimum(value - half, centre - width), np.maximum(value + half, centre + width)
+    as_good = above.as_good(own[0]), below.as_good(own[1])
+    apart = ~np.isfinite(joint.max(axis=-1))
+    for good in as_good:
+        apart = apart | ~np.take_along_axis(good, np.asarray(shared)[..., None], axis=-1)[..., 0]
+    rival_above, rival_below = (np.maximum(good.sum(axis=-1), 1) for good in as_good)
     return BestRatio(
         value,
-        np.where(possible, np.minimum(low, centre - width), low),
-        np.where(possible, np.maximum(high, centre + width), high),
+        np.where(apart, value - ratio_at(above, below, own, 1 - (1 - level) / rival_above)[1], low),
+        np.where(apart, value + ratio_at(above, below, own, 1 - (1 - level) / rival_below)[1], high),
         *own,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -239,3 +240,22 @@ def meets(load: Load, slo: Slo) -> bool:
         if not len(pooled) or float(np.quantile(pooled, limit["percentile"] / 100)) > limit["seconds"]:
             return False
     return True
+
+
+def shown(load: Load, slo: Slo, *, level: float) -> Literal["kept", "missed", "open"]:
+    """Whether a load is shown to keep all limits, or to miss one, by the intervals of the percentiles over rounds.
+
+    Open where an interval holds its limit, or where there is none: with one round, or too few requests in each.
+    """
+    standing: Literal["kept", "missed", "open"] = "kept"
+    for name, limit in slo.items():
+        if limit is None:
+            continue
+        found = average(series(valid_only(load.own), f"{name}_s", limit["percentile"]), level=level)
+        if not isinstance(found, Estimate):
+            standing = "open"
+        elif found.low > limit["seconds"]:
+            return "missed"
+        elif found.high > limit["seconds"]:
+            standing = "open"
+    return standing
