@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
-from whichbits.verdict.statistics import FloatArray, cluster_sums
+from whichbits.verdict.statistics import FloatArray, cluster_numbers
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,20 @@ class Paired:
         """Mean score of the candidate above chance."""
         return float(self.score.mean()) - self.chance
 
-    @property
+    @cached_property
+    def _cluster_numbers(self) -> NDArray[np.intp] | None:
+        return None if self.cluster is None else cluster_numbers(self.cluster)
+
+    def sums(self, values: FloatArray) -> FloatArray:
+        """`values` (items,) summed over the items of each cluster, (clusters,); as they are where items are independent."""
+        if self._cluster_numbers is None:
+            return values
+        return np.bincount(self._cluster_numbers, values).astype(np.float64)
+
+    @cached_property
     def cluster_sizes(self) -> FloatArray:
         """Items of each cluster, (clusters,); ones where items are independent."""
-        return cluster_sums(np.ones(self.items), self.cluster)
+        return self.sums(np.ones(self.items))
 
     @property
     def clustered(self) -> bool:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from whichbits.verdict.paired import Paired
-from whichbits.verdict.statistics import FloatArray, cluster_sums, t_probability, t_quantile
+from whichbits.verdict.statistics import FloatArray, t_probability, t_quantile
 
 _MOST_SKEWNESS = 1.0  # beyond it the expansion of Cornish and Fisher means nothing
 _NORMAL = 1e9  # degrees of freedom of a normal distribution
@@ -57,12 +57,16 @@ def difference_stratum(pair: Paired) -> Stratum:
 
 
 def _stratum(pair: Paired, numerator: FloatArray, denominator: FloatArray) -> Stratum:
-    items = pair.items
-    columns = np.column_stack([numerator, denominator, np.ones(items)])
-    rows, count = np.unique(cluster_sums(columns, pair.cluster), axis=0, return_counts=True)
-    means = columns.mean(axis=0)
+    rows, count = _equal_together(np.column_stack([pair.sums(numerator), pair.sums(denominator), pair.cluster_sizes]))
+    return stratum_of_units(rows, count, _unseen(pair))
+
+
+def stratum_of_units(rows: FloatArray, count: FloatArray, unseen: float) -> Stratum:
+    """A task from its units: sums of numerator and denominator and items of each, (atoms, 3); how many there are, (atoms,)."""
+    items, units = float(rows[:, 2] @ count), float(count.sum())
+    means = rows.T @ count / items
     centred = (rows - rows[:, 2:] * means)[:, :2]
-    size, units = rows[:, 2], int(count.sum())
+    size = rows[:, 2]
     if units > 1:
         centred = centred / np.sqrt(1 - size / items)[:, None]
         centred = centred - count @ centred / units
@@ -73,10 +77,17 @@ def _stratum(pair: Paired, numerator: FloatArray, denominator: FloatArray) -> St
         denominator_mean=float(means[1]),
         numerator=centred[:, 0] / items,
         denominator=centred[:, 1] / items,
-        count=count.astype(np.float64),
+        count=count,
         degrees=max(float((count @ size**2) ** 2 / (count @ size**4)) - 1, 1e-9),
-        unseen=_unseen(pair),
+        unseen=unseen,
     )
+
+
+def _equal_together(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The different rows of (units, columns), in order, and how often each is there."""
+    ordered = rows[np.lexsort(rows.T)]
+    first = np.flatnonzero(np.concatenate([[True], np.any(ordered[1:] != ordered[:-1], axis=1)]))
+    return ordered[first], np.diff(np.append(first, len(rows))).astype(np.float64)
 
 
 def _unseen(pair: Paired) -> float:

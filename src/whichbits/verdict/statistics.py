@@ -73,10 +73,17 @@ def cluster_sums(values: FloatArray, cluster: Sequence[object] | None) -> FloatA
     """Sum `values`, (items,) or (items, columns), over the items of each cluster; every item is its own without clusters."""
     if cluster is None:
         return values
-    _, owner = np.unique(np.asarray(cluster).astype(str), return_inverse=True)
+    owner = cluster_numbers(cluster)
     sums = np.zeros((int(owner.max()) + 1, *values.shape[1:]))
     np.add.at(sums, owner, values)
     return sums
+
+
+def cluster_numbers(cluster: Sequence[object]) -> NDArray[np.intp]:
+    """Number of each item's cluster, (items,), from 0."""
+    names = np.asarray(cluster)
+    _, owner = np.unique(names if names.dtype.kind in "iu" else names.astype(str), return_inverse=True)
+    return owner
 
 
 def resolvable(error: float, level: float = 0.95, power: float = POWER) -> float:

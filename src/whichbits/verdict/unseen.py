@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from whichbits.verdict.paired import Paired
-from whichbits.verdict.statistics import FloatArray, cluster_sums
+from whichbits.verdict.statistics import FloatArray
 
 _HALVINGS = 60
 
@@ -39,14 +39,15 @@ def gains(pairs: Sequence[Paired]) -> tuple[Units, ...]:
 
 def _units(pairs: Sequence[Paired], scores: Sequence[FloatArray]) -> tuple[Units, ...]:
     total = sum(pair.base_above_chance for pair in pairs)
-    return tuple(Units(pair.clusters, 100 * _within(pair, score) / total) for pair, score in zip(pairs, scores, strict=True))
+    return tuple(
+        Units(pair.clusters, 100 * within_clusters(pair.sums(score), pair.cluster_sizes) / total)
+        for pair, score in zip(pairs, scores, strict=True)
+    )
 
 
-def _within(pair: Paired, score: FloatArray) -> float:
-    """Mean score of the cluster that a right answer lies in: 1 for independent right and wrong items."""
-    size = pair.cluster_sizes
-    sums = cluster_sums(score, pair.cluster)
-    return float(np.sum(sums**2 / size) / sums.sum()) if sums.any() else 1.0
+def within_clusters(sums: FloatArray, sizes: FloatArray) -> float:
+    """Mean score of the cluster that a right answer lies in, from sums and sizes (clusters,): 1 for items right or wrong."""
+    return float(np.sum(sums**2 / sizes) / sums.sum()) if sums.any() else 1.0
 
 
 def largest_unseen(units: Sequence[Units], probability: float) -> float:
