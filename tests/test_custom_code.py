@@ -80,7 +80,7 @@ def test_every_local_cell_runs_the_models_code_with_consent(own: Path, tmp_path:
     text = TEXT.format(model=own, consent="true", engine=URLS)
     done: dict[str, Path] = {}
     kinds = []
-    for planned in Expansion(*parse(text, "own.yaml")).plan().cells:
+    for planned in Expansion(*parse(text, "own.yaml"), ask_servers=False).plan().cells:
         cell = planned.cell
         if planned.lane != "local" or any(read.key not in done for read in planned.reads.values()):
             continue  # it asks a server, or reads what a server said
@@ -96,12 +96,16 @@ def test_every_local_cell_runs_the_models_code_with_consent(own: Path, tmp_path:
 
 def test_without_consent_there_is_no_plan(own: Path):
     with pytest.raises(UserError, match="comes with Python code of its own"):
-        Expansion(*parse(TEXT.format(model=own, consent="false", engine=URLS), "own.yaml")).plan()
+        Expansion(*parse(TEXT.format(model=own, consent="false", engine=URLS), "own.yaml"), ask_servers=False).plan()
 
 
 def test_the_engine_is_told_of_the_consent(tiny_llama: Path):
     def arguments(consent: str) -> dict[str, object]:
-        return dict(Expansion(*parse(TEXT.format(model=tiny_llama, consent=consent, engine=""), "own.yaml")).settings.arguments)
+        return dict(
+            Expansion(
+                *parse(TEXT.format(model=tiny_llama, consent=consent, engine=""), "own.yaml"), ask_servers=False
+            ).settings.arguments
+        )
 
     assert arguments("true")["trust-remote-code"] is True
     assert "trust-remote-code" not in arguments("false")

@@ -37,7 +37,7 @@ def plan(model: Path, *changes: tuple[str, str], data_dir: Path | None = None) -
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    return Expansion(*parse(text, "small.yaml"), data_dir=data_dir).plan()
+    return Expansion(*parse(text, "small.yaml"), data_dir=data_dir, ask_servers=False).plan()
 
 
 def keys(made: Plan) -> dict[tuple[object, ...], str]:
@@ -171,7 +171,7 @@ def test_presets_name_tasks_workloads_and_formats_that_exist(name: str, tiny_lla
     # The tiny model stands in for the preset's, with a context long enough for its workloads.
     from dataclasses import replace
 
-    expansion = Expansion(specification.model_copy(update={"model": str(tiny_llama)}), source)
+    expansion = Expansion(specification.model_copy(update={"model": str(tiny_llama)}), source, ask_servers=False)
     object.__setattr__(expansion, "model", replace(expansion.model, max_positions=131072))
     assert expansion.tasks
     assert len(expansion.workloads) == len(specification.workloads)

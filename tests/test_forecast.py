@@ -56,7 +56,7 @@ def test_requests_of_a_task_run_side_by_side() -> None:
 
 
 def test_a_forecast_is_the_predictors_answer_for_the_deployment(tiny_llama: Path) -> None:
-    expansion = Expansion(*parse(TEXT.format(model=tiny_llama), "small.yaml"))
+    expansion = Expansion(*parse(TEXT.format(model=tiny_llama), "small.yaml"), ask_servers=False)
     seconds = forecast(expansion)
     cells = {(p.cell.kind, p.cell.labels["candidate"]): p.cell for p in expansion.plan().cells if p.cell.kind == "serve"}
     ask = {"prompt_tokens": 32, "output_tokens": 8}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from whichbits.errors import UserError
 from whichbits.prediction import calibrate, predict
 from whichbits.quantization import quantize
-from whichbits.run import Preview, check_prices, ledger_of, preview, probed, run, run_part
+from whichbits.run import Preview, check_prices, ledger_of, preview, probed, run, run_part, set_aside_measured
 from whichbits.study.estimate import duration
 from whichbits.study.source import Source
 from whichbits.study.specification import Specification, load, specify
@@ -67,6 +67,7 @@ def study(
     store: Path | None = None,
     price: Sequence[str] | None = None,
     data_dir: Path | None = None,
+    fresh: bool = False,
     dry_run: bool = False,
     quiet: bool = False,
     console: Console | None = None,
@@ -74,8 +75,9 @@ def study(
     """Run a study, or what is missing of it, and judge it.
 
     `specification` is a file, a preset's name, or a Specification; `store` the folder of its results (default: studies/NAME);
-    `price` holds DEVICE=USD_PER_HOUR; `data_dir` data sets of public tasks in place of the hub. Returns an Outcome, or with
-    `dry_run` a Preview. Raises UserError for a mistake in any of these; a cell that fails is a line of the verdict instead.
+    `price` holds DEVICE=USD_PER_HOUR; `data_dir` data sets of public tasks in place of the hub. With `fresh` all that is
+    measured is measured again; checkpoints that were made are kept. Returns an Outcome, or with `dry_run` a Preview. Raises
+    UserError for a mistake in any of these; a cell that fails is a line of the verdict instead.
     """
     chosen, source = _specification(specification)
     overrides = overrides_of(price)
@@ -92,6 +94,8 @@ def study(
     with place.locked():
         expansion = probed(expansion, place, quiet=quiet, console=console)
         plan = expansion.plan()
+        if fresh:
+            set_aside_measured(plan, place)
         ledger_of(expansion, plan, overrides, command, 0.0).write(place.folder)
         states = run(plan, expansion, place, quiet=quiet, console=console)
         seconds = time.monotonic() - began
@@ -166,13 +170,17 @@ def bench(
     rounds: int = 1,
     store: Path | None = None,
     seed: int = 0,
+    fresh: bool = False,
 ) -> Rows:
-    """Measure how fast a checkpoint is served: one row for each workload, round and load. Raises UserError."""
+    """Measure how fast a checkpoint is served: one row for each workload, round and load. Raises UserError.
+
+    With `fresh` it is measured though the store has results of the same server and workload.
+    """
     entries = [parse_workload(name).model_dump(mode="json") for name in workload]
     engine = {"kind": "url", "urls": {"bf16": url, "fp16": url}} if url is not None else {}
     part = _part("bench", model, workloads=entries, rounds=rounds, engine=engine, seed=seed)
     rows: Rows = []
-    for record in run_part(part, store, {"serve"}):
+    for record in run_part(part, store, {"serve"}, fresh=fresh):
         for rung in record.summary["rungs"]:
             metrics = rung["metrics"]
             rows.append(

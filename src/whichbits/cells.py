@@ -127,10 +127,12 @@ def _model(job: Job, desk: Desk, stack: ExitStack) -> LanguageModel:
 
         return load_tokenizer(job.cell.places["tokenizer"], allow_custom_code=_custom_code(job))
 
+    url = desk.server(job.servers[0])
+    who = _who(job.servers[0], url, job.cell.inputs)
     return stack.enter_context(
         Endpoint(
-            desk.server(job.servers[0]),
-            engine["model_name"],
+            url,
+            str(who["model"]),
             max_length=engine["max_length"],
             concurrency=engine["concurrency"],
             api_key=_api_key(engine),
@@ -138,6 +140,27 @@ def _model(job: Job, desk: Desk, stack: ExitStack) -> LanguageModel:
             watch=True,
         )
     )
+
+
+def _who(name: str, url: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Who answers at a candidate's address; raises UserError where it is not who the plan was made for."""
+    from whichbits.addresses import check_same
+    from whichbits.engines.connection import Connection
+    from whichbits.engines.identity import identify
+
+    engine = inputs["engine"]
+    planned: Mapping[str, Any] | None = inputs.get("server")
+    if planned is not None:
+        check_same(name, planned)
+        return planned
+    return identify(Connection(url, engine.get("model_name"), _api_key(engine))).fields()
+
+
+def _served_by(job: Job, desk: Desk) -> dict[str, Any]:
+    """For the provenance: who served the checkpoint, where it was served."""
+    if job.cell.inputs["engine"]["kind"] == "emulated":
+        return {}
+    return {"server": dict(_who(job.servers[0], desk.server(job.servers[0]), job.cell.inputs))}
 
 
 def _api_key(engine: Mapping[str, Any]) -> str | None:
@@ -206,7 +229,8 @@ def evaluate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
         write_items(job.directory, result.rows())
         summary = {**result.summary, "concurrency": inputs["engine"].get("concurrency")}
         counts = _token_counts(model)
-        yield job, Result(summary, _provenance(job, engine=inputs["engine"], seed=inputs["seed"], token_counts=counts))
+        more = {"seed": inputs["seed"], "token_counts": counts, **_served_by(job, desk)}
+        yield job, Result(summary, _provenance(job, engine=inputs["engine"], **more))
 
 
 def generate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
@@ -224,7 +248,8 @@ def generate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
             texts = generate_texts(model, tokenizer, prompts, max_tokens=inputs["max_tokens"])
         write_items(job.directory, [asdict(text) for text in texts])
         summary = {"n": len(texts), "tokens": sum(text.tokens for text in texts)}
-        yield job, Result(summary, _provenance(job, engine=inputs["engine"], token_counts=_token_counts(model)))
+        counts, served = _token_counts(model), _served_by(job, desk)
+        yield job, Result(summary, _provenance(job, engine=inputs["engine"], token_counts=counts, **served))
 
 
 def compare(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
@@ -355,6 +380,11 @@ def serve(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result | Excep
     for job in jobs:
         rounds.setdefault((job.cell.labels["repeat"], job.cell.labels["workload"]), []).append(job)
     workloads: dict[str, Workload] = {}
+    planned: dict[str, Any] = {}
+    for job in jobs:
+        servers = job.cell.inputs["servers"]
+        planned |= {job.cell.places["base"]: servers.get("base"), job.cell.labels["candidate"]: servers.get("server")}
+    who: dict[str, Mapping[str, Any]] = {}
     for (repeat, workload_name), group in rounds.items():
         first = group[0]
         asked = {name for job in group for name in (job.cell.places["base"], job.cell.labels["candidate"])}
@@ -363,24 +393,34 @@ def serve(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result | Excep
 
         def of_round(name: str, workload: Workload, at_least: int, job: Job = first) -> list[RungResult] | Exception:
             desk.progress(f"round {int(job.cell.labels['repeat']) + 1}: {name}")
-            return _measured(name, job, desk, workload, at_least)
+            return _measured(name, job, desk, workload, at_least, planned, who)
 
         measured = measure_round(names, workload, of_round)
         workloads[workload_name] = fixed(workload, measured)
         for job in group:
-            yield job, _paired(job, measured, sitting, names)
+            yield job, _paired(job, measured, sitting, names, who)
 
 
-def _measured(name: str, job: Job, desk: Desk, workload: Workload, at_least: int) -> list[RungResult] | Exception:
-    """Rungs of one candidate, or why there are none."""
+def _measured(
+    name: str,
+    job: Job,
+    desk: Desk,
+    workload: Workload,
+    at_least: int,
+    planned: Mapping[str, Any],
+    who: dict[str, Mapping[str, Any]],
+) -> list[RungResult] | Exception:
+    """Rungs of one candidate, or why there are none; `who` is told who served it, which must be who is `planned`."""
     from whichbits.errors import UserError
     from whichbits.serving.measure import measure, no_answer
 
     inputs = job.cell.inputs
     try:
+        url = desk.server(name)
+        who[name] = _who(name, url, {"engine": inputs["engine"], "server": planned[name]})
         results = measure(
-            desk.server(name),
-            inputs["base_model_name"] if name == job.cell.places["base"] else inputs["engine"]["model_name"],
+            url,
+            str(who[name]["model"]),
             Path(job.cell.places["tokenizer"]),
             workload,
             seed=inputs["seed"],
@@ -395,7 +435,11 @@ def _measured(name: str, job: Job, desk: Desk, workload: Workload, at_least: int
 
 
 def _paired(
-    job: Job, measured: Mapping[str, list[RungResult] | Exception], sitting: str, order: Sequence[str]
+    job: Job,
+    measured: Mapping[str, list[RungResult] | Exception],
+    sitting: str,
+    order: Sequence[str],
+    who: Mapping[str, Mapping[str, Any]],
 ) -> Result | Exception:
     """A cell's result: its candidate's rungs beside the base's of the same round, and the order in which all were measured."""
     rows: list[dict[str, Any]] = []
@@ -412,8 +456,9 @@ def _paired(
             rows += [{"role": role, "rung": rung.rung, "concurrency": rung.concurrency, **asdict(row)} for row in rung.rows]
     write_items(job.directory, rows)
     inputs = job.cell.inputs
-    provenance = _provenance(job, engine=inputs["engine"], sitting=sitting, seed=inputs["seed"], measured_at=time.time())
-    return Result(summary, provenance)
+    servers = {"candidate": dict(who[job.cell.labels["candidate"]]), "base": dict(who[job.cell.places["base"]])}
+    provenance = _provenance(job, engine=inputs["engine"], sitting=sitting, seed=inputs["seed"], servers=servers)
+    return Result(summary, {**provenance, "measured_at": time.time()})
 
 
 FUNCTIONS: Mapping[str, Function] = {

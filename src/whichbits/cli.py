@@ -72,6 +72,7 @@ Prices = Annotated[
 DataDir = Annotated[Path | None, typer.Option(help="Folder with data sets of public tasks, in place of the hub.")]
 StoreDir = Annotated[Path | None, typer.Option("--store", help="Folder of results; default: studies/NAME.")]
 StoreArgument = Annotated[Path, typer.Argument(help="Store of a study, e.g. studies/demo.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what the store holds already; it is kept aside there.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
@@ -114,6 +115,7 @@ def study(
     ] = False,
     price: Prices = None,
     data_dir: DataDir = None,
+    fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or what is missing of it, and print its verdict."""
@@ -126,7 +128,7 @@ def study(
         if not as_json:
             _console().print(preview.text)
         return
-    outcome = api.study(specification, store=store, price=price, data_dir=data_dir, quiet=as_json)
+    outcome = api.study(specification, store=store, price=price, data_dir=data_dir, fresh=fresh, quiet=as_json)
     assert isinstance(outcome, api.Outcome)
     if as_json:
         _print_json(outcome.verdict)
@@ -241,12 +243,13 @@ def bench(
     rounds: Annotated[int, typer.Option(help="How often each workload is measured.")] = 1,
     store: StoreDir = None,
     seed: Seed = 0,
+    fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure how fast a checkpoint is served."""
     from whichbits import api
 
-    _print_rows(api.bench(model, workload, url=url, rounds=rounds, store=store, seed=seed), as_json)
+    _print_rows(api.bench(model, workload, url=url, rounds=rounds, store=store, seed=seed, fresh=fresh), as_json)
 
 
 @app.command()

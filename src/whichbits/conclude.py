@@ -195,7 +195,7 @@ def _date(records: Sequence[Record]) -> datetime:
 def room_seconds(records: Sequence[Record]) -> dict[str, float]:
     """Seconds that the finished cells took, by kind."""
     seconds: dict[str, float] = {}
-    for record in records:
+    for record in {record.key: record for record in records}.values():
         if record.state == "done":
             seconds[record.kind] = seconds.get(record.kind, 0.0) + float(record.provenance.get("seconds", 0.0))
     return {kind: round(value, 1) for kind, value in seconds.items()}

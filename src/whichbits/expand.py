@@ -29,9 +29,6 @@ class Expansion(Resolution):
 
     def plan(self) -> Plan:
         """All cells of the study."""
-        cells: list[Planned] = []
-        for part in (self._checkpoints, self._probes, self._scores, self._texts, self._distributions, self._speeds):
-            cells += part()
         served = {
             subject.name: Served(
                 subject.name,
@@ -43,6 +40,9 @@ class Expansion(Resolution):
             if subject.served
         }
         self._check_urls(served)
+        cells: list[Planned] = []
+        for part in (self._checkpoints, self._probes, self._scores, self._texts, self._distributions, self._speeds):
+            cells += part()
         return Plan(self.specification, self.base, tuple(cells), served)
 
     def _check_urls(self, served: Mapping[str, Served]) -> None:
@@ -101,7 +101,7 @@ class Expansion(Resolution):
     def _engines(self, subject: Subject) -> Iterator[tuple[str, dict[str, Json]]]:
         """Engines a subject runs in, each with its label."""
         if subject.served:
-            yield self.specification.engine.kind, self.serving_of(subject.name)
+            yield self.specification.engine.kind, self.serving
         if subject.emulated:
             yield "emulated", self.emulation
 
@@ -118,7 +118,12 @@ class Expansion(Resolution):
         cell = Cell(
             kind,
             VERSIONS[kind],
-            {**subject.inputs, **inputs, "hardware": self.hardware.key()},
+            {
+                **subject.inputs,
+                **inputs,
+                "hardware": self.hardware.key(),
+                **(self.server_of(subject.name) if label != "emulated" else {}),
+            },
             _keys(subject.reads()),
             {"candidate": subject.name, **labels, "engine": label},
             {
@@ -200,7 +205,7 @@ class Expansion(Resolution):
         generated: dict[str, Planned] = {}
         for subject in self.subjects:
             if subject.served:
-                inputs = {"prompts": chosen, "max_tokens": wanted.max_tokens, "engine": self.serving_of(subject.name)}
+                inputs = {"prompts": chosen, "max_tokens": wanted.max_tokens, "engine": self.serving}
                 generated[subject.name] = self._on_engine(
                     "generate", subject, self.specification.engine.kind, inputs, {"prompts": label}
                 )
@@ -267,8 +272,8 @@ class Expansion(Resolution):
                         **subject.inputs,
                         "base": dict(base.files),
                         "workload": workload.model_dump(mode="json"),
-                        "engine": self.serving_of(subject.name),
-                        "base_model_name": self.serving_of(base.name)["model_name"],
+                        "engine": self.serving,
+                        "servers": {**self.server_of(subject.name), **self.server_of(base.name, "base")},
                         "hardware": self.hardware.key(),
                         "deployment": {"hardware": deployment.hardware, "count": deployment.count},
                         "repeat": repeat,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from whichbits.engines.command import EngineCommand
     from whichbits.engines.defaults import Settings
     from whichbits.engines.hardware import Hardware
+    from whichbits.engines.identity import EngineIdentity
     from whichbits.formats.format import Format
     from whichbits.models.resolve import Model
     from whichbits.serving.workload import Workload
@@ -39,11 +40,14 @@ class Subject:
     files: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
     made_by: Planned | None = None
+    copy: int = 0
+    """How many columns before it have the same files: each is evaluated and measured for itself."""
 
     @property
     def inputs(self) -> dict[str, Json]:
         """What identifies a ready checkpoint in a key."""
-        return {} if self.made_by else {"checkpoint": dict(self.files)}
+        copy = {"copy": self.copy} if self.copy else {}
+        return {} if self.made_by else {"checkpoint": dict(self.files), **copy}
 
     def reads(self, role: str = "checkpoint") -> dict[str, Cell]:
         """The cell that makes the checkpoint, by role."""
@@ -70,6 +74,8 @@ class Resolution:
     """Whether the weights of models on the hub are wanted here, and not only what a plan is made of."""
     base_engine: str | None = None
     """`emulated` runs the base in emulation alone."""
+    ask_servers: bool = True
+    """Whether servers that are given by address are asked who they are, which every run needs."""
 
     # What the study is about
 
@@ -136,8 +142,16 @@ class Resolution:
     @cached_property
     def max_length(self) -> int:
         """Longest request served, tokens."""
+        from whichbits.addresses import longest_request
+
         needed = max((w.prompt_tokens + w.output_tokens for w in self.workloads), default=0)
-        chosen = self.specification.max_length or min(self.model.max_positions, max(DEFAULT_MAX_LENGTH, needed))
+        servers = self.servers
+        try:
+            taken = longest_request(servers, self.specification.max_length or needed)
+        except UserError as error:
+            raise self._error(("max_length",), error) from error
+        longest = min(self.model.max_positions, taken or self.model.max_positions)
+        chosen = self.specification.max_length or min(longest, max(DEFAULT_MAX_LENGTH, needed))
         if chosen > self.model.max_positions or chosen < needed:
             raise self.source.error(
                 ("max_length",),
@@ -159,7 +173,7 @@ class Resolution:
                 raise self.source.error(("candidates", index, "name"), f"{candidate.name!r} is the base's name", "give another")
             taken.add(candidate.name)
             try:
-                found.append(self._subject(candidate))
+                found.append(_told_apart(self._subject(candidate), found))
             except UserError as error:
                 raise self._error(("candidates", index), error) from error
         return tuple(found)
@@ -234,8 +248,6 @@ class Resolution:
     @cached_property
     def settings(self) -> Settings:
         """Engine arguments and environment, with the specification's over the defaults."""
-        from dataclasses import replace
-
         from whichbits.engines.defaults import serving_settings
 
         engine = self.specification.engine
@@ -252,7 +264,7 @@ class Resolution:
 
     @cached_property
     def serving(self) -> dict[str, Json]:
-        """The serving engine as part of a key."""
+        """The serving engine as part of a key, the same for all candidates; an address has `server_of` beside it."""
         from whichbits.engines.defaults import MODEL_NAME
 
         engine = self.specification.engine
@@ -268,11 +280,22 @@ class Resolution:
             "environment": dict(self.settings.environment),
         }
 
-    def serving_of(self, candidate: str) -> dict[str, Json]:
-        """The serving engine of one candidate as part of a key; `model_name` None stands for the only one at its address."""
-        if self.command is None:
-            return {**self.serving, "model_name": self.specification.engine.model_name(candidate)}
-        return self.serving
+    @cached_property
+    def servers(self) -> dict[str, EngineIdentity]:
+        """Who answers for each candidate that is served at an address of the user's."""
+        from whichbits.addresses import identities
+
+        if self.command is not None or not self.ask_servers:
+            return {}
+        weights = {one.name: one.made_by.cell.key if one.made_by else one.files for one in self.subjects if one.served}
+        try:
+            return identities(self.specification.engine, weights)
+        except UserError as error:
+            raise self._error(("engine", "urls"), error) from error
+
+    def server_of(self, candidate: str, role: str = "server") -> dict[str, Json]:
+        """Who answers for a candidate, as part of a key."""
+        return {role: self.servers[candidate].fields()} if candidate in self.servers else {}
 
     @cached_property
     def emulation(self) -> dict[str, Json]:
@@ -294,6 +317,19 @@ class Resolution:
     def _error(self, location: Location, error: UserError) -> UserError:
         """A room's error, with its place in the specification."""
         return self.source.error(location, error.message, error.remedy)
+
+
+def _told_apart(subject: Subject, others: Sequence[Subject]) -> Subject:
+    """The subject, counted among those of the same files. Raises UserError for a format that is made twice in the same way."""
+    made = subject.made_by
+    twin = next((other for other in others if made and other.made_by and other.made_by.cell.key == made.cell.key), None)
+    if twin is not None:
+        raise UserError(
+            f"{subject.name!r} is the same format, made by the same recipe, as {twin.name!r}",
+            remedy="leave one out, or give it a recipe or seed of its own",
+        )
+    alike = sum(made is None and other.made_by is None and other.files == subject.files for other in others)
+    return replace(subject, copy=alike)
 
 
 def _tasks(choice: TaskChoice) -> tuple[Task, ...]:

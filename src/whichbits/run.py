@@ -146,7 +146,7 @@ def ledger_of(expansion: Expansion, plan: Plan, overrides: Mapping[str, float], 
         workloads={workload.name: workload.model_dump(mode="json") for workload in expansion.workloads},
         deployments={deployment.name: {"hardware": deployment.hardware, "count": deployment.count, **priced}},
         prices=chosen.prices,
-        cells=entries({planned.cell.key: planned.cell for planned in plan.cells}),
+        cells=entries(planned.cell for planned in plan.cells),
         seconds={"run": round(seconds, 1)},
         version=whichbits.__version__,
     )
@@ -158,6 +158,12 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
     from whichbits.console import name
     from whichbits.forecast import forecast
 
+    silent = ""
+    try:
+        _ = expansion.servers
+    except UserError as error:
+        expansion = replace(expansion, ask_servers=False)
+        silent = f" A run would be refused: {error.message}. Nothing that a server by address has given counts as done here."
     plan = expansion.plan()
     durations = Durations()
     durations.read(store.folder)
@@ -183,7 +189,7 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
         "" if expansion.statuses or not expansion.probes().cells else " Candidates with `run: auto` are shown as served."
     )
     count = f"{len(missing)} of {len(plan.cells)} cells to run."
-    return Preview(rows, f"{count} Time: {left}. Cost: {_dollars(left, price)}.{undecided}")
+    return Preview(rows, f"{count} Time: {left}. Cost: {_dollars(left, price)}.{undecided}{silent}")
 
 
 def _length(one: Estimate) -> str:
@@ -198,6 +204,15 @@ def _dollars(left: Estimate, price: float | None) -> str:
     return f"{known} and that of {left.unknown} cells of unknown length" if left.unknown else known
 
 
+MADE = ("quantize", "probe")
+"""Kinds that are not measured: what they give is decided by their inputs."""
+
+
+def set_aside_measured(plan: Plan, store: Store) -> None:
+    """Have everything of a plan that is measured measured afresh; earlier results stay in the store's `superseded/`."""
+    store.set_aside(planned.cell for planned in plan.cells if planned.cell.kind not in MADE)
+
+
 def run_part(
     specification: Specification,
     store: Path | None,
@@ -205,8 +220,12 @@ def run_part(
     *,
     emulated: bool = False,
     data_dir: Path | None = None,
+    fresh: bool = False,
 ) -> list[Record]:
-    """Run the cells of these kinds of a small study, and return their records; a failed one raises UserError with its cause."""
+    """Run the cells of these kinds of a small study, and return their records; a failed one raises UserError with its cause.
+
+    With `fresh` what is measured is measured again though the store has it.
+    """
     from whichbits.expand import Expansion
 
     expansion = Expansion(
@@ -216,6 +235,8 @@ def run_part(
     plan = expansion.plan()
     chosen = tuple(planned for planned in plan.cells if planned.cell.kind in kinds)
     with place.locked():
+        if fresh:
+            set_aside_measured(replace(plan, cells=chosen), place)
         run(replace(plan, cells=chosen), expansion, place, console=_stderr())
         records = [place.record(planned.cell) for planned in chosen]
     for record in records:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,6 @@ def read(folder: Path) -> Ledger:
         raise UserError(f"store: {path} is damaged", remedy="run the study again; finished cells are kept") from error
 
 
-def entries(cells: Mapping[str, Cell]) -> tuple[LedgerCell, ...]:
-    """Ledger entries of cells by key."""
-    return tuple(LedgerCell(key=key, kind=cell.kind, labels=dict(cell.labels)) for key, cell in cells.items())
+def entries(cells: Iterable[Cell]) -> tuple[LedgerCell, ...]:
+    """Ledger entries of a plan's cells; one that several candidates share (a probe of their format) has an entry for each."""
+    return tuple(LedgerCell(key=cell.key, kind=cell.kind, labels=dict(cell.labels)) for cell in cells)

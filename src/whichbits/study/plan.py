@@ -60,5 +60,6 @@ class Plan:
     served: Mapping[str, Served]
 
     def missing(self, store: Store) -> tuple[Planned, ...]:
-        """Cells without a result in the store, in order."""
-        return tuple(planned for planned in self.cells if not store.done(planned.cell))
+        """Cells without a result in the store, in order; one that several candidates share is there once."""
+        each = {planned.cell.key: planned for planned in reversed(self.cells)}
+        return tuple(one for one in self.cells if each[one.cell.key] is one and not store.done(one.cell))

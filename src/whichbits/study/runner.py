@@ -238,6 +238,8 @@ class Runner:
             match message:
                 case Progress(text=text):
                     self.observer.progress(planned.cell, text)
+                case Finished(job=job) if (death := self._death(planned)) is not None:
+                    self._fail(planned, death, job.directory, seconds)
                 case Finished(job=job, result=result):
                     provenance = {**result.provenance, "seconds": round(seconds, 3), "finished_at": _now()}
                     self.store.finish(planned.cell, job.directory, result.summary, provenance)

@@ -7,7 +7,8 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,16 @@ class Store:
             shutil.rmtree(partial)
         shutil.rmtree(self.failure(cell), ignore_errors=True)
         return final
+
+    def set_aside(self, cells: Iterable[Cell]) -> int:
+        """Move the results of these cells to `superseded/TIME/`, so that they are computed anew; how many there were."""
+        done = [cell for cell in {cell.key: cell for cell in cells}.values() if self.done(cell)]
+        aside = self.folder / "superseded" / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        for cell in done:
+            place = aside / cell.kind / cell.key
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self.directory(cell).rename(place)
+        return len(done)
 
     def failure(self, cell: Cell) -> Path:
         """Where the last failure of the cell is kept: `error.json` and `log.txt`."""
