@@ -162,11 +162,22 @@ def other_ratios(runs: int, rng: np.random.Generator) -> Iterator[Row]:
 REQUESTS = {"latency p50": (50.0, 160), "latency p95": (95.0, 160), "latency p99": (99.0, 640), "mean TTFT": (None, 160)}
 
 
-def times(runs: int, rng: np.random.Generator) -> Iterator[Row]:
+def common_times(runs: int, rng: np.random.Generator) -> Iterator[Row]:
+    """Medians of latency and means of TTFT."""
+    yield from times(("latency p50", "mean TTFT"), runs, rng)
+
+
+def rare_times(runs: int, rng: np.random.Generator) -> Iterator[Row]:
+    """High percentiles of latency."""
+    yield from times(("latency p95", "latency p99"), runs, rng)
+
+
+def times(names: Sequence[str], runs: int, rng: np.random.Generator) -> Iterator[Row]:
     """Percentiles and means of times over rounds: the value itself, and its ratio to the base's."""
     from scipy.special import ndtri
 
-    for name, (percentile, requests) in REQUESTS.items():
+    for name in names:
+        percentile, requests = REQUESTS[name]
         sigma = 0.5 if name.endswith("TTFT") else 0.05
         truth = sigma**2 / 2 if percentile is None else sigma * float(ndtri(percentile / 100))
         for kind in ("value", "ratio"):
@@ -253,13 +264,16 @@ def in_sessions(first: int, second: int, spread: float) -> Draw:
     return draw
 
 
-def compared_rows(runs: int, rng: np.random.Generator) -> Iterator[Row]:
-    """Unequal valid rounds, and candidates of different sessions."""
-    few = max(runs // 2, 1000)
-    rates = tuple(compared(with_missing(rounds, sd), few // 4, rng) for rounds in ROUNDS[1:] for sd in SPREADS)
+def missing_rounds(runs: int, rng: np.random.Generator) -> Iterator[Row]:
+    """Rounds and loads of which some are invalid."""
+    rates = tuple(compared(with_missing(rounds, sd), max(runs // 8, 250), rng) for rounds in ROUNDS[1:] for sd in SPREADS)
     yield Row("ratio 1.00, 15 % of measurements invalid, 4 loads, sd 1 to 6 %, 3 to 10 rounds", len(rates), rates)
+
+
+def other_sessions(runs: int, rng: np.random.Generator) -> Iterator[Row]:
+    """Candidates of different sessions."""
     sizes = ((2, 2), (2, 5), (3, 3), (5, 5), (3, 10))
-    rates = tuple(compared(in_sessions(*size, sd), few // 4, rng) for size in sizes for sd in SPREADS)
+    rates = tuple(compared(in_sessions(*size, sd), max(runs // 8, 250), rng) for size in sizes for sd in SPREADS)
     yield Row("ratio 1.10 across two sessions through the base, sd 1 to 6 %, 2 to 10 rounds each", len(rates), rates)
 
 
@@ -321,7 +335,9 @@ def _study(truth: dict[str, float], spread: float, rounds: int, rng: np.random.G
     return Findings("base", {name: name for name in names}, rounds=tuple(made), kernels=kernels)
 
 
-PARTS = (ladders, other_ratios, times, compared_rows)
+PARTS = (ladders, other_ratios, common_times, rare_times, missing_rounds, other_sessions)
+STUDIES = 4
+"""Of the random numbers of whole studies."""
 
 
 def single(runs: int, seed: int, parts: Sequence[int]) -> Iterator[str]:
@@ -342,7 +358,7 @@ def whole(count: int, seed: int, spreads: Sequence[float]) -> Iterator[str]:
     yield "|--:|--:|--:|--:|--:|--:|"
     for spread in spreads:
         for rounds in ROUNDS:
-            shares = studies(count, spread, rounds, np.random.default_rng([seed, len(PARTS), round(1000 * spread), rounds]))
+            shares = studies(count, spread, rounds, np.random.default_rng([seed, STUDIES, round(1000 * spread), rounds]))
             yield f"| {spread:.0%} | {rounds} | {' | '.join(f'{share:.1f} %' for share in shares)} |"
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from whichbits.report.context import ReportContext
 from whichbits.report.page import render
-from whichbits.verdict.model import GuidelineRow, Verdict
+from whichbits.verdict.model import GuidelineRow, NoRecommendation, SingleRound, Verdict
 
 HOSTILE = (
     "</script></style></title></textarea>--><img src=x onerror=\"document.title='owned'\">"
@@ -139,3 +139,32 @@ def test_many_workloads_are_a_table_and_not_cards(verdict, context):
     assert 'class="card"' not in html
     assert "rag, chat" in html
     assert render(verdict, context).count('class="card"') == 2
+
+
+def test_what_is_not_recommended_says_why(verdict, context):
+    refused = NoRecommendation(
+        workload="rag",
+        deployment="cpu, 2 cores",
+        mode="asynchronous",
+        code="base_not_valid",
+        reason="no round of bf16 is valid",
+    )
+    text = Page(render(verdict.model_copy(update={"not_recommended": (refused,)}), context)).text
+    assert "rag · asynchronous · cpu, 2 cores: no round of bf16 is valid" in text
+    assert "Where nothing is recommended" not in Page(render(verdict, context)).text
+
+
+def test_a_page_of_one_round_shows_no_interval_of_speed(verdict, context):
+    speed = tuple(
+        s.model_copy(
+            update={"estimate": SingleRound(value=s.estimate.value), "ratio": s.ratio and SingleRound(value=s.ratio.value)}
+        )
+        for s in verdict.speed
+    )
+    cost = tuple(
+        c.model_copy(update={"cost_reduction": c.cost_reduction and SingleRound(value=1.42), "queries_per_dollar": None})
+        for c in verdict.cost
+    )
+    text = Page(render(verdict.model_copy(update={"speed": speed, "cost": cost}), context)).text
+    assert "1.42× (one round)" in text
+    assert f"{next(s for s in verdict.speed if s.ratio).ratio.value:.2f}× (one round)" in text

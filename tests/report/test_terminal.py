@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from whichbits.report.terminal import plain, summary
+from whichbits.verdict.model import NoRecommendation
 
 
 def shown(verdict, report: Path | None = None, **options) -> str:
@@ -42,3 +43,12 @@ def test_text_cannot_steer_the_terminal(verdict):
     assert "\u202e" not in text
     assert "[red]" in text
     assert plain("a\nb\x1bc").plain == "a b\ufffdc"
+
+
+def test_what_was_not_compared_and_where_is_shown(verdict):
+    refused = NoRecommendation(
+        workload="demo-chat", deployment="h100", mode="asynchronous", code="nothing_compared", reason="no load is valid"
+    )
+    text = shown(verdict.model_copy(update={"not_recommended": (refused,)}), no_color=True)
+    assert re.search(r"demo-chat on h100 +asynchronous +not compared", text)
+    assert "demo-chat on cpu, 2 cores" in text

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from whichbits.report.numbers import interval
 from whichbits.report.overview import is_emulated, would_change
-from whichbits.verdict.model import Verdict
+from whichbits.verdict.model import NoRecommendation, Recommendation, Verdict
 
 STYLES = {"admissible": "green", "inferior": "red", "not resolved": "yellow", "failed": "red", "base": "dim"}
 
@@ -56,10 +56,19 @@ def _recommendations(verdict: Verdict) -> Table:
     table.add_column("Mode")
     table.add_column("Deploy", overflow="fold")
     table.add_column("Over the base's", no_wrap=True)
+    deployments = {r.deployment for r in verdict.recommendations} | {r.deployment for r in verdict.not_recommended}
+    several = len(deployments) > 1
     for r in verdict.recommendations:
         gain = interval(r.advantage, "×") if r.advantage else ""
-        table.add_row(plain(r.workload), r.mode, plain(r.candidate, "bold"), gain)
+        table.add_row(plain(_use(r, several)), r.mode, plain(r.candidate, "bold"), gain)
+    for refused in verdict.not_recommended:
+        table.add_row(plain(_use(refused, several)), refused.mode, plain("not compared", "dim"), "")
     return table
+
+
+def _use(entry: Recommendation | NoRecommendation, several: bool) -> str:
+    """A workload, with its deployment where there are several."""
+    return f"{entry.workload} on {entry.deployment}" if several else entry.workload
 
 
 def summary(verdict: Verdict, console: Console, report: Path | None = None) -> None:
@@ -73,7 +82,7 @@ def summary(verdict: Verdict, console: Console, report: Path | None = None) -> N
     if verdict.formats:
         console.print()
         console.print(_formats(verdict))
-    if verdict.recommendations:
+    if verdict.recommendations or verdict.not_recommended:
         console.print()
         console.print(_recommendations(verdict))
     for title, lines in (
