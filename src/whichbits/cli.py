@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from whichbits.core.environment import drop_arithmetic
 from whichbits.core.home import adopt_home
 from whichbits.core.processes import protect_program
 from whichbits.core.terminal import speak_utf8
@@ -364,9 +365,12 @@ def main() -> None:
     """Entry point."""
     protect_program()
     adopt_home()
+    dropped = drop_arithmetic()
     try:
         speak_utf8()
     except UserError as error:
         _print_error(error)
         sys.exit(2)
+    if dropped:
+        sys.stderr.write(f"note: {', '.join(dropped)} would change results and is left out\n")
     app()

@@ -23,8 +23,8 @@ def logprob(prompt: list[int], token: int) -> float:
 
 class FakeServer(ThreadingHTTPServer):
     """Options: models (entries of /v1/models), key, pages (path → object or text of other GETs), refusals (statuses that the
-    first POSTs are answered with, None for an answer), retry_after, given (whether it knows logprob_token_ids), change
-    (answer, request) → what is sent instead: an object, a text, or None for the changed answer.
+    first POSTs are answered with, None for an answer), retry_after, given (whether it knows logprob_token_ids), unknown (fields
+    that it refuses by name), change (answer, request) → what is sent instead: an object, a text, None for the changed answer.
     """
 
     daemon_threads = True
@@ -37,6 +37,7 @@ class FakeServer(ThreadingHTTPServer):
         self.refusals: list[int | None] = []
         self.retry_after: str | None = None
         self.given = True
+        self.unknown: frozenset[str] = frozenset()
         self.change: Change | None = None
         self.received: list[dict[str, Any]] = []
         self.lock = threading.Lock()
@@ -89,6 +90,9 @@ class Handler(BaseHTTPRequestHandler):
         if status == -1:  # the connection is lost
             self.close_connection = True
             self.connection.close()
+            return
+        if refused := sorted(self.server.unknown & set(request)):
+            self.answer(400, {"error": {"message": f"Unrecognized request argument supplied: {refused[0]}"}})
             return
         if status is not None:
             extra = {"Retry_After": self.server.retry_after} if self.server.retry_after else {}

@@ -129,3 +129,25 @@ def test_no_server() -> None:
     endpoint = Endpoint(f"http://127.0.0.1:{free_port()}", "x", max_length=8, concurrency=1, patience=NO_PATIENCE)
     with pytest.raises(EngineError, match="no connection"):
         endpoint.generate([[1]], max_tokens=1)
+
+
+NEUTRAL = {"top_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "n": 1}
+OWN_OF_ENGINES = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "repeat_penalty": 1.0}
+
+
+def test_nothing_of_sampling_is_left_to_the_server(fake) -> None:
+    server = fake()
+    with Endpoint(server.url, "m", max_length=64, concurrency=1) as endpoint:
+        endpoint.generate([[1, 2]], max_tokens=4)
+        endpoint.loglikelihood([([1, 2], [3])])
+    for request in server.received:
+        assert request["temperature"] == 0.0
+        assert {**NEUTRAL, **OWN_OF_ENGINES}.items() <= request.items()
+
+
+def test_a_server_that_knows_only_openais_parameters_is_asked_with_those(fake) -> None:
+    server = fake(unknown=frozenset(OWN_OF_ENGINES))
+    with Endpoint(server.url, "m", max_length=64, concurrency=1) as endpoint:
+        assert len(endpoint.generate([[1, 2], [3]], max_tokens=4)) == 2
+    assert [NEUTRAL.items() <= request.items() for request in server.received] == [True] * 3
+    assert ["top_k" in request for request in server.received] == [True, False, False]

@@ -248,6 +248,8 @@ def test_steering_variables_are_not_inherited(tmp_path: Path, monkeypatch: pytes
     from whichbits.engines.command import EngineCommand
 
     monkeypatch.setenv("VLLM_CPU_INT4_W4A8", "1")
+    monkeypatch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     command = EngineCommand(("env", "{model}={port}"), "1", "prints its environment")
     server = Server(
@@ -264,6 +266,7 @@ def test_steering_variables_are_not_inherited(tmp_path: Path, monkeypatch: pytes
     environment = dict(line.split("=", 1) for line in (tmp_path / "log").read_text().splitlines() if "=" in line)
     assert environment["OMP_NUM_THREADS"] == "3"
     assert "VLLM_CPU_INT4_W4A8" not in environment
+    assert not {"ONEDNN_DEFAULT_FPMATH_MODE", "NVIDIA_TF32_OVERRIDE"} & {*environment}
     assert "PYTHONDONTWRITEBYTECODE" not in environment
 
 

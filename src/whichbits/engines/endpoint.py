@@ -23,6 +23,7 @@ from whichbits.engines.logprobs import (
     token_name,
 )
 from whichbits.engines.retry import Patience
+from whichbits.engines.sampling import EXTENSIONS, STANDARD
 
 __all__ = ["Endpoint", "Generation", "TokenTexts"]
 
@@ -99,6 +100,7 @@ class Endpoint:
         self._models: list[str] = []
         self._lock = threading.RLock()
         self._given: bool | None = None
+        self._extended = True
         self._tokenizer: TokenTexts | None = None
         self.counted = False
         """Whether tokens of some text were counted by the tokenizer, since the server did not say."""
@@ -282,9 +284,9 @@ class Endpoint:
         )
 
     def _complete(self, prompt: list[int], options: dict[str, Any]) -> Any:
-        body = {"model": self._connection.model, "prompt": prompt, **options}
+        body = {"model": self._connection.model, "prompt": prompt, **STANDARD, **options}
         try:
-            answer = self._client.post("/v1/completions", body).json()
+            answer = self._post(body)
         except ServerRefused as error:
             if error.status in (400, 404, 422):
                 note = " (whichbits sends prompts as token ids to /v1/completions, which the server must accept)"
@@ -294,6 +296,18 @@ class Endpoint:
         if completion.model is not None and completion.model not in self._models:
             self._models.append(completion.model)
         return completion
+
+    def _post(self, body: dict[str, Any]) -> Any:
+        """The answer to a request with `EXTENSIONS`, or without them from a server that has refused them."""
+        if not self._extended:
+            return self._client.post("/v1/completions", body).json()
+        try:
+            return self._client.post("/v1/completions", {**body, **EXTENSIONS}).json()
+        except ServerRefused as error:
+            if error.status not in (400, 422) or not any(name in error.words for name in EXTENSIONS):
+                raise
+            self._extended = False
+            return self._client.post("/v1/completions", body).json()
 
     def _tokens(self) -> TokenTexts | None:
         with self._lock:

@@ -28,7 +28,11 @@ SUPERVISED = "WHICHBITS_SERVER"
 """Environment variable of all that belongs to a server, which its supervisor ends in good order."""
 
 # What steers an engine reaches it through `environment` alone, so that a cell's key names all of it.
-_STEERING = ("VLLM_", "OMP_", "KMP_", "GOMP_", "MKL_", "TORCH_", "TORCHINDUCTOR_", "TORCHDYNAMO_", "CUDA_VISIBLE_DEVICES")
+_STEERING = (
+    "VLLM_", "OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "TORCH_", "TORCHINDUCTOR_", "TORCHDYNAMO_", "PYTORCH_", "TRITON_",
+    "FLASHINFER_", "CUBLAS_", "ATEN_", "DNNL_", "ONEDNN_", "NVIDIA_TF32_OVERRIDE", "CUDA_LAUNCH_BLOCKING",
+    "CUDA_VISIBLE_DEVICES",
+)  # fmt: skip
 
 
 def flags(arguments: Mapping[str, Any]) -> list[str]:

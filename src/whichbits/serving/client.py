@@ -17,6 +17,7 @@ import aiohttp
 from whichbits.engines.connection import CONNECT_TIMEOUT_S, Connection
 from whichbits.engines.errors import EngineError
 from whichbits.engines.http import parse_json, refusal, short
+from whichbits.engines.sampling import STANDARD
 from whichbits.engines.sse import EventStream
 from whichbits.serving.observation import Observation
 
@@ -50,6 +51,7 @@ def request_body(model: str, prompt: list[int], output_tokens: int) -> bytes:
         "max_tokens": output_tokens,
         "ignore_eos": True,
         "temperature": 0.0,
+        **STANDARD,
         "stream": True,
         "stream_options": {"include_usage": True, "continuous_usage_stats": True},
     }

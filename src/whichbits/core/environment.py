@@ -1,0 +1,23 @@
+"""Variables of a user's shell that would change results without a word."""
+
+from __future__ import annotations
+
+import os
+
+ARITHMETIC = (
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
+"""They change the arithmetic of torch's matrix products: float32 computed in TF32 or BF16, other instruction sets."""
+
+
+def drop_arithmetic() -> list[str]:
+    """Take these variables out of this process's environment, and so of its children's; returns those that were set.
+
+    To be called before torch is imported.
+    """
+    found = [name for name in ARITHMETIC if os.environ.pop(name, None) is not None]
+    return sorted(found)
