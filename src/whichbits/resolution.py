@@ -42,6 +42,8 @@ class Subject:
     made_by: Planned | None = None
     copy: int = 0
     """How many columns before it have the same files: each is evaluated and measured for itself."""
+    notes: tuple[str, ...] = ()
+    """What every report on it must say."""
 
     @property
     def inputs(self) -> dict[str, Json]:
@@ -183,6 +185,7 @@ class Resolution:
 
         served, emulated = self._runs(candidate)
         if candidate.checkpoint is not None:
+            from whichbits.models.likeness import likeness_notes, refuse_another_model
             from whichbits.models.resolve import resolve
 
             ready = resolve(
@@ -191,7 +194,10 @@ class Resolution:
                 allow_custom_code=self.specification.trust_remote_code,
                 weights=self.weights,
             )
-            return Subject(candidate.name, ready.format, served, emulated, ready.files, ready.path)
+            consent = self.specification.trust_remote_code
+            refuse_another_model(self.model, ready, allow_custom_code=consent)
+            notes = likeness_notes(candidate.name, self.model, ready, allow_custom_code=consent)
+            return Subject(candidate.name, ready.format, served, emulated, ready.files, ready.path, notes=notes)
         assert candidate.format is not None
         format = get(candidate.format)
         recipe = _recipe(candidate.recipe, self.specification.seed, format)

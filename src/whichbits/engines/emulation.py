@@ -67,6 +67,7 @@ class Emulated:
         scored = [index for index, (_, continuation) in enumerate(pairs) if continuation]
         for index in scored:
             self._check_length(pairs[index][0], len(pairs[index][1]))
+            self._check_ids([*pairs[index][0], *pairs[index][1]])
         rows = {index: [*pairs[index][0], *pairs[index][1][:-1]] for index in scored}
         for chosen in self._batches(scored, rows):
             longest = max(len(pairs[index][1]) for index in chosen)
@@ -84,6 +85,7 @@ class Emulated:
         """Log-probability (nats) of each given token as the next one after each context; one pass a context."""
         for context in contexts:
             self._check_length(context, 1)
+            self._check_ids(context)
         results: list[list[float]] = [[] for _ in contexts]
         rows = {index: list(context) for index, context in enumerate(contexts)}
         for chosen in self._batches(list(rows), rows):
@@ -111,6 +113,7 @@ class Emulated:
         """
         for prompt in prompts:
             self._check_length(prompt, max_tokens)
+            self._check_ids(prompt)
         results: dict[int, Generation] = {}
         rows = {index: list(prompt) for index, prompt in enumerate(prompts)}
         options = self._sampling(max_tokens, stop, temperature)
@@ -152,6 +155,13 @@ class Emulated:
             raise ValueError("the context is empty")
         if len(prompt) + more > self.max_length:
             raise ValueError(f"{len(prompt)} tokens of context and {more} more exceed the model's {self.max_length}")
+
+    def _check_ids(self, tokens: Sequence[int]) -> None:
+        rows = self._model.get_input_embeddings().weight.shape[0]
+        if max(tokens) >= rows:
+            raise EngineError(
+                f"token {max(tokens)} of a prompt is beyond the model's vocabulary of {rows}: the tokenizer is another model's"
+            )
 
     def _batches(self, indices: list[int], rows: dict[int, list[int]], extra: int = 0) -> Iterator[list[int]]:
         """Indices of rows that go through the model together: alike in length, at most `batch_tokens` with padding."""

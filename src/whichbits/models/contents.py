@@ -24,13 +24,16 @@ EXPONENTS: dict[str, tuple[int, int]] = {
 }
 """Bytes of a number, and the smallest bit pattern without its sign that is no finite number, by safetensors' dtype."""
 
+SCALES = frozenset({"weight_scale", "weight_scale_inv", "scales", "weight_global_scale", "input_scale"})
+"""What multiplies codes: all zero, it makes zeros of them."""
+
 HALF = 0x477FF000
 """The bit pattern of 65520 in float32, the smallest number that FP16 rounds to infinity."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Names of tensors with numbers that are not finite, each with how many, and of weight matrices that are all zero."""
+    """Names of tensors with numbers that are not finite, each with how many, and of matrices and scales that are all zero."""
 
     not_finite: tuple[tuple[str, int], ...] = ()
     zero: tuple[str, ...] = ()
@@ -44,7 +47,7 @@ class _Tensor:
     dtype: str
     begin: int
     end: int
-    matrix: bool
+    never_zero: bool
     not_finite: int = 0
     zero: bool = True
     beyond_half: bool = False
@@ -74,7 +77,7 @@ class Contents:
         """What was found."""
         return Damage(
             tuple((tensor.name, tensor.not_finite) for tensor in self._tensors if tensor.not_finite),
-            tuple(tensor.name for tensor in self._tensors if tensor.zero and tensor.matrix),
+            tuple(tensor.name for tensor in self._tensors if tensor.zero and tensor.never_zero),
             tuple(tensor.name for tensor in self._tensors if tensor.beyond_half),
         )
 
@@ -110,7 +113,8 @@ def _tensors(file: Path) -> list[_Tensor]:
                     entry["dtype"],
                     8 + length + entry["data_offsets"][0],
                     8 + length + entry["data_offsets"][1],
-                    len(entry["shape"]) >= 2 and name.endswith((".weight", ".weight_packed", ".qweight")),
+                    (len(entry["shape"]) >= 2 and name.endswith((".weight", ".weight_packed", ".qweight")))
+                    or name.rpartition(".")[2] in SCALES,
                 )
                 for name, entry in header.items()
             ]

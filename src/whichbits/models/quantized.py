@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from whichbits.errors import UserError
-from whichbits.formats.codes import CODES, Layout, is_code, signs_of_codes, weights_of_codes
+from whichbits.formats.codes import CODES, SCALES, Layout, is_code, signs_of_codes, weights_of_codes
 from whichbits.formats.files import Stored
 from whichbits.models.configuration import Configuration
 
@@ -20,6 +20,31 @@ def weights_by_name(path: Path, stored: Mapping[str, Stored], layout: Layout) ->
             remedy="download config.json and weights of one model again",
         )
     return weights_of_codes(stored, layout)
+
+
+BLOCK = 128
+"""Rows and columns that share a scale where scales are of blocks."""
+
+
+def refuse_scales(
+    path: Path, stored: Mapping[str, Stored], shapes: Mapping[str, tuple[int, ...] | None], layout: Layout
+) -> None:
+    """Raise UserError where scales do not fit the weights (`shapes`, [rows, columns]) whose codes they multiply."""
+    for name, tensor in stored.items():
+        module, _, last = name.rpartition(".")
+        shape = shapes.get(f"{module}.weight")
+        if last not in SCALES or shape is None or len(shape) != 2 or not tensor.shape:
+            continue
+        rows, columns = shape
+        scales = tuple(reversed(tensor.shape)) if layout.transposed else tensor.shape
+        fits = scales[0] in (1, rows, -(-rows // BLOCK))
+        if len(scales) == 2:
+            fits = fits and (columns % scales[1] == 0 or scales[1] == -(-columns // BLOCK))
+        if not fits:
+            raise UserError(
+                f"{path}: {name} has the shape {list(tensor.shape)}, and its weights have {rows} rows and {columns} columns",
+                remedy="download the checkpoint again, or make it again",
+            )
 
 
 def refuse_undeclared(path: Path, configuration: Configuration, stored: Mapping[str, Stored]) -> None:

@@ -19,7 +19,7 @@ from whichbits.models.comparison import compare, own_shapes, refuse_differences,
 from whichbits.models.configuration import Configuration, read_configuration
 from whichbits.models.embedded import EMBEDDED, embedded_checkpoint
 from whichbits.models.hub import HUB_ID, Outline, outline, snapshot
-from whichbits.models.quantized import refuse_undeclared, weights_by_name
+from whichbits.models.quantized import refuse_scales, refuse_undeclared, weights_by_name
 from whichbits.models.tokenizer import check_tokenizer
 from whichbits.models.weights import compute_dtype, refuse_damage, refuse_two_heads, served_bytes
 
@@ -190,6 +190,7 @@ def _compared(
     refuse_differences(found, configuration, path)
     if recognized.layout is not None:
         refuse_undeclared(path, configuration, own)
+        refuse_scales(path, own, shapes, recognized.layout)
     if remote is not None:
         return own_shapes(found.parameters, configuration)
     refuse_two_heads(path, configuration, found.tied, own)
