@@ -76,18 +76,17 @@ class Task:
     def draw(self, rng: np.random.Generator) -> Sample:
         """A sample."""
         counts = self.counts(rng)
-        moved = bool(counts[:, 1:3].any())
+        moved = float(counts[:, 1:3].any())
         if self.clusters is None:
             rows, count = np.column_stack([_SCORE - self.chance, _BASE - self.chance, np.ones(4)]), counts[0]
             some = count > 0
-            stratum = stratum_of_units(rows[some], count[some], 1 / self.items)
+            stratum = stratum_of_units(rows[some], count[some], moved=moved)
             return Sample(stratum, Units(self.items, 1.0), Units(self.items, 1.0))
         score, base, sizes = counts @ _SCORE, counts @ _BASE, counts.sum(axis=1)
         number = self.items**2 / float(sizes @ sizes)
         rows = np.column_stack([score - sizes * self.chance, base - sizes * self.chance, sizes])
-        unseen = 1 / self.items if moved and len(sizes) > 1 else 1 / number
         return Sample(
-            stratum_of_units(rows, np.ones(len(sizes)), unseen),
+            stratum_of_units(rows, np.ones(len(sizes)), moved=moved),
             Units(number, within_clusters(base, sizes)),
             Units(number, within_clusters(score, sizes)),
         )

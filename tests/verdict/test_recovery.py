@@ -163,3 +163,15 @@ def test_recovery_below_nothing_where_the_candidate_is_worse_than_guessing():
     found = recovery([Paired(base, 1 - base, 0.5)]).estimate
     assert found.value == pytest.approx(-100)
     assert found.low < -100 < found.high < 0
+
+
+def test_a_task_without_flips_beside_others_with_some_does_not_widen_the_suite_by_its_clusters():
+    quiet = Paired(np.ones(200), np.ones(200), 0.0, tuple(np.repeat(np.arange(5), 40)))
+    rows = [(1, 1)] * 190 + [(1, 0)] * 5 + [(0, 1)] * 5
+    other = paired(rows, cluster=tuple(np.tile(np.arange(5), 40)))
+    together, alone = recovery([quiet, other]), recovery([quiet])
+    assert alone.by_clusters
+    assert not together.by_clusters
+    assert together.estimate.high - together.estimate.low < 10
+    assert together.unseen_loss > 30
+    assert not together.shown_above(90)

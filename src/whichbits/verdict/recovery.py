@@ -23,12 +23,13 @@ class Recovery:
     """Recovery of several tasks together, %, with its interval.
 
     `unseen_loss` and `unseen_gain` are what clusters (or items) that are not in the sample could change it by, in points, at
-    the interval's confidence.
+    the interval's confidence. `by_clusters` says that no cluster tells of the others, so that the interval counts clusters.
     """
 
     estimate: Estimate
     unseen_loss: float
     unseen_gain: float
+    by_clusters: bool
     pairs: tuple[Paired, ...]
 
     def shown_above(self, bound: float) -> bool:
@@ -55,12 +56,14 @@ def recovery(pairs: Sequence[Paired], *, level: float = 0.95) -> Recovery:
 
     The upper end is infinite where the base itself could be at chance: then there is no recovery to speak of.
     """
-    low, high = _test(pairs).interval(level)
+    test = _test(pairs)
+    low, high = test.interval(level)
     alpha = (1 - level) / 2
     return Recovery(
         Estimate(value=100 * suite_ratio(pairs), low=100 * low, high=100 * high, level=level),
         unseen_loss=largest_unseen(losses(pairs), alpha),
         unseen_gain=largest_unseen(gains(pairs), alpha),
+        by_clusters=test.by_clusters,
         pairs=tuple(pairs),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from whichbits.verdict.accuracy import Suite, refusal, too_few
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.model import Extension, FormatVerdict, RulingCode, State
-from whichbits.verdict.sample_size import would_resolve
+from whichbits.verdict.sample_size import NAMED, would_resolve
 from whichbits.verdict.statistics import holm
 from whichbits.verdict.wording import listing, percent, plural
 
@@ -92,12 +92,14 @@ def rule(findings: Findings, candidate: str, suites: Sequence[Suite], *, margin:
 def _undecided(entry: Suite, bound: float) -> tuple[RulingCode, str]:
     """Why a complete suite is on neither side of the bound."""
     kept, finding = entry.recovery.estimate, entry.finding
-    if kept.low < bound <= kept.high:
+    if kept.low < bound <= kept.high and not entry.recovery.by_clusters:
         return "interval_holds_bound", f": the interval holds the {bound:g} % that the margin asks for"
-    unseen = finding.unseen_loss if kept.low >= bound else finding.unseen_gain
-    few = [scored for scored in entry.tasks if scored.pair.clustered]
-    counts = [f"{len(scored.pair.cluster_sizes):,} clusters of {scored.task}" for scored in few]
-    units = listing(counts) if counts else plural(finding.items, "item")
+    unseen = finding.unseen_loss if kept.value >= bound else finding.unseen_gain
+    few = {scored.task: len(scored.pair.cluster_sizes) for scored in entry.tasks if scored.pair.clustered}
+    if len(few) > NAMED:
+        units = f"{plural(sum(few.values()), 'cluster')} of {len(few)} tasks"
+    else:
+        units = listing([f"{plural(n, 'cluster')} of {task}" for task, n in few.items()] or [plural(finding.items, "item")])
     reason = (
         f", but {units} are too few to tell it from the {bound:g} % that the margin asks for: others, not among them, could "
         f"change it by {unseen:.2g} points"

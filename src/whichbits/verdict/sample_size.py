@@ -18,6 +18,8 @@ from whichbits.verdict.wording import listing
 
 MOST_ITEMS = 10**9
 """Beyond this many items, no number of them is said to suffice."""
+NAMED = 3
+"""So many tasks are listed by name; of more, the sum is given."""
 
 
 class Plan:
@@ -151,17 +153,16 @@ def _cannot(tasks: Sequence[ScoredTask], bound: float, level: float) -> str:
     limited = [scored for scored in tasks if scored.available is not None]
     if plan.distance == 0 or not limited:
         return f"no number of items resolves a recovery that is {away} from the bound"
-    names = listing([f"{scored.task}'s {max(scored.available or 0, scored.pair.items):,} items" for scored in limited])
+    counts = [max(scored.available or 0, scored.pair.items) for scored in limited]
+    names = listing([f"{scored.task}'s {count:,} items" for scored, count in zip(limited, counts, strict=True)])
+    if len(limited) > NAMED:
+        names = f"the {sum(counts):,} items of {len(limited)} tasks"
     rest = ", however many there are of the others" if len(limited) < len(tasks) else ""
     most = _most(tasks)
     error = resolvable(plan.error(most), level)
     if plan.distance >= error:
         clustered = [f"{len(s.pair.cluster_sizes):,} of {s.task}" for s in tasks if s.pair.clustered]
-        units = f"clusters ({listing(clustered)})" if clustered else "items"
-        return (
-            f"{names} cannot resolve it{rest}, for want of {units}: those that are not among them could change "
-            f"{plan.unseen(most):.2g} points, and the bound is {away} away"
-        )
+        return f"{names} cannot resolve it{rest}, for want of {f'clusters ({listing(clustered)})' if clustered else 'items'}"
     return f"{names} cannot resolve it{rest}: they resolve {error:.2g} points, and the bound is {away} away"
 
 

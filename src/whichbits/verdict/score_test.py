@@ -43,7 +43,11 @@ class Stratum:
     degrees: float
     """Degrees of freedom of the variance between units."""
     unseen: float
-    """By how much the mean changes with one unit that is not in the sample."""
+    """By how much the mean changes with one item that is not in the sample: as the item that moved most, or by 1/items."""
+    unseen_cluster: float
+    """By how much it changes with a cluster that is not in the sample."""
+    moved: bool
+    """Whether any item's score differs from the base's."""
 
 
 def recovery_stratum(pair: Paired) -> Stratum:
@@ -58,11 +62,14 @@ def difference_stratum(pair: Paired) -> Stratum:
 
 def _stratum(pair: Paired, numerator: FloatArray, denominator: FloatArray) -> Stratum:
     rows, count = _equal_together(np.column_stack([pair.sums(numerator), pair.sums(denominator), pair.cluster_sizes]))
-    return stratum_of_units(rows, count, _unseen(pair))
+    return stratum_of_units(rows, count, moved=float(np.max(np.abs(pair.score - pair.base))))
 
 
-def stratum_of_units(rows: FloatArray, count: FloatArray, unseen: float) -> Stratum:
-    """A task from its units: sums of numerator and denominator and items of each, (atoms, 3); how many there are, (atoms,)."""
+def stratum_of_units(rows: FloatArray, count: FloatArray, *, moved: float) -> Stratum:
+    """A task from its units: sums of numerator and denominator and items of each, (atoms, 3); how many there are, (atoms,).
+
+    `moved` is by how much the score of the item that moved most differs from the base's.
+    """
     items, units = float(rows[:, 2] @ count), float(count.sum())
     means = rows.T @ count / items
     centred = (rows - rows[:, 2:] * means)[:, :2]
@@ -79,7 +86,9 @@ def stratum_of_units(rows: FloatArray, count: FloatArray, unseen: float) -> Stra
         denominator=centred[:, 1] / items,
         count=count,
         degrees=max(float((count @ size**2) ** 2 / (count @ size**4)) - 1, 1e-9),
-        unseen=unseen,
+        unseen=(moved or 1.0) / items,
+        unseen_cluster=float(count @ size**2) / items**2,
+        moved=moved > 0,
     )
 
 
@@ -88,18 +97,6 @@ def _equal_together(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
     ordered = rows[np.lexsort(rows.T)]
     first = np.flatnonzero(np.concatenate([[True], np.any(ordered[1:] != ordered[:-1], axis=1)]))
     return ordered[first], np.diff(np.append(first, len(rows))).astype(np.float64)
-
-
-def _unseen(pair: Paired) -> float:
-    """By how much one unit that is not in the sample can move the mean score.
-
-    An item: as much as the one that moved most, or by 1 where none did. A whole cluster where no cluster tells of the others:
-    there is but one, or no item of any has moved.
-    """
-    moved = float(np.max(np.abs(pair.score - pair.base)))
-    if pair.clustered and (moved == 0 or len(pair.cluster_sizes) < 2):
-        return 1 / pair.clusters
-    return (moved or 1.0) / pair.items
 
 
 @dataclass(frozen=True)
@@ -129,7 +126,11 @@ class ScoreTest:
         self._count = np.concatenate([stratum.count for stratum in strata])
         self._task = np.repeat(np.arange(len(strata)), [len(stratum.count) for stratum in strata])
         self._degrees = np.array([stratum.degrees for stratum in strata])
-        unseen = [stratum.unseen for stratum in strata]
+        silent = not any(stratum.moved for stratum in strata)
+        alone = [stratum.count.sum() < 2 for stratum in strata]
+        unseen = [s.unseen_cluster if silent or one else s.unseen for s, one in zip(strata, alone, strict=True)]
+        self.by_clusters = any(u > s.unseen for u, s in zip(unseen, strata, strict=True))
+        """Whether clusters are what is unseen, as none tells of the others: there is but one, or no item of any has moved."""
         self._unseen_task = int(np.argmax(unseen))
         self._unseen = unseen[self._unseen_task]
 
