@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whichbits.report import numbers
-from whichbits.verdict.model import Estimate
+from whichbits.verdict.model import Estimate, SingleRound
 
 
 def estimate(value: float, low: float, high: float) -> Estimate:
@@ -77,3 +77,10 @@ def test_byte_size(count, text):
 )
 def test_duration(seconds, text):
     assert numbers.duration(seconds) == text
+
+
+def test_a_ratio_of_speeds_is_told_from_one():
+    assert numbers.times(estimate(1.42, 1.385, 1.455)) == "1.42× (1.39 – 1.46)"
+    assert numbers.times(estimate(1.05, 1.0004, 1.102)) == "1.0500× (1.0004 – 1.1020)"
+    assert numbers.times(SingleRound(value=1.4217)) == "1.42× (one round)"
+    assert numbers.drawn(SingleRound(value=1.4)) == estimate(1.4, 1.4, 1.4)

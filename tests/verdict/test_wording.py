@@ -20,6 +20,7 @@ def test_words():
     assert times(estimate(1.2, 1.1, 1.304)) == "1.20 times (1.10 to 1.30)"
     assert times(estimate(1.0081, 1.0013, 1.0149)) == "1.008 times (1.001 to 1.015)"
     assert times(estimate(0.95, 0.9, 0.99996)) == "0.95000 times (0.90000 to 0.99996)"
+    assert times(estimate(1.00003, 0.97, 1.03)) == "1.00 times (0.97 to 1.03)"
     assert times(estimate(1.0, 1.0, 1.0)) == "1.00 times (1.00 to 1.00)"
     assert times(SingleRound(value=1.204)) == "1.20 times (one round, so without an interval)"
     assert [listing(names) for names in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]

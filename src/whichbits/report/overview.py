@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from whichbits.report.citations import Citations
 from whichbits.report.context import CellEntry, ReportContext
-from whichbits.report.numbers import fixed, interval, percent
+from whichbits.report.numbers import fixed, interval, percent, times
 from whichbits.report.panels import by, recovery_marks, recovery_scale, series_of
 from whichbits.report.strip import interval_strip
 from whichbits.verdict.model import CostFinding, FormatVerdict, Verdict
@@ -52,7 +52,7 @@ def speed_texts(candidate: str, cost: Sequence[CostFinding]) -> tuple[tuple[str,
     for (mode,), found in by([c for c in cost if c.candidate == candidate and c.valid], "mode").items():
         ratios = [c.cost_reduction for c in found if c.cost_reduction]
         if len(ratios) == 1:
-            texts.append((mode, interval(ratios[0], "×")))
+            texts.append((mode, times(ratios[0])))
         elif ratios:
             low, high = min(r.value for r in ratios), max(r.value for r in ratios)
             texts.append((mode, f"{fixed(low, 2)}× to {fixed(high, 2)}× over {len(ratios)} workloads"))

@@ -31,6 +31,7 @@ def _environment() -> Environment:
         "anchor": anchor,
         "duration": numbers.duration,
         "interval": numbers.interval,
+        "times": numbers.times,
         "json": lambda value: json.dumps(value, indent=1, ensure_ascii=False),
         "path": lambda value: "./" + quote(value),
         "percent": numbers.percent,

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from markupsafe import Markup
 
 from whichbits.report.citations import Citations
-from whichbits.report.numbers import byte_size, drawn, interval, percent, significant
+from whichbits.report.numbers import byte_size, drawn, interval, percent, significant, times
 from whichbits.report.scale import Scale, around, linear
 from whichbits.report.strip import Mark, axis_strip, bar_strip, interval_strip
 from whichbits.verdict.model import CostFinding, Estimate, SimilarityFinding, TaskRecovery, Timed, Verdict
@@ -242,7 +242,7 @@ def cost_panel(verdict: Verdict, citations: Citations) -> Panel | None:
     for (workload, deployment, mode), findings in by(verdict.cost, "workload", "deployment", "mode").items():
         rows = [
             _interval_row(
-                scale, drawn(reduction), marks, "1×" if c.candidate == verdict.base else interval(reduction, "×"),
+                scale, drawn(reduction), marks, "1×" if c.candidate == verdict.base else times(reduction),
                 c.candidate, series, citations.cite(c.cells), valid=c.valid, detail=_queries(c.queries_per_dollar),
             )
             for c in findings

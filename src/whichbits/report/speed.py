@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from whichbits.report.citations import Citations
-from whichbits.report.numbers import drawn, interval, seconds_interval
+from whichbits.report.numbers import drawn, interval, seconds_interval, times
 from whichbits.report.panels import by, series_of
 from whichbits.report.plot import Ladder, Point, Step, ladder, scatter
 from whichbits.report.scale import around, from_zero
@@ -117,7 +117,7 @@ def speed_sections(verdict: Verdict, citations: Citations) -> list[SpeedSection]
         rows = tuple(
             SpeedRow(
                 metric_title(f.metric, f.percentile), f.rung, f.candidate, series.get(f.candidate, "s0"), value_text(f),
-                interval(f.ratio, "×") if f.ratio else "", f.valid, f.reasons, citations.cite(f.cells),
+                times(f.ratio) if f.ratio else "", f.valid, f.reasons, citations.cite(f.cells),
             )
             for f in ordered
         )  # fmt: skip
@@ -161,7 +161,7 @@ def _times(estimate: Estimate, factor: float) -> Estimate:
 def _hover(finding: SpeedFinding) -> str:
     text = f"{finding.candidate}, {finding.rung}: {value_text(finding)}"
     if finding.ratio:
-        text += f", {interval(finding.ratio, '×')} the base"
+        text += f", {times(finding.ratio)} the base"
     return text if finding.valid else f"{text}. Invalid: {'; '.join(finding.reasons)}"
 
 
@@ -202,7 +202,7 @@ def _points(verdict: Verdict, found: Sequence[CostFinding], citations: Citations
         elif not cost.valid:
             absent.append(f"{name}: its speed run is invalid")
         else:
-            title = f"{name}: {interval(cost.cost_reduction, '×')} the base's speed, {interval(suite.recovery, '%')} recovery"
+            title = f"{name}: {times(cost.cost_reduction)} the base's speed, {interval(suite.recovery, '%')} recovery"
             address = citations.link((*cost.cells, *suite.cells))
             hollow = suite.provenance == "emulated"
             points.append(Point(drawn(cost.cost_reduction), suite.recovery, series[name], name, title, address, hollow))

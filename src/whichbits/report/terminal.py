@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from whichbits.report.numbers import interval
+from whichbits.report.numbers import interval, times
 from whichbits.report.overview import is_emulated, would_change
 from whichbits.verdict.model import NoRecommendation, Recommendation, Verdict
 
@@ -59,7 +59,7 @@ def _recommendations(verdict: Verdict) -> Table:
     deployments = {r.deployment for r in verdict.recommendations} | {r.deployment for r in verdict.not_recommended}
     several = len(deployments) > 1
     for r in verdict.recommendations:
-        gain = interval(r.advantage, "×") if r.advantage else ""
+        gain = times(r.advantage) if r.advantage else ""
         table.add_row(plain(_use(r, several)), r.mode, plain(r.candidate, "bold"), gain)
     for refused in verdict.not_recommended:
         table.add_row(plain(_use(refused, several)), refused.mode, plain("not compared", "dim"), "")

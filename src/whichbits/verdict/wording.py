@@ -21,11 +21,10 @@ def times(ratio: Timed) -> str:
     """'1.21 times (1.10 to 1.33)'; with more decimals where an end would otherwise be read as 1."""
     if isinstance(ratio, SingleRound):
         return f"{ratio.value:.2f} times (one round, so without an interval)"
-    ends = (ratio.value, ratio.low, ratio.high)
     decimals = 2
-    while decimals < 5 and any(round(end, decimals) == 1 != end for end in ends):
+    while decimals < 5 and any(round(end, decimals) == 1 != end for end in (ratio.low, ratio.high)):
         decimals += 1
-    value, low, high = (f"{end:.{decimals}f}" for end in ends)
+    value, low, high = (f"{end:.{decimals}f}" for end in (ratio.value, ratio.low, ratio.high))
     return f"{value} times ({low} to {high})"
 
 
