@@ -83,7 +83,7 @@ def quantize(
     if dry_run:
         if limits:
             raise UserError("budget has no estimate: which format a layer gets is measured first", remedy="leave budget out")
-        return _estimates(model, targets)
+        return _estimates(model, targets, trust_remote_code)
     _check_folders([Path(out) / f"mixed-{budget}"] if limits else [target.out for target in targets], export)
     computing_devices(device)  # refused before there is anything to lose
     base = resolve(model, allow_custom_code=trust_remote_code)
@@ -252,7 +252,7 @@ def _row(target: Target, manifest: Manifest, errors: Sequence[ModuleError]) -> d
         "bits_per_weight": round(manifest.bits_per_weight, 3),
         "mean_error": round(sum(error.error for error in errors) / len(errors), 5),
         "beside_nearest": round(manifest.beside_nearest.ratio, 4) if manifest.beside_nearest else None,
-        "warnings": list(manifest.calibration.warnings) if manifest.calibration else [],
+        "warnings": [*(manifest.calibration.warnings if manifest.calibration else ()), *manifest.loading],
         "worse_than_nearest": manifest.beside_nearest.worse if manifest.beside_nearest else {},
         "modules": [error.model_dump() for error in errors],
     }
@@ -287,13 +287,13 @@ def _of_kind(kind: str, found: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[
     }
 
 
-def _estimates(model: str, targets: Sequence[Target]) -> Rows:
+def _estimates(model: str, targets: Sequence[Target], trust_remote_code: bool) -> Rows:
     """About what each checkpoint costs when it is made alone."""
     import shutil
 
     from whichbits.quantize.estimate import cost, measure_rounding, measure_speed
 
-    widths, speed = _widths(model), measure_speed()
+    widths, speed = _widths(model, trust_remote_code), measure_speed()
     rows: Rows = []
     for target in targets:
         found = cost(widths, target.format, target.recipe, speed, measure_rounding(target.format, target.recipe))
@@ -311,14 +311,17 @@ def _estimates(model: str, targets: Sequence[Target]) -> Rows:
     return rows
 
 
-def _widths(model: str) -> Widths:
-    """The model's shape, from its configuration alone."""
-    from whichbits.models.catalogue import find_shape
-    from whichbits.models.embedded import EMBEDDED
+def _widths(model: str, trust_remote_code: bool) -> Widths:
+    """The model's shape: from the catalogue for a hub id that it has, else from the model itself, which is looked at."""
+    from whichbits.models.catalogue import catalogue
     from whichbits.models.resolve import resolve
-    from whichbits.quantize.estimate import Widths
+    from whichbits.quantize.estimate import Widths, widths_of
+    from whichbits.quantize.structure import layer_linears
 
-    shape = find_shape(str(resolve(model).path) if model in EMBEDDED else model)
+    shape = catalogue().get(model)
+    if shape is None or Path(model).exists():
+        base = resolve(model, allow_custom_code=trust_remote_code, weights=False)
+        return widths_of(base.configuration, base.shapes, layer_linears(base.configuration, base.shapes))
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     head = shape.hidden * shape.vocab
     inward = (shape.ffn, shape.ffn) if shape.gated else (shape.ffn,)

@@ -207,19 +207,27 @@ def _left_padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
 
 
 def _loaded(checkpoint: Path, dtype: torch.dtype | None, allow_custom_code: bool) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+    """The checkpoint's model. Raises EngineError where some of its numbers would not be the checkpoint's."""
+    from transformers import GenerationConfig
 
     from whichbits.engines.mixture import is_quantized_mixture, load_mixture
+    from whichbits.models.comparison import model_class
+    from whichbits.models.configuration import read_configuration
 
-    config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=allow_custom_code)
-    if is_quantized_mixture(checkpoint, config):
-        return load_mixture(checkpoint, config, dtype)
-    return AutoModelForCausalLM.from_pretrained(
+    configuration = read_configuration(checkpoint, allow_custom_code=allow_custom_code)
+    if is_quantized_mixture(checkpoint, configuration.library):
+        return load_mixture(checkpoint, configuration.library, dtype)
+    model, found = model_class(configuration, checkpoint).from_pretrained(
         checkpoint,
+        config=configuration.library,
         dtype=dtype or "auto",
-        trust_remote_code=allow_custom_code,
         generation_config=GenerationConfig(),  # type: ignore[no-untyped-call]
+        output_loading_info=True,
     )
+    if found["missing_keys"]:
+        lacking = sorted(found["missing_keys"])
+        raise EngineError(f"the checkpoint lacks {len(lacking)} tensors of the model, {', '.join(lacking[:3])}")
+    return model
 
 
 def _emulate(model: Any) -> None:

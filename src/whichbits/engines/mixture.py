@@ -6,6 +6,7 @@ multiplies without quantizing activations; so such checkpoints are loaded here.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def load_mixture(checkpoint: Path, config: Any, dtype: torch.dtype | None) -> An
     plain = type(config).from_dict({key: value for key, value in config.to_dict().items() if key != "quantization_config"})
     with init_empty_weights(include_buffers=False):
         model: Any = AutoModelForCausalLM.from_config(plain, dtype=dtype or config.dtype)  # type: ignore[no-untyped-call]
-    files = tensor_files(checkpoint)
+    own = len(model.get_decoder().layers)  # those beyond predict further tokens
+    files = {name: file for name, file in tensor_files(checkpoint).items() if _layer(name) < own}
     for number, layer in enumerate(model.get_decoder().layers):
         prefix = f"model.layers.{number}."
         separate_experts(layer, [name.removeprefix(prefix) for name in _weights(files) if name.startswith(prefix)])
@@ -51,6 +53,12 @@ def load_mixture(checkpoint: Path, config: Any, dtype: torch.dtype | None) -> An
         raise EngineError(f"the checkpoint lacks {len(lost)} tensors of the model {lost[:3]} and has others {unexpected[:3]}")
     model.config = config
     return model
+
+
+def _layer(name: str) -> int:
+    """Number of the decoder layer that a tensor is in, -1 outside of them."""
+    found = re.match(r"model\.layers\.(\d+)\.", name)
+    return int(found[1]) if found else -1
 
 
 def _weights(names: Any) -> list[str]:

@@ -37,7 +37,17 @@ def recognize(config: Mapping[str, Any]) -> Format:
 
     Of several formats in one checkpoint, the one that is stated first. Raises UserError where one is none of the catalogue's.
     """
+    refuse_older_key(config)
     return recognize_stated(stated_quantization(config)).format
+
+
+def refuse_older_key(config: Mapping[str, Any]) -> None:
+    """Raise UserError where quantization is stated under a key that some engines no longer read."""
+    if config.get("compression_config") and not config.get("quantization_config"):
+        raise UserError(
+            "quantization is stated under compression_config, which transformers does not read",
+            remedy="rename the key to quantization_config in config.json, or make the checkpoint again",
+        )
 
 
 def stated_quantization(config: Mapping[str, Any]) -> Any:

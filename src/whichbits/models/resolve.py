@@ -11,12 +11,22 @@ from typing import Literal
 from whichbits.core.home import cache_directory
 from whichbits.errors import UserError
 from whichbits.formats.codes import signs_of_codes
-from whichbits.formats.files import BUFFER, INDEX, SINGLE, Stored, companion_files, index_names, shard_names, stored_tensors
+from whichbits.formats.files import (
+    BUFFER,
+    INDEX,
+    SINGLE,
+    Stored,
+    companion_files,
+    index_names,
+    language_prefix,
+    shard_names,
+    stored_tensors,
+)
 from whichbits.formats.format import Format, get
-from whichbits.formats.recognize import OTHER, Recognized, recognize_stated, side_quantization
+from whichbits.formats.recognize import OTHER, Recognized, recognize_stated, refuse_older_key, side_quantization
 from whichbits.models.cache import file_facts
 from whichbits.models.comparison import compare, own_shapes, refuse_differences, refuse_names
-from whichbits.models.configuration import Configuration, read_configuration
+from whichbits.models.configuration import Configuration, read_configuration, read_json
 from whichbits.models.embedded import EMBEDDED, embedded_checkpoint
 from whichbits.models.hub import HUB_ID, Outline, outline, snapshot
 from whichbits.models.quantized import refuse_scales, refuse_undeclared, weights_by_name
@@ -142,8 +152,6 @@ def _describe(reference: str, path: Path, remote: Outline | None, *, cache: Path
 
 
 def _refuse_custom_code(reference: str, path: Path, allowed: bool) -> None:
-    from whichbits.models.configuration import read_json
-
     if "auto_map" in read_json(path) and not allowed:
         raise UserError(
             f"{reference} comes with Python code of its own (auto_map in config.json), which would run on this machine",
@@ -156,10 +164,11 @@ def _recognized(path: Path, configuration: Configuration) -> Recognized:
     beside = side_quantization(path)
     if beside and not configuration.quantization:
         raise UserError(
-            f"{path} states its quantization in {beside} alone, and engines that read config.json would take its codes for "
+            f"{path} is quantized and says so in {beside} alone; engines that read config.json would take its codes for "
             "16-bit weights",
-            remedy=f"export it with a tool that writes quantization_config into config.json, or {OTHER}",
+            remedy=f"give the 16-bit model, export it with a tool that writes quantization_config into config.json, or {OTHER}",
         )
+    refuse_older_key(read_json(path))
     return recognize_stated(configuration.quantization)
 
 
@@ -194,7 +203,8 @@ def _compared(
     if remote is not None:
         return own_shapes(found.parameters, configuration)
     refuse_two_heads(path, configuration, found.tied, own)
-    return {name: shape for name, shape in shapes.items() if shape is not None}
+    prefix = language_prefix(shapes)
+    return {name.removeprefix(prefix): shape for name, shape in shapes.items() if shape is not None}
 
 
 def _max_positions(reference: str, configuration: Configuration) -> int:

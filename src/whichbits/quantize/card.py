@@ -36,6 +36,7 @@ def card(manifest: Manifest, base: str, measured: Sequence[Mapping[str, str]] = 
         "SHA-256 of the base's files, of the code and of the files here, and all versions: `manifest.json`.",
         "## Run it",
         _fenced("vllm serve DIR", "bash"),
+        "\n".join(manifest.loading),
         "## What it keeps of the base",
         _table(measured) if measured else _unmeasured(base, format.name),
     ]

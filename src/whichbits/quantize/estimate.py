@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 from whichbits.formats.format import Format, fit
+from whichbits.formats.mixed import unit
 from whichbits.formats.writer import HELD_BYTES
+from whichbits.models.configuration import Configuration
 from whichbits.quantize.attention import LONGEST
 from whichbits.quantize.awq import CLIPS, STRENGTHS
 from whichbits.quantize.decoder import LOGITS_AT_A_TIME, TOKENS_AT_A_TIME
@@ -54,6 +57,32 @@ class Widths:
     def layer_weights(self) -> int:
         """Quantized weights of one layer."""
         return sum(rows * columns for rows, columns in self.matrices)
+
+
+def widths_of(configuration: Configuration, shapes: Mapping[str, tuple[int, ...]], linears: Sequence[Sequence[str]]) -> Widths:
+    """What an estimate sees of the model with tensors of these `shapes`, of which `linears` are quantized, layer by layer.
+
+    All layers are taken to be as large as the largest.
+    """
+    largest = max(linears, key=lambda names: sum(prod(shapes[name]) for name in names))
+    readers: dict[tuple[str, int], list[int]] = {}
+    for name in largest:
+        module = name.removesuffix(".weight")
+        block, experts, own = module.partition(".experts.")
+        number, _, projection = own.partition(".")
+        together = f"{block}.{number}.{unit(f'{block}.{projection}')}" if experts else unit(module)
+        rows, columns = shapes[name]
+        readers.setdefault((together, columns), []).append(rows)
+    quantized = {name for names in linears for name in names}
+    return Widths(
+        layers=len(linears),
+        hidden=configuration.hidden,
+        heads=configuration.heads,
+        kv_width=2 * configuration.kv_heads * configuration.head_dim,
+        outside=sum(prod(shape) for name, shape in shapes.items() if name not in quantized),
+        head=configuration.hidden * configuration.vocabulary,
+        inputs=tuple((columns, tuple(rows)) for (_, columns), rows in readers.items()),
+    )
 
 
 @dataclass(frozen=True)

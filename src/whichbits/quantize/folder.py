@@ -19,6 +19,7 @@ from whichbits.formats.files import COMPANIONS, companion_files, language_prefix
 from whichbits.formats.format import Format, quantization_config
 from whichbits.formats.mixed import targets
 from whichbits.models.configuration import read_configuration, read_json
+from whichbits.models.loading import where_it_loads
 from whichbits.quantize.manifest import FILE, Manifest, ModuleError, Used, beside_nearest, versions
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.structure import ignored, tensor_shapes
@@ -67,6 +68,7 @@ def complete(
         bytes=sum(file.stat().st_size for file in shard_files(folder)),
         calibration=calibration,
         beside_nearest=beside_nearest(errors),
+        loading=where_it_loads(folder, format.name, allow_custom_code=allow_custom_code),
     )
     (folder / FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest

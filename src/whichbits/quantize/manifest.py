@@ -45,7 +45,7 @@ class Manifest(BaseModel):
 
     `base` and `files` map names of files to their SHA-256; `weights` counts the quantized weights, and `bits_per_weight` is
     what they take on disk with their scales; `bytes` is the size of all weight files; `calibration` is there where the recipe
-    is calibrated, `beside_nearest` where it rounds by GPTQ.
+    is calibrated, `beside_nearest` where it rounds by GPTQ; `loading` says where the checkpoint does not load.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,10 +60,11 @@ class Manifest(BaseModel):
     bytes: int
     calibration: Used | None = None
     beside_nearest: BesideNearest | None = None
+    loading: tuple[str, ...] = ()
 
     @model_serializer(mode="wrap")
     def _write_what_there_is(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in handler(self).items() if value is not None}
+        return {name: value for name, value in handler(self).items() if value not in (None, ())}
 
 
 class ModuleError(BaseModel):

@@ -1,0 +1,172 @@
+"""Ready checkpoints: what is stored against what config.json declares, of what whichbits writes and of other tools' layouts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+safetensors = pytest.importorskip("safetensors.torch")
+
+from whichbits.errors import UserError  # noqa: E402
+from whichbits.formats.format import get  # noqa: E402
+from whichbits.models.loading import where_it_loads  # noqa: E402
+from whichbits.models.resolve import resolve  # noqa: E402
+from whichbits.quantize.checkpoint import quantize_checkpoint  # noqa: E402
+from whichbits.quantize.recipe import Calibration, Recipe  # noqa: E402
+
+Make = Callable[..., Path]
+WIDE = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 64, "num_attention_heads": 2, "num_key_value_heads": 2}
+UP = "model.layers.1.mlp.up_proj"
+RECIPE = Recipe(scales="minmax", calibration=Calibration(source="random", samples=1, length=16))
+
+
+@pytest.fixture(scope="module")
+def base(make: Make) -> Path:
+    return make(**WIDE)
+
+
+@pytest.fixture(scope="module")
+def mixture(make: Make) -> Path:
+    return make("Mixtral", **WIDE, num_local_experts=4)
+
+
+def made(base: Path, name: str, out: Path) -> Path:
+    quantize_checkpoint(base, get(name), RECIPE, out)
+    return out
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["w8a8-int", "w8a8-fp", "w4a16-int", "w4a16-int-asym", "w4a16-int-channel", "w4a8-int", "w4a8-int-packed", "fp8-block",
+     "w8a8-fp-static", "nvfp4", "mxfp8", "w4a16-int+kv-fp8"],
+)  # fmt: skip
+def test_what_whichbits_writes_is_its_models(name: str, base: Path, tmp_path: Path) -> None:
+    plain, found = (resolve(str(folder), cache=tmp_path) for folder in (base, made(base, name, tmp_path / "out")))
+    assert (found.format.name, found.dtype, dict(found.shapes)) == (name, "bfloat16", dict(plain.shapes))
+    assert found.bytes < plain.bytes
+
+
+@pytest.mark.parametrize("name", ["w8a8-int", "w8a8-fp", "w4a16-int"])
+def test_a_quantized_mixture_is_its_models(name: str, mixture: Path, tmp_path: Path) -> None:
+    found = resolve(str(made(mixture, name, tmp_path / "out")), cache=tmp_path)
+    assert (found.format.name, found.configuration.experts) == (name, 4)
+
+
+def damaged(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> Path:
+    file = folder / "model.safetensors"
+    tensors = safetensors.load_file(file)
+    edit(tensors)
+    safetensors.save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, file)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "message"),
+    [
+        ("w8a8-fp", lambda t: t.pop(f"{UP}.weight_scale"), "up_proj lacks weight_scale"),
+        ("w8a8-fp", lambda t: t.pop(f"{UP}.weight"), "up_proj.weight_scale has no codes"),
+        ("w8a8-fp", lambda t: [t.pop(f"{UP}.weight"), t.pop(f"{UP}.weight_scale")], "lacks model.layers.1.mlp.up_proj.weight"),
+        ("w8a8-fp", lambda t: t[f"{UP}.weight_scale"][0].fill_(float("nan")), "weight_scale are not finite"),
+        ("w8a8-fp", lambda t: t[f"{UP}.weight"].view(torch.uint8)[0, 0].fill_(0x7F), "1 numbers of .*up_proj.weight are not"),
+        ("w8a8-int", lambda t: t.update({f"{UP}.weight": t[f"{UP}.weight"].t()}), "up_proj.weight has the shape"),
+        ("w8a8-int", lambda t: t[f"{UP}.weight"].zero_(), "up_proj.weight are zero"),
+        ("w8a8-int", lambda t: t.update({f"{UP}.weight": t[f"{UP}.weight"].bfloat16()}), "up_proj is stored in 16 bit"),
+        ("w8a8-int", lambda t: t.update({"lm_head.weight": t["lm_head.weight"].to(torch.int8)}), "lm_head"),
+        ("w4a16-int", lambda t: t.update({f"{UP}.weight_packed": t[f"{UP}.weight_packed"][:, :8]}), "has the shape 256 x 64"),
+        ("w4a16-int-asym", lambda t: t.pop(f"{UP}.weight_zero_point"), "lacks weight_zero_point"),
+        ("w8a8-fp-static", lambda t: t.pop(f"{UP}.input_scale"), "lacks input_scale"),
+        ("nvfp4", lambda t: t.pop(f"{UP}.weight_global_scale"), "lacks weight_global_scale"),
+    ],
+)
+def test_damaged_checkpoints_are_refused_by_name(
+    name: str, edit: Callable[[dict[str, Any]], Any], message: str, base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        resolve(str(damaged(made(base, name, tmp_path / "out"), edit)), cache=tmp_path)
+
+
+def configured(folder: Path, stated: Any) -> Path:
+    config = json.loads((folder / "config.json").read_text()) | {"quantization_config": stated}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_a_module_that_the_configuration_leaves_in_16_bit_has_no_codes(base: Path, tmp_path: Path) -> None:
+    folder = made(base, "w8a8-fp", tmp_path / "out")
+    stated = json.loads((folder / "config.json").read_text())["quantization_config"]
+    with pytest.raises(UserError, match=r"up_proj is quantized, and config\.json leaves it"):
+        resolve(str(configured(folder, stated | {"ignore": [*stated["ignore"], UP]})), cache=tmp_path)
+
+
+def test_codes_without_a_word_of_them_and_words_without_codes(make: Make, base: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="says nothing of quantization"):
+        resolve(str(configured(made(base, "w8a8-int", tmp_path / "out"), None)), cache=tmp_path)
+    with pytest.raises(UserError, match="all tensors are stored in 16 bit"):
+        resolve(str(configured(make(), {"quant_method": "fp8", "activation_scheme": "dynamic"})), cache=tmp_path)
+
+
+def packed(base: Path, transform: Callable[[str, Any], dict[str, Any]]) -> Callable[[dict[str, Any]], None]:
+    """Replace all linear layers by the tensors of another tool's layout."""
+
+    def edit(tensors: dict[str, Any]) -> None:
+        for name in [name for name in tensors if name.endswith("_proj.weight")]:
+            tensors |= transform(name.removesuffix("weight"), tensors.pop(name))
+
+    return edit
+
+
+def gptq(stem: str, weight: Any) -> dict[str, Any]:
+    rows, columns = weight.shape
+    return {
+        stem + "qweight": torch.ones(columns // 8, rows, dtype=torch.int32), stem + "g_idx": torch.zeros(columns),
+        stem + "qzeros": torch.ones(columns // 128, rows // 8, dtype=torch.int32),
+        stem + "scales": torch.ones(columns // 128, rows),
+    }  # fmt: skip
+
+
+def awq(stem: str, weight: Any) -> dict[str, Any]:
+    rows, columns = weight.shape
+    return {
+        stem + "qweight": torch.ones(columns, rows // 8, dtype=torch.int32),
+        stem + "qzeros": torch.ones(columns // 128, rows // 8, dtype=torch.int32),
+        stem + "scales": torch.ones(columns // 128, rows),
+    }  # fmt: skip
+
+
+def block_fp8(stem: str, weight: Any) -> dict[str, Any]:
+    codes, (rows, columns) = weight.to(torch.float8_e4m3fn), weight.shape
+    return {stem + "weight": codes, stem + "weight_scale_inv": torch.ones(rows // 128, columns // 128)}
+
+
+@pytest.mark.parametrize(
+    ("transform", "stated", "name"),
+    [
+        (gptq, {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True}, "w4a16-int"),
+        (awq, {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}, "w4a16-int-asym"),
+        (block_fp8, {"quant_method": "fp8", "weight_block_size": [128, 128]}, "fp8-block"),
+    ],
+)
+def test_other_tools_layouts(transform: Any, stated: dict[str, Any], name: str, make: Make, tmp_path: Path) -> None:
+    folder = configured(damaged(make(**WIDE), packed(Path(), transform)), stated)
+    found = resolve(str(folder), cache=tmp_path)
+    assert (found.format.name, found.shapes[f"{UP}.weight"]) == (name, (256, 128))
+    lacking = {"gptq": "qzeros", "awq": "scales", "fp8": "weight_scale_inv"}[stated["quant_method"]]
+    with pytest.raises(UserError, match=r"up_proj lacks"):
+        resolve(str(damaged(folder, lambda tensors: tensors.pop(f"{UP}.{lacking}"))), cache=tmp_path)
+
+
+def test_where_a_checkpoint_loads(base: Path, mixture: Path, tmp_path: Path) -> None:
+    """Experts in INT8 are what transformers has no conversion for; it and the model card say so."""
+    for name in ("w8a8-int", "w8a8-fp", "w4a16-int"):
+        assert where_it_loads(made(base, name, tmp_path / name), name) == ()
+    assert where_it_loads(made(mixture, "w8a8-fp", tmp_path / "m8"), "w8a8-fp") == ()
+    assert where_it_loads(made(mixture, "w4a16-int", tmp_path / "m4"), "w4a16-int") == ()
+    quantize_checkpoint(mixture, get("w8a8-int"), RECIPE, tmp_path / "mi")
+    said = where_it_loads(tmp_path / "mi", "w8a8-int")
+    assert "transformers" in said[0] and "CPU" in said[1]
+    assert json.loads((tmp_path / "mi" / "manifest.json").read_text())["loading"] == list(said)
