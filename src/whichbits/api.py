@@ -18,7 +18,7 @@ from whichbits.quantization import quantize
 from whichbits.run import Preview, check_prices, ledger_of, preview, probed, run, run_part, set_aside_measured
 from whichbits.study.estimate import duration
 from whichbits.study.source import Source
-from whichbits.study.specification import Specification, load, specify
+from whichbits.study.specification import Candidate, Specification, load, specify
 from whichbits.study.store import Store
 from whichbits.values import overrides_of, parse_workload, short
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from whichbits.verdict.model import Verdict
 
 Rows = list[dict[str, Any]]
+
+BASE = ("bf16", "fp16")
+"""Names that the base may have, by its dtype."""
 
 __all__ = [
     "Outcome",
@@ -116,17 +119,26 @@ def evaluate(
     task: Sequence[str],
     *,
     emulated: bool = False,
+    url: str | None = None,
+    served_model_name: str | None = None,
     limit: int | None = None,
     store: Path | None = None,
     data_dir: Path | None = None,
     seed: int = 0,
 ) -> Rows:
-    """Score one checkpoint on tasks (names, or JSONL files): one row a task. A study of one column; raises UserError."""
+    """Score one checkpoint on tasks (names, or JSONL files): one row a task. A study of one column; raises UserError.
+
+    `url` is where a server serves the checkpoint already, and `served_model_name` the name it does so under, where it lists
+    several.
+    """
+    if emulated and url is not None:
+        raise UserError("url: a checkpoint is emulated here, not at an address", remedy="leave out --emulated, or --url")
     choices = [
         {"name": Path(name).stem, "jsonl": name, "limit": limit} if name.endswith(".jsonl") else {"name": name, "limit": limit}
         for name in task
     ]
-    part = _part("evaluate", model, tasks=choices, base_repeats=1, seed=seed)
+    engine = _served_at({BASE: (url, served_model_name)})
+    part = _part("evaluate", model, tasks=choices, base_repeats=1, engine=engine, seed=seed)
     records = run_part(part, store, {"evaluate"}, emulated=emulated, data_dir=data_dir)
     columns = ("task", "metric", "n", "score", "stderr", "chance")
     return [{name: short(record.summary.get(name)) for name in columns} for record in records]
@@ -140,19 +152,31 @@ def compare(
     text: Path | None = None,
     max_tokens: int = 128,
     emulated: bool = False,
+    url: str | None = None,
+    candidate_url: str | None = None,
+    served_model_name: str | None = None,
+    candidate_served_model_name: str | None = None,
     store: Path | None = None,
     seed: int = 0,
 ) -> Rows:
     """Compare a checkpoint, or a format to be made, with the base: greedy texts and next-token distributions, a row a measure.
 
-    With `emulated` there are only distributions, which are taken in transformers. Raises UserError.
+    With `emulated` there are only distributions, which are taken in transformers. `url` and `candidate_url` are where servers
+    serve base and candidate already, the other two the names they do so under, where they list several. Raises UserError.
     """
     from whichbits.formats.format import load as catalogue
 
     made = candidate.partition("+")[0] in catalogue()  # NAME, or NAME+CACHE with a quantized key-value cache
     column = {"format" if made else "checkpoint": candidate, "run": "emulated" if emulated else "served"}
     texts = {"prompts": prompts, "text": text, "max_tokens": max_tokens}
-    part = _part("compare", base, candidates=[column], similarity=texts, seed=seed)
+    if (url is None) != (candidate_url is None) or (emulated and url is not None):
+        raise UserError(
+            "url and candidate_url: texts of base and candidate are compared at an address each",
+            remedy="give both --url and --candidate-url, without --emulated, or neither",
+        )
+    named = Candidate.model_validate(column).name
+    engine = _served_at({BASE: (url, served_model_name), (named,): (candidate_url, candidate_served_model_name)})
+    part = _part("compare", base, candidates=[column], similarity=texts, engine=engine, seed=seed)
     wanted = {"quantize", "distribution"} if emulated else {"quantize", "generate", "compare", "distribution"}
     rows: Rows = []
     for record in run_part(part, store, wanted):
@@ -167,6 +191,7 @@ def bench(
     workload: Sequence[str],
     *,
     url: str | None = None,
+    served_model_name: str | None = None,
     rounds: int = 1,
     store: Path | None = None,
     seed: int = 0,
@@ -174,10 +199,11 @@ def bench(
 ) -> Rows:
     """Measure how fast a checkpoint is served: one row for each workload, round and load. Raises UserError.
 
+    `url` is where a server serves it already, and `served_model_name` the name it does so under, where it lists several.
     With `fresh` it is measured though the store has results of the same server and workload.
     """
     entries = [parse_workload(name).model_dump(mode="json") for name in workload]
-    engine = {"kind": "url", "urls": {"bf16": url, "fp16": url}} if url is not None else {}
+    engine = _served_at({BASE: (url, served_model_name)})
     part = _part("bench", model, workloads=entries, rounds=rounds, engine=engine, seed=seed)
     rows: Rows = []
     for record in run_part(part, store, {"serve"}, fresh=fresh):
@@ -273,6 +299,18 @@ def doctor() -> Rows:
 def _part(name: str, model: str, **fields: Any) -> Specification:
     """A small study of what a verb asks for. Raises UserError."""
     return specify({"version": 1, "name": name, "model": model, "candidates": [], **fields}, Source("", name))
+
+
+def _served_at(servers: Mapping[tuple[str, ...], tuple[str | None, str | None]]) -> dict[str, Any]:
+    """The engine of a small study whose candidates, each with its possible names, are served at addresses, if they are."""
+    for _, (url, model) in servers.items():
+        if url is None and model is not None:
+            raise UserError(f"served_model_name: {model!r} is the name at an address", remedy="give the address too, by --url")
+    urls = {name: url for names, (url, _) in servers.items() for name in names if url is not None}
+    named = {name: model for names, (_, model) in servers.items() for name in names if model is not None}
+    if not urls:
+        return {}
+    return {"kind": "url", "urls": urls, **({"served_model_name": named} if named else {})}
 
 
 def _command(specification: str, store: Path | None, price: Sequence[str] | None, data_dir: Path | None) -> str:

@@ -72,6 +72,9 @@ Prices = Annotated[
 ]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with data sets of public tasks, in place of the hub.")]
 StoreDir = Annotated[Path | None, typer.Option("--store", help="Folder of results; default: studies/NAME.")]
+ServedName = Annotated[
+    str | None, typer.Option("--served-model-name", help="Name of the model at --url; default: the only one there.")
+]
 StoreArgument = Annotated[Path, typer.Argument(help="Store of a study, e.g. studies/demo.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what the store holds already; it is kept aside there.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
@@ -203,6 +206,8 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
     task: Annotated[list[str], typer.Option("--task", help="Task by name, or a JSONL file; repeatable.")],
     emulated: Annotated[bool, typer.Option("--emulated", help="Run in transformers instead of the serving engine.")] = False,
+    url: Annotated[str | None, typer.Option(help="Address that serves the model already; default: start a server.")] = None,
+    served_model_name: ServedName = None,
     limit: Annotated[int | None, typer.Option(help="Use only the first items of each task.")] = None,
     store: StoreDir = None,
     data_dir: DataDir = None,
@@ -212,7 +217,11 @@ def evaluate(
     """Score one checkpoint on tasks."""
     from whichbits import api
 
-    _print_rows(api.evaluate(model, task, emulated=emulated, limit=limit, store=store, data_dir=data_dir, seed=seed), as_json)
+    rows = api.evaluate(
+        model, task, emulated=emulated, url=url, served_model_name=served_model_name, limit=limit, store=store,
+        data_dir=data_dir, seed=seed,
+    )  # fmt: skip
+    _print_rows(rows, as_json)
 
 
 @app.command()
@@ -223,6 +232,12 @@ def compare(
     text: Annotated[Path | None, typer.Option(help="Text for next-token distributions; default: ours.")] = None,
     max_tokens: Annotated[int, typer.Option(help="Longest generated text, tokens.")] = 128,
     emulated: Annotated[bool, typer.Option("--emulated", help="Run in transformers instead of the serving engine.")] = False,
+    url: Annotated[str | None, typer.Option(help="Address that serves the base already; default: start servers.")] = None,
+    candidate_url: Annotated[str | None, typer.Option(help="Address that serves the candidate already.")] = None,
+    served_model_name: ServedName = None,
+    candidate_served_model_name: Annotated[
+        str | None, typer.Option(help="Name of the candidate at --candidate-url; default: the only one there.")
+    ] = None,
     store: StoreDir = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -231,8 +246,10 @@ def compare(
     from whichbits import api
 
     rows = api.compare(
-        base, candidate, prompts=prompts, text=text, max_tokens=max_tokens, emulated=emulated, store=store, seed=seed
-    )
+        base, candidate, prompts=prompts, text=text, max_tokens=max_tokens, emulated=emulated, url=url,
+        candidate_url=candidate_url, served_model_name=served_model_name,
+        candidate_served_model_name=candidate_served_model_name, store=store, seed=seed,
+    )  # fmt: skip
     _print_rows(rows, as_json)
 
 
@@ -241,6 +258,7 @@ def bench(
     model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
     workload: Annotated[list[str], typer.Option("--workload", help="Workload by name, or PROMPT/OUTPUT tokens; repeatable.")],
     url: Annotated[str | None, typer.Option(help="Address that serves the model already; default: start a server.")] = None,
+    served_model_name: ServedName = None,
     rounds: Annotated[int, typer.Option(help="How often each workload is measured.")] = 1,
     store: StoreDir = None,
     seed: Seed = 0,
@@ -250,7 +268,10 @@ def bench(
     """Measure how fast a checkpoint is served."""
     from whichbits import api
 
-    _print_rows(api.bench(model, workload, url=url, rounds=rounds, store=store, seed=seed, fresh=fresh), as_json)
+    rows = api.bench(
+        model, workload, url=url, served_model_name=served_model_name, rounds=rounds, store=store, seed=seed, fresh=fresh
+    )
+    _print_rows(rows, as_json)
 
 
 @app.command()

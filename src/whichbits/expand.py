@@ -53,7 +53,8 @@ class Expansion(Resolution):
             raise self.source.error(("engine", "urls"), f"no address for {missing[0]}", f"add `{missing[0]}: http://...`")
         named = engine.served_model_name
         unknown = [name for name in ({} if named is None or isinstance(named, str) else named) if name not in served]
-        if unknown and set(unknown) - {"bf16", "fp16"}:
+        unknown = [name for name in unknown if name not in ("bf16", "fp16")]
+        if unknown:
             remedy = f"served here: {', '.join(served)}"
             raise self.source.error(("engine", "served_model_name", unknown[0]), "is no candidate that is served", remedy)
         # A verb of one thing gives the base's address before it is known which dtype names the base.

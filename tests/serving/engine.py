@@ -47,6 +47,8 @@ class Engine:
             await self.plain(writer, 200, text)
         elif path == "/received":
             await self.plain(writer, 200, json.dumps(self.received))
+        elif method == "GET":
+            await self.plain(writer, 404, '{"detail": "Not Found"}')
         else:
             async with self.slots:
                 await self.complete(json.loads(body), writer)

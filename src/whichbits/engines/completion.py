@@ -34,11 +34,11 @@ class Completion:
     tokens: int | None
 
 
-def parse_completion(body: Mapping[str, Any], *, prompt_tokens: int, max_tokens: int) -> Completion:
-    """The choice of a completion that was asked with so many tokens of prompt and at most so many of output.
+def parse_completion(body: Mapping[str, Any], *, prompt_tokens: int) -> Completion:
+    """The choice of a completion that was asked with so many tokens of prompt.
 
-    Raises EngineError for another number of choices, and for counts that are not those of the request: a server that cuts a
-    prompt or adds to it answers something else.
+    Raises EngineError for another number of choices, and for another number of tokens: a server that cuts a prompt or adds to
+    it answers something else.
     """
     choices = body.get("choices")
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
@@ -51,8 +51,6 @@ def parse_completion(body: Mapping[str, Any], *, prompt_tokens: int, max_tokens:
     read, made = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     if read is not None and read != prompt_tokens:
         raise EngineError(f"the server counted {read} tokens of prompt where {prompt_tokens} were sent: it cuts or adds some")
-    if made is not None and made > max_tokens:
-        raise EngineError(f"the server counted {made} tokens of output where at most {max_tokens} were asked for")
     model = body.get("model")
     return Completion(choices[0], model if isinstance(model, str) and model else None, read, made)
 
@@ -78,6 +76,8 @@ def generation_of(completion: Completion, *, max_tokens: int, count: Callable[[s
         if count is None:
             raise EngineError("the server does not say how many tokens it made (usage)")
         tokens = min(count(text), max_tokens)
+    if tokens > max_tokens:
+        raise EngineError(f"the server counted {tokens} tokens of output where at most {max_tokens} were asked for")
     if text and tokens == 0:
         raise EngineError("the server counted no token of output for a text that is not empty")
     return Generation(text, tokens, _finish_reason(choice.get("finish_reason"), tokens, max_tokens))

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
-from whichbits.engines.completion import Generation, check_one_model, generation_of, parse_completion
+from whichbits.engines.completion import Completion, Generation, check_one_model, generation_of, parse_completion
 from whichbits.engines.connection import Connection
 from whichbits.engines.errors import EngineError
 from whichbits.engines.http import HttpClient, ServerRefused
@@ -283,7 +283,7 @@ class Endpoint:
             completion, max_tokens=options["max_tokens"], count=self._count_tokens if self._load_tokenizer else None
         )
 
-    def _complete(self, prompt: list[int], options: dict[str, Any]) -> Any:
+    def _complete(self, prompt: list[int], options: dict[str, Any]) -> Completion:
         body = {"model": self._connection.model, "prompt": prompt, **STANDARD, **options}
         try:
             answer = self._post(body)
@@ -292,7 +292,7 @@ class Endpoint:
                 note = " (whichbits sends prompts as token ids to /v1/completions, which the server must accept)"
                 raise ServerRefused(f"{self._connection.url}/v1/completions", error.status, error.words, note) from error
             raise
-        completion = parse_completion(answer, prompt_tokens=len(prompt), max_tokens=options["max_tokens"])
+        completion = parse_completion(answer, prompt_tokens=len(prompt))
         if completion.model is not None and completion.model not in self._models:
             self._models.append(completion.model)
         return completion
