@@ -73,10 +73,6 @@ def an_error(answer: Answer, request: Answer) -> None:
     answer["error"] = {"message": "the engine is dead"}
 
 
-def another_model(answer: Answer, request: Answer) -> None:
-    answer["model"] = "somebody/else"
-
-
 def exchanged(answer: Answer, request: Answer) -> None:
     """Damage that is done to the server itself, below."""
 
@@ -93,7 +89,6 @@ DAMAGES: dict[str, tuple[Callable[[Answer, Answer], None], str]] = {
     "the start of text is doubled": (two_starts, "prompt"),
     "there is no choice": (no_choice, "choice"),
     "an error comes as an answer": (an_error, "engine is dead"),
-    "the answer names another model": (another_model, "model"),
     "texts are cut": (cut_text, "token|cut|length"),
     "texts are missing": (no_text, "text"),
     "the server is of another model": (exchanged, "log-prob"),

@@ -85,6 +85,8 @@ def generation_of(completion: Completion, *, max_tokens: int, count: Callable[[s
 
 def _finish_reason(stated: Any, tokens: int, max_tokens: int) -> FinishReason:
     if stated == "length":
+        if tokens < max_tokens:
+            raise EngineError(f"the server cut a text after {tokens} tokens of output, where {max_tokens} were allowed")
         return "length"
     if stated in _STOPS:
         return "stop"
