@@ -111,5 +111,5 @@ def _is_gated_mlp(module: Any) -> bool:
 def _not_understood(layer: nn.Module, what: str) -> UserError:
     return UserError(
         f"the mixture of experts of {type(layer).__name__} is not understood: {what}",
-        remedy="quantize this model by round-to-nearest, which needs no calibration",
+        remedy="give --recipe nearest: rounding to nearest asks nothing of the model",
     )

@@ -1,4 +1,7 @@
-"""Causal attention in blocks of queries: on a CPU some two to three times as fast as torch's kernel, there and back."""
+"""Causal attention in blocks of queries: on a CPU some two to three times as fast as torch's kernel, there and back.
+
+It is also what caps scores (Gemma 2), which transformers' way to torch's kernel leaves out without a word.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ def attention(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The attention that transformers' layers ask for: causal samples on a CPU in blocks, all else by torch's kernel.
+    """The attention that layers ask for: causal samples on a CPU, and capped scores, in blocks, all else by torch's kernel.
 
     `query` [samples, heads, tokens, width]; `key` and `value` may have fewer heads. Returns [samples, tokens, heads, width].
     """
@@ -45,19 +48,25 @@ def attention(
     tokens = query.shape[2]
     # Without a mask transformers means causal attention, where there is more than one query.
     causal = attention_mask is None and options.get("is_causal") is not False and tokens == key.shape[2]
-    if not causal or query.device.type != "cpu" or tokens > LONGEST:
+    softcap = options.get("softcap")
+    if softcap is not None and attention_mask is None and not causal:
+        raise ValueError("scores that are capped are causal, or have a mask")
+    if softcap is None and (not causal or query.device.type != "cpu" or tokens > LONGEST):
         result: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return result
     scaling = options.get("scaling")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return in_blocks(query * scale, key, value, options.get("softcap")).transpose(1, 2), None
+    return in_blocks(query * scale, key, value, softcap, attention_mask).transpose(1, 2).contiguous(), None
 
 
-def in_blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, softcap: float | None) -> torch.Tensor:
+def in_blocks(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, softcap: float | None, mask: torch.Tensor | None = None
+) -> torch.Tensor:
     """Causal attention of scaled queries [samples, heads, tokens, width], of that shape.
 
     Each block of queries meets the keys up to its last alone, those of all heads that share a key in one product. Scores are
     rounded to the queries' dtype, as transformers' plain attention does; with `softcap` they are held below it (Gemma 2).
+    `mask` [samples or 1, 1, tokens, tokens] is within the causal one: what is added to scores, or whether keys are seen.
     """
     import torch
 
@@ -71,7 +80,10 @@ def in_blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, softc
         scores = (block @ transposed[..., :end]).reshape(samples, key.shape[1], -1, end - begin, end)
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
-        behind = torch.full((end - begin, end), float("-inf"), dtype=scores.dtype).triu(begin + 1)
+        behind = torch.full((end - begin, end), float("-inf"), dtype=scores.dtype, device=scores.device).triu(begin + 1)
+        if mask is not None:
+            part = mask[:, :, None, begin:end, :end]
+            behind = torch.where(part, 0.0, float("-inf")).to(scores.dtype) if part.dtype == torch.bool else part
         share = torch.softmax(scores + behind, dim=-1).to(value.dtype)
         parts.append((share.flatten(2, 3) @ value[:, :, :end]).reshape(samples, heads, end - begin, -1))
     return torch.cat(parts, dim=2)

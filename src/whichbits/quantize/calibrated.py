@@ -12,6 +12,7 @@ from whichbits.errors import UserError
 from whichbits.formats.files import language_prefix, shard_files, tensor_files
 from whichbits.formats.format import Format
 from whichbits.formats.writer import ShardWriter
+from whichbits.quantize.agreement import check_agreement
 from whichbits.quantize.calibration import calibration_data
 from whichbits.quantize.checkpoint import SHARD_BYTES, Progress, fit_to
 from whichbits.quantize.device import computing_devices
@@ -55,6 +56,7 @@ def quantize_calibrated(
     arguments otherwise as `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the
     calibration data cannot be had, a Hessian cannot be factorised, the model is not understood, or kept layers were made with
     other settings.
+    Before anything else the model is compared with the library's own forward (see `check_agreement`).
     """
     devices = computing_devices(device)
     folders = [unfinished(target.out) for target in targets]
@@ -64,10 +66,10 @@ def quantize_calibrated(
     if len({(target.recipe.calibration, target.recipe.seed) for target in targets}) != 1:
         raise UserError("the formats of one pass differ in calibration or seed", remedy="make them in separate passes")
     fitted = [fit_to(base, target.format, target.recipe, allow_custom_code=allow_custom_code) for target in targets]
-    layers = fitted[0][1]
+    layers, recipe = fitted[0][1], targets[0].recipe
     if any(others != layers for _, others in fitted):
         raise UserError("the formats of one pass leave different modules in 16 bit", remedy="make them in separate passes")
-    recipe = targets[0].recipe
+    check_agreement(base, [target.recipe for target in targets], device=devices[0], allow_custom_code=allow_custom_code)
     known = dict(base_files or base_hashes(base))
     # Text that the model writes takes as long as many layers; a pass that goes on does not write it again.
     data = kept_data(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from whichbits.errors import UserError
 from whichbits.formats.format import Format, fit
 from whichbits.formats.mixed import targets, unit
+from whichbits.quantize.agreement import check_agreement
 from whichbits.quantize.budget import Option, assign
 from whichbits.quantize.decoder import empty, empty_model, fill, first_inputs
 from whichbits.quantize.device import computing_devices
@@ -45,6 +46,7 @@ def measure(
     UserError where no format fits a unit, or the model is not understood.
     """
     computing = computing_devices(device)[0]
+    check_agreement(base, [recipe], device=computing, allow_custom_code=allow_custom_code)
     decoder = empty_model(base, allow_custom_code=allow_custom_code, device=computing)
     tensors = base_tensors(base, recipe, computing)
     hidden, calls = first_inputs(decoder, outside_layers(tensors), tokens)

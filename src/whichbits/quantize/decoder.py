@@ -24,6 +24,12 @@ TOKENS_AT_A_TIME = 2048
 LOGITS_AT_A_TIME = 128
 """Tokens whose logits are in memory at once."""
 
+FINAL_NORMS = ("norm", "final_layernorm")
+"""Names of the norm behind the last layer."""
+
+NEAREST = "give --recipe nearest: rounding to nearest asks nothing of the model"
+"""What helps where the calibrated pass does not understand a model."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -36,21 +42,37 @@ class Call:
     kwargs: Mapping[str, Any]
 
 
-def empty_model(base: Path, *, allow_custom_code: bool = False, device: str = "cpu") -> Any:
+def empty_model(base: Path, *, allow_custom_code: bool = False, device: str = "cpu", dtype: torch.dtype | None = None) -> Any:
     """The decoder of the model in `base`, built from config.json, its parameters without memory, its buffers on `device`.
 
     Experts are linear layers of their own, named as in the checkpoint. A model's own Python code runs only where
-    `allow_custom_code` says so (see `library_configuration`). Raises UserError where transformers does not know the model, or
-    its experts are not understood.
+    `allow_custom_code` says so (see `library_configuration`). `dtype` is the configuration's unless given. Raises UserError
+    where transformers does not know the model, or its experts are not understood.
+    """
+    from whichbits.formats.experts import separate_experts
+
+    decoder = empty_library_model(base, allow_custom_code=allow_custom_code, device=device, dtype=dtype).get_decoder()
+    use_blocks(decoder)
+    names = tensor_shapes(base)
+    for number, layer in enumerate(decoder.layers):
+        prefix = f"model.layers.{number}."
+        separate_experts(layer, [name.removeprefix(prefix) for name in names if name.startswith(prefix)])
+    return decoder
+
+
+def empty_library_model(
+    base: Path, *, allow_custom_code: bool = False, device: str = "cpu", dtype: torch.dtype | None = None
+) -> Any:
+    """The language model in `base` as the library builds it, its parameters without memory, its buffers on `device`.
+
+    Arguments and errors as those of `empty_model`.
     """
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM
 
-    from whichbits.formats.experts import separate_experts
-
     try:
         config = library_configuration(base, allow_custom_code=allow_custom_code)
-        dtype = config.dtype
+        dtype = dtype or config.dtype
         config = config.get_text_config()
         # Buffers are real: rotary frequencies are computed from the configuration and are in no checkpoint.
         with init_empty_weights(include_buffers=False):
@@ -60,18 +82,12 @@ def empty_model(base: Path, *, allow_custom_code: bool = False, device: str = "c
     except ValueError as error:
         raise UserError(
             f"transformers cannot build the model of {base}: {error}",
-            remedy="quantize it by round-to-nearest, which needs no calibration, or allow the model's own code if it has any",
+            remedy=f"{NEAREST}; or allow the model's own code, if it has any, by --trust-remote-code",
         ) from error
-    decoder = model.eval().get_decoder()
-    use_blocks(decoder)
-    for module in decoder.modules():
+    for module in model.eval().modules():
         for name, buffer in list(module.named_buffers(recurse=False)):
             module._buffers[name] = buffer.to(device)
-    names = tensor_shapes(base)
-    for number, layer in enumerate(decoder.layers):
-        prefix = f"model.layers.{number}."
-        separate_experts(layer, [name.removeprefix(prefix) for name in names if name.startswith(prefix)])
-    return decoder
+    return model
 
 
 def fill(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -83,8 +99,8 @@ def fill(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
         module.load_state_dict(dict(tensors), strict=True, assign=True)
     except RuntimeError as error:
         raise UserError(
-            f"the checkpoint's tensors do not fit transformers' {type(module).__name__}: {error}",
-            remedy="quantize this model by round-to-nearest, which needs no calibration",
+            f"the checkpoint's tensors do not fit transformers' {type(module).__name__}: {' '.join(str(error).split())}",
+            remedy=NEAREST,
         ) from error
 
 
@@ -124,7 +140,8 @@ def first_inputs(
         return forward
 
     decoder.layers = torch.nn.ModuleList()  # so that `fill` can ask for every tensor that is left
-    fill(decoder, tensors)
+    known = decoder.state_dict()  # what else is there (a block that predicts several tokens) the library leaves out as well
+    fill(decoder, {name: tensor for name, tensor in tensors.items() if name in known})
     decoder.layers = layers
     for number, layer in enumerate(layers):
         layer.forward = note(number)
@@ -159,20 +176,37 @@ def hooked(hooks: Iterable[tuple[Any, Any]]) -> Iterator[None]:
             handle.remove()
 
 
-def logits_of(states: torch.Tensor, head: torch.Tensor, config: Any) -> torch.Tensor:
+def final_norm(decoder: Any) -> Any:
+    """The norm behind the last layer. Raises UserError where none is found under a name that decoders give it."""
+    found = next((module for name in FINAL_NORMS if (module := getattr(decoder, name, None)) is not None), None)
+    if found is None:
+        raise UserError(
+            f"the structure of {type(decoder).__name__} is not understood: no norm behind its layers is called "
+            f"{' or '.join(FINAL_NORMS)}",
+            remedy=NEAREST,
+        )
+    return found
+
+
+def logits_of(states: torch.Tensor, head: torch.Tensor, config: Any, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Logits, float32 [tokens, vocabulary], of what the last norm gives, `states` [tokens, width], scaled and capped."""
     import torch
 
     cap, scaling = softcap_and_scaling(config)
-    logits = torch.nn.functional.linear(states, head).float()
+    logits = torch.nn.functional.linear(states, head, bias).float()
     if scaling != 1:
         logits /= scaling
     return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def softcap_and_scaling(config: Any) -> tuple[float | None, float]:
-    """What a configuration says of logits: below which magnitude they are softly held (Gemma 2), their divisor (Granite)."""
-    return getattr(config, "final_logit_softcapping", None), getattr(config, "logits_scaling", 1.0)
+    """What a configuration says of logits: below which magnitude they are softly held (Gemma 2), and their divisor.
+
+    Granite states the divisor, Cohere a factor.
+    """
+    factor = getattr(config, "logit_scale", None)
+    divisor = getattr(config, "logits_scaling", None) or 1.0
+    return getattr(config, "final_logit_softcapping", None), divisor / (1.0 if factor is None else factor)
 
 
 class _LastLayerReached(Exception):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from whichbits.quantize.finite import is_finite
+
 if TYPE_CHECKING:
     import torch
 
@@ -93,6 +95,10 @@ def mirror(hessian: torch.Tensor) -> None:
         hessian[begin:end, end:] = hessian[end:, begin:end].T
 
 
+class NotFinite(ArithmeticError):
+    """A Hessian with numbers that are not finite: what it was summed over is not, or is too large to be squared."""
+
+
 def factorise(hessian: torch.Tensor, *, damping: float, act_order: bool, shrinkage: float = 0.0) -> Factor:
     """Factorise the inverse of `hessian` (float32 [columns, columns]), damped by `damping` times its mean diagonal.
 
@@ -100,7 +106,7 @@ def factorise(hessian: torch.Tensor, *, damping: float, act_order: bool, shrinka
 
     Columns that no token has reached ("dead") get a diagonal of the mean, so that they are rounded to nearest and disturb no
     other. With `act_order` columns go by falling diagonal, else as they are. Damping grows tenfold while the factorisation
-    fails. Raises ArithmeticError where it fails up to a damping of 1, or where the Hessian is not finite.
+    fails. Raises ArithmeticError where it fails up to a damping of 1, NotFinite where the Hessian is not finite.
 
     With H = V V^T and V upper triangular, the inverse is U^T U for U = V^-1: one Cholesky factorisation and one triangular
     inverse in place of the paper's Cholesky, inverse and Cholesky (arXiv 2210.17323, section 3.3, step 3).
@@ -108,8 +114,8 @@ def factorise(hessian: torch.Tensor, *, damping: float, act_order: bool, shrinka
     import torch
 
     diagonal = shrunk(hessian.diagonal(), shrinkage)
-    if not bool(torch.isfinite(hessian.sum())):
-        raise ArithmeticError("the Hessian holds numbers that are not finite")
+    if not is_finite(hessian):
+        raise NotFinite("the Hessian of its inputs holds numbers that are not finite")
     alive = diagonal > 0
     mean = float(diagonal[alive].mean()) if bool(alive.any()) else 1.0
     order = torch.argsort(diagonal, descending=True, stable=True) if act_order else torch.arange(len(diagonal))

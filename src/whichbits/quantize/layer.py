@@ -11,8 +11,9 @@ from whichbits.errors import UserError
 from whichbits.formats.compress import compress
 from whichbits.quantize.activations import activation_scales
 from whichbits.quantize.asymmetric import find_range, zero_shift
+from whichbits.quantize.finite import IN_BFLOAT16, STORED, check_tensors
 from whichbits.quantize.gptaq import bounded, corrected
-from whichbits.quantize.hessian import column_importance, output_error, shrunk
+from whichbits.quantize.hessian import NotFinite, column_importance, output_error, shrunk
 from whichbits.quantize.manifest import ModuleError
 from whichbits.quantize.rounding import Rounded, find_scale, nearest, relative_error, round_to_nearest, stored_scale
 from whichbits.quantize.scales import nvfp4_global_scale
@@ -44,8 +45,9 @@ def quantize_layer(
 
     `weights` maps the name of a weight (`....q_proj.weight`) to its tensor [rows, columns] of 16 bit, in whose dtype scales are
     stored. `format` is fitted (its group size chosen). A calibrated recipe needs the `statistics` of each weight's inputs, by
-    the same names. Raises UserError where a Hessian cannot be factorised.
+    the same names. Raises UserError where a Hessian cannot be factorised, or a number is not finite.
     """
+    check_tensors(weights, STORED)
     formats = {name: format.of(name.removesuffix(".weight")) for name in weights}
     targets = {name: _target(name, weight, recipe, statistics) for name, weight in weights.items()}
     tensor_groups = (name for name, own in formats.items() if own.weights and own.weights.strategy == "tensor_group")
@@ -55,7 +57,7 @@ def quantize_layer(
         if format.weights is None:
             raise ValueError(f"{format.name} is not quantized")
         fed = statistics[name] if statistics is not None else None
-        with _factorised(module):
+        with _factorised(module, weight.dtype):
             rows = fed.row_factor(module) if fed is not None else None
             rounded = round_weight(weight, format.weights, recipe, fed, shared.get(name), rows, targets.pop(name))
         stored = compress(
@@ -74,11 +76,22 @@ def quantize_layer(
         ours, nearest_ = rounded.errors or (None, None)
         errors = ModuleError(
             module=module,
-            error=relative_error(weight, rounded.weight),
+            error=_error(module, weight, rounded),
             output_error=ours,
             nearest_output_error=nearest_,
         )
         yield QuantizedModule(tensors, errors)
+
+
+def _error(module: str, weight: torch.Tensor, rounded: Rounded) -> float:
+    """The relative error of a rounded weight. Raises UserError where it is not finite."""
+    try:
+        return relative_error(weight, rounded.weight)
+    except ArithmeticError as error:
+        raise UserError(
+            f"{module}: {error} (its largest number is {float(weight.abs().max()):.1e}, scales are {weight.dtype})",
+            remedy="save the model in another dtype, or leave the module in 16 bit by the recipe's layers (format: bf16)",
+        ) from error
 
 
 def _target(name: str, weight: torch.Tensor, recipe: Recipe, statistics: Mapping[str, InputStatistics] | None) -> torch.Tensor:
@@ -87,7 +100,7 @@ def _target(name: str, weight: torch.Tensor, recipe: Recipe, statistics: Mapping
     if fed is None or fed.cross is None or not recipe.corrects:
         return weight
     module = name.removesuffix(".weight")
-    with _factorised(module):
+    with _factorised(module, weight.dtype):
         factor = fed.factor(damping=recipe.damping, shrinkage=recipe.shrinkage, act_order=recipe.act_order)
     residual = fed.residual_of(module)
     part = None if residual is None else recipe.residual * residual
@@ -95,10 +108,19 @@ def _target(name: str, weight: torch.Tensor, recipe: Recipe, statistics: Mapping
 
 
 @contextmanager
-def _factorised(module: str) -> Iterator[None]:
-    """Raises UserError where the Hessian of a module cannot be factorised."""
+def _factorised(module: str, dtype: torch.dtype) -> Iterator[None]:
+    """Raises UserError where the Hessian of a module with weights of `dtype` cannot be factorised."""
+    import torch
+
     try:
         yield
+    except NotFinite as error:
+        remedy = (
+            IN_BFLOAT16
+            if dtype == torch.float16
+            else "look at what the model makes of the calibration text, or give other text"
+        )
+        raise UserError(f"{module}: {error}", remedy=remedy) from error
     except ArithmeticError as error:
         raise UserError(
             f"{module}: {error}", remedy="raise damping (0.1 is common for INT8), or calibrate on more or other text"

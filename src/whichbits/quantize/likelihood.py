@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whichbits.quantize.decoder import LOGITS_AT_A_TIME, empty, empty_model, first_inputs, logits_of
+from whichbits.quantize.decoder import LOGITS_AT_A_TIME, empty, empty_model, final_norm, first_inputs, logits_of
+from whichbits.quantize.finite import check_states
 from whichbits.quantize.replicas import filled, run
-from whichbits.quantize.tensors import StoredTensors, TensorsOnDevice, head_of, of_layer, outside_layers
+from whichbits.quantize.tensors import StoredTensors, TensorsOnDevice, head_bias_of, head_of, of_layer, outside_layers
 
 if TYPE_CHECKING:
     import torch
@@ -28,14 +29,15 @@ def negative_log_likelihood(
     hidden, calls = first_inputs(decoder, outside_layers(tensors), tokens)
     for number, layer in enumerate(decoder.layers):
         hidden = run(filled(layer, of_layer(tensors, number), calls[number], [device]), hidden)
+        check_states(hidden, f"the hidden states behind layer {number}")
         empty(layer)
-    head = head_of(tensors)
+    head, bias, norm = head_of(tensors), head_bias_of(tensors), final_norm(decoder)
     with torch.no_grad():
-        states = torch.cat([decoder.norm(each)[:, :-1] for each in hidden]).flatten(0, 1)
+        states = torch.cat([norm(each)[:, :-1] for each in hidden]).flatten(0, 1)
         following = tokens[:, 1:].flatten().to(device)
         parts = zip(torch.split(states, LOGITS_AT_A_TIME), torch.split(following, LOGITS_AT_A_TIME), strict=True)
         nats = [
-            torch.nn.functional.cross_entropy(logits_of(part, head, decoder.config), target, reduction="none")
+            torch.nn.functional.cross_entropy(logits_of(part, head, decoder.config, bias), target, reduction="none")
             for part, target in parts
         ]
     return torch.cat(nats).reshape(len(tokens), -1).cpu()

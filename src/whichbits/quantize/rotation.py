@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from whichbits.errors import UserError
 from whichbits.models.configuration import Configuration
+from whichbits.quantize.finite import check_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -95,6 +96,11 @@ class RotatedTensors(Mapping[str, "torch.Tensor"]):
         return sum(1 for _ in self)
 
     def __getitem__(self, name: str) -> torch.Tensor:
+        rotated = self._rotated(name)
+        check_tensors({name: rotated}, "rotated")
+        return rotated
+
+    def _rotated(self, name: str) -> torch.Tensor:
         import torch
 
         embeddings = "model.embed_tokens.weight"

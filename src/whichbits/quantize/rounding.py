@@ -92,9 +92,11 @@ def stored_scale(scale: torch.Tensor, global_scale: torch.Tensor | None) -> torc
 
 
 def relative_error(weight: torch.Tensor, rounded: torch.Tensor) -> float:
-    """Frobenius norm of the difference over that of `weight`; 0 for a weight of zeros."""
+    """Frobenius norm of the difference over that of `weight`; 0 for a weight of zeros. Raises ArithmeticError for NaN."""
     import torch
 
     norm = torch.linalg.vector_norm(weight, dtype=torch.float64)
     difference = torch.linalg.vector_norm(rounded.to(torch.float32) - weight.to(torch.float32), dtype=torch.float64)
+    if not bool(torch.isfinite(norm) & torch.isfinite(difference)):
+        raise ArithmeticError("the rounded weight holds numbers that are not finite")
     return float(difference / norm) if norm > 0 else 0.0

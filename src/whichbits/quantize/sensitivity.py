@@ -10,11 +10,21 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from whichbits.quantize.ahead import layers_ahead
-from whichbits.quantize.decoder import LOGITS_AT_A_TIME, empty, first_inputs, hooked, logits_of, norms, softcap_and_scaling
+from whichbits.quantize.decoder import (
+    LOGITS_AT_A_TIME,
+    empty,
+    final_norm,
+    first_inputs,
+    hooked,
+    logits_of,
+    norms,
+    softcap_and_scaling,
+)
+from whichbits.quantize.finite import check_states
 from whichbits.quantize.hessian import accumulate, mirror
 from whichbits.quantize.observe import InputStatistics, merged, no_statistics
 from whichbits.quantize.replicas import Replica, filled, in_turn, run
-from whichbits.quantize.tensors import head_of, outside_layers
+from whichbits.quantize.tensors import head_bias_of, head_of, outside_layers
 
 if TYPE_CHECKING:
     import torch
@@ -80,14 +90,15 @@ def observe_backwards(
         for number in forwards:
             save_file({"hidden": torch.cat([each.cpu() for each in hidden])}, Path(scratch) / f"{number}.safetensors")
             hidden = run(filled(decoder.layers[number], next(ahead), calls[number], devices), hidden)
+            check_states(hidden, f"the hidden states behind layer {number}")
             empty(decoder.layers[number])
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.rand(len(tokens), draws, tokens.shape[1], generator=generator).to(first)
-        head = head_of(tensors)
+        head, bias, norm = head_of(tensors), head_bias_of(tensors), final_norm(decoder)
         gradients = [
             [
                 gradient.to(states.device)
-                for gradient in gradients_of_loss(states.to(first), decoder.norm, head, decoder.config, each.transpose(0, 1))
+                for gradient in gradients_of_loss(states.to(first), norm, head, decoder.config, each.transpose(0, 1), bias)
             ]
             for states, each in zip(hidden, torch.split(drawn, together), strict=True)
         ]
@@ -111,12 +122,18 @@ def observe_backwards(
 
 
 def gradients_of_loss(
-    hidden: torch.Tensor, norm: torch.nn.Module, head: torch.Tensor, config: Any, drawn: torch.Tensor
+    hidden: torch.Tensor,
+    norm: torch.nn.Module,
+    head: torch.Tensor,
+    config: Any,
+    drawn: torch.Tensor,
+    bias: torch.Tensor | None = None,
 ) -> list[torch.Tensor]:
     """Gradients of the losses at the last layer's output `hidden` [samples, length, width], in its dtype, one for each draw.
 
     `drawn` [draws, samples, length] are numbers from 0 to 1: y is where the cumulated p goes beyond. At the logits a gradient
-    is p less 1 at y, so all draws of a token share what p makes. `config` says whether logits are scaled or capped.
+    is p less 1 at y, so all draws of a token share what p makes. `config` says whether logits are scaled or capped, `bias`
+    [vocabulary] what is added to them before.
     """
     import torch
 
@@ -127,7 +144,7 @@ def gradients_of_loss(
     slopes = []
     flat, numbers = states.detach().flatten(0, 1), drawn.flatten(1).T.contiguous()
     for part, number in zip(torch.split(flat, LOGITS_AT_A_TIME), torch.split(numbers, LOGITS_AT_A_TIME), strict=True):
-        logits = logits_of(part, head, config)
+        logits = logits_of(part, head, config, bias)
         p = torch.softmax(logits, dim=-1)
         cumulative = p.cumsum(dim=-1)
         label = torch.searchsorted(cumulative, number * cumulative[:, -1:]).clamp(max=p.shape[1] - 1)

@@ -99,26 +99,27 @@ def rescale(
     `tensors` are the layer's by name within it. Inputs that come out of a norm, and the input of `down_proj` in a gated MLP
     (which is linear in `up_proj`'s output), are divided by what `find` says for the statistics of an input and the weights that
     read it, by name; others stay. So is the input of `o_proj` where the width of a `head` is given, alike for the heads that
-    share a value. `offsets` is what each norm adds to its weight (1 in Gemma). Raises UserError where no input comes out of a
-    norm.
+    share a value. `offsets` is what each norm adds to its weight (1 in Gemma). A norm before a mixture of experts stays: it
+    feeds the router and all experts besides. Raises UserError where no input comes out of a norm.
     """
     result = dict(tensors)
     smoothed = []
-    if not any(fed.norm for fed in statistics):
+    norms = [None if _beside_experts(fed.modules, result) else fed.norm for fed in statistics]
+    if not any(norms):
         raise UserError(
             "no norm of the model feeds a linear layer, so there is nothing that the scales of its inputs can be merged into",
             remedy="leave smoothing and awq out, or write balancing: null",
         )
-    for fed in statistics:
+    for fed, norm in zip(statistics, norms, strict=True):
         weights = [f"{module}.weight" for module in fed.modules]
-        rows = None if fed.norm else _up_rows(fed.modules, result)
-        values = None if fed.norm or head is None else _value_rows(fed.modules, result)
-        if fed.norm is None and rows is None and values is None:
+        rows = None if norm else _up_rows(fed.modules, result)
+        values = None if norm or head is None else _value_rows(fed.modules, result)
+        if norm is None and rows is None and values is None:
             smoothed.append(fed)
             continue
         scale = find(fed, {name: result[name] for name in weights})
-        if fed.norm:
-            scale = _divide_norm(result, fed.norm, scale, offsets[fed.norm])
+        if norm:
+            scale = _divide_norm(result, norm, scale, offsets[norm])
         elif rows:
             _divide_rows(result, smoothed, *rows, scale)
         elif values and head:
@@ -139,6 +140,12 @@ def rescale(
         new.residual = {module: residual / scale for module, residual in fed.residual.items()}
         smoothed.append(new)
     return result, smoothed
+
+
+def _beside_experts(modules: Sequence[str], tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Whether one of the `modules` stands beside experts, in their block: DeepSeek's shared experts."""
+    blocks = {name.partition(".experts.")[0] for name in tensors if ".experts." in name}
+    return any(module.startswith(f"{block}.") and ".experts." not in module for module in modules for block in blocks)
 
 
 def _divide_norm(tensors: dict[str, torch.Tensor], norm: str, scale: torch.Tensor, offset: float) -> torch.Tensor:

@@ -12,7 +12,8 @@ from whichbits.formats.compress import decompress
 from whichbits.formats.format import Format
 from whichbits.quantize.ahead import layers_ahead
 from whichbits.quantize.awq import activation_aware
-from whichbits.quantize.decoder import Call, empty, empty_model, first_inputs
+from whichbits.quantize.decoder import NEAREST, Call, empty, empty_model, first_inputs
+from whichbits.quantize.finite import check_states, check_tensors
 from whichbits.quantize.kv_cache import cache_scales, largest_keys_and_values
 from whichbits.quantize.layer import quantize_layer
 from whichbits.quantize.manifest import ModuleError
@@ -163,6 +164,7 @@ def _advance(
         restored = _restored(stored, tensors, linears, jobs[each.jobs[0]].format, prefix)
         refill(replicas, restored)
         outputs = run(replicas, each.inputs)
+    check_states(outputs, f"the hidden states behind layer {number}")
     each.inputs, each.reference = outputs, reference
 
 
@@ -231,6 +233,9 @@ def _prepared(
         tensors, statistics = balance(tensors, statistics, recipe.balancing, offsets, head)
     if recipe.awq:
         tensors, statistics = activation_aware(tensors, statistics, offsets, job.format, prefix)
+    merged = [name for name in ("smoothing", "balancing", "awq") if getattr(recipe, name)]
+    if merged:
+        check_tensors({prefix + name: tensor for name, tensor in tensors.items()}, f"scaled by {' and '.join(merged)}")
     return tensors, statistics
 
 
@@ -249,7 +254,7 @@ def _by_weight(observed: Sequence[InputStatistics], linears: Sequence[str], pref
     if unseen:
         raise UserError(
             f"{prefix}{unseen[0]} was not reached by the calibration data, so the model's structure is not understood",
-            remedy="quantize this model by round-to-nearest, which needs no calibration",
+            remedy=NEAREST,
         )
     return {f"{prefix}{name}": found[name] for name in linears}
 

@@ -15,6 +15,8 @@ from whichbits.models.configuration import Configuration
 
 LAYER_TENSOR = re.compile(r"model\.layers\.(\d+)\..+")
 EXPERT_TENSOR = re.compile(r"(.+)\.experts\.(\d+)\..+")
+ADAPTER = re.compile(r"(?:^|\.)(?:lora_\w+|base_layer|base_model|modules_to_save|adapters?|ia3_\w+|oft_\w+|hada_\w+)(?:\.|$)")
+"""Parts of names that adapters (PEFT's LoRA and its kin) give their tensors, and the layers that they are put around."""
 
 Shape = tuple[int, ...]
 
@@ -26,15 +28,27 @@ def tensor_shapes(folder: Path) -> dict[str, Shape]:
     return {name.removeprefix(prefix): shape for name, shape in shapes.items()}
 
 
+def layer_number(name: str) -> int | None:
+    """Number of the decoder layer that a tensor is in; None where it is in none."""
+    match = LAYER_TENSOR.fullmatch(name)
+    return None if match is None else int(match[1])
+
+
 def layer_linears(configuration: Configuration, shapes: Mapping[str, Shape]) -> list[list[str]]:
     """Names of the weights to quantize, layer by layer: every 2-D weight under `model.layers.N` but routers.
 
-    Layers beyond the model's own, which predict further tokens, stay as they are.
-    Raises UserError where the model is quantized already, or holds something that is not understood.
+    Layers beyond the model's own, which predict further tokens, stay as they are. Raises UserError where the model is quantized
+    already, holds an adapter that is not merged, or something that is not understood.
     """
     if configuration.quantization:
         raise UserError(
             "the base is quantized already (quantization_config in its config.json)", remedy="give the 16-bit model"
+        )
+    adapters = sorted(name for name in shapes if ADAPTER.search(name))
+    if adapters:
+        raise UserError(
+            f"the base holds an adapter that is not merged into it: {adapters[0]} and {len(adapters) - 1} more tensors",
+            remedy="merge it first (PEFT's merge_and_unload), and give the merged model",
         )
     routing = routers(shapes)
     if configuration.experts > 1 and not _experts(shapes):
@@ -53,6 +67,9 @@ def layer_linears(configuration: Configuration, shapes: Mapping[str, Shape]) -> 
         raise _not_understood(
             f"it has no linear layers under model.layers.N (its tensors are under {', '.join(beginnings) or 'nothing'})"
         )
+    lost = sorted({*range(configuration.layers)} - {*layers})
+    if lost:
+        raise _not_understood(f"there are no linear layers under model.layers.{lost[0]}")
     return [layers[number] for number in sorted(layers)]
 
 

@@ -70,6 +70,25 @@ class TensorsOnDevice(Mapping[str, "torch.Tensor"]):
         return tensor if self._device == "cpu" else paged_in(tensor).to(self._device)
 
 
+class TensorsAs(Mapping[str, "torch.Tensor"]):
+    """`tensors`, brought to `device` when they are asked for, those of floating point as `dtype`."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype, device: str) -> None:
+        self._tensors = tensors
+        self._dtype = dtype
+        self._device = device
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        tensor = self._tensors[name].to(self._device)
+        return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
+
+
 def base_tensors(
     base: Path, recipe: Recipe, device: str = "cpu", *, allow_custom_code: bool = False
 ) -> Mapping[str, torch.Tensor]:
@@ -106,6 +125,11 @@ def outside_layers(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
     """What of the decoder is not in its layers, by name within it."""
     names = [name for name in tensors if name.startswith("model.") and not name.startswith("model.layers.")]
     return {name.removeprefix("model."): tensors[name] for name in names}
+
+
+def head_bias_of(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+    """What is added to the logits [vocabulary], None where nothing is (Phi's head has a bias)."""
+    return tensors.get("lm_head.bias")
 
 
 def head_of(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
