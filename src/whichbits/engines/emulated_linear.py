@@ -136,6 +136,11 @@ def exact_integers() -> bool:
     return bool(torch.cpu._is_vnni_supported())
 
 
+def has_bfloat16_products() -> bool:
+    """Whether this processor multiplies BF16; others convert, which takes three to six times as long as float32."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
 def emulated(module: nn.Linear, compute: torch.dtype, quantizers: dict[str, ActivationQuantizer]) -> EmulatedLinear:
     """The emulation of a linear layer that transformers has loaded compressed.
 
@@ -146,8 +151,8 @@ def emulated(module: nn.Linear, compute: torch.dtype, quantizers: dict[str, Acti
     scheme: Any = module.quantization_scheme
     bias = None if module.bias is None else module.bias.data
     args = scheme.input_activations
-    # FP16 cannot hold the sum of unscaled codes.
-    codes_dtype = torch.bfloat16 if compute is torch.bfloat16 else torch.float32
+    # FP16 cannot hold the sum of unscaled codes; a product in BF16 rounds it, and is slower where there are no instructions.
+    codes_dtype = torch.bfloat16 if compute is torch.bfloat16 and has_bfloat16_products() else torch.float32
     quantizer = fallback = None
     if args is not None and _by_token(args):
         integers = exact_integers() and _is_integer8(args) and _by_channel(scheme.weights) and _is_integer8(scheme.weights)

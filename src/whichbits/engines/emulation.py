@@ -15,6 +15,7 @@ from torch import Tensor
 from whichbits.engines.completion import Generation
 from whichbits.engines.emulated_linear import ActivationQuantizer, emulated
 from whichbits.engines.errors import EngineError
+from whichbits.engines.float32_head import float32_head
 from whichbits.models import generation
 from whichbits.models.tokenization import load_tokenizer
 
@@ -52,9 +53,13 @@ class Emulated:
 
     @torch.inference_mode()
     def logits(self, input_ids: Tensor) -> Tensor:
-        """Next-token logits, float32 [..., tokens, vocabulary], of token ids [tokens] or [batch, tokens] without padding."""
+        """Next-token logits, float32 [..., tokens, vocabulary], of token ids [tokens] or [batch, tokens] without padding.
+
+        The last norm and the head are computed in float32 (see `float32_head`).
+        """
         batch = input_ids if input_ids.dim() == 2 else input_ids[None]
-        found: Tensor = self._model(input_ids=batch, use_cache=False).logits.float()
+        with float32_head(self._model):
+            found: Tensor = self._model(input_ids=batch, use_cache=False).logits
         return found if input_ids.dim() == 2 else found[0]
 
     @torch.inference_mode()
@@ -223,11 +228,17 @@ def _loaded(checkpoint: Path, dtype: torch.dtype | None, allow_custom_code: bool
         dtype=dtype or "auto",
         generation_config=GenerationConfig(),  # type: ignore[no-untyped-call]
         output_loading_info=True,
+        **_attention(configuration.library.get_text_config()),
     )
     if found["missing_keys"]:
         lacking = sorted(found["missing_keys"])
         raise EngineError(f"the checkpoint lacks {len(lacking)} tensors of the model, {', '.join(lacking[:3])}")
     return model
+
+
+def _attention(config: Any) -> dict[str, str]:
+    """How attention is asked for: plainly where scores are capped (Gemma 2), since transformers' others leave the cap out."""
+    return {"attn_implementation": "eager"} if getattr(config, "attn_logit_softcapping", None) is not None else {}
 
 
 def _emulate(model: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, fsum
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,33 +62,6 @@ def compare_distributions(
         ours, theirs = base(context), candidate(context)
         kl, same, nll, base_nll = compare_logits(ours, theirs, targets.to(ours.device), block=block)
         yield WindowComparison(index, len(targets), kl, same, nll, base_nll)
-
-
-def model_logits(model: Any) -> Logits:
-    """Logits of a transformers causal model in float32, for one window at a time.
-
-    The output head is computed in float32 from its weights as they are: logits rounded to BF16 would by themselves differ by a
-    KL of the order of what 8-bit weights cause. Raises ValueError where the head is quantized.
-    """
-    head = model.get_output_embeddings()
-    if not isinstance(head, torch.nn.Linear) or getattr(head, "quantization_scheme", None) is not None:
-        raise ValueError(f"the output head of the model is {type(head).__name__}, not an unquantized linear layer")
-
-    @torch.inference_mode()
-    def logits(ids: Tensor) -> Tensor:
-        handle = head.register_forward_hook(_in_float32)
-        try:
-            result: Tensor = model(input_ids=ids[None].to(model.device), use_cache=False).logits[0]
-        finally:
-            handle.remove()
-        return result
-
-    return logits
-
-
-def _in_float32(head: torch.nn.Linear, inputs: tuple[Tensor, ...], _: Tensor) -> Tensor:
-    bias = None if head.bias is None else head.bias.float()
-    return torch.nn.functional.linear(inputs[0].float(), head.weight.float(), bias)
 
 
 def summarise(rows: Sequence[WindowComparison]) -> dict[str, float | int]:
