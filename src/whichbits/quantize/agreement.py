@@ -177,6 +177,11 @@ class _Comparison:
         walk = self._walk()
         tokens = some_tokens(model.config).to(self._device)
         self._layers = list(walk.layers)
+        if len(self._layers) != len(linears):
+            raise UserError(
+                f"{self._base.name} holds linear layers in {len(linears)} decoder layers, the model has {len(self._layers)}",
+                remedy="give a checkpoint that holds all of the model's tensors",
+            )
         (self._passed_on, *_), self._calls = first_inputs(walk, outside_layers(self._tensors), tokens)
         load(model, {name: self._tensors[name] for name in self._tensors if layer_number(name) is None}, self._dtype)
         model.tie_weights()
