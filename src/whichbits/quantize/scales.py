@@ -66,12 +66,17 @@ def storable_under(global_scale: torch.Tensor) -> Storable:
     return store
 
 
+LARGEST_GLOBAL_SCALE = 2.0**100
+"""Beyond it (weights below 1e-27) a group's scale would leave the range of float32."""
+
+
 def nvfp4_global_scale(largest: torch.Tensor) -> torch.Tensor:
-    """The global scale [1] that puts the scale of the largest magnitude `largest` at the top of FP8's range."""
+    """The global scale [1] that puts the scale of the largest magnitude `largest` at the top of FP8's range; 1 for zeros."""
     import torch
 
-    tiny = torch.finfo(torch.float32).tiny
-    return (FP8_E4M3_MAX * FP4_E2M1_MAX / largest.to(torch.float32).clamp(min=tiny)).reshape(1)
+    exact = largest.to(torch.float32)
+    scale = (FP8_E4M3_MAX * FP4_E2M1_MAX / exact).clamp(max=LARGEST_GLOBAL_SCALE)
+    return torch.where(exact > 0, scale, 1.0).reshape(1)
 
 
 def minmax_scales(groups: torch.Tensor, args: QuantizationArgs, storable: Storable) -> torch.Tensor:
