@@ -9,7 +9,7 @@ from whichbits.engines.command import EngineCommand
 from whichbits.engines.defaults import serving_settings
 from whichbits.engines.errors import EngineEnded
 from whichbits.engines.hardware import Gpu, Hardware, describe
-from whichbits.engines.probe import device_kind, judge, known_kernels, probe
+from whichbits.engines.probe import SATURATES, device_kind, judge, known_kernels, probe, with_saturation
 from whichbits.models.configuration import read_configuration
 
 
@@ -33,6 +33,14 @@ def test_the_table_names_each_kernel_once_for_a_device() -> None:
     assert {row["status"] for row in rows} == {"native", "reference"}
     assert {row["seen"] for row in rows} == {"run", "read"}
     assert all(row["reason"] and set(row["devices"]) <= {"cpu", "cuda", "rocm"} for row in rows)
+
+
+def test_a_processor_that_cuts_sums_of_int8_is_named() -> None:
+    assert with_saturation("CPUInt8ScaledMM", "INT8 products", exact=True) == "INT8 products"
+    assert with_saturation("CPUInt8ScaledMM", "INT8 products", exact=False) == f"INT8 products; {SATURATES}"
+    assert with_saturation("CPUWNA16, CPUInt8ScaledMM", None, exact=False) == SATURATES
+    assert with_saturation("CutlassInt8ScaledMM", "INT8 products", exact=False) == "INT8 products"
+    assert with_saturation(None, None, exact=False) is None
 
 
 def test_judge() -> None:

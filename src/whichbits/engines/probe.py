@@ -20,6 +20,14 @@ from whichbits.engines.server import Server
 
 Status = Literal["native", "reference", "refused"]
 
+INT8_ON_CPU = ("CPUInt8ScaledMM", "ZentorchInt8ScaledMM")
+"""Kernels of processors whose products of integers are those of the processor's instructions."""
+
+SATURATES = (
+    "this processor has no VNNI: it holds the sum of each two products in 16 bit, so large ones are cut, and scores of INT8 "
+    "served here are lower than those of other devices"
+)
+
 # An engine that ends for one of these says nothing about the format.
 _NOT_A_REFUSAL = ("OSError", "MemoryError", "ImportError", "ModuleNotFoundError", "unrecognized arguments", "Available memory")
 
@@ -76,7 +84,21 @@ def probe(
     status, kernel, reason = judge(
         kernels(log.read_text(errors="replace", encoding="utf-8")), format_name, device_kind(hardware)
     )
-    return Probe(status, kernel, reason, seconds)
+    return Probe(status, kernel, with_saturation(kernel, reason, sums_exactly()), seconds)
+
+
+def sums_exactly() -> bool:
+    """Whether this machine's processor sums products of 8-bit integers in 32 bit (VNNI)."""
+    import torch
+
+    return bool(torch.cpu._is_vnni_supported())
+
+
+def with_saturation(kernel: str | None, reason: str | None, exact: bool) -> str | None:
+    """The reason, and what a processor without VNNI does to the sums of an INT8 kernel."""
+    if exact or not any(name in (kernel or "") for name in INT8_ON_CPU):
+        return reason
+    return "; ".join(filter(None, (reason, SATURATES)))
 
 
 def _first_completion(server: Server, max_length: int) -> str | None:
