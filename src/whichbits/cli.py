@@ -286,7 +286,9 @@ def predict(
     ] = None,
     rate: Annotated[float | None, typer.Option(help="Requests a second, in place of --concurrency.")] = None,
     tensor_parallel: Annotated[int | None, typer.Option(help="Devices that share one copy of the model.")] = None,
-    engine: Annotated[str, typer.Option(help="vllm, trtllm or sglang, optionally with a version.")] = "vllm",
+    engine: Annotated[
+        str, typer.Option(help="vllm, trtllm or sglang, with a version as in vllm==0.12.0; each row says which.")
+    ] = "vllm",
     price: Prices = None,
     max_ttft: Annotated[float | None, typer.Option(help="Limit in seconds on the mean time to the first token.")] = None,
     max_tpot: Annotated[float | None, typer.Option(help="Limit in seconds on the mean time between tokens.")] = None,

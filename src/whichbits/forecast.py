@@ -23,10 +23,13 @@ Ask = Callable[[float, float, Sequence[float]], "list[Prediction]"]
 def forecast(expansion: Expansion) -> Callable[[Cell], float | None]:
     """Predicted seconds of a cell that talks to a server; None of the others, and where the predictor has no answer.
 
-    The deployment's hardware is that of the specification; for `this-machine` without a GPU, its processor, measured.
+    The engine's version is that of the engine that would be started. The deployment's hardware is that of the specification;
+    for `this-machine` without a GPU, its processor, measured.
     """
     formats = {subject.name: subject.format.name for subject in expansion.subjects}
     deployment = expansion.specification.deployment
+    release = expansion.command.version if expansion.command is not None else ""
+    engine = f"vllm=={release}" if release[:1].isdigit() else "vllm"
     known = deployment.hardware != "this-machine" or not expansion.hardware.gpus
     device = "cpu" if deployment.hardware == "this-machine" else deployment.hardware
 
@@ -41,7 +44,16 @@ def forecast(expansion: Expansion) -> Callable[[Cell], float | None]:
 
             model, format = str(expansion.model.path), formats[cell.labels["candidate"]]
             asked = [
-                Query(model, format, device, deployment.count, max(1, round(prompt)), max(1, round(output)), concurrency)
+                Query(
+                    model,
+                    format,
+                    device,
+                    deployment.count,
+                    max(1, round(prompt)),
+                    max(1, round(output)),
+                    concurrency,
+                    engine=engine,
+                )
                 for concurrency in concurrencies
             ]
             return predict_many(asked)

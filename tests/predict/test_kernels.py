@@ -73,6 +73,30 @@ def test_where_a_format_runs(name: str, runs: str, does_not: str) -> None:
     assert refused.reason == refusal(name, find(does_not))
 
 
+@pytest.mark.parametrize(
+    ("name", "hardware", "tokens", "sequences"),
+    [
+        ("vllm==0.6.4.post1", "H100", 512, 256),
+        ("vllm==0.7.2", "H100", 2048, 256),
+        ("vllm", "B200", 2048, 256),
+        ("vllm==0.12.0", "H100", 8192, 1024),
+        ("vllm==0.12.0", "A100", 2048, 256),
+        ("vllm==0.12.0", "L40S", 2048, 256),
+        ("vllm==1.0", "H200", 8192, 1024),
+    ],
+)
+def test_what_a_step_takes_follows_from_the_version_and_the_device(
+    name: str, hardware: str, tokens: int, sequences: int
+) -> None:
+    assert engine(name).limits(find(hardware)) == (tokens, sequences)
+
+
+@pytest.mark.parametrize("name", ["vllm==", "vllm==latest", "vllm=0.7", "tgi==1.0", ""])
+def test_an_engine_or_a_version_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="engine: "):
+        engine(name)
+
+
 def test_a_rate_that_nobody_measured_is_said_to_be_missing() -> None:
     blind = replace(find("A100"), maker="cpu", name="CPU", peak={"bf16": 1e12})
     assert "its rate of int8 products is not known" in refusal("w8a8-int", blind)

@@ -39,7 +39,7 @@ class Fields:
             if default is None:
                 raise UserError(
                     f"model: {self.identifier} lacks {names[0]!r}, which has no default",
-                    remedy="give the model's own config.json",
+                    remedy="add it to the configuration",
                 )
             return default
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST:
@@ -69,7 +69,7 @@ class Fields:
         """The error that says why the value of a field cannot be."""
         shown = repr(self._value((name,)))
         shown = shown if len(shown) <= NAMED else shown[:NAMED] + "…"
-        return UserError(f"model: {self.identifier}: {name}: {shown} {why}", remedy="give the model's own config.json")
+        return UserError(f"model: {self.identifier}: {name}: {shown} {why}", remedy="mend it in the configuration")
 
     def refused(self, name: str, what: str) -> UserError:
         """The error that says what the configuration has that is not modelled."""

@@ -161,10 +161,20 @@ _FORMATS = {"": "bf16", "fp8": "w8a8-fp", "fp8_block": "fp8-block"}
 """Formats by AIConfigurator's name of the matrix products' number type."""
 
 
+_UNNAMED = {"vllm": "0.12.0"}
+"""Version of an engine in AIConfigurator's rows that name none: that of its rows that do."""
+
+
+def _release(backend: str, version: str) -> str:
+    version = version or _UNNAMED.get(backend, "")
+    return f"{backend}=={version}" if version else backend
+
+
 def aiconfigurator(path: Path) -> list[Measurement]:
     """Serving points of AIConfigurator's silicon_sample.csv (dense models, aggregated serving): TPOT and TTFT of each.
 
-    An empty precision is taken as 16 bit, which the file does not say. Raises UserError for one that is not known here.
+    An empty precision is taken as 16 bit, and an empty version of vLLM as that of its other rows, which the file does not say.
+    Raises UserError for a precision that is not known here.
     """
     given = read_rows(path)
     unknown = sorted({row["gemm_quant_mode"] for row in given} - _FORMATS.keys())
@@ -177,7 +187,7 @@ def aiconfigurator(path: Path) -> list[Measurement]:
             "count": row["tp_size"],
             "tensor_parallel": row["tp_size"],
             "format": _FORMATS[row["gemm_quant_mode"]],
-            "engine": row["backend"],
+            "engine": _release(row["backend"], row.get("backend_version", "")),
             "prompt_tokens": row["isl"],
             "output_tokens": row["osl"],
             "concurrency": row["batch_size"],

@@ -45,7 +45,7 @@ class Query:
             if not value >= 1:
                 raise UserError(f"{name}: {value} is not at least 1", remedy=f"give a positive {name}")
             if value > most:
-                raise UserError(f"{name}: {value:.4g} is more than {most}", remedy=f"give a smaller {name}")
+                raise UserError(f"{name}: {value!r:.40} is more than {most}", remedy=f"give a smaller {name}")
         if self.tensor_parallel is not None and (self.tensor_parallel < 1 or self.count % self.tensor_parallel):
             raise UserError(
                 f"tensor_parallel: {self.tensor_parallel} does not divide the count {self.count}",
