@@ -2,7 +2,8 @@
 
 Prints its port. Options: ttft, itl (seconds), stop_after (tokens, ignoring max_tokens), per_chunk (tokens a chunk), textless
 (first tokens that carry no text), cached (share of prompt tokens reported as prefix hits), fail_every (n-th request gets
-HTTP 500), slots (requests served at once, the others wait), usage (False: none in the stream).
+HTTP 500), slots (requests served at once, the others wait), usage (False: none in the stream), held (True: the whole stream is
+sent at its end, as by a proxy that buffers).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ class Engine:
     def __init__(self, **options: Any) -> None:
         self.options = {
             "ttft": 0.02, "itl": 0.002, "stop_after": None, "per_chunk": 1, "textless": 0, "cached": 0.0, "fail_every": 0,
-            "slots": 1000, "usage": True,
+            "slots": 1000, "usage": True, "held": False,
         } | options  # fmt: skip
         self.received: list[dict[str, Any]] = []
         self.queries = self.hits = self.generated = 0.0
@@ -73,7 +74,7 @@ class Engine:
         while done < count:
             await asyncio.sleep(due - asyncio.get_running_loop().time())
             done = min(done + o["per_chunk"], count)
-            due += o["itl"] * o["per_chunk"]
+            due += o["itl"] * o["per_chunk"] * (not o["held"])
             text = "" if done <= o["textless"] else "x"
             usage = {"prompt_tokens": prompt, "completion_tokens": done, "total_tokens": prompt + done}
             chunk = {"id": "c", "choices": [{"index": 0, "text": text}]} | ({"usage": usage} if o["usage"] else {})
@@ -88,7 +89,8 @@ class Engine:
     async def event(self, writer: asyncio.StreamWriter, data: str) -> None:
         payload = f"data: {data}\n\n".encode()
         writer.write(f"{len(payload):x}\r\n".encode() + payload + b"\r\n")
-        await writer.drain()
+        if not self.options["held"]:
+            await writer.drain()
 
 
 async def main() -> None:

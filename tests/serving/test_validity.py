@@ -14,7 +14,8 @@ GOOD = Evidence(
     output_tokens=(32, 32), tokens_per_chunk=1.0, prefix_cache_hit_rate=0.0, foreign_tokens=0.0,
 )  # fmt: skip
 METRICS = Metrics(
-    requests_per_second=2.0, output_tokens_per_second=64.0, ttft_s=None, itl_s=None, tpot_s=None,
+    requests_per_second=2.0, output_tokens_per_second=64.0, itl_s=None, tpot_s=None,
+    ttft_s=Distribution(n=20, mean=0.5, percentiles={}),
     latency_s=Distribution(n=20, mean=2.0, percentiles={}),
 )  # fmt: skip
 
@@ -33,6 +34,9 @@ def test_good_rung_is_valid():
         ({"prompt_tokens": (128, 130)}, "prompt lengths off: 128 to 130 tokens instead of 128"),
         ({"prefix_cache_hit_rate": 0.02}, "prefix cache hit: 2.0%"),
         ({"foreign_tokens": 0.25}, "server not alone: 25.0%"),
+        ({"server_change": "its version was 1, and is 2"}, "server changed: its version"),
+        ({"at_once": 0.5}, "streamed in one piece: all tokens of 50%"),
+        ({"loop_lag_s": 0.03}, "client saturated: it read 30.0 ms late"),
         ({"client_cpu": 0.85}, "client saturated: 0.85 of its 1 cores"),
         ({"client_busiest_cpu": 0.9, "client_cpus": 8, "client_cpu": 1.0}, "client saturated: 1.00 of its 8 cores used, 0.90"),
         ({"dispatch_delay_s": 0.2}, "client saturated: requests were sent 200.0 ms late, 9.1%"),
