@@ -24,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from draws import FractionalTask, Task, true_recovery
 
 from whichbits.verdict.score_test import ScoreTest
-from whichbits.verdict.statistics import t_quantile
 from whichbits.verdict.unseen import largest_unseen
 
 LEVEL = 0.95
@@ -61,7 +60,7 @@ def measure(tasks: Suite, runs: int, seed: Sequence[int]) -> Rates:
         if test.denominator <= 0:
             continue  # refused: the base is at chance
         tested = test.test(truth)
-        if abs(tested.statistic) < t_quantile(LEVEL, tested.degrees):
+        if not tested.rejected(LEVEL):
             continue
         distance = abs(test.numerator - truth * test.denominator)
         if tested.statistic > 0:
@@ -136,8 +135,8 @@ def conditions() -> Iterator[tuple[str, Suite]]:
     )
     yield "8 tasks of 5 clusters", [Task(200, 0.6, 0.03, 0.03, clusters=5)] * 8
     yield "8 tasks of 5 clusters, flips clustered", [Task(200, 0.6, 0.05, 0.05, clusters=5, rates="beta", icc=0.1)] * 8
-    for clusters, failing in ((20, 1.0), (50, 1.0), (50, 2.0), (100, 1.0)):
-        yield "suites with one task of 20 to 100 clusters, 1 or 2 of them broken", mixture(clusters, failing)
+    for clusters, failing in ((20, 1.0), (50, 1.0)):
+        yield "suites with one task of 20 or 50 clusters, one of them broken", mixture(clusters, failing)
     for sizes in ("lognormal", "one large"):
         yield (
             "clusters of unequal sizes",
@@ -149,11 +148,11 @@ def conditions() -> Iterator[tuple[str, Suite]]:
 
 def rows(found: dict[str, list[Rates]]) -> Iterator[str]:
     """The table: of each row the range of coverage and the largest rates of wrong claims."""
-    yield "| condition | intervals that hold the truth, % | above / below it, % | wrongly admissible, % | wrongly inferior, % |"
+    yield "| condition | interval holds the truth, % | above, below it, % | admissible, % | inferior, % |"
     yield "|---|---|---|---|---|"
     for name, rates in found.items():
         low, high = min(r.covered for r in rates), max(r.covered for r in rates)
-        sides = f"{max(r.above for r in rates):.1f} / {max(r.below for r in rates):.1f}"
+        sides = f"{max(r.above for r in rates):.1f}, {max(r.below for r in rates):.1f}"
         covered = f"{low:.1f}" if len(rates) == 1 else f"{low:.1f} to {high:.1f}"
         wrong = f"{max(r.admissible for r in rates):.1f} | {max(r.inferior for r in rates):.1f}"
         yield f"| {name} | {covered} | {sides} | {wrong} |"

@@ -2,7 +2,7 @@
 
     python benchmarks/verdict/studies.py [--studies 600] [--seed 0] [--write docs/verdict.md]
 
-A study has 5 to 10 tasks of 200 to 2,000 items, half of them multiple choice, a third in clusters of 5 items whose flips are
+A study has 5 to 8 tasks of 200 to 1,000 items, half of them multiple choice, a third in clusters of 5 items whose flips are
 correlated, and six candidates whose true recovery and true speed are known; three rounds of speeds, alone and at 16 requests.
 Tables are kept in memory; all else is as in a store.
 """
@@ -10,6 +10,7 @@ Tables are kept in memory; all else is as in a store.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,11 +70,11 @@ class Study:
         self.rng = rng
         self.tables: dict[str, dict[str, Any]] = {}
         self.records: list[Record] = []
-        count = int(rng.integers(5, 11))
+        count = int(rng.integers(5, 9))
         self.tasks = [
             Task(
                 f"task{n}",
-                int(rng.choice([200, 500, 1000, 2000])),
+                int(rng.choice([200, 500, 1000])),
                 float(rng.uniform(0.45, 0.85)),
                 0.25 * (n % 2),
                 bool(rng.random() < 1 / 3),
@@ -209,15 +210,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Simulate, judge, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=600)
+    parser.add_argument("--first", type=int, default=0, help="number of the first study, for a part of them")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save", type=Path, help="file for the counts, to put tables of parts together")
+    parser.add_argument("--load", type=Path, nargs="*", default=[], help="files of counts to add; with --studies 0 the whole")
     parser.add_argument("--write", type=Path, help="page to put the table into")
     arguments = parser.parse_args(argv)
     counts: Counter[str] = Counter()
-    for number in range(arguments.studies):
+    for part in arguments.load:
+        counts.update(json.loads(part.read_text()))
+    for number in range(arguments.first, arguments.first + arguments.studies):
         tally(Study(np.random.default_rng([arguments.seed, number])).verdict(), counts)
-        if number % 50 == 49:
-            print(number + 1, dict(counts), file=sys.stderr, flush=True)
-    table = "\n".join(rows(counts, arguments.studies))
+        counts["studies"] += 1
+        if arguments.save and (number % 10 == 9 or number == arguments.first + arguments.studies - 1):
+            arguments.save.write_text(json.dumps(counts))
+    table = "\n".join(rows(counts, counts["studies"]))
     print(table)
     if arguments.write:
         page = arguments.write.read_text(encoding="utf-8")

@@ -9,7 +9,6 @@ import pytest
 from whichbits.verdict.paired import Paired
 from whichbits.verdict.recovery import paired_difference, recovery
 from whichbits.verdict.score_test import ScoreTest, recovery_stratum
-from whichbits.verdict.statistics import t_quantile
 
 RUNS = 600
 
@@ -34,8 +33,7 @@ def rates(draw, truth, runs=RUNS):
     for seed in range(runs):
         pairs = draw(np.random.default_rng([11, seed]))
         tested = ScoreTest([recovery_stratum(pair) for pair in pairs]).test(truth)
-        limit = t_quantile(0.95, tested.degrees)
-        found += [tested.statistic > limit, tested.statistic < -limit]
+        found += [tested.rejected(0.95) and tested.statistic > 0, tested.rejected(0.95) and tested.statistic < 0]
     return found / runs
 
 
@@ -102,9 +100,9 @@ def test_what_rejects_the_truth_is_what_the_interval_leaves_out():
         found = recovery([pair]).estimate
         test = ScoreTest([recovery_stratum(pair)])
         for ratio in (found.low / 100 - 1e-4, found.high / 100 + 1e-4):
-            assert abs(test.test(ratio).statistic) > t_quantile(0.95, test.test(ratio).degrees)
+            assert test.test(ratio).rejected(0.95)
         for ratio in (found.low / 100 + 1e-4, found.high / 100 - 1e-4):
-            assert abs(test.test(ratio).statistic) < t_quantile(0.95, test.test(ratio).degrees)
+            assert not test.test(ratio).rejected(0.95)
 
 
 def test_a_difference_covers_too():

@@ -11,7 +11,7 @@ import numpy as np
 from whichbits.verdict.findings import ScoredTask
 from whichbits.verdict.model import Extension
 from whichbits.verdict.paired import suite_ratio
-from whichbits.verdict.score_test import ScoreTest, recovery_stratum
+from whichbits.verdict.score_test import ScoreTest, recovery_stratum, tested_level
 from whichbits.verdict.statistics import POWER, FloatArray, resolvable
 from whichbits.verdict.unseen import gains, largest_unseen, losses
 from whichbits.verdict.wording import listing
@@ -55,7 +55,7 @@ class Plan:
     def suffices(self, items: FloatArray) -> bool:
         """Whether so many items tell the suite from the bound with power 80 %, if its recovery stays as it is."""
         error = self.error(items)
-        if self.distance < resolvable(error, self._level):
+        if self.distance < resolvable(error, tested_level(self._level)):
             return False
         return self.unseen(items) + resolvable(error, 0.0) <= self.distance
 
@@ -159,7 +159,7 @@ def _cannot(tasks: Sequence[ScoredTask], bound: float, level: float) -> str:
         names = f"the {sum(counts):,} items of {len(limited)} tasks"
     rest = ", however many there are of the others" if len(limited) < len(tasks) else ""
     most = _most(tasks)
-    error = resolvable(plan.error(most), level)
+    error = resolvable(plan.error(most), tested_level(level))
     if plan.distance >= error:
         clustered = [f"{len(s.pair.cluster_sizes):,} of {s.task}" for s in tasks if s.pair.clustered]
         return f"{names} cannot resolve it{rest}, for want of {f'clusters ({listing(clustered)})' if clustered else 'items'}"

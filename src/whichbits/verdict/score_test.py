@@ -8,7 +8,8 @@ cannot give it, units not seen do, and no flips do not prove that there are none
 
 Units are items, or clusters of items with the bias correction of CR2 (Bell and McCaffrey, 2002). Quantiles are Student's,
 with the degrees of freedom of Welch and Satterthwaite over tasks, corrected for the skewness of the contrast where that
-would make the test reject too often (Cornish and Fisher).
+would make the test reject too often (Cornish and Fisher). What the approximations still take beyond the stated error in
+simulation is kept back: tests are made for `KEPT` of it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import numpy as np
 from whichbits.verdict.paired import Paired
 from whichbits.verdict.statistics import FloatArray, t_probability, t_quantile
 
+KEPT = 0.9
+"""Share of the stated error for which the tests are made."""
 _MOST_SKEWNESS = 1.0  # beyond it the expansion of Cornish and Fisher means nothing
 _NORMAL = 1e9  # degrees of freedom of a normal distribution
 _DOUBLINGS = 40
@@ -106,13 +109,27 @@ class Tested:
     statistic: float
     degrees: float
 
+    def rejected(self, level: float) -> bool:
+        """Whether the ratio lies outside the interval at `level`."""
+        return abs(self.statistic) > critical_value(level, self.degrees)
+
     def p_value_of_at_most(self) -> float:
         """One-sided p-value of "the ratio is at most this"."""
-        return t_probability(-self.statistic, self.degrees)
+        return min(t_probability(-self.statistic, self.degrees) / KEPT, 1.0)
 
     def p_value_of_at_least(self) -> float:
         """One-sided p-value of "the ratio is at least this"."""
-        return t_probability(self.statistic, self.degrees)
+        return min(t_probability(self.statistic, self.degrees) / KEPT, 1.0)
+
+
+def tested_level(level: float) -> float:
+    """The level for which tests are made, so that intervals hold at `level`."""
+    return 1 - KEPT * (1 - level)
+
+
+def critical_value(level: float, degrees: float) -> float:
+    """The statistic beyond which a ratio is rejected at `level`, on either side."""
+    return t_quantile(tested_level(level), degrees)
 
 
 class ScoreTest:
@@ -202,7 +219,7 @@ class ScoreTest:
 
         def excess(ratio: float) -> float:
             tested = self.test(ratio)
-            return -side * tested.statistic - t_quantile(level, tested.degrees)
+            return -side * tested.statistic - critical_value(level, tested.degrees)
 
         inside, step = value, 0.01
         for _ in range(_DOUBLINGS):
