@@ -135,11 +135,17 @@ def test_the_best_value_spans_the_load_that_is_best_for_all():
 
 def test_welch_is_scipys():
     rng = np.random.default_rng(0)
-    first, second = rng.normal(0.3, 0.1, 3), rng.normal(0.1, 0.3, 5)
+    first, second = rng.normal(0.3, 0.1, 4), rng.normal(0.1, 0.3, 4)
     difference, half = welch(first, second, level=0.95)
     expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
     assert (difference - half, difference + half) == pytest.approx((expected.low, expected.high))
     assert welch(first, second[:1], level=0.95)[1] == math.inf
+
+
+def test_many_rounds_on_one_side_do_not_make_up_for_few_on_the_other():
+    rng = np.random.default_rng(5)
+    covered = [abs(d) <= half for d, half in (welch(rng.normal(size=2), rng.normal(size=10), level=0.95) for _ in range(2000))]
+    assert 0.96 <= np.mean(covered) <= 0.99
 
 
 def test_rounds_to_decide():

@@ -182,7 +182,8 @@ def best_value(
 def welch(first: FloatArray, second: FloatArray, *, level: float) -> tuple[float, float]:
     """Difference of the means of two independent samples (rounds,) each, and its half-width; infinite with one value on a side.
 
-    Degrees of freedom by Welch and Satterthwaite.
+    Degrees of freedom by Welch and Satterthwaite, and no more than two samples of the smaller size would have: of two rounds
+    against ten the interval would else hold the truth in 90 %.
     """
     difference = float(first.mean() - second.mean())
     if min(len(first), len(second)) < 2:
@@ -192,7 +193,8 @@ def welch(first: FloatArray, second: FloatArray, *, level: float) -> tuple[float
     if total == 0:
         return difference, 0.0
     degrees = total**2 / float(np.sum(terms**2 / np.array([len(first) - 1, len(second) - 1])))
-    return difference, float(t_half(level, degrees)) * math.sqrt(total)
+    most = 2.0 * (min(len(first), len(second)) - 1)
+    return difference, float(t_half(level, min(degrees, most))) * math.sqrt(total)
 
 
 def rounds_to_decide(logs: FloatArray, *, level: float) -> int | None:
