@@ -28,7 +28,6 @@ tasks:
 similarity: {{windows: 2, window_tokens: 32, limit: 2, max_tokens: 8}}
 base_repeats: 1
 max_length: 128
-engine: {{kind: url, urls: {{bf16: "http://127.0.0.1:9"}}}}
 """
 
 SERVED = """\
@@ -70,18 +69,16 @@ def results(store: Path) -> dict[str, dict[str, object]]:
 
 @pytest.fixture(scope="module")
 def emulated(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Path:
-    """Folder of a finished study in emulation alone; its base has an address that nobody serves."""
+    """Folder of a finished study in emulation alone, on a machine without an engine."""
     folder = tmp_path_factory.mktemp("emulated")
-    done = study(folder, EMULATED.format(model=tiny_llama))
-    assert done.returncode == 1, done.stderr
+    done = study(folder, EMULATED.format(model=tiny_llama), env={**os.environ, "WHICHBITS_VLLM": "/no/such/vllm"})
+    assert done.returncode == 0, done.stderr
     return folder
 
 
-def test_what_cannot_be_served_fails_and_the_rest_is_done(emulated: Path):
+def test_emulation_alone_needs_no_engine(emulated: Path):
     verdict = json.loads((emulated / "studies/tiny/verdict.json").read_text())
-    served = [line for line in verdict["failures"] if "engine url" in line]
-    assert len(served) == len(verdict["failures"]) > 0
-    assert all("127.0.0.1" in line or "onnect" in line for line in served)
+    assert verdict["failures"] == []
     kinds = sorted(result["kind"] for result in results(emulated / "studies/tiny").values())
     assert kinds == ["distribution"] * 2 + ["evaluate"] * 6 + ["quantize"] * 2
     assert {entry["candidate"]: entry["provenance"] for entry in verdict["tasks"]} == dict.fromkeys(

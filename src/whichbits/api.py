@@ -93,6 +93,7 @@ def study(
     check_prices(expansion, overrides)
     if dry_run:
         return preview(expansion, place, overrides)
+    _ = expansion.deployment_caveats  # refused now, not after hours
     began = time.monotonic()
     with place.locked():
         expansion = probed(expansion, place, quiet=quiet, console=console)

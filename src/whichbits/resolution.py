@@ -113,6 +113,16 @@ class Resolution:
         return describe()
 
     @cached_property
+    def deployment_caveats(self) -> tuple[str, ...]:
+        """What cannot be known of the hardware that the specification names. Raises UserError where it is not here."""
+        from whichbits.claims import caveats
+
+        try:
+            return caveats(self.specification.deployment, self.specification.engine, self.hardware)
+        except UserError as error:
+            raise self._error(("deployment",), error) from error
+
+    @cached_property
     def tasks(self) -> tuple[tuple[Task, TaskChoice], ...]:
         """Tasks with what the specification says of each; a suite stands for its tasks."""
         found: list[tuple[Task, TaskChoice]] = []
@@ -165,7 +175,7 @@ class Resolution:
     @cached_property
     def subjects(self) -> tuple[Subject, ...]:
         """The base, then the candidates in their order."""
-        serves = self.base_engine != "emulated"
+        serves = self.base_engine != "emulated" and not self.nothing_served
         emulates = not serves or any(self._runs(candidate)[1] for candidate in self.specification.candidates)
         base = Subject(self.base, self.model.format, serves, emulates, self.model.files, self.model.path)
         taken = {self.base}
@@ -238,13 +248,19 @@ class Resolution:
 
     # Engines
 
+    @property
+    def nothing_served(self) -> bool:
+        """Whether all candidates are to be emulated and no speed is asked for: then no engine is needed."""
+        chosen = self.specification
+        return bool(chosen.candidates) and not chosen.workloads and all(one.run == "emulated" for one in chosen.candidates)
+
     @cached_property
     def command(self) -> EngineCommand | None:
-        """How the engine is started; None where addresses are given."""
+        """How the engine is started; None where addresses are given, or nothing is served."""
         from whichbits.engines.command import find_vllm
 
         engine = self.specification.engine
-        if engine.kind == "url":
+        if engine.kind == "url" or self.nothing_served:
             return None
         try:
             return find_vllm(engine.command)

@@ -140,6 +140,7 @@ def ledger_of(expansion: Expansion, plan: Plan, overrides: Mapping[str, float], 
             *(note for subject in expansion.subjects for note in subject.notes),
             *chosen.notes,
             *chosen.unavailable,
+            *expansion.deployment_caveats,
         ),
         base=expansion.base,
         base_bytes=expansion.model.bytes,
@@ -163,12 +164,12 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
     from whichbits.console import name
     from whichbits.forecast import forecast
 
-    silent = ""
+    silent = _refusal(expansion)
     try:
         _ = expansion.servers
     except UserError as error:
         expansion = replace(expansion, ask_servers=False)
-        silent = f" A run would be refused: {error.message}. Nothing that a server by address has given counts as done here."
+        silent += f" A run would be refused: {error.message}. Nothing that a server by address has given counts as done here."
     plan = expansion.plan()
     durations = Durations()
     durations.read(store.folder)
@@ -195,6 +196,14 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
     )
     count = f"{len(missing)} of {len(plan.cells)} cells to run."
     return Preview(rows, f"{count} Time: {left}. Cost: {_dollars(left, price)}.{undecided}{silent}")
+
+
+def _refusal(expansion: Expansion) -> str:
+    """Why a run on this machine would be refused, or what it would have to say of the hardware."""
+    try:
+        return "".join(f" {caveat}" for caveat in expansion.deployment_caveats)
+    except UserError as error:
+        return f" A run on this machine would be refused: {error.message}."
 
 
 def _length(one: Estimate) -> str:

@@ -83,6 +83,8 @@ def _processor(hardware: Hardware) -> Check:
 
 
 def _accelerator(hardware: Hardware) -> Check:
+    if not hardware.gpus and shutil.which("nvidia-smi"):
+        return Check("gpu", "warn", "nvidia-smi is there and shows none", "see what nvidia-smi says; without it the CPU serves")
     if not hardware.gpus:
         return Check("gpu", "ok", "none: the engine serves on the processor")
     named = [f"{gpu.name} ({gpu.memory_mib / 1024:.0f} GiB, {gpu.capability}, driver {gpu.driver})" for gpu in hardware.gpus]

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from whichbits.errors import UserError
+
 # Instruction sets that change which kernels run, by their names in /proc/cpuinfo (x86, then ARM).
 _INSTRUCTION_SETS = (
     "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16",
@@ -117,7 +119,13 @@ def _query(command: list[str]) -> list[list[str]]:
     """Rows of comma-separated output; none where the program is missing or fails."""
     if shutil.which(command[0]) is None:
         return []
-    answer = subprocess.run(command, capture_output=True, timeout=30, check=False, encoding="utf-8", errors="replace")
+    try:
+        answer = subprocess.run(command, capture_output=True, timeout=30, check=False, encoding="utf-8", errors="replace")
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            f"{command[0]} did not answer within 30 s, so the GPUs are not known",
+            remedy="see whether the driver hangs (dmesg), and run again",
+        ) from error
     if answer.returncode != 0:
         return []
     return [[field.strip() for field in line.split(",")] for line in answer.stdout.splitlines() if line.strip()]
