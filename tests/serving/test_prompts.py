@@ -22,6 +22,12 @@ def test_missing_tokenizer(tmp_path: Path):
         ordinary_tokens(tmp_path)
 
 
+def test_a_tokenizer_written_in_python(tmp_path: Path):
+    pytest.importorskip("transformers").ByT5Tokenizer().save_pretrained(tmp_path)
+    assert not (tmp_path / "tokenizer.json").exists()
+    assert ordinary_tokens(tmp_path).tolist() == list(range(3, 259))
+
+
 @given(length=st.integers(1, 300), seed=st.integers(0, 2**40), index=st.integers(0, 10**6))
 def test_prompt_is_exact_in_length_and_a_function_of_its_arguments(length, seed, index):
     ids = prompt(WORDS, length, seed=seed, rung="concurrency 4", index=index)
