@@ -64,7 +64,9 @@ def random_model(family: str, vocabulary: int) -> Any:
 
     torch.manual_seed(0)
     config = transformers.AutoConfig.for_model(family, vocab_size=vocabulary, **{**SHAPE, **FAMILIES[family]})
-    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    # transformers' other ways of attention leave the cap on its scores out.
+    attention = {"attn_implementation": "eager"} if getattr(config, "attn_logit_softcapping", None) else {}
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32, **attention).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
