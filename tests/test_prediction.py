@@ -108,7 +108,7 @@ def store_of(
         engines=({"name": "vLLM", "version": engine},) if engine else (),
         workloads={"mine": {"prompt_tokens": 256, "output_tokens": 128}},
         deployments={"one": {"hardware": claimed, "count": count}}, prices="default",
-        cells=entries({cell.key: cell}), version="0",
+        cells=entries([cell]), version="0",
     ).write(folder)  # fmt: skip
     rungs = [rung(4, 9.0), rung(None, 1.0), rung(8, 1.0, valid=False)]
     store = Store(folder)
