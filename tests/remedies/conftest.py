@@ -29,7 +29,7 @@ def catalogue() -> ModuleType:
     return module
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def follow(catalogue: ModuleType) -> Callable[..., UserError]:
     """`follow(error, mistake=..., remedy=...)`.
 
