@@ -180,10 +180,13 @@ def _with_group_size(format: Format, shapes: list[tuple[int, int]], asked: int |
         fitting = []
     if not fitting:
         sizes = ", ".join(map(str, format.group_sizes))
+        others = [str(size) for size in format.group_sizes if not any(width % size for width in columns)]
         raise UserError(
             f"{format.name}: {'no group size' if asked is None else f'group_size {asked} is not one'} of {sizes} "
             f"that divides the widths {', '.join(map(str, columns))}",
-            remedy="choose a format with a scale for each channel, such as w4a16-int-channel or w8a8-int",
+            remedy=f"choose group_size {' or '.join(others)}, or leave it out"
+            if others
+            else "choose a format with a scale for each channel, such as w4a16-int-channel or w8a8-int, without group_size",
         )
     return format.model_copy(update={"weights": format.weights.model_copy(update={"group_size": fitting[0]})})
 
