@@ -142,7 +142,25 @@ def evaluate(
     part = _part("evaluate", model, tasks=choices, base_repeats=1, engine=engine, seed=seed)
     records = run_part(part, store, {"evaluate"}, emulated=emulated, data_dir=data_dir)
     columns = ("task", "metric", "n", "score", "stderr", "chance")
-    return [{name: short(record.summary.get(name)) for name in columns} for record in records]
+    return [
+        {
+            **{name: short(record.summary.get(name)) for name in columns},
+            **({"weights": _weights(record.summary["weights"])} if "weights" in record.summary else {}),
+        }
+        for record in records
+    ]
+
+
+def _weights(stated: Mapping[str, Any]) -> str:
+    """Whether a server at an address serves the weights at hand, in words."""
+    from whichbits.verdict.model import ServedWeights
+
+    served = ServedWeights(candidate=BASE, **stated)
+    if served.reason is not None:
+        return f"not compared: {served.reason}"
+    if not served.other:
+        return "the same"
+    return f"others: {served.distance:.3f} nats a token away, where rounding explains {served.limit:.3f}"
 
 
 def compare(

@@ -142,6 +142,17 @@ def _model(job: Job, desk: Desk, stack: ExitStack) -> LanguageModel:
     )
 
 
+def _weights(job: Job, model: LanguageModel) -> dict[str, Any]:
+    """For the summary: how near a server at an address of the user's is to the candidate's weights."""
+    if job.cell.inputs["engine"]["kind"] != "url":
+        return {}
+    from whichbits.engines.served_weights import agreement, reference
+
+    identity = digest([job.cell.inputs.get("checkpoint"), dict(job.cell.reads)])
+    expected = reference(_checkpoint(job), identity, threads=_threads(job), allow_custom_code=_custom_code(job))
+    return {"weights": asdict(agreement(model, expected))}
+
+
 def _who(name: str, url: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
     """Who answers at a candidate's address; raises UserError where it is not who the plan was made for."""
     from whichbits.addresses import check_same
@@ -217,6 +228,7 @@ def evaluate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
         data_dir = job.cell.places.get("data_dir")
         with ExitStack() as stack:
             model = _model(job, desk, stack)
+            weights = _weights(job, model)
             result = evaluate_task(
                 Task.model_validate({**inputs["task"], "source": job.cell.places.get("jsonl", inputs["task"]["source"])}),
                 model,
@@ -227,7 +239,7 @@ def evaluate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
                 allow_custom_code=_custom_code(job),
             )
         write_items(job.directory, result.rows())
-        summary = {**result.summary, "concurrency": inputs["engine"].get("concurrency")}
+        summary = {**result.summary, "concurrency": inputs["engine"].get("concurrency"), **weights}
         counts = _token_counts(model)
         more = {"seed": inputs["seed"], "token_counts": counts, **_served_by(job, desk)}
         yield job, Result(summary, _provenance(job, engine=inputs["engine"], **more))

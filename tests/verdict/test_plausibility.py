@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from whichbits.verdict.decide import decide
 from whichbits.verdict.findings import Findings, ScoredTask
+from whichbits.verdict.model import ServedWeights
 from whichbits.verdict.paired import Paired
 
 
@@ -33,3 +36,13 @@ def test_a_loss_larger_than_the_bits_explain_is_named(format: str, kept: float, 
 
 def test_an_interval_that_reaches_the_floor_is_no_sign_of_damage():
     assert decide(findings("w8a8-int", 0.79, items=100), study="s", model="m").implausible == ()
+
+
+@pytest.mark.parametrize("whose", ["bf16", "candidate"])
+def test_nothing_is_ruled_on_a_server_of_other_weights(whose: str):
+    served = (ServedWeights(candidate=whose, distance=0.4, limit=0.1),)
+    verdict = decide(replace(findings("w8a8-int", 1.0), served_weights=served), study="s", model="m")
+    assert [(ruling.state, ruling.code) for ruling in verdict.formats if ruling.state != "base"] == [
+        ("not resolved", "other_weights")
+    ]
+    assert any("0.400" in caveat for caveat in verdict.caveats)

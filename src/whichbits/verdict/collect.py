@@ -10,7 +10,7 @@ import numpy as np
 from whichbits.errors import UserError
 from whichbits.study.cell import Record
 from whichbits.verdict.findings import Findings, Kernel, Round, ScoredTask, SimilaritySample, Size
-from whichbits.verdict.model import Provenance
+from whichbits.verdict.model import Provenance, ServedWeights
 from whichbits.verdict.pairing import SCORE_COLUMNS, Columns, PairingError, pair_scores, read_columns
 from whichbits.verdict.speed import RATES, is_rate
 from whichbits.verdict.statistics import FloatArray
@@ -55,6 +55,7 @@ def collect(
         similarity=(*_text_similarity(by_kind.get("compare", [])), *_distributions(by_kind.get("distribution", []))),
         rounds=tuple(_rounds(by_kind.get("serve", []), base)),
         kernels=_kernels(records),
+        served_weights=tuple(_served_weights(by_kind.get("evaluate", []))),
         sizes=tuple(_sizes(by_kind.get("quantize", []), base, base_bytes)),
         deployments=_checked(deployments or {}),
         workloads=dict(workloads or {}),
@@ -257,6 +258,18 @@ def _kernels(records: Sequence[Record]) -> dict[str, Kernel]:
             summary = record.summary
             kernels[record.labels["candidate"]] = Kernel(summary["status"], summary.get("kernel"), summary.get("reason"))
     return kernels
+
+
+def _served_weights(records: Sequence[Record]) -> Iterator[ServedWeights]:
+    """Of each candidate at an address, the worst of its runs."""
+    found: dict[str, ServedWeights] = {}
+    for record in records:
+        stated = record.summary.get("weights")
+        if stated is not None:
+            one = ServedWeights(candidate=record.labels["candidate"], **stated)
+            if one.candidate not in found or one.other:
+                found[one.candidate] = one
+    yield from found.values()
 
 
 def _sizes(records: Sequence[Record], base: str, base_bytes: int | None) -> Iterator[Size]:

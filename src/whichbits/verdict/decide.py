@@ -63,6 +63,7 @@ def decide(
         tasks=tuple(task_recovery(scored, level=level) for scored in findings.tasks),
         suites=tuple(entry.finding for entry in formed),
         implausible=implausible,
+        served_weights=findings.served_weights,
         emulation=emulation,
         similarity=tuple(similarity_finding(sample, level=level, seed=seed) for sample in findings.similarity),
         speed=tuple(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from whichbits.verdict.model import Provenance
+from whichbits.verdict.model import Provenance, ServedWeights
 from whichbits.verdict.paired import Paired
 from whichbits.verdict.statistics import FloatArray
 
@@ -109,6 +109,7 @@ class Findings:
     similarity: tuple[SimilaritySample, ...] = ()
     rounds: tuple[Round, ...] = ()
     kernels: Mapping[str, Kernel] = field(default_factory=dict)
+    served_weights: tuple[ServedWeights, ...] = ()
     sizes: tuple[Size, ...] = ()
     deployments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     workloads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

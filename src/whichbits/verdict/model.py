@@ -26,6 +26,7 @@ RulingCode = Literal[
     "base_failed",
     "cells_failed",
     "not_scored",
+    "other_weights",
 ]
 """Why a ruling is what it is. `too_few_clusters` and `too_few_items`: the interval lies on one side of the bound, but what the
 clusters (items) that are not in the sample could change does not; or there are too few for an interval."""
@@ -152,6 +153,22 @@ class FormatVerdict(Frozen):
     """What would resolve it, where more items can."""
     would_resolve: str | None = None
     """The same in words, or another remedy ('a result of T'); None where nothing is known to, and `reason` says why."""
+
+
+class ServedWeights(Frozen):
+    """How near a candidate's server is to its weights: root mean squares of log-probabilities, nats a token."""
+
+    candidate: str
+    distance: float | None
+    limit: float | None
+    """What rounding explains."""
+    reason: str | None = None
+    """Why they were not compared."""
+
+    @property
+    def other(self) -> bool:
+        """Whether the server serves other weights, or none that could be told from others."""
+        return self.distance is not None and self.limit is not None and not self.distance <= self.limit
 
 
 class ImplausibleLoss(Frozen):
@@ -305,6 +322,8 @@ class Verdict(Frozen):
     tasks: tuple[TaskRecovery, ...]
     suites: tuple[SuiteRecovery, ...]
     implausible: tuple[ImplausibleLoss, ...] = ()
+    served_weights: tuple[ServedWeights, ...] = ()
+    """Of candidates at addresses, one each."""
     emulation: tuple[EmulationError, ...]
     similarity: tuple[SimilarityFinding, ...]
     speed: tuple[SpeedFinding, ...]

@@ -26,6 +26,7 @@ def caveats(
 ) -> Iterator[str]:
     """What the reader must know before trusting the answer."""
     yield from _weak_tasks(findings)
+    yield from _served_weights(findings)
     for loss in implausible:
         yield (
             f"{loss.candidate} keeps {percent(loss.recovery, loss.floor)} of the base's score above chance, where "
@@ -57,6 +58,18 @@ def _noise_floor(name: str, finding: SuiteRecovery) -> Iterator[str]:
         return
     where = "" if tasks == finding.tasks else f" on {listing(tasks)}, where the base was run twice"
     yield f"{name} changes no more items than the base itself does from one run to the next{where}."
+
+
+def _served_weights(findings: Findings) -> Iterator[str]:
+    """Candidates whose servers do not serve their weights, or could not be asked."""
+    for served in findings.served_weights:
+        if served.other:
+            yield (
+                f"The server of {served.candidate} does not serve its weights: their log-probabilities differ by "
+                f"{served.distance:.3f} nats a token, where rounding explains {served.limit:.3f}."
+            )
+        elif served.reason is not None:
+            yield f"Whether the server of {served.candidate} serves its weights is not known: {served.reason}."
 
 
 def _weak_tasks(findings: Findings) -> Iterator[str]:

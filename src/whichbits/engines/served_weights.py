@@ -1,0 +1,138 @@
+"""Whether a server serves the weights that are here: log-probabilities of a few texts, compared with transformers'.
+
+A server is known by what it says of itself, and that may be wrong: another model, or another format, behind the address. Two
+engines that compute one checkpoint in 16 bit differ by rounding alone. How much that is for this checkpoint is measured, as the
+difference between its arithmetic in 16 bit and in float32, so no number of another model enters.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from whichbits.core.home import cache_directory
+from whichbits.engines.errors import EngineError
+from whichbits.report.write import write_atomically
+
+TEXTS = (
+    "The train to the coast leaves at half past seven, and the ticket office opens at six.",
+    "def mean(values):\n    return sum(values) / len(values)\n",
+    "Water boils at 100 degrees Celsius at sea level; in the mountains it boils sooner.",
+)
+TOKENS = 14
+"""Tokens of each text that are compared."""
+ROUNDING = 3.0
+"""How many times as far from transformers a server may be as 16 bit is from float32."""
+LEAST = 0.02
+"""Nats a token that are always allowed: what kernels differ by in small models."""
+FORMAT = 1
+"""Version of what is kept in the cache."""
+
+
+class Scorer(Protocol):
+    """The part of a language model that is compared."""
+
+    def loglikelihood(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, bool]]:
+        """Log-likelihood (nats) of each continuation after its context."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A checkpoint's log-probabilities (nats) of the tokens of TEXTS after what comes before them, in its own arithmetic.
+
+    `rounding` is the root mean square of what they differ by from float32's.
+    """
+
+    tokens: tuple[tuple[int, ...], ...]
+    logprobs: tuple[float, ...]
+    rounding: float
+
+    @property
+    def pairs(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Context and token of each log-probability."""
+        return [(row[:place], row[place : place + 1]) for row in self.tokens for place in range(1, len(row))]
+
+    @property
+    def limit(self) -> float:
+        """Largest root mean square difference, nats a token, that rounding explains."""
+        return max(LEAST, ROUNDING * self.rounding)
+
+
+def reference(checkpoint: Path, identity: str, *, threads: int, allow_custom_code: bool = False) -> Reference | None:
+    """The checkpoint's reference, computed once for each `identity` (of its files) and kept in the cache.
+
+    None where the weights do not fit into half of this machine's free memory, or their format has no emulation.
+    """
+    kept = cache_directory() / "references" / f"{identity}-v{FORMAT}.json"
+    try:
+        stored = json.loads(kept.read_text(encoding="utf-8"))
+        return Reference(tuple(map(tuple, stored["tokens"])), tuple(stored["logprobs"]), stored["rounding"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    size = sum(file.stat().st_size for file in checkpoint.glob("*.safetensors"))
+    if 4 * size > _free_memory() // 2:  # 4-bit weights take four times their size in 16 bit, 16-bit ones twice in float32
+        return None
+    try:
+        found = _computed(checkpoint, threads, allow_custom_code)
+    except EngineError:
+        return None
+    write_atomically(kept, json.dumps(asdict(found)))
+    return found
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How near a server's log-probabilities are to those of the weights at hand: root mean squares, nats a token.
+
+    `reason` says why they were not compared, where `distance` is None.
+    """
+
+    distance: float | None = None
+    limit: float | None = None
+    """What rounding explains."""
+    reason: str | None = None
+
+
+def agreement(server: Scorer, expected: Reference | None) -> Agreement:
+    """Ask a server for the log-probabilities of the reference's tokens, and compare them."""
+    if expected is None:
+        return Agreement(reason="the checkpoint cannot be run on this machine")
+    try:
+        served = [total for total, _ in server.loglikelihood(expected.pairs)]
+    except EngineError as error:
+        return Agreement(reason=str(error))
+    return Agreement(_distance(served, expected.logprobs), expected.limit)
+
+
+def _computed(checkpoint: Path, threads: int, allow_custom_code: bool) -> Reference:
+    import torch
+
+    from whichbits.engines.emulation import Emulated
+    from whichbits.models.tokenization import load_tokenizer, text_ids
+
+    tokenizer = load_tokenizer(checkpoint, allow_custom_code=allow_custom_code)
+    tokens = tuple(tuple(text_ids(tokenizer, text)[:TOKENS]) for text in TEXTS)
+    expected = Reference(tokens, (), 0.0)
+    rows = []
+    for dtype in (None, torch.float32):
+        model = Emulated(checkpoint, threads=threads, dtype=dtype, allow_custom_code=allow_custom_code)
+        rows.append([total for total, _ in model.loglikelihood(expected.pairs)])
+        del model
+    return Reference(tokens, tuple(rows[0]), _distance(*rows))
+
+
+def _distance(left: Sequence[float], right: Sequence[float]) -> float:
+    return math.sqrt(sum((a - b) ** 2 for a, b in zip(left, right, strict=True)) / len(left))
+
+
+def _free_memory() -> int:
+    """Bytes that new processes can have."""
+    for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
