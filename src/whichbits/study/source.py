@@ -21,8 +21,9 @@ _REMEDIES = {
     "tuple_type": ("should be a list", "write it as [one, two], or an entry a line after `- `"),
     "dict_type": ("should be a mapping", "write it as {field: value}, or a field a line"),
     "model_type": ("should be a mapping of fields", "write it as {field: value}, or a field a line"),
+    "string_pattern_mismatch": ("cannot be a name", "use small letters, digits and any of . _ -, a letter or digit first"),
 }
-"""Pydantic's words for YAML's lists and mappings, and what to do, by type of error."""
+"""What Pydantic's errors mean for YAML's lists, mappings and the study's name, and what to do, by type of error."""
 
 
 class Source:

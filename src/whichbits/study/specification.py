@@ -71,9 +71,10 @@ class Candidate(Part):
     @model_validator(mode="after")
     def _one_source(self) -> Candidate:
         if (self.format is None) == (self.checkpoint is None):
-            raise ValueError("a candidate is either a `format` (with an optional `recipe`) or a ready `checkpoint`")
+            problem = "a candidate is either a `format` (with an optional `recipe`) or a ready `checkpoint`"
+            raise _mistake(problem, "give one of the two")
         if self.checkpoint is not None and self.recipe:
-            raise ValueError("a ready `checkpoint` takes no `recipe`")
+            raise _mistake("a ready `checkpoint` takes no `recipe`", "leave the recipe out, or give a `format` instead")
         if not self.name:
             object.__setattr__(self, "name", self.format or str(self.checkpoint).rstrip("/").split("/")[-1])
         _name(self.name)
@@ -177,9 +178,12 @@ class Engine(Part):
     @model_validator(mode="after")
     def _addresses(self) -> Engine:
         if (self.kind == "url") != bool(self.urls):
-            raise ValueError("`urls` goes with `kind: url` and only with it")
+            raise _mistake("`urls` goes with `kind: url` and only with it", "give both, or leave both out")
         if self.served_model_name is not None and self.kind != "url":
-            raise ValueError("`served_model_name` goes with `kind: url`; elsewhere it is an argument, `served-model-name`")
+            raise _mistake(
+                "`served_model_name` goes with `kind: url`",
+                "write it as an argument, `served-model-name`, or give `kind: url` and `urls`",
+            )
         return self
 
     def model_name(self, candidate: str) -> str | None:

@@ -1,0 +1,266 @@
+"""Mistakes in a specification and in a store."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from whichbits.study import ledger
+from whichbits.study.cell import Cell
+from whichbits.study.specification import load, parse
+from whichbits.study.store import Store, read_result
+
+GOOD = """\
+version: 1
+name: mine
+model: some/model
+candidates:
+  - {format: w4a16-int, name: four}
+  - {checkpoint: org/model-awq}
+tasks:
+  - order
+margin: 0.02
+"""
+
+
+def reading(*change: str) -> Callable[[], Any]:
+    """Reads the good specification with one part changed."""
+    old, new = change or ("version", "version")
+    assert old in GOOD
+    return lambda: parse(GOOD.replace(old, new), "mine.yaml")
+
+
+def a_ledger() -> ledger.Ledger:
+    return ledger.Ledger(
+        study="mine", specification=GOOD, command="", model="some/model", notes=(), base="bf16", base_bytes=1, formats={},
+        margin=0.01, seed=0, hardware="cpu", engines=(), workloads={}, deployments={}, prices="default", cells=(), version="1",
+    )  # fmt: skip
+
+
+# The text
+
+
+def test_text_that_is_not_yaml(follow: Any) -> None:
+    follow("not YAML: {problem}", mistake=reading("- order", "- [order"), remedy=reading("- order", "- order"))
+    follow("not YAML: {problem}", mistake=reading("version: 1", "version:1"), remedy=reading("version: 1", "version: 1"))
+
+
+@pytest.mark.parametrize("mended", ["ab", '"a\\0b"'])
+def test_a_character_that_yaml_does_not_allow(follow: Any, mended: str) -> None:
+    follow(
+        "the character {character} is not allowed",
+        mistake=reading("margin: 0.02", 'notes: ["a\0b"]'),
+        remedy=reading("margin: 0.02", f"notes: [{mended}]"),
+    )
+
+
+def test_text_that_is_nested_too_deeply(follow: Any) -> None:
+    follow("nested too deeply", mistake=reading("- order", "- " + "[" * 3000), remedy=reading())
+
+
+@pytest.mark.parametrize("text", ["", "just words", "- version: 1"])
+def test_text_that_is_no_mapping(follow: Any, text: str) -> None:
+    start = "version: 1\nname: mine\nmodel: some/model\n"
+    follow(
+        "not a mapping of fields",
+        mistake=lambda: parse(text, "mine.yaml"),
+        remedy=lambda: parse(start + "candidates: [w8a8-int]", "mine.yaml"),
+    )
+
+
+def test_a_field_that_is_given_twice(follow: Any) -> None:
+    follow("is given twice", mistake=reading("margin: 0.02", "margin: 0.02\nmargin: 0.2"), remedy=reading())
+
+
+def test_fields_that_are_unknown(follow: Any) -> None:
+    near = follow("unknown field", mistake=reading("margin", "margins"), remedy=reading())
+    assert near.remedy == "did you mean `margin`?"
+    far = follow("unknown field", mistake=reading("name: four", "zzz: four"), remedy=reading("name: four", "run: served"))
+    assert "allowed here: " in far.remedy and "run" in far.remedy
+
+
+@pytest.mark.parametrize("field", ["version: 1\n", "name: mine\n", "model: some/model\n"])
+def test_a_field_that_is_missing(follow: Any, field: str) -> None:
+    error = follow("is missing", mistake=reading(field, ""), remedy=reading())
+    assert error.remedy == f"add `{field.partition(':')[0]}:`"
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("old", "wrong", "right", "remedy"),
+    [
+        ("margin: 0.02", "margin: 2", "margin: 0.2", "correct the value"),
+        ("- order", "order", "- order", "an entry a line after `- `"),
+        ("\n  - order", " order", " [order]", "write it as [one, two]"),
+        ("margin: 0.02", "engine: 4", "engine: {concurrency: 4}", "write it as {field: value}"),
+        ("margin: 0.02", "engine: {arguments: 4}", "engine: {arguments: {seed: 4}}", "write it as {field: value}"),
+        ("margin: 0.02", "notes: [2024-13-45]", "notes: ['2024-13-45']", "correct or quote it"),
+        ("name: four", "name: a/b", "name: a-b", "use letters, digits, spaces and any of . : + - @ ( )"),
+        ("name: mine", "name: My study", "name: my-study", "use small letters, digits and any of . _ -"),
+        ("name: four", "name: model-awq", "name: other", "give each a `name` of its own"),
+        ("org/model-awq", "org/model-awq, format: w8a8-int", "org/model-awq", "give one of the two"),
+        ("{checkpoint: org/model-awq}", "{name: it}", "{name: it, format: w8a8-int}", "give one of the two"),
+        ("org/model-awq", "org/model-awq, recipe: {seed: 1}", "org/model-awq", "leave the recipe out"),
+        ("checkpoint: org/model-awq", "checkpoint: a/b, recipe: {seed: 1}", "format: w8a8-int, recipe: {seed: 1}", "`format`"),
+        ("- order", "- {name: mine, metric: acc}", "- {name: mine, metric: acc, jsonl: mine.jsonl}", "add `jsonl:`"),
+        ("- order", "- {name: order, metric: acc}", "- {name: order}", "leave it out"),
+        ("margin: 0.02", "engine: {arguments: {x: 2024-01-01}}", "engine: {arguments: {x: '2024-01-01'}}", "quote it"),
+        ("margin: 0.02", "engine: {environment: {'A=B': x}}", "engine: {environment: {A: B=x}}", "write NAME: value"),
+        (
+            "margin: 0.02",
+            "engine: {kind: url, urls: {bf16: 'a:8000'}}",
+            "engine: {kind: url, urls: {bf16: 'http://a:8000'}}",
+            "write it as http://HOST:PORT",
+        ),
+        (
+            "margin: 0.02",
+            "engine: {kind: url, urls: {bf16: 'http://me:pw@a'}}",
+            "engine: {kind: url, urls: {bf16: 'http://a'}}",
+            "leave it out and set OPENAI_API_KEY",
+        ),
+        ("margin: 0.02", "engine: {kind: url}", "engine: {kind: url, urls: {bf16: 'http://a'}}", "give both"),
+        ("margin: 0.02", "engine: {urls: {bf16: 'http://a'}}", "engine: {}", "leave both out"),
+        (
+            "margin: 0.02",
+            "engine: {served_model_name: m}",
+            "engine: {arguments: {served-model-name: m}}",
+            "write it as an argument",
+        ),
+        (
+            "margin: 0.02",
+            "engine: {served_model_name: m}",
+            "engine: {kind: url, urls: {bf16: 'http://a'}, served_model_name: m}",
+            "give `kind: url`",
+        ),
+    ],
+)
+def test_a_value_that_cannot_be(follow: Any, old: str, wrong: str, right: str, remedy: str) -> None:
+    error = follow("{message}{shown}", mistake=reading(old, wrong), remedy=reading(old, right))
+    assert remedy in error.remedy
+
+
+def test_anchors_that_multiply(follow: Any) -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]" for old, new in ["ab", "bc", "cd", "de"]]
+    follow("{message}{shown}", mistake=lambda: parse("\n".join(lines), "mine.yaml"), remedy=reading())
+
+
+# Files
+
+
+def test_files_of_a_specification(follow: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    follow("specification: {path} does not exist", mistake=lambda: load(path), remedy=lambda: load("demo"))
+    path.write_bytes(b"\xff\xfe\x00")
+    follow(
+        "specification: {path} cannot be read",
+        mistake=lambda: load(path),
+        remedy=lambda: path.write_text(GOOD, encoding="utf-8") and load(path),
+    )
+    follow("specification: {path} cannot be read", mistake=lambda: load(folder(tmp_path)), remedy=lambda: load(path))
+
+
+def folder(inside: Path) -> Path:
+    """A folder that is called as a file would be."""
+    made = inside / "folder.yaml"
+    made.mkdir()
+    return made
+
+
+def test_a_preset_that_does_not_exist(follow: Any) -> None:
+    error = follow("is neither a file nor a preset", mistake=lambda: load("deom"), remedy=lambda: load("demo"))
+    assert "did you mean 'demo'?" in error.remedy
+    for name in error.remedy.partition("presets: ")[2].split(", "):
+        load(name)
+
+
+# The store
+
+
+def test_a_folder_without_a_study(follow: Any, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    follow(
+        "holds no study",
+        mistake=lambda: ledger.read(tmp_path),
+        remedy=lambda: a_ledger().write(tmp_path / "store") or ledger.read(tmp_path / "store"),
+    )
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[" * 5000])
+def test_a_damaged_ledger_is_written_anew_by_a_run(follow: Any, tmp_path: Path, text: str) -> None:
+    (tmp_path / ledger.FILE).write_text(text)
+    follow(
+        "store: {path} is damaged",
+        mistake=lambda: ledger.read(tmp_path),
+        remedy=lambda: a_ledger().write(tmp_path) or ledger.read(tmp_path),
+    )
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "[" * 100_000])
+def test_a_damaged_result_is_deleted_and_computed_anew(follow: Any, tmp_path: Path, text: str) -> None:
+    store, cell = Store(tmp_path), Cell("kind", 1, {})
+
+    def run() -> Path:
+        return store.finish(cell, store.partial(cell), {"score": 1}, {}) / "result.json"
+
+    result = run()
+    result.write_text(text)
+
+    def delete_and_run() -> None:
+        for path in result.parent.iterdir():
+            path.unlink()
+        result.parent.rmdir()
+        assert not store.done(cell)
+        assert read_result(run())["summary"] == store.record(cell).summary == {"score": 1}
+
+    error = follow("is damaged: {problem}", mistake=lambda: store.record(cell), remedy=delete_and_run)
+    assert str(result.parent) in error.remedy
+
+
+def test_a_damaged_cause_of_failure(follow: Any, tmp_path: Path) -> None:
+    store, cell = Store(tmp_path), Cell("kind", 1, {})
+    store.fail(cell, None, "a cause")
+    cause = store.failure(cell) / "error.json"
+    cause.write_text(json.dumps({}))
+
+    def delete_and_run() -> None:
+        cause.unlink()
+        cause.parent.rmdir()
+        assert store.record(cell).state == "missing"
+
+    follow("is damaged: {problem}", mistake=lambda: store.record(cell), remedy=delete_and_run)
+
+
+def test_a_store_that_cannot_be_written(follow: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    def run(store: str) -> None:
+        with Store(tmp_path / store).locked():
+            pass
+
+    follow("cannot be written: {strerror}", mistake=lambda: run("file"), remedy=lambda: run("other"))
+
+
+@pytest.mark.parametrize("store", ["store", "other"])
+def test_a_store_that_another_run_holds(follow: Any, tmp_path: Path, store: str) -> None:
+    def run(store: str) -> None:
+        with Store(tmp_path / store).locked():
+            pass
+
+    run("store")
+    with (tmp_path / "store" / "run.lock").open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        def wait_or_name_another() -> None:
+            if store == "store":
+                fcntl.flock(other, fcntl.LOCK_UN)
+            run(store)
+
+        follow("is in use by another run", mistake=lambda: run("store"), remedy=wait_or_name_another)
