@@ -324,7 +324,10 @@ def _served_at(servers: Mapping[tuple[str, ...], tuple[str | None, str | None]])
     """The engine of a small study whose candidates, each with its possible names, are served at addresses, if they are."""
     for _, (url, model) in servers.items():
         if url is None and model is not None:
-            raise UserError(f"served_model_name: {model!r} is the name at an address", remedy="give the address too, by --url")
+            options = "--url" if len(servers) == 1 else "--url and --candidate-url"
+            raise UserError(
+                f"served_model_name: {model!r} is the name at an address", remedy=f"give what it is served at, by {options}"
+            )
     urls = {name: url for names, (url, _) in servers.items() for name in names if url is not None}
     named = {name: model for names, (_, model) in servers.items() for name in names if model is not None}
     if not urls:

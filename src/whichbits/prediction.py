@@ -319,7 +319,7 @@ def _device(claimed: str, count: int, ledger: Ledger) -> str:
             return device.name
     raise UserError(
         f"deployment.hardware: claims {count} × {claimed}, and the study was measured on {ledger.hardware}",
-        remedy="name the hardware that measured it by an id of `whichbits hardware`, and run the study again",
+        remedy="set hardware (an id of `whichbits hardware`) and count to what measured it, and run the study again",
     )
 
 

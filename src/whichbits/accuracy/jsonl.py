@@ -124,8 +124,8 @@ def _document(task: Task, path: Path, number: int, row: Any) -> Document:
             try:
                 regex.check(target)
             except (regex.RegexError, regex.RegexTimeout) as error:
-                problem = f"{target!r:.200} is not a regular expression ({error})"
-                fail("target", problem, "correct the pattern, or use metric exact_match")
+                reason = f"is not a regular expression ({error})"
+                fail("target", f"{target!r:.200} {reason}", "correct the pattern, or use metric exact_match")
         document["target"] = target
     if "cluster" in row:
         if not isinstance(row["cluster"], str):

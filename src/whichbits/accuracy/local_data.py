@@ -72,11 +72,13 @@ def _split_files(folder: Path, config: str | None) -> dict[str, Path]:
 
 
 def _rows(file: Path, name: str) -> list[Row]:
-    content, where = read_bytes(file, f"data_dir: {file}"), f"data_dir: {file}"
-    rows = parse_json(content, where) if file.suffix == ".json" else [row for _, row in json_lines(content, where)]
+    content, where, whole = read_bytes(file, f"data_dir: {file}"), f"data_dir: {file}", file.suffix == ".json"
+    form = "a JSON list of objects" if whole else "one JSON object a line"
+    rows = parse_json(content, where, form=form) if whole else [row for _, row in json_lines(content, where)]
     if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
         raise UserError(
-            f"data_dir: {file} is not a list of objects", remedy="give one JSON object a line, or a list of objects"
+            f"data_dir: {file} is not a list of objects",
+            remedy=f"write {form}" if whole else f"write {form}, or name a list of them {file.with_suffix('.json').name}",
         )
     convert = AUTHORS_FORMATS.get(name)
     return [convert(row) for row in rows] if convert else rows

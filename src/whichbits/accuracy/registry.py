@@ -46,7 +46,7 @@ def task(name: str) -> Task:
     if name in suites:
         raise UserError(f"task: {name!r} is a suite, not a task", remedy=f"its tasks are {', '.join(suites[name])}")
     near = difflib.get_close_matches(name, [*tasks, *suites], n=3, cutoff=0.5)
-    remedy = f"did you mean {' or '.join(map(repr, near))}?" if near else f"choose from {', '.join(sorted(tasks))}"
+    remedy = f"did you mean {' or '.join(map(repr, near))}?" if near else f"choose from {', '.join(sorted(tasks))}."
     raise UserError(f"task: there is no task {name!r}", remedy=f"{remedy} A task of your own is given by its fields")
 
 

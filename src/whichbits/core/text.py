@@ -44,10 +44,10 @@ def json_lines(content: bytes, name: str) -> Iterator[tuple[int, Any]]:
             yield number, parse_json(line, f"{name} line {number}")
 
 
-def parse_json(content: bytes, where: str) -> Any:
-    """A JSON value that can be written as UTF-8; raises UserError that begins with `where`."""
+def parse_json(content: bytes, where: str, *, form: str = "one JSON object a line") -> Any:
+    """A JSON value that can be written as UTF-8; raises UserError that begins with `where` and asks for `form`."""
 
-    def mistake(problem: str, remedy: str = "write one JSON object a line") -> UserError:
+    def mistake(problem: str, remedy: str) -> UserError:
         return UserError(f"{where}, text: {problem}", remedy=remedy)
 
     try:
@@ -55,9 +55,10 @@ def parse_json(content: bytes, where: str) -> Any:
     except UnicodeDecodeError as error:
         raise mistake(f"not UTF-8 at byte {error.start}", "save the file as UTF-8") from error
     except json.JSONDecodeError as error:
-        raise mistake(f"not JSON ({error.msg} at column {error.colno})") from error
+        raise mistake(f"not JSON ({error.msg} at column {error.colno})", f"write {form}") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists without end
-        raise mistake(f"not to be read ({str(error).partition(';')[0]})") from error
+        reason = str(error).partition(";")[0]
+        raise mistake(f"not to be read ({reason})", "write numbers with fewer digits, and fewer lists in lists") from error
     if not _is_text(value):
         raise mistake("half of a surrogate pair, which is no character", r"write characters themselves, or both \u escapes")
     return value

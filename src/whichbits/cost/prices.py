@@ -18,6 +18,10 @@ STALE_AFTER_DAYS = 180
 WITHOUT_DEFAULT = frozenset({"cpu"})
 """Devices that have a price only where the user gives one."""
 BY_USER = "given by the user"
+FORM = (
+    "write presets: {NAME: {description: TEXT, devices: {DEVICE: {usd_per_hour: {COUNT: DOLLARS larger than 0}, source: TEXT, "
+    "as_of: YYYY-MM-DD}}}}"
+)
 
 Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0)]
@@ -139,7 +143,9 @@ def _identity(device: str) -> str:
 
 def _positive(device: str, dollars: float) -> float:
     if not 0 < dollars < float("inf"):
-        raise UserError(f"price: {device} costs {dollars} USD per hour", remedy="give a price larger than 0")
+        raise UserError(
+            f"price: {device} costs {dollars} USD per hour", remedy="give a price in dollars, larger than 0 and finite"
+        )
     return dollars
 
 
@@ -174,5 +180,5 @@ def _read(text: str, name: str) -> Mapping[str, _Preset]:
         field = ".".join(str(part) for part in first["loc"])
         raise UserError(
             f"price list {name}: {field or 'file'} is {first['input']!r}: {first['msg']}",
-            remedy="each device has usd_per_hour: {COUNT: DOLLARS larger than 0}, source and as_of: YYYY-MM-DD",
+            remedy=FORM,
         ) from error

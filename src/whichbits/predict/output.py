@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from whichbits.errors import UserError
@@ -28,5 +29,6 @@ def write_whole(field: str, path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
         raise UserError(f"{field}: {path}: {error.strerror}", remedy="name a file that can be written") from error

@@ -43,7 +43,7 @@ class Query:
         for name, most in (("count", MOST_DEVICES), ("prompt_tokens", MOST), ("output_tokens", MOST)):
             value = getattr(self, name)
             if not value >= 1:
-                raise UserError(f"{name}: {value} is not at least 1", remedy=f"give a positive {name}")
+                raise UserError(f"{name}: {value} is not at least 1", remedy="give a whole number from 1")
             if value > most:
                 raise UserError(f"{name}: {value!r:.40} is more than {most}", remedy=f"give a smaller {name}")
         if self.tensor_parallel is not None and (self.tensor_parallel < 1 or self.count % self.tensor_parallel):
@@ -108,7 +108,7 @@ def _whole(cells: Mapping[str, str], name: str) -> int:
     except ValueError:
         value = float("nan")
     if not value.is_integer():
-        raise UserError(f"{name}: {cells[name]!r:.100} is not a whole number", remedy=f"give a positive {name}")
+        raise UserError(f"{name}: {cells[name]!r:.100} is not a whole number", remedy="give a whole number from 1")
     return int(value)
 
 
@@ -125,5 +125,5 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.DictReader(stream, restkey=SURPLUS, restval=""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: {error}", remedy="give a CSV file with a header line") from error
+        raise UserError(f"{path}: {error}", remedy="give a CSV file in UTF-8 with a header line") from error
     return [{key: ",".join(cells) if isinstance(cells, list) else cells for key, cells in row.items()} for row in rows]

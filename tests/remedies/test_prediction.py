@@ -1,0 +1,137 @@
+"""Remedies of whichbits.prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from whichbits.cli import app
+from whichbits.prediction import calibrate, predict
+from whichbits.study.cell import Cell
+from whichbits.study.ledger import Ledger, entries
+from whichbits.study.store import Store
+
+ASKED = {"model": "llama-3.1-8b", "format": ["bf16"], "hardware": "A100", "workload": "256/128"}
+POINT = "model,format,hardware,count,prompt_tokens,output_tokens,concurrency\nllama-3.1-8b,bf16,A100,1,256,128,1\n"
+
+
+@pytest.fixture(autouse=True)
+def unfitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coefficients are not fitted here, which takes seconds: the rows of a store alone are read."""
+
+    def shipped(rows: Any) -> Any:
+        from whichbits.predict.coefficients import shipped
+        from whichbits.predict.measurements import measurements
+        from whichbits.predict.query import read_rows
+
+        assert measurements(read_rows(rows) if isinstance(rows, Path) else rows, "given")
+        return shipped()
+
+    monkeypatch.setattr("whichbits.predict.calibrate.calibrate", shipped)
+
+
+def store(folder: Path, hardware: str = "L4", count: int = 1, *, version: str | None = "0.12.0", valid: bool = True) -> Path:
+    """A store with a speed that was measured on one L4."""
+    folder.mkdir(exist_ok=True)
+    cell = Cell("serve", 1, {}, labels={"candidate": "bf16", "workload": "mine", "deployment": "one"})
+    Ledger(
+        study="s", specification="", command="", model="llama-3.1-8b", notes=(), base="bf16", base_bytes=1,
+        formats={"bf16": "bf16"}, margin=0.01, seed=0, hardware="1 × NVIDIA L4",
+        engines=({"name": "vLLM", "version": version},) if version else (),
+        workloads={"mine": {"prompt_tokens": 256, "output_tokens": 128}},
+        deployments={"one": {"hardware": hardware, "count": count}}, prices="default", cells=entries([cell]), version="0",
+    ).write(folder)  # fmt: skip
+    metrics = {name: {"mean": 1.0} for name in ("latency_s", "ttft_s", "tpot_s")} | {"requests_per_second": 4.0}
+    rung = {"rung": "concurrency 4", "concurrency": 4, "valid": valid, "reasons": [], "metrics": metrics}
+    place = Store(folder)
+    place.finish(cell, place.partial(cell), {"rungs": [rung], "base_rungs": []}, {})
+    return folder
+
+
+def test_points_and_their_answers(follow: Any, tmp_path: Path):
+    points, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    points.write_text(POINT)
+    follow("out: is missing", mistake=lambda: predict(points=points), remedy=lambda: predict(points=points, out=out))
+
+    def as_json() -> None:
+        arguments = [f"--{name}={value[0] if name == 'format' else value}" for name, value in ASKED.items()]
+        assert CliRunner().invoke(app, ["predict", *arguments, "--json"]).exit_code == 0
+
+    follow("out: is for answers to --points", mistake=lambda: predict(**ASKED, out=out), remedy=as_json)
+
+
+def test_what_is_missing(follow: Any):
+    usage = CliRunner().invoke(app, ["predict", "--help"]).output
+    for name in ("model", "workload", "hardware"):
+        error = follow(
+            "{missing}: is missing", mistake=lambda name=name: predict(**{**ASKED, name: ""}), remedy=lambda: predict(**ASKED)
+        )
+        assert error.message.partition(":")[0] in usage
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"all_hardware": True}, [{**ASKED, "hardware": "", "all_hardware": True}, ASKED]),
+        ({"max_tpot": 0.1, "rate": 0.1}, [{**ASKED, "max_tpot": 0.1}, {**ASKED, "rate": 0.1}]),
+    ],
+)
+def test_options_that_say_nothing_beside_others(follow: Any, given: dict[str, Any], told: list[dict[str, Any]]):
+    for arguments in told:
+        follow(
+            "{option} and {given} are both given",
+            mistake=lambda: predict(**ASKED, **given),
+            remedy=lambda arguments=arguments: predict(**arguments),
+        )
+
+
+def test_points_beside_a_question(follow: Any, tmp_path: Path):
+    points = tmp_path / "in.csv"
+    points.write_text(POINT)
+    for told in (lambda: predict(**ASKED), lambda: predict(points=points, out=tmp_path / "out.csv")):
+        follow("{option} and {given} are both given", mistake=lambda: predict(**ASKED, points=points), remedy=told)
+
+
+def test_limits_that_are_none(follow: Any):
+    for name in ("max_ttft", "max_tpot", "max_latency"):
+        follow(
+            "--{name}: {value} is not a positive number",
+            mistake=lambda name=name: predict(**ASKED, **{name: 0.0}),
+            remedy=lambda name=name: predict(**ASKED, **{name: 2.0}),
+        )
+
+
+def _measured(folder: Path) -> Path:
+    return store(folder)
+
+
+def _as_a_table(folder: Path) -> Path:
+    path = folder / "mine.csv"
+    header, row, _ = POINT.split("\n")
+    path.write_text(f"{header},engine,latency_s\n{row},vllm==0.12.0,2.5\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("message", "mistaken", "told"),
+    [
+        ("holds no valid measurement of a speed", {"valid": False}, _measured),
+        ("store: its speeds were measured at an address", {"version": None}, _as_a_table),
+        ("deployment.hardware: claims {count} × {claimed}", {"hardware": "H100"}, _measured),
+        ("deployment.hardware: claims {count} × {claimed}", {"count": 2}, _measured),
+    ],
+)
+def test_a_store_that_does_not_calibrate(
+    follow: Any, tmp_path: Path, message: str, mistaken: dict[str, Any], told: Callable[[Path], Path]
+):
+    again = tmp_path / "again"
+    again.mkdir()
+    follow(
+        message,
+        mistake=lambda: calibrate(store(tmp_path / "first", **mistaken), tmp_path / "mine.json"),
+        remedy=lambda: calibrate(told(again), tmp_path / "mine.json"),
+    )

@@ -1,0 +1,56 @@
+"""Remedies of whichbits.verdict."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from whichbits.study.cell import Cell
+from whichbits.study.store import Store
+from whichbits.verdict.collect import collect
+from whichbits.verdict.pairing import read_columns
+
+
+def test_a_price_that_is_none(follow: Any):
+    def priced(**deployment: Any):
+        collect([], "bf16", {"bf16": "bf16"}, deployments={"one": deployment})
+
+    for price in (0, -1.0, float("nan"), "2.10"):
+        for told in ({"price_per_hour": 2.1}, {}):
+            follow(
+                "price_per_hour = {price} is not a finite number above 0",
+                mistake=lambda price=price: priced(price_per_hour=price),
+                remedy=lambda told=told: priced(**told),
+            )
+
+
+def test_items_that_cannot_be_read(follow: Any, tmp_path: Path):
+    pytest.importorskip("pyarrow")
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    store = Store(tmp_path)
+    spoiled, other = (Cell("evaluate", 1, {"task": name}, labels={}) for name in ("a", "b"))
+
+    def measure(cell: Cell) -> Path:
+        if not store.done(cell):
+            partial = store.partial(cell)
+            parquet.write_table(pa.table({"score": [1.0]}), partial / "items.parquet")
+            store.finish(cell, partial, {}, {})
+        return store.record(cell).items
+
+    path = measure(spoiled)
+    measure(other)
+    path.write_bytes(b"PAR1")
+
+    def delete_and_run_again() -> None:
+        shutil.rmtree(path.parent)
+        assert not store.done(spoiled)
+        assert store.done(other)
+        assert read_columns(measure(spoiled), ("score",)) == {"score": [1.0]}
+
+    error = follow("store: {path} cannot be read", mistake=lambda: read_columns(path, ("score",)), remedy=delete_and_run_again)
+    assert f"delete the folder {path.parent} " in error.remedy
