@@ -29,9 +29,10 @@ def caveats(deployment: Deployment, engine: Engine, machine: Machine) -> tuple[s
     problems = list(_contradictions(deployment, engine, machine))
     own = engine.command is not None and len(engine.command) > 1
     if problems and not own:
-        raise UserError(problems[0], remedy=_remedy(machine))
+        problem, remedy = problems[0]
+        raise UserError(problem, remedy=remedy)
     where = "; the engine's own command may run elsewhere, and prices and names are those of the specification"
-    return tuple(f"deployment.{problem}{where}." for problem in problems)
+    return tuple(f"deployment.{problem}{where}." for problem, _ in problems)
 
 
 def _remedy(machine: Machine) -> str:
@@ -53,19 +54,26 @@ def _elsewhere(deployment: Deployment, engine: Engine) -> Iterator[str]:
         yield f"What the servers at {', '.join(hosts)} run on is not known: the hardware that is shown is the client's."
 
 
-def _contradictions(deployment: Deployment, engine: Engine, machine: Machine) -> Iterator[str]:
+def _contradictions(deployment: Deployment, engine: Engine, machine: Machine) -> Iterator[tuple[str, str]]:
+    """What is not as the specification says, each with what helps."""
+    remedy = _remedy(machine)
     claimed, count = deployment.hardware, deployment.count
     if claimed == "cpu" and machine.gpus:
-        yield f"hardware: {claimed}, but this machine serves on {machine.kind}"
+        yield f"hardware: {claimed}, but this machine serves on {machine.kind}", remedy
         return
     if claimed not in (HERE, "cpu"):
-        yield from _other_device(claimed, machine)
+        for problem in _other_device(claimed, machine):
+            yield problem, remedy
     devices = len(machine.gpus) or 1
     if count > devices:
-        yield f"count: {count}, but this machine has {devices}: {machine.kind}"
+        yield f"count: {count}, but this machine has {devices}: {machine.kind}", remedy
     used = devices_used(engine)
     if machine.gpus and used != count:
-        yield f"count: {count}, but the engine's arguments ask for {used} ({', '.join(PARALLEL)})"
+        other = f"count: {used}, or " if used <= devices else ""
+        yield (
+            f"count: {count}, but the engine's arguments ask for {used} ({', '.join(PARALLEL)})",
+            f"give {other}engine.arguments whose product is {count}",
+        )
 
 
 def _other_device(claimed: str, machine: Machine) -> Iterator[str]:

@@ -144,25 +144,28 @@ def _served(client: HttpClient) -> ServedModel:
         models = served_models(client)
     except EngineError as error:
         raise UserError(
-            f"url {client.connection.url} gives no list of models: {error}", remedy="start the server, or correct the url"
+            f"url {client.connection.url} gives no list of models: {error}",
+            remedy="start the server, or correct the url, or the key in OPENAI_API_KEY",
         ) from error
     return _chosen(client.connection, models)
 
 
 def _chosen(connection: Connection, models: list[ServedModel]) -> ServedModel:
+    if not models:
+        raise UserError(f"url {connection.url} lists no model", remedy="start the server with a model")
     names = ", ".join(model.name for model in models[:20]) + (", ..." if len(models) > 20 else "")
     if connection.model is None:
         if len(models) == 1:
             return models[0]
         raise UserError(
-            f"url {connection.url} serves {len(models)} models: {names or 'none'}",
+            f"url {connection.url} serves {len(models)} models: {names}",
             remedy="name one by --served-model-name, or by engine.served_model_name in the specification",
         )
     for model in models:
         if model.name == connection.model:
             return model
     raise UserError(
-        f"model {connection.model!r} is not served at {connection.url}", remedy=f"it serves {names or 'none'}; name one of them"
+        f"model {connection.model!r} is not served at {connection.url}", remedy=f"it serves {names}; name one of them"
     )
 
 

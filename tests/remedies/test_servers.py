@@ -1,0 +1,151 @@
+"""Mistakes about servers: what the specification says of their machine and memory, and of those at addresses of the user's."""
+
+from __future__ import annotations
+
+import runpy
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from whichbits.addresses import check_same, identities, longest_request
+from whichbits.claims import caveats, devices_used
+from whichbits.engines.defaults import Settings
+from whichbits.engines.hardware import Gpu, Hardware
+from whichbits.servers import resident_servers
+from whichbits.study.specification import Deployment, Engine
+
+H100 = "NVIDIA H100 80GB HBM3"
+
+
+def machine(*gpus: str) -> Hardware:
+    return Hardware("a machine", "cpu", "x86_64", (), 2, 8192, tuple(Gpu(name, 81920, "9.0", "1") for name in gpus))
+
+
+@pytest.fixture
+def fake() -> Iterator[Callable[..., Any]]:
+    """Starts a completions server with oddities; see `fake_server.py`."""
+    script = runpy.run_path(str(Path(__file__).parents[1] / "engines" / "fake_server.py"))
+    running: list[Any] = []
+
+    def start(**options: Any) -> Any:
+        server = script["FakeServer"](**options)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "wrong", "tensor_parallel", "right", "then_parallel"),
+    [
+        ([], {"hardware": "h100"}, None, {}, None),
+        ([], {"count": 2}, None, {}, None),
+        ([H100], {"hardware": "cpu"}, None, {}, None),
+        ([H100], {"hardware": "a100-80gb"}, None, {}, None),
+        ([H100], {"hardware": "h100", "count": 2}, 2, {"hardware": "h100"}, 1),
+        ([H100, H100], {"count": 1}, 2, {"count": 2}, 2),
+        ([H100, H100], {"count": 1}, 2, {"count": 1}, 1),
+        ([H100, H100], {"count": 2}, None, {"count": 2}, 2),
+        ([H100, H100], {"count": 2}, None, {"count": 1}, None),
+        ([H100], {}, 2, {}, None),
+    ],
+)
+def test_a_deployment_that_is_not_this_machine(
+    follow: Any,
+    gpus: list[str],
+    wrong: dict[str, Any],
+    tensor_parallel: int | None,
+    right: dict[str, Any],
+    then_parallel: int | None,
+) -> None:
+    def run(deployment: dict[str, Any], parallel: int | None) -> None:
+        arguments = {"tensor-parallel-size": parallel} if parallel else {}
+        caveats(Deployment(**deployment), Engine(arguments=arguments), machine(*gpus))
+
+    error = follow("{problem}", mistake=lambda: run(wrong, tensor_parallel), remedy=lambda: run(right, then_parallel))
+    if "arguments ask for" in error.message:
+        assert error.remedy.startswith(f"give {'' if len(gpus) == 1 else 'count: '}")
+
+
+@pytest.mark.parametrize("wrong", ["two", 0, True, 1.5, -1])
+def test_a_number_of_devices(follow: Any, wrong: object) -> None:
+    follow(
+        "is no number of devices",
+        mistake=lambda: devices_used(Engine(arguments={"tensor-parallel-size": wrong})),
+        remedy=lambda: devices_used(Engine(arguments={"tensor-parallel-size": 1})),
+    )
+
+
+@pytest.mark.parametrize("wrong", ["2.5", "4GiB", "", "-1"])
+def test_the_size_of_a_cache(follow: Any, wrong: str) -> None:
+    def servers(size: str) -> int:
+        return resident_servers(machine(), Settings({}, {"VLLM_CPU_KVCACHE_SPACE": size}, (), ()), {"bf16": 1})
+
+    follow("VLLM_CPU_KVCACHE_SPACE", mistake=lambda: servers(wrong), remedy=lambda: servers("4"))
+
+
+def test_an_address_of_two_candidates(follow: Any, fake: Any) -> None:
+    one, other = fake(models=[{"id": "a"}, {"id": "b"}]), fake()
+    weights = {"bf16": "some", "w8a8-int": "others"}
+
+    def ask(second: str, names: dict[str, str]) -> None:
+        identities(Engine(kind="url", urls={"bf16": one.url, "w8a8-int": second}, served_model_name=names), weights)
+
+    def twice() -> None:
+        ask(one.url, {"bf16": "a", "w8a8-int": "a"})
+
+    error = "whose weights are others"
+    follow(error, mistake=twice, remedy=lambda: ask(other.url, {"bf16": "a", "w8a8-int": "m"}))
+    follow(error, mistake=twice, remedy=lambda: ask(one.url, {"bf16": "a", "w8a8-int": "b"}))
+
+
+def test_candidates_in_different_engines(follow: Any, fake: Any) -> None:
+    old, new, same = fake(), fake(pages={"/version": {"version": "1.3"}}), fake()
+
+    def ask(second: Any) -> None:
+        identities(Engine(kind="url", urls={"a": old.url, "b": second.url}), {"a": 1, "b": 2})
+
+    follow("that of {other} is {before}", mistake=lambda: ask(new), remedy=lambda: ask(same))
+
+
+def test_an_address_that_does_not_answer_is_named_with_its_candidate(follow: Any, fake: Any) -> None:
+    server, none = fake(), fake(models=[])
+
+    def ask(url: str) -> None:
+        identities(Engine(kind="url", urls={"a": url}), {"a": 1})
+
+    error = follow("{name}: {message}", mistake=lambda: ask(f"{server.url}/no"), remedy=lambda: ask(server.url))
+    assert error.message.startswith("a: ")
+    assert "correct the url" in error.remedy
+    error = follow("{name}: {message}", mistake=lambda: ask(none.url), remedy=lambda: ask(server.url))
+    assert error.remedy == "start the server with a model"
+
+
+def test_a_server_of_too_short_a_context(follow: Any, fake: Any) -> None:
+    short, long = fake(), fake(models=[{"id": "m", "max_model_len": 128}])
+
+    def ask(server: Any, needed: int) -> None:
+        longest_request(identities(Engine(kind="url", urls={"a": server.url}), {"a": 1}), needed)
+
+    error = follow("takes {length} tokens", mistake=lambda: ask(short, 128), remedy=lambda: ask(long, 128))
+    assert "--max-model-len 128" in error.remedy
+    follow("takes {length} tokens", mistake=lambda: ask(short, 128), remedy=lambda: ask(short, 64))
+
+
+def test_a_server_that_has_changed_since_the_plan(follow: Any, fake: Any) -> None:
+    server = fake()
+
+    def plan() -> dict[str, Any]:
+        return identities(Engine(kind="url", urls={"a": server.url}), {"a": 1})["a"].fields()
+
+    expected = plan()
+    server.pages["/version"] = {"version": "1.3"}
+    error = "has changed: its {field} was"
+    follow(error, mistake=lambda: check_same("a", expected), remedy=lambda: check_same("a", plan()))
