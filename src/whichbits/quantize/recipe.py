@@ -21,6 +21,9 @@ from whichbits.errors import UserError
 
 ScaleSearch = Literal["minmax", "mse", "activation"]
 
+IDLE = " would do nothing with "
+"""What is said of fields that do not apply."""
+
 
 class Calibration(BaseModel):
     """Which tokens the model is shown while it is quantized: `samples` windows of `length` tokens.
@@ -142,7 +145,7 @@ class Recipe(BaseModel):
         defaults = {name: field.default for name, field in type(self).model_fields.items()}
         idle = sorted(name for name in self.unused if getattr(self, name) != defaults[name])
         if idle:
-            raise ValueError(f"{', '.join(idle)} would do nothing with rounding {self.rounding} and scales {self.scales}")
+            raise ValueError(f"{', '.join(idle)}{IDLE}rounding {self.rounding} and scales {self.scales}")
         for name in ("asymmetric", "residual"):
             if getattr(self, name) and not self.propagate_error:
                 raise ValueError(f"{name} corrects for the error of earlier layers, which propagate_error: false leaves out")
@@ -164,7 +167,9 @@ def parse(fields: Mapping[str, Any]) -> Recipe:
         place = tuple(str(part) for part in first["loc"])
         value = f" (value {first['input']!r})" if place else ""
         message = "there is no such field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{'.'.join(('recipe', *place))}: {message}{value}", remedy=_remedy(first["type"], place)) from None
+        idle, does_nothing, _ = message.partition(IDLE)
+        remedy = f"leave {idle} out, or choose rounding: gptq" if does_nothing else _remedy(first["type"], place)
+        raise UserError(f"{'.'.join(('recipe', *place))}: {message}{value}", remedy=remedy) from None
 
 
 def _remedy(kind: str, place: tuple[str, ...]) -> str:
