@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import runpy
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -50,6 +52,24 @@ def follow(catalogue: ModuleType) -> Callable[..., UserError]:
         return raised.value
 
     return run
+
+
+@pytest.fixture
+def fake() -> Iterator[Callable[..., Any]]:
+    """Starts a completions server with oddities; see `fake_server.py`."""
+    script = runpy.run_path(str(Path(__file__).parents[1] / "engines" / "fake_server.py"))
+    running: list[Any] = []
+
+    def start(**options: Any) -> Any:
+        server = script["FakeServer"](**options)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.shutdown()
+        server.server_close()
 
 
 def _matches(site: Any, error: UserError) -> bool:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,24 +18,6 @@ H100 = "NVIDIA H100 80GB HBM3"
 
 def machine(*gpus: str) -> Hardware:
     return Hardware("a machine", "cpu", "x86_64", (), 2, 8192, tuple(Gpu(name, 81920, "9.0", "1") for name in gpus))
-
-
-@pytest.fixture
-def fake() -> Iterator[Callable[..., Any]]:
-    """Starts a completions server with oddities; see `fake_server.py`."""
-    script = runpy.run_path(str(Path(__file__).parents[1] / "engines" / "fake_server.py"))
-    running: list[Any] = []
-
-    def start(**options: Any) -> Any:
-        server = script["FakeServer"](**options)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        running.append(server)
-        return server
-
-    yield start
-    for server in running:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.mark.parametrize(

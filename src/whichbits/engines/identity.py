@@ -152,7 +152,7 @@ def _served(client: HttpClient) -> ServedModel:
 
 def _chosen(connection: Connection, models: list[ServedModel]) -> ServedModel:
     if not models:
-        raise UserError(f"url {connection.url} lists no model", remedy="start the server with a model")
+        raise UserError(f"url {connection.url} serves 0 models", remedy="start the server with a model")
     names = ", ".join(model.name for model in models[:20]) + (", ..." if len(models) > 20 else "")
     if connection.model is None:
         if len(models) == 1:

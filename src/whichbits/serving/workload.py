@@ -119,6 +119,14 @@ def named_workloads() -> Mapping[str, Workload]:
     return {name: Workload(name=name, **fields) for name, fields in entries.items()}
 
 
+_LIMIT = "give a limit as {seconds: 1}, or with its percentile as {seconds: 1, percentile: 90}"
+_SHAPES = {
+    "model_type": {"slo": "give limits as {ttft: {seconds: 1}}", "ttft": _LIMIT, "itl": _LIMIT, "latency": _LIMIT},
+    "tuple_type": {"concurrency": "give a list of numbers, as [4], or auto"},
+}
+"""How a field that is not of its shape is written, by type of error."""
+
+
 def parse_workload(entry: str | Mapping[str, Any]) -> Workload:
     """Workload of a name, or of the user's own fields.
 
@@ -134,13 +142,15 @@ def parse_workload(entry: str | Mapping[str, Any]) -> Workload:
         field = ".".join(["workload", *(str(part) for part in first["loc"] if "[" not in str(part))])
         if first["type"] == "missing":
             raise UserError(
-                f"{field} is missing", remedy="give it; a workload needs name, prompt_tokens and output_tokens"
+                f"{field} is missing", remedy="give it; a workload needs name, prompt_tokens and output_tokens, a limit seconds"
             ) from None
         if first["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(str(first["loc"][-1]), Workload.model_fields, n=1)
-            remedy = f"did you mean {close[0]}?" if close else f"the fields are {', '.join(Workload.model_fields)}"
+            fields = (Workload, Slo, Limit)[len(first["loc"]) - 1].model_fields
+            close = difflib.get_close_matches(str(first["loc"][-1]), fields, n=1)
+            remedy = f"did you mean {close[0]}?" if close else f"the fields are {', '.join(fields)}"
             raise UserError(f"{field} is not a field of a workload", remedy=remedy) from None
-        reason = first["msg"].removeprefix("Value error, ")
+        written = _SHAPES.get(first["type"], {}).get(field.rpartition(".")[2])
+        reason = written or first["msg"].removeprefix("Value error, ")
         raise UserError(f"{field} = {first['input']!r} is not valid", remedy=reason) from None
 
 

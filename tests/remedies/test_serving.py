@@ -1,0 +1,140 @@
+"""Mistakes in workloads, and in what measures them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from whichbits.serving.measure import measure
+from whichbits.serving.prompts import ordinary_tokens
+from whichbits.serving.workload import check_context, named_workloads, parse_workload
+
+GOOD = {"name": "mine", "prompt_tokens": 32, "output_tokens": 8}
+
+
+@pytest.mark.parametrize("field", GOOD)
+def test_a_field_that_is_missing(follow: Any, field: str) -> None:
+    rest = {name: value for name, value in GOOD.items() if name != field}
+    error = follow(
+        "{field} is missing",
+        mistake=lambda: parse_workload(rest),
+        remedy=lambda: parse_workload({**rest, field: GOOD[field]}),
+    )
+    assert field in error.message and field in error.remedy
+
+
+def test_a_limit_without_seconds(follow: Any) -> None:
+    error = follow(
+        "{field} is missing",
+        mistake=lambda: parse_workload({**GOOD, "slo": {"ttft": {"percentile": 90}}}),
+        remedy=lambda: parse_workload({**GOOD, "slo": {"ttft": {"percentile": 90, "seconds": 1}}}),
+    )
+    assert "seconds" in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "remedy"),
+    [
+        ({"wave": 10}, {"waves": 10}, "did you mean waves?"),
+        ({"zzz": 10}, {"rate": 10}, "the fields are name, prompt_tokens"),
+        ({"slo": {"tfft": {"seconds": 1}}}, {"slo": {"ttft": {"seconds": 1}}}, "did you mean ttft?"),
+        ({"slo": {"p95": {"seconds": 1}}}, {"slo": {"itl": {"seconds": 1}}}, "the fields are ttft, itl, latency"),
+        ({"slo": {"ttft": {"seconds": 1, "percentil": 9}}}, {"slo": {"ttft": {"seconds": 1}}}, "did you mean percentile?"),
+        ({"slo": {"ttft": {"seconds": 1, "p": 9}}}, {"slo": {"ttft": {"seconds": 1, "percentile": 9}}}, "seconds, percentile"),
+    ],
+)
+def test_a_field_that_is_none(follow: Any, wrong: dict[str, Any], right: dict[str, Any], remedy: str) -> None:
+    error = follow(
+        "is not a field of a workload",
+        mistake=lambda: parse_workload({**GOOD, **wrong}),
+        remedy=lambda: parse_workload({**GOOD, **right}),
+    )
+    assert remedy in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "remedy"),
+    [
+        ({"prompt_tokens": 3}, {"prompt_tokens": 4}, "greater than or equal to 4"),
+        ({"prompt_tokens": "many"}, {"prompt_tokens": 9}, "valid integer"),
+        ({"name": "My chat"}, {"name": "my-chat"}, "lower-case words joined by hyphens"),
+        ({"concurrency": [4, 2]}, {"concurrency": [2, 4]}, "ascending"),
+        ({"concurrency": [0]}, {"concurrency": [1]}, "greater than or equal to 1"),
+        ({"concurrency": 4}, {"concurrency": [4]}, "list of numbers, as [4], or auto"),
+        ({"concurrency": "all"}, {"concurrency": "auto"}, "list of numbers, as [4], or auto"),
+        ({"slo": {}}, {"slo": {"ttft": {"seconds": 1}}}, "give at least one of ttft, itl, latency"),
+        ({"slo": {"ttft": 1}}, {"slo": {"ttft": {"seconds": 1}}}, "{seconds: 1}"),
+        ({"slo": 1}, {"slo": {"ttft": {"seconds": 1}}}, "{ttft: {seconds: 1}}"),
+        ({"synchronous": False, "concurrency": []}, {"synchronous": True, "concurrency": []}, "set synchronous: true"),
+        ({"rate": 0}, {"rate": 0.5}, "greater than 0"),
+    ],
+)
+def test_a_value_that_cannot_be(follow: Any, wrong: dict[str, Any], right: dict[str, Any], remedy: str) -> None:
+    error = follow(
+        "{field} = {first} is not valid",
+        mistake=lambda: parse_workload({**GOOD, **wrong}),
+        remedy=lambda: parse_workload({**GOOD, **right}),
+    )
+    assert remedy in error.remedy
+
+
+def test_a_workload_by_an_unknown_name(follow: Any) -> None:
+    name = next(iter(named_workloads()))
+    near = follow("is not known", mistake=lambda: parse_workload(name[:-1]), remedy=lambda: parse_workload(name))
+    assert near.remedy == f"did you mean {name}?"
+    far = follow("is not known", mistake=lambda: parse_workload("zzz"), remedy=lambda: parse_workload(name))
+    for known in far.remedy.removeprefix("the named workloads are ").split(", "):
+        parse_workload(known)
+
+
+@pytest.mark.parametrize(("prompt", "context"), [(24, 32), (32, 64)])
+def test_a_workload_longer_than_the_context(follow: Any, prompt: int, context: int) -> None:
+    def check(prompt_tokens: int, positions: int) -> None:
+        check_context(parse_workload({**GOOD, "prompt_tokens": prompt_tokens}), positions)
+
+    follow("the model's context holds", mistake=lambda: check(32, 32), remedy=lambda: check(prompt, context))
+
+
+def word_tokenizer(folder: Path) -> None:
+    """The file of a tokenizer of ten words."""
+    from tokenizers import Tokenizer, models
+
+    folder.mkdir(exist_ok=True)
+    Tokenizer(models.WordLevel({f"w{n}": n for n in range(10)}, unk_token="w0")).save(str(folder / "tokenizer.json"))
+
+
+def test_a_folder_without_a_tokenizer(follow: Any, tmp_path: Path) -> None:
+    follow(
+        "has no tokenizer.json and no tokenizer_config.json",
+        mistake=lambda: ordinary_tokens(tmp_path),
+        remedy=lambda: word_tokenizer(tmp_path) or ordinary_tokens(tmp_path),
+    )
+
+
+def test_a_server_that_gives_no_completion(follow: Any, fake: Any, tmp_path: Path) -> None:
+    word_tokenizer(tmp_path)
+    workload = parse_workload({**GOOD, "concurrency": []})
+
+    texts, ids = fake(unknown=frozenset({"prompt"})), fake()
+    error = follow(
+        "gives no completion",
+        mistake=lambda: measure(texts.url, "m", tmp_path, workload, seed=0),
+        remedy=lambda: measure(ids.url, "m", tmp_path, workload, seed=0),
+    )
+    assert "prompt" in error.message and "token ids" in error.remedy
+
+
+def test_processors_that_are_not_there(follow: Any, fake: Any, tmp_path: Path) -> None:
+    word_tokenizer(tmp_path)
+    server, workload = fake(), parse_workload({**GOOD, "concurrency": []})
+    allowed = os.sched_getaffinity(0)
+
+    def run(cpus: set[int]) -> None:
+        measure(server.url, "m", tmp_path, workload, seed=0, cpus=cpus)
+
+    error = follow("cannot be used", mistake=lambda: run({4095}), remedy=lambda: run({min(allowed)}))
+    assert set(json.loads(error.remedy.removeprefix("choose from "))) == allowed
