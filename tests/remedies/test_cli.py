@@ -1,0 +1,58 @@
+"""Remedies of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from whichbits import api
+from whichbits.cli import app
+
+
+def refused(*arguments: str) -> Result:
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == 2, done.output
+    return done
+
+
+@pytest.mark.parametrize(
+    ("verb", "extra"),
+    [
+        (["evaluate", "model", "--task", "recall"], "measure"),
+        (["quantize", "model", "--format", "w8a8-int", "--out", "out"], "quantize"),
+    ],
+)
+def test_a_package_that_is_not_installed(verb: list[str], extra: str, monkeypatch: pytest.MonkeyPatch):
+    """The extra that the line names is one of the package's, and is followed where one may install."""
+    import tomllib
+
+    def lacking(*_: Any, **__: Any) -> None:
+        raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
+
+    monkeypatch.setattr(api, verb[0], lacking)
+    said = " ".join(refused(*verb).stderr.split())
+    assert f"transformers is not installed, which `whichbits {verb[0]}` needs" in said
+    assert f"pip install 'whichbits[{extra}]', or 'whichbits[study]'" in said
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert "study" in extras
+    needed, pending = "", [extra]
+    while pending:
+        needed += " ".join(found := extras[pending.pop()])
+        pending += [name for name in extras if any(f"whichbits[{name}]" in line for line in found)]
+    assert "transformers" in needed
+
+
+def test_a_path_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    points, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    points.write_text(
+        "model,format,hardware,count,prompt_tokens,output_tokens,concurrency\nllama-3.1-8b,bf16,A100,1,256,128,1\n"
+    )
+    said = refused("predict", "--points", str(points), "--out", str(tmp_path / ("a" * 300)))
+    assert "File name too long → name a path that can be read and written" in " ".join(said.stderr.split())
+    done = CliRunner().invoke(app, ["predict", "--points", str(points), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert out.is_file()
