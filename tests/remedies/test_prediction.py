@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from whichbits.cli import app
+from whichbits.predict.coefficients import shipped
 from whichbits.prediction import calibrate, predict
 from whichbits.study.cell import Cell
 from whichbits.study.ledger import Ledger, entries
@@ -23,24 +25,31 @@ POINT = "model,format,hardware,count,prompt_tokens,output_tokens,concurrency\nll
 def unfitted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Coefficients are not fitted here, which takes seconds: the rows of a store alone are read."""
 
-    def shipped(rows: Any) -> Any:
-        from whichbits.predict.coefficients import shipped
+    def read(rows: Any) -> Any:
         from whichbits.predict.measurements import measurements
         from whichbits.predict.query import read_rows
 
         assert measurements(read_rows(rows) if isinstance(rows, Path) else rows, "given")
         return shipped()
 
-    monkeypatch.setattr("whichbits.predict.calibrate.calibrate", shipped)
+    monkeypatch.setattr("whichbits.predict.calibrate.calibrate", read)
 
 
-def store(folder: Path, hardware: str = "L4", count: int = 1, *, version: str | None = "0.12.0", valid: bool = True) -> Path:
-    """A store with a speed that was measured on one L4."""
+def store(
+    folder: Path,
+    hardware: str = "L4",
+    count: int = 1,
+    *,
+    version: str | None = "0.12.0",
+    valid: bool = True,
+    machine: str = "1 × NVIDIA L4",
+) -> Path:
+    """A store with a speed that was measured on a machine."""
     folder.mkdir(exist_ok=True)
     cell = Cell("serve", 1, {}, labels={"candidate": "bf16", "workload": "mine", "deployment": "one"})
     Ledger(
         study="s", specification="", command="", model="llama-3.1-8b", notes=(), base="bf16", base_bytes=1,
-        formats={"bf16": "bf16"}, margin=0.01, seed=0, hardware="1 × NVIDIA L4",
+        formats={"bf16": "bf16"}, margin=0.01, seed=0, hardware=machine,
         engines=({"name": "vLLM", "version": version},) if version else (),
         workloads={"mine": {"prompt_tokens": 256, "output_tokens": 128}},
         deployments={"one": {"hardware": hardware, "count": count}}, prices="default", cells=entries([cell]), version="0",
@@ -135,3 +144,12 @@ def test_a_store_that_does_not_calibrate(
         mistake=lambda: calibrate(store(tmp_path / "first", **mistaken), tmp_path / "mine.json"),
         remedy=lambda: calibrate(told(again), tmp_path / "mine.json"),
     )
+
+
+def test_a_store_of_another_processor(follow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def on(processor: str) -> None:
+        monkeypatch.setattr("whichbits.engines.hardware.describe", lambda: SimpleNamespace(kind=processor, gpus=()))
+        monkeypatch.setattr("whichbits.predict.calibrate.calibrate", lambda _: shipped())
+        calibrate(store(tmp_path / processor, "cpu", machine="64-core processor"), tmp_path / "mine.json")
+
+    follow("which is not the processor here", mistake=lambda: on("2-core processor"), remedy=lambda: on("64-core processor"))
