@@ -106,7 +106,7 @@ def _disk_errors(store: Store) -> Iterator[None]:
     except OSError as error:
         raise UserError(
             f"store: {store.folder} cannot be written: {error.strerror or error}",
-            remedy="free some space and run the same command again; finished cells are kept",
+            remedy="free some space, or make the folder writable, and run the same command again; finished cells are kept",
         ) from error
 
 
