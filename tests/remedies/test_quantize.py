@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -398,4 +399,193 @@ def test_data_sets(follow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "is no folder, and sha256 is a folder's",
         mistake=lambda: list(rows(Calibration(source="dataset", dataset="owner/name", sha256="0"), 0)),
         remedy=lambda: pinned_dataset(Calibration(source="dataset", dataset=str(folder))),
+    )
+
+
+NAME = "model.layers.0.mlp.up_proj.weight"
+
+
+def rounded(weight: Any, hessian: Any, rounding: str = "gptq") -> None:
+    """Quantize one weight to INT8, its inputs' Hessian given."""
+    from whichbits.quantize.layer import quantize_layer
+    from whichbits.quantize.observe import InputStatistics
+
+    fed = None if hessian is None else {NAME: InputStatistics(hessian, hessian.diagonal().abs().sqrt())}
+    list(quantize_layer({NAME: weight}, get("w8a8-int"), parse({"rounding": rounding}), fed))
+
+
+def test_hessians(follow: Any) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("numba")
+    weight, good = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)).bfloat16(), torch.eye(4)
+    indefinite = torch.eye(4) + 9 * (torch.eye(4).flip(0))
+    for remedy in (lambda: rounded(weight, indefinite, "rtn"), lambda: rounded(weight, good)):
+        raised = follow("{module}: {error}", mistake=lambda: rounded(weight, indefinite), remedy=remedy)
+        assert "no Cholesky factorisation" in raised.message
+    infinite = torch.full((4, 4), float("inf"))
+    raised = follow("{module}: {error}", mistake=lambda: rounded(weight, infinite), remedy=lambda: rounded(weight, good))
+    assert raised.remedy == "look at what the model makes of the calibration text, or give other text"
+    raised = follow("{module}: {error}", mistake=lambda: rounded(weight.half(), infinite), remedy=lambda: rounded(weight, good))
+    assert raised.remedy.startswith("save the model in bfloat16")
+
+
+def test_numbers_that_are_not_finite(follow: Any) -> None:
+    torch = pytest.importorskip("torch")
+    from whichbits.quantize.finite import STORED, check_states, check_tensors
+
+    good, bad = torch.ones(2, 2), torch.full((2, 2), float("nan"))
+    for made_by in (STORED, "after awq"):
+        follow(
+            "holds numbers that are not finite, {made_by}",
+            mistake=lambda: check_tensors({NAME: bad}, made_by),  # noqa: B023
+            remedy=lambda: check_tensors({NAME: good}, made_by),  # noqa: B023
+        )
+    large = torch.full((2, 2), 300.0)
+    follow(
+        "they leave the range of FP16",
+        mistake=lambda: check_states([large.half() * large.half()], "states"),
+        remedy=lambda: check_states([large.bfloat16() * large.bfloat16()], "states"),
+    )
+    follow(
+        "{what} are not finite", mistake=lambda: check_states([bad], "states"), remedy=lambda: check_states([good], "states")
+    )
+
+
+def copied(base: Path, folder: Path, edit: Callable[[dict[str, Any]], Any] | None = None, **fields: Any) -> Path:
+    """The base with other tensors and another config.json."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(base, folder)
+    tensors = load_file(folder / "model.safetensors")
+    if edit is not None:
+        edit(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text()) | fields
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+EXTRA = "model.layers.0.mlp.extra.weight"
+
+
+def _extra(tensors: dict[str, Any]) -> None:
+    tensors[EXTRA] = tensors[NAME].clone()
+
+
+def test_structures_that_are_not_understood(follow: Any, base: Path, tmp_path: Path) -> None:
+    """Rounding to nearest makes a checkpoint of a model that the calibrated pass does not understand."""
+    torch = pytest.importorskip("torch")
+    from whichbits.formats.experts import separate_experts
+    from whichbits.quantize.checkpoint import quantize_checkpoint
+    from whichbits.quantize.decoder import fill, final_norm
+
+    odd = copied(base, tmp_path / "odd", _extra)
+    numbers = iter(range(9))
+
+    def nearest() -> None:
+        quantize_checkpoint(odd, get("w8a8-int"), parse(recipe_fields("nearest")), tmp_path / str(next(numbers)))
+
+    linear = torch.nn.Linear(2, 2)
+    follow("the checkpoint's tensors do not fit", mistake=lambda: fill(linear, {"extra.weight": linear.weight}), remedy=nearest)
+    follow("no norm behind its layers is called", mistake=lambda: final_norm(linear), remedy=nearest)
+    follow(
+        "the mixture of experts of {name} is not understood",
+        mistake=lambda: separate_experts(linear, ["mlp.experts.0.w1.weight"]),
+        remedy=nearest,
+    )
+
+
+def test_rotations(follow: Any, base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from whichbits.quantize.tensors import base_tensors
+
+    def prefixed(tensors: dict[str, Any]) -> None:
+        for name in list(tensors):
+            tensors[f"language_model.{name}"] = tensors.pop(name)
+
+    def behind(tensors: dict[str, Any]) -> None:
+        tensors["model.layers.0.post_feedforward_layernorm.weight"] = tensors["model.norm.weight"].clone()
+
+    cases = {
+        "has norms behind attention and MLP": copied(base, tmp_path / "behind", behind),
+        "rotation: model type {model_type} is not one of": copied(base, tmp_path / "olmo", model_type="olmo"),
+        "rotation: the tensor {name} is not understood": copied(base, tmp_path / "extra", _extra),
+        "rotation: the model reads images too": copied(base, tmp_path / "images", prefixed),
+    }
+    for error, folder in cases.items():
+
+        def read(place: Path, **fields: Any) -> None:
+            tensors = base_tensors(place, parse(fields))
+            for name in tensors:
+                tensors[name]
+
+        follow(error, mistake=partial(read, folder, rotation=True), remedy=partial(read, folder))
+
+
+def test_norms_that_feed_nothing(follow: Any) -> None:
+    pytest.importorskip("torch")
+    from whichbits.quantize.smoothing import rescale
+
+    def without() -> None:
+        fields = {"balancing": None}
+        recipe = recipe_for(get("w8a8-int"), "balanced", fields)
+        assert recipe_for(get("w8a8-int"), "balanced", {}).balancing is not None
+        assert (recipe.balancing, recipe.smoothing, recipe.awq) == (None, None, False)
+
+    follow("no norm of the model feeds a linear layer", mistake=lambda: rescale({}, [], {}, lambda *_: None), remedy=without)
+
+
+def test_budgets_of_a_model(follow: Any, base: Path) -> None:
+    pytest.importorskip("torch")
+    from whichbits.quantize.automatic import choose_formats
+
+    recipe = parse({"rounding": "gptq", "calibration": {"source": "random", "samples": 2, "length": 8}})
+    choosing = partial(choose_formats, base, recipe=recipe, device="cpu")
+    follow(
+        "and the smallest of the formats take",
+        mistake=lambda: choosing(["w8a8-int"], bits_per_weight=5),
+        remedy=lambda: choosing(["w4a16-int", "w8a8-int"], bits_per_weight=5),
+    )
+    follow(
+        "none of the formats fits {name}",
+        mistake=lambda: choosing(["fp8-block"], bits_per_weight=9),
+        remedy=lambda: choosing(["fp8-block", "w8a8-int"], bits_per_weight=9),
+    )
+
+
+PLAIN = {"rounding": "gptq", "calibration": {"source": "random", "samples": 2, "length": 8}}
+
+
+def passed(base: Path, folder: Path, *recipes: dict[str, Any]) -> None:
+    """One calibrated pass."""
+    from whichbits.quantize.calibrated import Target, quantize_calibrated
+
+    targets = [Target(get("w8a8-int"), parse(recipe), folder / str(number)) for number, recipe in enumerate(recipes)]
+    quantize_calibrated(base, targets, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("error", "other"),
+    [
+        ("differ in calibration or seed", {**PLAIN, "seed": 1}),
+        ("leave different modules in 16 bit", {**PLAIN, "layers": [{"match": "re:.*down_proj", "format": "bf16"}]}),
+    ],
+)
+def test_formats_of_one_pass(follow: Any, base: Path, tmp_path: Path, error: str, other: dict[str, Any]) -> None:
+    pytest.importorskip("numba")
+
+    def separate() -> None:
+        passed(base, tmp_path / "first", PLAIN)
+        passed(base, tmp_path / "second", other)
+
+    follow(error, mistake=lambda: passed(base, tmp_path / "both", PLAIN, other), remedy=separate)
+
+
+def test_tensors_that_are_not_the_model_s(follow: Any, base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("numba")
+    spoilt = copied(base, tmp_path / "spoilt", _extra)
+    follow(
+        "the checkpoint is not one of transformers'",
+        mistake=lambda: passed(spoilt, tmp_path / "of-spoilt", PLAIN),
+        remedy=lambda: passed(base, tmp_path / "of-base", PLAIN),
     )

@@ -27,7 +27,7 @@ LOGITS_AT_A_TIME = 128
 FINAL_NORMS = ("norm", "final_layernorm")
 """Names of the norm behind the last layer."""
 
-NEAREST = "give --recipe nearest: rounding to nearest asks nothing of the model"
+NEAREST = "give --recipe nearest, with a format other than *-static and nvfp4: rounding to nearest asks nothing of the model"
 """What helps where the calibrated pass does not understand a model."""
 
 

@@ -123,7 +123,7 @@ def _factorised(module: str, dtype: torch.dtype) -> Iterator[None]:
         raise UserError(f"{module}: {error}", remedy=remedy) from error
     except ArithmeticError as error:
         raise UserError(
-            f"{module}: {error}", remedy="raise damping (0.1 is common for INT8), or calibrate on more or other text"
+            f"{module}: {error}", remedy="round to nearest (rounding: rtn), or calibrate on more or other text"
         ) from error
 
 
