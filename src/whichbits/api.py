@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from whichbits.report.write import Written
+    from whichbits.study.cell import Record
     from whichbits.verdict.model import Verdict
 
 Rows = list[dict[str, Any]]
@@ -145,17 +146,17 @@ def evaluate(
     return [
         {
             **{name: short(record.summary.get(name)) for name in columns},
-            **({"weights": _weights(record.summary["weights"])} if "weights" in record.summary else {}),
+            **({"weights": _weights(record)} if "weights" in record.summary else {}),
         }
         for record in records
     ]
 
 
-def _weights(stated: Mapping[str, Any]) -> str:
+def _weights(record: Record) -> str:
     """Whether a server at an address serves the weights at hand, in words."""
     from whichbits.verdict.model import ServedWeights
 
-    served = ServedWeights(candidate=BASE, **stated)
+    served = ServedWeights(candidate=record.labels["candidate"], **record.summary["weights"])
     if served.reason is not None:
         return f"not compared: {served.reason}"
     if not served.other:

@@ -37,13 +37,13 @@ VERSIONS: Mapping[str, int] = {
 }
 
 ROOMS: Mapping[str, tuple[str, ...]] = {
-    "quantize": ("formats", "quantize"),
+    "quantize": ("core", "formats", "models", "quantize"),
     "probe": ("engines",),
-    "evaluate": ("accuracy", "engines"),
-    "generate": ("similarity", "engines"),
+    "evaluate": ("accuracy", "core", "engines", "models"),
+    "generate": ("core", "engines", "models", "similarity"),
     "compare": ("similarity",),
-    "distribution": ("similarity", "engines"),
-    "serve": ("serving", "engines"),
+    "distribution": ("core", "engines", "models", "similarity"),
+    "serve": ("engines", "serving"),
 }
 """Rooms whose source can change the result of a kind."""
 
