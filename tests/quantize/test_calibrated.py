@@ -159,10 +159,10 @@ def test_a_run_that_is_killed_between_two_checkpoints_goes_on_with_the_second(
     class Killed(BaseException):
         pass
 
-    def killed_at_the_second(folder: Path, *rest: Any) -> Manifest:
+    def killed_at_the_second(folder: Path, *rest: Any, **options: Any) -> Manifest:
         if "w8a8" in folder.name:
             raise Killed
-        return complete(folder, *rest)
+        return complete(folder, *rest, **options)
 
     complete = calibrated.complete
     recipe = GPTQ.model_copy(update={"propagate_error": False})
