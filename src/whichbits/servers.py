@@ -72,7 +72,8 @@ def resident_servers(hardware: Hardware, settings: Settings, weights: Mapping[st
     given = settings.environment.get("VLLM_CPU_KVCACHE_SPACE", "4")
     if not given.isdecimal():
         raise UserError(
-            f"engine.environment.VLLM_CPU_KVCACHE_SPACE: {given!r} is no whole number", remedy="give the cache's size in whole GiB, such as 4"
+            f"engine.environment.VLLM_CPU_KVCACHE_SPACE: {given!r} is no whole number",
+            remedy="give the cache's size in whole GiB, such as 4",
         )
     cache = int(given) * 1024
     each = max(weights.values(), default=0) // 2**20 + cache + BESIDE_WEIGHTS_MIB
