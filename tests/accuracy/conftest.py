@@ -26,14 +26,14 @@ class Generation:
 class PlainModel:
     """The protocol's meaning, written out without batching or a cache of keys and values."""
 
-    def __init__(self, folder: Path, max_length: int = 512) -> None:
+    def __init__(self, folder: Path, max_length: int = 512, dtype: str = "bfloat16") -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self.torch = torch
         self.max_length = max_length
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+        self.network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
         self.requests: list[dict[str, object]] = []
 
     def _logits(self, tokens: Sequence[int]):
@@ -74,6 +74,12 @@ class PlainModel:
             if ends:
                 return Generation(text[: min(ends)], len(new), "stop")
         return Generation(self.tokenizer.decode(new), len(new), "length")
+
+
+@pytest.fixture(scope="session")
+def exact_tiny(tiny_llama: Path) -> PlainModel:
+    """The tiny model in float32: with random weights in BF16 two tokens are often as likely, and any of them is greedy."""
+    return PlainModel(tiny_llama, dtype="float32")
 
 
 @pytest.fixture(scope="session")

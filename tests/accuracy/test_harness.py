@@ -18,12 +18,14 @@ pytest.importorskip("lm_eval")
 GENERATED = expand(["generated"])
 
 
-def by_hand(folder: Path, tasks: dict[str, Any], *, limit: int, chat: bool = False) -> dict[str, list[dict[str, Any]]]:
-    """Samples of lm-evaluation-harness itself, with its `hf` model in BF16, one request at a time."""
+def by_hand(
+    folder: Path, tasks: dict[str, Any], *, limit: int, chat: bool = False, dtype: str = "bfloat16"
+) -> dict[str, list[dict[str, Any]]]:
+    """Samples of lm-evaluation-harness itself, with its `hf` model, one request at a time."""
     from lm_eval.evaluator import evaluate as run
     from lm_eval.models.huggingface import HFLM
 
-    model = HFLM(pretrained=str(folder), dtype="bfloat16", softmax_dtype="float32", batch_size=1, device="cpu", max_length=512)
+    model = HFLM(pretrained=str(folder), dtype=dtype, softmax_dtype="float32", batch_size=1, device="cpu", max_length=512)
     return run(
         lm=model,
         task_dict={"tasks": tasks},
@@ -45,9 +47,9 @@ def assert_equal_items(ours, theirs: list[dict[str, Any]], metric: str) -> None:
 
 
 @pytest.mark.parametrize("one", GENERATED, ids=lambda one: one.name)
-def test_items_equal_those_of_lm_eval_hf(one: Task, tiny_llama: Path, plain_tiny) -> None:
-    ours = evaluate(one, plain_tiny, tiny_llama, limit=12, seed=3)
-    theirs = by_hand(tiny_llama, harness_tasks(one, seed=3), limit=12)
+def test_items_equal_those_of_lm_eval_hf(one: Task, tiny_llama: Path, exact_tiny) -> None:
+    ours = evaluate(one, exact_tiny, tiny_llama, limit=12, seed=3)
+    theirs = by_hand(tiny_llama, harness_tasks(one, seed=3), limit=12, dtype="float32")
     assert_equal_items(ours, theirs[one.name], one.metric)
     assert ours.summary["n"] == 12
     assert ours.summary["score"] == sum(float(sample[one.metric]) for sample in theirs[one.name]) / 12

@@ -111,5 +111,5 @@ def _is_gated_mlp(module: Any) -> bool:
 def _not_understood(layer: nn.Module, what: str) -> UserError:
     return UserError(
         f"the mixture of experts of {type(layer).__name__} is not understood: {what}",
-        remedy="give --recipe nearest, with a format other than *-static and nvfp4: rounding to nearest asks nothing of the model",
+        remedy="give --recipe nearest, with a format other than *-static and nvfp4: it asks nothing of the model",
     )
