@@ -60,6 +60,11 @@ def ask(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
         yield job, Result({"addresses": [desk.server(name) for name in job.servers]})
 
 
+def variable(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
+    for job in jobs:
+        yield job, Result({"found": os.environ.get("WHICHBITS_TEST")})
+
+
 @dataclass
 class FakeServer:
     url: str
@@ -106,7 +111,7 @@ class Quiet:
 
 def runner(tmp_path: Path, cells: Sequence[Planned], servers: FakeServers | None = None, names: Sequence[str] = ()) -> Runner:
     plan = Plan(SPECIFICATION, "bf16", tuple(cells), {name: Served(name, folder=tmp_path) for name in names})
-    functions = {"add": add, "misbehave": misbehave, "ask": ask}
+    functions = {"add": add, "misbehave": misbehave, "ask": ask, "variable": variable}
     return Runner(
         plan, Store(tmp_path / "store"), functions, LocalExecutor(tmp_path / "store"), servers or FakeServers(), Quiet()
     )
@@ -126,6 +131,18 @@ def test_cells_run_after_what_they_read_each_in_its_own_process_and_only_once(tm
     again = runner(tmp_path, [one, two, three])
     again.run()
     assert again.observer.ends == []
+
+
+def test_a_job_has_the_environment_of_the_time_when_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for number, value in enumerate(["first", "second", None]):
+        if value is None:
+            monkeypatch.delenv("WHICHBITS_TEST")
+        else:
+            monkeypatch.setenv("WHICHBITS_TEST", value)
+        planned = Planned(Cell("variable", 1, {"number": number}), "local")
+        running = runner(tmp_path, [planned])
+        running.run()
+        assert running.store.record(planned.cell).summary == {"found": value}
 
 
 def test_one_failure_stops_only_what_needs_it(tmp_path: Path):

@@ -30,7 +30,7 @@ from whichbits.models.configuration import Configuration, read_configuration, re
 from whichbits.models.embedded import EMBEDDED, embedded_checkpoint
 from whichbits.models.hub import HUB_ID, Outline, outline, snapshot
 from whichbits.models.quantized import refuse_scales, refuse_undeclared, weights_by_name
-from whichbits.models.tokenizer import check_tokenizer
+from whichbits.models.tokenization import check_tokenizer
 from whichbits.models.weights import compute_dtype, refuse_damage, refuse_two_heads, served_bytes
 
 Dtype = Literal["bfloat16", "float16"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from whichbits.errors import UserError
+from whichbits.models.configuration import quiet
 
 TEMPLATE_DATE = datetime(2024, 7, 26)
 """Today, for templates that print the date (`strftime_now`): a prompt must not change from one day to the next."""
@@ -36,6 +37,26 @@ def load_tokenizer(folder: Path | str, *, allow_custom_code: bool = False) -> An
             f"tokenizer: that of {folder} cannot be read ({type(error).__name__}: {cause})",
             remedy="put the model's tokenizer.json and tokenizer_config.json into the folder (tokenizer.save_pretrained)",
         ) from error
+
+
+def check_tokenizer(folder: Path, vocabulary: int, *, allow_custom_code: bool = False) -> None:
+    """Raise UserError where the tokenizer in `folder` cannot be loaded, or has ids that a model of `vocabulary` has not.
+
+    Tokens that were added to it are left out: classes add some of their own, which no text has.
+    """
+    remedy = "put the files of the model's tokenizer (tokenizer.json, tokenizer_config.json) beside its weights"
+    with quiet():
+        tokenizer = load_tokenizer(folder, allow_custom_code=allow_custom_code)
+    added = tokenizer.get_added_vocab()
+    highest = max((number for word, number in tokenizer.get_vocab().items() if word not in added), default=-1)
+    if highest < 0:
+        raise UserError(f"{folder} holds no tokenizer", remedy=remedy)
+    if highest >= vocabulary:
+        raise UserError(
+            f"{folder}: the tokenizer has ids up to {highest}, and the model's vocabulary ends at {vocabulary - 1}: "
+            "it is another model's",
+            remedy=remedy,
+        )
 
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:

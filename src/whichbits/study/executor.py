@@ -131,7 +131,8 @@ class LocalExecutor:
     """A process for each run of a function, forked from a small server process that has `preload` imported already.
 
     All processes carry the store's path as a mark; those that an earlier, killed run left behind are killed first, and a keeper
-    outside kills those of this run should it be killed. None has the working directory on its import path.
+    outside kills those of this run should it be killed. None has the working directory on its import path. Each has this
+    process's environment of the time when it begins, whatever the small server process was started with.
     """
 
     def __init__(self, store: Path, preload: Sequence[str] = ()) -> None:
@@ -152,7 +153,8 @@ class LocalExecutor:
             yield from (Failed(job, "stopped before it began") for job in jobs)
             return
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(function, jobs, theirs), daemon=False)
+        environment = safe_environment(os.environ)
+        process = self._context.Process(target=_work, args=(function, jobs, theirs, environment), daemon=False)
         with _starting():
             process.start()
         self._running.add(process)
@@ -303,8 +305,10 @@ class _Line:
         return answer
 
 
-def _work(function: Function, jobs: Sequence[Job], connection: Connection) -> None:
+def _work(function: Function, jobs: Sequence[Job], connection: Connection, environment: Mapping[str, str]) -> None:
     """Body of the process: log to the first job's log.txt, run, report each job."""
+    os.environ.clear()
+    os.environ.update(environment)
     os.setsid()
     forked_from = sys.modules.get(FORK_SERVER)
     if forked_from is not None:
