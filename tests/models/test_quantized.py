@@ -170,3 +170,44 @@ def test_where_a_checkpoint_loads(base: Path, mixture: Path, tmp_path: Path) -> 
     said = where_it_loads(tmp_path / "mi", "w8a8-int")
     assert "transformers" in said[0] and "CPU" in said[1]
     assert json.loads((tmp_path / "mi" / "manifest.json").read_text())["loading"] == list(said)
+
+
+SLOW = r"(\w+\.?)+$x"
+"""Takes longer than anybody waits, on the name of a module."""
+
+
+def changed(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> Path:
+    """The folder, what its config.json states of quantization edited."""
+    config = json.loads((folder / "config.json").read_text())
+    edit(config["quantization_config"])
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("edit", "field"),
+    [
+        (lambda stated: stated["ignore"].append(f"re:{SLOW}"), "ignore"),
+        (lambda stated: stated["config_groups"]["group_0"]["targets"].append(f"re:{SLOW}"), r"config_groups\.group_0\.targets"),
+        (lambda stated: stated.update(modules_to_not_convert=[SLOW]), "modules_to_not_convert"),
+        (lambda stated: stated.update(dynamic={f"-:{SLOW}": {}}), "dynamic"),
+        (lambda stated: stated["ignore"].append("re:model.layers.1.mlp.(up_proj"), "ignore.* no regular expression"),
+    ],
+)
+def test_patterns_of_a_checkpoint_have_a_limit(
+    edit: Callable[[dict[str, Any]], Any], field: str, base: Path, tmp_path: Path
+) -> None:
+    folder = changed(made(base, "w8a8-int", tmp_path / "out"), edit)
+    with pytest.raises(UserError, match=f"config.json, quantization_config.{field}"):
+        resolve(str(folder), cache=tmp_path)
+
+
+def test_patterns_that_are_quick_are_followed(base: Path, tmp_path: Path) -> None:
+    folder = made(base, "w8a8-int", tmp_path / "out")
+    changed(
+        folder, lambda stated: stated.update(ignore=[r"re:.*lm_head$", r"re:(\w+\.)+norm"], modules_to_not_convert=["*head"])
+    )
+    assert resolve(str(folder), cache=tmp_path).format.name == "w8a8-int"
+    changed(folder, lambda stated: stated["ignore"].append(r"re:.*layers\.1\..*up_proj"))
+    with pytest.raises(UserError, match=r"up_proj is quantized, and config\.json leaves it"):
+        resolve(str(folder), cache=tmp_path)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from whichbits.errors import UserError
 from whichbits.formats.codes import CODES, SCALES, Layout, is_code, signs_of_codes, weights_of_codes
 from whichbits.formats.files import Stored
 from whichbits.models.configuration import Configuration
+from whichbits.models.patterns import meant, strings
 
 
 def weights_by_name(path: Path, stored: Mapping[str, Stored], layout: Layout) -> dict[str, tuple[int, ...] | None]:
@@ -55,38 +55,27 @@ def refuse_undeclared(path: Path, configuration: Configuration, stored: Mapping[
     stated = configuration.quantization
     if configuration.multimodal or not isinstance(stated, Mapping) or "config_groups" not in stated:
         return
-    ignore = [entry for entry in stated.get("ignore") or () if isinstance(entry, str)]
     groups: Iterable[Mapping[str, object]] = stated["config_groups"].values()
-    targets = [target for group in groups for target in _strings(group.get("targets"))]
-    modules = {name.rpartition(".")[0] for name in stored}
-    for module in sorted(modules):
+    targets = [target for group in groups for target in strings(group.get("targets"))]
+    modules = sorted({name.rpartition(".")[0] for name in stored})
+    ignored = meant(path, "ignore", strings(stated.get("ignore")), modules)
+    targeted = meant(path, "config_groups", targets, modules)
+    for module in modules:
         codes = any(
             (tensor := stored.get(f"{module}.{name}")) is not None and (name != "weight" or is_code(tensor)) for name in CODES
         )
-        if codes and _named(module, ignore):
+        if codes and module in ignored:
             raise UserError(
                 f"{path}: {module} is quantized, and config.json leaves it in 16 bit (ignore)",
                 remedy="download config.json and weights of one checkpoint again",
             )
         weight = stored.get(f"{module}.weight")
         linear = weight is not None and len(weight.shape) == 2 and ".layers." in module
-        meant = _named(module, targets) or (
+        named = module in targeted or (
             "Linear" in targets and module.rpartition(".")[2].endswith("_proj") and ".layers." in module
         )
-        if linear and not codes and meant and not _named(module, ignore):
+        if linear and not codes and named and module not in ignored:
             raise UserError(
                 f"{path}: {module} is stored in 16 bit, and config.json says that it is quantized",
                 remedy="download config.json and weights of one checkpoint again",
             )
-
-
-def _strings(value: object) -> Sequence[str]:
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
-
-
-def _named(module: str, patterns: Sequence[str]) -> bool:
-    """Whether compressed-tensors' patterns name the module: its whole name, or `re:` and how it begins."""
-    return any(
-        re.match(pattern.removeprefix("re:"), module) is not None if pattern.startswith("re:") else pattern == module
-        for pattern in patterns
-    )

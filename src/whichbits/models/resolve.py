@@ -29,6 +29,7 @@ from whichbits.models.comparison import compare, own_shapes, refuse_differences,
 from whichbits.models.configuration import Configuration, read_configuration, read_json
 from whichbits.models.embedded import EMBEDDED, embedded_checkpoint
 from whichbits.models.hub import HUB_ID, Outline, outline, snapshot
+from whichbits.models.patterns import refuse_patterns
 from whichbits.models.quantized import refuse_scales, refuse_undeclared, weights_by_name
 from whichbits.models.tokenization import check_tokenizer
 from whichbits.models.weights import compute_dtype, refuse_damage, refuse_two_heads, served_bytes
@@ -181,7 +182,9 @@ def _compared(
     if remote is not None:
         listed = index_names(path)
         if listed is None or recognized.layout is not None:  # what it stands for is in its weights' headers alone
-            return own_shapes(compare(configuration, {}, path).parameters, configuration)
+            parameters = compare(configuration, {}, path).parameters
+            refuse_patterns(path, configuration.quantization, parameters)
+            return own_shapes(parameters, configuration)
         shapes = {name: None for name in listed if not BUFFER.fullmatch(name)}
     elif recognized.layout is not None:
         shapes = weights_by_name(path, own, recognized.layout)
@@ -197,6 +200,7 @@ def _compared(
     refuse_names(configuration, shapes, path)
     found = compare(configuration, shapes, path, padding=recognized.layout is not None)
     refuse_differences(found, configuration, path)
+    refuse_patterns(path, configuration.quantization, {*stored, *found.parameters})
     if recognized.layout is not None:
         refuse_undeclared(path, configuration, own)
         refuse_scales(path, own, shapes, recognized.layout)
