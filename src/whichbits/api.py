@@ -146,22 +146,25 @@ def evaluate(
     return [
         {
             **{name: short(record.summary.get(name)) for name in columns},
-            **({"weights": _weights(record)} if "weights" in record.summary else {}),
+            **_weights(record),
         }
         for record in records
     ]
 
 
-def _weights(record: Record) -> str:
-    """Whether a server at an address serves the weights at hand, in words."""
-    from whichbits.verdict.model import ServedWeights
+def _weights(record: Record) -> dict[str, str]:
+    """A field that says whether a server at an address serves the weights at hand; none where nothing was asked."""
+    from whichbits.verdict.collect import weights_of
 
-    served = ServedWeights(candidate=record.labels["candidate"], **record.summary["weights"])
+    candidate = record.labels["candidate"]
+    served = next((one for one in weights_of(record, candidate) if one.candidate == candidate), None)
+    if served is None:
+        return {}
     if served.reason is not None:
-        return f"not compared: {served.reason}"
+        return {"weights": f"not compared: {served.reason}"}
     if not served.other:
-        return "the same"
-    return f"others: {served.distance:.3f} nats a token away, where rounding explains {served.limit:.3f}"
+        return {"weights": "the same"}
+    return {"weights": f"others: {served.distance:.3f} nats a token away, where rounding explains {served.limit:.3f}"}
 
 
 def compare(
@@ -203,6 +206,7 @@ def compare(
         if record.kind in ("compare", "distribution"):
             what = record.labels.get("prompts") or record.labels.get("text")
             rows += [{"on": what, "measure": name, "value": short(value)} for name, value in record.summary.items()]
+        rows += [{"on": record.labels["candidate"], "measure": name, "value": said} for name, said in _weights(record).items()]
     return rows
 
 
@@ -239,6 +243,7 @@ def bench(
                     "ttft_s": _mean(metrics["ttft_s"]),
                     "itl_s": _mean(metrics["itl_s"]),
                     "valid": "yes" if rung["valid"] else f"no: {'; '.join(rung['reasons'])}",
+                    **_weights(record),
                 }
             )
     return rows

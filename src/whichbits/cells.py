@@ -6,9 +6,6 @@ changes in a way that can change a result; `tests/test_cells.py` fails when the 
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import platform
 import time
 import uuid
@@ -19,10 +16,24 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whichbits.served import (
+    BATCH_TOKENS,
+    agreement_of,
+    api_key,
+    checkpoint_of,
+    custom_code,
+    model_of,
+    references,
+    served_by,
+    served_weights,
+    server_of,
+    threads,
+    token_counts,
+)
 from whichbits.study.executor import Desk, Function, Job, Result, ServerFailed
 
 if TYPE_CHECKING:
-    from whichbits.accuracy.language_model import LanguageModel
+    from whichbits.engines.served_weights import Agreement
     from whichbits.serving.result import RungResult
     from whichbits.serving.workload import Workload
 
@@ -64,9 +75,6 @@ PRELOAD = (
 )
 """What the process that jobs are forked from imports once for all of them: importing takes longer than most cells."""
 
-BATCH_TOKENS = 2048
-"""Tokens in one forward pass of the emulation."""
-
 
 def engine_versions() -> dict[str, str]:
     """Versions of the libraries that emulation computes with."""
@@ -99,95 +107,6 @@ def _provenance(job: Job, **more: Any) -> dict[str, Any]:
     }
 
 
-def _checkpoint(job: Job, role: str = "checkpoint") -> Path:
-    """Folder of a checkpoint: made by a cell that the job reads, or there already."""
-    return job.reads[role] / "checkpoint" if role in job.reads else Path(job.cell.places[role])
-
-
-def _custom_code(job: Job) -> bool:
-    """Whether the specification consents to Python code that comes with the model."""
-    return bool(job.cell.places.get("custom_code"))
-
-
-def _threads(job: Job) -> int:
-    return len(job.cpus) if job.cpus is not None else len(os.sched_getaffinity(0))
-
-
-def _model(job: Job, desk: Desk, stack: ExitStack) -> LanguageModel:
-    """The checkpoint in the job's engine."""
-    engine = job.cell.inputs["engine"]
-    if engine["kind"] == "emulated":
-        from whichbits.engines.emulation import Emulated
-
-        return Emulated(_checkpoint(job), threads=_threads(job), batch_tokens=BATCH_TOKENS, allow_custom_code=_custom_code(job))
-    from whichbits.engines.endpoint import Endpoint
-
-    def tokenizer() -> Any:
-        from whichbits.models.tokenization import load_tokenizer
-
-        return load_tokenizer(job.cell.places["tokenizer"], allow_custom_code=_custom_code(job))
-
-    url = desk.server(job.servers[0])
-    who = _who(job.servers[0], url, job.cell.inputs)
-    return stack.enter_context(
-        Endpoint(
-            url,
-            str(who["model"]),
-            max_length=engine["max_length"],
-            concurrency=engine["concurrency"],
-            api_key=_api_key(engine),
-            tokenizer=tokenizer,
-            watch=True,
-        )
-    )
-
-
-def _weights(job: Job, model: LanguageModel) -> dict[str, Any]:
-    """For the summary: how near a server at an address of the user's is to the candidate's weights."""
-    if job.cell.inputs["engine"]["kind"] != "url":
-        return {}
-    from whichbits.engines.served_weights import agreement, reference
-
-    identity = digest([job.cell.inputs.get("checkpoint"), dict(job.cell.reads)])
-    expected = reference(_checkpoint(job), identity, threads=_threads(job), allow_custom_code=_custom_code(job))
-    return {"weights": asdict(agreement(model, expected))}
-
-
-def _who(name: str, url: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Who answers at a candidate's address; raises UserError where it is not who the plan was made for."""
-    from whichbits.addresses import check_same
-    from whichbits.engines.connection import Connection
-    from whichbits.engines.identity import identify
-
-    engine = inputs["engine"]
-    planned: Mapping[str, Any] | None = inputs.get("server")
-    if planned is not None:
-        check_same(name, planned)
-        return planned
-    return identify(Connection(url, engine.get("model_name"), _api_key(engine))).fields()
-
-
-def _served_by(job: Job, desk: Desk) -> dict[str, Any]:
-    """For the provenance: who served the checkpoint, where it was served."""
-    if job.cell.inputs["engine"]["kind"] == "emulated":
-        return {}
-    return {"server": dict(_who(job.servers[0], desk.server(job.servers[0]), job.cell.inputs))}
-
-
-def _api_key(engine: Mapping[str, Any]) -> str | None:
-    """The key of a server that the user names; servers that whichbits starts have none."""
-    from whichbits.engines.connection import key_from_environment
-
-    return key_from_environment() if engine["kind"] == "url" else None
-
-
-def _token_counts(model: LanguageModel) -> str:
-    """Who counted the tokens of generated texts: the engine, or the tokenizer where the server does not say."""
-    from whichbits.engines.endpoint import Endpoint
-
-    return "tokenizer" if isinstance(model, Endpoint) and model.counted else "engine"
-
-
 def quantize(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
     """Make a checkpoint of a format."""
     import torch
@@ -197,7 +116,7 @@ def quantize(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
     from whichbits.quantize.recipe import Recipe
 
     for job in jobs:
-        torch.set_num_threads(_threads(job))
+        torch.set_num_threads(threads(job))
         inputs = job.cell.inputs
         manifest, errors = quantize_checkpoint(
             Path(job.cell.places["base"]),
@@ -206,7 +125,7 @@ def quantize(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
             job.directory / "checkpoint",
             base_files=inputs["base"],
             on_progress=lambda done, total: desk.progress(f"{done} of {total} modules"),
-            allow_custom_code=_custom_code(job),
+            allow_custom_code=custom_code(job),
         )
         write_items(job.directory, [error.model_dump() for error in errors])
         summary = {
@@ -227,8 +146,8 @@ def evaluate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
         inputs = job.cell.inputs
         data_dir = job.cell.places.get("data_dir")
         with ExitStack() as stack:
-            model = _model(job, desk, stack)
-            weights = _weights(job, model)
+            model = model_of(job, desk, stack)
+            weights = served_weights(job, model)
             result = evaluate_task(
                 Task.model_validate({**inputs["task"], "source": job.cell.places.get("jsonl", inputs["task"]["source"])}),
                 model,
@@ -236,12 +155,12 @@ def evaluate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
                 limit=inputs["limit"],
                 seed=inputs["seed"],
                 data_dir=Path(data_dir) if data_dir else None,
-                allow_custom_code=_custom_code(job),
+                allow_custom_code=custom_code(job),
             )
         write_items(job.directory, result.rows())
         summary = {**result.summary, "concurrency": inputs["engine"].get("concurrency"), **weights}
-        counts = _token_counts(model)
-        more = {"seed": inputs["seed"], "token_counts": counts, **_served_by(job, desk)}
+        counts = token_counts(model)
+        more = {"seed": inputs["seed"], "token_counts": counts, **served_by(job, desk)}
         yield job, Result(summary, _provenance(job, engine=inputs["engine"], **more))
 
 
@@ -253,14 +172,15 @@ def generate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
 
     for job in jobs:
         inputs = job.cell.inputs
-        tokenizer = load_tokenizer(job.cell.places["tokenizer"], allow_custom_code=_custom_code(job))
+        tokenizer = load_tokenizer(job.cell.places["tokenizer"], allow_custom_code=custom_code(job))
         prompts = [Prompt.model_validate(prompt) for prompt in inputs["prompts"]]
         with ExitStack() as stack:
-            model = _model(job, desk, stack)
+            model = model_of(job, desk, stack)
+            weights = served_weights(job, model)
             texts = generate_texts(model, tokenizer, prompts, max_tokens=inputs["max_tokens"])
         write_items(job.directory, [asdict(text) for text in texts])
-        summary = {"n": len(texts), "tokens": sum(text.tokens for text in texts)}
-        counts, served = _token_counts(model), _served_by(job, desk)
+        summary = {"n": len(texts), "tokens": sum(text.tokens for text in texts), **weights}
+        counts, served = token_counts(model), served_by(job, desk)
         yield job, Result(summary, _provenance(job, engine=inputs["engine"], token_counts=counts, **served))
 
 
@@ -273,7 +193,7 @@ def compare(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
     from whichbits.similarity.texts import compare_texts, summarise
 
     for job in jobs:
-        torch.set_num_threads(_threads(job))
+        torch.set_num_threads(threads(job))
         wanted = job.cell.inputs["encoders"]
         embedded = embedded_encoders() if None in (wanted["bertscore"], wanted["sts"]) else None
         encoders = Encoders(
@@ -296,16 +216,16 @@ def distribution(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]
 
     for job in jobs:
         inputs = job.cell.inputs
-        tokenizer = load_tokenizer(job.cell.places["tokenizer"], allow_custom_code=_custom_code(job))
+        tokenizer = load_tokenizer(job.cell.places["tokenizer"], allow_custom_code=custom_code(job))
         windows = token_windows(tokenizer, job.cell.places["documents"], inputs["window_tokens"])
         # Windows from all over the text, whatever their number.
         chosen = windows[:: max(1, len(windows) // inputs["windows"])][: inputs["windows"]]
         base, candidate = (
             Emulated(
-                _checkpoint(job, role),
-                threads=_threads(job),
+                checkpoint_of(job, role),
+                threads=threads(job),
                 batch_tokens=BATCH_TOKENS,
-                allow_custom_code=_custom_code(job),
+                allow_custom_code=custom_code(job),
             )
             for role in ("base", "checkpoint")
         )
@@ -351,7 +271,7 @@ def _tiny_checkpoint(job: Job) -> Path:
 
     inputs = job.cell.inputs
     base = job.directory / "base"
-    tokenizer = AutoTokenizer.from_pretrained(job.cell.places["tokenizer"], trust_remote_code=_custom_code(job))
+    tokenizer = AutoTokenizer.from_pretrained(job.cell.places["tokenizer"], trust_remote_code=custom_code(job))
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -397,6 +317,8 @@ def serve(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result | Excep
         servers = job.cell.inputs["servers"]
         planned |= {job.cell.places["base"]: servers.get("base"), job.cell.labels["candidate"]: servers.get("server")}
     who: dict[str, Mapping[str, Any]] = {}
+    expected = references(jobs)
+    weights: dict[str, Agreement] = {}
     for (repeat, workload_name), group in rounds.items():
         first = group[0]
         asked = {name for job in group for name in (job.cell.places["base"], job.cell.labels["candidate"])}
@@ -408,9 +330,12 @@ def serve(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result | Excep
             return _measured(name, job, desk, workload, at_least, planned, who)
 
         measured = measure_round(names, workload, of_round)
+        for name in names:
+            if name in expected and name not in weights and not isinstance(measured[name], Exception):
+                weights[name] = agreement_of(who[name], first, expected[name])
         workloads[workload_name] = fixed(workload, measured)
         for job in group:
-            yield job, _paired(job, measured, sitting, names, who)
+            yield job, _paired(job, measured, sitting, names, who, weights)
 
 
 def _measured(
@@ -423,13 +348,14 @@ def _measured(
     who: dict[str, Mapping[str, Any]],
 ) -> list[RungResult] | Exception:
     """Rungs of one candidate, or why there are none; `who` is told who served it, which must be who is `planned`."""
+    from whichbits.engines.errors import EngineError
     from whichbits.errors import UserError
     from whichbits.serving.measure import measure, no_answer
 
     inputs = job.cell.inputs
     try:
         url = desk.server(name)
-        who[name] = _who(name, url, {"engine": inputs["engine"], "server": planned[name]})
+        who[name] = server_of(name, url, {"engine": inputs["engine"], "server": planned[name]})
         results = measure(
             url,
             str(who[name]["model"]),
@@ -438,10 +364,12 @@ def _measured(
             seed=inputs["seed"],
             cpus=set(job.cpus) if job.cpus is not None else None,
             at_least=at_least,
-            api_key=_api_key(inputs["engine"]),
+            api_key=api_key(inputs["engine"]),
         )
         words = no_answer(results)
         return results if words is None else ServerFailed(f"{name} was not measured: {words}")
+    except EngineError as error:
+        return ServerFailed(f"{name} was not measured: {error}")
     except (ServerFailed, UserError, OSError) as error:
         return error
 
@@ -452,6 +380,7 @@ def _paired(
     sitting: str,
     order: Sequence[str],
     who: Mapping[str, Mapping[str, Any]],
+    weights: Mapping[str, Agreement],
 ) -> Result | Exception:
     """A cell's result: its candidate's rungs beside the base's of the same round, and the order in which all were measured."""
     rows: list[dict[str, Any]] = []
@@ -467,6 +396,9 @@ def _paired(
         for rung in results:
             rows += [{"role": role, "rung": rung.rung, "concurrency": rung.concurrency, **asdict(row)} for row in rung.rows]
     write_items(job.directory, rows)
+    if weights:
+        roles = {"base": job.cell.places["base"], "candidate": job.cell.labels["candidate"]}
+        summary["weights"] = {role: asdict(weights[name]) for role, name in roles.items()}
     inputs = job.cell.inputs
     servers = {"candidate": dict(who[job.cell.labels["candidate"]]), "base": dict(who[job.cell.places["base"]])}
     provenance = _provenance(job, engine=inputs["engine"], sitting=sitting, seed=inputs["seed"], servers=servers)
@@ -482,8 +414,3 @@ FUNCTIONS: Mapping[str, Function] = {
     "distribution": distribution,
     "serve": serve,
 }
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of a JSON value, for inputs too long to be kept in a key's text."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

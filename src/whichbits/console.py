@@ -97,15 +97,16 @@ class RunView:
         if not quiet:
             self._logger.info("       %s: %s", name(cell), text)
 
-    def ended(self, cell: Cell, state: State, seconds: float, error: str | None) -> None:
-        """The cell is done or has failed."""
+    def ended(self, cell: Cell, state: State, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
+        """The cell is done, with what was answered at these addresses, or has failed."""
         with self._lock:
             self._running.pop(cell.key, None)
             self._left.pop(cell.key, None)
             self._failed += state == "failed"
             if state == "done":
                 self._durations.add(cell.kind, cell.labels, seconds)
-        self._logger.info("%-6s %s %.1f s %s", state, name(cell), seconds, error or "")
+        where = f"from {', '.join(addresses)}" if addresses else ""
+        self._logger.info("%-6s %s %.1f s %s", state, name(cell), seconds, error or where)
         mark = Text("✓ ", style="green") if state == "done" else Text("✗ ", style="red")
         line = Text.assemble(mark, f"{name(cell)}  ", (f"{seconds:.0f} s" if state == "done" else error or "", "dim"))
         self.console.print(line, soft_wrap=True)

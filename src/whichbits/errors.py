@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+ARROW = " → "
+"""Between message and remedy, in a line."""
+
 
 class UserError(Exception):
     """A mistake that the user can mend: the message names field and value, the remedy says what to do.
@@ -15,7 +18,7 @@ class UserError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.message} → {self.remedy}"
+        return f"{self.message}{ARROW}{self.remedy}"
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (self.message, self.remedy))
@@ -24,3 +27,9 @@ class UserError(Exception):
 def _rebuild(message: str, remedy: str) -> UserError:
     """Make the error again on the other side of a process boundary."""
     return UserError(message, remedy=remedy)
+
+
+def parted(line: str) -> tuple[str, str | None]:
+    """Message and remedy of a line that an error was written as; None where it has no remedy."""
+    message, arrow, remedy = line.partition(ARROW)
+    return message, remedy if arrow else None

@@ -12,9 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whichbits.cells import VERSIONS, digest
+from whichbits.cells import VERSIONS
 from whichbits.errors import UserError
 from whichbits.resolution import Resolution, Subject
+from whichbits.served import digest
 from whichbits.study.cell import Cell, Json
 from whichbits.study.plan import Plan, Planned, Served
 from whichbits.study.specification import TaskChoice
@@ -286,7 +287,13 @@ class Expansion(Resolution):
                         "deployment": deployment.name,
                         "repeat": str(repeat),
                     }
-                    places = {"tokenizer": str(self.model.path), "base": base.name}
+                    places = {
+                        **subject.places(),
+                        "tokenizer": str(self.model.path),
+                        "base": base.name,
+                        "base_checkpoint": str(base.folder),
+                        **self._consent,
+                    }
                     cell = Cell("serve", VERSIONS["serve"], inputs, _keys(subject.reads()), labels, places)
                     yield Planned(cell, "sitting", subject.reads(), tuple(dict.fromkeys((base.name, subject.name))))
 

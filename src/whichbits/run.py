@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import whichbits
-from whichbits.errors import UserError
+from whichbits.errors import UserError, parted
 from whichbits.study.estimate import Durations, Estimate
 from whichbits.study.source import Source
 from whichbits.study.specification import Specification
@@ -255,10 +255,9 @@ def run_part(
         records = [place.record(planned.cell) for planned in chosen]
     for record in records:
         if record.state != "done":
-            raise UserError(
-                f"{record.kind}: {record.error or 'did not run'}",
-                remedy=f"see {place.folder / LOG} and {place.folder / 'failed'}",
-            )
+            message, remedy = parted(record.error or "did not run")
+            logs = f"see {place.folder / LOG} and {place.folder / 'failed'}"
+            raise UserError(f"{record.kind}: {message}", remedy=f"{remedy}; {logs}" if remedy else logs)
     return records
 
 

@@ -29,6 +29,8 @@ def test_the_reference_is_computed_once(expected: Reference, tmp_path: Path):
 
 def test_a_shift_of_all_log_probabilities_is_beyond_rounding(expected: Reference):
     class Shifted:
+        max_length = 64
+
         def loglikelihood(self, pairs):
             return [(value - 0.5, True) for value in expected.logprobs]
 
@@ -40,7 +42,11 @@ def test_a_shift_of_all_log_probabilities_is_beyond_rounding(expected: Reference
 
 def test_a_server_without_log_probabilities_is_not_compared(expected: Reference):
     class Silent:
+        max_length = 64
+
         def loglikelihood(self, pairs):
             raise EngineError("no logprobs")
 
     assert agreement(Silent(), expected) == Agreement(reason="no logprobs")
+    Silent.max_length = 8
+    assert "8 tokens" in str(agreement(Silent(), expected).reason)

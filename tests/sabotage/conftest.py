@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -141,10 +142,34 @@ class ModelHandler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if request.get("stream"):
+            return self.stream(request)
         with self.server.lock:
             answer = self.completion(request)
         self.server.damage(answer, request)
         self.send(answer)
+
+    def stream(self, request: dict[str, Any]) -> None:
+        """An answer token by token, each after 10 ms, of one request at a time; the damage is done to its usage."""
+        import torch
+
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        whole = list(request["prompt"])
+        for made in range(1, request["max_tokens"] + 1):
+            with self.server.lock, torch.inference_mode():
+                time.sleep(0.01)
+                whole.append(int(self.server.model(torch.tensor([whole])).logits[0, -1].argmax()))
+            choice = {"index": 0, "text": self.server.tokenizer.decode(whole[-1:]), "finish_reason": None}
+            usage = {"prompt_tokens": len(request["prompt"]), "completion_tokens": made, "total_tokens": len(whole)}
+            answer = {"object": "text_completion", "model": request["model"], "choices": [choice], "usage": usage}
+            if made == 1:
+                self.server.damage(answer, request)
+            self.wfile.write(f"data: {json.dumps(answer)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+        self.close_connection = True
 
     def completion(self, request: dict[str, Any]) -> dict[str, Any]:
         import torch
@@ -155,7 +180,7 @@ class ModelHandler(BaseHTTPRequestHandler):
             for _ in range(request["max_tokens"]):
                 logits = self.server.model(torch.tensor([whole])).logits[0].float()
                 whole.append(int(logits[-1].argmax()))
-                if whole[-1] == self.server.tokenizer.eos_token_id:
+                if whole[-1] == self.server.tokenizer.eos_token_id and not request.get("ignore_eos"):
                     break
             rows = self.server.model(torch.tensor([whole])).logits[0].float().log_softmax(-1)
         made = whole[len(prompt) :]

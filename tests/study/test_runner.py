@@ -102,7 +102,7 @@ class Quiet:
 
     def started(self, cell: Cell) -> None: ...
     def progress(self, cell: Cell, text: str) -> None: ...
-    def ended(self, cell: Cell, state: str, seconds: float, error: str | None) -> None:
+    def ended(self, cell: Cell, state: str, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
         self.ends.append((cell.labels.get("name", cell.kind), state, error))
 
     def note(self, text: str) -> None:
@@ -239,7 +239,7 @@ def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Pa
             class Quiet:
                 def started(self, cell): print("started", cell.inputs["n"], flush=True)
                 def progress(self, cell, text): print("pid", text, flush=True)
-                def ended(self, cell, state, seconds, error): print(state, cell.inputs["n"], flush=True)
+                def ended(self, cell, state, seconds, error, addresses=()): print(state, cell.inputs["n"], flush=True)
                 def note(self, text): ...
 
             class NoServers:

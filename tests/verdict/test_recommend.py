@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,22 @@ def test_what_cannot_be_compared_with_the_base_is_not_deployed(cells):
     assert (refused.mode, refused.code) == ("asynchronous", "base_not_valid")
     assert found.sentence.startswith("Deploy a for chat with one request at a time")
     assert "nothing is recommended" in found.sentence
+
+
+@pytest.mark.parametrize("other", ["base", "candidate"])
+def test_speeds_of_other_weights_are_no_comparison(cells, other: str):
+    away = {"distance": 0.5, "limit": 0.1, "reason": None}
+    weights = {"base": away | {"distance": 0.01}, "candidate": away | {"distance": 0.01}, other: away}
+    records = scored(cells, a=(2, 2)) + served(cells, "a", 1 / 1.5)
+    records = [replace(r, summary={**r.summary, "weights": weights}) if r.kind == "serve" else r for r in records]
+    found = verdict(records, "a")
+    assert {"base": "bf16", "candidate": "a"}[other] == next(one.candidate for one in found.served_weights if one.other)
+    if other == "base":
+        assert [(entry.mode, entry.code) for entry in found.not_recommended] == [("asynchronous", "base_not_valid")]
+        assert not any(entry.valid for entry in (*found.speed, *found.cost))
+    else:
+        assert [entry.candidate for entry in found.recommendations] == ["bf16"]
+        assert {entry.candidate: entry.valid for entry in found.cost} == {"bf16": True, "a": False}
 
 
 def test_a_base_that_was_not_measured_is_no_comparison(cells):

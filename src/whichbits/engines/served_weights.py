@@ -36,6 +36,11 @@ FORMAT = 1
 class Scorer(Protocol):
     """The part of a language model that is compared."""
 
+    @property
+    def max_length(self) -> int:
+        """Largest number of tokens of prompt and output together."""
+        ...
+
     def loglikelihood(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, bool]]:
         """Log-likelihood (nats) of each continuation after its context."""
         ...
@@ -102,6 +107,9 @@ def agreement(server: Scorer, expected: Reference | None) -> Agreement:
     """Ask a server for the log-probabilities of the reference's tokens, and compare them."""
     if expected is None:
         return Agreement(reason="the checkpoint cannot be run on this machine")
+    needed = max(map(len, expected.tokens))
+    if server.max_length < needed:
+        return Agreement(reason=f"requests end at {server.max_length} tokens, and {needed} are compared")
     try:
         served = [total for total, _ in server.loglikelihood(expected.pairs)]
     except EngineError as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from math import ceil
+from types import MappingProxyType
 from typing import Any, Literal
 
 import yaml
@@ -112,25 +114,28 @@ class Part(BaseModel):
     modules: tuple[str, ...]
 
 
-def load() -> dict[str, Format]:
-    """The catalogue: {name: format}, in its order."""
+@cache
+def load() -> Mapping[str, Format]:
+    """The catalogue: {name: format}, in its order; read once."""
     entries: dict[str, dict[str, Any]] = yaml.safe_load(
         files("whichbits.formats").joinpath("catalogue.yaml").read_text(encoding="utf-8")
     )
-    return {name: Format(name=name, **entry) for name, entry in entries.items()}
+    return MappingProxyType({name: Format(name=name, **entry) for name, entry in entries.items()})
 
 
-def load_kv_caches() -> dict[str, tuple[str, QuantizationArgs]]:
+@cache
+def load_kv_caches() -> Mapping[str, tuple[str, QuantizationArgs]]:
     """What the key-value cache can be stored in beside a format: {name: (title, how keys and values are quantized)}."""
     entries = yaml.safe_load(files("whichbits.formats").joinpath("kv_caches.yaml").read_text(encoding="utf-8"))
-    return {name: (entry["title"], QuantizationArgs.model_validate(entry["values"])) for name, entry in entries.items()}
+    found = {name: (entry["title"], QuantizationArgs.model_validate(entry["values"])) for name, entry in entries.items()}
+    return MappingProxyType(found)
 
 
 def get(name: str) -> Format:
     """The format called `name`; `NAME+CACHE` has a quantized key-value cache beside. Raises UserError where there is none."""
     catalogue, caches = load(), load_kv_caches()
-    own, plus, cache = name.partition("+")
-    if own not in catalogue or (plus and cache not in caches):
+    own, plus, own_cache = name.partition("+")
+    if own not in catalogue or (plus and own_cache not in caches):
         raise UserError(
             f"format {name!r} is not known",
             remedy=f"choose one of {', '.join(catalogue)}; for a quantized key-value cache add +{' or +'.join(caches)}",
@@ -138,7 +143,7 @@ def get(name: str) -> Format:
     format = catalogue[own]
     if not plus:
         return format
-    title, values = caches[cache]
+    title, values = caches[own_cache]
     return format.model_copy(update={"name": name, "title": f"{format.title}, {title}", "kv_cache": values})
 
 

@@ -56,15 +56,17 @@ def measure(
     `tokenizer` is a folder with its tokenizer.json. Prompts are a function of
     (`seed`, rung, request): give each round of a sitting a seed of its own and all candidates of a round the same.
     `cpus` are the cores the client may use; by default those of this process. An `auto` ladder does not end below `at_least`.
-    Raises UserError where the server does not answer or lacks the model; a rung that went wrong is returned as invalid.
+    Raises UserError where the server does not answer or lacks the model, EngineError where it is not the one at the end of a
+    rung that it was at the beginning of the first; a rung that went wrong otherwise is returned as invalid.
     """
     connection = reach(Connection(url, model, api_key))
     vocabulary = ordinary_tokens(tokenizer)
     _ask_once(connection, vocabulary)
     results: list[RungResult] = []
+    first = snapshot(connection)
     with _pinned(cpus) as allowed:
         for rung in _ladder(workload, results, at_least):
-            results.append(_measure_rung(connection, rung, workload, vocabulary, seed, allowed, on_progress))
+            results.append(_measure_rung(connection, first, rung, workload, vocabulary, seed, allowed, on_progress))
             if _refuses(results[-1]):
                 break
     return results
@@ -123,6 +125,7 @@ def _goes_on(concurrency: int, results: Sequence[RungResult], at_least: int) -> 
 
 def _measure_rung(
     connection: Connection,
+    first: Snapshot,
     rung: Rung,
     workload: Workload,
     vocabulary: NDArray[np.int32],
@@ -136,6 +139,8 @@ def _measure_rung(
     before = snapshot(connection)
     load = asyncio.run(drive(requests, on_done=lambda done: on_progress(rung.name, done, requests.total)))
     after = snapshot(connection)
+    if how := changed(first, after):
+        raise EngineError(f"the server at {connection.url} has changed meanwhile ({rung.name}): {how}")
 
     rows = rows_of(load.observations)
     window = steady(load.observations, rung)
@@ -183,7 +188,6 @@ def _evidence(
         foreign_tokens=foreign_tokens(before.metrics, after.metrics, sum(one.output_tokens for one in seen)),
         loop_lag_s=load.loop_lag_s,
         at_once=sum(map(in_one_piece, answered)) / len(answered) if answered else None,
-        server_change=changed(before, after),
     )
 
 

@@ -63,8 +63,6 @@ class Evidence(Frozen):
     """Mean lateness of the client's event loop, and so of the times it stamps."""
     at_once: float | None = None
     """Share of the requests of which all tokens arrived in one piece; None where none was answered."""
-    server_change: str | None = None
-    """What shows that another server, or one started anew, answered by the end of the rung."""
 
 
 class RungResult(Frozen):

@@ -71,8 +71,6 @@ def _lengths(evidence: Evidence, workload: Workload) -> list[str]:
 
 def _server(evidence: Evidence) -> list[str]:
     found = []
-    if evidence.server_change is not None:
-        found.append(f"server changed: {evidence.server_change}")
     if evidence.prefix_cache_hit_rate is not None and evidence.prefix_cache_hit_rate > PREFIX_HITS:
         found.append(f"prefix cache hit: {evidence.prefix_cache_hit_rate:.1%} of the prompt tokens came from the cache")
     if evidence.foreign_tokens is not None and evidence.foreign_tokens > FOREIGN_TOKENS:

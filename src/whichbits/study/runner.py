@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from whichbits.study.cell import Cell
 from whichbits.study.executor import Executor, Failed, Finished, Function, Job, Progress
@@ -58,8 +58,8 @@ class Observer(Protocol):
     def progress(self, cell: Cell, text: str) -> None:
         """The cell says how far it is."""
 
-    def ended(self, cell: Cell, state: State, seconds: float, error: str | None) -> None:
-        """The cell is done or has failed."""
+    def ended(self, cell: Cell, state: State, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
+        """The cell is done, with what was answered at these addresses, or has failed."""
 
     def note(self, text: str) -> None:
         """Something else happened, as a server starting."""
@@ -244,7 +244,7 @@ class Runner:
                     provenance = {**result.provenance, "seconds": round(seconds, 3), "finished_at": _now()}
                     self.store.finish(planned.cell, job.directory, result.summary, provenance)
                     self._set(planned.cell, "done")
-                    self.observer.ended(planned.cell, "done", seconds, None)
+                    self.observer.ended(planned.cell, "done", seconds, None, _addresses(provenance))
                     started = time.monotonic()
                 case Failed(job=job, error=error):
                     self._fail(planned, self._death(planned) or error, job.directory, seconds)
@@ -311,6 +311,12 @@ def _interruption() -> Iterator[threading.Event]:
         yield pressed
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _addresses(provenance: Mapping[str, Any]) -> list[str]:
+    """Where a result came from: the addresses of the servers that its provenance names, each once."""
+    servers = [provenance.get("server"), *provenance.get("servers", {}).values()]
+    return list(dict.fromkeys(str(server["address"]) for server in servers if server))
 
 
 def _now() -> str:

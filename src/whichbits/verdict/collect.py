@@ -55,7 +55,7 @@ def collect(
         similarity=(*_text_similarity(by_kind.get("compare", [])), *_distributions(by_kind.get("distribution", []))),
         rounds=tuple(_rounds(by_kind.get("serve", []), base)),
         kernels=_kernels(records),
-        served_weights=tuple(_served_weights(by_kind.get("evaluate", []))),
+        served_weights=tuple(_served_weights(done, base)),
         sizes=tuple(_sizes(by_kind.get("quantize", []), base, base_bytes)),
         deployments=_checked(deployments or {}),
         workloads=dict(workloads or {}),
@@ -260,16 +260,23 @@ def _kernels(records: Sequence[Record]) -> dict[str, Kernel]:
     return kernels
 
 
-def _served_weights(records: Sequence[Record]) -> Iterator[ServedWeights]:
-    """Of each candidate at an address, the worst of its runs."""
+def _served_weights(records: Sequence[Record], base: str) -> Iterator[ServedWeights]:
+    """Of each candidate at an address, the worst of its runs that were compared; one that was not where none was."""
     found: dict[str, ServedWeights] = {}
     for record in records:
-        stated = record.summary.get("weights")
-        if stated is not None:
-            one = ServedWeights(candidate=record.labels["candidate"], **stated)
-            if one.candidate not in found or one.other:
+        for one in weights_of(record, base):
+            before = found.get(one.candidate)
+            if before is None or before.distance is None or one.other:
                 found[one.candidate] = one
     yield from found.values()
+
+
+def weights_of(record: Record, base: str) -> Iterator[ServedWeights]:
+    """What a cell says of the weights behind the addresses that it asked: of a `serve` cell the candidate's and the base's."""
+    if record.kind in ("evaluate", "generate", "serve") and (stated := record.summary.get("weights")) is not None:
+        candidate = record.labels["candidate"]
+        named = {base: stated["base"], candidate: stated["candidate"]} if record.kind == "serve" else {candidate: stated}
+        yield from (ServedWeights(candidate=name, **one) for name, one in named.items())
 
 
 def _sizes(records: Sequence[Record], base: str, base_bytes: int | None) -> Iterator[Size]:

@@ -8,7 +8,7 @@ from whichbits.verdict.accuracy import emulation_error, suites, task_recovery
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.guideline import guideline
 from whichbits.verdict.headline import reasons, sentence
-from whichbits.verdict.market import kernel_problem, markets
+from whichbits.verdict.market import markets, speed_problem
 from whichbits.verdict.model import SizeFinding, Verdict
 from whichbits.verdict.plausibility import implausible_losses
 from whichbits.verdict.recommend import recommendations
@@ -69,7 +69,7 @@ def decide(
         speed=tuple(
             finding
             for load in loads(findings)
-            for finding in speed_findings(load, kernel_problem(findings, load.candidate), level=level)
+            for finding in speed_findings(load, speed_problem(findings, load.candidate), level=level)
         ),
         cost=tuple(offer.cost for place in market for offer in place.offers),
         sizes=_sizes(findings),

@@ -116,6 +116,11 @@ class Findings:
     failures: tuple[str, ...] = ()
 
     @property
+    def served_others(self) -> frozenset[str]:
+        """Candidates, the base among them, whose servers do not serve their weights."""
+        return frozenset(entry.candidate for entry in self.served_weights if entry.other)
+
+    @property
     def candidates(self) -> tuple[str, ...]:
         """All candidates but the base."""
         return tuple(name for name in self.formats if name != self.base)

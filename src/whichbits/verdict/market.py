@@ -53,11 +53,15 @@ class Market:
     standing: Mapping[str, Standing]
 
 
-def kernel_problem(findings: Findings, candidate: str) -> str | None:
-    """Why a candidate's speed must not enter a verdict, or None: only a native kernel's speed is the format's.
+def speed_problem(findings: Findings, candidate: str) -> str | None:
+    """Why a candidate's speed must not enter a verdict, or None: only a native kernel's, on its own weights, is the format's.
 
-    At an address that the user gave the kernel cannot be known; its speed enters, with a caveat.
+    At an address that the user gave the kernel cannot be known; its speed enters, with a caveat. Where the base's server does
+    not serve the base, no candidate's speed can be compared.
     """
+    others = findings.served_others
+    if other := next((name for name in (candidate, findings.base) if name in others), None):
+        return f"the server of {other} does not serve its weights"
     probe = findings.kernels.get(candidate)
     if probe is None:
         return None if candidate == findings.base else "no probe says which kernel served it"
@@ -100,7 +104,7 @@ def _market(findings: Findings, workload: str, deployment: str, mode: Mode, here
     priced = findings.deployments.get(deployment, {})
     offers = tuple(
         _offer(profile, within, base if base in within else None, mode, grouped[profile.candidate], priced,
-               kernel_problem(findings, profile.candidate), level)
+               speed_problem(findings, profile.candidate), level)
         for profile in within
     )  # fmt: skip
     reference = None if base is None or not base.series else replace(base, allowed=frozenset(base.series))

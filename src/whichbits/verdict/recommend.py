@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from whichbits.verdict.comparison import Comparison, compare
 from whichbits.verdict.findings import Findings
-from whichbits.verdict.market import Market, Offer, kernel_problem
+from whichbits.verdict.market import Market, Offer, speed_problem
 from whichbits.verdict.model import (
     Estimate,
     FormatVerdict,
@@ -70,7 +70,9 @@ def _answer(findings: Findings, place: Market, rulings: Rulings, level: float) -
         return "base_not_measured", f"{base} was not measured, so there is nothing to compare with"
     if standing == "not_valid":
         return "base_not_valid", f"no round of {base} is valid, so there is nothing to compare with"
-    able = [name for name in findings.candidates if _eligible(rulings.get(name)) and kernel_problem(findings, name) is None]
+    if base in findings.served_others:
+        return "base_not_valid", f"the server of {base} does not serve its weights, so there is nothing to compare with"
+    able = [name for name in findings.candidates if _eligible(rulings.get(name)) and speed_problem(findings, name) is None]
     offers = [offer for offer in place.offers if offer.candidate in able]
     if standing == "outside_limits":
         if not offers:

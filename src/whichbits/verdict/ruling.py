@@ -77,7 +77,7 @@ def rule(findings: Findings, candidate: str, suites: Sequence[Suite], *, margin:
             would_resolve=remedy,
         )
 
-    others = [entry.candidate for entry in findings.served_weights if entry.other]
+    others = findings.served_others
     if finding.provenance == "measured" and (own := [name for name in (candidate, findings.base) if name in others]):
         reason = f"{kept}, but the server of {own[0]} does not serve its weights"
         return verdict("not resolved", "other_weights", reason, f"the checkpoint of {own[0]} at its address")

@@ -177,20 +177,18 @@ def valid_only(rounds: Sequence[Round]) -> tuple[Round, ...]:
     return tuple(r for r in rounds if r.valid)
 
 
-def speed_findings(load: Load, kernel_problem: str | None, *, level: float) -> list[SpeedFinding]:
+def speed_findings(load: Load, problem: str | None, *, level: float) -> list[SpeedFinding]:
     """All metrics of a candidate at one load."""
     found = []
     for metric in (*RATES, *TIMES):
         for percentile in (None,) if metric in (*RATES, "itl_s") else (None, *PERCENTILES):
-            finding = _speed_finding(load, metric, percentile, kernel_problem, level)
+            finding = _speed_finding(load, metric, percentile, problem, level)
             if finding is not None:
                 found.append(finding)
     return found
 
 
-def _speed_finding(
-    load: Load, metric: str, percentile: float | None, kernel_problem: str | None, level: float
-) -> SpeedFinding | None:
+def _speed_finding(load: Load, metric: str, percentile: float | None, problem: str | None, level: float) -> SpeedFinding | None:
     own = series(load.usable, metric, percentile)
     estimate = average(own, level=level)
     if estimate is None:
@@ -199,8 +197,8 @@ def _speed_finding(
     valid = any(r.valid for r in load.own)
     if valid and len(own) == 1:
         reasons.append("one round only: nothing says how much another would differ, so there is no interval")
-    if kernel_problem is not None:
-        reasons.append(kernel_problem)
+    if problem is not None:
+        reasons.append(problem)
     above, below = (series(valid_only(rounds), metric, percentile) for rounds in (load.own, load.base))
     return SpeedFinding(
         candidate=load.candidate,
@@ -212,7 +210,7 @@ def _speed_finding(
         estimate=estimate,
         ratio=ratio(above, below, level=level),
         rounds=len(above.keys() & below.keys()) if load.base else len(own),
-        valid=valid and kernel_problem is None,
+        valid=valid and problem is None,
         reasons=tuple(reasons),
         cells=load.cells,
     )

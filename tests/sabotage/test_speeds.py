@@ -1,0 +1,128 @@
+"""Speeds and texts of a server whose weights are not the candidate's, and of one that changes: never without a word."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from whichbits import api
+from whichbits.errors import UserError
+from whichbits.study.specification import Specification
+from whichbits.verdict.model import Verdict
+
+LOAD = {"name": "w", "prompt_tokens": 16, "output_tokens": 4, "synchronous": True, "concurrency": [], "waves": 5}
+
+Serve = Callable[[Path], Any]
+
+
+def random_weights(server: Any) -> Any:
+    """Another model of the same shape behind the address."""
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for parameter in server.model.parameters():
+            if parameter.dim() == 2:
+                torch.nn.init.normal_(parameter, std=float(parameter.float().std()))
+    return server
+
+
+def without_logprobs(server: Any) -> Any:
+    """As llama.cpp's and other servers, which score no prompts."""
+
+    def damage(answer: dict[str, Any], request: dict[str, Any]) -> None:
+        answer["choices"][0]["logprobs"] = None
+
+    server.damage = damage
+    return server
+
+
+def test_bench_says_whose_weights_it_measured(small_model: Path, serve: Serve, tmp_path: Path) -> None:
+    rows = api.bench(str(small_model), ["16/4"], url=random_weights(serve(small_model)).url, store=tmp_path)
+    assert len(rows) > 1
+    assert all(row["weights"].startswith("others: ") for row in rows)
+
+
+def study(small_model: Path, urls: dict[str, str], folder: Path, **fields: Any) -> Verdict:
+    prompts = folder / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"id": str(n), "prompt": f"count {n}"}) + "\n" for n in range(3)), encoding="utf-8")
+    outcome = api.study(
+        Specification.model_validate(
+            {
+                "version": 1,
+                "name": "speeds",
+                "model": str(small_model),
+                "candidates": [{"checkpoint": str(small_model), "name": name} for name in urls if name != "bf16"],
+                "tasks": [],
+                "engine": {"kind": "url", "urls": urls},
+                **fields,
+            }
+        ),
+        store=folder / "store",
+        quiet=True,
+    )
+    assert isinstance(outcome, api.Outcome)
+    return outcome.verdict
+
+
+def test_no_speed_of_other_weights_enters_a_verdict(small_model: Path, serve: Serve, tmp_path: Path) -> None:
+    urls = {name: serve(small_model).url for name in ("bf16", "own")}
+    urls |= {"other": random_weights(serve(small_model)).url, "mute": without_logprobs(serve(small_model)).url}
+    verdict = study(small_model, urls, tmp_path, workloads=[LOAD], rounds=1)
+    measured = {name: [found for found in verdict.speed if found.candidate == name] for name in urls}
+    assert all(measured.values())
+    blamed = {name for name, found in measured.items() if any("does not serve" in why for one in found for why in one.reasons)}
+    assert blamed == {"other"}
+    assert not any(one.valid for one in measured["other"])
+    assert not any(one.valid for one in verdict.cost if one.candidate == "other")
+    assert {entry.candidate: entry.other for entry in verdict.served_weights} == {
+        "bf16": False, "own": False, "other": True, "mute": False,
+    }  # fmt: skip
+    caveats = " ".join(verdict.caveats)
+    assert "The server of other does not serve its weights" in caveats
+    assert "Whether the server of mute serves its weights is not known" in caveats
+    assert len({one.rung for one in verdict.speed}) == 1
+    log = (tmp_path / "store" / "run.log").read_text()
+    assert all(f"from {urls[name]}" in log or f", {urls[name]}" in log for name in urls)
+
+
+def test_texts_of_other_weights_are_said_to_be(small_model: Path, serve: Serve, tmp_path: Path) -> None:
+    urls = {"bf16": serve(small_model).url, "other": random_weights(serve(small_model)).url}
+    similarity = {"prompts": str(tmp_path / "prompts.jsonl"), "max_tokens": 4, "windows": 1, "window_tokens": 16}
+    verdict = study(small_model, urls, tmp_path, similarity=similarity)
+    assert {entry.candidate: entry.other for entry in verdict.served_weights} == {"bf16": False, "other": True}
+    assert any("The server of other does not serve its weights" in caveat for caveat in verdict.caveats)
+
+
+@pytest.mark.parametrize("when", [3, 7])
+def test_a_server_that_changes_under_a_load_fails_the_step(when: int, small_model: Path, serve: Serve, tmp_path: Path) -> None:
+    """In the first load, or in the second one."""
+    server = serve(small_model)
+    left = iter(range(when))
+
+    def damage(answer: dict[str, Any], request: dict[str, Any]) -> None:
+        if next(left, None) is None:
+            server.started = 99.0
+
+    server.damage = damage
+    with pytest.raises(UserError, match=r"has changed meanwhile .*: it was started anew") as raised:
+        api.bench(str(small_model), ["16/4"], url=server.url, store=tmp_path)
+    assert server.url in raised.value.message
+    assert str(raised.value).count("→") == 1
+    assert not list(tmp_path.glob("cells/serve/*/result.json"))
+
+
+def test_a_remedy_stands_once_in_the_line_of_a_failed_step(small_model: Path, serve: Serve, tmp_path: Path) -> None:
+    def gone(answer: dict[str, Any], request: dict[str, Any]) -> None:
+        server.name = "renamed"
+
+    server = serve(small_model)
+    server.damage = gone
+    with pytest.raises(UserError) as raised:
+        api.bench(str(small_model), ["16/4"], url=server.url, store=tmp_path)
+    assert str(raised.value).count("→") == 1
+    assert "run.log" in raised.value.remedy
+    assert raised.value.remedy.startswith("it serves renamed")
