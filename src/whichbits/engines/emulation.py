@@ -16,6 +16,7 @@ from whichbits.engines.completion import Generation
 from whichbits.engines.emulated_linear import ActivationQuantizer, emulated
 from whichbits.engines.errors import EngineError
 from whichbits.engines.float32_head import float32_head
+from whichbits.engines.float32_products import float32_products
 from whichbits.models import generation
 from whichbits.models.tokenization import load_tokenizer
 
@@ -58,7 +59,7 @@ class Emulated:
         The last norm and the head are computed in float32 (see `float32_head`).
         """
         batch = input_ids if input_ids.dim() == 2 else input_ids[None]
-        with float32_head(self._model):
+        with float32_head(self._model), float32_products():
             found: Tensor = self._model(input_ids=batch, use_cache=False).logits
         return found if input_ids.dim() == 2 else found[0]
 
@@ -126,7 +127,8 @@ class Emulated:
             torch.manual_seed(seed)
             for chosen in self._batches(list(rows), rows, extra=max_tokens):
                 ids, mask = _left_padded([rows[index] for index in chosen])
-                made = self._model.generate(input_ids=ids, attention_mask=mask, **options)[:, ids.shape[1] :]
+                with float32_products():
+                    made = self._model.generate(input_ids=ids, attention_mask=mask, **options)[:, ids.shape[1] :]
                 results |= {index: self._text(row.tolist(), stop) for row, index in zip(made, chosen, strict=True)}
         return [results[index] for index in range(len(prompts))]
 
@@ -184,9 +186,10 @@ class Emulated:
         """Logits [rows, positions, vocabulary] at the last positions of each row; the vocabulary only where it is needed."""
         ids, mask = _left_padded(rows)
         places = (mask.cumsum(-1) - 1).clamp(min=0)
-        found: Tensor = self._model(
-            input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False, logits_to_keep=positions
-        ).logits
+        with float32_products():
+            found: Tensor = self._model(
+                input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False, logits_to_keep=positions
+            ).logits
         return found
 
 
