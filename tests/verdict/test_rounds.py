@@ -19,6 +19,10 @@ from whichbits.verdict.rounds import (
 NOTHING = np.zeros(1), np.ones(1)
 
 
+UPPER = 1 - 0.9 * 0.025
+"""Quantile of an interval at 95 %: a tenth of the error is kept back."""
+
+
 def sides(logs, allowed=None):
     """A side of a comparison of which nothing is known within rounds; `logs` (loads, rounds)."""
     array = np.array(logs, dtype=float)
@@ -27,7 +31,7 @@ def sides(logs, allowed=None):
 
 def test_half_width_of_three_rounds_by_hand():
     logs = np.log([1.1, 1.2, 1.3])
-    expected = stats.t.ppf(0.975, 2) * np.std(logs, ddof=1) / math.sqrt(3)
+    expected = stats.t.ppf(UPPER, 2) * np.std(logs, ddof=1) / math.sqrt(3)
     assert half_width(logs, *NOTHING, 0.95) == pytest.approx(expected)
 
 
@@ -38,17 +42,17 @@ def test_one_round_has_no_width():
 def test_rounds_that_agree_by_luck_are_no_narrower_than_their_requests_allow():
     # two sides of three rounds, 2 % each with 9 degrees of freedom: √6 · 0.02 / 3 with Satterthwaite's 54
     variances, degrees = np.full(6, 0.02**2), np.full(6, 9.0)
-    expected = stats.t.ppf(0.975, 54) * math.sqrt(6) * 0.02 / 3
+    expected = stats.t.ppf(UPPER, 54) * math.sqrt(6) * 0.02 / 3
     assert half_width(np.full(3, 0.1), variances, degrees, 0.95) == pytest.approx(expected)
     spread = half_width(np.array([0.0, 0.1, 0.2]), variances, degrees, 0.95)
-    assert spread == pytest.approx(stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3))
+    assert spread == pytest.approx(stats.t.ppf(UPPER, 2) * 0.1 / math.sqrt(3))
 
 
 def test_satterthwaite_of_unequal_errors():
     variances, degrees = np.array([4e-4, 1e-4]), np.array([3.0, 9.0])
     expected = 5e-4**2 / (4e-4**2 / 3 + 1e-4**2 / 9)
     found = half_width(np.zeros(2), variances, degrees, 0.95)
-    assert found == pytest.approx(stats.t.ppf(0.975, expected) * math.sqrt(5e-4) / 2)
+    assert found == pytest.approx(stats.t.ppf(UPPER, expected) * math.sqrt(5e-4) / 2)
 
 
 def test_requests_in_flight_together_count_once():
@@ -68,16 +72,17 @@ def test_each_side_is_taken_at_its_own_best_load():
     assert float(found.value) == pytest.approx(1.5)
 
 
-def test_the_interval_spans_the_load_that_is_best_for_both():
-    # own best loads: 0 and 1, ratio −0.03; together load 1 is best, ratio −0.04; rounds too noisy to tell the loads apart
+def test_each_end_spans_the_best_load_of_the_other_side():
+    # own best loads: 0 and 1, ratio −0.03; both at load 1: −0.04, both at load 0: 0.01; rounds too noisy to tell the loads apart
     noise = np.array([0.0, 0.1, -0.1])
     above, below = sides([noise + 0.01, noise[::-1]]), sides([noise, noise[[1, 0, 2]] + 0.04])
     found = best_ratio(above, below, level=0.95)
-    own, joint = (noise + 0.01) - (noise[[1, 0, 2]] + 0.04), noise[::-1] - (noise[[1, 0, 2]] + 0.04)
-    ends = [(d.mean(), half_width(d, *NOTHING, 0.95)) for d in (own, joint)]
+    own, at_belows = (noise + 0.01) - (noise[[1, 0, 2]] + 0.04), noise[::-1] - (noise[[1, 0, 2]] + 0.04)
+    at_aboves = noise + 0.01 - noise
+    ends = [(d.mean(), half_width(d, *NOTHING, 0.95)) for d in (own, at_belows, at_aboves)]
     assert float(found.value) == pytest.approx(-0.03)
-    assert float(found.low) == pytest.approx(min(mean - half for mean, half in ends))
-    assert float(found.high) == pytest.approx(max(mean + half for mean, half in ends))
+    assert float(found.low) == pytest.approx(min(mean - half for mean, half in ends[:2]))
+    assert float(found.high) == pytest.approx(max(mean + half for mean, half in (ends[0], ends[2])))
 
 
 def test_where_no_load_is_good_for_both_each_end_holds_for_all_that_are_as_good():
@@ -137,7 +142,7 @@ def test_welch_is_scipys():
     rng = np.random.default_rng(0)
     first, second = rng.normal(0.3, 0.1, 4), rng.normal(0.1, 0.3, 4)
     difference, half = welch(first, second, level=0.95)
-    expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval(1 - 0.9 * 0.05)
     assert (difference - half, difference + half) == pytest.approx((expected.low, expected.high))
     assert welch(first, second[:1], level=0.95)[1] == math.inf
 
@@ -153,7 +158,7 @@ def test_rounds_to_decide():
     needed = rounds_to_decide(logs, level=0.95)
     assert needed is not None
     power = [
-        stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, logs.mean() / logs.std(ddof=1) * math.sqrt(n))
+        stats.nct.sf(stats.t.ppf(UPPER, n - 1), n - 1, logs.mean() / logs.std(ddof=1) * math.sqrt(n))
         for n in (needed - 1, needed, needed + 1)
     ]
     assert power[0] < 0.85 and power[2] > 0.78

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whichbits.verdict.statistics import POWER, FloatArray
+from whichbits.verdict.statistics import POWER, FloatArray, tested_level
 
 Places = NDArray[np.intp]
 WORSE = 0.02
@@ -52,6 +52,11 @@ def t_half(level: float, degrees: Any) -> Any:
     return stdtrit(degrees, (1 + level) / 2)
 
 
+def t_kept(level: float, degrees: Any) -> Any:
+    """`t_half` of the level that intervals are made for."""
+    return t_half(tested_level(level), degrees)
+
+
 def half_width(logs: FloatArray, variances: FloatArray, degrees: FloatArray, level: Any) -> FloatArray:
     """Half-width (...) of the interval of the mean of `logs` (..., rounds); infinite for one round.
 
@@ -62,11 +67,11 @@ def half_width(logs: FloatArray, variances: FloatArray, degrees: FloatArray, lev
     rounds = logs.shape[-1]
     if rounds < 2:
         return np.full(logs.shape[:-1], np.inf)
-    between: FloatArray = t_half(level, rounds - 1.0) * logs.std(axis=-1, ddof=1) / math.sqrt(rounds)
+    between: FloatArray = t_kept(level, rounds - 1.0) * logs.std(axis=-1, ddof=1) / math.sqrt(rounds)
     total = variances.sum(axis=-1)
     known = total > 0
     spread = np.where(known, (np.square(variances) / degrees).sum(axis=-1), 1.0)
-    own = np.where(known, t_half(level, np.where(known, np.square(total) / spread, 1.0)) * np.sqrt(total) / rounds, 0.0)
+    own = np.where(known, t_kept(level, np.where(known, np.square(total) / spread, 1.0)) * np.sqrt(total) / rounds, 0.0)
     widest: FloatArray = np.maximum(between, own)
     return widest
 
@@ -130,29 +135,24 @@ def best_ratio(above: Sides, below: Sides, *, level: float) -> BestRatio:
     """Ratio of two throughputs, each at the load where it was highest, paired round by round.
 
     Choosing the highest of several noisy values favours the lucky one, most where one side is flat over the loads and the
-    other is not. So the ratio is taken a second time, both at the load that is best for the two together: what that choice
-    looks at, the sum, says nothing about the difference. The interval spans both; where one load is clearly the best for
-    both sides, they are the same. Where the load that is best together is shown to be worse for one of them, it is no
-    substitute: then each end holds for all loads at once that its chosen side does no worse at (Bonferroni).
+    other is not. So each end is taken a second time where its own side cannot have been lucky: the low end with both sides at
+    the best load of `below`, whose luck lowers the ratio, the high end with both at that of `above`. Where one load is clearly
+    the best for both sides, all are the same. Where that load is shown to be worse for the other side, it is no substitute:
+    then the end holds for all loads at once that its chosen side does no worse at (Bonferroni).
     """
-    a, b = above.score(), below.score()
-    own = a.argmax(axis=-1), b.argmax(axis=-1)
+    own = above.score().argmax(axis=-1), below.score().argmax(axis=-1)
     value, half = ratio_at(above, below, own, level)
-    joint = a + b
-    shared = joint.argmax(axis=-1)
-    centre, width = ratio_at(above, below, (shared, shared), level)
-    low, high = np.minimum(value - half, centre - width), np.maximum(value + half, centre + width)
-    as_good = above.as_good(own[0]), below.as_good(own[1])
-    apart = ~np.isfinite(joint.max(axis=-1))
-    for good in as_good:
-        apart = apart | ~np.take_along_axis(good, np.asarray(shared)[..., None], axis=-1)[..., 0]
-    rival_above, rival_below = (np.maximum(good.sum(axis=-1), 1) for good in as_good)
-    return BestRatio(
-        value,
-        np.where(apart, value - ratio_at(above, below, own, 1 - (1 - level) / rival_above)[1], low),
-        np.where(apart, value + ratio_at(above, below, own, 1 - (1 - level) / rival_below)[1], high),
-        *own,
-    )
+
+    def end(sign: float, other: Places, good: NDArray[np.bool_]) -> FloatArray:
+        centre, width = ratio_at(above, below, (other, other), level)
+        rivals = np.maximum(good.sum(axis=-1), 1)
+        apart = value + sign * ratio_at(above, below, own, 1 - (1 - level) / rivals)[1]
+        farther = sign * np.maximum(sign * value + half, sign * centre + width)
+        shared: NDArray[np.bool_] = np.take_along_axis(good, np.asarray(other)[..., None], axis=-1)[..., 0]
+        return np.where(shared, farther, apart)
+
+    low = end(-1.0, own[1], above.as_good(own[0]))
+    return BestRatio(value, low, end(1.0, own[0], below.as_good(own[1])), *own)
 
 
 def best_value(
@@ -160,8 +160,8 @@ def best_value(
 ) -> tuple[FloatArray, FloatArray, FloatArray, Places]:
     """Logarithm of a throughput at its best load or at the one `chosen` (...), its interval (...), and the load.
 
-    The interval spans that of the load where `joint` (..., loads), the score of all candidates together, is highest: see
-    `best_ratio`. Loads where `joint` is −∞ are no such loads.
+    The interval spans that of the load where `joint` (..., loads), the score of all candidates together, is highest: that
+    choice hardly looks at this side's luck. Loads where `joint` is −∞ are no such loads.
     """
     chosen = side.score().argmax(axis=-1) if chosen is None else chosen
     shared = joint.argmax(axis=-1)
@@ -194,7 +194,7 @@ def welch(first: FloatArray, second: FloatArray, *, level: float) -> tuple[float
         return difference, 0.0
     degrees = total**2 / float(np.sum(terms**2 / np.array([len(first) - 1, len(second) - 1])))
     most = 2.0 * (min(len(first), len(second)) - 1)
-    return difference, float(t_half(level, min(degrees, most))) * math.sqrt(total)
+    return difference, float(t_kept(level, min(degrees, most))) * math.sqrt(total)
 
 
 def rounds_to_decide(logs: FloatArray, *, level: float) -> int | None:
@@ -206,6 +206,6 @@ def rounds_to_decide(logs: FloatArray, *, level: float) -> int | None:
         return None
     spread = float(logs.std(ddof=1)) / abs(float(logs.mean()))
     rounds = np.arange(2, MOST_ROUNDS + 1)
-    needed = (t_half(level, rounds - 1.0) + t_half(2 * POWER - 1, rounds - 1.0)) * spread / np.sqrt(rounds)
+    needed = (t_kept(level, rounds - 1.0) + t_half(2 * POWER - 1, rounds - 1.0)) * spread / np.sqrt(rounds)
     enough = np.flatnonzero(needed <= 1)
     return int(rounds[enough[0]]) if len(enough) else None

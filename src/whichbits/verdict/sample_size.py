@@ -11,8 +11,8 @@ import numpy as np
 from whichbits.verdict.findings import ScoredTask
 from whichbits.verdict.model import Extension
 from whichbits.verdict.paired import suite_ratio
-from whichbits.verdict.score_test import ScoreTest, recovery_stratum, tested_level
-from whichbits.verdict.statistics import POWER, FloatArray, resolvable
+from whichbits.verdict.score_test import ScoreTest, recovery_stratum
+from whichbits.verdict.statistics import POWER, FloatArray, resolvable, tested_level
 from whichbits.verdict.unseen import gains, largest_unseen, losses
 from whichbits.verdict.wording import listing
 

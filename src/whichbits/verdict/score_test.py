@@ -21,10 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from whichbits.verdict.paired import Paired
-from whichbits.verdict.statistics import FloatArray, t_probability, t_quantile
+from whichbits.verdict.statistics import KEPT, FloatArray, t_probability, t_quantile, tested_level
 
-KEPT = 0.9
-"""Share of the stated error for which the tests are made."""
 _MOST_SKEWNESS = 1.0  # beyond it the expansion of Cornish and Fisher means nothing
 _NORMAL = 1e9  # degrees of freedom of a normal distribution
 _DOUBLINGS = 40
@@ -120,11 +118,6 @@ class Tested:
     def p_value_of_at_least(self) -> float:
         """One-sided p-value of "the ratio is at least this"."""
         return min(t_probability(self.statistic, self.degrees) / KEPT, 1.0)
-
-
-def tested_level(level: float) -> float:
-    """The level for which tests are made, so that intervals hold at `level`."""
-    return 1 - KEPT * (1 - level)
 
 
 def critical_value(level: float, degrees: float) -> float:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+KEPT = 0.9
+"""Share of the stated error that tests and intervals are made for; the rest is for what their approximations miss."""
 POWER = 0.8
 """Power at which sample sizes and smallest resolvable differences are planned."""
 
@@ -36,6 +38,11 @@ def discordance(base: FloatArray, score: FloatArray) -> Discordance:
     """Count the items that are right in only one of two runs; both arrays have shape (items,), scores 0–1."""
     was, now = base >= 0.5, score >= 0.5
     return Discordance(len(base), lost=int(np.sum(was & ~now)), gained=int(np.sum(~was & now)))
+
+
+def tested_level(level: float) -> float:
+    """The level for which tests and intervals are made, so that they hold at `level`."""
+    return 1 - KEPT * (1 - level)
 
 
 def z_quantile(level: float) -> float:
