@@ -4,8 +4,9 @@
 study: environment
 	.venv/bin/whichbits study demo
 
+# Two workers of one thread each: most tests wait for processes that they start.
 test: environment
-	.venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The GPU kernels in Triton's interpreter; Triton stays out of the environment, where vLLM's CPU build would find it.
 kernels: environment

@@ -8,6 +8,12 @@ from pathlib import Path
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with servers first, so that workers end together."""
+    with_servers = {item.path for item in items if item.get_closest_marker("server")}
+    items.sort(key=lambda item: item.path not in with_servers)
+
+
 @pytest.fixture(scope="session")
 def embedded_model() -> Path:
     """Folder of the embedded BF16 SmolLM2-135M-Instruct checkpoint, converted once and cached."""

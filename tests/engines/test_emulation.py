@@ -31,7 +31,7 @@ def random_pairs(count: int, *, longest: int = 60) -> list[tuple[list[int], list
 
 @pytest.fixture(scope="module")
 def base(tiny_llama: Path) -> Emulated:
-    return Emulated(tiny_llama, threads=2, batch_tokens=400)
+    return Emulated(tiny_llama, threads=1, batch_tokens=400)
 
 
 def direct(folder: Path, context: list[int], continuation: list[int]) -> tuple[float, bool]:
@@ -48,7 +48,7 @@ def direct(folder: Path, context: list[int], continuation: list[int]) -> tuple[f
 
 def test_loglikelihood_is_that_of_transformers(base: Emulated, tiny_llama: Path) -> None:
     pairs = random_pairs(8)
-    exact = Emulated(tiny_llama, threads=2, batch_tokens=400, dtype=torch.float32)
+    exact = Emulated(tiny_llama, threads=1, batch_tokens=400, dtype=torch.float32)
     for (context, continuation), (found, greedy) in zip(pairs, exact.loglikelihood(pairs), strict=True):
         expected, expected_greedy = direct(tiny_llama, context, continuation)
         assert found == pytest.approx(expected, abs=1e-3)
@@ -58,7 +58,7 @@ def test_loglikelihood_is_that_of_transformers(base: Emulated, tiny_llama: Path)
 
 
 def test_greedy_is_recognized(tiny_llama: Path) -> None:
-    exact = Emulated(tiny_llama, threads=2, dtype=torch.float32)  # where the head of `logits` is that of scores
+    exact = Emulated(tiny_llama, threads=1, dtype=torch.float32)  # where the head of `logits` is that of scores
     context = [5, 6, 7]
     best = int(exact.logits(torch.tensor(context))[-1].argmax())
     (_, greedy), (_, other) = exact.loglikelihood([(context, [best]), (context, [best + 1])])
@@ -95,7 +95,7 @@ def test_longer_than_the_model_is_refused(base: Emulated) -> None:
 
 
 def test_greedy_texts_are_the_argmax_of_the_logits(tiny_llama: Path) -> None:
-    exact = Emulated(tiny_llama, threads=2, batch_tokens=60, dtype=torch.float32)
+    exact = Emulated(tiny_llama, threads=1, batch_tokens=60, dtype=torch.float32)
     prompts = [context[:20] for context, _ in random_pairs(5, longest=20)]
     for prompt, made in zip(prompts, exact.generate(prompts, max_tokens=6), strict=True):
         row = list(prompt)
@@ -130,7 +130,7 @@ def test_linear_layers_match_the_integer_reference(
     """
     folder = quantized(name)
     stored = load_file(folder / "model.safetensors")
-    layers = {n: m for n, m in Emulated(folder, threads=2)._model.named_modules() if isinstance(m, EmulatedLinear)}
+    layers = {n: m for n, m in Emulated(folder, threads=1)._model.named_modules() if isinstance(m, EmulatedLinear)}
     assert len(layers) == 14
     for path, layer in layers.items():
         columns = layer.weight.shape[1]
@@ -153,7 +153,7 @@ def test_linear_layers_match_the_integer_reference(
 @pytest.mark.parametrize("name", ["w8a8-int", "w8a8-fp", "w4a8-fp", "mxfp8", "mxfp4", "nvfp4a16"])
 def test_formats_stay_near_the_base_and_differ_from_it(quantized, base: Emulated, name: str) -> None:
     pairs = random_pairs(6)
-    own = [total for total, _ in Emulated(quantized(name), threads=2).loglikelihood(pairs)]
+    own = [total for total, _ in Emulated(quantized(name), threads=1).loglikelihood(pairs)]
     expected = [total for total, _ in base.loglikelihood(pairs)]
     assert own == pytest.approx(expected, abs=2.0)
     assert own != expected
@@ -190,7 +190,7 @@ def test_inputs_are_quantized_once_for_layers_that_share_them(quantized, monkeyp
     calls = []
     original = emulated_linear.quantize_tokens
     monkeypatch.setattr(emulated_linear, "quantize_tokens", lambda x, **options: calls.append(1) or original(x, **options))
-    Emulated(quantized("w8a8-int"), threads=2).logits(torch.tensor([5, 6, 7]))
+    Emulated(quantized("w8a8-int"), threads=1).logits(torch.tensor([5, 6, 7]))
     assert len(calls) == 2 * 4
 
 
