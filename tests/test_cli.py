@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import whichbits
+
 PROGRAM = [sys.executable, "-c", "from whichbits.cli import main; main()"]
 
 
@@ -30,6 +32,18 @@ def test_light_commands_import_nothing_heavy(words: list[str]):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("words", [["--version"], ["-h"], ["study", "-h"]], ids=" ".join)
+def test_as_a_module_it_is_the_same_program(words: list[str], tmp_path: Path):
+    for name in ("html.py", "typer.py"):
+        (tmp_path / name).write_text("raise SystemExit('a file of the working directory was executed')")
+    module = [sys.executable, "-m", "whichbits", *words]
+    done = subprocess.run(module, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=True)
+    if words == ["--version"]:
+        assert done.stdout == run(*words).stdout == f"whichbits {whichbits.__version__}\n"
+    else:
+        assert done.stdout.splitlines()[1:] == run(*words).stdout.splitlines()[1:]
 
 
 def test_help_takes_at_most_twice_as_long_as_typer_itself():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from whichbits import __version__
 from whichbits.core.environment import drop_arithmetic
 from whichbits.core.home import adopt_home
 from whichbits.core.processes import protect_program
@@ -59,12 +60,27 @@ def _print_error(error: UserError) -> None:
 
 app = typer.Typer(
     cls=Verbs,
-    help="Which number format to deploy a language model in, settled by experiment.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        sys.stdout.write(f"whichbits {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Which number format to deploy a language model in, settled by experiment."""
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of text.")]
 Prices = Annotated[

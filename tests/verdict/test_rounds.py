@@ -73,7 +73,7 @@ def test_each_side_is_taken_at_its_own_best_load():
 
 
 def test_each_end_spans_the_best_load_of_the_other_side():
-    # own best loads: 0 and 1, ratio −0.03; both at load 1: −0.04, both at load 0: 0.01; rounds too noisy to tell the loads apart
+    # own best loads: 0 and 1, ratio −0.03; both at load 1: −0.04, at load 0: 0.01; rounds too noisy to tell the loads apart
     noise = np.array([0.0, 0.1, -0.1])
     above, below = sides([noise + 0.01, noise[::-1]]), sides([noise, noise[[1, 0, 2]] + 0.04])
     found = best_ratio(above, below, level=0.95)
