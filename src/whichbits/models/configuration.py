@@ -27,8 +27,8 @@ class Configuration:
     `dtype` is what the file states (bfloat16, float16, float32, ...), None where it states none; `max_positions` the longest
     sequence in tokens, None where neither file nor class says so; `experts` 0 where there are none; `prediction_layers` the
     layers beyond `layers` that predict further tokens and are no part of the model; `quantization` what the file says of
-    it, as it is there; `custom_code` whether it names Python code of the model's own. `library` is transformers' object of
-    the whole file.
+    it, as it is there; `custom_code` whether it names Python code of the model's own that may run. `library` is transformers'
+    object of the whole file, without what it states of the code that computes attention and experts.
     """
 
     model_type: str
@@ -98,7 +98,7 @@ def read_configuration(folder: Path, *, allow_custom_code: bool = False) -> Conf
             experts=_first(text, EXPERTS) or 0,
             prediction_layers=_first(text, PREDICTION_LAYERS) or _first(whole, PREDICTION_LAYERS) or 0,
             multimodal=text is not whole,
-            custom_code="auto_map" in stated,
+            custom_code=allow_custom_code and "auto_map" in stated,
             beginning=_first(text, ("bos_token_id",), least=0),
             quantization=stated_quantization(stated),
             library=whole,
@@ -129,18 +129,27 @@ def library_configuration(folder: Path, stated: Mapping[str, Any] | None = None,
         ) from error
     if stated.get("model_type") in LLAMAS:
         own = {key: value for key, value in stated.items() if key not in ("model_type", "architectures", "auto_map", "bias")}
-        return LlamaConfig(**own | {"attention_bias": stated.get("bias", False)})
+        return _without_kernels(LlamaConfig(**own | {"attention_bias": stated.get("bias", False)}))
     if "model_type" not in stated:
         raise UserError(f"{folder / 'config.json'} names no model_type", remedy="give a folder in the Hugging Face layout")
     with quiet():
         try:
-            return AutoConfig.from_pretrained(folder, trust_remote_code=allow_custom_code, local_files_only=True)
+            return _without_kernels(
+                AutoConfig.from_pretrained(folder, trust_remote_code=allow_custom_code, local_files_only=True)
+            )
         except Exception as error:  # the library's classes check their fields in ways of their own
             known = f"model_type {stated['model_type']!r:.100}"
             raise UserError(
                 f"{folder / 'config.json'}: transformers cannot read it ({known}): {_line(error)}",
                 remedy="mend config.json, or choose a model that this transformers knows",
             ) from error
+
+
+def _without_kernels(config: Any) -> Any:
+    """The configuration with the library's own choice of kernels: a name of a hub repository would be fetched and executed."""
+    config._attn_implementation = None
+    config._experts_implementation = None
+    return config
 
 
 @contextmanager

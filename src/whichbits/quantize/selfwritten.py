@@ -39,10 +39,12 @@ def self_written(
     from transformers import AutoModelForCausalLM, GenerationConfig
     from transformers.generation.streamers import BaseStreamer
 
+    from whichbits.models.configuration import read_configuration
     from whichbits.models.generation import generation_config, neutral
 
     model: Any = AutoModelForCausalLM.from_pretrained(
         base,
+        config=read_configuration(Path(base), allow_custom_code=allow_custom_code).library,
         trust_remote_code=allow_custom_code,
         generation_config=GenerationConfig(),  # type: ignore[no-untyped-call]
     )

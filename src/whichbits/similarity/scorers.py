@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pickle import UnpicklingError
 
 from whichbits.errors import UserError
 
@@ -12,6 +13,9 @@ from whichbits.errors import UserError
 # spaces (Thai, kana, Chinese) count one by one, where the library's tokenizer would drop them and score identical texts as 0.
 _UNSPACED = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+")
+
+NOT_LOADED = (OSError, ValueError, ImportError, UnpicklingError)
+"""What the libraries raise for an encoder that is not there, needs code of its own, or whose pickles hold more than numbers."""
 
 Scorer = Callable[[Sequence[str], Sequence[str]], list[float]]
 """Scores of candidate texts against base texts, in their order: score(base, candidate)."""
@@ -82,7 +86,7 @@ def bertscore(encoders: Encoders, *, device: str = "cpu", batch_size: int = 16) 
             device=device,
             use_fast_tokenizer=True,
         )
-    except OSError as error:
+    except NOT_LOADED as error:
         raise _not_loaded("bertscore", encoders.bertscore, error) from error
 
     def score(base: Sequence[str], candidate: Sequence[str]) -> list[float]:
@@ -109,8 +113,8 @@ def sentence_similarity(encoders: Encoders, *, device: str = "cpu", batch_size: 
     from sentence_transformers.util import pairwise_cos_sim
 
     try:
-        model = SentenceTransformer(encoders.sts, device=device)
-    except OSError as error:
+        model = SentenceTransformer(encoders.sts, device=device, trust_remote_code=False)
+    except NOT_LOADED as error:
         raise _not_loaded("sts", encoders.sts, error) from error
 
     def score(base: Sequence[str], candidate: Sequence[str]) -> list[float]:
@@ -124,6 +128,9 @@ def sentence_similarity(encoders: Encoders, *, device: str = "cpu", batch_size: 
     return score
 
 
-def _not_loaded(field: str, name: str, error: OSError) -> UserError:
+def _not_loaded(field: str, name: str, error: Exception) -> UserError:
     cause = " ".join(str(error).split())
-    return UserError(f"encoder {field} '{name}' cannot be loaded: {cause:.200}", remedy="give a local path or a hub id")
+    return UserError(
+        f"encoder {field} '{name}' cannot be loaded: {cause:.200}",
+        remedy="give the local path or hub id of an encoder with weights in safetensors and no Python code of its own",
+    )
