@@ -7,15 +7,18 @@ import re
 import runpy
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+import whichbits
 from whichbits.errors import UserError
 
+SOURCE = Path(whichbits.__file__).parent
 TOOL = Path(__file__).parents[2] / "tools" / "errors.py"
 
 
@@ -29,6 +32,36 @@ def catalogue() -> ModuleType:
     sys.modules[specification.name] = module
     specification.loader.exec_module(module)
     return module
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The test of completeness comes last."""
+    items.sort(key=lambda item: item.path.name == "test_complete.py")
+
+
+@pytest.fixture(scope="session")
+def tried(request: pytest.FixtureRequest) -> set[Any]:
+    """The places whose remedies have been followed, at the end of a session that has followed all of them."""
+    folder = Path(__file__).parent
+    collected = {item.path for item in request.session.items}
+    options = request.config.option
+    if {*folder.glob("test_*.py")} - collected or options.keyword or options.markexpr or "::" in str(request.config.args):
+        pytest.skip("only a part of the remedies is followed in this session")
+    if request.session.testsfailed or SKIPPED:
+        pytest.skip(f"tests that follow remedies failed, or were skipped: {sorted(SKIPPED)}")
+    return TRIED
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember which tests of this folder were skipped."""
+    report = yield
+    if report.skipped and item.path.parent == Path(__file__).parent:
+        SKIPPED.add(item.nodeid)
+    return report
+
+
+SKIPPED: set[str] = set()
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +82,46 @@ def follow(catalogue: ModuleType) -> Callable[..., UserError]:
         assert "\n" not in line
         assert any(_matches(site, raised.value) for site in meant), f"another error: {line}"
         remedy()
+        TRIED.update(_raised_at(raised.value, sites) or [site for site in meant if _matches(site, raised.value)])
         return raised.value
 
     return run
+
+
+@pytest.fixture(scope="session")
+def follow_line(catalogue: ModuleType) -> Callable[..., None]:
+    """`follow_line(error, said=..., remedy=...)`: as `follow`, of a line that has been printed (`said`)."""
+    sites = catalogue.sites()
+
+    def run(error: str, *, said: str, remedy: Callable[[], Any]) -> None:
+        message, arrow, told = " ".join(said.split()).partition(" → ")
+        found = [site for site in sites if error in site.message and re.search(_pattern(site.message), message)]
+        assert found, f"another error: {message}"
+        assert arrow
+        assert any(re.search(_pattern(site.remedy), told) for site in found), f"another remedy: {told}"
+        remedy()
+        TRIED.update(found)
+
+    return run
+
+
+TRIED: set[Any] = set()
+"""Places in the code whose remedies have been followed in this session."""
+
+
+def _raised_at(error: BaseException | None, sites: Sequence[Any]) -> set[Any]:
+    """The places that made an error and what it was made of, by the lines of its traceback.
+
+    An error that came from another process has none; one that a function returned to who raised it has the caller's.
+    """
+    found = set()
+    while isinstance(error, UserError):
+        lines = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+        for file, line in lines:
+            here = [site for site in sites if file == SOURCE / site.module and site.first <= (line or 0) <= site.last]
+            found |= {site for site in here if _matches(site, error)}
+        error = error.__cause__
+    return found
 
 
 @pytest.fixture

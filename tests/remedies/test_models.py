@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,9 +21,6 @@ from whichbits.models.configuration import read_configuration, read_json
 from whichbits.models.generation import end_ids
 
 Make = Callable[..., Path]
-WEIGHTS = "model.safetensors"
-NORM = "model.layers.1.input_layernorm.weight"
-DOWN = "model.layers.1.mlp.down_proj.weight"
 LLAMA = {
     "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "vocab_size": 64, "max_position_embeddings": 128,
@@ -176,395 +175,43 @@ def test_an_embedded_model_that_was_changed(follow: Any, tmp_path: Path, monkeyp
     )
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A random two-layer model of a family (BF16, width 32) with a tokenizer of 64 words, built once."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
+@pytest.fixture
+def start_engine() -> Iterator[Callable[..., str]]:
+    """Starts the server of `tests/serving/engine.py` and gives its URL."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(**options: float) -> str:
+        script = Path(__file__).parents[1] / "serving" / "engine.py"
+        running.append(subprocess.Popen([sys.executable, script, json.dumps(options)], stdout=subprocess.PIPE, text=True))
+        stream = running[-1].stdout
+        assert stream is not None
+        return f"http://127.0.0.1:{int(stream.readline())}"
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def test_what_the_predictor_does_not_model(follow: Any, start_engine: Callable[..., str], tmp_path: Path) -> None:
+    """It is measured: by requests to a server of it."""
+    pytest.importorskip("aiohttp")
+    pytest.importorskip("tokenizers")
     from tokenizers import Tokenizer, models
 
-    folders: dict[str, Path] = {}
-
-    def build(family: str = "Llama", **fields: Any) -> Path:
-        key = repr((family, fields))
-        if key not in folders:
-            folder = folders[key] = tmp_path_factory.mktemp(family.lower())
-            sizes = {**LLAMA, "hidden_size": 32, "intermediate_size": 64, "bos_token_id": 0, "eos_token_id": 1}
-            sizes.pop("model_type")
-            config = getattr(transformers, f"{family}Config")(**sizes, **fields)
-            transformers.AutoModelForCausalLM.from_config(config).to(torch.bfloat16).save_pretrained(folder)
-            words = {word: number for number, word in enumerate(["<s>", "</s>", *(f"w{number}" for number in range(62))])}
-            backend = Tokenizer(models.WordLevel(words, unk_token="<s>"))
-            transformers.PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>").save_pretrained(
-                folder
-            )
-        return folders[key]
-
-    return build
-
-
-@pytest.fixture
-def make(built: Callable[..., Path], tmp_path: Path) -> Make:
-    """Such a model in a folder of its own."""
-
-    def copy(family: str = "Llama", *, name: str = "model", **fields: Any) -> Path:
-        return Path(shutil.copytree(built(family, **fields), tmp_path / name))
-
-    return copy
-
-
-@pytest.fixture
-def resolved(tmp_path: Path) -> Callable[..., Any]:
-    """Resolves a folder."""
-
-    def look(folder: Path, **options: Any) -> Any:
-        from whichbits.models.resolve import resolve
-
-        return resolve(str(folder), cache=tmp_path / "cache", **options)
-
-    return look
-
-
-def change(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> Path:
-    """Edit the tensors of the folder's one file."""
-    from safetensors.torch import load_file, save_file
-
-    tensors = load_file(folder / WEIGHTS)
-    edit(tensors)
-    kept = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
-    save_file(kept, folder / WEIGHTS, metadata={"format": "pt"})
-    return folder
-
-
-def configure(folder: Path, **fields: Any) -> Path:
-    """Change config.json; None leaves a field out."""
-    config = json.loads((folder / "config.json").read_text()) | fields
-    (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
-    return folder
-
-
-def _third_layer(tensors: dict[str, Any]) -> None:
-    tensors |= {name.replace(".1.", ".2."): tensor for name, tensor in tensors.items() if ".layers.1." in name}
-
-
-def _prefixed(prefix: str) -> Callable[[dict[str, Any]], None]:
-    def rename(tensors: dict[str, Any]) -> None:
-        for name in list(tensors):
-            tensors[prefix + name] = tensors.pop(name)
-
-    return rename
-
-
-def _without_prefix(tensors: dict[str, Any]) -> None:
-    for name in list(tensors):
-        tensors[name.removeprefix("module.")] = tensors.pop(name)
-
-
-SPOILT: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "holds an adapter that is not merged: {adapters}": lambda t: t.update({DOWN.replace("weight", "lora_A.weight"): t[DOWN]}),
-    "{folder} {what} {differing} ({model_type})": lambda t: t.pop(NORM),
-    "lacks lm_head.weight, and tie_word_embeddings is false": lambda t: t.pop("lm_head.weight"),
-    "{folder}: {beyond} lie beyond num_hidden_layers": _third_layer,
-    "{folder}: {name} has the shape {stored}, and the model": lambda t: t.update({DOWN: t[DOWN].t()}),
-    "{folder}: all tensors are named {prefix}": _prefixed("module."),
-    "numbers of {name} are not finite": lambda t: t[DOWN][3].fill_(float("nan")),
-    "all numbers of {zero}{more} are zero": lambda t: t[DOWN].zero_(),
-    "{stated}, and {others}{more} {…} stored in {kind}": lambda t: t.update({DOWN: t[DOWN].half()}),
-    "is a quantized checkpoint's, and config.json says nothing": lambda t: t.update({DOWN + "_scale": t[NORM][:, None]}),
-}
-
-
-@pytest.mark.parametrize("error", SPOILT)
-def test_tensors_of_the_whole_model(follow: Any, make: Make, resolved: Any, error: str) -> None:
-    """Downloaded, merged or saved again, the tensors are the model's."""
-    spoilt, whole = make(name="spoilt"), make(name="whole")
-    change(spoilt, SPOILT[error])
-    follow(
-        error,
-        mistake=lambda: resolved(spoilt),
-        remedy=lambda: (shutil.copy(whole / WEIGHTS, spoilt / WEIGHTS), resolved(spoilt)),
-    )
-
-
-def test_tensors_that_the_configuration_can_be_mended_for(follow: Any, make: Make, resolved: Any) -> None:
-    deeper = change(make(name="deeper"), _third_layer)
-    follow(
-        "lie beyond num_hidden_layers",
-        mistake=lambda: resolved(deeper),
-        remedy=lambda: resolved(configure(deeper, num_hidden_layers=3)),
-    )
-    headless = change(make(name="headless"), lambda t: t.pop("lm_head.weight"))
-    follow(
-        "lacks lm_head.weight",
-        mistake=lambda: resolved(headless),
-        remedy=lambda: resolved(configure(headless, tie_word_embeddings=True)),
-    )
-    wrapped = change(make(name="wrapped"), _prefixed("module."))
-    follow(
-        "all tensors are named {prefix}",
-        mistake=lambda: resolved(wrapped),
-        remedy=lambda: resolved(change(wrapped, _without_prefix)),
-    )
-    half = change(make(name="half"), lambda t: t.update({name: t[name].half() for name in t}))
-    follow(
-        "{stated}, and {others}{more} {…} stored in {kind}",
-        mistake=lambda: resolved(half),
-        remedy=lambda: resolved(configure(half, dtype="float16")),
-    )
-
-
-@pytest.mark.parametrize("kept", [True, False])
-def test_a_tied_model_with_a_head(follow: Any, make: Make, resolved: Any, kept: bool) -> None:
-    tied = make(tie_word_embeddings=True)
-    change(tied, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"] + 1}))
-
-    def mend() -> None:
-        if kept:
-            configure(tied, tie_word_embeddings=False)
-        else:
-            change(tied, lambda t: t.pop("lm_head.weight"))
-        resolved(tied)
-
-    follow("tie_word_embeddings is true in config.json, and", mistake=lambda: resolved(tied), remedy=mend)
-
-
-def test_a_mixture_that_lacks_an_expert(follow: Any, make: Make, resolved: Any) -> None:
-    whole = make("Mixtral", num_local_experts=2, name="whole")
-    lacking = make("Mixtral", num_local_experts=2, name="lacking")
-    change(lacking, lambda t: t.pop(next(name for name in t if ".experts.1." in name)))
-    follow(
-        "of its {experts} experts",
-        mistake=lambda: resolved(lacking),
-        remedy=lambda: (shutil.copy(whole / WEIGHTS, lacking / WEIGHTS), resolved(lacking)),
-    )
-
-
-def test_dtypes(follow: Any, make: Make, resolved: Any) -> None:
-    stated = configure(make(name="stated"), dtype="float32")
-    follow(
-        "says dtype {dtype}, and the weights are stored in",
-        mistake=lambda: resolved(stated),
-        remedy=lambda: resolved(configure(stated, dtype="bfloat16")),
-    )
-    wide = change(make(name="wide"), lambda t: t.update({name: t[name].float() for name in t}))
-    configure(wide, dtype=None)
-
-    def save() -> None:
-        from transformers import AutoModelForCausalLM
-
-        AutoModelForCausalLM.from_pretrained(wide, dtype="bfloat16").save_pretrained(wide)
-        assert resolved(wide).dtype == "bfloat16"
-
-    follow("has dtype {dtype}, and candidates are compared", mistake=lambda: resolved(wide), remedy=save)
-
-
-def test_numbers_beyond_float16(follow: Any, make: Make, resolved: Any) -> None:
-    def widen(tensors: dict[str, Any]) -> None:
-        tensors.update({name: tensors[name].float() for name in tensors})
-        tensors[DOWN][0, 0] = 70_000
-
-    folder = configure(change(make(), widen), dtype="float16")
-
-    def save() -> None:
-        from transformers import AutoModelForCausalLM
-
-        AutoModelForCausalLM.from_pretrained(folder, dtype="bfloat16").save_pretrained(folder)
-        assert resolved(folder).dtype == "bfloat16"
-
-    follow("holds numbers that float16 rounds to infinity", mistake=lambda: resolved(folder), remedy=save)
-
-
-def test_a_configuration_that_is_not_built(follow: Any, make: Make, resolved: Any) -> None:
-    folder = configure(make(), hidden_act="no-such-function")
-    follow(
-        "transformers cannot build the model of {folder}",
-        mistake=lambda: resolved(folder),
-        remedy=lambda: resolved(configure(folder, hidden_act="silu")),
-    )
-
-
-def test_a_model_that_is_no_decoder(follow: Any, make: Make, resolved: Any) -> None:
-    folder = configure(make(), model_type="albert")
-    follow(
-        "transformers has no causal language model of model type",
-        mistake=lambda: resolved(folder),
-        remedy=lambda: resolved(configure(folder, model_type="llama")),
-    )
-
-
-def test_a_length_that_nothing_says(follow: Any, make: Make, resolved: Any) -> None:
-    folder = make("Bloom")
-    configure(folder, max_position_embeddings=None)
-    follow(
-        "does not say how long a sequence may be",
-        mistake=lambda: resolved(folder),
-        remedy=lambda: resolved(configure(folder, max_position_embeddings=128)),
-    )
-
-
-def test_folders_that_are_no_model(follow: Any, make: Make, resolved: Any) -> None:
-    folder = make()
-    follow("is neither a folder nor a hub id", mistake=lambda: resolved(Path("no-such-model")), remedy=lambda: resolved(folder))
-    follow("cannot be a hub id", mistake=lambda: resolved(Path("a--b/c")), remedy=lambda: resolved(folder))
-    (folder / "adapter_config.json").write_text("{}")
-    follow(
-        "is an adapter (adapter_config.json)",
-        mistake=lambda: resolved(folder),
-        remedy=lambda: ((folder / "adapter_config.json").unlink(), resolved(folder)),  # what save_pretrained leaves
-    )
-    (folder / WEIGHTS).rename(folder / "weights.safetensors")
-    follow(
-        "holds neither {SINGLE} nor {INDEX}",
-        mistake=lambda: resolved(folder),
-        remedy=lambda: ((folder / "weights.safetensors").rename(folder / WEIGHTS), resolved(folder)),
-    )
-
-
-def test_code_of_its_own(follow: Any, make: Make, resolved: Any) -> None:
-    folder = configure(make(), auto_map={"AutoModel": "modeling.Model"})
-    (folder / "modeling.py").write_text("Model = None")
-    follow(
-        "comes with Python code of its own",
-        mistake=lambda: resolved(folder),
-        remedy=lambda: resolved(folder, allow_custom_code=True),
-    )
-
-
-def test_quantization_beside_the_configuration(follow: Any, make: Make, resolved: Any) -> None:
-    quantized, whole = make(name="quantized"), make(name="whole")
-    (quantized / "hf_quant_config.json").write_text(json.dumps({"quantization": {"quant_algo": "FP8"}}))
-    follow("is quantized and says so in {beside} alone", mistake=lambda: resolved(quantized), remedy=lambda: resolved(whole))
-
-
-@pytest.mark.parametrize(
-    ("error", "files"),
-    [
-        ("tokenizer: that of {folder} cannot be read", {"tokenizer.json": "{}"}),
-        ("tokenizer: that of {folder} cannot be read", None),
-    ],
-)
-def test_a_tokenizer(follow: Any, make: Make, resolved: Any, error: str, files: dict[str, str] | None) -> None:
-    whole, folder = make(name="whole"), make(name="spoilt")
-    if files is None:
-        for file in folder.glob("tokenizer*"):
-            file.unlink()
-    for name, text in (files or {}).items():
-        (folder / name).write_text(text)
-
-    def put() -> None:
-        from transformers import AutoTokenizer
-
-        AutoTokenizer.from_pretrained(whole).save_pretrained(folder)
-        resolved(folder)
-
-    follow(error, mistake=lambda: resolved(folder), remedy=put)
-
-
-def test_a_tokenizer_of_another_model(follow: Any, make: Make, resolved: Any) -> None:
-    narrow = make(name="narrow")
-    larger = json.loads((narrow / "tokenizer.json").read_text())
-    own = (narrow / "tokenizer.json").read_text()
-    larger["model"]["vocab"]["another"] = 64
-    (narrow / "tokenizer.json").write_text(json.dumps(larger))
-    follow(
-        "the tokenizer has ids up to {highest}",
-        mistake=lambda: resolved(narrow),
-        remedy=lambda: ((narrow / "tokenizer.json").write_text(own), resolved(narrow)),
-    )
-
-
-def test_chat_templates(follow: Any, make: Make) -> None:
-    from whichbits.models.tokenization import load_tokenizer, render, text_ids
-
-    tokenizer = load_tokenizer(make())
-    messages = [{"role": "assistant", "content": "w1"}, {"role": "user", "content": "w2"}]
-    follow(
-        "has no chat template",
-        mistake=lambda: render(tokenizer, messages),
-        remedy=lambda: text_ids(tokenizer, "w1"),  # without one
-    )
-    first = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('user first') }}{% endif %}"
-    tokenizer.chat_template = first + "{% for each in messages %}{{ each['content'] }}{% endfor %}"
-    follow(
-        "refuses the messages with roles",
-        mistake=lambda: render(tokenizer, messages),
-        remedy=lambda: render(tokenizer, messages[::-1]),
-    )
-
-
-def test_a_candidate_of_another_base(follow: Any, make: Make, resolved: Any) -> None:
-    from whichbits.models.likeness import refuse_another_model
-
-    base, wider = resolved(make(name="base")), resolved(make(name="wider", head_dim=16))
-    follow(
-        "is a checkpoint of another model than",
-        mistake=lambda: refuse_another_model(base, wider),
-        remedy=lambda: refuse_another_model(wider, wider),
-    )
-    other = make(name="other")
-    text = (other / "tokenizer.json").read_text().replace('"w1"', '"w?"').replace('"w2"', '"w1"').replace('"w?"', '"w2"')
-    (other / "tokenizer.json").write_text(text)
-    candidate = resolved(other)
-
-    def put() -> None:
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(base.path / name, other / name)
-        refuse_another_model(base, resolved(other))
-
-    follow("has the tokenizer of another model", mistake=lambda: refuse_another_model(base, candidate), remedy=put)
-
-
-@pytest.fixture(scope="module")
-def int8(built: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the model in INT8."""
-    from whichbits.formats.format import get
-    from whichbits.quantize.checkpoint import quantize_checkpoint
-    from whichbits.quantize.recipe import parse
-
-    out = tmp_path_factory.mktemp("int8") / "model"
-    quantize_checkpoint(built(), get("w8a8-int"), parse({"rounding": "rtn", "scales": "minmax"}), out)
-    return out
-
-
-Q = "model.layers.0.self_attn.q_proj"
-
-
-def _full(tensors: dict[str, Any]) -> None:
-    """The weight of a module in 16 bit."""
-    tensors[f"{Q}.weight"] = tensors[f"{Q}.weight"].to(tensors[NORM].dtype)
-    del tensors[f"{Q}.weight_scale"]
-
-
-def _all_full(tensors: dict[str, Any]) -> None:
-    for name in [name for name in tensors if name.endswith("_scale")]:
-        module = name.removesuffix("_scale")
-        tensors[module] = tensors[module].to(tensors[NORM].dtype)
-        del tensors[name]
-
-
-@pytest.mark.parametrize(
-    ("error", "edit"),
-    [
-        ("config.json states quantization, and all tensors are stored in 16 bit", _all_full),
-        (
-            "and its weights have {rows} rows and {columns} columns",
-            lambda t: t.update({f"{Q}.weight_scale": t[NORM][:5, None]}),
-        ),
-        ("is stored in 16 bit, and config.json says that it is quantized", _full),
-        ("is quantized, and config.json leaves it in 16 bit", None),
-    ],
-)
-def test_a_quantized_checkpoint(follow: Any, int8: Path, tmp_path: Path, resolved: Any, error: str, edit: Any) -> None:
-    folder = Path(shutil.copytree(int8, tmp_path / "quantized"))
-    if edit is not None:
-        change(folder, edit)
-    else:
-        stated = json.loads((folder / "config.json").read_text())["quantization_config"]
-        configure(folder, quantization_config={**stated, "ignore": [*stated["ignore"], Q]})
-
-    def again() -> None:
-        for name in ("config.json", WEIGHTS):
-            shutil.copy(int8 / name, folder / name)
-        assert resolved(folder).format.name == "w8a8-int"
-
-    follow(error, mistake=lambda: resolved(folder), remedy=again)
+    from whichbits.serving.measure import measure
+    from whichbits.serving.workload import parse_workload
+
+    Tokenizer(models.WordLevel({f"w{n}": n for n in range(64)}, unk_token="w0")).save(str(tmp_path / "tokenizer.json"))
+    load = {"name": "w", "prompt_tokens": 8, "output_tokens": 4, "concurrency": [], "waves": 5}
+
+    def bench() -> None:
+        (found,) = measure(start_engine(ttft=0.02, itl=0.005), "m", tmp_path, parse_workload(load), seed=0)
+        assert found.metrics.requests_per_second
+
+    for error, config in (
+        ("is not one that the predictor models", {**LLAMA, "model_type": "not_known"}),
+        ("is not one that the predictor models", {name: value for name, value in LLAMA.items() if name != "model_type"}),
+        ("which the predictor does not model", {**LLAMA, "model_type": "mamba"}),
+    ):
+        follow(error, mistake=partial(from_config, config), remedy=bench)

