@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import re
 import runpy
 import sys
@@ -34,34 +36,33 @@ def catalogue() -> ModuleType:
     return module
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The test of completeness comes last."""
-    items.sort(key=lambda item: item.path.name == "test_complete.py")
-
-
-@pytest.fixture(scope="session")
-def tried(request: pytest.FixtureRequest) -> set[Any]:
-    """The places whose remedies have been followed, at the end of a session that has followed all of them."""
-    folder = Path(__file__).parent
-    collected = {item.path for item in request.session.items}
-    options = request.config.option
-    if {*folder.glob("test_*.py")} - collected or options.keyword or options.markexpr or "::" in str(request.config.args):
-        pytest.skip("only a part of the remedies is followed in this session")
-    if request.session.testsfailed or SKIPPED:
-        pytest.skip(f"tests that follow remedies failed, or were skipped: {sorted(SKIPPED)}")
-    return TRIED
+@pytest.fixture(scope="module", autouse=True)
+def recorded(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After the tests of a file the remedies that they followed are those that `tests/golden/remedies` has of it."""
+    TRIED.clear()
+    yield
+    options, file = request.config.option, request.path
+    if options.keyword or options.markexpr or "::" in str(request.config.args) or file in INCOMPLETE:
+        return
+    found = sorted([site.module, site.message] for site in TRIED)
+    golden = GOLDEN / f"{file.stem}.json"
+    if os.environ.get("RECORD") and found:
+        golden.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    written = json.loads(golden.read_text(encoding="utf-8")) if golden.exists() else []
+    assert found == written, f"run: RECORD=1 python -m pytest {file}"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember which tests of this folder were skipped."""
+    """Remember the files of which some test was skipped or failed."""
     report = yield
-    if report.skipped and item.path.parent == Path(__file__).parent:
-        SKIPPED.add(item.nodeid)
+    if not report.passed:
+        INCOMPLETE.add(item.path)
     return report
 
 
-SKIPPED: set[str] = set()
+INCOMPLETE: set[Path] = set()
+GOLDEN = Path(__file__).parents[1] / "golden" / "remedies"
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +107,7 @@ def follow_line(catalogue: ModuleType) -> Callable[..., None]:
 
 
 TRIED: set[Any] = set()
-"""Places in the code whose remedies have been followed in this session."""
+"""Places in the code whose remedies have been followed by the file of tests that runs."""
 
 
 def _raised_at(error: BaseException | None, sites: Sequence[Any]) -> set[Any]:
