@@ -159,6 +159,25 @@ def test_formats_stay_near_the_base_and_differ_from_it(quantized, base: Emulated
     assert own != expected
 
 
+@pytest.mark.parametrize("codes", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("model", [torch.bfloat16, torch.float16, torch.float32])
+def test_activations_without_codes_are_multiplied_in_the_type_of_the_weights_codes(
+    codes: torch.dtype, model: torch.dtype
+) -> None:
+    """Static activations are quantized and dequantized in the model's type; processors without BF16 hold codes in float32.
+
+    A sum of codes, 127 * 127 * 64, is beyond FP16's range, and not what comes of it.
+    """
+    weight = torch.randint(-127, 128, (8, 64), generator=torch.Generator().manual_seed(0)).float()
+    weight[0] = 127
+    x = torch.full((3, 64), 127.0)
+    scale, bias = torch.full((8,), 2**-10), torch.arange(8.0)
+    layer = EmulatedLinear(weight.to(codes), scale, bias.to(model), None, lambda x: x)
+    found = layer(x.to(model))
+    assert found.dtype == model
+    torch.testing.assert_close(found.float(), x @ weight.T * 2**-10 + bias, rtol=2 * HALF_STEP, atol=0.02)
+
+
 def test_quantized_tokens_by_hand() -> None:
     """[127, -63.5, 0]: scale 1, codes 127, -64 (even), 0. An all-zero token stays zero."""
     found = quantize_tokens(torch.tensor([[127.0, -63.5, 0.0], [0, 0, 0]]), bits=8, floating=False, dtype=torch.int8)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from whichbits.engines.log import kernels, root_cause
+from whichbits.engines.log import exception, kernels, root_cause
 
 FAILED_START = """\
 (APIServer pid=1) INFO 11-22 23:23:01 [entry.py:1] starting
@@ -19,6 +19,22 @@ NotImplementedError: No scheme was found
 
 def test_the_first_process_to_fail_names_the_cause() -> None:
     assert root_cause(FAILED_START) == "NotImplementedError: No scheme was found"
+
+
+NO_KERNEL = """\
+(APIServer pid=1) WARNING 11-29 00:58:10 [system_utils.py:255] limits can cause errors like `OSError: [Errno 24] Too many`.
+(EngineCore pid=2) ERROR 11-29 00:58:40 [core.py:1512] Traceback (most recent call last):
+(EngineCore pid=2) ERROR 11-29 00:58:40 [core.py:1512]     raise AttributeError(
+(EngineCore pid=2) ERROR 11-29 00:58:40 [core.py:1512] AttributeError: '_C' object has no attribute 'cpu_gemm_wna16'
+(APIServer pid=1) ERROR 11-29 00:58:40 [async_llm.py:906] vllm.EngineDeadError: EngineCore encountered an issue.
+INFO:     127.0.0.1:42114 - "POST /v1/completions HTTP/1.1" 500 Internal Server Error
+"""
+
+
+def test_a_request_that_broke_the_engine_has_its_exception_for_a_cause() -> None:
+    assert exception(NO_KERNEL) == "AttributeError: '_C' object has no attribute 'cpu_gemm_wna16'"
+    assert exception(NO_KERNEL.splitlines()[-1]) is None
+    assert exception("EngineDeadError: EngineCore encountered an issue.\n") is None
 
 
 def test_wrong_arguments() -> None:

@@ -216,9 +216,9 @@ def test_a_models_own_code_runs_only_with_consent(random_base: Callable[[str], P
         "class OwnConfig(LlamaConfig):\n    model_type = 'own'\n\n"
         "class OwnForCausalLM(LlamaForCausalLM):\n    config_class = OwnConfig\n"
     )
-    with pytest.raises(UserError, match="allow the model's own code"):
-        quantize_checkpoint(base, get("w8a8-int"), GPTQ, tmp_path / "refused")
-    quantize_checkpoint(base, get("w8a8-int"), Recipe(), tmp_path / "nearest")
+    for recipe in (GPTQ, Recipe()):
+        with pytest.raises(UserError, match=r"'own'.*--trust-remote-code"):
+            quantize_checkpoint(base, get("w8a8-int"), recipe, tmp_path / "refused")
     quantize_checkpoint(base, get("w8a8-int"), GPTQ, tmp_path / "out", allow_custom_code=True)
     quantize_checkpoint(random_base("Llama"), get("w8a8-int"), GPTQ, tmp_path / "known")
     assert (tmp_path / "out" / "own.py").exists()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch")
@@ -34,6 +36,17 @@ def test_a_calibrated_pass_by_hand() -> None:
     own = recipe.model_copy(update={"calibration": Calibration(samples=4, length=16)})
     written = cost(WIDTHS, get("w8a8-int"), own, SPEED, rounding=0.0)
     assert written.seconds - found.seconds == pytest.approx(2 * 64 * (2 * 589_824 + 500) / 1e9)
+
+
+def test_the_comparison_with_the_librarys_forward_by_hand() -> None:
+    """In float64 a layer beside itself scaled, or the head beside four times the logits of 2 * 136 tokens."""
+    recipe = Recipe(rounding="gptq", propagate_error=False, calibration=Calibration(source="random", samples=4, length=16))
+    speed = Speed(1e9, 1e9, 1e9, 1e9)
+    assert cost(WIDTHS, get("w8a8-int"), recipe, speed, rounding=0.0).memory >= 8 * 2 * 589_824
+    large = replace(WIDTHS, head=256 * 150_000)
+    found = cost(large, get("w8a8-int"), recipe, speed, rounding=0.0)
+    assert found.memory == 8 * (256 * 150_000 + 4 * 2 * 136 * 150_000)
+    assert cost(large, get("w8a8-int"), Recipe(), speed, rounding=0.0).memory < found.memory / 10
 
 
 def test_the_way_back_by_hand() -> None:

@@ -13,6 +13,7 @@ from whichbits.engines.defaults import serving_settings  # noqa: E402
 from whichbits.engines.emulation import Emulated  # noqa: E402
 from whichbits.engines.endpoint import Endpoint  # noqa: E402
 from whichbits.engines.hardware import describe  # noqa: E402
+from whichbits.engines.probe import probe  # noqa: E402
 from whichbits.engines.server import Server  # noqa: E402
 from whichbits.formats.format import get  # noqa: E402
 from whichbits.models.configuration import read_configuration  # noqa: E402
@@ -59,22 +60,49 @@ def served(out: Path, logs: Path) -> tuple[list[float], int]:
     return [loglikelihood for loglikelihood, _ in found], generation.tokens
 
 
-@pytest.mark.server
-@pytest.mark.parametrize("name", ["w8a8-int", "w4a16-int"], ids=["vllm-w8a8-int", "vllm-w4a16-int"])
-def test_a_checkpoint_is_served_by_vllm(name: str, block_llama: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def int4(block_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of INT4 weights, where the engine has a kernel for them on this processor."""
+    folder = tmp_path_factory.mktemp("int4")
+    out = folder / "out"
+    quantize_checkpoint(block_llama, get("w4a16-int"), Recipe(), out)
+    settings = serving_settings(describe(), read_configuration(out).kv_bytes_per_token, max_length=128, max_concurrency=2)
+    found = probe(
+        find_vllm(), "w4a16-int", out, arguments=settings.arguments, environment=settings.environment, hardware=describe(),
+        log=folder / "log.txt",
+    )  # fmt: skip
+    if found.status == "refused":
+        pytest.skip(f"vLLM refuses w4a16-int on this processor: {found.reason}")
+    return out
+
+
+def is_served(out: Path, base: Path, logs: Path) -> None:
     """What vLLM computes from the packed codes is what transformers computes from the unpacked ones."""
-    out = tmp_path / "out"
-    quantize_checkpoint(block_llama, get(name), Recipe(), out)
-    (loglikelihood, *_), tokens = served(out, tmp_path)
+    (loglikelihood, *_), tokens = served(out, logs)
     assert tokens > 0
     assert loglikelihood == pytest.approx(emulated(out), rel=0.02)
-    assert loglikelihood != pytest.approx(emulated(block_llama), rel=1e-6)
+    assert loglikelihood != pytest.approx(emulated(base), rel=1e-6)
+
+
+@pytest.mark.server
+def test_int8_is_served_by_vllm(block_llama: Path, tmp_path: Path) -> None:
+    quantize_checkpoint(block_llama, get("w8a8-int"), Recipe(), tmp_path / "out")
+    is_served(tmp_path / "out", block_llama, tmp_path)
+
+
+@pytest.mark.server
+def test_int4_is_served_by_vllm(int4: Path, block_llama: Path, tmp_path: Path) -> None:
+    is_served(int4, block_llama, tmp_path)
 
 
 @pytest.mark.server
 @pytest.mark.parametrize("case", SERVED)
-def test_other_families_and_formats_are_served(case: str, random_base: Callable[[str], Path], tmp_path: Path) -> None:
+def test_other_families_and_formats_are_served(
+    case: str, random_base: Callable[[str], Path], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     family, name, layers = SERVED[case]
+    if name.startswith("w4"):
+        request.getfixturevalue("int4")
     few = {"source": "random", "samples": 4, "length": 24}
     out = tmp_path / "out"
     quantize_checkpoint(random_base(family), get(name), Recipe.model_validate({"calibration": few, "layers": layers}), out)

@@ -117,7 +117,8 @@ class EmulatedLinear(nn.Module):
         out = torch.empty(len(rows), columns, dtype=dtype)
         for start in range(0, len(rows), _ROWS):
             part = slice(start, start + _ROWS)
-            total = torch.mul(multiply(rows[part], self.weight), scales[part])
+            # What is quantized and dequantized again has the model's type, which is not always that of the weight's codes.
+            total = torch.mul(multiply(rows[part].to(self.weight.dtype), self.weight), scales[part])
             if self.weight_scale is not None:
                 total *= self.weight_scale
             if self.bias is not None:

@@ -35,28 +35,36 @@ def plain_lines(text: str) -> list[str]:
 def root_cause(text: str, *, limit: int = 400) -> str:
     """The line of a log that names the cause of a failure, at most `limit` characters.
 
-    That is the first exception that is not the mere consequence of another process's failure; for chained exceptions
-    (pydantic's, for one) the text may stand in the lines that follow, of which the first is added. Without any exception
-    it is the last line that is not empty; of an empty log it says so.
+    That is `exception`. Without any it is the last line that is not empty; of an empty log it says so.
     """
     lines = plain_lines(text)
-    fallback = ""
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "the engine's log is empty")
+    return exception(text, limit=limit) or next(filter(_reports, lines), last)[:limit]
+
+
+def exception(text: str, *, limit: int = 400) -> str | None:
+    """The first exception of a log that is not the mere consequence of another process's failure, in one line.
+
+    For chained exceptions (pydantic's, for one) the text may stand in the lines that follow, of which the first is added.
+    """
+    lines = plain_lines(text)
     for number, line in enumerate(lines):
-        found = _EXCEPTION.match(line.strip()) if line == line.lstrip() else None
         usage = _USAGE.match(line)
         if usage:
             return usage["message"][:limit]
-        if found is None:
-            continue
-        if any(mark in line for mark in _CONSEQUENCES):
-            fallback = fallback or line
+        found = _EXCEPTION.match(line)
+        if found is None or _reports(line):
             continue
         following = next((later.strip() for later in lines[number + 1 : number + 4] if later.strip()), "")
         needs_more = "validation error" in line or not found["message"]
         cause = " ".join(f"{line} {following if needs_more else ''}".split())
         return cause.removesuffix("Reasons:").rstrip()[:limit]
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "the engine's log is empty")
-    return (fallback or last)[:limit]
+    return None
+
+
+def _reports(line: str) -> bool:
+    """Whether a line is an exception that only reports that another process has failed."""
+    return _EXCEPTION.match(line) is not None and any(mark in line for mark in _CONSEQUENCES)
 
 
 def kernels(text: str) -> list[str]:

@@ -15,7 +15,7 @@ from whichbits.engines.command import EngineCommand
 from whichbits.engines.endpoint import Endpoint
 from whichbits.engines.errors import EngineEnded, EngineError
 from whichbits.engines.hardware import Hardware
-from whichbits.engines.log import kernels
+from whichbits.engines.log import exception, kernels, tail
 from whichbits.engines.server import Server
 
 Status = Literal["native", "reference", "refused"]
@@ -102,13 +102,16 @@ def with_saturation(kernel: str | None, reason: str | None, exact: bool) -> str 
 
 
 def _first_completion(server: Server, max_length: int) -> str | None:
-    """Why the engine could not complete a prompt, or None."""
+    """Why the engine could not complete a prompt, by its log where that says so, or None."""
     with Endpoint(server.url, server.model, max_length=max_length, concurrency=1) as endpoint:
         try:
             endpoint.generate([[1, 2, 3]], max_tokens=2)
         except EngineError as error:
             server.check()
-            return str(error)
+            cause = exception(tail(server.log)) or str(error)
+            if cause.startswith(_NOT_A_REFUSAL):
+                raise
+            return cause
     return None
 
 

@@ -75,7 +75,8 @@ def read_configuration(folder: Path, *, allow_custom_code: bool = False) -> Conf
     """The configuration of the model in `folder`.
 
     A model's own Python code runs only where `allow_custom_code` says so, and that of LLAMAS is not needed. Raises UserError
-    where the file is missing or no JSON, transformers does not know its model type, or the model is no decoder.
+    where the file is missing or no JSON, transformers does not know its model type (nor may its code run), or the model is no
+    decoder.
     """
     stated = read_json(folder)
     whole = library_configuration(folder, stated, allow_custom_code=allow_custom_code)
@@ -139,6 +140,12 @@ def library_configuration(folder: Path, stated: Mapping[str, Any] | None = None,
             )
         except Exception as error:  # the library's classes check their fields in ways of their own
             known = f"model_type {stated['model_type']!r:.100}"
+            if "auto_map" in stated and not allow_custom_code:
+                raise UserError(
+                    f"{folder / 'config.json'}: transformers does not know it ({known}), and the Python code that comes with "
+                    "it (auto_map) runs only with consent",
+                    remedy="read that code, then allow it (--trust-remote-code), or choose a model that transformers knows",
+                ) from error
             raise UserError(
                 f"{folder / 'config.json'}: transformers cannot read it ({known}): {_line(error)}",
                 remedy="mend config.json, or choose a model that this transformers knows",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.errors import UserError
 from whichbits.formats.files import shard_files
-from whichbits.models.configuration import read_configuration
+from whichbits.models.configuration import Configuration, read_configuration
 from whichbits.quantize.attention import BLOCK
 from whichbits.quantize.decoder import (
     NEAREST,
@@ -25,12 +25,22 @@ from whichbits.quantize.decoder import (
     logits_of,
 )
 from whichbits.quantize.finite import check_states
-from whichbits.quantize.library import load
+from whichbits.quantize.library import Filling
 from whichbits.quantize.recipe import Recipe
 from whichbits.quantize.replicas import Replica, filled, run
 from whichbits.quantize.rotation import RotatedTensors
-from whichbits.quantize.structure import layer_linears, layer_number, tensor_shapes
-from whichbits.quantize.tensors import StoredTensors, TensorsAs, head_bias_of, head_of, of_layer, outside_layers
+from whichbits.quantize.structure import beside_language_model, layer_linears, layer_number, tensor_shapes
+from whichbits.quantize.tensors import (
+    EMBEDDINGS,
+    HEAD,
+    HEAD_BIAS,
+    StoredTensors,
+    TensorsAs,
+    head_bias_of,
+    head_of,
+    of_layer,
+    outside_layers,
+)
 from whichbits.quantize.transforms import scaled_at_random
 
 if TYPE_CHECKING:
@@ -67,9 +77,11 @@ def check_agreement(
 
     Compared are what reaches the first layer, each layer's output for what the library gives it, what passes from a layer to
     the next, what reaches the head, logits, and the loss. Scales and rotations that `recipes` merge into weights are tried too:
-    they must change nothing. It is computed on `device`, in float64 (float32 where a layer is too large for that), a layer at a
-    time: the library's forward runs by its own code, and each of its layers is filled, by the library's own loading, when it is
-    called. The model's own Python code runs only where `allow_custom_code` says so.
+    they must change nothing. It is computed on `device`, in float64 (float32 where a layer is too large for that). The
+    library's forward runs by its own code; embeddings, each layer and the head are filled, by the library's own loading, when
+    they are called, and emptied before the walk's are filled. So one of them is in memory at a time (a layer twice while it is
+    scaled). Of a checkpoint with other models beside the language model, that alone is compared. The model's own Python code
+    runs only where `allow_custom_code` says so.
     A model of FP16 is run in FP16 as well. Raises UserError that names what differs first, what cannot be run, or where hidden
     states leave the range of FP16.
     """
@@ -158,7 +170,8 @@ class _Comparison:
         self._allow_custom_code = allow_custom_code
         self._shapes = tensor_shapes(base)
         self._dtype = computed_in(self._shapes)
-        self._tensors = TensorsAs(StoredTensors(base), self._dtype, device)
+        self._stored = StoredTensors(base)
+        self._tensors = TensorsAs(self._stored, self._dtype, device)
         self._allowed = tolerance(self._dtype)
         self._found: list[Difference] = []
         self._kinds: set[tuple[tuple[str, tuple[int, ...]], ...]] = set()
@@ -183,9 +196,8 @@ class _Comparison:
                 remedy="give a checkpoint that holds all of the model's tensors",
             )
         (self._passed_on, *_), self._calls = first_inputs(walk, outside_layers(self._tensors), tokens)
-        load(model, {name: self._tensors[name] for name in self._tensors if layer_number(name) is None}, self._dtype)
-        model.tie_weights()
-        with torch.no_grad(), hooked(self._hooks(model, linears)):
+        empty(walk.get_input_embeddings())
+        with torch.no_grad(), hooked(self._hooks(model, configuration, linears)):
             result = model(input_ids=tokens, labels=tokens, use_cache=False)
         self._behind_layers(walk, self._tensors, self._passed_on, tokens, result)
         if self._merged.rotation is not None:
@@ -222,29 +234,56 @@ class _Comparison:
     def _walk(self) -> Any:
         return empty_model(self._base, allow_custom_code=self._allow_custom_code, device=self._device, dtype=self._dtype)
 
-    def _hooks(self, model: Any, linears: Sequence[Sequence[str]]) -> Iterator[tuple[Any, Any]]:
-        """What is hooked into the library's model: pairs of what registers a hook, and the hook."""
+    def _hooks(self, model: Any, configuration: Configuration, linears: Sequence[Sequence[str]]) -> Iterator[tuple[Any, Any]]:
+        """What is hooked into the library's model: pairs of what registers a hook, and the hook.
+
+        Embeddings and head, which may be larger than a layer, are filled before they are called and emptied behind.
+        """
+        filling = Filling(model, self._dtype, self._device)
+        beside = beside_language_model(configuration, self._base, self._shapes)
+        outside = [name for name in self._stored if layer_number(name) is None and name not in beside]
+        of_head = [name for name in outside if name in (HEAD, HEAD_BIAS)]
+        filling.load(self._named(name for name in outside if name not in (EMBEDDINGS, *of_head)))
+        embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+        if configuration.tied or HEAD not in of_head:
+            of_head = [EMBEDDINGS, *(name for name in of_head if name != HEAD)]
+
+        def fill_with(names: Sequence[str], *_: Any) -> None:
+            filling.load(self._named(names))
+            if EMBEDDINGS in names:
+                model.tie_weights()
+
+        def empty_both(*_: Any) -> None:
+            empty(embeddings)
+            empty(head)
 
         def reached_head(_: Any, args: tuple[Any, ...]) -> None:
             self._states = args[0]
 
+        yield embeddings.register_forward_pre_hook, partial(fill_with, [EMBEDDINGS])
+        yield embeddings.register_forward_hook, empty_both
         for number, layer in enumerate(model.get_decoder().layers):
-            yield layer.register_forward_pre_hook, self._before(model, number)
+            yield layer.register_forward_pre_hook, self._before(filling, number)
             yield layer.register_forward_hook, self._behind(number, linears[number])
-        yield model.get_output_embeddings().register_forward_pre_hook, reached_head
+        yield head.register_forward_pre_hook, reached_head
+        yield head.register_forward_pre_hook, partial(fill_with, of_head)
+        yield head.register_forward_hook, empty_both
 
-    def _before(self, model: Any, number: int) -> Any:
+    def _named(self, names: Iterable[str]) -> Tensors:
+        return {name: self._stored[name] for name in names}
+
+    def _before(self, filling: Filling, number: int) -> Any:
         def before(layer: torch.nn.Module, args: tuple[Any, ...]) -> None:
             what = f"what layer {number - 1} passes on to layer {number}" if number else "the embedding"
             self._compare(what, self._passed_on, args[0])
-            own = {name: self._tensors[name] for name in self._tensors if layer_number(name) == number}
-            load(model, own, self._dtype, f"model.layers.{number}.")
+            filling.load(self._named(name for name in self._stored if layer_number(name) == number), f"model.layers.{number}.")
 
         return before
 
     def _behind(self, number: int, linears: Sequence[str]) -> Any:
         def behind(layer: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
             theirs = output[0] if isinstance(output, tuple) else output
+            empty(layer)
             walked, own = self._layers[number], of_layer(self._tensors, number)
             replicas = filled(walked, own, self._calls[number], [self._device])
             (ours,) = run(replicas, [args[0]])
@@ -254,7 +293,6 @@ class _Comparison:
                 self._kinds.add(kind)
                 self._scaled(number, replicas, own, linears, args[0], theirs)
             empty(walked)
-            empty(layer)
             self._passed_on = theirs
 
         return behind

@@ -12,6 +12,7 @@ from whichbits.formats.format import Format, fit
 from whichbits.formats.mixed import unit
 from whichbits.formats.writer import HELD_BYTES
 from whichbits.models.configuration import Configuration
+from whichbits.quantize.agreement import LARGEST_LAYER, LENGTH, SAMPLES
 from whichbits.quantize.attention import LONGEST
 from whichbits.quantize.awq import CLIPS, STRENGTHS
 from whichbits.quantize.decoder import LOGITS_AT_A_TIME, TOKENS_AT_A_TIME
@@ -28,7 +29,7 @@ PROBE_ROWS, PROBE_COLUMNS = 256, 512
 PROBE_SECONDS = 0.2
 """How long each kind of work is watched."""
 
-BYTES_16, BYTES_32 = 2, 4
+BYTES_16, BYTES_32, BYTES_64 = 2, 4, 8
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def cost(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding:
     memory += _running_memory(widths, recipe)
     return Cost(
         weights * rounding + _calibration_seconds(widths, recipe, speed, rounding),
-        max(memory, _writing_memory(widths, recipe)),
+        max(memory, _writing_memory(widths, recipe), _comparing_memory(widths)),
         disk,
         scratch=int(stored) + _sensitivity_bytes(widths, recipe, states),
     )
@@ -264,6 +265,13 @@ def _writing_memory(widths: Widths, recipe: Recipe) -> int:
     if recipe.calibration.source != "self":
         return 0
     return AT_A_TIME * recipe.calibration.length * widths.layers * widths.kv_width * BYTES_16
+
+
+def _comparing_memory(widths: Widths) -> int:
+    """Bytes while the model is compared with the library's own forward: a layer, scaled and not, or the head with logits."""
+    number = BYTES_64 if widths.layer_weights <= LARGEST_LAYER else BYTES_32
+    vocabulary = widths.head // widths.hidden
+    return number * max(2 * widths.layer_weights, widths.head + 4 * SAMPLES * LENGTH * vocabulary)
 
 
 def _statistics(recipe: Recipe) -> InputStatistics:

@@ -11,6 +11,7 @@ from pathlib import Path
 from whichbits.errors import UserError
 from whichbits.formats.files import BUFFER, language_prefix, stored_tensors
 from whichbits.formats.mixed import targets
+from whichbits.models.comparison import compare, refuse_differences
 from whichbits.models.configuration import Configuration
 
 LAYER_TENSOR = re.compile(r"model\.layers\.(\d+)\..+")
@@ -98,13 +99,31 @@ def _not_understood(what: str) -> UserError:
     )
 
 
+def beside_language_model(configuration: Configuration, base: Path, shapes: Mapping[str, Shape]) -> frozenset[str]:
+    """Names of those tensors of the checkpoint in `base` that belong to other models beside the language model.
+
+    There are none but in a multimodal checkpoint, all of whose tensors the library's class of the whole has to know. Raises
+    UserError where it does not.
+    """
+    if not configuration.multimodal:
+        return frozenset()
+    stored = {name: tensor.shape for name, tensor in stored_tensors(base).items() if not BUFFER.fullmatch(name)}
+    refuse_differences(compare(configuration, stored, base), configuration, base)
+    return frozenset(filter(_beside, shapes))
+
+
+def _beside(name: str) -> bool:
+    """Whether a tensor of a multimodal checkpoint, named as in `tensor_shapes`, is not the language model's."""
+    return not name.startswith(("model.", "lm_head."))
+
+
 def ignored(configuration: Configuration, shapes: Mapping[str, Shape], linears: Collection[str]) -> list[str]:
     """Modules that engines must leave in 16 bit: lm_head, routers, and other 2-D weights that are not embeddings of tokens.
 
     Of a checkpoint with other models beside the language model, all of those, by patterns: engines name them differently.
     """
     if configuration.multimodal:
-        beside = {name.split(".")[0] for name in shapes if not name.startswith(("model.", "lm_head."))}
+        beside = {name.split(".")[0] for name in shapes if _beside(name)}
         inside = {name: shape for name, shape in shapes.items() if name.startswith("model.")}
         alone = replace(configuration, multimodal=False)
         own = [name for name in ignored(alone, inside, linears) if name != "lm_head"]

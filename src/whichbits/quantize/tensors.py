@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 KEPT_IN_FLOAT32 = ("e_score_correction_bias",)
 """Ends of the names of parameters that engines keep in float32: what shifts the choice of experts."""
 
+EMBEDDINGS, HEAD, HEAD_BIAS = "model.embed_tokens.weight", "lm_head.weight", "lm_head.bias"
+"""The matrices [vocabulary, width] that tokens are looked up in, and that make logits, and what is added to those."""
+
 PAGE = 4096
 """Bytes of a file of which reading one brings all into memory."""
 
@@ -129,9 +132,9 @@ def outside_layers(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
 
 def head_bias_of(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
     """What is added to the logits [vocabulary], None where nothing is (Phi's head has a bias)."""
-    return tensors.get("lm_head.bias")
+    return tensors.get(HEAD_BIAS)
 
 
 def head_of(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """The matrix [vocabulary, width] that makes logits: the embeddings where it is tied to them."""
-    return tensors["lm_head.weight" if "lm_head.weight" in tensors else "model.embed_tokens.weight"]
+    return tensors[HEAD if HEAD in tensors else EMBEDDINGS]
