@@ -20,7 +20,7 @@ SMALL = {
     "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_k": 2, "n_shared_experts": 2, "moe_num_shared_experts": 2,
     "first_k_dense_replace": 1, "decoder_sparse_step": 2, "mlp_only_layers": [1], "moe_layer_start_index": 2,
     "moe_layer_end_index": -1, "interleave_moe_layer_step": 3, "n_embd": 64, "n_layer": 6, "n_head": 4, "ffn_dim": 96,
-    "word_embed_proj_dim": 64, "pad_token_id": 0, "n_group": 1, "topk_group": 1, "num_nextn_predict_layers": 0,
+    "word_embed_proj_dim": 64, "pad_token_id": 0, "n_group": 1, "topk_group": 1,
 }  # fmt: skip
 
 
@@ -36,8 +36,22 @@ def test_what_a_minimal_configuration_leaves_out_is_the_librarys_default(model_t
     transformers = pytest.importorskip("transformers")
     # What two classes leave out: dots1 its experts, glm4_moe a head_dim that its 96 heads need.
     more = {"dots1": {"n_routed_experts": 8, "num_experts_per_tok": 2}, "glm4_moe": {"head_dim": 128}}.get(model_type, {})
-    whole = transformers.CONFIG_MAPPING[model_type](**more).to_dict() | {"num_nextn_predict_layers": 0}
+    whole = transformers.CONFIG_MAPPING[model_type](**more).to_dict()
     assert from_config({"model_type": model_type, **more}) == from_config(whole)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "more"),
+    [
+        ("glm4_moe", {"num_nextn_predict_layers": 1}),
+        ("ernie4_5_moe", {"num_nextn_predict_layers": 1}),
+        ("minimax_m2", {"use_mtp": True, "num_mtp_modules": 3, "mtp_transformer_layers": 1}),
+        ("minimax_m2", {"use_mtp": True, "num_mtp_modules": 3, "attn_type_list": [1, 1]}),
+    ],
+)
+def test_layers_that_predict_further_tokens_are_not_counted(model_type: str, more: dict[str, object]) -> None:
+    base = {"model_type": model_type, "head_dim": 128}
+    assert from_config({**base, **more}) == from_config(base)
 
 
 @pytest.mark.parametrize("model_type", IN_LIBRARY)
@@ -100,8 +114,10 @@ def test_layers_with_windows_and_without_experts_are_counted(more: dict[str, obj
         ({"model_type": "lfm2"}, "convolutions"),
         ({"model_type": "t5"}, "an encoder"),
         ({"is_encoder_decoder": True}, "an encoder"),
-        ({"model_type": "glm4_moe", "num_nextn_predict_layers": 1}, "multi-token prediction"),
-        ({"model_type": "minimax_m2", "use_mtp": True}, "multi-token prediction"),
+        ({"num_nextn_predict_layers": 1}, "multi-token prediction .num_nextn_predict_layers"),
+        ({"model_type": "qwen3_moe", "mtp_num_hidden_layers": 1}, "multi-token prediction"),
+        ({"model_type": "glm4_moe", "use_mtp": True}, "multi-token prediction .use_mtp"),
+        ({"model_type": "mimo", "num_mtp_layers": 1}, "multi-token prediction"),
         ({"model_type": "minimax_m2", "attn_type_list": [0, 1]}, "linear attention"),
         ({"vision_config": {"depth": 2}}, "a vision tower"),
         ({"model_type": "gemma3", "text_config": LLAMA}, "a vision tower"),

@@ -1,4 +1,6 @@
 import json
+import socket
+from threading import Thread
 
 import pytest
 
@@ -108,3 +110,33 @@ def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch) -> None:
         with pytest.raises(UserError, match="hub gave no config"):
             find_shape("some-owner/some-model-that-is-not-listed")
     assert len(asked) == 2  # its cache, then the hub
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nbroken header\r\n\r\n", b"no HTTP at all\r\n\r\n"],
+    ids=["hangs up", "broken header", "another protocol"],
+)
+def test_a_hub_that_answers_nothing_useful_is_said_in_a_line(answer: bytes, monkeypatch, tmp_path) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+        Thread(target=answer_each, args=(server, answer), daemon=True).start()
+        with pytest.raises(UserError, match="hub gave no config"):
+            find_shape(f"an-owner/{tmp_path.name}")
+
+
+def answer_each(server: socket.socket, answer: bytes) -> None:
+    """Send the same bytes to whoever connects, and hang up."""
+    while True:
+        try:
+            connection, _ = server.accept()
+        except OSError:
+            return
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from whichbits.cli import app
 from whichbits.cost.hardware import catalogue
 from whichbits.errors import UserError
-from whichbits.predict.coefficients import load, shipped
+from whichbits.predict.coefficients import load, priors, shipped
 from whichbits.predict.predictor import Prediction, predict_many
 from whichbits.predict.query import MAX, Query
 from whichbits.predict.ranking import Ranked, rank_hardware
@@ -48,8 +48,10 @@ def test_the_highest_rate_is_never_below_that_of_a_named_load(query: Query, tens
         assert max(found) == found[-1]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(QUERIES)
+@example(Query(MODELS[1], "bf16", "A6000", 2, 63, 6, 1.0, engine="trtllm"))
+@example(Query(MODELS[1], "bf16", "A6000", 4, 4568, 40, 1.0, engine="vllm==0.12.0"))
 def test_more_in_flight_never_lowers_the_best_rate_and_littles_law_holds_below_it(query: Query) -> None:
     answers = predict_many([replace(query, concurrency=n) for n in LOADS])
     best = 0.0
@@ -173,17 +175,34 @@ def spoilt(name: str, value: float) -> Callable[[], list[Prediction]]:
     )
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -1e9])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1e9, 1e300, 1e-300])
 @pytest.mark.parametrize("name", ["memory_efficiency", "gemm_cycles.dense16", "kv_fill", "unseen", "step_host.vllm"])
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_number_that_is_not_finite_is_a_reason_in_words(name: str, value: float) -> None:
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_coefficient_that_means_nothing_is_the_reason_of_every_answer(name: str, value: float) -> None:
     for answer in spoilt(name, value)():
+        assert answer.reason is not None
+        assert name in answer.reason
+        assert answer.qps is answer.latency_s is None
+    known = replace(shipped(), values={**shipped().values, name: value})
+    for limits in (None, Limits(ttft_s=1.0)):
+        (ranked,) = rank_hardware(
+            MODELS[0], prompt_tokens=512, output_tokens=256, formats=["bf16"], hardware=["H100"], counts=[1], limits=limits,
+            coefficients=known,
+        )  # fmt: skip
+        assert name in ranked.reason
+
+
+@pytest.mark.parametrize("factor", [1 / 900, 900])
+@pytest.mark.parametrize("name", sorted(priors().values))
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_whatever_the_coefficients_a_number_is_finite_or_the_reason_says_so(name: str, factor: float) -> None:
+    for answer in spoilt(name, factor * priors().values[name])():
         numbers = (answer.latency_s, answer.ttft_s, answer.tpot_s, answer.qps)
         assert all(n is None for n in numbers) == (answer.reason is not None)
         assert answer.reason is not None or all(0 < n < math.inf for n in numbers)
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "-1", "0", '"0.8"', "null"])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-1", "0", "1e9", "1e-9", '"0.8"', "null"])
 def test_coefficients_that_are_no_positive_numbers_are_refused(value: str, tmp_path: Path) -> None:
     shipped().save(tmp_path / "own.json")
     text = (tmp_path / "own.json").read_text()

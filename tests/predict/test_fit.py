@@ -10,7 +10,7 @@ from whichbits.predict.calibrate import calibrate, calibrate_measurements
 from whichbits.predict.coefficients import Coefficients, load, priors, shipped
 from whichbits.predict.figures import better_rate, fastest_format
 from whichbits.predict.fit import batch, errors, fit, lay_out, predicted
-from whichbits.predict.folds import in_sample, leave_out, pooled, ratio_errors
+from whichbits.predict.folds import in_sample, leave_out, pooled, ratio_errors, ratio_errors_to_16_bit
 from whichbits.predict.measurements import Measurement, published
 from whichbits.predict.predictor import predict
 from whichbits.predict.roofline import naive
@@ -123,6 +123,10 @@ def test_the_shipped_coefficients_meet_the_bars_in_sample() -> None:
     assert median <= 0.035
     assert ninth <= 3 * 0.035
     assert sizes(seen.select("max", "qps", "paper"))[0] <= 0.10
+    median, ninth = sizes(seen.select("max", "qps"))
+    assert median <= 0.06
+    assert ninth <= 0.25
+    assert sizes(ratio_errors_to_16_bit([seen]))[0] <= 0.05
     median, ninth = sizes(ratio_errors([seen], "synchronous"))
     assert median <= 0.06
     assert ninth <= 0.15
@@ -139,6 +143,11 @@ def test_leaving_out_a_model_or_a_device_meets_the_bars() -> None:
         assert median <= latency_bar
         assert ninth <= 3 * latency_bar
         assert sizes(pooled(folds, "max", "qps", "paper"))[0] <= rate_bar
+        median, ninth = sizes(pooled(folds, "max", "qps"))
+        assert median <= 0.11
+        assert ninth <= 0.35
+        assert sizes(ratio_errors_to_16_bit(folds))[0] <= 0.06
+        assert fastest_format(folds).model == 1.0
         median, ninth = sizes(ratio_errors(folds, "synchronous"))
         assert median <= 0.06
         assert ninth <= 0.15

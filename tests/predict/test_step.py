@@ -8,8 +8,17 @@ import pytest
 from whichbits.cost.hardware import Hardware, find
 from whichbits.models.shape import Shape
 from whichbits.predict.coefficients import priors
-from whichbits.predict.kernels import engine, kernel
-from whichbits.predict.step import all_reduce, attended, decode, elementwise, linear_layers, prefill, prompt_attention
+from whichbits.predict.kernels import data, engine, kernel
+from whichbits.predict.step import (
+    all_reduce,
+    attended,
+    decode,
+    elementwise,
+    linear_layers,
+    prefill,
+    prompt_attention,
+    sequence_host,
+)
 from whichbits.predict.work import Layout, Point, columns, resident_bytes
 
 SHAPE = Shape(id="round", hidden=1000, ffn=3000, layers=10, heads=10, kv_heads=5, head_dim=100, vocab=10000, context=100000)
@@ -26,14 +35,13 @@ DEVICE = replace(
 )
 IDEAL = dict.fromkeys(priors().values, 1e-12) | {
     "memory_efficiency": 1.0,
-    "compute_efficiency": 1.0 / 0.75,
+    "compute_efficiency": 1.0 / data()["sustained"]["other"]["bf16"],
     "overlap": 60.0,
     "attention_bandwidth": 1.0,
     "attention_compute": 1.0,
     "unpacked_compute": 1.0,
     "link_efficiency.nvlink": 1.0,
 }
-# 0.75 is what kernels.yaml says a 16-bit product sustains on a device of unknown architecture.
 
 
 def work(format: str = "bf16", tensor: int = 1, shape: Shape = SHAPE, prompt: float = 100, output: float = 100):
@@ -68,6 +76,36 @@ def test_a_product_that_does_not_fill_the_device_costs_idle_multiprocessors() ->
     values = IDEAL | {"overlap": 1.0}
     full, idle = (linear_layers(work(), values | {"idle_tiles": i}, np.array([512.0]))[0] for i in (1e-12, 0.5))
     assert idle - full == pytest.approx(10 * 2 * 6000 * 0.5 * 100 * 128**2 / 1e14, rel=1e-3)
+
+
+def test_starts_and_ends_of_tiles_take_as_long_in_every_number_type() -> None:
+    # As long as 100 of 16 bit along k: 200 of INT8, whose multiplications take half as long.
+    values = IDEAL | {"overlap": 1.0}
+    for format, rate in (("bf16", 1e14), ("w8a8-int", 2e14)):
+        share = data()["sustained"]["other"][kernel(format).rate] * values["compute_efficiency"]
+        none, some = (linear_layers(work(format), values | {"tile_depth": t}, np.array([512.0]))[0] for t in (1e-12, 100.0))
+        extra = 2 * 512 * 10 * (2000 + 1000 + 6000 + 1000) * 100 * rate / 1e14
+        assert some - none == pytest.approx(extra / (rate * share), rel=1e-3)
+
+
+def test_four_bit_kernels_of_stripes_leave_no_tile_idle_and_unpack_more_slowly() -> None:
+    marlin = replace(DEVICE, architecture="ampere")
+    share = IDEAL["compute_efficiency"] * data()["sustained"]["ampere"]["bf16"]
+    values = IDEAL | {"compute_efficiency.ampere.bf16": 1.0, "idle_tiles": 0.5, "unpacked_compute.striped": 0.8}
+    point = Point(SHAPE, kernel("w4a16-int"), marlin, engine("vllm"), Layout(1), 100, 100, 1.0)
+    time = linear_layers(columns([point]), values, np.array([1e4]))[0]
+    assert time == pytest.approx(2 * 1e4 * BLOCK / (1e14 * share * 0.8), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("release", "layout", "times"),
+    [("0.7.2", Layout(1), 1.0), ("0.7.2", Layout(4), 1.6), ("0.7.2", Layout(4, 3), 9.6), ("0.12.0", Layout(4, 3), 1.0)],
+)
+def test_early_vllm_sends_each_sequence_to_further_devices_and_nodes(release: str, layout: Layout, times: float) -> None:
+    # 0.1 ms a sequence, a fifth of it more for each further device and four times as much for each further node.
+    host = {"sequence_host.vllm": 1e-4, "sequence_host.vllm-early": 1e-4, "worker_host": 0.2, "node_host": 4.0}
+    point = Point(SHAPE, kernel("bf16"), DEVICE, engine(f"vllm=={release}"), layout, 100, 100, 1.0)
+    assert sequence_host(columns([point]), IDEAL | host)[0] == pytest.approx(times * 1e-4)
 
 
 def test_whole_columns_of_tiles_starve_hoppers_four_bit_kernel_alone() -> None:
@@ -113,16 +151,18 @@ def test_the_kv_cache_is_read_by_grouped_heads() -> None:
 
 def test_without_graphs_a_step_takes_its_launches() -> None:
     # vLLM 0.7 leaves sequences beyond 8192 tokens to eager mode: 10 layers of 1 ms on a host of 0.8 times
-    # Ampere's time, a fifth more where activations are quantized.
+    # Ampere's time, a fifth more where activations are quantized; then the device computes the last layer.
     values = IDEAL | {"eager_host": 1e-3, "quantize_host": 0.2}
 
     def step(format: str, context: float) -> float:
         point = Point(SHAPE, kernel(format), DEVICE, engine("vllm==0.7.2"), Layout(1), 1, 1, 1.0)
         return float(decode(columns([point]), values, np.ones(1), np.array([context]))[0])
 
-    assert step("bf16", 9000) == pytest.approx(0.008)
-    assert step("w8a8-int", 9000) == pytest.approx(0.0096)
-    assert step("bf16", 8000) < 0.005
+    busy = step("bf16", 8000) + 1000 * 10 * (2 * 5 * 100 * 2) / 1e12
+    assert step("bf16", 9000) == pytest.approx(0.008 + busy / 10)
+    assert step("w8a8-int", 9000) == pytest.approx(0.0096, abs=busy / 10)
+    assert step("w4a16-int", 9000) < step("bf16", 9000)
+    assert busy < 0.005
 
 
 def test_a_sliding_window_bounds_what_is_read() -> None:

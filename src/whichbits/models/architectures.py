@@ -48,6 +48,8 @@ MARKS: Mapping[str, str] = {
     "cross_attention_layers": "cross-attention",
     "num_nextn_predict_layers": "multi-token prediction",
     "mtp_num_hidden_layers": "multi-token prediction",
+    "num_mtp_layers": "multi-token prediction",
+    "num_mtp_modules": "multi-token prediction",
     "use_mtp": "multi-token prediction",
     "vision_config": "a vision tower",
     "visual": "a vision tower",
@@ -82,6 +84,7 @@ class Architecture:
     keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sliding: str | int | None = None
     experts: Experts | None = None
+    prediction: Sequence[str] = ()
 
 
 @cache
@@ -115,26 +118,26 @@ def from_config(config: Mapping[str, Any], *, identifier: str = "config.json") -
         raise UserError(f"model: {identifier} is no configuration", remedy="give the model's own config.json")
     name = config.get("model_type") or _by_class(config.get("architectures"))
     bare = Fields(config, identifier)
+    listed = architectures().get(name) if isinstance(name, str) else None
     for key, what in MARKS.items():
-        if config.get(key) and not _harmless(key, config[key]):
+        if config.get(key) and not _harmless(key, config[key]) and not (listed and key in listed.prediction):
             raise bare.refused(key, what)
     if isinstance(name, str) and name in _refused():
         raise bare.refused(f"model_type {name}", _refused()[name])
-    if not isinstance(name, str) or name not in architectures():
-        listed = ", ".join(sorted(architectures()))
+    if listed is None:
+        modelled = ", ".join(sorted(architectures()))
         raise UserError(
             f"model: {identifier}: model_type {name!r:.100} is not one that the predictor models"
             if name is not None
             else f"model: {identifier} lacks 'model_type'",
-            remedy=f"measure it (whichbits bench); modelled are {listed}",
+            remedy=f"measure it (whichbits bench); modelled are {modelled}",
         )
-    found = architectures()[name]
-    fields = Fields(config, identifier, found.defaults)
+    fields = Fields(config, identifier, listed.defaults)
     for key in ROUTED:
-        known = found.experts.count if found.experts else ()
+        known = listed.experts.count if listed.experts else ()
         if config.get(key) and config[key] != 1 and key not in known:
             raise fields.refused(key, f"experts that {name} is not known to have")
-    return _shape(fields, found)
+    return _shape(fields, listed)
 
 
 def _by_class(classes: object) -> str | None:

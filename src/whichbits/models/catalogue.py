@@ -98,7 +98,7 @@ def _asked_hub(reference: str) -> Shape | UserError:
     """What the hub says of a model; a failure is remembered too, since the hub's client takes long to give up."""
     try:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
     except ImportError:
         return UserError(
             f"model: {reference!r} is not in the catalogue",
@@ -113,7 +113,7 @@ def _asked_hub(reference: str) -> Shape | UserError:
     for only_cached in (True, False):
         try:
             file = hf_hub_download(repository, "config.json", revision=revision or None, local_files_only=only_cached)
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError):
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):
             continue
         try:
             return replace(_from_file(Path(file), reference), id=reference)

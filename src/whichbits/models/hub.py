@@ -110,7 +110,7 @@ def _hub_errors(reference: str, *, allow_download: bool) -> Iterator[None]:
             f"{repository} is neither a folder here nor a model on the hub",
             remedy="check the spelling; for a private model set HF_TOKEN",
         ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         offline = not allow_download or isinstance(error, OfflineModeIsEnabled)
         cause = "is not in the hub's cache on this machine" if offline else f"could not be downloaded ({error})"
         raise _NoConnection(

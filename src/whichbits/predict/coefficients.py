@@ -70,6 +70,20 @@ def priors() -> Coefficients:
     )
 
 
+FARTHEST = 1000.0
+"""Factor from its prior beyond which a coefficient means nothing."""
+
+
+def meaningless(values: Mapping[str, float]) -> str | None:
+    """The first coefficient that is no number or farther than FARTHEST from its prior (a device's: from 1), in words."""
+    known = parameters()
+    for name, value in values.items():
+        prior = known[name].prior if name in known else 1.0
+        if not prior / FARTHEST <= value <= prior * FARTHEST:
+            return f"{name} is {value:g}, where about {prior:g} is meant"
+    return None
+
+
 def _from_json(text: str) -> Coefficients:
     fields = json.loads(text)
     if not isinstance(fields, dict):
@@ -107,6 +121,9 @@ def load(path: Path) -> Coefficients:
         raise UserError(f"coefficients: {path} has numbers that are not positive", remedy="calibrate again")
     if found.errors.keys() != shipped().errors.keys() or found.ratio_errors.keys() != shipped().ratio_errors.keys():
         raise UserError(f"coefficients: {path} does not have the errors of each tier", remedy="calibrate again")
+    wrong = meaningless(found.values)
+    if wrong:
+        raise UserError(f"coefficients: {path}: {wrong}", remedy="calibrate again")
     missing = parameters().keys() - found.values.keys()
     if missing:
         raise UserError(f"coefficients: {path} lacks {', '.join(sorted(missing))}", remedy="calibrate again with this version")

@@ -132,6 +132,12 @@ def ratio_errors(folds: Sequence[Fold], load: str) -> Floats:
     return np.array([pair.error for pair in pairs(folds, load)])
 
 
+def ratio_errors_to_16_bit(folds: Sequence[Fold]) -> Floats:
+    """The same of each format to BF16 alone, one request at a time and at the highest rate."""
+    found = [pair for load in ("synchronous", "max") for pair in pairs(folds, load)]
+    return np.array([pair.error for pair in found if "bf16" in (pair.first.kernel.format, pair.second.kernel.format)])
+
+
 def same_question(a: Measurement, b: Measurement) -> bool:
     """Whether two measurements differ in format and number of devices at most."""
     return _question(a) == _question(b)

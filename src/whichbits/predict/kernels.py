@@ -25,6 +25,7 @@ class Kernel:
     rate: str
     kind: str
     whole_columns: frozenset[str]
+    striped: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def kernel(name: str) -> Kernel:
         rate=fields["rate"],
         kind=fields["kernel"],
         whole_columns=frozenset(fields.get("whole_columns", ())),
+        striped=frozenset(fields.get("striped", ())),
     )
 
 

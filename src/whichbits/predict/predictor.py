@@ -12,7 +12,7 @@ from whichbits.cost.hardware import Hardware, find
 from whichbits.errors import UserError
 from whichbits.models.catalogue import find_shape
 from whichbits.models.shape import Shape
-from whichbits.predict.coefficients import Coefficients, shipped
+from whichbits.predict.coefficients import Coefficients, meaningless, shipped
 from whichbits.predict.kernels import Engine, Kernel, engine, kernel, refusal
 from whichbits.predict.layout import divides, layouts, room_for_tokens
 from whichbits.predict.measurements import published
@@ -77,7 +77,8 @@ def resolve(query: Query, coefficients: Coefficients) -> Resolved:
         find_shape(query.model), kernel(query.format), find(query.hardware), engine(query.engine),
     )  # fmt: skip
     length = query.prompt_tokens + query.output_tokens
-    reason = refusal(how.format, hardware)
+    wrong = meaningless(coefficients.values)
+    reason = f"no answer: coefficient {wrong}" if wrong else refusal(how.format, hardware)
     if reason is None and shape.context and length > shape.context:
         reason = f"prompt and output of {length} tokens exceed the context of {shape.context}"
     found: list[Layout] = []

@@ -66,14 +66,17 @@ def serve(work: Work, values: Values, concurrency: Floats | None = None) -> Outc
     chunk = work.prompt / np.ceil(work.prompt / work.step_tokens)
     prompt_alone = prefill(work, values, chunk)
 
-    steps = np.maximum(work.output, (others * work.prompt + share * work.output) / work.step_tokens)
-    mixed = decode(work, values, share * work.output / steps, context, others * work.prompt / steps)
-    mixed = mixed + others * request(work, values) / steps
-    queued = (steps - work.output) * mixed + np.where(others > 0, mixed, 0)
-
     step = decode(work, values, share, context)
     together = work.prompt * np.maximum(1, np.floor(np.minimum(share, work.step_tokens / work.prompt)))
     delay = others * prefill(work, values, np.where(work.prompt > work.step_tokens, chunk, together))
+
+    steps = np.maximum(work.output, (others * work.prompt + share * work.output) / work.step_tokens)
+    mixed = decode(work, values, share * work.output / steps, context, others * work.prompt / steps)
+    mixed = mixed + others * request(work, values) / steps
+    # Prompts spread over all steps would read experts in each of them; whole ones cost no more than in steps of their own.
+    experts = (work.copies > 1).any(axis=1)
+    mixed = np.where(experts, np.minimum(mixed, (work.output * step + delay) / steps), mixed)
+    queued = (steps - work.output) * mixed + np.where(others > 0, mixed, 0)
 
     mixes = work.mixes > 0
     waiting = np.where(mixes, queued, values["queueing"] * delay)

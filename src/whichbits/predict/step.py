@@ -48,8 +48,10 @@ def linear_layers(work: Work, values: Values, tokens: Floats) -> Floats:
     """All matrix products of all layers for a step of `tokens` tokens.
 
     A product of m tokens with an n × k matrix reads its weights and m (n + k) activations and does 2 m n k operations, and as
-    many more as tiles leave multiprocessors idle at its end; of E experts with a active, E (1 − (1 − a/E)^m) are read. A kernel
-    whose multiprocessors take whole columns of tiles draws less from memory where there are few columns.
+    many more as tiles leave multiprocessors idle at its end; of E experts with a active, E (1 − (1 − a/E)^m) are read. Start
+    and end of a tile take as long in every number type, so a quicker type gains less where k is small. A kernel whose
+    multiprocessors take whole columns of tiles draws less from memory where there are few columns; one that gives each an equal
+    stripe of all tiles leaves none idle.
     """
     m = tokens[:, None]
     n, k = work.width_out, work.width_in
@@ -60,9 +62,12 @@ def linear_layers(work: Work, values: Values, tokens: Floats) -> Floats:
     tiles = np.maximum(touched * n / TILE, 1e-9)
     starved = values["starved"] * (work.whole_columns * work.units)[:, None] / tiles
     memory = moved / bandwidth(work, values)[:, None] * (1 + starved)
-    reached = _compute(work, values, format16=False) * np.where(work.packed > 0, values["unpacked_compute"], 1.0)
-    idle = values["idle_tiles"] * TILE**2 * work.units[:, None] * np.minimum(1, m / TILE) * (work.copies > 0)
-    compute = 2 * k * (m * work.active * n + idle) / reached[:, None]
+    unpacked = np.where(work.striped > 0, values["unpacked_compute.striped"], values["unpacked_compute"])
+    reached = _compute(work, values, format16=False) * np.where(work.packed > 0, unpacked, 1.0)
+    idle = values["idle_tiles"] * (1 - work.striped) * work.units
+    idle = idle[:, None] * TILE**2 * np.minimum(1, m / TILE) * (work.copies > 0)
+    depth = (values["tile_depth"] * work.rate / work.rate16)[:, None]
+    compute = 2 * (k + depth) * (m * work.active * n + idle) / reached[:, None]
     fixed = (work.copies > 0) * (work.kernel.pick(values, "gemm_cycles.{}") / work.clock)[:, None]
     layer: Floats = (work.share * (fixed + _overlapped(memory, compute, values))).sum(axis=1)
     result: Floats = work.layers * layer
@@ -108,7 +113,7 @@ def decode(work: Work, values: Values, sequences: Floats, context: Floats, promp
     tokens = sequences + prompt_tokens
     reading = work.layers * sequences * attended(work, context) * work.kv_token_bytes
     cycles = work.engine.pick(values, "layer_cycles.{}") + work.quantizes * values["quantize_cycles"]
-    host = work.engine.pick(values, "step_host.{}") + sequences * work.host_engine.pick(values, "sequence_host.{}")
+    host = work.engine.pick(values, "step_host.{}") + sequences * sequence_host(work, values)
     time = (
         linear_layers(work, values, tokens)
         + lm_head(work, values, sequences)
@@ -120,9 +125,20 @@ def decode(work: Work, values: Values, sequences: Floats, context: Floats, promp
         + host * host_time(work, values)
         + (work.pipeline - 1) * values["stage_latency"]
     )
+    # Without graphs the host launches layer after layer; the device has the last one left when all are launched.
     launches = 1 + work.quantizes * values["quantize_host"]
-    eager = work.layers * values["eager_host"] * launches * host_time(work, values)
+    eager = work.layers * values["eager_host"] * launches * host_time(work, values) + time / work.layers
     return np.where(context > work.graph_limit, np.maximum(time, eager), time)
+
+
+def sequence_host(work: Work, values: Values) -> Floats:
+    """Host time of a decode step for each sequence, at the host speed of the Ampere years.
+
+    vLLM before 0.8 prepares a step in one process, which then sends what it says of each sequence to the other devices of a
+    tensor-parallel group and to the other nodes (the stages of a pipeline).
+    """
+    sent = work.early * (values["worker_host"] * (work.tensor - 1) + values["node_host"] * (work.pipeline - 1))
+    return work.host_engine.pick(values, "sequence_host.{}") * (1 + sent)
 
 
 def prompt_attention(work: Work, values: Values) -> Floats:

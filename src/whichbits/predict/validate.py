@@ -11,7 +11,7 @@ import numpy as np
 from whichbits.predict.coefficients import Coefficients, parameters
 from whichbits.predict.figures import GIVEN, Choices, better_rate, calibrated, coverage, fastest_format
 from whichbits.predict.fit import Case
-from whichbits.predict.folds import Fold, in_sample, physics_alone, pooled, ratio_errors
+from whichbits.predict.folds import Fold, in_sample, physics_alone, pooled, ratio_errors, ratio_errors_to_16_bit
 from whichbits.predict.measurements import Measurement
 from whichbits.predict.roofline import naive
 from whichbits.predict.scatter import scatter
@@ -146,6 +146,7 @@ def _formats(seen: Fold, folds: Sequence[Fold]) -> str:
         [
             ["synchronous latency", *(_percent(ratio_errors(group, "synchronous")) for _, group in kinds)],
             ["highest rate", *(_percent(ratio_errors(group, "max")) for _, group in kinds)],
+            ["to BF16, both", *(_percent(ratio_errors_to_16_bit(group)) for _, group in kinds)],
         ],
     )
     fastest = [(f"lowest latency, {name}", fastest_format(group)) for name, group in kinds]

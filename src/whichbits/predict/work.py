@@ -111,6 +111,7 @@ class Work:
     quantizes: Floats
     mixes: Floats
     packed: Floats
+    striped: Floats
     whole_columns: Floats
     kernel: Labels
     engine: Labels
@@ -217,6 +218,7 @@ def columns(points: Sequence[Point]) -> Work:
         quantizes=column([float(p.kernel.activation_bytes < 2 and not p.engine.fuses_quantization) for p in points]),
         mixes=column([float(e.mixes_prompts) for e in engines]),
         packed=column([float(k.kind == "packed4") for k in kernels]),
+        striped=column([float(h.architecture in k.striped) for k, h in zip(kernels, devices, strict=True)]),
         whole_columns=column([float(h.architecture in k.whole_columns) for k, h in zip(kernels, devices, strict=True)]),
         kernel=labels([k.kind for k in kernels]),
         engine=labels([e.name for e in engines]),
