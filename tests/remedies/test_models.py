@@ -139,6 +139,19 @@ def test_a_configuration_without_the_library(follow: Any, tmp_path: Path, monkey
     follow("reading a model needs transformers", mistake=missing, remedy=lambda: read_configuration(tmp_path))
 
 
+def test_code_of_a_configuration_s_own(follow: Any, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    own = {**LLAMA, "model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}}
+    (tmp_path / "config.json").write_text(json.dumps(own))
+    code = "from transformers import LlamaConfig\n\nclass OwnConfig(LlamaConfig):\n    model_type = 'own'\n"
+    (tmp_path / "own.py").write_text(code)
+    follow(
+        "runs only with consent",
+        mistake=lambda: read_configuration(tmp_path),
+        remedy=lambda: read_configuration(tmp_path, allow_custom_code=True),
+    )
+
+
 @pytest.mark.parametrize(
     ("error", "fields"),
     [

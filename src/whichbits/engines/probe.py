@@ -25,7 +25,7 @@ INT8_ON_CPU = ("CPUInt8ScaledMM", "ZentorchInt8ScaledMM")
 
 SATURATES = (
     "this processor has no VNNI: it holds the sum of each two products in 16 bit, so large ones are cut, and scores of INT8 "
-    "served here are lower than those of other devices"
+    "served here may be lower than those of other devices"
 )
 
 # An engine that ends for one of these says nothing about the format.
