@@ -202,6 +202,14 @@ def test_patterns_of_a_checkpoint_have_a_limit(
         resolve(str(folder), cache=tmp_path)
 
 
+def test_a_checkpoint_that_is_loaded_as_it_is_has_the_limit_too(base: Path, tmp_path: Path) -> None:
+    from whichbits.engines.emulation import Emulated
+
+    folder = changed(made(base, "w8a8-int", tmp_path / "out"), lambda stated: stated["ignore"].append(f"re:{SLOW}"))
+    with pytest.raises(UserError, match="took more than 2 s"):
+        Emulated(folder, threads=1)
+
+
 def test_patterns_that_are_quick_are_followed(base: Path, tmp_path: Path) -> None:
     folder = made(base, "w8a8-int", tmp_path / "out")
     changed(

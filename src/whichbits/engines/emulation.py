@@ -219,10 +219,13 @@ def _loaded(checkpoint: Path, dtype: torch.dtype | None, allow_custom_code: bool
     from transformers import GenerationConfig
 
     from whichbits.engines.mixture import is_quantized_mixture, load_mixture
+    from whichbits.formats.files import tensor_files
     from whichbits.models.comparison import model_class
     from whichbits.models.configuration import read_configuration
+    from whichbits.models.patterns import refuse_patterns
 
     configuration = read_configuration(checkpoint, allow_custom_code=allow_custom_code)
+    refuse_patterns(checkpoint, configuration.quantization, tensor_files(checkpoint))
     if is_quantized_mixture(checkpoint, configuration.library):
         return load_mixture(checkpoint, configuration.library, dtype)
     model, found = model_class(configuration, checkpoint).from_pretrained(
