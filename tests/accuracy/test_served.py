@@ -11,6 +11,7 @@ from whichbits.accuracy.registry import task
 
 CONCURRENCY = 8
 NAMES = ("recall", "order", "choice")
+LIMIT = 16
 
 
 @pytest.mark.server
@@ -30,12 +31,12 @@ def test_items_equal_those_of_local_completions(embedded_model: Path, vllm_serve
         batch_size=1,
     )
     tasks = {name: harness_tasks(task(name), seed=0)[name] for name in NAMES}
-    samples = run(lm=theirs, task_dict={"tasks": tasks}, limit=60, bootstrap_iters=0)["samples"]
+    samples = run(lm=theirs, task_dict={"tasks": tasks}, limit=LIMIT, bootstrap_iters=0)["samples"]
     with Endpoint(vllm_server.url, vllm_server.model, max_length=1024, concurrency=CONCURRENCY) as ours:
         for name in NAMES:
-            result = evaluate(task(name), ours, embedded_model, limit=60)
+            result = evaluate(task(name), ours, embedded_model, limit=LIMIT)
             metric = task(name).metric
             assert [item.item for item in result.items] == [sample["doc_hash"] for sample in samples[name]]
             assert [item.prompt_hash for item in result.items] == [sample["prompt_hash"] for sample in samples[name]]
             assert [item.score for item in result.items] == [float(sample[metric]) for sample in samples[name]]
-            assert 0.3 < result.summary["score"] < 0.95
+            assert 0.1 < result.summary["score"] < 1
