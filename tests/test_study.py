@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch")
+pytestmark = pytest.mark.timeout(1200)
 PROGRAM = [sys.executable, "-c", "from whichbits.cli import main; main()"]
 
 EMULATED = """\
@@ -55,7 +56,7 @@ def study(folder: Path, text: str, **options: object) -> subprocess.CompletedPro
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=560,
+        timeout=1100,
         check=False,
         **options,
     )  # type: ignore[call-overload, no-any-return]
