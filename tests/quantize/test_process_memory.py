@@ -23,7 +23,8 @@ RECIPES = {
 }
 """The second walks forward, back and forward again, and is compared with the library's own forward before."""
 
-SHALLOW, DEEP = 2, 12
+SHALLOW, DEEP = 6, 16
+"""Layers; from some five on what allocators keep no longer grows."""
 
 QUANTIZE = """
 from whichbits.formats import writer
