@@ -110,6 +110,10 @@ def _unsure(fields: dict[str, Any]) -> None:
     fields["values"][next(iter(fields["values"]))] = 0
 
 
+def _beyond_meaning(fields: dict[str, Any]) -> None:
+    fields["values"]["overlap"] = 1e9
+
+
 def _without_a_tier(fields: dict[str, Any]) -> None:
     del fields["errors"]["physics" if "physics" in fields["errors"] else next(iter(fields["errors"]))]
 
@@ -123,6 +127,7 @@ def _without_a_value(fields: dict[str, Any]) -> None:
     [
         ("has numbers that are not positive", _unsure),
         ("does not have the errors of each tier", _without_a_tier),
+        ("coefficients: {path}: {wrong}", _beyond_meaning),
         ("coefficients: {path} lacks {missing}", _without_a_value),
     ],
 )
