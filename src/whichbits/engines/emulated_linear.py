@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from whichbits.models.float32_products import has_bfloat16_products
+
 if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationArgs
 
@@ -135,11 +137,6 @@ def multiply(x: Tensor, weight: Tensor) -> Tensor:
 def exact_integers() -> bool:
     """Whether this processor sums products of 8-bit integers exactly; older ones saturate at 16 bit on the way."""
     return bool(torch.cpu._is_vnni_supported())
-
-
-def has_bfloat16_products() -> bool:
-    """Whether this processor multiplies BF16; others convert, which takes three to six times as long as float32."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def emulated(module: nn.Linear, compute: torch.dtype, quantizers: dict[str, ActivationQuantizer]) -> EmulatedLinear:

@@ -16,8 +16,8 @@ from whichbits.engines.completion import Generation
 from whichbits.engines.emulated_linear import ActivationQuantizer, emulated
 from whichbits.engines.errors import EngineError
 from whichbits.engines.float32_head import float32_head
-from whichbits.engines.float32_products import float32_products
 from whichbits.models import generation
+from whichbits.models.float32_products import float32_products
 from whichbits.models.tokenization import load_tokenizer
 
 Item = TypeVar("Item")

@@ -58,6 +58,8 @@ def quantize_calibrated(
     other settings.
     Before anything else the model is compared with the library's own forward (see `check_agreement`).
     """
+    from whichbits.models.float32_products import float32_products
+
     devices = computing_devices(device)
     folders = [unfinished(target.out) for target in targets]
     for target, folder in zip(targets, folders, strict=True):
@@ -86,20 +88,21 @@ def quantize_calibrated(
     ]
     linears = [name for layer in layers for name in layer]
     finished = sum(len(layer) for store in stores for number, layer in enumerate(layers) if store.has(number))
-    for quantized in stream(
-        base,
-        layers,
-        jobs,
-        data.tokens,
-        lambda job, number: stores[job].get(number),
-        folders[0],
-        devices=devices,
-        allow_custom_code=allow_custom_code,
-    ):
-        stores[quantized.job].put(quantized.number, quantized.tensors, quantized.errors)
-        finished += len(quantized.errors)
-        if on_progress:
-            on_progress(finished, len(linears) * len(jobs))
+    with float32_products():
+        for quantized in stream(
+            base,
+            layers,
+            jobs,
+            data.tokens,
+            lambda job, number: stores[job].get(number),
+            folders[0],
+            devices=devices,
+            allow_custom_code=allow_custom_code,
+        ):
+            stores[quantized.job].put(quantized.number, quantized.tensors, quantized.errors)
+            finished += len(quantized.errors)
+            if on_progress:
+                on_progress(finished, len(linears) * len(jobs))
     results = []
     for target, job, store in zip(targets, jobs, stores, strict=True):
         errors = tuple(error for number in range(len(layers)) for error in store.errors(number))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional
 
-from whichbits.engines import float32_products as module
-from whichbits.engines.float32_products import ROWS, float32_products
+from whichbits.models import float32_products as module
+from whichbits.models.float32_products import ROWS, float32_products
 
 
 @pytest.fixture(autouse=True)
@@ -45,5 +47,19 @@ def test_gradients_flow_and_the_mode_ends(monkeypatch: pytest.MonkeyPatch) -> No
     with float32_products():
         functional.linear(torch.ones(ROWS, 8).bfloat16(), weight).sum().backward()
     assert weight.grad is not None and torch.equal(weight.grad, torch.full((4, 8), ROWS).bfloat16())
-    monkeypatch.setattr(module, "_linear", None)
+    monkeypatch.setattr(module, "_are_slow", None)
     functional.linear(torch.ones(ROWS, 8).bfloat16(), weight)
+
+
+@pytest.mark.parametrize(
+    "multiply", [lambda x, y: x @ y, torch.matmul, torch.mm, lambda x, y: x.matmul(y), lambda x, y: x.mm(y)]
+)
+def test_products_along_rows_are_in_float32_too(multiply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    left, right = torch.randn(64, 512, generator=generator).bfloat16(), torch.randn(512, 32, generator=generator).bfloat16()
+    seen = []
+    monkeypatch.setattr(module, "_are_slow", lambda *both: seen.append(both) or True)
+    with float32_products():
+        found = multiply(left, right)
+    assert seen and found.dtype == torch.bfloat16
+    assert torch.equal(found, (left.float() @ right.float()).bfloat16())
