@@ -1,11 +1,9 @@
 """`python -m whichbits`, without the working directory, which `-m` puts first on the import path."""
 
 import sys
-from os import getcwd
 
-# Not Path.cwd(): pathlib would be imported from there.
-if not sys.flags.safe_path and sys.path[:1] == [getcwd()]:  # noqa: PTH109
-    del sys.path[0]
+if not sys.flags.safe_path:
+    del sys.path[0]  # before anything else is imported; `protect_program` is too late for what the command line imports
 
 from whichbits.cli import main
 

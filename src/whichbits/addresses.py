@@ -59,15 +59,16 @@ def longest_request(servers: Mapping[str, EngineIdentity], needed: int) -> int |
     return min(stated.values(), default=None)
 
 
-def check_same(name: str, expected: Mapping[str, object]) -> None:
+def check_same(name: str, expected: EngineIdentity) -> None:
     """Raise UserError where the server that a plan was made for is not the one that answers there now."""
     from whichbits.engines.connection import Connection, key_from_environment
     from whichbits.engines.identity import identify
 
-    now = identify(Connection(str(expected["address"]), str(expected["model"]), key_from_environment()))
+    now = identify(Connection(expected.address, expected.model, key_from_environment()))
+    before = expected.fields()
     for field, value in now.fields().items():
-        if expected.get(field) != value:
+        if before[field] != value:
             raise UserError(
-                f"the server of {name} at {now.address} has changed: its {field} was {expected.get(field)}, and is {value}",
+                f"the server of {name} at {now.address} has changed: its {field} was {before[field]}, and is {value}",
                 remedy="run the study again, with the server as it shall stay",
             )

@@ -23,6 +23,7 @@ from whichbits.served import (
     checkpoint_of,
     custom_code,
     model_of,
+    planned_server,
     references,
     served_by,
     served_weights,
@@ -33,6 +34,7 @@ from whichbits.served import (
 from whichbits.study.executor import Desk, Function, Job, Result, ServerFailed
 
 if TYPE_CHECKING:
+    from whichbits.engines.identity import EngineIdentity
     from whichbits.engines.served_weights import Agreement
     from whichbits.serving.result import RungResult
     from whichbits.serving.workload import Workload
@@ -107,6 +109,11 @@ def _provenance(job: Job, **more: Any) -> dict[str, Any]:
     }
 
 
+def _stated(field: str, value: Agreement | EngineIdentity | None) -> dict[str, Any]:
+    """A field of a summary or provenance; none where there is nothing to state."""
+    return {} if value is None else {field: asdict(value)}
+
+
 def quantize(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
     """Make a checkpoint of a format."""
     import torch
@@ -158,9 +165,9 @@ def evaluate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
                 allow_custom_code=custom_code(job),
             )
         write_items(job.directory, result.rows())
-        summary = {**result.summary, "concurrency": inputs["engine"].get("concurrency"), **weights}
+        summary = {**result.summary, "concurrency": inputs["engine"].get("concurrency"), **_stated("weights", weights)}
         counts = token_counts(model)
-        more = {"seed": inputs["seed"], "token_counts": counts, **served_by(job, desk)}
+        more = {"seed": inputs["seed"], "token_counts": counts, **_stated("server", served_by(job, desk))}
         yield job, Result(summary, _provenance(job, engine=inputs["engine"], **more))
 
 
@@ -179,8 +186,8 @@ def generate(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
             weights = served_weights(job, model)
             texts = generate_texts(model, tokenizer, prompts, max_tokens=inputs["max_tokens"])
         write_items(job.directory, [asdict(text) for text in texts])
-        summary = {"n": len(texts), "tokens": sum(text.tokens for text in texts), **weights}
-        counts, served = token_counts(model), served_by(job, desk)
+        summary = {"n": len(texts), "tokens": sum(text.tokens for text in texts), **_stated("weights", weights)}
+        counts, served = token_counts(model), _stated("server", served_by(job, desk))
         yield job, Result(summary, _provenance(job, engine=inputs["engine"], token_counts=counts, **served))
 
 
@@ -312,11 +319,12 @@ def serve(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result | Excep
     for job in jobs:
         rounds.setdefault((job.cell.labels["repeat"], job.cell.labels["workload"]), []).append(job)
     workloads: dict[str, Workload] = {}
-    planned: dict[str, Any] = {}
+    planned: dict[str, EngineIdentity | None] = {}
     for job in jobs:
         servers = job.cell.inputs["servers"]
-        planned |= {job.cell.places["base"]: servers.get("base"), job.cell.labels["candidate"]: servers.get("server")}
-    who: dict[str, Mapping[str, Any]] = {}
+        planned[job.cell.places["base"]] = planned_server(servers.get("base"))
+        planned[job.cell.labels["candidate"]] = planned_server(servers.get("server"))
+    who: dict[str, EngineIdentity] = {}
     expected = references(jobs)
     weights: dict[str, Agreement] = {}
     for (repeat, workload_name), group in rounds.items():
@@ -344,8 +352,8 @@ def _measured(
     desk: Desk,
     workload: Workload,
     at_least: int,
-    planned: Mapping[str, Any],
-    who: dict[str, Mapping[str, Any]],
+    planned: Mapping[str, EngineIdentity | None],
+    who: dict[str, EngineIdentity],
 ) -> list[RungResult] | Exception:
     """Rungs of one candidate, or why there are none; `who` is told who served it, which must be who is `planned`."""
     from whichbits.engines.errors import EngineError
@@ -355,16 +363,16 @@ def _measured(
     inputs = job.cell.inputs
     try:
         url = desk.server(name)
-        who[name] = server_of(name, url, {"engine": inputs["engine"], "server": planned[name]})
+        who[name] = server_of(name, url, job, planned[name])
         results = measure(
             url,
-            str(who[name]["model"]),
+            who[name].model,
             Path(job.cell.places["tokenizer"]),
             workload,
             seed=inputs["seed"],
             cpus=set(job.cpus) if job.cpus is not None else None,
             at_least=at_least,
-            api_key=api_key(inputs["engine"]),
+            api_key=api_key(job),
         )
         words = no_answer(results)
         return results if words is None else ServerFailed(f"{name} was not measured: {words}")
@@ -379,7 +387,7 @@ def _paired(
     measured: Mapping[str, list[RungResult] | Exception],
     sitting: str,
     order: Sequence[str],
-    who: Mapping[str, Mapping[str, Any]],
+    who: Mapping[str, EngineIdentity],
     weights: Mapping[str, Agreement],
 ) -> Result | Exception:
     """A cell's result: its candidate's rungs beside the base's of the same round, and the order in which all were measured."""
@@ -400,7 +408,7 @@ def _paired(
         roles = {"base": job.cell.places["base"], "candidate": job.cell.labels["candidate"]}
         summary["weights"] = {role: asdict(weights[name]) for role, name in roles.items()}
     inputs = job.cell.inputs
-    servers = {"candidate": dict(who[job.cell.labels["candidate"]]), "base": dict(who[job.cell.places["base"]])}
+    servers = {"candidate": who[job.cell.labels["candidate"]].fields(), "base": who[job.cell.places["base"]].fields()}
     provenance = _provenance(job, engine=inputs["engine"], sitting=sitting, seed=inputs["seed"], servers=servers)
     return Result(summary, {**provenance, "measured_at": time.time()})
 

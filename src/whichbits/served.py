@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from whichbits.study.executor import Desk, Job
 if TYPE_CHECKING:
     from whichbits.accuracy.language_model import LanguageModel
     from whichbits.engines.endpoint import Endpoint
+    from whichbits.engines.identity import EngineIdentity
     from whichbits.engines.served_weights import Agreement, Reference
 
 BATCH_TOKENS = 2048
@@ -45,8 +45,8 @@ def model_of(job: Job, desk: Desk, stack: ExitStack) -> LanguageModel:
 
         return Emulated(checkpoint_of(job), threads=threads(job), batch_tokens=BATCH_TOKENS, allow_custom_code=custom_code(job))
     url = desk.server(job.servers[0])
-    who = server_of(job.servers[0], url, job.cell.inputs)
-    return stack.enter_context(endpoint(job, url, str(who["model"]), engine["concurrency"]))
+    who = server_of(job.servers[0], url, job, planned_server(job.cell.inputs.get("server")))
+    return stack.enter_context(endpoint(job, url, who.model, engine["concurrency"]))
 
 
 def endpoint(job: Job, url: str, model: str, concurrency: int) -> Endpoint:
@@ -64,19 +64,19 @@ def endpoint(job: Job, url: str, model: str, concurrency: int) -> Endpoint:
         model,
         max_length=engine["max_length"],
         concurrency=concurrency,
-        api_key=api_key(engine),
+        api_key=api_key(job),
         tokenizer=tokenizer,
         watch=True,
     )
 
 
-def served_weights(job: Job, model: LanguageModel) -> dict[str, Any]:
-    """For the summary: how near a server at an address of the user's is to the candidate's weights."""
+def served_weights(job: Job, model: LanguageModel) -> Agreement | None:
+    """How near a server at an address of the user's is to the candidate's weights; None of a server of ours."""
     if job.cell.inputs["engine"]["kind"] != "url":
-        return {}
+        return None
     from whichbits.engines.served_weights import agreement
 
-    return {"weights": asdict(agreement(model, _reference(job)))}
+    return agreement(model, _reference(job))
 
 
 def _reference(job: Job, base: bool = False) -> Reference | None:
@@ -99,32 +99,38 @@ def references(jobs: Sequence[Job]) -> dict[str, Reference | None]:
     return found
 
 
-def server_of(name: str, url: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+def planned_server(stated: Mapping[str, Any] | None) -> EngineIdentity | None:
+    """Who was at a candidate's address as the plan was made, from a cell's inputs; None where the server is to be started."""
+    from whichbits.engines.identity import EngineIdentity
+
+    return None if stated is None else EngineIdentity(**stated)
+
+
+def server_of(name: str, url: str, job: Job, planned: EngineIdentity | None) -> EngineIdentity:
     """Who answers at a candidate's address; raises UserError where it is not who the plan was made for."""
     from whichbits.addresses import check_same
     from whichbits.engines.connection import Connection
     from whichbits.engines.identity import identify
 
-    engine = inputs["engine"]
-    planned: Mapping[str, Any] | None = inputs.get("server")
     if planned is not None:
         check_same(name, planned)
         return planned
-    return identify(Connection(url, engine.get("model_name"), api_key(engine))).fields()
+    return identify(Connection(url, job.cell.inputs["engine"].get("model_name"), api_key(job)))
 
 
-def served_by(job: Job, desk: Desk) -> dict[str, Any]:
-    """For the provenance: who served the checkpoint, where it was served."""
+def served_by(job: Job, desk: Desk) -> EngineIdentity | None:
+    """Who served the checkpoint; None where it was emulated."""
     if job.cell.inputs["engine"]["kind"] == "emulated":
-        return {}
-    return {"server": dict(server_of(job.servers[0], desk.server(job.servers[0]), job.cell.inputs))}
+        return None
+    name = job.servers[0]
+    return server_of(name, desk.server(name), job, planned_server(job.cell.inputs.get("server")))
 
 
-def api_key(engine: Mapping[str, Any]) -> str | None:
+def api_key(job: Job) -> str | None:
     """The key of a server that the user names; servers that whichbits starts have none."""
     from whichbits.engines.connection import key_from_environment
 
-    return key_from_environment() if engine["kind"] == "url" else None
+    return key_from_environment() if job.cell.inputs["engine"]["kind"] == "url" else None
 
 
 def token_counts(model: LanguageModel) -> str:
@@ -134,14 +140,14 @@ def token_counts(model: LanguageModel) -> str:
     return "tokenizer" if isinstance(model, Endpoint) and model.counted else "engine"
 
 
-def agreement_of(who: Mapping[str, Any], job: Job, expected: Reference | None) -> Agreement:
+def agreement_of(who: EngineIdentity, job: Job, expected: Reference | None) -> Agreement:
     """How near what answered at a candidate's address is to its weights, asked after the load, once a session."""
     from whichbits.engines.errors import EngineError
     from whichbits.engines.served_weights import Agreement, agreement
     from whichbits.errors import UserError
 
     try:
-        with endpoint(job, str(who["address"]), str(who["model"]), 1) as model:
+        with endpoint(job, who.address, who.model, 1) as model:
             return agreement(model, expected)
     except (EngineError, UserError) as error:
         return Agreement(reason=str(error))

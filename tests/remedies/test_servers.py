@@ -11,6 +11,7 @@ from whichbits.addresses import check_same, identities, longest_request
 from whichbits.claims import caveats, devices_used
 from whichbits.engines.defaults import Settings
 from whichbits.engines.hardware import Gpu, Hardware
+from whichbits.engines.identity import EngineIdentity
 from whichbits.servers import resident_servers
 from whichbits.study.specification import Deployment, Engine
 
@@ -121,8 +122,8 @@ def test_a_server_of_too_short_a_context(follow: Any, fake: Any) -> None:
 def test_a_server_that_has_changed_since_the_plan(follow: Any, fake: Any) -> None:
     server = fake()
 
-    def plan() -> dict[str, Any]:
-        return identities(Engine(kind="url", urls={"a": server.url}), {"a": 1})["a"].fields()
+    def plan() -> EngineIdentity:
+        return identities(Engine(kind="url", urls={"a": server.url}), {"a": 1})["a"]
 
     expected = plan()
     server.pages["/version"] = {"version": "1.3"}

@@ -53,17 +53,19 @@ class Emulated:
         return int(self._model.config.get_text_config().max_position_embeddings)
 
     @torch.inference_mode()
+    @float32_products()
     def logits(self, input_ids: Tensor) -> Tensor:
         """Next-token logits, float32 [..., tokens, vocabulary], of token ids [tokens] or [batch, tokens] without padding.
 
         The last norm and the head are computed in float32 (see `float32_head`).
         """
         batch = input_ids if input_ids.dim() == 2 else input_ids[None]
-        with float32_head(self._model), float32_products():
+        with float32_head(self._model):
             found: Tensor = self._model(input_ids=batch, use_cache=False).logits
         return found if input_ids.dim() == 2 else found[0]
 
     @torch.inference_mode()
+    @float32_products()
     def loglikelihood(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, bool]]:
         """Log-likelihood (nats) of each continuation after its context (both token ids), and whether it is the greedy one.
 
@@ -87,6 +89,7 @@ class Emulated:
         return results
 
     @torch.inference_mode()
+    @float32_products()
     def next_token_logprobs(self, contexts: Sequence[Sequence[int]], token_ids: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-probability (nats) of each given token as the next one after each context; one pass a context."""
         for context in contexts:
@@ -103,6 +106,7 @@ class Emulated:
         return results
 
     @torch.inference_mode()
+    @float32_products()
     def generate(
         self,
         prompts: Sequence[Sequence[int]],
@@ -127,8 +131,7 @@ class Emulated:
             torch.manual_seed(seed)
             for chosen in self._batches(list(rows), rows, extra=max_tokens):
                 ids, mask = _left_padded([rows[index] for index in chosen])
-                with float32_products():
-                    made = self._model.generate(input_ids=ids, attention_mask=mask, **options)[:, ids.shape[1] :]
+                made = self._model.generate(input_ids=ids, attention_mask=mask, **options)[:, ids.shape[1] :]
                 results |= {index: self._text(row.tolist(), stop) for row, index in zip(made, chosen, strict=True)}
         return [results[index] for index in range(len(prompts))]
 
@@ -186,10 +189,9 @@ class Emulated:
         """Logits [rows, positions, vocabulary] at the last positions of each row; the vocabulary only where it is needed."""
         ids, mask = _left_padded(rows)
         places = (mask.cumsum(-1) - 1).clamp(min=0)
-        with float32_products():
-            found: Tensor = self._model(
-                input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False, logits_to_keep=positions
-            ).logits
+        found: Tensor = self._model(
+            input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False, logits_to_keep=positions
+        ).logits
         return found
 
 

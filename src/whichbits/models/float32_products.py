@@ -18,7 +18,7 @@ _PRODUCTS = frozenset((torch.matmul, torch.mm, torch.bmm, Tensor.matmul, Tensor.
 
 
 def has_bfloat16_products() -> bool:
-    """Whether this processor multiplies BF16; others convert, which takes three to six times as long as float32."""
+    """Whether this processor multiplies BF16; others convert, which takes several times as long as float32."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
@@ -27,8 +27,8 @@ def float32_products() -> Iterator[None]:
     """Have products of BF16 matrices on the CPU computed in float32 and rounded once to BF16, where that is faster.
 
     A product of two BF16 numbers is exact in float32, and sums are in float32 either way: results differ from torch's own by
-    the order of the sum alone. Without instructions for BF16 torch takes four to six times as long for a linear layer, and a
-    hundred times for a product along rows (`x @ y`), which the way back through a layer consists of.
+    the order of the sum alone. Without instructions for BF16 torch takes five times as long for a linear layer, and 30 to a
+    hundred times for products along rows (`x @ y`), as on the way back through a layer (`benchmarks/float32_products.py`).
     """
     if has_bfloat16_products():
         yield
