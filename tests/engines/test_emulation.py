@@ -178,6 +178,28 @@ def test_activations_without_codes_are_multiplied_in_the_type_of_the_weights_cod
     torch.testing.assert_close(found.float(), x @ weight.T * 2**-10 + bias, rtol=2 * HALF_STEP, atol=0.02)
 
 
+def test_keys_and_values_are_rounded_as_they_enter_attention(quantized, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of an FP8 key-value cache with scales of 1, against a plain attention that is given rounded ones."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    tokens = torch.arange(5, 60)
+    plain = Emulated(quantized("w8a8-fp"), threads=1)
+    kind = plain._model.config._attn_implementation
+    attention = ALL_ATTENTION_FUNCTIONS[kind]
+
+    def rounded(module, queries, keys, values, *others, **options):
+        keys, values = (part.to(torch.float8_e4m3fn).to(part.dtype) for part in (keys, values))
+        return attention(module, queries, keys, values, *others, **options)
+
+    unrounded = plain.logits(tokens)
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, kind, rounded)
+    expected = plain.logits(tokens)
+    monkeypatch.undo()
+    found = Emulated(quantized("w8a8-fp+kv-fp8"), threads=1).logits(tokens)
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, unrounded)
+
+
 def test_quantized_tokens_by_hand() -> None:
     """[127, -63.5, 0]: scale 1, codes 127, -64 (even), 0. An all-zero token stays zero."""
     found = quantize_tokens(torch.tensor([[127.0, -63.5, 0.0], [0, 0, 0]]), bits=8, floating=False, dtype=torch.int8)
