@@ -23,8 +23,9 @@ RECIPES = {
 }
 """The second walks forward, back and forward again, and is compared with the library's own forward before."""
 
-SHALLOW, DEEP = 6, 16
-"""Layers; from some five on what allocators keep no longer grows."""
+SHALLOW = 6
+DEEP = {"rtn": 40, "balanced": 16}
+"""Layers; from some five on what allocators keep no longer grows, but with `rtn` it differs by up to 50 MB from run to run."""
 
 QUANTIZE = """
 from whichbits.formats import writer
@@ -83,14 +84,15 @@ def peak_anonymous(code: str, *arguments: object) -> int:
 def test_peak_memory_does_not_grow_with_depth(llama: Callable[[int], Path], recipe: str, tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text(json.dumps(RECIPES[recipe]))
+    deep = DEEP[recipe]
     peaks = {
         layers: peak_anonymous(
             QUANTIZE, "quantize", llama(layers), "--format", "w4a16-int", "--recipe", file, "--out", tmp_path / f"{layers}"
         )
-        for layers in (SHALLOW, DEEP)
+        for layers in (SHALLOW, deep)
     }
-    sizes = {layers: (llama(layers) / "model.safetensors").stat().st_size for layers in (SHALLOW, DEEP)}
-    assert peaks[DEEP] - peaks[SHALLOW] < 0.4 * (sizes[DEEP] - sizes[SHALLOW]), "a pass that held the model would grow with it"
+    sizes = {layers: (llama(layers) / "model.safetensors").stat().st_size for layers in (SHALLOW, deep)}
+    assert peaks[deep] - peaks[SHALLOW] < 0.4 * (sizes[deep] - sizes[SHALLOW]), "a pass that held the model would grow with it"
 
 
 def test_the_comparison_with_the_library_holds_one_matrix_of_the_vocabulary(
