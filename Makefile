@@ -11,7 +11,7 @@ test: environment
 # The GPU kernels in Triton's interpreter; Triton stays out of the environment, where vLLM's CPU build would find it.
 kernels: environment
 	.venv/bin/uv pip install --quiet --python .venv/bin/python --target .venv/triton --no-deps triton==3.5.1
-	PYTHONPATH=.venv/triton .venv/bin/python -m pytest tests/quantize/test_columns_triton.py
+	PYTHONPATH=.venv/triton .venv/bin/python -m pytest tests/quantization/rounding/test_gptq_triton.py
 
 check: environment
 	.venv/bin/ruff check .

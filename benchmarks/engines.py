@@ -16,12 +16,12 @@ from pathlib import Path
 
 import psutil
 
-from whichbits.engines.command import find_vllm
-from whichbits.engines.defaults import serving_settings
-from whichbits.engines.emulation import Emulated
-from whichbits.engines.endpoint import Endpoint
-from whichbits.engines.hardware import describe, processors
-from whichbits.engines.server import Server
+from whichbits.engines.emulation.model import Emulated
+from whichbits.engines.http.endpoint import Endpoint
+from whichbits.engines.vllm.command import find_vllm
+from whichbits.engines.vllm.defaults import serving_settings
+from whichbits.engines.vllm.server import Server
+from whichbits.hardware.machine import describe, processors
 from whichbits.models.configuration import read_configuration
 
 PROMPT, CONTINUATION, OUTPUT, ITEMS, CONCURRENCY = 508, 4, 32, 16, 8

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from scipy.optimize import least_squares
 
-from whichbits.cost.hardware import Hardware, find
+from whichbits.hardware.catalogue import Hardware, find
 
 TILE, IDLE_TILES = 128, 0.35
 """Side of a tile, and the share of a wave of them that stays idle (parameters.yaml)."""

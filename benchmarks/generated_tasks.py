@@ -14,7 +14,7 @@ from pathlib import Path
 from whichbits.accuracy.harness import evaluate
 from whichbits.accuracy.informative import uninformative
 from whichbits.accuracy.registry import expand
-from whichbits.engines.emulation import Emulated
+from whichbits.engines.emulation.model import Emulated
 from whichbits.models.resolve import resolve
 
 

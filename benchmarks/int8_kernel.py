@@ -18,8 +18,8 @@ from vllm import _custom_ops as ops
 
 from whichbits.accuracy.harness import evaluate
 from whichbits.accuracy.registry import task
-from whichbits.engines.emulated_linear import EmulatedLinear, exact_integers, quantize_tokens
-from whichbits.engines.emulation import Emulated
+from whichbits.engines.emulation.linear import EmulatedLinear, exact_integers, quantize_tokens
+from whichbits.engines.emulation.model import Emulated
 
 
 def kernel(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, handlers: dict[int, Any]) -> torch.Tensor:

@@ -36,7 +36,7 @@ base_repeats: 2
 max_length: 512
 """
 
-COMMAND = [sys.executable, "-c", "from whichbits.cli import main; main()", "study", "spec.yaml"]
+COMMAND = [sys.executable, "-c", "from whichbits.cli.app import main; main()", "study", "spec.yaml"]
 
 
 STORE = "studies/interrupted"

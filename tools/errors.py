@@ -21,7 +21,10 @@ This page is made from the code by `python tools/errors.py > docs/errors.md`. Ea
 
 NOT_TRIED: dict[tuple[str, str], str] = {
     ("models/comparison.py", "{folder}: transformers cannot load it"): "no checkpoint is known that gets there",
-    ("predict/calibrate.py", "serving results: no coefficients fit them"): "no measurements are known that get there",
+    (
+        "prediction/training/calibrate.py",
+        "serving results: no coefficients fit them",
+    ): "no measurements are known that get there",
 }
 """Why no test follows the remedy of an error, by module and beginning of its message."""
 
@@ -43,7 +46,7 @@ class Site:
 def sites() -> tuple[Site, ...]:
     """All places that make a UserError, by module, in the order of the code."""
     found: list[Site] = []
-    for path in sorted(set(SOURCE.rglob("*.py")) - {SOURCE / "errors.py"}):
+    for path in sorted(set(SOURCE.rglob("*.py")) - {SOURCE / "core" / "errors.py"}):
         found += _sites(path)
     return tuple(found)
 

@@ -19,7 +19,7 @@ from table import interval, ratio
 from tokens import draw, part, spread, windows, write, written
 from work import Work
 
-from whichbits.quantize.effort import CORRECTION
+from whichbits.quantization.recipe.effort import CORRECTION
 
 WHOLE = {"w4a16-int": "ablation-w4a16-int", "w8a8-int": "ablation-w8a8-int"}
 """The unchanged recipe's run, by format."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from measured import measured
 
-PROGRAM = (sys.executable, "-c", "from whichbits.cli import main; main()", "quantize")
+PROGRAM = (sys.executable, "-c", "from whichbits.cli.app import main; main()", "quantize")
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "GB": 1e9}
 
 

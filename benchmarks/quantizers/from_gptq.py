@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from whichbits.formats.files import shard_files
+from whichbits.formats.checkpoint.files import shard_files
 
 
 def is_gptq(checkpoint: Path) -> bool:

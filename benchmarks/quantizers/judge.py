@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from tokens import write, written
 from torch.nn import functional
 
-from whichbits.engines.emulation import Emulated
+from whichbits.engines.emulation.model import Emulated
 
 WINDOWS = "windows.jsonl"
 

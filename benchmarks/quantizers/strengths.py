@@ -20,14 +20,14 @@ from tokens import written
 
 from whichbits.formats.format import get
 from whichbits.models.resolve import resolve
-from whichbits.quantize.decoder import empty, empty_model, first_inputs
-from whichbits.quantize.layer import round_weight
-from whichbits.quantize.observe import InputStatistics, observe
-from whichbits.quantize.recipe import Recipe
-from whichbits.quantize.replicas import Replica, filled, run
-from whichbits.quantize.simulate import quantized_activations
-from whichbits.quantize.smoothing import balancing_scale, smoothing_scale
-from whichbits.quantize.tensors import base_tensors, of_layer, outside_layers
+from whichbits.quantization.model.decoder import empty, empty_model, first_inputs
+from whichbits.quantization.model.replicas import Replica, filled, run
+from whichbits.quantization.model.tensors import base_tensors, of_layer, outside_layers
+from whichbits.quantization.passes.layer import round_weight
+from whichbits.quantization.recipe.recipe import Recipe
+from whichbits.quantization.rounding.fake_quantize import quantized_activations
+from whichbits.quantization.statistics.forward import InputStatistics, observe
+from whichbits.quantization.transforms.smoothing import balancing_scale, smoothing_scale
 
 FORMAT = get("w8a8-int")
 STRENGTHS = [step / 20 for step in range(21)]

@@ -61,7 +61,7 @@ def random(model: Path, samples: int, length: int) -> torch.Tensor:
 
 def own(model: Path, samples: int, length: int) -> torch.Tensor:
     """Windows of text that the model writes itself, as `whichbits quantize` has it write where no data are given."""
-    from whichbits.quantize.selfwritten import self_written
+    from whichbits.quantization.calibration.self_generated import self_written
 
     return self_written(model, [], samples, length, 0)
 

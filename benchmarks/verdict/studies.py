@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from whichbits.study.cell import Record
+from whichbits.schema.step import Record
 from whichbits.verdict import collect as collecting
 from whichbits.verdict.collect import collect
 from whichbits.verdict.decide import decide

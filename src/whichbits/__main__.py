@@ -5,6 +5,6 @@ import sys
 if not sys.flags.safe_path:
     del sys.path[0]  # before anything else is imported; `protect_program` is too late for what the command line imports
 
-from whichbits.cli import main
+from whichbits.cli.app import main
 
 main()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.models.configuration import read_configuration
 
 if TYPE_CHECKING:
-    from whichbits.engines.server import Server
+    from whichbits.engines.vllm.server import Server
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ def plain_tiny(tiny_llama: Path) -> PlainModel:
 @pytest.fixture(scope="session")
 def vllm_server(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The embedded model served as a study serves it."""
-    from whichbits.engines.command import find_vllm
-    from whichbits.engines.defaults import serving_settings
-    from whichbits.engines.hardware import describe, processors
-    from whichbits.engines.server import Server
+    from whichbits.engines.vllm.command import find_vllm
+    from whichbits.engines.vllm.defaults import serving_settings
+    from whichbits.engines.vllm.server import Server
+    from whichbits.hardware.machine import describe, processors
 
     try:
         command = find_vllm()

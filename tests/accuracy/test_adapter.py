@@ -10,7 +10,7 @@ import pytest
 
 from whichbits.accuracy.adapter import HarnessModel
 from whichbits.accuracy.tokens import PromptTokenizer
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 pytest.importorskip("lm_eval")
 

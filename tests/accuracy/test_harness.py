@@ -13,7 +13,7 @@ from whichbits.accuracy.harness import evaluate, harness_tasks, run_harness
 from whichbits.accuracy.registry import expand, task
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 pytest.importorskip("lm_eval")
 GENERATED = expand(["generated"])
@@ -59,7 +59,7 @@ def test_items_equal_those_of_lm_eval_hf(one: Task, tiny_llama: Path, exact_tiny
 @pytest.mark.model
 def test_items_of_the_embedded_model_equal_those_of_lm_eval_hf(embedded_model: Path) -> None:
     """In float32, where batches (ours) and single requests (lm-evaluation-harness's) have no ties to part at."""
-    from whichbits.engines.emulation import Emulated
+    from whichbits.engines.emulation.model import Emulated
 
     model = Emulated(embedded_model, threads=1, dtype=torch.float32)
     for name, limit in (("recall", 8), ("choice", 8)):

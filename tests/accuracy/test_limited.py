@@ -11,7 +11,7 @@ from lm_eval.api.filter import FilterEnsemble
 from lm_eval.filters.extraction import MultiChoiceRegexFilter, RegexFilter
 
 from whichbits.accuracy.limited import limit_scoring
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 ENDLESS = "a" * 64 + "!"
 

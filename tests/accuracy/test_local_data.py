@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from whichbits.accuracy.local_data import local_dataset
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 pytest.importorskip("datasets")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from whichbits.accuracy.registry import expand, suite_names, task, task_names
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 
 def test_every_shipped_task_and_suite_loads() -> None:

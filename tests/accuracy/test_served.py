@@ -19,7 +19,7 @@ def test_items_equal_those_of_local_completions(embedded_model: Path, vllm_serve
     from lm_eval.evaluator import evaluate as run
     from lm_eval.models.openai_completions import LocalCompletionsAPI
 
-    from whichbits.engines.endpoint import Endpoint
+    from whichbits.engines.http.endpoint import Endpoint
 
     theirs = LocalCompletionsAPI(
         base_url=f"{vllm_server.url}/v1/completions",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from whichbits.accuracy.tokens import PromptTokenizer
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 
 @pytest.fixture(scope="module")

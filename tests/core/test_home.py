@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import whichbits
+from whichbits.core.errors import UserError
 from whichbits.core.home import adopt_home, cache_directory, expand, home
-from whichbits.errors import UserError
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_home_that_is_not_there_is_replaced_and_one_in_use_stays(tmp_path: Pat
 
 def test_compiled_code_is_kept_where_there_is_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     caching = pytest.importorskip("numba.core.caching")
-    from whichbits.quantize.compiled import compiled
+    from whichbits.quantization.rounding.compiled import compiled
 
     monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
     twice = compiled(nogil=True)(lambda number: 2 * number)
@@ -67,7 +67,7 @@ def test_commands_run_without_a_home(command: list[str], tmp_path: Path) -> None
     script = (
         "import pwd, sys; real = pwd.getpwuid\n"
         "def unknown(uid): raise KeyError('uid not found')\n"
-        "pwd.getpwuid = unknown; from whichbits.cli import main; main()"
+        "pwd.getpwuid = unknown; from whichbits.cli.app import main; main()"
     )
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(whichbits.__file__).parents[1])}
     program = [sys.executable, "-c", script, *command]

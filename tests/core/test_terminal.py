@@ -22,7 +22,7 @@ SETTINGS = [
 
 def whichbits(*arguments: str | bytes, folder: Path, **setting: str) -> subprocess.CompletedProcess[bytes]:
     """The program as a user starts it."""
-    script = "from whichbits.cli import main; main()"
+    script = "from whichbits.cli.app import main; main()"
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "WHICHBITS_CACHE")}
     kept["PYTHONPATH"] = str(Path(package.__file__).parents[1])
     return subprocess.run(

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from whichbits.core.errors import UserError
 from whichbits.core.text import decode, json_lines, parse_json, read_text
-from whichbits.errors import UserError
 
 ODD = "\u2028 \u2029 \u0085 \x0b \x0c \x1c \x1d \x1e"
 ROWS = [{"text": f"one {ODD} two"}, {"text": "größer 数字 🙂"}]

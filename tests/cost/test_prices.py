@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from whichbits.core.errors import UserError
 from whichbits.cost.prices import Price, parse_override, prices
-from whichbits.errors import UserError
 
 PAPER_TABLE_9 = [
     ("a6000", 1, 0.80), ("a6000", 2, 1.60), ("a6000", 4, 3.20),
@@ -36,7 +36,7 @@ def test_a_cpu_has_a_price_only_if_given():
 
 
 def test_naming_the_cpu_does_not_measure_it(monkeypatch):
-    monkeypatch.setattr("whichbits.cost.cpu.this_cpu", lambda: pytest.fail("measured"))
+    monkeypatch.setattr("whichbits.hardware.cpu.this_cpu", lambda: pytest.fail("measured"))
     assert prices(overrides={"CPU": 0.4}).price("cpu").per_hour() == 0.4
 
 
@@ -71,7 +71,7 @@ def test_devices_go_by_any_name_of_the_hardware_catalogue():
 
 
 def test_every_default_price_is_of_a_device_of_the_catalogue():
-    from whichbits.cost.hardware import find
+    from whichbits.hardware.catalogue import find
 
     found = [find(device).id for name in ("default", "paper-2024-10") for device in prices(name).devices]
     assert len(set(found)) == 8

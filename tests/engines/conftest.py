@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from whichbits.engines.command import EngineCommand, find_vllm
-from whichbits.engines.defaults import serving_settings
-from whichbits.engines.hardware import describe, processors
-from whichbits.engines.server import Server
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
+from whichbits.engines.vllm.command import EngineCommand, find_vllm
+from whichbits.engines.vllm.defaults import serving_settings
+from whichbits.engines.vllm.server import Server
+from whichbits.hardware.machine import describe, processors
 from whichbits.models.configuration import read_configuration
 
 LENGTH = 512
@@ -57,8 +57,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], EngineComma
 def quantized(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Callable[[str], Path]:
     """Folder of the tiny model in a format, made once."""
     from whichbits.formats.format import get
-    from whichbits.quantize.checkpoint import quantize_checkpoint
-    from whichbits.quantize.recipe import Recipe
+    from whichbits.quantization.passes.direct import quantize_checkpoint
+    from whichbits.quantization.recipe.recipe import Recipe
 
     folder = tmp_path_factory.mktemp("quantized")
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from whichbits.engines.endpoint import Endpoint
+from whichbits.core.errors import UserError
 from whichbits.engines.errors import EngineError
-from whichbits.engines.retry import NO_PATIENCE, Patience
-from whichbits.errors import UserError
+from whichbits.engines.http.endpoint import Endpoint
+from whichbits.engines.http.retry import NO_PATIENCE, Patience
 
 logprob = runpy.run_path(str(Path(__file__).parent / "fake_server.py"))["logprob"]
 PAIRS = [([1, 2, 3], [4, 5]), ([1, 2, 3], [6, 7]), ([9], [3]), ([9], [4]), ([5, 5], [1, 2, 3, 4])]

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from whichbits.engines.emulation import Emulated
+from whichbits.engines.emulation.model import Emulated
 from whichbits.engines.errors import EngineError
 from whichbits.engines.served_weights import LEAST, Agreement, Reference, agreement, reference
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.formats.format import Format, fit, get, load, quantization_config
 
 LLAMA_8B = {(4096, 4096), (1024, 4096), (14336, 4096), (4096, 14336)}

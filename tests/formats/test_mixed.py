@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.formats.format import get, quantization_config
 from whichbits.formats.mixed import choose, matching, mix, targets, unit
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.models.architectures import architectures, from_config
 from whichbits.models.catalogue import find_shape
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from whichbits.core.errors import UserError
 from whichbits.core.home import cache_directory
-from whichbits.errors import UserError
 from whichbits.models.cache import file_sha256
 
 

@@ -4,7 +4,7 @@ from threading import Thread
 
 import pytest
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.models.catalogue import catalogue, find_shape
 
 # Parameters in billions as the models' cards state them.

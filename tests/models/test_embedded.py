@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.models.embedded import EMBEDDED, Embedded, embedded_checkpoint
 
 TINY = Embedded(

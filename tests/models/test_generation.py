@@ -12,11 +12,11 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from whichbits.engines.emulation import Emulated  # noqa: E402
-from whichbits.errors import UserError  # noqa: E402
+from whichbits.core.errors import UserError  # noqa: E402
+from whichbits.engines.emulation.model import Emulated  # noqa: E402
 from whichbits.models.generation import end_ids  # noqa: E402
-from whichbits.quantize.calibration import calibration_data  # noqa: E402
-from whichbits.quantize.recipe import Calibration  # noqa: E402
+from whichbits.quantization.calibration.data import calibration_data  # noqa: E402
+from whichbits.quantization.recipe.recipe import Calibration  # noqa: E402
 
 HOSTILE: dict[str, Any] = {
     "repetition_penalty": 1.8, "encoder_repetition_penalty": 1.5, "no_repeat_ngram_size": 2, "encoder_no_repeat_ngram_size": 2,

@@ -12,8 +12,8 @@ from threading import Thread
 
 import pytest
 
-from whichbits.errors import UserError
-from whichbits.formats.files import INDEX
+from whichbits.core.errors import UserError
+from whichbits.formats.checkpoint.files import INDEX
 from whichbits.models.resolve import resolve
 
 COMMIT = "c" * 40

@@ -12,12 +12,12 @@ import pytest
 torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
 
-from whichbits.errors import UserError  # noqa: E402
+from whichbits.core.errors import UserError  # noqa: E402
 from whichbits.formats.format import get  # noqa: E402
 from whichbits.models.loading import where_it_loads  # noqa: E402
 from whichbits.models.resolve import resolve  # noqa: E402
-from whichbits.quantize.checkpoint import quantize_checkpoint  # noqa: E402
-from whichbits.quantize.recipe import Calibration, Recipe  # noqa: E402
+from whichbits.quantization.passes.direct import quantize_checkpoint  # noqa: E402
+from whichbits.quantization.recipe.recipe import Calibration, Recipe  # noqa: E402
 
 Make = Callable[..., Path]
 WIDE = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 64, "num_attention_heads": 2, "num_key_value_heads": 2}
@@ -203,7 +203,7 @@ def test_patterns_of_a_checkpoint_have_a_limit(
 
 
 def test_a_checkpoint_that_is_loaded_as_it_is_has_the_limit_too(base: Path, tmp_path: Path) -> None:
-    from whichbits.engines.emulation import Emulated
+    from whichbits.engines.emulation.model import Emulated
 
     folder = changed(made(base, "w8a8-int", tmp_path / "out"), lambda stated: stated["ignore"].append(f"re:{SLOW}"))
     with pytest.raises(UserError, match="took more than 2 s"):

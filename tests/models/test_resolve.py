@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
 
-from whichbits.errors import UserError  # noqa: E402
+from whichbits.core.errors import UserError  # noqa: E402
 from whichbits.models.resolve import resolve  # noqa: E402
 
 Make = Callable[..., Path]

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.models.tokenization import chat_ids, load_tokenizer, plain_ids, render, start_ids, text_ids
 
 BOS, EOS, PAD, TURN = 0, 1, 2, 3

@@ -6,7 +6,7 @@ from importlib.resources import files
 import pytest
 
 from whichbits.cost.prices import prices
-from whichbits.predict.measurements import PUBLISHED, printed, published
+from whichbits.prediction.training.measurements import PUBLISHED, printed, published
 
 
 def rows(table: str) -> list[dict[str, str]]:

@@ -19,7 +19,7 @@ from lm_eval.models.huggingface import HFLM  # noqa: E402
 
 from whichbits.accuracy.adapter import HarnessModel  # noqa: E402
 from whichbits.accuracy.tokens import PromptTokenizer  # noqa: E402
-from whichbits.engines.emulation import Emulated  # noqa: E402
+from whichbits.engines.emulation.model import Emulated  # noqa: E402
 from whichbits.similarity.generate import chat_ids, generate_texts  # noqa: E402
 from whichbits.similarity.prompts import Message, Prompt  # noqa: E402
 

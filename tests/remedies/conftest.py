@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import whichbits
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 SOURCE = Path(whichbits.__file__).parent
 TOOL = Path(__file__).parents[2] / "tools" / "errors.py"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from whichbits.accuracy.generated import documents
-from whichbits.accuracy.jsonl import own_task, read_documents
+from whichbits.accuracy.kinds.generated import documents
+from whichbits.accuracy.kinds.jsonl import own_task, read_documents
 from whichbits.accuracy.local_data import local_dataset
 from whichbits.accuracy.registry import suite_names, task
 from whichbits.accuracy.task import Task
@@ -37,7 +37,7 @@ def test_a_generator_that_is_not_there(follow: Any):
 
 
 def test_a_generator_that_runs_out(follow: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("whichbits.accuracy.generated.GENERATORS", {"coin": lambda draw: {"prompt": draw.choice("ht")}})
+    monkeypatch.setattr("whichbits.accuracy.kinds.generated.GENERATORS", {"coin": lambda draw: {"prompt": draw.choice("ht")}})
     error = follow(
         "has no {count} different items", mistake=lambda: documents("coin", 3, version=1, seed=0), remedy=lambda: None
     )

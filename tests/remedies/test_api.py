@@ -1,4 +1,4 @@
-"""Remedies of whichbits.api."""
+"""Remedies of whichbits.api.commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from whichbits import api
+from whichbits.api import commands
 
 URL = "http://localhost:8000"
 
@@ -15,15 +15,15 @@ URL = "http://localhost:8000"
 @pytest.fixture(autouse=True)
 def unrun(monkeypatch: pytest.MonkeyPatch) -> None:
     """Studies are specified here, and not run."""
-    monkeypatch.setattr("whichbits.api.run_part", lambda *_, **__: [])
+    monkeypatch.setattr("whichbits.api.commands.run_part", lambda *_, **__: [])
 
 
 def test_an_address_of_what_is_emulated(follow: Any):
     for told in ({"emulated": True}, {"url": URL}):
         follow(
             "url: a checkpoint is emulated here",
-            mistake=lambda: api.evaluate("model", ["recall"], emulated=True, url=URL),
-            remedy=lambda told=told: api.evaluate("model", ["recall"], **told),
+            mistake=lambda: commands.evaluate("model", ["recall"], emulated=True, url=URL),
+            remedy=lambda told=told: commands.evaluate("model", ["recall"], **told),
         )
 
 
@@ -33,24 +33,24 @@ def test_an_address_of_one_of_two(follow: Any, tmp_path: Path):
         for told in ({"url": URL, "candidate_url": "http://localhost:8001"}, {}):
             follow(
                 "url and candidate_url: texts of base and candidate",
-                mistake=lambda given=given: api.compare("model", "quantized", prompts=prompts, **given),
-                remedy=lambda told=told: api.compare("model", "quantized", prompts=prompts, **told),
+                mistake=lambda given=given: commands.compare("model", "quantized", prompts=prompts, **given),
+                remedy=lambda told=told: commands.compare("model", "quantized", prompts=prompts, **told),
             )
 
 
 def test_a_margin_that_is_no_share(follow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("whichbits.study.ledger.read", lambda _: None)
-    monkeypatch.setattr("whichbits.conclude.judge", lambda *_, margin, **__: margin)
+    monkeypatch.setattr("whichbits.studies.store.manifest.read", lambda _: None)
+    monkeypatch.setattr("whichbits.studies.conclusion.judge", lambda *_, margin, **__: margin)
     for margin in (2.0, 0.0, -0.01, float("nan")):
         follow(
             "margin: {margin} is not between 0 and 1",
-            mistake=lambda margin=margin: api.recommend(tmp_path, margin=margin),
-            remedy=lambda: api.recommend(tmp_path, margin=0.02),
+            mistake=lambda margin=margin: commands.recommend(tmp_path, margin=margin),
+            remedy=lambda: commands.recommend(tmp_path, margin=0.02),
         )
 
 
 def test_a_name_without_an_address(follow: Any):
-    for verb, what in ((api.evaluate, "recall"), (api.bench, "rag")):
+    for verb, what in ((commands.evaluate, "recall"), (commands.bench, "rag")):
         follow(
             "is the name at an address",
             mistake=lambda verb=verb, what=what: verb("model", [what], served_model_name="mine"),
@@ -63,8 +63,8 @@ def test_a_name_without_the_addresses_of_both(follow: Any, tmp_path: Path):
         named = {"prompts": tmp_path / "prompts.jsonl", name: "mine"}
         error = follow(
             "is the name at an address",
-            mistake=lambda named=named: api.compare("model", "quantized", **named),
-            remedy=lambda named=named: api.compare(
+            mistake=lambda named=named: commands.compare("model", "quantized", **named),
+            remedy=lambda named=named: commands.compare(
                 "model", "quantized", **named, url=URL, candidate_url="http://localhost:8001"
             ),
         )

@@ -14,10 +14,10 @@ import pytest
 
 from whichbits.formats.format import get
 from whichbits.models.configuration import read_configuration
-from whichbits.quantize.effort import recipe_for
-from whichbits.quantize.named import recipe_fields
-from whichbits.quantize.recipe import Calibration, parse
-from whichbits.quantize.structure import layer_linears
+from whichbits.quantization.model.structure import layer_linears
+from whichbits.quantization.recipe.effort import recipe_for
+from whichbits.quantization.recipe.presets import recipe_fields
+from whichbits.quantization.recipe.recipe import Calibration, parse
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def calibrated(base: Path) -> Callable[..., Any]:
     """Makes calibration data for the model."""
 
     def make(**fields: Any) -> Any:
-        from whichbits.quantize.calibration import calibration_data
+        from whichbits.quantization.calibration.data import calibration_data
 
         return calibration_data(base, Calibration(**{"samples": 2, "length": 8, **fields}), 0)
 
@@ -128,7 +128,7 @@ def test_lines_of_tokens(follow: Any, calibrated: Any, tmp_path: Path) -> None:
 def test_data_sets(follow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("datasets")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    from whichbits.quantize.dataset import pinned_dataset, rows
+    from whichbits.quantization.calibration.dataset import pinned_dataset, rows
 
     folder = tmp_path / "data"
     folder.mkdir()
@@ -171,8 +171,8 @@ NAME = "model.layers.0.mlp.up_proj.weight"
 
 def rounded(weight: Any, hessian: Any, rounding: str = "gptq") -> None:
     """Quantize one weight to INT8, its inputs' Hessian given."""
-    from whichbits.quantize.layer import quantize_layer
-    from whichbits.quantize.observe import InputStatistics
+    from whichbits.quantization.passes.layer import quantize_layer
+    from whichbits.quantization.statistics.forward import InputStatistics
 
     fed = None if hessian is None else {NAME: InputStatistics(hessian, hessian.diagonal().abs().sqrt())}
     list(quantize_layer({NAME: weight}, get("w8a8-int"), parse({"rounding": rounding}), fed))
@@ -195,7 +195,7 @@ def test_hessians(follow: Any) -> None:
 
 def test_numbers_that_are_not_finite(follow: Any) -> None:
     torch = pytest.importorskip("torch")
-    from whichbits.quantize.finite import STORED, check_states, check_tensors
+    from whichbits.quantization.model.finite import STORED, check_states, check_tensors
 
     good, bad = torch.ones(2, 2), torch.full((2, 2), float("nan"))
     for made_by in (STORED, "after awq"):
@@ -239,9 +239,9 @@ def _extra(tensors: dict[str, Any]) -> None:
 def test_structures_that_are_not_understood(follow: Any, base: Path, tmp_path: Path) -> None:
     """Rounding to nearest makes a checkpoint of a model that the calibrated pass does not understand."""
     torch = pytest.importorskip("torch")
-    from whichbits.formats.experts import separate_experts
-    from whichbits.quantize.checkpoint import quantize_checkpoint
-    from whichbits.quantize.decoder import fill, final_norm
+    from whichbits.formats.checkpoint.experts import separate_experts
+    from whichbits.quantization.model.decoder import fill, final_norm
+    from whichbits.quantization.passes.direct import quantize_checkpoint
 
     odd = copied(base, tmp_path / "odd", _extra)
     numbers = iter(range(9))
@@ -261,7 +261,7 @@ def test_structures_that_are_not_understood(follow: Any, base: Path, tmp_path: P
 
 def test_rotations(follow: Any, base: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from whichbits.quantize.tensors import base_tensors
+    from whichbits.quantization.model.tensors import base_tensors
 
     def prefixed(tensors: dict[str, Any]) -> None:
         for name in list(tensors):
@@ -288,7 +288,7 @@ def test_rotations(follow: Any, base: Path, tmp_path: Path) -> None:
 
 def test_norms_that_feed_nothing(follow: Any) -> None:
     pytest.importorskip("torch")
-    from whichbits.quantize.smoothing import rescale
+    from whichbits.quantization.transforms.smoothing import rescale
 
     def without() -> None:
         fields = {"balancing": None}
@@ -301,7 +301,7 @@ def test_norms_that_feed_nothing(follow: Any) -> None:
 
 def test_budgets_of_a_model(follow: Any, base: Path) -> None:
     pytest.importorskip("torch")
-    from whichbits.quantize.automatic import choose_formats
+    from whichbits.quantization.mixed_precision.search import choose_formats
 
     recipe = parse({"rounding": "gptq", "calibration": {"source": "random", "samples": 2, "length": 8}})
     choosing = partial(choose_formats, base, recipe=recipe, device="cpu")
@@ -322,7 +322,7 @@ PLAIN = {"rounding": "gptq", "calibration": {"source": "random", "samples": 2, "
 
 def passed(base: Path, folder: Path, *recipes: dict[str, Any]) -> None:
     """One calibrated pass."""
-    from whichbits.quantize.calibrated import Target, quantize_calibrated
+    from whichbits.quantization.passes.calibrated import Target, quantize_calibrated
 
     targets = [Target(get("w8a8-int"), parse(recipe), folder / str(number)) for number, recipe in enumerate(recipes)]
     quantize_calibrated(base, targets, device="cpu")
@@ -356,7 +356,7 @@ def test_tensors_that_are_not_the_model_s(follow: Any, base: Path, tmp_path: Pat
 
 
 def test_a_format_that_is_not_written(follow: Any, base: Path) -> None:
-    from whichbits.quantize.checkpoint import fit_to
+    from whichbits.quantization.passes.direct import fit_to
 
     follow(
         "format {name} cannot be written",
@@ -367,7 +367,7 @@ def test_a_format_that_is_not_written(follow: Any, base: Path) -> None:
 
 def nearest(folder: Path, out: Path) -> None:
     """What NEAREST advises: a checkpoint that is rounded to nearest."""
-    from whichbits.quantize.checkpoint import quantize_checkpoint
+    from whichbits.quantization.passes.direct import quantize_checkpoint
 
     quantize_checkpoint(folder, get("w8a8-int"), parse(recipe_fields("nearest")), out, allow_custom_code=True)
 
@@ -392,7 +392,7 @@ def own_code(base: Path, folder: Path, body: str) -> Path:
 
 def test_what_the_calibrated_pass_does_not_compute(follow: Any, base: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from whichbits.quantize.agreement import check_agreement
+    from whichbits.quantization.model.agreement import check_agreement
 
     scaled = "        found = super().forward(*args, **kwargs)\n        found.logits = found.logits * 2\n        return found"
     cases = {
@@ -409,7 +409,7 @@ def test_what_the_calibrated_pass_does_not_compute(follow: Any, base: Path, tmp_
 
 def test_a_disk_that_fills_up(follow: Any, tmp_path: Path) -> None:
     """/dev/full is a disk without space."""
-    from whichbits.quantize.folder import told_when_full
+    from whichbits.quantization.output.folder import told_when_full
 
     def write(file: str) -> None:
         with told_when_full(Path(file).parent), open(file, "w") as out:  # noqa: PTH123
@@ -421,8 +421,8 @@ def test_a_disk_that_fills_up(follow: Any, tmp_path: Path) -> None:
 def test_weights_beyond_what_scales_hold(follow: Any) -> None:
     """127 times a scale that is rounded up is beyond FP16's range."""
     torch = pytest.importorskip("torch")
-    from whichbits.quantize.layer import _error
-    from whichbits.quantize.rounding import Rounded
+    from whichbits.quantization.passes.layer import _error
+    from whichbits.quantization.rounding.rounders import Rounded
 
     def rounded(dtype: Any) -> None:
         weight = torch.full((4, 32), 65504.0).to(dtype)
@@ -435,11 +435,11 @@ def test_weights_beyond_what_scales_hold(follow: Any) -> None:
 def test_layers_that_the_pass_does_not_reach(follow: Any, base: Path, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from whichbits.models.resolve import resolve
-    from whichbits.quantize.agreement import check_agreement
-    from whichbits.quantize.decoder import Call
-    from whichbits.quantize.kv_cache import largest_keys_and_values
-    from whichbits.quantize.replicas import Replica
-    from whichbits.quantize.stream import _by_weight
+    from whichbits.quantization.model.agreement import check_agreement
+    from whichbits.quantization.model.decoder import Call
+    from whichbits.quantization.model.replicas import Replica
+    from whichbits.quantization.passes.pipeline import _by_weight
+    from whichbits.quantization.rounding.kv_cache import largest_keys_and_values
 
     class Blind(torch.nn.Module):
         def forward(self, states: Any, **_: Any) -> Any:
@@ -479,7 +479,7 @@ class Own(T5EncoderModel):
 
 def test_a_class_that_only_its_own_code_has(follow: Any, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from whichbits.quantize.decoder import empty_library_model
+    from whichbits.quantization.model.decoder import empty_library_model
 
     fields = {"model_type": "t5", "d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2, "vocab_size": 16}
     fields |= {"auto_map": {"AutoModelForCausalLM": "own.Own"}, "dtype": "bfloat16", "is_encoder_decoder": False}

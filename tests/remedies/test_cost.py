@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from whichbits.cost.hardware import catalogue, find
 from whichbits.cost.prices import parse_override, prices
+from whichbits.hardware.catalogue import catalogue, find
 
 ONE = "{description: mine, devices: {h100: {usd_per_hour: {1: 2.5}, source: us, as_of: 2026-01-31}}}"
 

@@ -11,10 +11,10 @@ from typing import Any
 import certifi
 import pytest
 
-from whichbits.engines.command import EngineCommand, find_vllm
-from whichbits.engines.connection import Connection, proxy_of, root_of, tls_context
-from whichbits.engines.identity import reach, snapshot
-from whichbits.engines.server import Server
+from whichbits.engines.http.connection import Connection, proxy_of, root_of, tls_context
+from whichbits.engines.http.identity import reach, snapshot
+from whichbits.engines.vllm.command import EngineCommand, find_vllm
+from whichbits.engines.vllm.server import Server
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -42,7 +42,7 @@ def script(path: Path, command: str) -> str:
 
 
 def test_no_vllm_is_found(follow: Any, vllm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("whichbits.engines.command.DISTRIBUTIONS", ())
+    monkeypatch.setattr("whichbits.engines.vllm.command.DISTRIBUTIONS", ())
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     own = ["/bin/sh", "{model}", "{port}"]
     follow("no vLLM found", mistake=find_vllm, remedy=lambda: find_vllm(own))
@@ -215,8 +215,8 @@ def test_names_of_models(follow: Any, fake: Any) -> None:
 
 
 def test_a_server_that_stops_answering(follow: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from whichbits.engines import identity
     from whichbits.engines.errors import EngineError
+    from whichbits.engines.http import identity
 
     server = fake()
 
@@ -234,15 +234,15 @@ def test_a_server_that_stops_answering(follow: Any, fake: Any, monkeypatch: pyte
 
 def test_a_driver_that_hangs(follow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program in place of the driver's, which answers late and then at once."""
-    from whichbits.engines import hardware
+    from whichbits.hardware import machine
 
     program = tmp_path / "nvidia-smi"
 
     def answers_after(seconds: float) -> None:
         program.write_text(f"#!/bin/sh\nexec 2>&-\n[ {seconds} = 0 ] || exec sleep {seconds}\necho 'a, b'\n")
         program.chmod(0o755)
-        assert hardware._query([program.name]) == [["a", "b"]]
+        assert machine._query([program.name]) == [["a", "b"]]
 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(hardware, "ANSWER_S", 1.0)
+    monkeypatch.setattr(machine, "ANSWER_S", 1.0)
     follow("did not answer within", mistake=lambda: answers_after(20), remedy=lambda: answers_after(0))

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from whichbits.expand import Expansion
-from whichbits.study.specification import parse
+from whichbits.studies.planning.planner import Expansion
+from whichbits.studies.specification.schema import parse
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -122,8 +122,8 @@ def test_a_specification(follow: Any, model: Path, error: str, change: tuple[str
 
 def test_a_quantized_base(follow: Any, model: Path, tmp_path: Path) -> None:
     from whichbits.formats.format import get
-    from whichbits.quantize.checkpoint import quantize_checkpoint
-    from whichbits.quantize.recipe import Recipe
+    from whichbits.quantization.passes.direct import quantize_checkpoint
+    from whichbits.quantization.recipe.recipe import Recipe
 
     made = tmp_path / "made"
     quantize_checkpoint(model, get("w8a8-int"), Recipe(scales="minmax"), made)

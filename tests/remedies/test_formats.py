@@ -13,11 +13,11 @@ import pytest
 
 from whichbits.core.regex import found
 from whichbits.formats import mixed
-from whichbits.formats.codes import Layout, weights_of_codes
-from whichbits.formats.files import INDEX, SINGLE, Stored, read_header, shard_files, stored_tensors
+from whichbits.formats.checkpoint.codes import Layout, weights_of_codes
+from whichbits.formats.checkpoint.files import INDEX, SINGLE, Stored, read_header, shard_files, stored_tensors
+from whichbits.formats.checkpoint.recognize import recognize
 from whichbits.formats.format import fit, get, load, quantization_config
 from whichbits.formats.mixed import choose, mix
-from whichbits.formats.recognize import recognize
 
 MODULES = [f"model.layers.0.{name}_proj" for name in ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.down")]
 
@@ -296,7 +296,7 @@ def quantized(folder: Path, format: str, *, parts: bool = False) -> Path:
 
 def test_exports_for_ascend(follow: Any, tmp_path: Path) -> None:
     checkpoint = quantized(tmp_path / "checkpoint", "w8a8-int")
-    from whichbits.formats.ascend import QUANT_TYPES, check_exportable, converted, export_ascend
+    from whichbits.formats.export.ascend import QUANT_TYPES, check_exportable, converted, export_ascend
 
     raised = follow(
         "has no layout for vLLM on Ascend",

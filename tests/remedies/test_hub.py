@@ -89,8 +89,8 @@ def test_models_of_the_hub(follow: Any, hub: None, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_revision_of_a_data_set(follow: Any, hub: None, tmp_path: Path) -> None:
-    from whichbits.quantize.dataset import pinned_dataset
-    from whichbits.quantize.recipe import Calibration
+    from whichbits.quantization.calibration.dataset import pinned_dataset
+    from whichbits.quantization.recipe.recipe import Calibration
 
     (tmp_path / "train.jsonl").write_text('{"text": "w1"}\n')
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from whichbits.predict.batch import predict_points, predict_rows
-from whichbits.predict.calibrate import calibrate
-from whichbits.predict.coefficients import Coefficients, load, parameters
-from whichbits.predict.kernels import engine, kernel
-from whichbits.predict.measurements import aiconfigurator, measurements
-from whichbits.predict.output import check_writable, write_whole
-from whichbits.predict.predictor import predict
-from whichbits.predict.query import COLUMNS, parse_concurrency, question, read_rows
+from whichbits.prediction.batch import predict_points, predict_rows
+from whichbits.prediction.model.coefficients import Coefficients, load, parameters
+from whichbits.prediction.model.kernels import engine, kernel
+from whichbits.prediction.output import check_writable, write_whole
+from whichbits.prediction.predictor import predict
+from whichbits.prediction.query import COLUMNS, parse_concurrency, question, read_rows
+from whichbits.prediction.training.calibrate import calibrate
+from whichbits.prediction.training.measurements import aiconfigurator, measurements
 
 POINT = {
     "model": "llama-3.1-8b",

@@ -1,4 +1,4 @@
-"""Remedies of whichbits.prediction."""
+"""Remedies of whichbits.api.predict."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from whichbits.cli import app
-from whichbits.predict.coefficients import shipped
-from whichbits.prediction import calibrate, predict
-from whichbits.study.cell import Cell
-from whichbits.study.ledger import Ledger, entries
-from whichbits.study.store import Store
+from whichbits.api.predict import calibrate, predict
+from whichbits.cli.app import app
+from whichbits.prediction.model.coefficients import shipped
+from whichbits.schema.step import Cell
+from whichbits.studies.store.manifest import Ledger, entries
+from whichbits.studies.store.store import Store
 
 ASKED = {"model": "llama-3.1-8b", "format": ["bf16"], "hardware": "A100", "workload": "256/128"}
 POINT = "model,format,hardware,count,prompt_tokens,output_tokens,concurrency\nllama-3.1-8b,bf16,A100,1,256,128,1\n"
@@ -26,13 +26,13 @@ def unfitted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Coefficients are not fitted here, which takes seconds: the rows of a store alone are read."""
 
     def read(rows: Any) -> Any:
-        from whichbits.predict.measurements import measurements
-        from whichbits.predict.query import read_rows
+        from whichbits.prediction.query import read_rows
+        from whichbits.prediction.training.measurements import measurements
 
         assert measurements(read_rows(rows) if isinstance(rows, Path) else rows, "given")
         return shipped()
 
-    monkeypatch.setattr("whichbits.predict.calibrate.calibrate", read)
+    monkeypatch.setattr("whichbits.prediction.training.calibrate.calibrate", read)
 
 
 def store(
@@ -148,8 +148,8 @@ def test_a_store_that_does_not_calibrate(
 
 def test_a_store_of_another_processor(follow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def on(processor: str) -> None:
-        monkeypatch.setattr("whichbits.engines.hardware.describe", lambda: SimpleNamespace(kind=processor, gpus=()))
-        monkeypatch.setattr("whichbits.predict.calibrate.calibrate", lambda _: shipped())
+        monkeypatch.setattr("whichbits.hardware.machine.describe", lambda: SimpleNamespace(kind=processor, gpus=()))
+        monkeypatch.setattr("whichbits.prediction.training.calibrate.calibrate", lambda _: shipped())
         calibrate(store(tmp_path / processor, "cpu", machine="64-core processor"), tmp_path / "mine.json")
 
     follow("which is not the processor here", mistake=lambda: on("2-core processor"), remedy=lambda: on("64-core processor"))

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from whichbits.errors import UserError
-from whichbits.quantization import quantize
+from whichbits.api.quantize import quantize
+from whichbits.core.errors import UserError
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ import pytest
 
 from whichbits.formats.format import get
 from whichbits.models.configuration import Configuration
-from whichbits.quantize.arguments import budget_of, source_of
-from whichbits.quantize.budget import Option, assign
-from whichbits.quantize.effort import recipe_for
-from whichbits.quantize.named import recipe_fields
-from whichbits.quantize.recipe import parse
-from whichbits.quantize.resume import LayerStore
-from whichbits.quantize.structure import layer_linears
+from whichbits.quantization.mixed_precision.knapsack import Option, assign
+from whichbits.quantization.model.structure import layer_linears
+from whichbits.quantization.passes.resume import LayerStore
+from whichbits.quantization.recipe.effort import recipe_for
+from whichbits.quantization.recipe.options import budget_of, source_of
+from whichbits.quantization.recipe.presets import recipe_fields
+from whichbits.quantization.recipe.recipe import parse
 
 WITH = "model.layers.0.mlp.up_proj.weight"
 
@@ -207,7 +207,7 @@ def test_a_base_in_16_bit(follow: Any, error: str, fields: dict[str, Any], names
 
 def test_devices(follow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
-    from whichbits.quantize.device import computing_devices
+    from whichbits.quantization.model.devices import computing_devices
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for names in ("cpu", "cuda", "cuda:0,cuda:1"):
@@ -229,7 +229,7 @@ def test_devices(follow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_folders(follow: Any, tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
-    from whichbits.quantize.folder import folder_aside, refuse_existing
+    from whichbits.quantization.output.folder import folder_aside, refuse_existing
 
     out = tmp_path / "out"
     out.mkdir()

@@ -362,8 +362,8 @@ def test_a_candidate_of_another_base(follow: Any, make: Make, resolved: Any) -> 
 def int8(built: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of the model in INT8."""
     from whichbits.formats.format import get
-    from whichbits.quantize.checkpoint import quantize_checkpoint
-    from whichbits.quantize.recipe import parse
+    from whichbits.quantization.passes.direct import quantize_checkpoint
+    from whichbits.quantization.recipe.recipe import parse
 
     out = tmp_path_factory.mktemp("int8") / "model"
     quantize_checkpoint(built(), get("w8a8-int"), parse({"rounding": "rtn", "scales": "minmax"}), out)

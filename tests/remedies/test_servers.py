@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from whichbits.addresses import check_same, identities, longest_request
-from whichbits.claims import caveats, devices_used
-from whichbits.engines.defaults import Settings
-from whichbits.engines.hardware import Gpu, Hardware
-from whichbits.engines.identity import EngineIdentity
-from whichbits.servers import resident_servers
-from whichbits.study.specification import Deployment, Engine
+from whichbits.engines.http.identity import EngineIdentity
+from whichbits.engines.vllm.defaults import Settings
+from whichbits.hardware.machine import Gpu, Hardware
+from whichbits.studies.execution.servers import resident_servers
+from whichbits.studies.planning.addresses import check_same, identities, longest_request
+from whichbits.studies.planning.claims import caveats, devices_used
+from whichbits.studies.specification.schema import Deployment, Engine
 
 H100 = "NVIDIA H100 80GB HBM3"
 
@@ -134,7 +134,7 @@ def test_a_server_that_has_changed_since_the_plan(follow: Any, fake: Any) -> Non
 def test_a_step_that_failed(follow: Any, fake: Any, tiny_llama: Path, tmp_path: Path) -> None:
     """The log and the folder of failures say what the server said; once it answers, the same command goes on."""
     pytest.importorskip("lm_eval")
-    from whichbits import api
+    from whichbits.api import commands
 
     task = tmp_path / "parity.jsonl"
     task.write_text('{"question": "2 is", "choices": ["even", "odd"], "answer": 0}\n')
@@ -142,7 +142,7 @@ def test_a_step_that_failed(follow: Any, fake: Any, tiny_llama: Path, tmp_path: 
     store = tmp_path / "store"
 
     def evaluate() -> None:
-        (row,) = api.evaluate(str(tiny_llama), [str(task)], url=server.url, store=store)
+        (row,) = commands.evaluate(str(tiny_llama), [str(task)], url=server.url, store=store)
         assert row["n"] == 1
 
     def mend() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from whichbits.study import ledger
-from whichbits.study.cell import Cell
-from whichbits.study.specification import load, parse
-from whichbits.study.store import Store, read_result
+from whichbits.schema.step import Cell
+from whichbits.studies.specification.schema import load, parse
+from whichbits.studies.store import manifest
+from whichbits.studies.store.store import Store, read_result
 
 GOOD = """\
 version: 1
@@ -35,8 +35,8 @@ def reading(*change: str) -> Callable[[], Any]:
     return lambda: parse(GOOD.replace(old, new), "mine.yaml")
 
 
-def a_ledger() -> ledger.Ledger:
-    return ledger.Ledger(
+def a_ledger() -> manifest.Ledger:
+    return manifest.Ledger(
         study="mine", specification=GOOD, command="", model="some/model", notes=(), base="bf16", base_bytes=1, formats={},
         margin=0.01, seed=0, hardware="cpu", engines=(), workloads={}, deployments={}, prices="default", cells=(), version="1",
     )  # fmt: skip
@@ -188,18 +188,18 @@ def test_a_folder_without_a_study(follow: Any, tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     follow(
         "holds no study",
-        mistake=lambda: ledger.read(tmp_path),
-        remedy=lambda: a_ledger().write(tmp_path / "store") or ledger.read(tmp_path / "store"),
+        mistake=lambda: manifest.read(tmp_path),
+        remedy=lambda: a_ledger().write(tmp_path / "store") or manifest.read(tmp_path / "store"),
     )
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[" * 5000])
 def test_a_damaged_ledger_is_written_anew_by_a_run(follow: Any, tmp_path: Path, text: str) -> None:
-    (tmp_path / ledger.FILE).write_text(text)
+    (tmp_path / manifest.FILE).write_text(text)
     follow(
         "store: {path} is damaged",
-        mistake=lambda: ledger.read(tmp_path),
-        remedy=lambda: a_ledger().write(tmp_path) or ledger.read(tmp_path),
+        mistake=lambda: manifest.read(tmp_path),
+        remedy=lambda: a_ledger().write(tmp_path) or manifest.read(tmp_path),
     )
 
 
@@ -268,7 +268,7 @@ def test_a_store_that_another_run_holds(follow: Any, tmp_path: Path, store: str)
 
 def test_a_store_that_fills_up(follow: Any, tmp_path: Path) -> None:
     """/dev/full is a disk without space."""
-    from whichbits.run import _disk_errors
+    from whichbits.studies.study import _disk_errors
 
     def run(log: Path) -> None:
         with _disk_errors(Store(tmp_path)), log.open("w") as file:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from whichbits.study.cell import Cell
-from whichbits.study.store import Store
+from whichbits.schema.step import Cell
+from whichbits.studies.store.store import Store
 from whichbits.verdict.collect import collect
 from whichbits.verdict.pairing import read_columns
 

@@ -50,8 +50,8 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_quantized(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small model in w8a8-int, rounded to nearest."""
     from whichbits.formats.format import get
-    from whichbits.quantize.checkpoint import quantize_checkpoint
-    from whichbits.quantize.recipe import Recipe
+    from whichbits.quantization.passes.direct import quantize_checkpoint
+    from whichbits.quantization.recipe.recipe import Recipe
 
     folder = tmp_path_factory.mktemp("quantized") / "w8a8-int"
     quantize_checkpoint(small_model, get("w8a8-int"), Recipe(scales="minmax"), folder)
@@ -63,7 +63,7 @@ def own_choices(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """A JSONL task of 200 items with four choices, of which the model's own first choice is the answer."""
     from transformers import AutoTokenizer
 
-    from whichbits.engines.emulation import Emulated
+    from whichbits.engines.emulation.model import Emulated
 
     draw = random.Random(0)
     tokenizer = AutoTokenizer.from_pretrained(small_model)

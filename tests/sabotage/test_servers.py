@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from whichbits import api
-from whichbits.study.specification import Specification
+from whichbits.api import commands
+from whichbits.studies.specification.schema import Specification
 from whichbits.verdict.model import Verdict
 
 Answer = dict[str, Any]
@@ -145,7 +145,7 @@ def verdict(
                     four_bits(server.model)
                 case "the server is exchanged meanwhile":
                     exchange_after(server, 60)
-    outcome = api.study(
+    outcome = commands.study(
         Specification.model_validate(
             {
                 "version": 1,
@@ -164,7 +164,7 @@ def verdict(
         store=folder / "store",
         quiet=True,
     )
-    assert isinstance(outcome, api.Outcome)
+    assert isinstance(outcome, commands.Outcome)
     return outcome.verdict
 
 

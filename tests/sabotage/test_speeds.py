@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from whichbits import api
-from whichbits.errors import UserError
-from whichbits.study.specification import Specification
+from whichbits.api import commands
+from whichbits.core.errors import UserError
+from whichbits.studies.specification.schema import Specification
 from whichbits.verdict.model import Verdict
 
 LOAD = {"name": "w", "prompt_tokens": 16, "output_tokens": 4, "synchronous": True, "concurrency": [], "waves": 5}
@@ -41,7 +41,7 @@ def without_logprobs(server: Any) -> Any:
 
 
 def test_bench_says_whose_weights_it_measured(small_model: Path, serve: Serve, tmp_path: Path) -> None:
-    rows = api.bench(str(small_model), ["16/4"], url=random_weights(serve(small_model)).url, store=tmp_path)
+    rows = commands.bench(str(small_model), ["16/4"], url=random_weights(serve(small_model)).url, store=tmp_path)
     assert len(rows) > 1
     assert all(row["weights"].startswith("others: ") for row in rows)
 
@@ -49,7 +49,7 @@ def test_bench_says_whose_weights_it_measured(small_model: Path, serve: Serve, t
 def study(small_model: Path, urls: dict[str, str], folder: Path, **fields: Any) -> Verdict:
     prompts = folder / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"id": str(n), "prompt": f"count {n}"}) + "\n" for n in range(3)), encoding="utf-8")
-    outcome = api.study(
+    outcome = commands.study(
         Specification.model_validate(
             {
                 "version": 1,
@@ -64,7 +64,7 @@ def study(small_model: Path, urls: dict[str, str], folder: Path, **fields: Any) 
         store=folder / "store",
         quiet=True,
     )
-    assert isinstance(outcome, api.Outcome)
+    assert isinstance(outcome, commands.Outcome)
     return outcome.verdict
 
 
@@ -109,7 +109,7 @@ def test_a_server_that_changes_under_a_load_fails_the_step(when: int, small_mode
 
     server.damage = damage
     with pytest.raises(UserError, match=r"has changed meanwhile .*: it was started anew") as raised:
-        api.bench(str(small_model), ["16/4"], url=server.url, store=tmp_path)
+        commands.bench(str(small_model), ["16/4"], url=server.url, store=tmp_path)
     assert server.url in raised.value.message
     assert str(raised.value).count("→") == 1
     assert not list(tmp_path.glob("cells/serve/*/result.json"))
@@ -122,7 +122,7 @@ def test_a_remedy_stands_once_in_the_line_of_a_failed_step(small_model: Path, se
     server = serve(small_model)
     server.damage = gone
     with pytest.raises(UserError) as raised:
-        api.bench(str(small_model), ["16/4"], url=server.url, store=tmp_path)
+        commands.bench(str(small_model), ["16/4"], url=server.url, store=tmp_path)
     assert str(raised.value).count("→") == 1
     assert "run.log" in raised.value.remedy
     assert raised.value.remedy.startswith("it serves renamed")

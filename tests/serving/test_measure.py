@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.serving.measure import measure
 from whichbits.serving.workload import Workload, parse_workload
 
@@ -134,8 +134,8 @@ def test_latencies_are_those_of_a_plain_client(start_engine, word_tokenizer: Pat
 def test_vllm_finds_no_prompt_in_its_prefix_cache(tiny_llama: Path, tmp_path: Path):
     """With the cache on, two rounds of other seeds hit nothing; a round repeated does, and is called invalid."""
     pytest.importorskip("vllm", reason="no vLLM in this environment")
-    from whichbits.engines.command import find_vllm
-    from whichbits.engines.server import Server
+    from whichbits.engines.vllm.command import find_vllm
+    from whichbits.engines.vllm.server import Server
 
     workload = chat(name="tiny", prompt_tokens=160, output_tokens=16, concurrency=[4])
     arguments = {"max-model-len": 512, "enforce-eager": True, "enable-prefix-caching": True, "served-model-name": "tiny"}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.serving.prompts import ordinary_tokens, prompt
 
 WORDS = np.arange(100, 5000, dtype=np.int32)

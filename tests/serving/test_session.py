@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.serving.result import Evidence, Metrics, RungResult
 from whichbits.serving.session import concurrencies, fixed, measure_round, order
 from whichbits.serving.workload import closed_rung, parse_workload

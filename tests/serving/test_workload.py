@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.serving.workload import check_context, closed_rung, named_workloads, open_rung, parse_workload
 
 

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.similarity.generate import chat_ids, generate_texts, prompt_hash
 from whichbits.similarity.prompts import parse_prompts
 

@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.similarity.prompts import builtin_prompts, parse_prompts, read_prompts
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.similarity.scorers import (
     Encoders,
     RougeTokenizer,

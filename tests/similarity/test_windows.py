@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.similarity.windows import builtin_documents, cut, read_document, token_windows
 
 

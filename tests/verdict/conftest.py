@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from whichbits.study.cell import Record
+from whichbits.schema.step import Record
 
 
 class Cells:

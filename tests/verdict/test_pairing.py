@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.verdict.pairing import PairingError, pair_scores, read_columns
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.verdict.collect import collect
 from whichbits.verdict.decide import decide
 from whichbits.verdict.model import Estimate, SingleRound, Verdict

@@ -11,10 +11,10 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
 
-from whichbits.accuracy.language_model import LanguageModel
 from whichbits.accuracy.result import Work
 from whichbits.accuracy.tokens import PromptTokenizer
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
+from whichbits.engines.protocol import LanguageModel
 
 ENGINE_STOPS = 4
 """Stop strings sent to the engine (OpenAI-compatible servers refuse more); all of them are applied here afterwards."""

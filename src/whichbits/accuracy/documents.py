@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from whichbits.accuracy.jsonl import line_of
+from whichbits.accuracy.kinds.jsonl import line_of
 from whichbits.accuracy.score import Match, score
 from whichbits.accuracy.task import Task
+from whichbits.core.errors import UserError
 from whichbits.core.regex import RegexTimeout
-from whichbits.errors import UserError
 
 Document = dict[str, Any]
 """Either {prompt, target} or {prompt, choices, answer}, the answer an index; `cluster` where items depend on each other."""

@@ -8,11 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from whichbits.accuracy.language_model import LanguageModel
 from whichbits.accuracy.result import Item, TaskResult, summarize
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
+from whichbits.engines.protocol import LanguageModel
 
 
 def evaluate(
@@ -35,7 +35,7 @@ def evaluate(
     """
     tokenizer = PromptTokenizer(tokenizer_path, allow_custom_code=allow_custom_code)
     if task.kind == "human-eval":
-        from whichbits.accuracy.code import evaluate_code
+        from whichbits.accuracy.kinds.code import evaluate_code
 
         return evaluate_code(task, model, tokenizer, limit=limit, seed=seed)
     # Some of lm-evaluation-harness's tasks shuffle with the global generator while they load; a cell has its own process.
@@ -46,17 +46,17 @@ def evaluate(
 def harness_tasks(task: Task, *, seed: int, data_dir: Path | None = None) -> dict[str, Any]:
     """lm-evaluation-harness's task objects, by name: one, or the members of a group."""
     if task.kind == "lm-eval":
-        from whichbits.accuracy.public import public_tasks
+        from whichbits.accuracy.kinds.lm_eval import public_tasks
 
         return public_tasks(task, data_dir=data_dir)
     from whichbits.accuracy.documents import harness_task
 
     if task.kind == "generated":
-        from whichbits.accuracy.generated import documents
+        from whichbits.accuracy.kinds.generated import documents
 
         assert task.items is not None
         return {task.name: harness_task(task, documents(task.source, task.items, version=task.version, seed=seed))}
-    from whichbits.accuracy.jsonl import read_documents
+    from whichbits.accuracy.kinds.jsonl import read_documents
 
     return {task.name: harness_task(task, read_documents(task))}
 
@@ -95,7 +95,7 @@ def run_harness(
     versions = sorted({str(harness_task.VERSION) for harness_task in harness_tasks.values()})
     more: dict[str, Any] = {"source_version": ", ".join(versions), "lm_eval": version("lm_eval")}
     if task.kind == "generated":
-        from whichbits.accuracy.generated import MOST
+        from whichbits.accuracy.kinds.generated import MOST
 
         more["most"] = MOST.get(task.source)
     return summarize(task, items, adapter.work, available=available, **more)

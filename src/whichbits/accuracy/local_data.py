@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from whichbits.core.errors import UserError
 from whichbits.core.text import json_lines, parse_json, read_bytes
-from whichbits.errors import UserError
 
 SPLITS = {
     "train": "train", "training": "train",

@@ -11,14 +11,14 @@ from typing import Any
 import yaml
 
 from whichbits.accuracy.task import Task
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 
 @cache
 def _registry() -> tuple[dict[str, Task], dict[str, tuple[str, ...]]]:
     tasks: dict[str, Task] = {}
     suites: dict[str, tuple[str, ...]] = {}
-    folder = files("whichbits.accuracy") / "tasks"
+    folder = files("whichbits.accuracy") / "suites"
     for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if not file.name.endswith(".yaml"):
             continue

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.models.tokenization import load_tokenizer, plain_ids, render, text_ids
 
 

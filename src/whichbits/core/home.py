@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 VARIABLE = "WHICHBITS_CACHE"
 REMEDY = f"set {VARIABLE} to a folder that you can write, on a disk with space"

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 
 def speak_utf8() -> None:

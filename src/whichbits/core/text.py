@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 
 def read_bytes(path: Path, name: str) -> bytes:

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from whichbits.cost.hardware import catalogue, find
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
+from whichbits.hardware.catalogue import catalogue, find
 
 STALE_AFTER_DAYS = 180
 WITHOUT_DEFAULT = frozenset({"cpu"})

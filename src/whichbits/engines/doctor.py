@@ -13,9 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from whichbits.engines.command import find_vllm
-from whichbits.engines.hardware import Hardware, describe
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
+from whichbits.engines.vllm.command import find_vllm
+from whichbits.hardware.machine import Hardware, describe
 
 Status = Literal["ok", "warn", "fail"]
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from whichbits.core.home import cache_directory
 from whichbits.engines.errors import EngineError
-from whichbits.report.write import write_atomically
+from whichbits.reporting.write import write_atomically
 
 TEXTS = (
     "The train to the coast leaves at half past seven, and the ticket office opens at six.",
@@ -120,7 +120,7 @@ def agreement(server: Scorer, expected: Reference | None) -> Agreement:
 def _computed(checkpoint: Path, threads: int, allow_custom_code: bool) -> Reference:
     import torch
 
-    from whichbits.engines.emulation import Emulated
+    from whichbits.engines.emulation.model import Emulated
     from whichbits.models.tokenization import load_tokenizer, text_ids
 
     tokenizer = load_tokenizer(checkpoint, allow_custom_code=allow_custom_code)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 
 class QuantizationArgs(BaseModel):

@@ -6,8 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from whichbits.core.errors import UserError
 from whichbits.core.regex import RegexError, RegexTimeout, found
-from whichbits.errors import UserError
 from whichbits.formats.format import Format, Part, fit
 
 MATRICES_OF_ONE = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.models.fields import Fields
 from whichbits.models.layers import sliding, without_experts
 from whichbits.models.shape import Shape

@@ -13,8 +13,8 @@ from types import MappingProxyType
 
 import yaml
 
+from whichbits.core.errors import UserError
 from whichbits.core.home import expand
-from whichbits.errors import UserError
 from whichbits.models.architectures import from_config
 from whichbits.models.shape import Shape
 

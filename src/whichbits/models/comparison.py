@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.models.configuration import LLAMAS, Configuration, quiet
 
 Shape = tuple[int, ...]

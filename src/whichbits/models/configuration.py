@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from whichbits.errors import UserError
-from whichbits.formats.recognize import stated_quantization
+from whichbits.core.errors import UserError
+from whichbits.formats.checkpoint.recognize import stated_quantization
 
 LLAMAS = ("PanguEmbedded", "openpangu_dense")
 """Model types that transformers does not know, and that compute what its Llama does with biases on q, k, v and o (`bias`)."""

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from whichbits.core.errors import UserError
 from whichbits.core.home import cache_errors
-from whichbits.errors import UserError
 from whichbits.models.cache import file_sha256
 from whichbits.models.gguf import convert_gguf
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 MOST = 10**9
 """Largest size that is read: no model comes near, and sums of products of such sizes stay finite."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 FILE = "generation_config.json"
 

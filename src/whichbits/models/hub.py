@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 HUB_ID = r"[\w.-]+/[\w.-]+(@[\w./-]+)?"
 """What a hub id looks like: owner/name, or owner/name@revision."""

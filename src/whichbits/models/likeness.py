@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.models.resolve import Model
 from whichbits.models.tokenization import load_tokenizer
 

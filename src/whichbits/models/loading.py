@@ -7,8 +7,8 @@ from importlib import metadata
 from io import StringIO
 from pathlib import Path
 
-from whichbits.errors import UserError
-from whichbits.formats.files import stored_tensors
+from whichbits.core.errors import UserError
+from whichbits.formats.checkpoint.files import stored_tensors
 from whichbits.models.comparison import model_class
 from whichbits.models.configuration import Configuration, quiet, read_configuration
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from whichbits.core.errors import UserError
 from whichbits.core.regex import RegexError, RegexTimeout, found
-from whichbits.errors import UserError
 
 PREFIX = "re:"
 """What compressed-tensors puts before a pattern; without it an entry is a whole name."""

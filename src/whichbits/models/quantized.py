@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from whichbits.errors import UserError
-from whichbits.formats.codes import CODES, SCALES, Layout, is_code, signs_of_codes, weights_of_codes
-from whichbits.formats.files import Stored
+from whichbits.core.errors import UserError
+from whichbits.formats.checkpoint.codes import CODES, SCALES, Layout, is_code, signs_of_codes, weights_of_codes
+from whichbits.formats.checkpoint.files import Stored
 from whichbits.models.configuration import Configuration
 from whichbits.models.patterns import meant, strings
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from whichbits.core.errors import UserError
 from whichbits.core.home import cache_directory
-from whichbits.errors import UserError
-from whichbits.formats.codes import signs_of_codes
-from whichbits.formats.files import (
+from whichbits.formats.checkpoint.codes import signs_of_codes
+from whichbits.formats.checkpoint.files import (
     BUFFER,
     INDEX,
     SINGLE,
@@ -22,8 +22,8 @@ from whichbits.formats.files import (
     shard_names,
     stored_tensors,
 )
+from whichbits.formats.checkpoint.recognize import OTHER, Recognized, recognize_stated, refuse_older_key, side_quantization
 from whichbits.formats.format import Format, get
-from whichbits.formats.recognize import OTHER, Recognized, recognize_stated, refuse_older_key, side_quantization
 from whichbits.models.cache import file_facts
 from whichbits.models.comparison import compare, own_shapes, refuse_differences, refuse_names
 from whichbits.models.configuration import Configuration, read_configuration, read_json

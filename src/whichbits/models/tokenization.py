@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.models.configuration import quiet
 
 TEMPLATE_DATE = datetime(2024, 7, 26)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from whichbits.errors import UserError
-from whichbits.formats.codes import BESIDE, FULL
-from whichbits.formats.files import BUFFER, Stored, read_tensor
+from whichbits.core.errors import UserError
+from whichbits.formats.checkpoint.codes import BESIDE, FULL
+from whichbits.formats.checkpoint.files import BUFFER, Stored, read_tensor
 from whichbits.models.configuration import Configuration
 from whichbits.models.contents import Damage
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import aiohttp
 
-from whichbits.engines.connection import CONNECT_TIMEOUT_S, Connection
 from whichbits.engines.errors import EngineError
-from whichbits.engines.http import parse_json, refusal, short
-from whichbits.engines.sampling import STANDARD
-from whichbits.engines.sse import EventStream
+from whichbits.engines.http.connection import CONNECT_TIMEOUT_S, Connection
+from whichbits.engines.http.requests import parse_json, refusal, short
+from whichbits.engines.http.sampling import STANDARD
+from whichbits.engines.http.sse import EventStream
 from whichbits.serving.observation import Observation
 
 KEEP_ALIVE_S = 2.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from whichbits.engines.connection import Connection
+from whichbits.engines.http.connection import Connection
 from whichbits.serving.client import open_session, request_body, send
 from whichbits.serving.observation import Observation
 from whichbits.serving.prompts import prompt

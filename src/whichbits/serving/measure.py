@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from whichbits.engines.connection import Connection
+from whichbits.core.errors import UserError
 from whichbits.engines.errors import EngineError
-from whichbits.engines.http import HttpClient
-from whichbits.engines.identity import Snapshot, changed, reach, snapshot
-from whichbits.errors import UserError
+from whichbits.engines.http.connection import Connection
+from whichbits.engines.http.identity import Snapshot, changed, reach, snapshot
+from whichbits.engines.http.requests import HttpClient
 from whichbits.serving.capacity import saturated
 from whichbits.serving.client import request_body
 from whichbits.serving.counters import foreign_tokens, prefix_cache_hit_rate

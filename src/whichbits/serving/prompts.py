@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.models.tokenization import load_tokenizer
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 Concurrency = Annotated[int, Field(ge=1, le=4096)]
 

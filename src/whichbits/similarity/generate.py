@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.models import tokenization
 from whichbits.similarity.prompts import Prompt
 

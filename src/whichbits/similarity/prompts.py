@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from whichbits.core.conversation import text_of
+from whichbits.core.errors import UserError
 from whichbits.core.text import json_lines, read_bytes
-from whichbits.errors import UserError
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 

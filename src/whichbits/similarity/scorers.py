@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pickle import UnpicklingError
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 
 # Words as rouge-score's own tokenizer finds them in ASCII text; letters of other scripts are kept, and those written without
 # spaces (Thai, kana, Chinese) count one by one, where the library's tokenizer would drop them and score identical texts as 0.

@@ -7,8 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from whichbits.core.errors import UserError
 from whichbits.core.text import read_text
-from whichbits.errors import UserError
 from whichbits.models.tokenization import plain_ids, start_ids
 
 

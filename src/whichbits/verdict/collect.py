@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from whichbits.errors import UserError
-from whichbits.study.cell import Record
+from whichbits.core.errors import UserError
+from whichbits.schema.step import Record
 from whichbits.verdict.findings import Findings, Kernel, Round, ScoredTask, SimilaritySample, Size
 from whichbits.verdict.model import Provenance, ServedWeights
 from whichbits.verdict.pairing import SCORE_COLUMNS, Columns, PairingError, pair_scores, read_columns

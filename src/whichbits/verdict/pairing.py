@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from whichbits.errors import UserError
+from whichbits.core.errors import UserError
 from whichbits.verdict.paired import Paired
 
 Columns = dict[str, list[Any]]

@@ -1,0 +1,1 @@
+"""Kinds of tasks, one file each: documents, prompt, scoring, data files."""

@@ -1,0 +1,415 @@
+"""The command line: parses, calls the Python API, prints. Every command is a function of the same name in `whichbits.api`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from whichbits import __version__
+from whichbits.core.environment import drop_arithmetic
+from whichbits.core.errors import UserError
+from whichbits.core.home import adopt_home
+from whichbits.core.processes import protect_program
+from whichbits.core.terminal import speak_utf8
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Verbs(TyperGroup):
+    """All verbs: a user's mistake ends in one line and exit code 2, Ctrl-C in one line and 130."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            _print_error(error)
+            raise typer.Exit(2) from error
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("whichbits"):
+                raise
+            extra = "quantize" if ctx.invoked_subcommand == "quantize" else "measure"
+            remedy = f"pip install 'whichbits[{extra}]', or 'whichbits[study]' for vLLM on CPUs too"
+            _print_error(
+                UserError(f"{error.name} is not installed, which `whichbits {ctx.invoked_subcommand}` needs", remedy=remedy)
+            )
+            raise typer.Exit(2) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            _print_error(UserError(f"{error.filename}: {error.strerror}", remedy="name a path that can be read and written"))
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as stop:
+            sys.stderr.write("stopped; finished cells are kept, run the same command to go on\n")
+            raise typer.Exit(130) from stop
+
+
+def _print_error(error: UserError) -> None:
+    """Write a mistake to standard error, in one line."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True, soft_wrap=True).print(Text("error: ", style="red") + Text(str(error)))
+
+
+app = typer.Typer(
+    cls=Verbs,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        sys.stdout.write(f"whichbits {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Which number format to deploy a language model in, settled by experiment."""
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of text.")]
+Prices = Annotated[
+    list[str] | None, typer.Option("--price", metavar="DEVICE=USD_PER_HOUR", help="Your price of one device; repeatable.")
+]
+DataDir = Annotated[Path | None, typer.Option(help="Folder with data sets of public tasks, in place of the hub.")]
+StoreDir = Annotated[Path | None, typer.Option("--store", help="Folder of results; default: studies/NAME.")]
+ServedName = Annotated[
+    str | None, typer.Option("--served-model-name", help="Name of the model at --url; default: the only one there.")
+]
+StoreArgument = Annotated[Path, typer.Argument(help="Store of a study, e.g. studies/demo.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what the store holds already; it is kept aside there.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _print_json(value: Any) -> None:
+    """Write a result as JSON to standard output."""
+    plain = json.loads(value.model_dump_json()) if hasattr(value, "model_dump_json") else value
+    # Other letters are escaped, so that no terminal's encoding can change them.
+    sys.stdout.write(json.dumps(plain, indent=2, default=str) + "\n")
+
+
+def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Print rows with equal keys as a table."""
+    if as_json:
+        _print_json(rows)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, column in enumerate(rows[0] if rows else ()):
+        header = str(column).replace("_", " ")
+        table.add_column(header, overflow="fold", no_wrap=place == 0, min_width=max(map(len, header.split()), default=0))
+    for row in rows:
+        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
+    _console().print(table)
+
+
+@app.command()
+def study(
+    specification: Annotated[str, typer.Argument(help="YAML file, or a preset: demo, paper-llama-3.1-8b, ...")] = "demo",
+    store: StoreDir = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the cells, what is done already, hours and dollars.")
+    ] = False,
+    price: Prices = None,
+    data_dir: DataDir = None,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a study, or what is missing of it, and print its verdict."""
+    from whichbits.api import commands
+
+    if dry_run:
+        preview = commands.study(specification, store=store, price=price, data_dir=data_dir, dry_run=True)
+        assert isinstance(preview, commands.Preview)
+        _print_rows(preview.rows, as_json)
+        if not as_json:
+            _console().print(preview.text)
+        return
+    outcome = commands.study(specification, store=store, price=price, data_dir=data_dir, fresh=fresh, quiet=as_json)
+    assert isinstance(outcome, commands.Outcome)
+    if as_json:
+        _print_json(outcome.verdict)
+    else:
+        from whichbits.reporting.terminal import summary
+
+        summary(outcome.verdict, _console(), report=outcome.report)
+        _console().print(outcome.times)
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def quantize(
+    model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
+    format: Annotated[list[str], typer.Option("--format", help="Format to make; repeatable.")],
+    out: Annotated[Path, typer.Option(help="Folder under which each format gets a folder of its own.")],
+    group_size: Annotated[int | None, typer.Option(help="Weights that share a scale; default: the format's.")] = None,
+    calibration: Annotated[
+        str | None, typer.Option(metavar="FILE-OR-DATASET", help="Text, JSONL of conversations, data set, self or random.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Number of calibration windows; default: the recipe's.")] = None,
+    seq_length: Annotated[int | None, typer.Option(help="Length of each, tokens; default: the recipe's.")] = None,
+    effort: Annotated[str | None, typer.Option(help="fast, balanced (the default without a recipe) or best.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="FILE-OR-NAME", help="YAML file with fields of a recipe, or a recipe's name.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random; default: the recipe's, or 0.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="4.5bits or 0.01error: one checkpoint, with the best format for each layer.")
+    ] = None,
+    export: Annotated[str | None, typer.Option(help="ascend: write each for vLLM on Ascend too.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda (the default where there is one), or several: cuda:0,cuda:1.")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print about how long it takes, memory and disk.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make checkpoints that vLLM and transformers load."""
+    from whichbits.api import commands
+
+    rows = commands.quantize(
+        model, format, out, group_size=group_size, calibration=calibration, samples=samples, seq_length=seq_length,
+        effort=effort, recipe=recipe, seed=seed, budget=budget, export=export, device=device,
+        trust_remote_code=trust_remote_code, dry_run=dry_run,
+    )  # fmt: skip
+    if as_json or dry_run:
+        _print_rows(rows, as_json)
+        return
+    from whichbits.api.quantize import error_table
+
+    for row in rows:
+        modules, warnings, worse = row.pop("modules"), row.pop("warnings"), row.pop("worse_than_nearest")
+        title = "relative error of the weights; GPTQ's error of the outputs beside that of rounding to nearest"
+        _console().print(f"{row['format']}: {title}", markup=False)
+        _print_rows(error_table(modules), False)
+        for warning in warnings:
+            _console().print(f"warning: {warning}", style="yellow", markup=False)
+        for module, ratio in worse.items():
+            line = f"GPTQ made {ratio:.3f} times the error of rounding to nearest: {module}"
+            _console().print(line, style="yellow", markup=False, soft_wrap=True)
+        _console().print()
+    _print_rows(rows, False)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
+    task: Annotated[list[str], typer.Option("--task", help="Task by name, or a JSONL file; repeatable.")],
+    emulated: Annotated[bool, typer.Option("--emulated", help="Run in transformers instead of the serving engine.")] = False,
+    url: Annotated[str | None, typer.Option(help="Address that serves the model already; default: start a server.")] = None,
+    served_model_name: ServedName = None,
+    limit: Annotated[int | None, typer.Option(help="Use only the first items of each task.")] = None,
+    store: StoreDir = None,
+    data_dir: DataDir = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Score one checkpoint on tasks."""
+    from whichbits.api import commands
+
+    rows = commands.evaluate(
+        model, task, emulated=emulated, url=url, served_model_name=served_model_name, limit=limit, store=store,
+        data_dir=data_dir, seed=seed,
+    )  # fmt: skip
+    _print_rows(rows, as_json)
+
+
+@app.command()
+def compare(
+    base: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
+    candidate: Annotated[str, typer.Argument(help="Checkpoint to compare with it, or the name of a format to make.")],
+    prompts: Annotated[Path | None, typer.Option(help="JSONL with a prompt a line; default: ours.")] = None,
+    text: Annotated[Path | None, typer.Option(help="Text for next-token distributions; default: ours.")] = None,
+    max_tokens: Annotated[int, typer.Option(help="Longest generated text, tokens.")] = 128,
+    emulated: Annotated[bool, typer.Option("--emulated", help="Run in transformers instead of the serving engine.")] = False,
+    url: Annotated[str | None, typer.Option(help="Address that serves the base already; default: start servers.")] = None,
+    candidate_url: Annotated[str | None, typer.Option(help="Address that serves the candidate already.")] = None,
+    served_model_name: ServedName = None,
+    candidate_served_model_name: Annotated[
+        str | None, typer.Option(help="Name of the candidate at --candidate-url; default: the only one there.")
+    ] = None,
+    store: StoreDir = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a checkpoint's texts and next-token distributions with the base's."""
+    from whichbits.api import commands
+
+    rows = commands.compare(
+        base, candidate, prompts=prompts, text=text, max_tokens=max_tokens, emulated=emulated, url=url,
+        candidate_url=candidate_url, served_model_name=served_model_name,
+        candidate_served_model_name=candidate_served_model_name, store=store, seed=seed,
+    )  # fmt: skip
+    _print_rows(rows, as_json)
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
+    workload: Annotated[list[str], typer.Option("--workload", help="Workload by name, or PROMPT/OUTPUT tokens; repeatable.")],
+    url: Annotated[str | None, typer.Option(help="Address that serves the model already; default: start a server.")] = None,
+    served_model_name: ServedName = None,
+    rounds: Annotated[int, typer.Option(help="How often each workload is measured.")] = 1,
+    store: StoreDir = None,
+    seed: Seed = 0,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast a checkpoint is served."""
+    from whichbits.api import commands
+
+    rows = commands.bench(
+        model, workload, url=url, served_model_name=served_model_name, rounds=rounds, store=store, seed=seed, fresh=fresh
+    )
+    _print_rows(rows, as_json)
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Option(help="Hub id, or folder with config.json.")] = "",
+    format: Annotated[list[str] | None, typer.Option("--format", help="Format; repeatable; default: the usual four.")] = None,
+    hardware: Annotated[str, typer.Option(help="Device, e.g. L40S; see whichbits hardware.")] = "",
+    count: Annotated[int | None, typer.Option(help="Number of devices; default: 1.")] = None,
+    workload: Annotated[str, typer.Option(help="Workload by name, or PROMPT/OUTPUT tokens.")] = "",
+    concurrency: Annotated[
+        str | None, typer.Option(help="Requests in flight, or max for the highest rate; default: 1.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests a second, in place of --concurrency.")] = None,
+    tensor_parallel: Annotated[int | None, typer.Option(help="Devices that share one copy of the model.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="vllm, trtllm or sglang, with a version as in vllm==0.12.0; each row says which.")
+    ] = "vllm",
+    price: Prices = None,
+    max_ttft: Annotated[float | None, typer.Option(help="Limit in seconds on the mean time to the first token.")] = None,
+    max_tpot: Annotated[float | None, typer.Option(help="Limit in seconds on the mean time between tokens.")] = None,
+    max_latency: Annotated[float | None, typer.Option(help="Limit in seconds on the mean latency.")] = None,
+    all_hardware: Annotated[
+        bool, typer.Option("--all-hardware", help="Rank all hardware by the cost of a query within the limits.")
+    ] = False,
+    points: Annotated[Path | None, typer.Option(help="CSV of questions.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV for their answers.")] = None,
+    coefficients: Annotated[Path | None, typer.Option(help="What whichbits calibrate wrote.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict speed and cost on hardware that is not at hand, with intervals."""
+    from whichbits.api import commands
+
+    rows = commands.predict(
+        model, format, hardware, count=count, workload=workload, concurrency=concurrency, rate=rate,
+        tensor_parallel=tensor_parallel, engine=engine, price=price, max_ttft=max_ttft, max_tpot=max_tpot,
+        max_latency=max_latency, all_hardware=all_hardware, points=points, out=out, coefficients=coefficients,
+    )  # fmt: skip
+    if as_json or points is not None or all_hardware or {max_ttft, max_tpot, max_latency} != {None}:
+        _print_rows(rows, as_json)
+    else:
+        # One column a format reads better than twenty columns.
+        names = list(rows[0])
+        _print_rows([{"": name.replace("_", " "), **{row["format"]: row[name] for row in rows}} for name in names[1:]], False)
+
+
+@app.command()
+def calibrate(
+    results: Annotated[Path, typer.Argument(help="CSV of serving results, or a study's store.")],
+    out: Annotated[Path, typer.Argument(help="File for the coefficients.")],
+    as_json: AsJson = False,
+) -> None:
+    """Fit the predictor to your own measurements."""
+    from whichbits.api import commands
+
+    _print_rows(commands.calibrate(results, out), as_json)
+
+
+@app.command()
+def recommend(
+    store: StoreArgument,
+    margin: Annotated[float | None, typer.Option(help="Judge again at this margin, e.g. 0.02.")] = None,
+    price: Prices = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which format to deploy, from a study's store alone."""
+    from whichbits.api import commands
+
+    verdict = commands.recommend(store, margin=margin, price=price)
+    if as_json:
+        _print_json(verdict)
+    else:
+        from whichbits.reporting.terminal import summary
+
+        summary(verdict, _console(), report=store / "report.html")
+
+
+@app.command()
+def report(store: StoreArgument, as_json: AsJson = False) -> None:
+    """Write report.html and verdict.json of a study again, from its store alone."""
+    from whichbits.api import commands
+
+    written = commands.report(store)
+    if as_json:
+        _print_json({"report": str(written.html), "verdict": str(written.verdict)})
+    else:
+        _console().print(f"Report: {written.html}", soft_wrap=True)
+
+
+@app.command()
+def formats(as_json: AsJson = False) -> None:
+    """List the formats."""
+    from whichbits.api import commands
+
+    _print_rows(commands.formats(), as_json)
+
+
+@app.command()
+def hardware(as_json: AsJson = False) -> None:
+    """List the hardware that is known, with peak rates and prices."""
+    from whichbits.api import commands
+
+    _print_rows(commands.hardware(), as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check what a study needs on this machine."""
+    from whichbits.api import commands
+
+    _print_rows(commands.doctor(), as_json)
+
+
+def main() -> None:
+    """Entry point."""
+    protect_program()
+    adopt_home()
+    dropped = drop_arithmetic()
+    try:
+        speak_utf8()
+    except UserError as error:
+        _print_error(error)
+        sys.exit(2)
+    if dropped:
+        sys.stderr.write(f"note: {', '.join(dropped)} would change results and is left out\n")
+    app()

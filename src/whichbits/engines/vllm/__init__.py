@@ -1,0 +1,1 @@
+"""vLLM's server: command line, start, supervision, kernel check."""

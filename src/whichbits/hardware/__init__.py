@@ -1,0 +1,1 @@
+"""Devices: a catalogue of them, and what this machine has."""

@@ -1,0 +1,1 @@
+"""The performance model: work, kernels, time of a step, serving."""

@@ -1,0 +1,1 @@
+"""Coefficients from measurements, and how far they are off."""

@@ -1,0 +1,1 @@
+"""On what data a checkpoint is calibrated."""

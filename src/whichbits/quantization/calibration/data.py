@@ -1,0 +1,152 @@
+"""Calibration data: the tokens that a model is shown while it is quantized."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whichbits.core.errors import UserError
+from whichbits.models.configuration import library_configuration, read_configuration
+from whichbits.models.generation import end_ids
+from whichbits.models.tokenization import load_tokenizer, plain_ids, start_ids
+from whichbits.quantization.calibration.checks import warnings
+from whichbits.quantization.calibration.self_generated import self_written
+from whichbits.quantization.calibration.texts import read_file, texts
+from whichbits.quantization.calibration.token_ids import given_tokens
+
+if TYPE_CHECKING:
+    import torch
+
+    from whichbits.quantization.recipe.recipe import Calibration, Recipe
+
+
+@dataclass(frozen=True)
+class CalibrationData:
+    """`tokens` int64 [samples, length]; `fingerprint` is the SHA-256 of their bytes; `warnings` say what looks wrong."""
+
+    tokens: torch.Tensor
+    fingerprint: str
+    warnings: tuple[str, ...]
+
+
+def calibration_data(
+    base: Path,
+    calibration: Calibration,
+    seed: int,
+    on_token: Callable[[int, int], None] | None = None,
+    *,
+    device: str = "cpu",
+    allow_custom_code: bool = False,
+) -> CalibrationData:
+    """The tokens that `calibration` asks for, for the model in the folder `base`; the same for the same seed.
+
+    What the model says of text, and what it writes itself, is computed on `device`; `on_token(done, all)` counts the steps of
+    that writing; code of the model's own runs only where `allow_custom_code` says so. Raises UserError where a file or data set
+    cannot be read, is too short, or is not what it is said to be, or where a sample is longer than the model reads.
+    """
+    import torch
+
+    _check_length(base, calibration.length, allow_custom_code)
+    tokenizer = load_tokenizer(base, allow_custom_code=allow_custom_code)
+    start = start_ids(tokenizer)
+    generator = torch.Generator().manual_seed(seed)
+    match calibration.source:
+        case "self":
+            config = library_configuration(base, allow_custom_code=allow_custom_code)
+            ends = end_ids(base, config, tokenizer.eos_token_id)
+            tokens = self_written(
+                base, start, ends, calibration.samples, calibration.length, seed, on_token,
+                device=device, allow_custom_code=allow_custom_code,
+            )  # fmt: skip
+        case "random":
+            ordinary = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
+            tokens = random_tokens(ordinary, start, calibration.samples, calibration.length, generator)
+        case "tokens":
+            tokens = given_tokens(read_file(calibration), calibration, len(tokenizer))
+        case _:
+            tokens = windows(_token_stream(calibration, tokenizer, seed, start), start, calibration, generator)
+    fingerprint = hashlib.sha256(tokens.numpy().astype("<i8").tobytes()).hexdigest()
+    found = warnings(base, tokenizer, tokens, start, calibration, device=device, allow_custom_code=allow_custom_code)
+    return CalibrationData(tokens, fingerprint, found)
+
+
+def pinned(recipe: Recipe) -> Recipe:
+    """The recipe with what identifies its calibration data: a file's or folder's SHA-256, a hub data set's revision.
+
+    Raises UserError where they cannot be had or are not what the recipe says.
+    """
+    calibration = recipe.calibration
+    if calibration.source in ("self", "random"):
+        return recipe
+    if calibration.source == "dataset":
+        from whichbits.quantization.calibration.dataset import pinned_dataset
+
+        return recipe.model_copy(update={"calibration": pinned_dataset(calibration)})
+    digest = hashlib.sha256(read_file(calibration)).hexdigest()
+    return recipe.model_copy(update={"calibration": calibration.model_copy(update={"sha256": digest})})
+
+
+def windows(stream: list[int], start: list[int], calibration: Calibration, generator: torch.Generator) -> torch.Tensor:
+    """Windows that do not overlap, drawn from `stream` without repetition, each after the tokens `start`.
+
+    Returns int64 [samples, length]. Raises UserError where the stream is too short.
+    """
+    import torch
+
+    cut = _cut(stream, start, calibration.length)
+    if len(cut) < calibration.samples:
+        raise UserError(
+            f"calibration data {calibration.file or calibration.dataset} hold {len(stream)} tokens, {len(cut)} windows of "
+            f"{calibration.length}, and samples asks for {calibration.samples}",
+            remedy="give more text, or lower samples or length",
+        )
+    chosen = torch.randperm(len(cut), generator=generator)[: calibration.samples]
+    return torch.tensor(cut, dtype=torch.int64)[chosen]
+
+
+def _cut(stream: list[int], start: list[int], length: int) -> list[list[int]]:
+    """Windows of `length` tokens, one after another; one that begins with `start` already (a template's BOS) gets no second."""
+    found: list[list[int]] = []
+    place = 0
+    while True:
+        head = [] if stream[place : place + len(start)] == start else start
+        rest = length - len(head)
+        if place + rest > len(stream):
+            return found
+        found.append([*head, *stream[place : place + rest]])
+        place += rest
+
+
+def random_tokens(ordinary: list[int], start: list[int], samples: int, length: int, generator: torch.Generator) -> torch.Tensor:
+    """Tokens drawn uniformly from `ordinary`, each sample after the tokens `start`; int64 [samples, length]."""
+    import torch
+
+    drawn = torch.randint(len(ordinary), (samples, length - len(start)), generator=generator)
+    body = torch.tensor(ordinary, dtype=torch.int64)[drawn]
+    return torch.cat([torch.tensor(start, dtype=torch.int64).expand(samples, -1), body], dim=1)
+
+
+def _token_stream(calibration: Calibration, tokenizer: Any, seed: int, start: list[int]) -> list[int]:
+    """Tokens of all texts, one after another; of a data set as many as the windows take."""
+    fewest = calibration.samples * (calibration.length - len(start))
+    # A document ends as it did when the model was trained; what a chat template wrote is complete.
+    end = [tokenizer.eos_token_id] if calibration.source == "dataset" and tokenizer.eos_token_id is not None else []
+    stream: list[int] = []
+    for text, templated in texts(calibration, tokenizer, seed):
+        ids = plain_ids(tokenizer, text)
+        stream += ids if templated or ids[-1:] == end else ids + end
+        enough = calibration.source == "dataset" and len(stream) >= fewest
+        if enough and len(_cut(stream, start, calibration.length)) >= calibration.samples:
+            break
+    return stream
+
+
+def _check_length(base: Path, length: int, allow_custom_code: bool) -> None:
+    longest = read_configuration(base, allow_custom_code=allow_custom_code).max_positions
+    if longest is not None and length > longest:
+        raise UserError(
+            f"calibration.length: {length} tokens, and the model reads {longest}", remedy=f"choose a length up to {longest}"
+        )

@@ -1,0 +1,1 @@
+"""Which format where, within a budget."""

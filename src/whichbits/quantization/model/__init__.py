@@ -1,0 +1,1 @@
+"""The model, a layer at a time."""

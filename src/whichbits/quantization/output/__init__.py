@@ -1,0 +1,1 @@
+"""The folder of a checkpoint: files, manifest, model card."""

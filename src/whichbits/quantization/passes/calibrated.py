@@ -1,0 +1,153 @@
+"""Calibrated checkpoints: every format of one pass over the model, resumable layer by layer."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whichbits.core.errors import UserError
+from whichbits.formats.checkpoint.files import language_prefix, shard_files, tensor_files
+from whichbits.formats.checkpoint.writer import ShardWriter
+from whichbits.formats.format import Format
+from whichbits.quantization.calibration.data import calibration_data
+from whichbits.quantization.model.agreement import check_agreement
+from whichbits.quantization.model.devices import computing_devices
+from whichbits.quantization.model.structure import LAYER_TENSOR
+from whichbits.quantization.model.tensors import base_tensors
+from whichbits.quantization.output.folder import base_hashes, complete, folder_aside, refuse_existing
+from whichbits.quantization.output.manifest import FILE, Manifest, ModuleError, Used, versions
+from whichbits.quantization.passes.direct import SHARD_BYTES, Progress, fit_to
+from whichbits.quantization.passes.pipeline import Job, stream
+from whichbits.quantization.passes.resume import LayerStore, kept_data, unfinished
+from whichbits.quantization.recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Target:
+    """A checkpoint to make: its format, its calibrated recipe, and its folder."""
+
+    format: Format
+    recipe: Recipe
+    out: Path
+
+
+def quantize_calibrated(
+    base: Path,
+    targets: Sequence[Target],
+    *,
+    base_files: Mapping[str, str] | None = None,
+    on_progress: Progress | None = None,
+    on_token: Progress | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    device: str | None = None,
+    allow_custom_code: bool = False,
+) -> list[tuple[Manifest, tuple[ModuleError, ...]]]:
+    """Write the checkpoint folder of each target in one pass over `base`; returns the manifest and errors of each.
+
+    All are calibrated on the same tokens. Those and finished layers are kept in folders `.NAME.layers` beside the checkpoints
+    until they are complete: run again after an interruption, the pass goes on there, and ends in the same bytes.
+    `on_token(done, all)` counts the steps of calibration text that the model writes itself; the pass is computed on `device`;
+    arguments otherwise as `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the
+    calibration data cannot be had, a Hessian cannot be factorised, the model is not understood, or kept layers were made with
+    other settings.
+    Before anything else the model is compared with the library's own forward (see `check_agreement`).
+    """
+    from whichbits.models.float32_products import float32_products
+
+    devices = computing_devices(device)
+    folders = [unfinished(target.out) for target in targets]
+    for target, folder in zip(targets, folders, strict=True):
+        if not folder.exists():
+            refuse_existing(target.out)
+    if len({(target.recipe.calibration, target.recipe.seed) for target in targets}) != 1:
+        raise UserError("the formats of one pass differ in calibration or seed", remedy="make them in separate passes")
+    fitted = [fit_to(base, target.format, target.recipe, allow_custom_code=allow_custom_code) for target in targets]
+    layers, recipe = fitted[0][1], targets[0].recipe
+    if any(others != layers for _, others in fitted):
+        raise UserError("the formats of one pass leave different modules in 16 bit", remedy="make them in separate passes")
+    check_agreement(base, [target.recipe for target in targets], device=devices[0], allow_custom_code=allow_custom_code)
+    known = dict(base_files or base_hashes(base))
+    # Text that the model writes takes as long as many layers; a pass that goes on does not write it again.
+    data = kept_data(
+        folders[0] / "calibration.safetensors",
+        {"base": known, "versions": versions(calibrated=True), "seed": recipe.seed, "data": recipe.calibration.model_dump()},
+        lambda: calibration_data(
+            base, recipe.calibration, recipe.seed, on_token, device=devices[0], allow_custom_code=allow_custom_code
+        ),
+    )
+    used = Used(fingerprint=data.fingerprint, tokens=data.tokens.numel(), warnings=data.warnings)
+    jobs = [Job(format, target.recipe) for (format, _), target in zip(fitted, targets, strict=True)]
+    stores = [
+        LayerStore(folder, _settings(job, known, data.fingerprint, devices)) for folder, job in zip(folders, jobs, strict=True)
+    ]
+    linears = [name for layer in layers for name in layer]
+    finished = sum(len(layer) for store in stores for number, layer in enumerate(layers) if store.has(number))
+    with float32_products():
+        for quantized in stream(
+            base,
+            layers,
+            jobs,
+            data.tokens,
+            lambda job, number: stores[job].get(number),
+            folders[0],
+            devices=devices,
+            allow_custom_code=allow_custom_code,
+        ):
+            stores[quantized.job].put(quantized.number, quantized.tensors, quantized.errors)
+            finished += len(quantized.errors)
+            if on_progress:
+                on_progress(finished, len(linears) * len(jobs))
+    results = []
+    for target, job, store in zip(targets, jobs, stores, strict=True):
+        errors = tuple(error for number in range(len(layers)) for error in store.errors(number))
+        manifest = _complete_already(target.out, job)
+        if manifest is None:
+            with folder_aside(target.out, needed=sum(file.stat().st_size for file in shard_files(base))) as aside:
+                writer = ShardWriter(aside, shard_bytes=shard_bytes, prefix=language_prefix(tensor_files(base)))
+                _write_weights(base_tensors(base, job.recipe, allow_custom_code=allow_custom_code), store, len(layers), writer)
+                manifest = complete(
+                    aside, base, job.format, job.recipe, linears, known, used, errors, allow_custom_code=allow_custom_code
+                )
+        results.append((manifest, errors))
+    # Not one by one: a run that was interrupted between two of them goes on with the second.
+    for folder in folders:
+        shutil.rmtree(folder)
+    return results
+
+
+def _complete_already(out: Path, job: Job) -> Manifest | None:
+    """The manifest of a checkpoint that an interrupted run had completed; None where there is none of this job."""
+    if not (out / FILE).is_file():
+        return None
+    manifest = Manifest.model_validate_json((out / FILE).read_text(encoding="utf-8"))
+    return manifest if (manifest.format, manifest.recipe) == (job.format, job.recipe) else None
+
+
+def _settings(job: Job, base: Mapping[str, str], fingerprint: str, devices: Sequence[str]) -> dict[str, object]:
+    """Everything that decides what a layer becomes."""
+    return {
+        "versions": versions(calibrated=True),
+        "base": dict(base),
+        "format": job.format.model_dump(mode="json"),
+        "recipe": job.recipe.model_dump(mode="json"),
+        "calibration": fingerprint,
+        "devices": [device.partition(":")[0] for device in devices],
+    }
+
+
+def _write_weights(tensors: Mapping[str, torch.Tensor], store: LayerStore, layers: int, writer: ShardWriter) -> None:
+    """Copy what is outside the layers, then the finished layers."""
+    for name in tensors:
+        layer = LAYER_TENSOR.fullmatch(name)
+        if layer is None or int(layer[1]) >= layers:  # beyond the model's own are those that predict further tokens
+            writer.add(name, tensors[name])
+    for number in range(layers):
+        for name, tensor in (store.get(number) or {}).items():
+            writer.add(name, tensor)
+    writer.finish()

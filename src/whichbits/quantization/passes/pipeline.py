@@ -1,0 +1,300 @@
+"""The calibrated pass: the decoder walked layer by layer, each quantized for every job on what reaches it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whichbits.core.errors import UserError
+from whichbits.formats.checkpoint.compress import decompress
+from whichbits.formats.format import Format
+from whichbits.quantization.model.decoder import NEAREST, Call, empty, empty_model, first_inputs
+from whichbits.quantization.model.finite import check_states, check_tensors
+from whichbits.quantization.model.memory import give_back_freed
+from whichbits.quantization.model.prefetch import layers_ahead
+from whichbits.quantization.model.replicas import filled, in_turn, refill, run
+from whichbits.quantization.model.tensors import base_tensors, outside_layers
+from whichbits.quantization.output.manifest import ModuleError
+from whichbits.quantization.passes.layer import quantize_layer
+from whichbits.quantization.passes.resume import SensitivityStore
+from whichbits.quantization.recipe.recipe import Recipe
+from whichbits.quantization.rounding.kv_cache import cache_scales, largest_keys_and_values
+from whichbits.quantization.statistics.backward import ObservedLayer, observe_backwards
+from whichbits.quantization.statistics.forward import InputStatistics, norm_offsets, observe
+from whichbits.quantization.transforms.awq import activation_aware
+from whichbits.quantization.transforms.smoothing import balance, smooth
+
+if TYPE_CHECKING:
+    import torch
+
+Tensors = Mapping[str, "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One checkpoint of the pass: a fitted format and a calibrated recipe."""
+
+    format: Format
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class QuantizedLayer:
+    """A decoder layer as job number `job` stores it: all its tensors by full name, and the error of each module."""
+
+    job: int
+    number: int
+    tensors: Tensors
+    errors: tuple[ModuleError, ...]
+
+
+@dataclass
+class _Stream:
+    """The jobs that are calibrated together: the layers that they start from, by number, the hidden states of each batch.
+
+    `reference` are the base's hidden states, where jobs correct for the difference; `sensitivity` is what the loss said.
+    """
+
+    jobs: tuple[int, ...]
+    layers: Iterator[Tensors]
+    inputs: list[torch.Tensor]
+    propagates: bool
+    reference: list[torch.Tensor] | None
+    sensitivity: SensitivityStore | None
+
+
+def stream(
+    base: Path,
+    layers: Sequence[Sequence[str]],
+    jobs: Sequence[Job],
+    tokens: torch.Tensor,
+    done: Callable[[int, int], Tensors | None],
+    scratch: Path,
+    *,
+    devices: Sequence[str] = ("cpu",),
+    allow_custom_code: bool = False,
+) -> Iterator[QuantizedLayer]:
+    """Quantize each decoder layer of `base` for each job, in the order of the layers, on `tokens` [samples, length].
+
+    `layers` are the names of the weights to quantize, layer by layer. A job that propagates its error sees what its own stored
+    layers give; the others share what the base gives, and so its statistics. `done(job, layer)` returns the stored tensors of
+    a layer that an earlier run has finished, None for others; such a layer is not quantized again. In memory are one layer and
+    the next of each stream, its Hessians, and their hidden states; what the base says of its tokens is kept in the folder
+    `scratch`. All of it happens on the first of `devices`, but that all of them run the samples, in turn. A model's own Python
+    code runs only where `allow_custom_code` says so.
+    """
+    decoder = empty_model(base, allow_custom_code=allow_custom_code, device=devices[0])
+    empty_layers = list(decoder.layers)
+    streams = []
+    for numbers in _kinds(jobs):
+        recipe = jobs[numbers[0]].recipe
+        tensors = base_tensors(base, recipe, devices[0], allow_custom_code=allow_custom_code)
+        shared = tuple(number for number in numbers if not jobs[number].recipe.propagates)
+        together: list[tuple[int, ...]] = [(number,) for number in numbers if jobs[number].recipe.propagates]
+        sensitivity = None
+        if recipe.sensitivity:
+            rotated = "-rotated" if recipe.rotation else ""
+            sensitivity = SensitivityStore(scratch / f"sensitivity-{recipe.sensitivity}{rotated}") if together else None
+            # On the way back the first layer comes last.
+            waiting = any(done(number, 0) is None for number in shared)
+            if waiting or (sensitivity and not sensitivity.has_all(len(layers))):
+                yield from _backwards(decoder, tensors, layers, jobs, numbers, tokens, done, scratch, devices, sensitivity)
+        elif shared:
+            together.append(shared)
+        for members in together:
+            inputs, calls = first_inputs(decoder, outside_layers(tensors), tokens)
+            inputs, ahead = in_turn(inputs, devices), layers_ahead(tensors, range(len(layers)))
+            own = jobs[members[0]].recipe
+            reference = inputs if own.corrects else None
+            streams.append(_Stream(members, ahead, inputs, own.propagates, reference, sensitivity))
+    if not streams:
+        return
+    del decoder
+    for number, (layer, call) in enumerate(zip(empty_layers, calls, strict=True)):
+        for each in streams:
+            yield from _advance(each, jobs, layer, call, number, layers[number], done, devices, last=number + 1 == len(layers))
+        empty(layer)
+
+
+def _advance(
+    each: _Stream,
+    jobs: Sequence[Job],
+    layer: torch.nn.Module,
+    call: Call,
+    number: int,
+    names: Sequence[str],
+    done: Callable[[int, int], Tensors | None],
+    devices: Sequence[str],
+    *,
+    last: bool,
+) -> Iterator[QuantizedLayer]:
+    """Quantize a layer, the weights called `names`, for the jobs of a stream, and pass its hidden states through the layer."""
+    prefix = f"model.layers.{number}."
+    linears = [name.removeprefix(prefix) for name in names]
+    finished = {job: done(job, number) for job in each.jobs}
+    waiting = [job for job in each.jobs if finished[job] is None]
+    tensors = next(each.layers)
+    replicas = filled(layer, tensors, call, devices)
+    if waiting:
+        modules = [name.removesuffix(".weight") for name in linears]
+        weights, curvature = each.sensitivity.get(number, each.inputs) if each.sensitivity else (None, {})
+        observation = observe(replicas, modules, each.inputs, each.reference, weights)
+        for fed in observation.statistics:
+            fed.curvature = {module: curvature[module] for module in fed.modules if module in curvature}
+        reference, outputs = observation.reference, observation.outputs
+        offsets = norm_offsets(layer)
+    else:
+        reference = None if each.reference is None else run(replicas, each.reference)
+        outputs = [] if each.propagates else run(replicas, each.inputs)
+    cached = any(jobs[job].format.kv_cache for job in waiting)
+    largest = largest_keys_and_values(replicas, each.inputs) if cached else None
+    for job in waiting:
+        prepared = _prepared(jobs[job], layer, tensors, observation.statistics, offsets, prefix)
+        quantized = QuantizedLayer(job, number, *_quantize(jobs[job], *prepared, linears, largest, prefix))
+        yield quantized
+        if each.propagates:
+            finished[job] = quantized.tensors
+        del prepared, quantized
+        give_back_freed()
+    if each.propagates and not last:
+        (stored,) = finished.values()
+        assert stored is not None
+        restored = _restored(stored, tensors, linears, jobs[each.jobs[0]].format, prefix)
+        refill(replicas, restored)
+        outputs = run(replicas, each.inputs)
+    check_states(outputs, f"the hidden states behind layer {number}")
+    each.inputs, each.reference = outputs, reference
+
+
+def _backwards(
+    decoder: Any,
+    tensors: Tensors,
+    layers: Sequence[Sequence[str]],
+    jobs: Sequence[Job],
+    numbers: Sequence[int],
+    tokens: torch.Tensor,
+    done: Callable[[int, int], Tensors | None],
+    scratch: Path,
+    devices: Sequence[str],
+    kept: SensitivityStore | None,
+) -> Iterator[QuantizedLayer]:
+    """Ask the loss about each layer for the jobs of these `numbers`, from the last to the first.
+
+    Those that do not propagate their error are quantized on the way; what the loss says is `kept` for the others.
+    """
+    names = [[name.removeprefix(f"model.layers.{number}.") for name in layer] for number, layer in enumerate(layers)]
+    modules = [[name.removesuffix(".weight") for name in layer] for layer in names]
+    recipe = jobs[numbers[0]].recipe
+    shared = [(number, jobs[number]) for number in numbers if not jobs[number].recipe.propagates]
+    for observed in observe_backwards(decoder, tensors, modules, tokens, recipe.sensitivity, recipe.seed, scratch, devices):
+        if kept:
+            kept.put(observed)
+        yield from _quantize_observed(observed, shared, names[observed.number], done)
+        # Its statistics are as large as the layer, and the next one's come before the name is used again.
+        del observed
+
+
+def _quantize_observed(
+    observed: ObservedLayer,
+    jobs: Sequence[tuple[int, Job]],
+    linears: Sequence[str],
+    done: Callable[[int, int], Tensors | None],
+) -> Iterator[QuantizedLayer]:
+    """Quantize a layer seen on the way back, the weights called `linears` within it, for those of `jobs` not yet done."""
+    prefix = f"model.layers.{observed.number}."
+    layer, tensors = observed.replicas[0].layer, observed.tensors
+    waiting = [(number, job) for number, job in jobs if done(number, observed.number) is None]
+    offsets = norm_offsets(layer)
+    cached = any(job.format.kv_cache for _, job in waiting)
+    largest = largest_keys_and_values(observed.replicas, observed.inputs) if cached else None
+    for number, job in waiting:
+        prepared = _prepared(job, layer, tensors, observed.statistics, offsets, prefix)
+        yield QuantizedLayer(number, observed.number, *_quantize(job, *prepared, linears, largest, prefix))
+        del prepared
+        give_back_freed()
+
+
+def _prepared(
+    job: Job,
+    layer: torch.nn.Module,
+    tensors: Tensors,
+    statistics: Sequence[InputStatistics],
+    offsets: Mapping[str, float],
+    prefix: str,
+) -> tuple[Tensors, Sequence[InputStatistics]]:
+    """The layer's tensors scaled as the job has it, before any rounding, and the statistics of its new inputs."""
+    recipe = job.recipe
+    if recipe.smoothing is not None:
+        tensors, statistics = smooth(tensors, statistics, recipe.smoothing, offsets)
+    if recipe.balancing is not None:
+        head: int = layer.self_attn.head_dim  # type: ignore[assignment, union-attr]
+        tensors, statistics = balance(tensors, statistics, recipe.balancing, offsets, head)
+    if recipe.awq:
+        tensors, statistics = activation_aware(tensors, statistics, offsets, job.format, prefix)
+    merged = [name for name in ("smoothing", "balancing", "awq") if getattr(recipe, name)]
+    if merged:
+        check_tensors({prefix + name: tensor for name, tensor in tensors.items()}, f"scaled by {' and '.join(merged)}")
+    return tensors, statistics
+
+
+def _kinds(jobs: Sequence[Job]) -> list[list[int]]:
+    """The numbers of the jobs that start from the same tensors and ask the loss alike."""
+    kinds: dict[tuple[bool, int], list[int]] = {}
+    for number, job in enumerate(jobs):
+        kinds.setdefault((job.recipe.rotation, job.recipe.sensitivity), []).append(number)
+    return [kinds[kind] for kind in sorted(kinds)]
+
+
+def _by_weight(observed: Sequence[InputStatistics], linears: Sequence[str], prefix: str) -> dict[str, InputStatistics]:
+    """Statistics by the full name of the weight. Raises UserError where a weight was not used as a linear layer's."""
+    found = {f"{module}.weight": statistics for statistics in observed for module in statistics.modules}
+    unseen = sorted(set(linears) - set(found))
+    if unseen:
+        raise UserError(
+            f"{prefix}{unseen[0]} was not reached by the calibration data, so the model's structure is not understood",
+            remedy=NEAREST,
+        )
+    return {f"{prefix}{name}": found[name] for name in linears}
+
+
+def _quantize(
+    job: Job,
+    tensors: Tensors,
+    observed: Sequence[InputStatistics],
+    linears: Sequence[str],
+    largest: tuple[float, float] | None,
+    prefix: str,
+) -> tuple[Tensors, tuple[ModuleError, ...]]:
+    """All tensors of the layer as they are stored, by full name, and the error of each module.
+
+    `largest` are the largest magnitudes of its keys and values, where its cache is quantized.
+    """
+    stored = {f"{prefix}{name}": tensor for name, tensor in tensors.items() if name not in linears}
+    errors = []
+    weights = {f"{prefix}{name}": tensors[name] for name in linears}
+    for module in quantize_layer(weights, job.format, job.recipe, _by_weight(observed, linears, prefix)):
+        stored.update(module.tensors)
+        errors.append(module.errors)
+    if job.format.kv_cache:
+        dtype = next(iter(tensors.values())).dtype
+        stored |= cache_scales((prefix + name for name in tensors), job.format.kv_cache, dtype, largest)
+    return stored, tuple(errors)
+
+
+def _restored(stored: Tensors, tensors: Tensors, linears: Sequence[str], format: Format, prefix: str) -> Tensors:
+    """The layer's 16-bit tensors by name within it, its weights unpacked from what is stored, as an engine would."""
+    restored = {}
+    for name, original in tensors.items():
+        module = prefix + name.removesuffix("weight")
+        if name in linears:
+            packed = {
+                key.removeprefix(module): tensor
+                for key, tensor in stored.items()
+                if key.startswith(module) and key != f"{module}bias"
+            }
+            restored[name] = decompress(packed, format.of(module.removesuffix("."))).to(original)
+        else:
+            restored[name] = stored[prefix + name].to(original.device)
+    return restored

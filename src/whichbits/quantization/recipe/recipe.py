@@ -1,0 +1,183 @@
+"""How a checkpoint of a format is made, as data."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from whichbits.core.errors import UserError
+
+ScaleSearch = Literal["minmax", "mse", "activation"]
+
+IDLE = " would do nothing with "
+"""What is said of fields that do not apply."""
+
+
+class Calibration(BaseModel):
+    """Which tokens the model is shown while it is quantized: `samples` windows of `length` tokens.
+
+    `source` is text that the model writes itself ("self"), tokens drawn uniformly ("random"), a UTF-8 text file ("text"), a
+    JSONL file of conversations that go through the chat template ("chat"), or JSON lines of token ids taken as they are
+    ("tokens"); these name their `file`, and a `sha256` that is given must be the file's. Or it is a data set ("dataset"):
+    `dataset` is a hub id or a local folder, whose `config`, `split` and `revision` are what the datasets library calls so, and
+    `fields` the columns that make up a text (or one column of messages; nothing: the column `messages` or `text`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Literal["self", "random", "text", "chat", "tokens", "dataset"] = "self"
+    file: str | None = None
+    sha256: str | None = None
+    dataset: str | None = None
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    fields: tuple[str, ...] = ()
+    samples: PositiveInt = 128
+    length: int = Field(default=512, ge=2)
+
+    @model_validator(mode="after")
+    def _only_what_the_source_takes(self) -> Calibration:
+        for name, sources in (("file", ("text", "chat", "tokens")), ("dataset", ("dataset",))):
+            given = getattr(self, name) is not None
+            if given != (self.source in sources):
+                raise ValueError(f"source {self.source} {'takes no' if given else 'needs a'} {name}")
+        if self.sha256 is not None and self.file is None and self.dataset is None:
+            raise ValueError("sha256 is that of a file, and no file is given")
+        if self.source != "dataset" and (self.config, self.split, self.revision, self.fields) != (None, "train", None, ()):
+            raise ValueError("config, split, revision and fields are a data set's, and source is not dataset")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _write_what_applies(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        idle = set() if self.source == "dataset" else {"dataset", "config", "split", "revision", "fields"}
+        return {name: value for name, value in handler(self).items() if name not in idle}
+
+
+class LayerChoice(BaseModel):
+    """The format of single modules: `match` is a module's name, or `re:` and a regular expression that its name begins with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    match: str
+    format: str
+
+
+class Recipe(BaseModel):
+    """How a checkpoint is made: rounding, scale search, the size of a weight group (None: the format's rule), seed.
+
+    `damping`, `shrinkage` and `act_order` are GPTQ's. With `propagate_error` each layer is calibrated on what the quantized
+    layers before it give, else on what the base's give; `asymmetric` is the strength of the correction for that error in a
+    module's input, `residual` for that in the residual stream where a module adds to it. With `sensitivity` errors count by the
+    curvature of the base's loss, from so many draws a token. `smoothing` is SmoothQuant's strength (None: not smoothed),
+    `balancing` that of scales by moments in its place; `awq` scales and clips weights as AWQ does; `rotation` merges Hadamard
+    rotations, drawn by the seed, into the weights.
+    Modules that `layers` match get the format named there in place of the checkpoint's; of several matches the first counts.
+    Fields that do not apply are neither accepted nor written.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rounding: Literal["rtn", "gptq"] = "rtn"
+    scales: ScaleSearch = "mse"
+    group_size: PositiveInt | None = None
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    damping: float = Field(default=0.01, gt=0, le=1)
+    shrinkage: float = Field(default=0.0, ge=0)
+    act_order: bool = True
+    propagate_error: bool = True
+    asymmetric: float = Field(default=0.0, ge=0, le=1)
+    residual: float = Field(default=0.0, ge=0, le=1)
+    sensitivity: int = Field(default=0, ge=0)
+    smoothing: float | None = Field(default=None, ge=0, le=1)
+    balancing: float | None = Field(default=None, ge=0, le=1)
+    awq: bool = False
+    rotation: bool = False
+    calibration: Calibration = Calibration()
+    layers: tuple[LayerChoice, ...] = ()
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether making the checkpoint takes tokens run through the model."""
+        return (
+            self.rounding == "gptq"
+            or self.scales == "activation"
+            or self.smoothing is not None
+            or self.balancing is not None
+            or self.awq
+        )
+
+    @property
+    def propagates(self) -> bool:
+        """Whether layers see the error of those before them; scales of activations alone are found on what the base gives."""
+        return self.calibrated and self.propagate_error
+
+    @property
+    def corrects(self) -> bool:
+        """Whether the base's hidden states are run beside, to correct for the error of earlier layers."""
+        return bool(self.asymmetric or self.residual)
+
+    @property
+    def unused(self) -> set[str]:
+        """Fields that do not apply to this recipe."""
+        gptq = set() if self.rounding == "gptq" else {"damping", "shrinkage", "act_order", "asymmetric", "residual"}
+        calibrated = set() if self.calibrated else {"propagate_error", "sensitivity", "smoothing"}
+        # Formats with scales of activations that are found on data are calibrated whatever the recipe.
+        data = {"calibration"} if not self.calibrated and self.calibration == Calibration() else set()
+        data |= {name for name in ("awq", "layers", "residual", "sensitivity", "shrinkage") if not getattr(self, name)}
+        data |= {"balancing"} if self.balancing is None else set()
+        return gptq | calibrated | data | (set() if self.rotation else {"rotation"})
+
+    @model_validator(mode="after")
+    def _only_what_applies(self) -> Recipe:
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        idle = sorted(name for name in self.unused if getattr(self, name) != defaults[name])
+        if idle:
+            raise ValueError(f"{', '.join(idle)}{IDLE}rounding {self.rounding} and scales {self.scales}")
+        for name in ("asymmetric", "residual"):
+            if getattr(self, name) and not self.propagate_error:
+                raise ValueError(f"{name} corrects for the error of earlier layers, which propagate_error: false leaves out")
+        if self.smoothing is not None and self.balancing is not None:
+            raise ValueError("smoothing and balancing scale the same columns, so choose one")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _write_what_applies(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if name not in self.unused}
+
+
+def parse(fields: Mapping[str, Any]) -> Recipe:
+    """The recipe with these fields. Raises UserError where one is not known or has a value that it cannot have."""
+    try:
+        return Recipe.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = tuple(str(part) for part in first["loc"])
+        value = f" (value {first['input']!r})" if place else ""
+        message = "there is no such field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        idle, does_nothing, _ = message.partition(IDLE)
+        remedy = f"leave {idle} out, or choose rounding: gptq" if does_nothing else _remedy(first["type"], place)
+        raise UserError(f"{'.'.join(('recipe', *place))}: {message}{value}", remedy=remedy) from None
+
+
+def _remedy(kind: str, place: tuple[str, ...]) -> str:
+    """What to do about a mistake at `place` in a recipe."""
+    parts: dict[str, type[BaseModel]] = {"calibration": Calibration, "layers": LayerChoice}
+    within = parts.get(place[0], Recipe) if place[1:] else Recipe
+    if kind not in ("extra_forbidden", "missing"):
+        return "correct it, or leave it out" if place else "leave one of them out"
+    near = difflib.get_close_matches(place[-1], within.model_fields, n=1)
+    hint = f"did you mean {near[0]}? " if near and kind == "extra_forbidden" else ""
+    return f"{hint}the fields there are {', '.join(within.model_fields)}"

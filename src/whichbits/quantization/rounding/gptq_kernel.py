@@ -1,0 +1,142 @@
+"""GPTQ's loop over the columns of a block: compiled for the CPU and for CUDA; plain torch elsewhere, and as reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whichbits.quantization.rounding.compiled import compiled
+from whichbits.quantization.rounding.grid import round_to_grid
+
+if TYPE_CHECKING:
+    import torch
+
+    from whichbits.formats.format import QuantizationArgs
+
+INT, FP8, FP4 = 0, 1, 2
+
+TOGETHER = 16
+"""Rows that the compiled loop takes through the columns side by side."""
+
+
+def round_block(
+    weight: torch.Tensor, scale: torch.Tensor, group: torch.Tensor, upper: torch.Tensor, args: QuantizationArgs
+) -> torch.Tensor:
+    """Round the columns of a block one after another, each passing its error on to those behind it; returns the errors.
+
+    `weight` float32 [rows, block] is rounded in place; `scale` float32 [rows, groups]; `group` int64 [block] names each
+    column's group; `upper` float32 [block, block] is the block's part of `Factor.upper`. The result, float32 [rows, block], is
+    each column's error over its diagonal of `upper`. On the CPU rows are shared among torch's threads.
+    Source: GPTQ (arXiv 2210.17323), algorithm 1, the inner loop.
+    """
+    import torch
+
+    kind = INT if args.type == "int" else FP8 if args.num_bits == 8 else FP4
+    low, high = np.float32(-(2 ** (args.num_bits - 1))), np.float32(2 ** (args.num_bits - 1) - 1)
+    if weight.device.type == "cuda":
+        from whichbits.quantization.rounding.gptq_triton import round_block_triton
+
+        return round_block_triton(weight, scale, group, upper, kind=kind, low=float(low), high=float(high))
+    if weight.device.type != "cpu":
+        return round_block_torch(weight, scale, group, upper, args)
+    errors = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    arrays = [tensor.contiguous().numpy() for tensor in (scale, group, upper)]
+
+    def run(rows: slice) -> None:
+        _round_rows(weight.numpy()[rows], arrays[0][rows], arrays[1], arrays[2], errors.numpy()[rows], kind, low, high)
+
+    over_rows(run, len(weight))
+    return errors
+
+
+def over_rows(run: Callable[[slice], None], rows: int) -> None:
+    """Share `rows` among torch's threads."""
+    import torch
+
+    threads = min(torch.get_num_threads(), rows)
+    bounds = [rows * part // threads for part in range(threads + 1)]
+    parts = [slice(begin, end) for begin, end in pairwise(bounds)]
+    if threads == 1:
+        run(parts[0])
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, parts))
+
+
+def round_block_torch(
+    weight: torch.Tensor, scale: torch.Tensor, group: torch.Tensor, upper: torch.Tensor, args: QuantizationArgs
+) -> torch.Tensor:
+    """The same in plain torch."""
+    import torch
+
+    errors = torch.empty_like(weight)
+    for column in range(weight.shape[1]):
+        divisor = scale[:, group[column]]
+        rounded = round_to_grid(weight[:, column] / divisor, args) * divisor
+        error = (weight[:, column] - rounded) / upper[column, column]
+        weight[:, column] = rounded
+        weight[:, column + 1 :] -= error.unsqueeze(1) * upper[column, column + 1 :].unsqueeze(0)
+        errors[:, column] = error
+    return errors
+
+
+@compiled(nogil=True, error_model="numpy")
+def _round_rows(
+    weight: Any, scale: Any, group: Any, upper: Any, errors: Any, kind: int, low: np.float32, high: np.float32
+) -> None:  # pragma: no cover - compiled
+    rows, columns = weight.shape
+    # Rows lie side by side, so that each step is one instruction for all of them.
+    left = np.zeros((columns, TOGETHER), np.float32)
+    divisor = np.ones(TOGETHER, np.float32)
+    rounded = np.zeros(TOGETHER, np.float32)
+    error = np.zeros(TOGETHER, np.float32)
+    for first in range(0, rows, TOGETHER):
+        count = min(TOGETHER, rows - first)
+        for lane in range(count):
+            for column in range(columns):
+                left[column, lane] = weight[first + lane, column]
+        for column in range(columns):
+            for lane in range(count):
+                divisor[lane] = scale[first + lane, group[column]]
+            if kind == INT:
+                for lane in range(TOGETHER):
+                    rounded[lane] = np.rint(min(max(left[column, lane] / divisor[lane], low), high)) * divisor[lane]
+            elif kind == FP8:
+                for lane in range(count):
+                    rounded[lane] = _round_fp8(left[column, lane] / divisor[lane]) * divisor[lane]
+            else:
+                for lane in range(count):
+                    rounded[lane] = _round_fp4(left[column, lane] / divisor[lane]) * divisor[lane]
+            pivot = upper[column, column]
+            for lane in range(TOGETHER):
+                error[lane] = (left[column, lane] - rounded[lane]) / pivot
+                left[column, lane] = rounded[lane]
+            for lane in range(count):
+                weight[first + lane, column] = rounded[lane]
+                errors[first + lane, column] = error[lane]
+            for behind in range(column + 1, columns):
+                factor = upper[column, behind]
+                for lane in range(TOGETHER):
+                    left[behind, lane] -= error[lane] * factor
+
+
+@compiled(nogil=True, error_model="numpy")
+def _round_fp8(x: np.float32) -> np.float32:
+    """E4M3: three bits behind the leading one, steps of 2^-9 below 2^-6, at most 448."""
+    magnitude = min(abs(x), np.float32(448))
+    exponent = max(math.frexp(magnitude)[1] - 1, -6)
+    step = np.float32(math.ldexp(1.0, exponent - 3))
+    return np.float32(math.copysign(np.rint(magnitude / step) * step, x))
+
+
+@compiled(nogil=True, error_model="numpy")
+def _round_fp4(x: np.float32) -> np.float32:
+    """E2M1: steps of 0.5 below 2, of 1 below 4, of 2 up to 6."""
+    magnitude = min(abs(x), np.float32(6))
+    step = np.float32(0.5) if magnitude < 2 else np.float32(1) if magnitude < 4 else np.float32(2)
+    return np.float32(math.copysign(np.rint(magnitude / step) * step, x))

@@ -1,0 +1,1 @@
+"""What is measured of the inputs, the loss and the residual stream."""

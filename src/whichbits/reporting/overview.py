@@ -1,0 +1,162 @@
+"""The first screen: the ruling on each format, the recommendations, what would change them, and how far to trust it all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from whichbits.reporting.citations import Citations
+from whichbits.reporting.context import CellEntry, ReportContext
+from whichbits.reporting.numbers import fixed, interval, percent, times
+from whichbits.reporting.panels import by, recovery_marks, recovery_scale, series_of
+from whichbits.reporting.strip import interval_strip
+from whichbits.verdict.model import CostFinding, FormatVerdict, Verdict
+
+
+@dataclass(frozen=True)
+class FormatRow:
+    """One format in the table of the first screen."""
+
+    ruling: FormatVerdict
+    series: str
+    emulated: bool
+    recommended: bool
+    recovery: str
+    strip: Markup
+    size: str
+    speeds: tuple[tuple[str, str], ...]
+    """(mode, speed over the base's)."""
+    cites: Markup
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the validity checklist."""
+
+    passed: bool
+    text: str
+    details: tuple[str, ...] = ()
+
+
+def is_emulated(ruling: FormatVerdict, verdict: Verdict) -> bool:
+    """Whether the accuracy of a candidate comes from emulation alone."""
+    kinds = {t.provenance for t in verdict.tasks if t.candidate == ruling.candidate}
+    return ruling.suite.provenance == "emulated" if ruling.suite else kinds == {"emulated"}
+
+
+def speed_texts(candidate: str, cost: Sequence[CostFinding]) -> tuple[tuple[str, str], ...]:
+    """Valid speeds over the base's by mode: with interval for one workload, as a range for several."""
+    texts = []
+    for (mode,), found in by([c for c in cost if c.candidate == candidate and c.valid], "mode").items():
+        ratios = [c.cost_reduction for c in found if c.cost_reduction]
+        if len(ratios) == 1:
+            texts.append((mode, times(ratios[0])))
+        elif ratios:
+            low, high = min(r.value for r in ratios), max(r.value for r in ratios)
+            texts.append((mode, f"{fixed(low, 2)}× to {fixed(high, 2)}× over {len(ratios)} workloads"))
+    return tuple(texts)
+
+
+def format_rows(verdict: Verdict, citations: Citations) -> list[FormatRow]:
+    """The table of the first screen, in the order of the verdict."""
+    series, scale, marks = series_of(verdict), recovery_scale(verdict), recovery_marks(verdict)
+    sizes = {s.candidate: s for s in verdict.sizes}
+    chosen = {r.candidate for r in verdict.recommendations}
+    rows = []
+    for ruling in verdict.formats:
+        name, suite, size = ruling.candidate, ruling.suite, sizes.get(ruling.candidate)
+        recovery = interval(suite.recovery, "%", bound=100 * (1 - verdict.margin)) if suite else ""
+        emulated = is_emulated(ruling, verdict)
+        strip = Markup("")
+        if suite:
+            label = f"{name}: recovery {recovery}"
+            strip = interval_strip(scale, suite.recovery, marks, series=series[name], label=label, hollow=emulated)
+        cells = (*(suite.cells if suite else ()), *(size.cells if size else ()))
+        cells += tuple(key for c in verdict.cost if c.candidate == name and c.valid for key in c.cells)
+        rows.append(
+            FormatRow(
+                ruling, series[name], emulated, name in chosen, recovery, strip,
+                f"{size.ratio:.2f}×" if size else "",
+                () if name == verdict.base else speed_texts(name, verdict.cost), citations.cite(cells),
+            )
+        )  # fmt: skip
+    return rows
+
+
+def would_change(verdict: Verdict) -> list[tuple[str, str]]:
+    """(what it is about, what would change the answer), from the recommendations and the unresolved formats."""
+    lines = [(f"{r.workload}, {r.mode}", r.if_resolved) for r in verdict.recommendations if r.if_resolved]
+    lines += [(f.candidate, f.would_resolve) for f in verdict.formats if f.would_resolve]
+    return lines
+
+
+def checklist(verdict: Verdict, context: ReportContext) -> list[Check]:
+    """What was checked, from the findings themselves."""
+    return [
+        _cells(verdict, context),
+        _speeds(verdict),
+        _refusals(verdict),
+        _noise(verdict),
+        _emulation(verdict),
+        _engines(verdict, context.cells),
+    ]
+
+
+def _cells(verdict: Verdict, context: ReportContext) -> Check:
+    done = sum(c.state == "done" for c in context.cells)
+    return Check(done == len(context.cells), f"{done} of {len(context.cells)} cells are complete", verdict.failures)
+
+
+def _speeds(verdict: Verdict) -> Check:
+    if not verdict.speed:
+        return Check(False, "No speed was measured")
+    bad = [f for f in verdict.speed if not f.valid]
+    details = dict.fromkeys(f"{f.candidate}, {f.workload}, {f.rung}: {'; '.join(f.reasons)}" for f in bad)
+    text = f"{len(verdict.speed) - len(bad)} of {len(verdict.speed)} speed figures are valid"
+    return Check(not bad, f"{text}; the others are shown and not used" if bad else text, tuple(details))
+
+
+def _refusals(verdict: Verdict) -> Check:
+    if not verdict.tasks:
+        return Check(False, "No task was scored")
+    refused = dict.fromkeys(f"{t.task}: {t.refused or 'no recovery given'}" for t in verdict.tasks if t.recovery is None)
+    tasks = len({t.task for t in verdict.tasks})
+    names = {t.task for t in verdict.tasks if t.recovery is None}
+    text = f"{tasks - len(names)} of {tasks} tasks can show a loss on this model"
+    return Check(not refused, text, tuple(refused))
+
+
+def _noise(verdict: Verdict) -> Check:
+    floors = [s.noise_floor_flips for s in verdict.suites if s.noise_floor_flips is not None]
+    if not floors:
+        return Check(False, "The base was not run twice, so its own run-to-run noise is unknown")
+    return Check(True, f"The base was run twice: {percent(max(floors))} of its items change from run to run")
+
+
+def _emulation(verdict: Verdict) -> Check:
+    emulated = [f.candidate for f in verdict.formats if is_emulated(f, verdict)]
+    if not emulated:
+        return Check(True, "No candidate is judged by emulation")
+    known = (
+        "what emulation itself gets wrong is printed under Recovery"
+        if verdict.emulation
+        else "and no format ran both ways to show its error"
+    )
+    return Check(bool(verdict.emulation), f"Judged by emulation: {', '.join(emulated)}; {known}")
+
+
+def _engines(verdict: Verdict, cells: Sequence[CellEntry]) -> Check:
+    probes = [c for c in cells if c.kind == "probe" and c.state == "done"]
+    if not probes:
+        return Check(False, "No probe says which kernels the engine used")
+    details = tuple(
+        f"{c.labels.get('candidate', '')}: {c.summary.get('status', 'unknown')}"
+        + "".join(f", {c.summary[name]}" for name in ("kernel", "reason") if c.summary.get(name))
+        for c in probes
+    )
+    native = sum(c.summary.get("status") == "native" for c in probes)
+    text = f"{native} of {len(probes)} probed formats have a native kernel"
+    passed = native == len(probes)
+    return Check(passed, text if passed else f"{text}; the speed of another path is not used", details)

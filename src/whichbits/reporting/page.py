@@ -1,0 +1,88 @@
+"""The HTML page: one file that needs no network and runs no script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from functools import cache
+from importlib.resources import files
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from whichbits.reporting import numbers, overview, panels, speed
+from whichbits.reporting.citations import Citations, anchor
+from whichbits.reporting.context import ReportContext
+from whichbits.verdict.model import Verdict
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("whichbits.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "anchor": anchor,
+        "duration": numbers.duration,
+        "interval": numbers.interval,
+        "times": numbers.times,
+        "json": lambda value: json.dumps(value, indent=1, ensure_ascii=False),
+        "path": lambda value: "./" + quote(value),
+        "percent": numbers.percent,
+        "significant": numbers.significant,
+    }
+    return environment
+
+
+def script_json(verdict: Verdict, context: ReportContext) -> Markup:
+    """Verdict and context as JSON that no text in them can end: every <, > and & is written as its escape."""
+    text = f'{{"verdict": {verdict.model_dump_json()}, "context": {context.model_dump_json()}}}'
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def content_security_policy(style: str) -> str:
+    """Nothing may load or run; only this style sheet applies."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def render(verdict: Verdict, context: ReportContext) -> str:
+    """The report as one HTML document.
+
+    Every text of verdict and context is taken to be hostile and is escaped; the page holds no script, and its
+    Content-Security-Policy forbids any.
+    """
+    style = files("whichbits.reporting").joinpath("templates/page.css").read_text(encoding="utf-8")
+    cite = Citations(context.cells)
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            verdict=verdict,
+            context=context,
+            style=Markup(style),
+            policy=content_security_policy(style),
+            data=script_json(verdict, context),
+            series=panels.series_of(verdict),
+            formats=overview.format_rows(verdict, cite),
+            changes=overview.would_change(verdict),
+            checks=overview.checklist(verdict, context),
+            suites=panels.suite_panel(verdict, cite),
+            tasks=panels.task_panel(verdict, cite),
+            similarity=panels.similarity_panels(verdict, cite),
+            emulation=panels.emulation_panel(verdict, cite),
+            costs=panels.cost_panel(verdict, cite),
+            sizes=panels.size_panel(verdict, cite),
+            speeds=speed.speed_sections(verdict, cite),
+            paretos=speed.pareto_charts(verdict, cite),
+            cite=cite.cite,
+        )
+    )

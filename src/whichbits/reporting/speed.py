@@ -1,0 +1,209 @@
+"""Speed of the candidates, by workload and load, and speed against accuracy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from whichbits.reporting.citations import Citations
+from whichbits.reporting.numbers import drawn, interval, seconds_interval, times
+from whichbits.reporting.panels import by, series_of
+from whichbits.reporting.plot import Ladder, Point, Step, ladder, scatter
+from whichbits.reporting.scale import around, from_zero
+from whichbits.verdict.model import CostFinding, Estimate, SpeedFinding, Verdict
+
+METRICS = {
+    "requests_per_second": "Requests per second",
+    "output_tokens_per_second": "Output tokens per second",
+    "latency_s": "Request latency",
+    "ttft_s": "Time to first token (TTFT)",
+    "tpot_s": "Time per output token (TPOT)",
+    "itl_s": "Inter-token latency (ITL)",
+}
+
+RATES = {"requests_per_second": "1/s", "output_tokens_per_second": "1/s"}
+
+
+@dataclass(frozen=True)
+class SpeedChart:
+    """One metric over the rungs of the ladder."""
+
+    title: str
+    unit: str
+    chart: Markup
+
+
+@dataclass(frozen=True)
+class SpeedRow:
+    """One figure of the table."""
+
+    metric: str
+    rung: str
+    candidate: str
+    series: str
+    value: str
+    ratio: str
+    valid: bool
+    reasons: tuple[str, ...]
+    cites: Markup
+
+
+@dataclass(frozen=True)
+class SpeedSection:
+    """All speeds of one workload on one deployment."""
+
+    workload: str
+    deployment: str
+    candidates: tuple[str, ...]
+    charts: tuple[SpeedChart, ...]
+    rows: tuple[SpeedRow, ...]
+    invalid: tuple[SpeedRow, ...]
+
+
+@dataclass(frozen=True)
+class ParetoChart:
+    """Speed against accuracy for one workload and mode; `absent` says who is not on it, and why."""
+
+    title: str
+    subtitle: str
+    chart: Markup
+    absent: tuple[str, ...]
+
+
+def metric_title(metric: str, percentile: float | None) -> str:
+    """Name of a metric for people, with its statistic."""
+    name = METRICS.get(metric, metric)
+    if metric in RATES:
+        return name
+    return f"{name}, {'mean' if percentile is None else f'p{percentile:g}'}"
+
+
+def value_text(finding: SpeedFinding) -> str:
+    """Value with interval and unit."""
+    if finding.metric.endswith("_s"):
+        return seconds_interval(finding.estimate)
+    return interval(finding.estimate, RATES.get(finding.metric, ""))
+
+
+def _rung_order(rung: str) -> tuple[str, float]:
+    kind, _, load = rung.partition(" ")
+    return (kind, float(load)) if re.fullmatch(r"\d+(\.\d+)?", load) else ("", 0.0)
+
+
+def _short(rung: str) -> str:
+    """A rung as the axis labels it: 'sync', the requests in flight, or the rate of arrival."""
+    if rung.startswith("rate "):
+        return f"{rung.removeprefix('rate ')}/s"
+    return "sync" if rung == "synchronous" else rung.removeprefix("concurrency ")
+
+
+def _metric_order(finding: SpeedFinding) -> tuple[int, float]:
+    names = list(METRICS)
+    place = names.index(finding.metric) if finding.metric in names else len(names)
+    return place, finding.percentile or 0.0
+
+
+def speed_sections(verdict: Verdict, citations: Citations) -> list[SpeedSection]:
+    """The speeds by workload and deployment: a chart for each metric, and every figure in a table."""
+    series = series_of(verdict)
+    sections = []
+    for (workload, deployment), found in by(verdict.speed, "workload", "deployment").items():
+        ordered = sorted(found, key=lambda f: (_metric_order(f), _rung_order(f.rung)))
+        rungs = sorted({f.rung for f in found}, key=_rung_order)
+        charts = tuple(_chart(group, rungs, series, citations) for group in by(ordered, "metric", "percentile").values())
+        rows = tuple(
+            SpeedRow(
+                metric_title(f.metric, f.percentile), f.rung, f.candidate, series.get(f.candidate, "s0"), value_text(f),
+                times(f.ratio) if f.ratio else "", f.valid, f.reasons, citations.cite(f.cells),
+            )
+            for f in ordered
+        )  # fmt: skip
+        sections.append(
+            SpeedSection(
+                workload,
+                deployment,
+                tuple(dict.fromkeys(f.candidate for f in found)),
+                charts,
+                rows,
+                tuple(r for r in rows if not r.valid),
+            )
+        )
+    return sections
+
+
+def _chart(found: Sequence[SpeedFinding], rungs: Sequence[str], series: dict[str, str], citations: Citations) -> SpeedChart:
+    first = found[0]
+    seconds = first.metric.endswith("_s")
+    milli = seconds and max(f.estimate.value for f in found) < 1
+    unit = "ms" if milli else "s" if seconds else RATES.get(first.metric, "")
+    factor = 1000.0 if milli else 1.0
+    title = metric_title(first.metric, first.percentile)
+    ladders = []
+    for (candidate,), values in by(found, "candidate").items():
+        steps = tuple(
+            Step(rungs.index(f.rung), _times(drawn(f.estimate), factor), f.valid, _hover(f), citations.link(f.cells))
+            for f in values
+        )
+        ladders.append(Ladder(candidate, series.get(candidate, "s0"), steps))
+    y = from_zero([s.y for one in ladders for s in one.steps], count=4)
+    short = [_short(rung) for rung in rungs]
+    return SpeedChart(title, unit, ladder(ladders, short, y, unit=unit, label=title))
+
+
+def _times(estimate: Estimate, factor: float) -> Estimate:
+    value, low, high = (factor * x for x in (estimate.value, estimate.low, estimate.high))
+    return Estimate(value=value, low=low, high=high, level=estimate.level)
+
+
+def _hover(finding: SpeedFinding) -> str:
+    text = f"{finding.candidate}, {finding.rung}: {value_text(finding)}"
+    if finding.ratio:
+        text += f", {times(finding.ratio)} the base"
+    return text if finding.valid else f"{text}. Invalid: {'; '.join(finding.reasons)}"
+
+
+def pareto_charts(verdict: Verdict, citations: Citations) -> list[ParetoChart]:
+    """Speed against accuracy, one chart for each workload, deployment and mode with a valid speed.
+
+    On one deployment the ratio of queries per dollar is the ratio of speeds, so no price is needed.
+    """
+    charts = []
+    y = around([s.recovery for s in verdict.suites], include=(100.0, 100 * (1 - verdict.margin)))
+    for (workload, deployment, mode), found in by(verdict.cost, "workload", "deployment", "mode").items():
+        points, absent = _points(verdict, found, citations)
+        if len(points) > 1:
+            x = around([p.x for p in points], include=(1.0,))
+            rungs = sorted({c.rung for c in found if c.valid}, key=_rung_order)
+            margin = 100 * (1 - verdict.margin)
+            label = f"speed against recovery, {workload}, {mode}"
+            chart = scatter(points, x, y, margin=margin, label=label)
+            charts.append(ParetoChart(f"{workload} · {mode}", f"{deployment} · {', '.join(rungs)}", chart, absent))
+    return charts
+
+
+def _points(verdict: Verdict, found: Sequence[CostFinding], citations: Citations) -> tuple[list[Point], tuple[str, ...]]:
+    series, costs = series_of(verdict), {c.candidate: c for c in found}
+    one, hundred = Estimate(value=1, low=1, high=1), Estimate(value=100, low=100, high=100)
+    points = [Point(one, hundred, "s0", verdict.base, f"{verdict.base}, the base model")]
+    absent = []
+    for ruling in verdict.formats:
+        name, cost, suite = ruling.candidate, costs.get(ruling.candidate), ruling.suite
+        if name == verdict.base:
+            continue
+        if suite is None:
+            absent.append(f"{name}: no recovery")
+        elif suite.provenance == "emulated" and cost is None:
+            absent.append(f"{name}: emulated, so it has no speed")
+        elif cost is None or cost.cost_reduction is None:
+            absent.append(f"{name}: no speed measured")
+        elif not cost.valid:
+            absent.append(f"{name}: its speed run is invalid")
+        else:
+            title = f"{name}: {times(cost.cost_reduction)} the base's speed, {interval(suite.recovery, '%')} recovery"
+            address = citations.link((*cost.cells, *suite.cells))
+            hollow = suite.provenance == "emulated"
+            points.append(Point(drawn(cost.cost_reduction), suite.recovery, series[name], name, title, address, hollow))
+    return points, tuple(absent)

@@ -1,0 +1,98 @@
+"""The verdict in a terminal: readable in 80 columns and without colour."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from whichbits.reporting.numbers import interval, times
+from whichbits.reporting.overview import is_emulated, would_change
+from whichbits.verdict.model import NoRecommendation, Recommendation, Verdict
+
+STYLES = {"admissible": "green", "inferior": "red", "not resolved": "yellow", "failed": "red", "base": "dim"}
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Text without markup, in which control and direction characters are replaced, so that it cannot steer the terminal."""
+    shown = (" " if c in "\n\t" else "\ufffd" if unicodedata.category(c) in ("Cc", "Cf") else c for c in text)
+    return Text("".join(shown), style=style)
+
+
+def _bullets(lines: Sequence[str]) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0))
+    for line in lines:
+        table.add_row(" •", plain(line))
+    return table
+
+
+def _formats(verdict: Verdict) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("Candidate", overflow="fold")
+    table.add_column("Ruling")
+    table.add_column("Recovery", no_wrap=True)
+    table.add_column("Size", justify="right", no_wrap=True)
+    sizes = {s.candidate: s for s in verdict.sizes}
+    for ruling in verdict.formats:
+        size = sizes.get(ruling.candidate)
+        note = ", emulated" if is_emulated(ruling, verdict) else ""
+        table.add_row(
+            plain(ruling.candidate),
+            plain(ruling.state, STYLES[ruling.state]).append(note, "dim"),
+            interval(ruling.suite.recovery, "%", bound=100 * (1 - verdict.margin)) if ruling.suite else "",
+            f"{size.ratio:.2f}×" if size else "",
+        )
+    return table
+
+
+def _recommendations(verdict: Verdict) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("Workload", overflow="fold")
+    table.add_column("Mode")
+    table.add_column("Deploy", overflow="fold")
+    table.add_column("Over the base's", no_wrap=True)
+    deployments = {r.deployment for r in verdict.recommendations} | {r.deployment for r in verdict.not_recommended}
+    several = len(deployments) > 1
+    for r in verdict.recommendations:
+        gain = times(r.advantage) if r.advantage else ""
+        table.add_row(plain(_use(r, several)), r.mode, plain(r.candidate, "bold"), gain)
+    for refused in verdict.not_recommended:
+        table.add_row(plain(_use(refused, several)), refused.mode, plain("not compared", "dim"), "")
+    return table
+
+
+def _use(entry: Recommendation | NoRecommendation, several: bool) -> str:
+    """A workload, with its deployment where there are several."""
+    return f"{entry.workload} on {entry.deployment}" if several else entry.workload
+
+
+def summary(verdict: Verdict, console: Console, report: Path | None = None) -> None:
+    """Print the verdict, its reasons, the formats, the recommendations and what would change them.
+
+    `report` is the path of the page, printed last on a line of its own.
+    """
+    console.print()
+    console.print(plain(verdict.sentence, "bold"))
+    console.print(_bullets(verdict.reasons))
+    if verdict.formats:
+        console.print()
+        console.print(_formats(verdict))
+    if verdict.recommendations or verdict.not_recommended:
+        console.print()
+        console.print(_recommendations(verdict))
+    for title, lines in (
+        ("What would change the answer", [f"{about}: {line}" for about, line in would_change(verdict)]),
+        ("Caveats", [*verdict.caveats, *verdict.failures]),
+    ):
+        if lines:
+            console.print()
+            console.print(Text(title, style="bold"))
+            console.print(_bullets(lines))
+    if report is not None:
+        console.print()
+        console.print(Text("Report  ") + plain(str(report)), soft_wrap=True)

@@ -1,0 +1,1 @@
+"""The contract of the store: what packages say to each other, as types."""

@@ -1,0 +1,219 @@
+"""From a store to its verdict and report: reads the results, judges them, writes the page. Runs nothing, needs no engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whichbits.schema.step import Record
+from whichbits.studies.store.manifest import Ledger
+from whichbits.studies.store.store import Store
+
+if TYPE_CHECKING:
+    from whichbits.reporting.context import ReportContext
+    from whichbits.reporting.write import Written
+    from whichbits.verdict.model import Estimate, Verdict
+
+
+GIVEN = "given in the specification"
+
+
+def deployment_prices(
+    hardware: str, count: int, given: float | None, preset: str, overrides: Mapping[str, float]
+) -> dict[str, Any]:
+    """Price of a deployment by the hour, its source, and what to say of it; nothing for a machine without a price."""
+    if given is not None:
+        return {"price_per_hour": given, "price_source": GIVEN, "warnings": []}
+    from whichbits.cost.prices import prices
+
+    listed = prices(preset, overrides)
+    device = "cpu" if hardware == "this-machine" else hardware
+    if device not in listed.devices and device == "cpu":
+        return {"price_per_hour": None, "price_source": None, "warnings": []}
+    price = listed.price(device)
+    today = datetime.now(UTC).date()
+    source = f"{price.source}{f', {price.as_of.isoformat()}' if price.as_of else ''}"
+    return {
+        "price_per_hour": price.per_hour(count),
+        "price_source": source,
+        "as_of": (price.as_of or today).isoformat(),
+        "warnings": list(listed.warnings(today, [device])),
+    }
+
+
+def judge(ledger: Ledger, store: Store, *, margin: float | None = None, prices: Mapping[str, float] | None = None) -> Verdict:
+    """The verdict on what the store holds, at the study's margin and prices or at others."""
+    from whichbits.cost.prices import BY_USER
+    from whichbits.verdict.collect import collect
+    from whichbits.verdict.decide import decide
+
+    deployments = {name: dict(entry) for name, entry in ledger.deployments.items()}
+    for entry in deployments.values():
+        if prices:
+            anew = deployment_prices(entry["hardware"], entry["count"], None, ledger.prices, prices)
+            # A price that the specification gives yields only to one that is given for the same device now.
+            if entry["price_source"] != GIVEN or anew["price_source"] == BY_USER:
+                entry |= anew
+    findings = collect(
+        ledger.records(store),
+        ledger.base,
+        ledger.formats,
+        deployments=deployments,
+        workloads=ledger.workloads,
+        base_bytes=ledger.base_bytes,
+    )
+    warnings = [warning for entry in deployments.values() for warning in entry.get("warnings", ())]
+    return decide(
+        findings,
+        study=ledger.study,
+        model=ledger.model,
+        margin=margin or ledger.margin,
+        notes=(*ledger.notes, *warnings),
+        seed=ledger.seed,
+    )
+
+
+def write(verdict: Verdict, ledger: Ledger, store: Store) -> Written:
+    """Write `report.html`, `verdict.json`, and the model card of each checkpoint that the study made, into the store."""
+    from whichbits.reporting.write import write as write_files
+
+    _write_cards(verdict, ledger, store)
+    return write_files(verdict, _context(ledger, store), store.folder)
+
+
+def _write_cards(verdict: Verdict, ledger: Ledger, store: Store) -> None:
+    """`cards/CANDIDATE.md`: what made the checkpoint, and what it keeps of the base."""
+    from whichbits.quantization.output.card import card
+    from whichbits.quantization.output.manifest import FILE, Manifest
+
+    folder = store.folder / "cards"
+    for record in ledger.records(store):
+        manifest = store.folder / "cells" / record.kind / record.key / "checkpoint" / FILE
+        if record.kind == "quantize" and manifest.is_file():
+            folder.mkdir(exist_ok=True)
+            candidate = record.labels["candidate"]
+            text = card(
+                Manifest.model_validate_json(manifest.read_text(encoding="utf-8")),
+                ledger.model,
+                recovery_table(verdict, candidate),
+            )
+            (folder / f"{candidate.replace('/', '-')}.md").write_text(text, encoding="utf-8")
+
+
+def recovery_table(verdict: Verdict, candidate: str) -> list[dict[str, str]]:
+    """What a candidate keeps of the base, a row for each task and one for all together; nothing where nothing was measured."""
+    rows = [
+        {
+            "task": task.task,
+            "items": f"{task.items:,}",
+            verdict.base: f"{task.base_score:.4f}",
+            candidate: f"{task.score:.4f}",
+            "recovery, % (95 % interval)": _interval(task.recovery) if task.recovery else task.refused or "",
+            "provenance": task.provenance,
+        }
+        for task in verdict.tasks
+        if task.candidate == candidate
+    ]
+    rows += [
+        {
+            "task": "all",
+            "items": f"{suite.items:,}",
+            verdict.base: "",
+            candidate: "",
+            "recovery, % (95 % interval)": _interval(suite.recovery),
+            "provenance": suite.provenance,
+        }
+        for suite in verdict.suites
+        if suite.candidate == candidate
+    ]
+    return rows
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.1f} ({estimate.low:.1f} to {estimate.high:.1f})"
+
+
+def _context(ledger: Ledger, store: Store) -> ReportContext:
+    from whichbits.reporting.context import CellEntry, Engine, Price, ReportContext
+
+    records = ledger.records(store)
+    return ReportContext(
+        study=ledger.study,
+        model=ledger.model,
+        model_notes=ledger.notes,
+        hardware=ledger.hardware,
+        engines=tuple(
+            Engine(
+                name=engine["name"],
+                version=engine["version"],
+                arguments=tuple(f"{name} {value}" for name, value in engine.get("arguments", {}).items()),
+                environment=engine.get("environment", {}),
+            )
+            for engine in ledger.engines
+        ),
+        date=_date(records),
+        seeds={"study": ledger.seed},
+        specification=ledger.specification,
+        commands=(ledger.command, f"whichbits recommend {store.folder}", f"whichbits report {store.folder}"),
+        cells=tuple(
+            CellEntry(
+                key=record.key,
+                kind=record.kind,
+                labels=dict(record.labels),
+                state=record.state,
+                seconds=record.provenance.get("seconds"),
+                summary=dict(record.summary),
+                directory=f"cells/{record.kind}/{record.key}",
+                error=record.error,
+            )
+            for record in records
+        ),
+        seconds=room_seconds(records),
+        whichbits_version=ledger.version,
+        price_list=ledger.prices,
+        prices=tuple(
+            Price(
+                hardware=name,
+                per_hour=entry["price_per_hour"],
+                source=entry["price_source"],
+                as_of=entry.get("as_of", date.today().isoformat()),
+            )
+            for name, entry in ledger.deployments.items()
+            if entry["price_per_hour"] is not None
+        ),
+    )
+
+
+def _date(records: Sequence[Record]) -> datetime:
+    """When the last cell was finished."""
+    ends = [str(record.provenance["finished_at"]) for record in records if "finished_at" in record.provenance]
+    return datetime.fromisoformat(max(ends)) if ends else datetime.now(UTC)
+
+
+def room_seconds(records: Sequence[Record]) -> dict[str, float]:
+    """Seconds that the finished cells took, by kind."""
+    seconds: dict[str, float] = {}
+    for record in {record.key: record for record in records}.values():
+        if record.state == "done":
+            seconds[record.kind] = seconds.get(record.kind, 0.0) + float(record.provenance.get("seconds", 0.0))
+    return {kind: round(value, 1) for kind, value in seconds.items()}
+
+
+def read_verdict(folder: Path) -> Verdict | None:
+    """The verdict that a store holds, to be judged anew where there is none.
+
+    None where it was written by another version, is damaged, or is older than `study.json`: then a run has begun since, and
+    the verdict may not know all cells.
+    """
+    from whichbits.studies.store.manifest import FILE
+    from whichbits.verdict.model import Verdict
+
+    path = folder / "verdict.json"
+    try:
+        if path.stat().st_mtime_ns < (folder / FILE).stat().st_mtime_ns:
+            return None
+        return Verdict.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

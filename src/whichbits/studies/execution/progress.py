@@ -1,0 +1,141 @@
+"""What a run shows while it works: a live view on a terminal, a line an event elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from whichbits.studies.planning.estimate import Durations, duration
+
+if TYPE_CHECKING:
+    from whichbits.schema.step import Cell
+    from whichbits.studies.execution.runner import State
+
+LOG_EVERY_S = 10.0
+"""A running cell's progress goes to the log at most this often."""
+
+
+def name(cell: Cell) -> str:
+    """What people call a cell: its kind and what distinguishes it."""
+    parts = [cell.labels[key] for key in ("candidate", "task", "workload", "text", "engine") if key in cell.labels]
+    if cell.labels.get("repeat", "0") != "0":
+        parts.append(f"repeat {cell.labels['repeat']}")
+    return f"{cell.kind} {' · '.join(parts)}"
+
+
+class _LogFile(logging.FileHandler):
+    """A log whose errors (a full disk) are errors of the run, not text on the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise
+
+
+class RunView:
+    """Observer of a run: shows each cell's start, progress and end, how many are left, and about how long that takes.
+
+    Everything goes to `log` too.
+    """
+
+    def __init__(self, console: Console, cells: Sequence[Cell], durations: Durations, log: Path, lanes: int = 1) -> None:
+        self.console = console
+        self._left = {cell.key: cell for cell in cells}
+        self._count = len(cells)
+        self._durations = durations
+        self._lanes = lanes
+        self._running: dict[str, tuple[Cell, float, str]] = {}
+        self._logged: dict[str, float] = {}
+        self._failed = 0
+        self._note = ""
+        self._lock = threading.Lock()
+        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
+        self._logger = logging.getLogger(f"whichbits.studies.study.{id(self)}")
+        self._logger.propagate = False
+        self._logger.setLevel(logging.INFO)
+        handler = _LogFile(log, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        self._logger.addHandler(handler)
+
+    def __enter__(self) -> RunView:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if self.console.is_terminal:
+            self._live.stop()
+        for handler in tuple(self._logger.handlers):
+            handler.close()
+            self._logger.removeHandler(handler)
+
+    def started(self, cell: Cell) -> None:
+        """The cell began to run."""
+        with self._lock:
+            self._running[cell.key] = (cell, time.monotonic(), "")
+            self._note = ""
+        self._logger.info("start  %s %s", name(cell), cell.key[:12])
+
+    def progress(self, cell: Cell, text: str) -> None:
+        """The cell says how far it is."""
+        now = time.monotonic()
+        with self._lock:
+            known, since, _ = self._running.get(cell.key, (cell, now, ""))
+            self._running[cell.key] = (known, since, text)
+            quiet = now - self._logged.get(cell.key, -LOG_EVERY_S) < LOG_EVERY_S
+            if not quiet:
+                self._logged[cell.key] = now
+        if not quiet:
+            self._logger.info("       %s: %s", name(cell), text)
+
+    def ended(self, cell: Cell, state: State, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
+        """The cell is done, with what was answered at these addresses, or has failed."""
+        with self._lock:
+            self._running.pop(cell.key, None)
+            self._left.pop(cell.key, None)
+            self._failed += state == "failed"
+            if state == "done":
+                self._durations.add(cell.kind, cell.labels, seconds)
+        where = f"from {', '.join(addresses)}" if addresses else ""
+        self._logger.info("%-6s %s %.1f s %s", state, name(cell), seconds, error or where)
+        mark = Text("✓ ", style="green") if state == "done" else Text("✗ ", style="red")
+        line = Text.assemble(mark, f"{name(cell)}  ", (f"{seconds:.0f} s" if state == "done" else error or "", "dim"))
+        self.console.print(line, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Something else happened, as a server starting."""
+        with self._lock:
+            self._note = text
+        self._logger.info("note   %s", text)
+
+    def _render(self) -> Group:
+        """The live part: one line a running cell, then how far the whole is."""
+        with self._lock:
+            rows = Table.grid(padding=(0, 1))
+            for cell, since, text in self._running.values():
+                rows.add_row(
+                    "▸", Text(name(cell)), f"{time.monotonic() - since:.0f} s", Text(text, style="dim", overflow="ellipsis")
+                )
+            if self._note:
+                rows.add_row("▸", Text(self._note))
+            done = self._count - len(self._left)
+            left = self._durations.total(self._left.values())
+            about = f"about {duration(left.seconds / self._lanes)}" if left.seconds else "an unknown time"
+            more = " or more" if left.unknown and left.seconds else ""
+            bar = Table.grid(padding=(0, 1))
+            bar.add_row(
+                ProgressBar(total=max(self._count, 1), completed=done, width=28),
+                f"{done}/{self._count} cells",
+                f"{about}{more} left",
+                Text(f"{self._failed} failed", style="red") if self._failed else "",
+            )
+            return Group(rows, bar)

@@ -1,0 +1,324 @@
+"""Runs what is missing of a plan on this machine.
+
+Two lanes work side by side: `local` cells on one part of the cores, `server` cells with the server they talk to on the other.
+Then the sitting: the speed cells, alone on the machine. Servers stay up from their first use to their last.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from whichbits.schema.step import Cell
+from whichbits.studies.execution.local import Executor, Failed, Finished, Function, Job, Progress
+from whichbits.studies.planning.plan import Plan, Planned, Served
+from whichbits.studies.store.store import Store
+
+State = Literal["waiting", "running", "done", "failed"]
+
+
+class Server(Protocol):
+    """A server that is up, or was."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        ...
+
+    def failure(self) -> str | None:
+        """Why it has died, in one line; None while it lives."""
+        ...
+
+
+class Servers(Protocol):
+    """Starts servers; given by whoever knows engines."""
+
+    @property
+    def resident(self) -> int:
+        """How many may be up at once."""
+        ...
+
+    def open(self, name: str, checkpoint: Path) -> AbstractContextManager[Server]:
+        """Start a server for the checkpoint. Raises ServerFailed."""
+        ...
+
+
+class Observer(Protocol):
+    """Is told what happens; called from several threads."""
+
+    def started(self, cell: Cell) -> None:
+        """The cell began to run."""
+
+    def progress(self, cell: Cell, text: str) -> None:
+        """The cell says how far it is."""
+
+    def ended(self, cell: Cell, state: State, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
+        """The cell is done, with what was answered at these addresses, or has failed."""
+
+    def note(self, text: str) -> None:
+        """Something else happened, as a server starting."""
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Which cores each lane may use; None for all."""
+
+    local: frozenset[int] | None = None
+    client: frozenset[int] | None = None
+    server: frozenset[int] | None = None
+    """Where servers run; local cells use them too once no server is at work."""
+
+
+@dataclass
+class Runner:
+    """Runs the missing cells of a plan; `run` returns when all are done, failed, or stopped."""
+
+    plan: Plan
+    store: Store
+    functions: Mapping[str, Function]
+    executor: Executor
+    servers: Servers
+    observer: Observer
+    cores: Cores = Cores()
+    side_by_side: bool = True
+    """Whether the local lane works while the server lane does; not where both would share an accelerator."""
+    _states: dict[str, State] = field(default_factory=dict, init=False)
+    _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
+    _stopping: threading.Event = field(default_factory=threading.Event, init=False)
+    _interrupted: threading.Event = field(default_factory=threading.Event, init=False)
+    _open: dict[str, Server] = field(default_factory=dict, init=False)
+    _stacks: dict[str, ExitStack] = field(default_factory=dict, init=False)
+
+    def run(self) -> dict[str, State]:
+        """State of each cell of the plan by key, once nothing more can be done."""
+        missing = self.plan.missing(self.store)
+        with self._changed:
+            self._states.update({planned.cell.key: "done" for planned in self.plan.cells})
+            self._states.update({planned.cell.key: "waiting" for planned in missing})
+        lanes: dict[str, list[Planned]] = {"local": [], "server": [], "sitting": []}
+        for planned in missing:
+            lanes[planned.lane].append(planned)
+        kept = {name for planned in lanes["sitting"] for name in planned.servers}
+        threads = [
+            threading.Thread(target=self._guarded, args=(self._local_lane, lanes["local"], self.cores.local), name="local"),
+            threading.Thread(
+                target=self._guarded, args=(self._server_lane, lanes["server"], kept, lanes["local"]), name="server"
+            ),
+        ]
+        self._errors: list[BaseException] = []
+        with _interruption() as self._interrupted:
+            self._work(threads, lanes["sitting"])
+        if self._errors:
+            raise self._errors[0]
+        return dict(self._states)
+
+    def _work(self, threads: list[threading.Thread], sitting_cells: list[Planned]) -> None:
+        """Run the lanes' threads, then the sitting; whatever happens, nothing of them is left."""
+        try:
+            for thread in threads:
+                thread.start()
+                if not self.side_by_side:
+                    self._join(thread)
+            for thread in threads:
+                self._join(thread)
+            if sitting_cells and not self._stopping.is_set() and not self._errors:
+                sitting = threading.Thread(target=self._guarded, args=(self._sitting, sitting_cells), name="sitting")
+                threads.append(sitting)
+                sitting.start()
+                self._join(sitting)
+        finally:
+            self._stopping.set()
+            self.executor.stop()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+            self._close_servers()
+
+    def _join(self, thread: threading.Thread) -> None:
+        """Wait for a lane, but let Ctrl-C through."""
+        while thread.is_alive():
+            thread.join(0.2)
+            if self._interrupted.is_set():
+                raise KeyboardInterrupt
+
+    def _guarded(self, lane: Callable[..., None], *arguments: object) -> None:
+        """Run a lane; an error of the runner itself (a full disk, say) stops the run and is raised by `run`."""
+        try:
+            lane(*arguments)
+        except BaseException as error:  # noqa: BLE001 - carried over to the main thread, which raises it
+            self._errors.append(error)
+            self._stopping.set()
+            self.executor.stop()
+            with self._changed:
+                self._changed.notify_all()
+
+    # Lanes
+
+    def _local_lane(self, left: list[Planned], cpus: frozenset[int] | None) -> None:
+        """Run local cells one after another, each as soon as what it reads is done; both lanes may take from `left`."""
+        while not self._stopping.is_set():
+            with self._changed:
+                if not left:
+                    return
+                ready = next((planned for planned in left if self._settled(planned)), None)
+                if ready is None:
+                    self._changed.wait(0.5)
+                    continue
+                left.remove(ready)
+            if self._can_run(ready):
+                self._execute([ready], cpus)
+
+    def _server_lane(self, cells: Sequence[Planned], kept: set[str], local: list[Planned]) -> None:
+        """Run server cells, candidate by candidate; close each server after its last cell unless the sitting needs it.
+
+        Then help with the local cells, on the servers' cores.
+        """
+        names = dict.fromkeys(planned.servers[0] for planned in cells)
+        for name in names:
+            group = [planned for planned in cells if planned.servers[0] == name]
+            runnable = [planned for planned in group if self._await(planned)]
+            for planned in runnable:
+                if self._stopping.is_set():
+                    return
+                self._execute([planned], self.cores.client)
+            if name not in kept or self.servers.resident <= 1:
+                self._close_server(name)
+        if self.side_by_side:
+            self._local_lane(local, self.cores.server)
+
+    def _sitting(self, cells: Sequence[Planned]) -> None:
+        """Measure speeds: all candidates whose server came up, in one process, in the order planned."""
+        runnable = [planned for planned in cells if self._await(planned)]
+        if runnable and not self._stopping.is_set():
+            self._execute(runnable, self.cores.client)
+
+    # Cells
+
+    def _settled(self, planned: Planned) -> bool:
+        """Whether everything the cell needs has ended, well or badly."""
+        return all(self._states.get(cell.key, "done") in ("done", "failed") for cell in planned.before)
+
+    def _await(self, planned: Planned) -> bool:
+        """Wait until the cell can run; False where it cannot."""
+        with self._changed:
+            while not self._settled(planned):
+                if self._stopping.is_set():
+                    return False
+                self._changed.wait(0.5)
+        return self._can_run(planned)
+
+    def _can_run(self, planned: Planned) -> bool:
+        """Whether what the cell needs is done; if not, it fails with the first cause."""
+        for cell in planned.before:
+            if self._states.get(cell.key, "done") == "failed":
+                self._fail(planned, f"needs {cell.kind} of {cell.labels.get('candidate', '?')}, which failed")
+                return False
+        return not self._stopping.is_set()
+
+    def _execute(self, group: Sequence[Planned], cpus: frozenset[int] | None) -> None:
+        """Run cells of one kind in one process, and file what comes of each."""
+        by_key = {planned.cell.key: planned for planned in group}
+        jobs = []
+        for planned in group:
+            reads = {role: self.store.directory(cell) for role, cell in planned.reads.items()}
+            jobs.append(Job(planned.cell, self.store.partial(planned.cell), reads, planned.servers, cpus))
+        started = time.monotonic()
+        for planned in group:
+            self._set(planned.cell, "running")
+            self.observer.started(planned.cell)
+        for message in self.executor.run(self.functions[group[0].cell.kind], jobs, self._server):
+            planned = by_key[message.job.cell.key]
+            seconds = time.monotonic() - started
+            match message:
+                case Progress(text=text):
+                    self.observer.progress(planned.cell, text)
+                case Finished(job=job) if (death := self._death(planned)) is not None:
+                    self._fail(planned, death, job.directory, seconds)
+                case Finished(job=job, result=result):
+                    provenance = {**result.provenance, "seconds": round(seconds, 3), "finished_at": _now()}
+                    self.store.finish(planned.cell, job.directory, result.summary, provenance)
+                    self._set(planned.cell, "done")
+                    self.observer.ended(planned.cell, "done", seconds, None, _addresses(provenance))
+                    started = time.monotonic()
+                case Failed(job=job, error=error):
+                    self._fail(planned, self._death(planned) or error, job.directory, seconds)
+
+    def _fail(self, planned: Planned, error: str, partial: Path | None = None, seconds: float = 0.0) -> None:
+        """File a failure, unless the run is being stopped: a cell in flight has then not failed."""
+        if self._stopping.is_set():
+            return
+        self.store.fail(planned.cell, partial, error)
+        self._set(planned.cell, "failed")
+        self.observer.ended(planned.cell, "failed", seconds, error)
+
+    def _set(self, cell: Cell, state: State) -> None:
+        with self._changed:
+            self._states[cell.key] = state
+            self._changed.notify_all()
+
+    # Servers
+
+    def _server(self, name: str) -> str:
+        """Address of the candidate's server, started if it is not up."""
+        served: Served = self.plan.served[name]
+        if served.url is not None:
+            return served.url
+        if name in self._open and self._open[name].failure() is not None:
+            self._close_server(name)
+        if name not in self._open:
+            while len(self._open) >= self.servers.resident:
+                self._close_server(next(iter(self._open)))
+            self.observer.note(f"starting the server of {name}")
+            stack = ExitStack()
+            self._open[name] = stack.enter_context(self.servers.open(name, served.checkpoint(self.store)))
+            self._stacks[name] = stack
+        return self._open[name].url
+
+    def _death(self, planned: Planned) -> str | None:
+        """Why a server that the cell used has died, if one has."""
+        for name in planned.servers:
+            cause = self._open[name].failure() if name in self._open else None
+            if cause is not None:
+                return f"the server of {name} died: {cause}"
+        return None
+
+    def _close_server(self, name: str) -> None:
+        self._open.pop(name, None)
+        stack = self._stacks.pop(name, None)
+        if stack is not None:
+            stack.close()
+
+    def _close_servers(self) -> None:
+        for name in tuple(self._stacks):
+            self._close_server(name)
+
+
+@contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets: raised as an exception, it could be lost in a callback that swallows exceptions."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+        yield pressed
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _addresses(provenance: Mapping[str, Any]) -> list[str]:
+    """Where a result came from: the addresses of the servers that its provenance names, each once."""
+    servers = [provenance.get("server"), *provenance.get("servers", {}).values()]
+    return list(dict.fromkeys(str(server["address"]) for server in servers if server))
+
+
+def _now() -> str:
+    """The time, UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,81 @@
+"""How long the cells still missing will take, from those that are done, else from a forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from whichbits.schema.step import Cell
+from whichbits.studies.store.store import read_result
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds for a number of cells, `predicted` of them by a forecast; `unknown` counts cells that neither knows."""
+
+    seconds: float
+    unknown: int
+    predicted: float = 0.0
+
+    def __str__(self) -> str:
+        known = duration(self.seconds)
+        if self.predicted:
+            known += " (predicted)" if self.predicted == self.seconds else f" ({duration(self.predicted)} of it predicted)"
+        if not self.unknown:
+            return known
+        cells = f"{self.unknown} cell{'s' * (self.unknown > 1)}"
+        return f"unknown ({cells})" if not self.seconds else f"{known} and {cells} of unknown length"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 42 s, 3 min 05 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def group(kind: str, labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Cells of one group take about the same time: same kind, task or workload, and engine."""
+    return (kind, labels.get("task", ""), labels.get("workload", ""), labels.get("engine", ""))
+
+
+class Durations:
+    """Seconds that cells took, by group; filled from stores and while running."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[tuple[str, ...], list[float]] = {}
+
+    def add(self, kind: str, labels: Mapping[str, str], seconds: float) -> None:
+        """Note how long one cell took."""
+        for key in {group(kind, labels), (kind,)}:
+            self._seconds.setdefault(key, []).append(seconds)
+
+    def read(self, store: Path) -> None:
+        """Note all finished cells of a store."""
+        for path in store.glob("cells/*/*/result.json"):
+            result = read_result(path)
+            if "seconds" in result["provenance"]:
+                self.add(result["kind"], result["labels"], float(result["provenance"]["seconds"]))
+
+    def cell(self, cell: Cell) -> float | None:
+        """Median of the cell's group, else of its kind; None where none was run."""
+        for key in (group(cell.kind, cell.labels), (cell.kind,)):
+            if key in self._seconds:
+                return median(self._seconds[key])
+        return None
+
+    def total(self, cells: Iterable[Cell], forecast: Callable[[Cell], float | None] = lambda cell: None) -> Estimate:
+        """Seconds of all `cells`, one after another; `forecast` is asked for those of kinds that were never run."""
+        seconds, predicted, unknown = 0.0, 0.0, 0
+        for cell in cells:
+            seen = self.cell(cell)
+            guessed = forecast(cell) if seen is None else None
+            unknown += seen is None and guessed is None
+            predicted += guessed or 0.0
+            seconds += seen or guessed or 0.0
+        return Estimate(seconds, unknown, predicted)

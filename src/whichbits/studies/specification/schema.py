@@ -1,0 +1,307 @@
+"""The specification of a study: one schema for YAML and Python, with errors that name line, field, value and remedy."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from whichbits.core.errors import UserError
+from whichbits.studies.specification.source import Source, explain, read
+
+Run = Literal["auto", "served", "emulated", "both"]
+
+
+def _mistake(problem: str, remedy: str) -> PydanticCustomError:
+    """A validator's error that names the value itself and says what to do."""
+    return PydanticCustomError("mistake", "{problem}", {"problem": problem, "remedy": remedy})
+
+
+def _name(name: str) -> str:
+    """A name that can stand in a table, a log and a file's name."""
+    if not re.fullmatch(r"\w[\w .:+@()-]{0,99}", name):
+        remedy = "use letters, digits, spaces and any of . : + - @ ( ), at most 100 characters, a letter or digit first"
+        raise _mistake(f"{name!r:.100} cannot be a name", remedy)
+    return name
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Repeats = Annotated[int, Field(ge=1, le=100)]
+
+
+class Part(BaseModel):
+    """Immutable, and strict about its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Candidate(Part):
+    """A column of the study: a format with a recipe, or a ready checkpoint."""
+
+    format: str | None = None
+    """Name in the catalogue; for a ready checkpoint it is read from its configuration."""
+    checkpoint: Annotated[str, Field(min_length=1)] | None = None
+    """Folder or hub id of a ready checkpoint, or nothing: whichbits makes it."""
+    name: str = ""
+    """What the report calls it; default: the format, or the checkpoint's last name."""
+    recipe: Mapping[str, Any] | str = Field(default_factory=dict)
+    """Fields of a recipe, or the name or file of one; nothing is the recipe of effort `balanced`."""
+    run: Run = "auto"
+    """Served by the engine, emulated in transformers, or both; `auto` asks the probe."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Candidate:
+        if (self.format is None) == (self.checkpoint is None):
+            problem = "a candidate is either a `format` (with an optional `recipe`) or a ready `checkpoint`"
+            raise _mistake(problem, "give one of the two")
+        if self.checkpoint is not None and self.recipe:
+            raise _mistake("a ready `checkpoint` takes no `recipe`", "leave the recipe out, or give a `format` instead")
+        if not self.name:
+            object.__setattr__(self, "name", self.format or str(self.checkpoint).rstrip("/").split("/")[-1])
+        _name(self.name)
+        return self
+
+
+class TaskChoice(Part):
+    """A task by name, or the user's own JSONL file."""
+
+    name: Name
+    jsonl: Path | None = None
+    metric: str | None = None
+    """Metric of a JSONL task; default: what its lines imply."""
+    max_tokens: PositiveInt = 64
+    """Longest answer to a JSONL prompt, tokens."""
+    stop: tuple[str, ...] = ("\n",)
+    """Strings that end such an answer."""
+    chat_template: bool = False
+    """Whether JSONL prompts go through the tokenizer's chat template."""
+    limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Use the first `limit` items; a generated task makes as many, also more than its usual number."""
+    emulate: bool = True
+    """Whether candidates that are served anyway are run on this task in emulation too (`run: both`)."""
+    repeat: bool = True
+    """Whether the base's further runs (`base_repeats`) include this task."""
+
+    @model_validator(mode="after")
+    def _own(self) -> TaskChoice:
+        stated = sorted(self.model_fields_set & {"metric", "max_tokens", "stop", "chat_template"})
+        if self.jsonl is None and stated:
+            raise _mistake(
+                f"`{stated[0]}` belongs to a task of your own", "add `jsonl:`, or leave it out: named tasks have theirs"
+            )
+        return self
+
+
+class Similarity(Part):
+    """Greedy texts and next-token distributions, candidate against base."""
+
+    prompts: Path | None = None
+    """JSONL with a `prompt` a line; default: ours."""
+    limit: PositiveInt | None = None
+    max_tokens: PositiveInt = 128
+    text: Path | None = None
+    """Plain text for the distributions; default: ours."""
+    windows: PositiveInt = 32
+    window_tokens: Annotated[int, Field(ge=8)] = 256
+    encoder: str = "all-minilm-l6-v2"
+    """Sentence encoder of STS: the embedded one, a folder or a hub id."""
+    bertscore_encoder: str = "all-minilm-l6-v2"
+    """Encoder of BERTScore (the paper's: roberta-large)."""
+
+
+class Engine(Part):
+    """What serves the checkpoints."""
+
+    kind: Literal["vllm", "url"] = "vllm"
+    command: tuple[str, ...] | None = None
+    """Own command, with {model} and {port}; default: the vLLM that is installed."""
+    arguments: Mapping[str, Any] = Field(default_factory=dict)
+    environment: Mapping[str, str] = Field(default_factory=dict)
+    urls: Mapping[str, str] = Field(default_factory=dict)
+    """For `kind: url`: the address that serves each candidate, by its name (the base's is its dtype, as `bf16`)."""
+    served_model_name: str | Mapping[str, str] | None = None
+    """For `kind: url`: the name that the servers serve the model under, one for all or one for each candidate by its name;
+    default: the only one that a server lists."""
+    concurrency: PositiveInt = 16
+    """Requests in flight while accuracy is scored; fixed, since batching changes last digits."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _json(cls, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        for name, value in arguments.items():
+            try:
+                json.dumps(value, allow_nan=False)
+            except (TypeError, ValueError):
+                raise _mistake(
+                    f"{name}: no engine takes a {type(value).__name__} like this", "quote it to make it text"
+                ) from None
+        return arguments
+
+    @field_validator("environment")
+    @classmethod
+    def _variables(cls, environment: Mapping[str, str]) -> Mapping[str, str]:
+        for name, value in environment.items():
+            if not name or "=" in name or "\0" in name + value:
+                raise _mistake(f"{name!r} cannot be a variable of the environment", "write NAME: value")
+        return environment
+
+    @field_validator("urls")
+    @classmethod
+    def _http(cls, urls: Mapping[str, str]) -> Mapping[str, str]:
+        for name, url in urls.items():
+            address = urlsplit(url)
+            if address.scheme not in ("http", "https") or not address.hostname:
+                raise _mistake(f"{name}: {url!r} is no address of a server", "write it as http://HOST:PORT")
+            if "@" in address.netloc:
+                raise _mistake(f"{name}: its address has a user or password in it", "leave it out and set OPENAI_API_KEY")
+        return urls
+
+    @model_validator(mode="after")
+    def _addresses(self) -> Engine:
+        if (self.kind == "url") != bool(self.urls):
+            raise _mistake("`urls` goes with `kind: url` and only with it", "give both, or leave both out")
+        if self.served_model_name is not None and self.kind != "url":
+            raise _mistake(
+                "`served_model_name` goes with `kind: url`",
+                "write it as an argument, `served-model-name`, or give `kind: url` and `urls`",
+            )
+        return self
+
+    def model_name(self, candidate: str) -> str | None:
+        """The name that a candidate is served under at its address; None where the specification does not say."""
+        named = self.served_model_name
+        if named is None:
+            argument = self.arguments.get("served-model-name")
+            return None if argument is None else str(argument)
+        return named if isinstance(named, str) else named.get(candidate)
+
+
+class Deployment(Part):
+    """Hardware, and what an hour of it costs."""
+
+    name: Name = "here"
+    hardware: str = "this-machine"
+    count: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    price_per_hour: Dollars | None = None
+    """Of the whole deployment, in dollars; default: the price list's, if it has this hardware."""
+
+
+class Specification(Part):
+    """A whole study."""
+
+    version: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)]
+    model: Annotated[str, Field(min_length=1)]
+    notes: tuple[str, ...] = ()
+    """What the reader should know, shown in the report."""
+    unavailable: tuple[str, ...] = ()
+    """What this release cannot run of what the study describes, and why."""
+    candidates: tuple[Candidate, ...]
+    tasks: tuple[TaskChoice, ...] = ()
+    similarity: Similarity | None = None
+    workloads: tuple[Mapping[str, Any], ...] = ()
+    rounds: Repeats = 3
+    """How often every candidate's speed is measured, interleaved with the others."""
+    engine: Engine = Engine()
+    deployment: Deployment = Deployment()
+    prices: str = "default"
+    """Price list: `default`, `paper-2024-10` or a file."""
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """Largest loss of the suite's score above chance that still counts as none."""
+    base_repeats: Repeats = 2
+    """How often the base is scored; from the second on it gives the noise floor."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    max_length: Annotated[int, Field(ge=16)] | None = None
+    """Longest request (prompt and output) served; default: what tasks and workloads need, within the model's context."""
+    trust_remote_code: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, data: Any) -> Any:
+        """A bare string stands for a candidate's format, a task's or a workload's name."""
+        if not isinstance(data, Mapping):
+            return data
+        data = dict(data)
+        for field, key in (("candidates", "format"), ("tasks", "name"), ("workloads", "name")):
+            if isinstance(data.get(field), Sequence) and not isinstance(data[field], str):
+                data[field] = [{key: entry} if isinstance(entry, str) else entry for entry in data[field]]
+        return data
+
+    @field_validator("candidates", "tasks")
+    @classmethod
+    def _distinct_names(cls, entries: tuple[Candidate | TaskChoice, ...]) -> tuple[Candidate | TaskChoice, ...]:
+        names = [entry.name for entry in entries]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise _mistake(f"two are named {twice[0]!r}", "give each a `name` of its own")
+        return entries
+
+
+def parse(text: str, name: str) -> tuple[Specification, Source]:
+    """Specification in `text` (YAML); `name` is how errors call it.
+
+    Raises UserError with line, field, value and remedy.
+    """
+    source = Source(text, name)
+    return specify(read(source), source), source
+
+
+def specify(fields: Mapping[str, Any], source: Source) -> Specification:
+    """Specification of these fields, whose text, where there is one, is `source`. Raises UserError for the first mistake."""
+    try:
+        return Specification.model_validate(fields)
+    except ValidationError as error:
+        raise explain(error, source, Specification) from None
+
+
+def presets() -> dict[str, str]:
+    """Text of each specification that whichbits ships, by name."""
+    folder = resources.files("whichbits.studies.specification") / "presets"
+    return {
+        entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml")
+    }
+
+
+def load(reference: str | Path) -> tuple[Specification, Source]:
+    """Specification from a file, or a preset by name."""
+    path = Path(reference)
+    if path.suffix in {".yaml", ".yml"} or os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where a name is too long
+        if not path.exists():
+            raise UserError(f"specification: {path} does not exist", remedy="name a YAML file that exists, or a preset")
+        try:
+            text = path.read_text("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"specification: {path} cannot be read: {error}", remedy="name a readable UTF-8 YAML file"
+            ) from error
+        return parse(text, str(path))
+    shipped = presets()
+    if str(reference) in shipped:
+        return parse(shipped[str(reference)], f"preset {reference}")
+    near = difflib.get_close_matches(str(reference), shipped, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UserError(
+        f"specification: {str(reference)!r} is neither a file nor a preset",
+        remedy=f"{hint}presets: {', '.join(sorted(shipped))}",
+    )

@@ -1,0 +1,158 @@
+"""What a job needs of the checkpoint and the engine that its cell names, and who served it, with which weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whichbits.studies.execution.local import Desk, Job
+
+if TYPE_CHECKING:
+    from whichbits.engines.protocol import LanguageModel
+    from whichbits.engines.http.endpoint import Endpoint
+    from whichbits.engines.http.identity import EngineIdentity
+    from whichbits.engines.served_weights import Agreement, Reference
+
+BATCH_TOKENS = 2048
+"""Tokens in one forward pass of the emulation."""
+
+
+def checkpoint_of(job: Job, role: str = "checkpoint") -> Path:
+    """Folder of a checkpoint: made by a cell that the job reads, or there already."""
+    return job.reads[role] / "checkpoint" if role in job.reads else Path(job.cell.places[role])
+
+
+def custom_code(job: Job) -> bool:
+    """Whether the specification consents to Python code that comes with the model."""
+    return bool(job.cell.places.get("custom_code"))
+
+
+def threads(job: Job) -> int:
+    """Threads for its arithmetic: one a core that it may use."""
+    return len(job.cpus) if job.cpus is not None else len(os.sched_getaffinity(0))
+
+
+def model_of(job: Job, desk: Desk, stack: ExitStack) -> LanguageModel:
+    """The checkpoint in the job's engine."""
+    engine = job.cell.inputs["engine"]
+    if engine["kind"] == "emulated":
+        from whichbits.engines.emulation.model import Emulated
+
+        return Emulated(checkpoint_of(job), threads=threads(job), batch_tokens=BATCH_TOKENS, allow_custom_code=custom_code(job))
+    url = desk.server(job.servers[0])
+    who = server_of(job.servers[0], url, job, planned_server(job.cell.inputs.get("server")))
+    return stack.enter_context(endpoint(job, url, who.model, engine["concurrency"]))
+
+
+def endpoint(job: Job, url: str, model: str, concurrency: int) -> Endpoint:
+    """A served model, which must be the same when the job leaves it."""
+    from whichbits.engines.http.endpoint import Endpoint
+
+    def tokenizer() -> Any:
+        from whichbits.models.tokenization import load_tokenizer
+
+        return load_tokenizer(job.cell.places["tokenizer"], allow_custom_code=custom_code(job))
+
+    engine = job.cell.inputs["engine"]
+    return Endpoint(
+        url,
+        model,
+        max_length=engine["max_length"],
+        concurrency=concurrency,
+        api_key=api_key(job),
+        tokenizer=tokenizer,
+        watch=True,
+    )
+
+
+def served_weights(job: Job, model: LanguageModel) -> Agreement | None:
+    """How near a server at an address of the user's is to the candidate's weights; None of a server of ours."""
+    if job.cell.inputs["engine"]["kind"] != "url":
+        return None
+    from whichbits.engines.served_weights import agreement
+
+    return agreement(model, _reference(job))
+
+
+def _reference(job: Job, base: bool = False) -> Reference | None:
+    """What the candidate's weights, or the base's of a `serve` cell, say on this machine."""
+    from whichbits.engines.served_weights import reference
+
+    files, reads = (job.cell.inputs["base"], {}) if base else (job.cell.inputs.get("checkpoint"), dict(job.cell.reads))
+    checkpoint = Path(job.cell.places["base_checkpoint"]) if base else checkpoint_of(job)
+    return reference(checkpoint, digest([files, reads]), threads=threads(job), allow_custom_code=custom_code(job))
+
+
+def references(jobs: Sequence[Job]) -> dict[str, Reference | None]:
+    """By the name of the candidate, for all that are measured at addresses of the user's; none where servers are ours."""
+    found: dict[str, Reference | None] = {}
+    for job in jobs:
+        if job.cell.inputs["engine"]["kind"] == "url":
+            for name, base in ((job.cell.places["base"], True), (job.cell.labels["candidate"], False)):
+                if name not in found:
+                    found[name] = _reference(job, base)
+    return found
+
+
+def planned_server(stated: Mapping[str, Any] | None) -> EngineIdentity | None:
+    """Who was at a candidate's address as the plan was made, from a cell's inputs; None where the server is to be started."""
+    from whichbits.engines.http.identity import EngineIdentity
+
+    return None if stated is None else EngineIdentity(**stated)
+
+
+def server_of(name: str, url: str, job: Job, planned: EngineIdentity | None) -> EngineIdentity:
+    """Who answers at a candidate's address; raises UserError where it is not who the plan was made for."""
+    from whichbits.studies.planning.addresses import check_same
+    from whichbits.engines.http.connection import Connection
+    from whichbits.engines.http.identity import identify
+
+    if planned is not None:
+        check_same(name, planned)
+        return planned
+    return identify(Connection(url, job.cell.inputs["engine"].get("model_name"), api_key(job)))
+
+
+def served_by(job: Job, desk: Desk) -> EngineIdentity | None:
+    """Who served the checkpoint; None where it was emulated."""
+    if job.cell.inputs["engine"]["kind"] == "emulated":
+        return None
+    name = job.servers[0]
+    return server_of(name, desk.server(name), job, planned_server(job.cell.inputs.get("server")))
+
+
+def api_key(job: Job) -> str | None:
+    """The key of a server that the user names; servers that whichbits starts have none."""
+    from whichbits.engines.http.connection import key_from_environment
+
+    return key_from_environment() if job.cell.inputs["engine"]["kind"] == "url" else None
+
+
+def token_counts(model: LanguageModel) -> str:
+    """Who counted the tokens of generated texts: the engine, or the tokenizer where the server does not say."""
+    from whichbits.engines.http.endpoint import Endpoint
+
+    return "tokenizer" if isinstance(model, Endpoint) and model.counted else "engine"
+
+
+def agreement_of(who: EngineIdentity, job: Job, expected: Reference | None) -> Agreement:
+    """How near what answered at a candidate's address is to its weights, asked after the load, once a session."""
+    from whichbits.engines.errors import EngineError
+    from whichbits.engines.served_weights import Agreement, agreement
+    from whichbits.core.errors import UserError
+
+    try:
+        with endpoint(job, who.address, who.model, 1) as model:
+            return agreement(model, expected)
+    except (EngineError, UserError) as error:
+        return Agreement(reason=str(error))
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, for inputs too long to be kept in a key's text."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

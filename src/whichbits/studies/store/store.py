@@ -1,0 +1,164 @@
+"""The store of a study: a folder with one directory a finished cell, and nothing else that matters."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from whichbits.core.errors import UserError
+from whichbits.schema.step import Cell, Json, Record
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """A finished cell's `result.json`. Raises UserError where it is damaged."""
+    return _read(path, ("kind", "labels", "summary", "provenance"))
+
+
+def _read(path: Path, fields: Sequence[str]) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        absent = [name for name in fields if name not in found]
+        problem = f"it has no {absent[0]}" if absent else None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        problem = str(error)
+    if problem is not None:
+        raise UserError(
+            f"store: {path} is damaged: {problem}",
+            remedy=f"delete the folder {path.parent} and run the study again; only this cell is computed anew",
+        )
+    return found
+
+
+class Store:
+    """Finished cells under `cells/`, those in flight under `partial/`, the last failure of each under `failed/`.
+
+    A finished cell is written aside and renamed into place, and never rewritten.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def directory(self, cell: Cell) -> Path:
+        """Where the finished cell is, or will be."""
+        return self.folder / "cells" / cell.kind / cell.key
+
+    def done(self, cell: Cell) -> bool:
+        """Whether the cell's result is there."""
+        return (self.directory(cell) / "result.json").is_file()
+
+    def partial(self, cell: Cell) -> Path:
+        """An empty directory for a cell about to run."""
+        folder = self.folder / "partial" / f"{cell.kind}-{cell.key}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def finish(self, cell: Cell, partial: Path, summary: Mapping[str, Json], provenance: Mapping[str, Json]) -> Path:
+        """Write `result.json` beside what the cell left in `partial`, and rename all of it into place."""
+        result = {
+            "key": cell.key,
+            "kind": cell.kind,
+            "version": cell.version,
+            "inputs": cell.inputs,
+            "reads": cell.reads,
+            "labels": cell.labels,
+            "summary": summary,
+            "provenance": provenance,
+        }
+        path = partial / "result.json"
+        with path.open("w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1, sort_keys=True, allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+        final = self.directory(cell)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.rename(final)
+        except OSError as error:
+            # Another run on a shared file system was first; its result has the same key and stays.
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not self.done(cell):
+                raise
+            shutil.rmtree(partial)
+        shutil.rmtree(self.failure(cell), ignore_errors=True)
+        return final
+
+    def set_aside(self, cells: Iterable[Cell]) -> int:
+        """Move the results of these cells to `superseded/TIME/`, so that they are computed anew; how many there were."""
+        done = [cell for cell in {cell.key: cell for cell in cells}.values() if self.done(cell)]
+        aside = self.folder / "superseded" / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        for cell in done:
+            place = aside / cell.kind / cell.key
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self.directory(cell).rename(place)
+        return len(done)
+
+    def failure(self, cell: Cell) -> Path:
+        """Where the last failure of the cell is kept: `error.json` and `log.txt`."""
+        return self.folder / "failed" / f"{cell.kind}-{cell.key}"
+
+    def fail(self, cell: Cell, partial: Path | None, error: str) -> None:
+        """Keep the cause and the log of a failed cell, and drop the rest of what it wrote."""
+        folder = self.failure(cell)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "error.json").write_text(
+            json.dumps({"labels": dict(cell.labels), "error": error}, indent=1), encoding="utf-8"
+        )
+        if partial is not None:
+            log = partial / "log.txt"
+            if log.is_file():
+                log.replace(folder / "log.txt")
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def record(self, cell: Cell) -> Record:
+        """What analysis sees of the cell."""
+        return self.record_of(cell.kind, cell.key, cell.labels)
+
+    def record_of(self, kind: str, key: str, labels: Mapping[str, str]) -> Record:
+        """What analysis sees of the cell of that kind and key; its labels are those of the plan at hand."""
+        directory = self.folder / "cells" / kind / key
+        result = directory / "result.json"
+        if result.is_file():
+            found = read_result(result)
+            return Record(key, kind, dict(labels), "done", directory, found["summary"], found["provenance"])
+        cause = self.folder / "failed" / f"{kind}-{key}" / "error.json"
+        if cause.is_file():
+            return Record(key, kind, dict(labels), "failed", directory, error=_read(cause, ("error",))["error"])
+        return Record(key, kind, dict(labels), "missing", directory)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the store for one run; what a killed run left in flight is swept away.
+
+        Raises UserError if another run is at work on this store.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = (self.folder / "run.lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise UserError(
+                f"store: {self.folder} cannot be written: {error.strerror}", remedy="name another --store"
+            ) from error
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                owner = handle.read().strip() or "unknown"
+                raise UserError(
+                    f"store: {self.folder} is in use by another run (process {owner})",
+                    remedy="wait for it to end, or name another --store",
+                ) from None
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
+            shutil.rmtree(self.folder / "partial", ignore_errors=True)
+            yield

@@ -1,0 +1,268 @@
+"""A run of a study: what the verbs of the Python API share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import whichbits
+from whichbits.core.errors import UserError, parted
+from whichbits.studies.planning.estimate import Durations, Estimate
+from whichbits.studies.specification.source import Source
+from whichbits.studies.specification.schema import Specification
+from whichbits.studies.store.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from whichbits.studies.planning.planner import Expansion
+    from whichbits.schema.step import Cell, Record
+    from whichbits.studies.store.manifest import Ledger
+    from whichbits.studies.planning.plan import Plan
+
+LOG = "run.log"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a study would do."""
+
+    rows: list[dict[str, Any]]
+    text: str
+
+
+def check_prices(expansion: Expansion, overrides: Mapping[str, float]) -> None:
+    """Raise UserError now, not after hours, for prices that cannot be used or a deployment that has none."""
+    from whichbits.cost.prices import prices
+
+    chosen = expansion.specification
+    listed = prices(chosen.prices, overrides)
+    deployment = chosen.deployment
+    if deployment.price_per_hour is None and deployment.hardware != "this-machine":
+        listed.price(deployment.hardware)
+
+
+def probed(expansion: Expansion, store: Store, *, quiet: bool = False, console: Console | None = None) -> Expansion:
+    """The expansion with what the probes say, run first where some candidate's way to run depends on them."""
+    plan = expansion.probes()
+    if not plan.cells:
+        return expansion
+    run(plan, expansion, store, quiet=quiet, console=console)
+    records = [store.record(planned.cell) for planned in plan.cells]
+    statuses = {
+        record.labels["format"]: str(record.summary["status"]) if record.state == "done" else "refused" for record in records
+    }
+    return replace(expansion, statuses=statuses)
+
+
+def run(
+    plan: Plan, expansion: Expansion, store: Store, *, quiet: bool = False, console: Console | None = None
+) -> dict[str, str]:
+    """Run what is missing of a plan; the state of each cell by key."""
+    from rich.console import Console as RichConsole
+
+    from whichbits.studies.steps.registry import FUNCTIONS, PRELOAD
+    from whichbits.studies.execution.progress import RunView
+    from whichbits.hardware.machine import processors
+    from whichbits.studies.execution.servers import EngineServers, NoServers, resident_servers
+    from whichbits.studies.execution.local import LocalExecutor
+    from whichbits.studies.execution.runner import Cores, Runner
+
+    missing = [planned.cell for planned in plan.missing(store)]
+    durations = Durations()
+    durations.read(store.folder)
+    settings = expansion.settings
+    servers: EngineServers | NoServers = NoServers()
+    if expansion.command is not None:
+        resident = resident_servers(expansion.hardware, settings, {expansion.base: expansion.model.bytes})
+        servers = EngineServers(expansion.command, settings, store.folder / "servers", resident)
+    client = frozenset(processors(settings.client_cpus)) if settings.client_cpus else None
+    server = frozenset(processors(settings.server_cpus)) if settings.server_cpus else None
+    view = RunView(console or RichConsole(quiet=quiet), missing, durations, store.folder / LOG)
+    if len(missing) < len(plan.cells):
+        view.console.print(f"{len(plan.cells) - len(missing)} of {len(plan.cells)} cells are done already", style="dim")
+    with view, _disk_errors(store):
+        runner = Runner(
+            plan,
+            store,
+            FUNCTIONS,
+            LocalExecutor(store.folder, PRELOAD),
+            servers,
+            view,
+            Cores(client, client, server),
+            side_by_side=not expansion.hardware.gpus,
+        )
+        return dict(runner.run())
+
+
+@contextmanager
+def _disk_errors(store: Store) -> Iterator[None]:
+    """A store that cannot be written any more ends the run with one line; finished cells are kept."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"store: {store.folder} cannot be written: {error.strerror or error}",
+            remedy="free some space, or make the folder writable, and run the same command again; finished cells are kept",
+        ) from error
+
+
+def ledger_of(expansion: Expansion, plan: Plan, overrides: Mapping[str, float], command: str, seconds: float) -> Ledger:
+    """What the store needs to know to judge and report later."""
+    from whichbits.studies.conclusion import deployment_prices
+    from whichbits.studies.store.manifest import Ledger, entries
+
+    chosen = expansion.specification
+    deployment = chosen.deployment
+    engines: list[dict[str, Any]] = []
+    if expansion.command is not None:
+        serving = expansion.serving
+        engines.append(
+            {
+                "name": "vLLM",
+                "version": expansion.command.version,
+                "arguments": serving["arguments"],
+                "environment": serving["environment"],
+            }
+        )
+    engines += [{"name": name, "version": version} for name, version in expansion.emulation["versions"].items()]
+    priced = deployment_prices(deployment.hardware, deployment.count, deployment.price_per_hour, chosen.prices, overrides)
+    return Ledger(
+        study=chosen.name,
+        specification=expansion.source.text or chosen.model_dump_json(indent=1),
+        command=command,
+        model=chosen.model,
+        notes=(
+            *expansion.model.notes,
+            *(note for subject in expansion.subjects for note in subject.notes),
+            *chosen.notes,
+            *chosen.unavailable,
+            *expansion.deployment_caveats,
+        ),
+        base=expansion.base,
+        base_bytes=expansion.model.bytes,
+        formats={subject.name: subject.format.name for subject in expansion.subjects},
+        margin=chosen.margin,
+        seed=chosen.seed,
+        hardware=expansion.hardware.kind,
+        engines=tuple(engines),
+        workloads={workload.name: workload.model_dump(mode="json") for workload in expansion.workloads},
+        deployments={deployment.name: {"hardware": deployment.hardware, "count": deployment.count, **priced}},
+        prices=chosen.prices,
+        cells=entries(planned.cell for planned in plan.cells),
+        seconds={"run": round(seconds, 1)},
+        version=whichbits.__version__,
+    )
+
+
+def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) -> Preview:
+    """The cells of a plan, which are done, and how long the others will take by what the store has seen, else predicted."""
+    from whichbits.studies.conclusion import deployment_prices
+    from whichbits.studies.execution.progress import name
+    from whichbits.studies.planning.seconds import forecast
+
+    silent = _refusal(expansion)
+    try:
+        _ = expansion.servers
+    except UserError as error:
+        expansion = replace(expansion, ask_servers=False)
+        silent += f" A run would be refused: {error.message}. Nothing that a server by address has given counts as done here."
+    plan = expansion.plan()
+    durations = Durations()
+    durations.read(store.folder)
+    seconds = forecast(expansion)
+    missing = [planned.cell for planned in plan.missing(store)]
+    forecasts = {cell.key: seconds(cell) for cell in missing if durations.cell(cell) is None}
+
+    def predicted(cell: Cell) -> float | None:
+        return forecasts[cell.key]
+
+    rows = []
+    for planned in plan.cells:
+        expected = "" if store.done(planned.cell) else _length(durations.total([planned.cell], predicted))
+        rows.append(
+            {"cell": name(planned.cell), "key": planned.cell.key[:12], "done": "" if expected else "yes", "time": expected}
+        )
+    left = durations.total(missing, predicted)
+    deployment = expansion.specification.deployment
+    price = deployment_prices(
+        deployment.hardware, deployment.count, deployment.price_per_hour, expansion.specification.prices, overrides
+    )["price_per_hour"]
+    undecided = (
+        "" if expansion.statuses or not expansion.probes().cells else " Candidates with `run: auto` are shown as served."
+    )
+    count = f"{len(missing)} of {len(plan.cells)} cells to run."
+    return Preview(rows, f"{count} Time: {left}. Cost: {_dollars(left, price)}.{undecided}{silent}")
+
+
+def _refusal(expansion: Expansion) -> str:
+    """Why a run on this machine would be refused, or what it would have to say of the hardware."""
+    try:
+        return "".join(f" {caveat}" for caveat in expansion.deployment_caveats)
+    except UserError as error:
+        return f" A run on this machine would be refused: {error.message}."
+
+
+def _length(one: Estimate) -> str:
+    return "unknown" if one.unknown else str(one)
+
+
+def _dollars(left: Estimate, price: float | None) -> str:
+    """What the time left costs, as far as it is known."""
+    if price is None or (left.unknown and not left.seconds):
+        return "unknown"
+    known = f"${left.seconds / 3600 * price:.2f}"
+    return f"{known} and that of {left.unknown} cells of unknown length" if left.unknown else known
+
+
+MADE = ("quantize", "probe")
+"""Kinds that are not measured: what they give is decided by their inputs."""
+
+
+def set_aside_measured(plan: Plan, store: Store) -> None:
+    """Have everything of a plan that is measured measured afresh; earlier results stay in the store's `superseded/`."""
+    store.set_aside(planned.cell for planned in plan.cells if planned.cell.kind not in MADE)
+
+
+def run_part(
+    specification: Specification,
+    store: Path | None,
+    kinds: set[str],
+    *,
+    emulated: bool = False,
+    data_dir: Path | None = None,
+    fresh: bool = False,
+) -> list[Record]:
+    """Run the cells of these kinds of a small study, and return their records; a failed one raises UserError with its cause.
+
+    With `fresh` what is measured is measured again though the store has it.
+    """
+    from whichbits.studies.planning.planner import Expansion
+
+    expansion = Expansion(
+        specification, Source("", specification.name), data_dir=data_dir, base_engine="emulated" if emulated else None
+    )
+    place = Store(store or Path("studies") / specification.name)
+    plan = expansion.plan()
+    chosen = tuple(planned for planned in plan.cells if planned.cell.kind in kinds)
+    with place.locked():
+        if fresh:
+            set_aside_measured(replace(plan, cells=chosen), place)
+        run(replace(plan, cells=chosen), expansion, place, console=_stderr())
+        records = [place.record(planned.cell) for planned in chosen]
+    for record in records:
+        if record.state != "done":
+            message, remedy = parted(record.error or "did not run")
+            logs = f"see {place.folder / LOG} and {place.folder / 'failed'}"
+            raise UserError(f"{record.kind}: {message}", remedy=f"{remedy}; {logs}" if remedy else logs)
+    return records
+
+
+def _stderr() -> Console:
+    """Progress of a verb whose result goes to standard output."""
+    from rich.console import Console as RichConsole
+
+    return RichConsole(stderr=True)

@@ -1,0 +1,144 @@
+"""What runs where: every format that whichbits makes has bytes, and on every device a kernel or a reason."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from whichbits.core.errors import UserError
+from whichbits.formats import format as formats
+from whichbits.hardware.catalogue import catalogue, find
+from whichbits.models.catalogue import find_shape
+from whichbits.prediction.model.coefficients import shipped
+from whichbits.prediction.model.kernels import data, engine, format_name, kernel, refusal, twin
+from whichbits.prediction.model.serving import kv_tokens
+from whichbits.prediction.model.step import decode
+from whichbits.prediction.model.work import Layout, Point, columns
+from whichbits.prediction.predictor import predict
+
+LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
+WIDTH = 4096
+
+
+def test_the_formats_are_those_of_the_catalogue() -> None:
+    assert set(data()["formats"]) == set(formats.load())
+    assert set(data()["kv_caches"]) == set(formats.load_kv_caches())
+    assert all(fields["source"] and fields["reason"] for fields in data()["formats"].values())
+
+
+@pytest.mark.parametrize("name", formats.load())
+def test_a_weight_takes_the_bits_that_the_format_gives_it(name: str) -> None:
+    fitted = formats.fit(formats.get(name), [(WIDTH, WIDTH)])
+    stored = fitted.bits_per_weight(WIDTH, WIDTH)
+    if name == "w4a8-int":  # stored as a byte each; the kernel packs two into one
+        stored -= 4
+    assert kernel(name).weight_bytes * 8 == pytest.approx(stored, rel=0.002)
+    assert kernel(name).activation_bytes * 8 >= (fitted.activations.num_bits if fitted.activations else 16)
+
+
+@pytest.mark.parametrize("name", [*formats.load(), "w8a8-fp+kv-fp8"])
+def test_no_kernel_below_the_catalogues_compute_capability(name: str) -> None:
+    least = float(formats.get(name).minimal_compute_capability or "inf")
+    for device in catalogue().values():
+        why = refusal(name, device)
+        assert why is None or (device.name in why and len(why) > len(f"no kernel for {name} on {device.name}: "))
+        if device.maker == "nvidia" and device.capability < least:
+            assert why is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "runs", "does_not"),
+    [
+        ("mxfp4", "B200", "H200"),
+        ("mxfp8", "RTX 5090", "L40S"),
+        ("nvfp4", "RTX PRO 6000", "MI300X"),
+        ("nvfp4a16", "A100", "MI300X"),
+        ("w4a8-fp", "H100", "B200"),
+        ("w4a8-int", "Atlas A2", "A100"),
+        ("w4a8-int-packed", "A100", "MI300X"),
+        ("w4a16-int-asym", "L4", "Atlas A2"),
+        ("w8a8-int-static", "A10", "B200"),
+        ("w8a8-fp-static", "L4", "A10"),
+        ("fp8-block", "H100", "A100"),
+        ("w8a8-int+kv-fp8", "A100", "T4"),
+        ("bf16", "A10", "T4"),
+    ],
+)
+def test_where_a_format_runs(name: str, runs: str, does_not: str) -> None:
+    assert refusal(name, find(runs)) is None
+    assert refusal(name, find(does_not)) is not None
+    answer = predict(LLAMA, name, runs, prompt_tokens=512, output_tokens=256)
+    assert answer.latency_s is not None
+    refused = predict(LLAMA, name, does_not, prompt_tokens=512, output_tokens=256)
+    assert refused.reason == refusal(name, find(does_not))
+
+
+@pytest.mark.parametrize(
+    ("name", "hardware", "tokens", "sequences"),
+    [
+        ("vllm==0.6.4.post1", "H100", 512, 256),
+        ("vllm==0.7.2", "H100", 2048, 256),
+        ("vllm", "B200", 2048, 256),
+        ("vllm==0.12.0", "H100", 8192, 1024),
+        ("vllm==0.12.0", "A100", 2048, 256),
+        ("vllm==0.12.0", "L40S", 2048, 256),
+        ("vllm==1.0", "H200", 8192, 1024),
+    ],
+)
+def test_what_a_step_takes_follows_from_the_version_and_the_device(
+    name: str, hardware: str, tokens: int, sequences: int
+) -> None:
+    assert engine(name).limits(find(hardware)) == (tokens, sequences)
+
+
+@pytest.mark.parametrize("name", ["vllm==", "vllm==latest", "vllm=0.7", "tgi==1.0", ""])
+def test_an_engine_or_a_version_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="engine: "):
+        engine(name)
+
+
+def test_a_rate_that_nobody_measured_is_said_to_be_missing() -> None:
+    blind = replace(find("A100"), maker="cpu", name="CPU", peak={"bf16": 1e12})
+    assert "its rate of int8 products is not known" in refusal("w8a8-int", blind)
+
+
+def test_names_and_aliases_with_a_cache() -> None:
+    assert format_name("FP8+KV_FP8") == "w8a8-fp+kv-fp8"
+    for name in ("w8a8-fp+", "w8a8-fp+kv-int4", "w3a3+kv-fp8"):
+        with pytest.raises(UserError, match="is not known"):
+            format_name(name)
+
+
+def test_an_fp8_cache_holds_twice_the_tokens_and_is_read_in_half_the_time() -> None:
+    def work(name: str):
+        return columns([Point(find_shape(LLAMA), kernel(name), find("H100"), engine("vllm"), Layout(1), 512, 256, 1.0)])
+
+    values = shipped().values
+    whole, half = work("bf16"), work("bf16+kv-fp8")
+    assert kv_tokens(half, values)[0] == pytest.approx(2 * kv_tokens(whole, values)[0])
+
+    def reading(of):
+        return float(np.diff([decode(of, values, np.array([64.0]), np.array([c]))[0] for c in (0.0, 4096.0)])[0])
+
+    assert reading(half) == pytest.approx(reading(whole) / 2)
+    assert "room for" in predict(LLAMA, "bf16", "L4", prompt_tokens=50000, output_tokens=500).reason
+    assert predict(LLAMA, "bf16+kv-fp8", "L4", prompt_tokens=50000, output_tokens=500).reason is None
+
+
+def test_measurements_of_a_format_stand_for_its_twin_but_not_for_another_cache() -> None:
+    assert (twin("w4a16-int-asym"), twin("fp16"), twin("nvfp4")) == ("w4a16-int", "bf16", "nvfp4")
+
+    def tier(name: str, hardware: str = "A6000") -> str | None:
+        return predict(LLAMA, name, hardware, prompt_tokens=256, output_tokens=128).tier
+
+    assert (tier("w4a16-int"), tier("w4a16-int-channel"), tier("w4a16-int-asym", "L4")) == (
+        "measured", "calibrated", "other-architecture",
+    )  # fmt: skip
+    assert {tier("w4a16-int+kv-fp8"), tier("nvfp4a16"), tier("mxfp4", "B200")} == {"physics"}
+
+
+def test_engines_have_versions_or_none() -> None:
+    assert engine("vllm==0.7.2.post1").version == (0, 7, 2)
+    assert engine("TensorRT-LLM").name == "trtllm"
+    with pytest.raises(UserError, match="no version after =="):
+        engine("vllm==latest")

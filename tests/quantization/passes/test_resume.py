@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+
+from whichbits.core.errors import UserError  # noqa: E402
+from whichbits.quantization.calibration.data import CalibrationData  # noqa: E402
+from whichbits.quantization.passes.resume import LayerStore, kept_data  # noqa: E402
+
+
+def test_calibration_data_are_made_once_for_the_same_settings(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make() -> CalibrationData:
+        made.append(1)
+        return CalibrationData(torch.tensor([[1, 2, len(made)]]), f"fingerprint {len(made)}", ("few",))
+
+    file = tmp_path / "layers" / "calibration.safetensors"
+    (file.parent / "tmpkilled").mkdir(parents=True)  # hidden states that a killed pass has left
+    first = kept_data(file, {"seed": 0, "length": 3}, make)
+    again = kept_data(file, {"length": 3, "seed": 0}, make)
+    assert len(made) == 1
+    assert torch.equal(first.tokens, again.tokens)
+    assert (again.fingerprint, again.warnings) == ("fingerprint 1", ("few",))
+    other = kept_data(file, {"seed": 1, "length": 3}, make)
+    assert other.fingerprint == "fingerprint 2"
+    assert kept_data(file, {"seed": 1, "length": 3}, make).tokens.tolist() == [[1, 2, 2]]
+    assert sorted(path.name for path in file.parent.iterdir()) == ["calibration.safetensors", "lock"]
+
+
+def test_two_runs_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    """The first is another process, killed at the end, which leaves nothing behind that stands in the way."""
+    program = (
+        "import sys, pathlib; from whichbits.quantization.passes.resume import LayerStore\n"
+        "store = LayerStore(pathlib.Path(sys.argv[1]), {'seed': 0}); print('here', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout and other.stdout.readline() == "here\n"
+        with pytest.raises(UserError, match="another run makes the same checkpoint"):
+            LayerStore(tmp_path, {"seed": 0})
+        with pytest.raises(UserError, match="another run makes the same checkpoint"):
+            kept_data(tmp_path / "calibration.safetensors", {}, lambda: pytest.fail("nothing is made"))
+    finally:
+        other.kill()
+        other.wait()
+    store = LayerStore(tmp_path, {"seed": 0})
+    assert LayerStore(tmp_path, {"seed": 0}).has(0) == store.has(0) is False, "the same process may go on"
+
+
+def test_calibration_data_that_cannot_be_had_leave_nothing(tmp_path: Path) -> None:
+    def make() -> CalibrationData:
+        raise UserError("no such file", remedy="give another")
+
+    with pytest.raises(UserError, match="no such file"):
+        kept_data(tmp_path / "layers" / "calibration.safetensors", {}, make)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,41 @@
+import hashlib
+
+import pytest
+from pydantic import ValidationError
+
+from whichbits.reporting.citations import Citations, anchor
+from whichbits.reporting.context import CellEntry
+
+
+def cells(count: int) -> list[CellEntry]:
+    keys = [hashlib.sha256(bytes([i])).hexdigest() for i in range(count)]
+    return [CellEntry(key=k, kind="evaluate", labels={"task": "<b>"}, state="done", directory="cells/x") for k in keys]
+
+
+def test_runs_of_cells_are_drawn_together():
+    listed = cells(9)
+    html = Citations(listed).cite([listed[i].key for i in (7, 0, 2, 3, 4, 8, 0)])
+    for i in (0, 2, 4, 7, 8):
+        assert f'href="#{anchor(listed[i].key)}"' in html
+    assert anchor(listed[3].key) not in html
+    assert ">3</a>–<a" in html
+    assert "<b>" not in html
+
+
+def test_a_cell_that_is_not_listed_is_named_and_not_linked():
+    html = Citations(cells(2)).cite(["<script>unlisted"])
+    assert "<a" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_link_goes_to_the_first_listed_cell():
+    listed = cells(2)
+    citations = Citations(listed)
+    assert citations.link(["unlisted", listed[1].key]) == f"#{anchor(listed[1].key)}"
+    assert citations.link(["unlisted"]) is None
+
+
+@pytest.mark.parametrize("directory", ["/etc", "cells/../../secret"])
+def test_a_cell_lies_in_the_store(directory):
+    with pytest.raises(ValidationError, match="does not lie in the store"):
+        CellEntry(key="0" * 64, kind="evaluate", state="done", directory=directory)

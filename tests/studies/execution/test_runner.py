@@ -1,0 +1,286 @@
+"""The runner, with real processes and small functions in place of the rooms'."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from whichbits.schema.step import Cell
+from whichbits.studies.execution.local import Desk, Job, LocalExecutor, Result, ServerFailed
+from whichbits.studies.planning.plan import Plan, Planned, Served
+from whichbits.studies.execution.runner import Runner
+from whichbits.studies.specification.schema import Specification
+from whichbits.studies.store.store import Store
+
+SPECIFICATION = Specification.model_validate({"version": 1, "name": "test", "model": "m", "candidates": ["x"]})
+
+
+def add(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
+    """Sum of its own input and what it reads."""
+    for job in jobs:
+        total = job.cell.inputs["value"]
+        for folder in job.reads.values():
+            total += int((folder / "total").read_text())
+        (job.directory / "total").write_text(str(total))
+        desk.progress("adding")
+        yield job, Result({"total": total, "pid": os.getpid()})
+
+
+def misbehave(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result | Exception]]:
+    for job in jobs:
+        match job.cell.inputs["how"]:
+            case "raise":
+                raise ValueError("a cause\nin two lines")
+            case "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "one":
+                yield job, ValueError("only this one")
+            case "nan":
+                yield job, Result({"x": float("nan")})
+            case "die asking":
+                threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGKILL)).start()
+                desk.server(job.servers[0])
+            case "fine":
+                yield job, Result({})
+
+
+def ask(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
+    for job in jobs:
+        yield job, Result({"addresses": [desk.server(name) for name in job.servers]})
+
+
+def variable(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
+    for job in jobs:
+        yield job, Result({"found": os.environ.get("WHICHBITS_TEST")})
+
+
+@dataclass
+class FakeServer:
+    url: str
+    dead: str | None = None
+
+    def failure(self) -> str | None:
+        return self.dead
+
+
+@dataclass
+class FakeServers:
+    """Counts what is opened and closed."""
+
+    resident: int = 2
+    broken: str | None = None
+    start_s: float = 0.0
+    events: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def open(self, name: str, checkpoint: Path) -> Iterator[FakeServer]:
+        if name == self.broken:
+            raise ServerFailed("no kernel for this format")
+        time.sleep(self.start_s)
+        self.events.append(f"open {name}")
+        try:
+            yield FakeServer(f"http://{name}")
+        finally:
+            self.events.append(f"close {name}")
+
+
+@dataclass
+class Quiet:
+    ends: list[tuple[str, str, str | None]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def started(self, cell: Cell) -> None: ...
+    def progress(self, cell: Cell, text: str) -> None: ...
+    def ended(self, cell: Cell, state: str, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
+        self.ends.append((cell.labels.get("name", cell.kind), state, error))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def runner(tmp_path: Path, cells: Sequence[Planned], servers: FakeServers | None = None, names: Sequence[str] = ()) -> Runner:
+    plan = Plan(SPECIFICATION, "bf16", tuple(cells), {name: Served(name, folder=tmp_path) for name in names})
+    functions = {"add": add, "misbehave": misbehave, "ask": ask, "variable": variable}
+    return Runner(
+        plan, Store(tmp_path / "store"), functions, LocalExecutor(tmp_path / "store"), servers or FakeServers(), Quiet()
+    )
+
+
+def test_cells_run_after_what_they_read_each_in_its_own_process_and_only_once(tmp_path: Path):
+    one = Planned(Cell("add", 1, {"value": 1}), "local")
+    two = Planned(Cell("add", 1, {"value": 2}, {"left": one.cell.key}), "local", {"left": one.cell})
+    three = Planned(
+        Cell("add", 1, {"value": 3}, {"l": one.cell.key, "r": two.cell.key}), "local", {"l": one.cell, "r": two.cell}
+    )
+    first = runner(tmp_path, [one, two, three])
+    assert set(first.run().values()) == {"done"}
+    summaries = [first.store.record(planned.cell).summary for planned in (one, two, three)]
+    assert [summary["total"] for summary in summaries] == [1, 3, 7]
+    assert len({os.getpid(), *(summary["pid"] for summary in summaries)}) == 4
+    again = runner(tmp_path, [one, two, three])
+    again.run()
+    assert again.observer.ends == []
+
+
+def test_a_job_has_the_environment_of_the_time_when_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for number, value in enumerate(["first", "second", None]):
+        if value is None:
+            monkeypatch.delenv("WHICHBITS_TEST")
+        else:
+            monkeypatch.setenv("WHICHBITS_TEST", value)
+        planned = Planned(Cell("variable", 1, {"number": number}), "local")
+        running = runner(tmp_path, [planned])
+        running.run()
+        assert running.store.record(planned.cell).summary == {"found": value}
+
+
+def test_one_failure_stops_only_what_needs_it(tmp_path: Path):
+    bad = Planned(Cell("misbehave", 1, {"how": "raise"}, labels={"name": "bad", "candidate": "c"}), "local")
+    needs = Planned(Cell("add", 1, {"value": 1}, {"x": bad.cell.key}, {"name": "needs"}), "local", {"x": bad.cell})
+    fine = Planned(Cell("add", 1, {"value": 5}, labels={"name": "fine"}), "local")
+    run = runner(tmp_path, [bad, needs, fine])
+    states = run.run()
+    assert states == {bad.cell.key: "failed", needs.cell.key: "failed", fine.cell.key: "done"}
+    causes = {name: error for name, _, error in run.observer.ends}
+    assert causes["bad"] == "ValueError: a cause in two lines"
+    assert causes["needs"] == "needs misbehave of c, which failed"
+
+
+@pytest.mark.parametrize(
+    ("how", "cause"), [("die", "killed by SIGKILL"), ("nan", "not JSON compliant"), ("one", "only this one")]
+)
+def test_every_way_to_fail_has_a_cause(tmp_path: Path, how: str, cause: str):
+    bad = Planned(Cell("misbehave", 1, {"how": how}), "local")
+    run = runner(tmp_path, [bad])
+    assert run.run() == {bad.cell.key: "failed"}
+    assert cause in str(run.store.record(bad.cell).error)
+
+
+def test_a_failed_cell_is_tried_again_by_the_next_run(tmp_path: Path):
+    bad = Planned(Cell("misbehave", 1, {"how": "raise"}), "local")
+    runner(tmp_path, [bad]).run()
+    again = runner(tmp_path, [bad])
+    again.run()
+    assert len(again.observer.ends) == 1
+
+
+def asking(name: str, value: int, lane: str = "server") -> Planned:
+    names = ("a", "b") if lane == "sitting" else (name,)
+    return Planned(Cell("ask", 1, {"name": name, "value": value}, labels={"name": f"{name}{value}"}), lane, servers=names)  # type: ignore[arg-type]
+
+
+def test_cells_that_need_the_same_server_share_one_start(tmp_path: Path):
+    servers = FakeServers()
+    run = runner(tmp_path, [asking("a", 1), asking("b", 1), asking("a", 2)], servers, ["a", "b"])
+    assert set(run.run().values()) == {"done"}
+    assert servers.events == ["open a", "close a", "open b", "close b"]
+
+
+def test_servers_that_the_sitting_needs_stay_up(tmp_path: Path):
+    servers = FakeServers()
+    cells = [asking("a", 1), asking("b", 1), asking("a", 3, "sitting"), asking("b", 3, "sitting")]
+    run = runner(tmp_path, cells, servers, ["a", "b"])
+    assert set(run.run().values()) == {"done"}
+    assert servers.events[:2] == ["open a", "open b"]
+    assert sorted(servers.events[2:]) == ["close a", "close b"]
+    assert run.store.record(cells[2].cell).summary["addresses"] == ["http://a", "http://b"]
+
+
+def test_with_room_for_one_server_the_other_gives_way(tmp_path: Path):
+    servers = FakeServers(resident=1)
+    run = runner(tmp_path, [asking("a", 3, "sitting")], servers, ["a", "b"])
+    run.run()
+    assert servers.events == ["open a", "close a", "open b", "close b"]
+
+
+def test_a_server_that_does_not_start_fails_its_cells_with_its_cause(tmp_path: Path):
+    run = runner(tmp_path, [asking("a", 1), asking("b", 1)], FakeServers(broken="a"), ["a", "b"])
+    run.run()
+    assert {name: (state, error) for name, state, error in run.observer.ends} == {
+        "a1": ("failed", "no kernel for this format"),
+        "b1": ("done", None),
+    }
+
+
+def test_a_cell_that_dies_while_its_server_starts_stops_no_other(tmp_path: Path):
+    dies = Planned(Cell("misbehave", 1, {"how": "die asking"}, labels={"name": "dies"}), "server", servers=("a",))
+    run = runner(tmp_path, [dies, asking("b", 1)], FakeServers(start_s=1.0), ["a", "b"])
+    run.run()
+    ends = {name: (state, error) for name, state, error in run.observer.ends}
+    assert ends["b1"] == ("done", None)
+    assert ends["dies"][0] == "failed"
+    assert "killed by SIGKILL" in str(ends["dies"][1])
+
+
+def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Path):
+    (tmp_path / "study_of_sleep.py").write_text(
+        textwrap.dedent(
+            """
+            import os, subprocess, sys, time
+            from pathlib import Path
+            from whichbits.schema.step import Cell
+            from whichbits.studies.execution.local import LocalExecutor, Result
+            from whichbits.studies.planning.plan import Plan, Planned
+            from whichbits.studies.execution.runner import Runner
+            from whichbits.studies.specification.schema import Specification
+            from whichbits.studies.store.store import Store
+
+            class Quiet:
+                def started(self, cell): print("started", cell.inputs["n"], flush=True)
+                def progress(self, cell, text): print("pid", text, flush=True)
+                def ended(self, cell, state, seconds, error, addresses=()): print(state, cell.inputs["n"], flush=True)
+                def note(self, text): ...
+
+            class NoServers:
+                resident = 1
+
+            def sleep(jobs, desk):
+                for job in jobs:
+                    child = subprocess.Popen(["sleep", "300"]) if job.cell.inputs["n"] == 1 else None
+                    desk.progress(f"{os.getpid()} {child.pid if child else ''}")
+                    time.sleep(job.cell.inputs["n"] * float(sys.argv[2]))
+                    yield job, Result({})
+
+            def main():
+                spec = Specification.model_validate({"version": 1, "name": "t", "model": "m", "candidates": ["x"]})
+                cells = tuple(Planned(Cell("sleep", 1, {"n": n}), "local") for n in range(2))
+                store = Store(Path(sys.argv[1]))
+                plan, functions = Plan(spec, "bf16", cells, {}), {"sleep": sleep}
+                with store.locked():
+                    Runner(plan, store, functions, LocalExecutor(store.folder), NoServers(), Quiet()).run()
+            """
+        )
+    )
+    # A script as people write it: without `if __name__ == "__main__"`, and yet no cell's process runs it anew.
+    (tmp_path / "script.py").write_text("import study_of_sleep\nprint('script', flush=True)\nstudy_of_sleep.main()\n")
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "store")]
+    process = subprocess.Popen([*command, "120"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line.split())
+        slow = [words for words in lines if words[0] == "pid" and len(words) == 3]
+        if slow and ["done", "0"] in lines:
+            break
+    _, worker, child = slow[0]
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while (left := [pid for pid in (worker, child) if Path(f"/proc/{pid}").exists()]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left  # neither the cell's process nor what it had started
+    again = subprocess.run([*command, "0"], capture_output=True, text=True, timeout=60, check=True)
+    assert "done 1" in again.stdout
+    assert again.stdout.count("script") == 1
+    assert "started 0" not in again.stdout

@@ -1,0 +1,58 @@
+"""Scoring and measuring at an address, through the API, by a server in a thread of this process."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from whichbits.api import commands
+from whichbits.core.errors import UserError
+
+pytest.importorskip("lm_eval", reason="lm-evaluation-harness, of the extra 'measure', is not installed")
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    fake = runpy.run_path(str(Path(__file__).parents[2] / "engines" / "fake_server.py"))["FakeServer"]
+    found = fake(key="sk-hush", models=[{"id": "org/a"}, {"id": "org/b"}])
+    threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield found
+    found.shutdown()
+    found.server_close()
+
+
+@pytest.fixture
+def choices(tmp_path: Path) -> str:
+    rows = [{"question": f"Number {n} is", "choices": ["even", "odd"], "answer": n % 2} for n in range(6)]
+    (tmp_path / "parity.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    return str(tmp_path / "parity.jsonl")
+
+
+def test_a_model_of_several_is_scored_with_a_key_and_past_a_proxy(
+    server: Any, choices: str, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-hush")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    store = tmp_path / "store"
+    (row,) = commands.evaluate(str(tiny_llama), [choices], url=f"{server.url}/v1", served_model_name="org/b", store=store)
+    assert row["n"] == 6 and {request["model"] for request in server.received} == {"org/b"}
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert written and not any(b"sk-hush" in text for text in written)
+
+
+def test_what_does_not_go_together(tiny_llama: Path) -> None:
+    with pytest.raises(UserError, match="served_model_name"):
+        commands.bench(str(tiny_llama), ["8/4"], served_model_name="m")
+    with pytest.raises(UserError, match="candidate_url"):
+        commands.compare(str(tiny_llama), str(tiny_llama), url="http://127.0.0.1:9")
+    with pytest.raises(UserError, match="emulated"):
+        commands.evaluate(str(tiny_llama), ["arc_easy"], url="http://127.0.0.1:9", emulated=True)
+    with pytest.raises(UserError, match="OPENAI_API_KEY") as caught:
+        commands.bench(str(tiny_llama), ["8/4"], url="http://me:hush@127.0.0.1:9")
+    assert "hush" not in str(caught.value)

@@ -1,0 +1,178 @@
+"""What changes a cell's key, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from whichbits.core.errors import UserError
+from whichbits.studies.planning.planner import Expansion
+from whichbits.studies.planning.plan import Plan
+from whichbits.studies.specification.schema import parse, presets
+
+pytest.importorskip("torch")
+
+TEXT = """\
+version: 1
+name: small
+model: {model}
+candidates:
+  - {{format: w8a8-int, run: both}}
+  - {{format: w4a16-int, run: served}}
+tasks:
+  - order
+  - {{name: recall, limit: 50}}
+similarity: {{limit: 4, max_tokens: 8, windows: 2, window_tokens: 32}}
+workloads:
+  - {{name: mine, prompt_tokens: 32, output_tokens: 8, concurrency: [2]}}
+engine: {{kind: url, urls: {{bf16: "http://a", w8a8-int: "http://b", w4a16-int: "http://c"}}}}
+max_length: 256
+rounds: 2
+"""
+
+
+def plan(model: Path, *changes: tuple[str, str], data_dir: Path | None = None) -> Plan:
+    text = TEXT.format(model=model)
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return Expansion(*parse(text, "small.yaml"), data_dir=data_dir, ask_servers=False).plan()
+
+
+def keys(made: Plan) -> dict[tuple[object, ...], str]:
+    return {(p.cell.kind, *sorted(p.cell.labels.items())): p.cell.key for p in made.cells}
+
+
+def changed(before: Plan, after: Plan) -> set[tuple[str, str]]:
+    """Kind and candidate of the cells whose key is new."""
+    old = set(keys(before).values())
+    return {(p.cell.kind, p.cell.labels["candidate"]) for p in after.cells if p.cell.key not in old}
+
+
+def test_every_cell_comes_after_what_it_reads(tiny_llama: Path):
+    seen: set[str] = set()
+    for planned in plan(tiny_llama).cells:
+        assert all(cell.key in seen for cell in planned.before)
+        assert set(planned.cell.reads.values()) == {cell.key for cell in planned.reads.values()}
+        seen.add(planned.cell.key)
+    assert len(seen) == len(plan(tiny_llama).cells)
+
+
+def test_the_same_study_of_the_same_model_elsewhere_has_the_same_keys(tiny_llama: Path, tmp_path: Path):
+    elsewhere = tmp_path / "copy"
+    elsewhere.mkdir()
+    for file in tiny_llama.iterdir():
+        (elsewhere / file.name).write_bytes(file.read_bytes())
+    assert keys(plan(tiny_llama)) == keys(plan(elsewhere))
+
+
+def test_a_changed_recipe_recomputes_only_what_depends_on_it(tiny_llama: Path):
+    after = plan(tiny_llama, ("{format: w4a16-int, run", "{format: w4a16-int, recipe: {scales: minmax}, run"))
+    assert changed(plan(tiny_llama), after) == {
+        (kind, "w4a16-int") for kind in ("quantize", "evaluate", "generate", "compare", "distribution", "serve")
+    }
+
+
+def test_without_a_recipe_a_candidate_is_made_as_the_command_line_makes_it(tiny_llama: Path):
+    made = plan(tiny_llama, ("{format: w4a16-int, run", "{format: w4a16-int, recipe: {scales: minmax}, run")).cells
+    recipes = {p.cell.labels["candidate"]: p.cell.inputs["recipe"] for p in made if p.cell.kind == "quantize"}
+    assert (recipes["w8a8-int"]["rounding"], recipes["w8a8-int"]["calibration"]["source"]) == ("gptq", "self")
+    assert recipes["w8a8-int"]["sensitivity"] > 0
+    assert (recipes["w4a16-int"]["rounding"], recipes["w4a16-int"]["scales"]) == ("rtn", "minmax")
+
+
+def test_a_new_candidate_leaves_the_others_alone(tiny_llama: Path):
+    after = plan(
+        tiny_llama,
+        ("tasks:", "  - {format: w8a8-fp, run: served}\ntasks:"),
+        ("w8a8-int: ", 'w8a8-fp: "http://d", w8a8-int: '),
+    )
+    assert {candidate for _, candidate in changed(plan(tiny_llama), after)} == {"w8a8-fp"}
+
+
+@pytest.mark.parametrize(
+    ("change", "kinds"),
+    [
+        (("limit: 50", "limit: 40"), {"evaluate"}),
+        (("max_tokens: 8,", "max_tokens: 9,"), {"generate", "compare"}),
+        (("window_tokens: 32", "window_tokens: 33"), {"distribution"}),
+        (("output_tokens: 8", "output_tokens: 9"), {"serve"}),
+        (("max_length: 256", "max_length: 300"), {"evaluate", "generate", "compare", "serve"}),
+        (("rounds: 2", "rounds: 3"), {"serve"}),
+    ],
+)
+def test_each_input_changes_its_own_kinds(tiny_llama: Path, change: tuple[str, str], kinds: set[str]):
+    assert {kind for kind, _ in changed(plan(tiny_llama), plan(tiny_llama, change))} == kinds
+
+
+def test_a_generated_task_has_as_many_items_as_are_asked_for(tiny_llama: Path):
+    def items(*changes: tuple[str, str]) -> set[int]:
+        cells = plan(tiny_llama, *changes).cells
+        return {p.cell.inputs["task"]["items"] for p in cells if p.cell.labels.get("task") == "recall"}
+
+    assert items() == items(("limit: 50", "limit: 420")) == {420}
+    assert items(("limit: 50", "limit: 421")) == {421}
+
+
+def test_margins_prices_and_names_change_no_key(tiny_llama: Path):
+    after = plan(tiny_llama, ("name: small", "name: other\nmargin: 0.2\nnotes: [x]\nprices: paper-2024-10"))
+    assert keys(plan(tiny_llama)) == keys(after)
+
+
+def test_emulated_candidates_bring_the_base_in_the_same_emulation(tiny_llama: Path):
+    made = plan(tiny_llama)
+    emulated = {
+        p.cell.labels["candidate"]
+        for p in made.cells
+        if p.cell.labels.get("engine") == "emulated" and p.cell.kind == "evaluate"
+    }
+    assert emulated == {"bf16", "w8a8-int"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("- order", "- ordre"), r"small.yaml, line 8: tasks.0.name: .*'ordre'.*did you mean 'order'"),
+        (("format: w4a16-int", "format: w4a17-int"), r"line 6: candidates.1: .*w4a17-int.*choose one of"),
+        (("prompt_tokens: 32", "prompt_tokens: 3200"), r"line 12: workloads.0: .*3208 tokens.*context holds 512"),
+        (("max_length: 256", "max_length: 16"), r"line 14: max_length: 16 does not fit"),
+        (('w4a16-int: "http://c"', 'other: "http://c"'), r"line 13: engine.urls: no address for w4a16-int"),
+        (('w4a16-int: "http://c"', 'w4a16-int: "http://c", other: "http://d"'), r"line 13: engine.urls.other: is no candidate"),
+        (("- order", "- {name: order, limit: 700}"), r"line 8: tasks.0.name: items: order has no 700 different items"),
+        (("- order", "- generated"), r"line 9: tasks.1: task 'recall' is there already"),
+        (
+            ("concurrency: [2]}", "concurrency: [2]}\n  - {name: mine, prompt_tokens: 9, output_tokens: 9}"),
+            r"line 13: workloads.1",
+        ),
+        (("limit: 4,", "limit: 4, encoder: ./nowhere,"), r"line 10: similarity.encoder: there is no folder './nowhere'"),
+        (("max_tokens: 8", "max_tokens: 256"), r"similarity.max_tokens: 256 leaves no room"),
+        (("window_tokens: 32", "window_tokens: 5120"), r"similarity.window_tokens: 5120 is longer than"),
+        (("{format: w4a16-int, run", "{format: w4a16-int, recipe: {scale: 1}, run"), r"line 6: candidates.1: recipe.scale"),
+    ],
+)
+def test_mistakes_are_found_before_anything_runs(tiny_llama: Path, change: tuple[str, str], message: str):
+    with pytest.raises(UserError, match=message):
+        plan(tiny_llama, change)
+
+
+def test_a_missing_model_is_named_with_its_line():
+    with pytest.raises(UserError, match=r"small.yaml, line 3: model: .*nowhere"):
+        plan(Path("./nowhere/at/all"))
+
+
+@pytest.mark.parametrize("name", sorted(set(presets()) - {"demo"}))
+def test_presets_name_tasks_workloads_and_formats_that_exist(name: str, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch):
+    from whichbits.quantization.calibration import dataset
+
+    # The hub is not asked which revision of a recipe's data set is the latest.
+    monkeypatch.setattr(dataset, "pinned_dataset", lambda calibration: calibration.model_copy(update={"revision": "0" * 40}))
+    specification, source = parse(presets()[name], name)
+    # The tiny model stands in for the preset's, with a context long enough for its workloads.
+    from dataclasses import replace
+
+    expansion = Expansion(specification.model_copy(update={"model": str(tiny_llama)}), source, ask_servers=False)
+    object.__setattr__(expansion, "model", replace(expansion.model, max_positions=131072))
+    assert expansion.tasks
+    assert len(expansion.workloads) == len(specification.workloads)
+    assert len(expansion.subjects) == len(specification.candidates) + 1

@@ -1,0 +1,92 @@
+"""Hours of a plan before anything has run: sums over the predictor's answers, and nothing where it has none."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from whichbits.api import commands
+from whichbits.studies.planning.planner import Expansion
+from whichbits.studies.planning.seconds import batch_seconds, forecast, ladder_seconds
+from whichbits.prediction.predictor import Prediction, predict
+from whichbits.prediction.query import Query
+from whichbits.serving.workload import Workload
+from whichbits.schema.step import Cell
+from whichbits.studies.planning.estimate import Durations, Estimate
+from whichbits.studies.specification.schema import parse
+
+TEXT = """\
+version: 1
+name: small
+model: {model}
+candidates: [{{format: w8a8-int, run: served}}, {{format: w8a8-fp, run: served}}]
+tasks: [order, {{name: recall, limit: 50}}]
+workloads: [{{name: mine, prompt_tokens: 32, output_tokens: 8, concurrency: [4], rate: 2.0}}]
+deployment: {{name: one, hardware: a100-sxm-80gb, count: 1}}
+engine: {{kind: url, urls: {{bf16: "http://a", w8a8-int: "http://b", w8a8-fp: "http://c"}}}}
+max_length: 256
+rounds: 1
+"""
+
+
+def at(rates: dict[float, float | None]):
+    def ask(prompt: float, output: float, concurrencies: Sequence[float]) -> list[Prediction]:
+        return [Prediction(Query("m", "bf16", "d", 1, 1, 1, c), qps=rates.get(c, 1e9)) for c in concurrencies]
+
+    return ask
+
+
+def test_a_ladder_takes_a_warm_up_and_its_waves_at_each_load() -> None:
+    workload = Workload(name="mine", prompt_tokens=32, output_tokens=8, concurrency=(4, 16), waves=5, rate=2.0)
+    # 6 waves of 1, 4 and 16 requests at 1, 2 and 4 a second; 10 + 100 requests at 2 a second.
+    assert ladder_seconds(workload, at({1: 1.0, 4: 2.0, 16: 4.0})) == pytest.approx(6 + 12 + 24 + 55)
+    assert ladder_seconds(workload, at({1: 1.0, 4: None, 16: 4.0})) is None
+
+
+def test_an_automatic_ladder_ends_where_the_rate_stops_growing() -> None:
+    workload = Workload(name="mine", prompt_tokens=32, output_tokens=8, waves=9)
+    rates = {1: 1.0, 2: 2.0, 4: 2.05, 8: 1e-9}
+    assert ladder_seconds(workload, at(rates)) == pytest.approx(10 * (1 / 1.0 + 2 / 2.0 + 4 / 2.05))
+
+
+def test_requests_of_a_task_run_side_by_side() -> None:
+    assert batch_seconds([400] * 30, 16, {"concurrency": 8}, at({8: 3.0})) == pytest.approx(10)
+    assert batch_seconds([400] * 2, 16, {"concurrency": 8}, at({2: 1.0})) == pytest.approx(2)
+
+
+def test_a_forecast_is_the_predictors_answer_for_the_deployment(tiny_llama: Path) -> None:
+    expansion = Expansion(*parse(TEXT.format(model=tiny_llama), "small.yaml"), ask_servers=False)
+    seconds = forecast(expansion)
+    cells = {(p.cell.kind, p.cell.labels["candidate"]): p.cell for p in expansion.plan().cells if p.cell.kind == "serve"}
+    ask = {"prompt_tokens": 32, "output_tokens": 8}
+    one, four = (predict(str(tiny_llama), "w8a8-int", "A100", concurrency=c, **ask).latency_s for c in (1, 4))
+    assert seconds(cells["serve", "w8a8-int"]) == pytest.approx(11 * one + 11 * four + 55)
+    assert seconds(cells["serve", "w8a8-fp"]) is None  # an A100 has no FP8
+    assert seconds(Cell("compare", 1, {})) is None
+
+
+def test_what_is_stored_counts_before_what_is_predicted() -> None:
+    durations = Durations()
+    durations.add("serve", {}, 10.0)
+    cells = [Cell("serve", 1, {}), Cell("generate", 1, {}), Cell("compare", 1, {})]
+    total = durations.total(cells, lambda cell: 5.0 if cell.kind != "compare" else None)
+    assert total == Estimate(seconds=15.0, unknown=1, predicted=5.0)
+    assert str(total) == "15 s (5 s of it predicted) and 1 cell of unknown length"
+
+
+def test_a_dry_run_names_hours_and_dollars_as_predicted(tiny_llama: Path, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(TEXT.format(model=tiny_llama))
+    shown = commands.study(tmp_path / "small.yaml", store=tmp_path / "store", dry_run=True)
+    times = {row["cell"]: row["time"] for row in shown.rows}
+    assert any("(predicted)" in time for cell, time in times.items() if cell.startswith("serve w8a8-int"))
+    assert all(time == "unknown" for cell, time in times.items() if cell.startswith("serve w8a8-fp"))
+    assert "(predicted) and" in shown.text
+    assert "Cost: $" in shown.text
+
+
+def test_verdicts_know_nothing_of_predictions() -> None:
+    # A predicted cell can decide nothing: what judges imports neither the predictor nor the forecast.
+    source = Path(commands.__file__).parents[1]
+    for file in (*(source / "verdict").glob("*.py"), source / "studies" / "conclusion.py", *(source / "studies" / "steps").glob("*.py")):
+        assert not re.search(r"whichbits\.(prediction|studies.planning.seconds)", file.read_text()), file

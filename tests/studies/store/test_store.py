@@ -1,0 +1,117 @@
+"""Cells are written once, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from whichbits.core.errors import UserError
+from whichbits.schema.step import Cell
+from whichbits.studies.planning.estimate import Durations
+from whichbits.studies.store.store import Store
+
+
+def test_key_depends_on_inputs_and_reads_but_not_on_labels():
+    cell = Cell("kind", 1, {"a": 1, "b": [1, 2]}, {"role": "x"}, {"label": "one"})
+    assert cell.key == Cell("kind", 1, {"b": [1, 2], "a": 1}, {"role": "x"}, {"label": "two"}).key
+    others = [
+        Cell("other", 1, cell.inputs, cell.reads),
+        Cell("kind", 2, cell.inputs, cell.reads),
+        Cell("kind", 1, {"a": 1, "b": [2, 1]}, cell.reads),
+        Cell("kind", 1, cell.inputs, {"role": "y"}),
+    ]
+    assert len({cell.key, *(other.key for other in others)}) == 5
+
+
+def test_key_is_the_sha256_of_the_canonical_text():
+    # printf '{"inputs":{"a":1},"kind":"k","reads":{},"version":1}' | sha256sum
+    assert Cell("k", 1, {"a": 1}).key == "dda48cac67b0ebc6aa2114825e47012acc3b3cea6f7309aa0e4ae5993423c0c2"
+
+
+def test_a_cell_is_done_only_once_renamed(tmp_path: Path):
+    store, cell = Store(tmp_path), Cell("kind", 1, {"a": 1}, labels={"candidate": "x"})
+    partial = store.partial(cell)
+    (partial / "artifact").write_text("bytes")
+    assert not store.done(cell)
+    assert store.record(cell).state == "missing"
+    final = store.finish(cell, partial, {"score": 0.5}, {"seconds": 1.0})
+    assert store.done(cell)
+    assert not partial.exists()
+    assert (final / "artifact").read_text() == "bytes"
+    assert json.loads((final / "result.json").read_text())["key"] == cell.key
+    record = store.record(cell)
+    assert (record.state, record.summary, record.labels) == ("done", {"score": 0.5}, {"candidate": "x"})
+
+
+def test_the_second_to_finish_leaves_the_first_result(tmp_path: Path):
+    store, cell = Store(tmp_path), Cell("kind", 1, {})
+    first = store.partial(cell)
+    store.finish(cell, first, {"score": 1}, {})
+    second = store.partial(cell)
+    store.finish(cell, second, {"score": 2}, {})
+    assert store.record(cell).summary == {"score": 1}
+    assert not second.exists()
+
+
+def test_a_failure_keeps_cause_and_log_and_is_forgotten_after_success(tmp_path: Path):
+    store, cell = Store(tmp_path), Cell("kind", 1, {})
+    partial = store.partial(cell)
+    (partial / "log.txt").write_text("what it said")
+    store.fail(cell, partial, "disk full")
+    record = store.record(cell)
+    assert (record.state, record.error) == ("failed", "disk full")
+    assert (store.failure(cell) / "log.txt").read_text() == "what it said"
+    store.finish(cell, store.partial(cell), {}, {})
+    assert store.record(cell).state == "done"
+    assert not store.failure(cell).exists()
+
+
+def _hold(folder: Path, ready: multiprocessing.Event, leave: multiprocessing.Event) -> None:  # type: ignore[valid-type]
+    with Store(folder).locked():
+        ready.set()
+        leave.wait(20)
+
+
+def test_two_runs_on_one_store_are_kept_apart(tmp_path: Path):
+    context = multiprocessing.get_context("fork")
+    ready, leave = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(tmp_path, ready, leave))
+    process.start()
+    assert ready.wait(20)
+    with pytest.raises(UserError, match=f"in use by another run .process {process.pid}."), Store(tmp_path).locked():
+        pass
+    leave.set()
+    process.join()
+    with Store(tmp_path).locked():
+        pass
+
+
+def test_what_a_killed_run_left_in_flight_is_swept(tmp_path: Path):
+    store, cell = Store(tmp_path), Cell("kind", 1, {})
+    partial = store.partial(cell)
+    (partial / "half").write_text("x")
+    with store.locked():
+        assert not partial.exists()
+
+
+def test_a_store_that_cannot_be_written_is_an_error_of_the_user(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"), Store(tmp_path / "file").locked():
+        pass
+
+
+@pytest.mark.parametrize(
+    "text", ['{"summary": {', "[]", "\x00", '{"kind": "kind", "labels": {}, "summary": {}}', "[" * 100_000]
+)
+def test_a_damaged_result_is_named_with_what_to_do(tmp_path: Path, text: str):
+    store, cell = Store(tmp_path), Cell("kind", 1, {})
+    final = store.finish(cell, store.partial(cell), {"score": 1}, {})
+    (final / "result.json").write_text(text)
+    for read in (lambda: store.record(cell), lambda: Durations().read(tmp_path)):
+        with pytest.raises(UserError, match=r"result\.json is damaged") as caught:
+            read()
+        assert f"delete the folder {final}" in caught.value.remedy
+        assert "\n" not in str(caught.value)

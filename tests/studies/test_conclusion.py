@@ -1,0 +1,65 @@
+"""What a store's files say, and when they must not be believed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from whichbits.studies.conclusion import GIVEN, judge, read_verdict
+from whichbits.studies.store.manifest import Ledger, entries
+from whichbits.studies.store.store import Store
+from whichbits.verdict.decide import decide
+from whichbits.verdict.findings import Findings
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A store with a verdict that is newer than its ledger."""
+    verdict = decide(Findings(base="bf16", formats={"bf16": "bf16"}), study="s", model="m")
+    for name, text, second in (("study.json", "{}", 1), ("verdict.json", verdict.model_dump_json(), 2)):
+        (tmp_path / name).write_text(text)
+        os.utime(tmp_path / name, (second, second))
+    return tmp_path
+
+
+def test_a_verdict_is_read_back(store: Path):
+    verdict = read_verdict(store)
+    assert verdict is not None
+    assert verdict.study == "s"
+
+
+def test_a_verdict_from_before_the_last_run_is_not_believed(store: Path):
+    os.utime(store / "study.json", (3, 3))
+    assert read_verdict(store) is None
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b'{"study": ', b"{}"])
+def test_a_verdict_that_cannot_be_read_is_none(store: Path, content: bytes | None):
+    (store / "verdict.json").unlink()
+    if content is not None:
+        (store / "verdict.json").write_bytes(content)
+    assert read_verdict(store) is None
+
+
+@pytest.mark.parametrize(
+    ("prices", "expected"), [({"h100": 3.0}, 5.0), ({"cpu": 3.0}, 3.0), ({}, 5.0)], ids=["other device", "this device", "none"]
+)
+def test_a_price_of_the_specification_yields_to_one_for_the_same_device(
+    prices: dict[str, float], expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ledger = Ledger(
+        study="s", specification="", command="", model="m", notes=(), base="bf16", base_bytes=1, formats={"bf16": "bf16"},
+        margin=0.1, seed=0, hardware="", engines=(), workloads={}, prices="default", cells=entries({}), version="1",
+        deployments={"here": {"hardware": "this-machine", "count": 1, "price_per_hour": 5.0, "price_source": GIVEN}},
+    )  # fmt: skip
+    judged: list[float] = []
+
+    def collect(*_: object, deployments: dict[str, dict[str, float]], **__: object) -> Findings:
+        judged.append(deployments["here"]["price_per_hour"])
+        return Findings(base="bf16", formats={"bf16": "bf16"})
+
+    monkeypatch.setattr("whichbits.verdict.collect.collect", collect)
+    judge(ledger, Store(tmp_path), prices=prices)
+    assert judged == [expected]
