@@ -80,17 +80,20 @@ class FakeServers:
 
     resident: int = 2
     broken: str | None = None
+    mortal: str | None = None
+    """Whose servers die as soon as they are up."""
     start_s: float = 0.0
     events: list[str] = field(default_factory=list)
 
     @contextmanager
     def open(self, name: str, checkpoint: Path) -> Iterator[FakeServer]:
         if name == self.broken:
+            self.events.append(f"refuse {name}")
             raise ServerFailed("no kernel for this format")
         time.sleep(self.start_s)
         self.events.append(f"open {name}")
         try:
-            yield FakeServer(f"http://{name}")
+            yield FakeServer(f"http://{name}", "out of memory" if name == self.mortal else None)
         finally:
             self.events.append(f"close {name}")
 
@@ -165,6 +168,21 @@ def test_every_way_to_fail_has_a_cause(tmp_path: Path, how: str, cause: str):
     run = runner(tmp_path, [bad])
     assert run.run() == {bad.cell.key: "failed"}
     assert cause in str(run.store.record(bad.cell).error)
+
+
+@pytest.mark.parametrize(("kind", "servers"), [("refuse", {"broken": "a"}), ("open", {"mortal": "a"})])
+def test_a_server_that_fails_twice_is_not_started_again_in_this_run(tmp_path: Path, kind: str, servers: dict[str, str]):
+    cells = [asking("a", number) for number in range(4)]
+    starts = FakeServers(**servers)
+    run = runner(tmp_path, [*cells, asking("b", 0)], starts, ["a", "b"])
+    states = run.run()
+    assert [states[planned.cell.key] for planned in cells] == ["failed"] * 4
+    assert sum(state == "done" for state in states.values()) == 1
+    assert starts.events.count(f"{kind} a") == 2
+    assert "failed 2 times" in str(run.store.record(cells[-1].cell).error)
+    again = FakeServers(**servers)
+    runner(tmp_path, cells, again, ["a"]).run()
+    assert again.events.count(f"{kind} a") == 2
 
 
 def test_a_failed_cell_is_tried_again_by_the_next_run(tmp_path: Path):

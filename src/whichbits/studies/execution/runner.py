@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from whichbits.schema.step import Cell
-from whichbits.studies.execution.local import Executor, Failed, Finished, Function, Job, Progress
+from whichbits.studies.execution.local import Executor, Failed, Finished, Function, Job, Progress, ServerFailed
 from whichbits.studies.planning.plan import Plan, Planned, Served
 from whichbits.studies.store.store import Store
 
 State = Literal["waiting", "running", "done", "failed"]
+
+FAILURES = 2
+"""A candidate whose server failed so often in a run, at its start or later, is not served again: each start takes a minute."""
 
 
 class Server(Protocol):
@@ -94,6 +97,7 @@ class Runner:
     _interrupted: threading.Event = field(default_factory=threading.Event, init=False)
     _open: dict[str, Server] = field(default_factory=dict, init=False)
     _stacks: dict[str, ExitStack] = field(default_factory=dict, init=False)
+    _failures: dict[str, list[str]] = field(default_factory=dict, init=False)
 
     def run(self) -> dict[str, State]:
         """State of each cell of the plan by key, once nothing more can be done."""
@@ -265,18 +269,26 @@ class Runner:
     # Servers
 
     def _server(self, name: str) -> str:
-        """Address of the candidate's server, started if it is not up."""
+        """Address of the candidate's server, started if it is not up. Raises ServerFailed."""
         served: Served = self.plan.served[name]
         if served.url is not None:
             return served.url
-        if name in self._open and self._open[name].failure() is not None:
+        failures = self._failures.setdefault(name, [])
+        if name in self._open and (cause := self._open[name].failure()) is not None:
+            failures.append(cause)
             self._close_server(name)
         if name not in self._open:
+            if len(failures) >= FAILURES:
+                raise ServerFailed(f"the server of {name} failed {len(failures)} times in this run: {failures[-1]}")
             while len(self._open) >= self.servers.resident:
                 self._close_server(next(iter(self._open)))
             self.observer.note(f"starting the server of {name}")
             stack = ExitStack()
-            self._open[name] = stack.enter_context(self.servers.open(name, served.checkpoint(self.store)))
+            try:
+                self._open[name] = stack.enter_context(self.servers.open(name, served.checkpoint(self.store)))
+            except ServerFailed as error:
+                failures.append(str(error))
+                raise
             self._stacks[name] = stack
         return self._open[name].url
 
