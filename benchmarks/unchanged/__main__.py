@@ -27,6 +27,7 @@ from checkpoints import checkpoints
 from compare import compare
 from place import Place
 from predictions import predicted
+
 from studies import demonstration, kept_store, tiny_study
 
 PARTS: dict[str, Callable[[Place], Iterator[tuple[str, Any]]]] = {
