@@ -1,5 +1,5 @@
-# Two commands: `make study` (the demonstration study) and `make test`.
-.PHONY: study test kernels environment check
+# `make study` (the demonstration study), `make test` and `make check`; `make test-fast` while working.
+.PHONY: study test test-fast kernels environment check
 
 study: environment
 	.venv/bin/whichbits study demo
@@ -7,6 +7,10 @@ study: environment
 # Two workers of one thread each: most tests wait for processes that they start.
 test: environment
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# No vLLM server, no embedded model, nothing slow.
+test-fast: environment
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not server and not model and not slow"
 
 # The GPU kernels in Triton's interpreter; Triton stays out of the environment, where vLLM's CPU build would find it.
 kernels: environment
@@ -17,6 +21,7 @@ check: environment
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports
 
 environment:
 	@tools/setup

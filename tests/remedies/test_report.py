@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from whichbits.reporting.write import write_atomically
+from whichbits.core.files import write_atomically
 
 
 def test_a_report_that_cannot_be_written(follow: Any, tmp_path: Path):

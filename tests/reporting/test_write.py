@@ -1,10 +1,9 @@
-import os
 from pathlib import Path
 
 import pytest
 
 from whichbits.core.errors import UserError
-from whichbits.reporting.write import write, write_atomically
+from whichbits.reporting.write import write
 from whichbits.verdict.model import Verdict
 
 
@@ -18,20 +17,6 @@ def test_both_files_are_written(verdict, context, tmp_path):
 def test_the_same_study_gives_the_same_bytes(verdict, context, tmp_path):
     first, second = (write(verdict, context, tmp_path / name) for name in "ab")
     assert first.html.read_bytes() == second.html.read_bytes()
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    target = tmp_path / "report.html"
-    write_atomically(target, "old")
-
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match="No space left on device"):
-        write_atomically(target, "new")
-    assert target.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_folder_that_is_a_file_is_named(verdict, context, tmp_path):

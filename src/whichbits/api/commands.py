@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whichbits.api.arguments import overrides_of, parse_workload, short
 from whichbits.api.predict import calibrate, predict
 from whichbits.api.quantize import quantize
-from whichbits.cli.arguments import overrides_of, parse_workload, short
 from whichbits.core.errors import UserError
 from whichbits.studies.planning.estimate import duration
 from whichbits.studies.specification.schema import Candidate, Specification, load, specify

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whichbits.cli.arguments import overrides_of, parse_workload, short
+from whichbits.api.arguments import overrides_of, parse_workload, short
 from whichbits.core.errors import UserError
 from whichbits.studies.store.store import Store
 

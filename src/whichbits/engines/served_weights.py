@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
+from whichbits.core.files import write_atomically
 from whichbits.core.home import cache_directory
 from whichbits.engines.errors import EngineError
-from whichbits.reporting.write import write_atomically
 
 TEXTS = (
     "The train to the coast leaves at half past seven, and the ticket office opens at six.",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from whichbits.core.errors import UserError
+from whichbits.core.files import write_atomically
 from whichbits.reporting.context import ReportContext
 from whichbits.reporting.page import render
 from whichbits.verdict.model import Verdict
@@ -18,27 +16,6 @@ class Written(NamedTuple):
 
     html: Path
     verdict: Path
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that is either whole or not there: written aside, then renamed into place.
-
-    Raises:
-        UserError: the folder cannot be written (disk full, no permission, ...).
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            aside.unlink()
-        remedy = "free some space, or name a folder that can be written"
-        raise UserError(f"cannot write {path}: {error.strerror or error}", remedy=remedy) from error
 
 
 def write(verdict: Verdict, context: ReportContext, folder: Path) -> Written:

@@ -1,4 +1,4 @@
-"""Values as they come from the command line and as they are shown, for all verbs."""
+"""Values as the command line gives them and as results show them, for all commands."""
 
 from __future__ import annotations
 
