@@ -1,3 +1,60 @@
-"""whichbits: which number format to deploy a language model in, settled by experiment."""
+"""whichbits: which number format to deploy a language model in, settled by experiment.
+
+The public functions are here, one for each command: `whichbits.study("demo")`, `whichbits.quantize(...)`, ...
+They are imported when they are first asked for, so that reading a verdict needs neither torch nor pyarrow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from whichbits.api.bench import bench
+    from whichbits.api.catalogues import list_formats, list_hardware
+    from whichbits.api.compare import compare
+    from whichbits.api.evaluate import evaluate
+    from whichbits.api.predict import calibrate, predict
+    from whichbits.api.quantize import quantize
+    from whichbits.api.recommend import recommend, report
+    from whichbits.api.study import plan, study
+    from whichbits.engines.doctor import doctor
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "bench",
+    "calibrate",
+    "compare",
+    "doctor",
+    "evaluate",
+    "list_formats",
+    "list_hardware",
+    "plan",
+    "predict",
+    "quantize",
+    "recommend",
+    "report",
+    "study",
+]
+
+_MODULES = {
+    "bench": "api.bench",
+    "calibrate": "api.predict",
+    "compare": "api.compare",
+    "doctor": "engines.doctor",
+    "evaluate": "api.evaluate",
+    "list_formats": "api.catalogues",
+    "list_hardware": "api.catalogues",
+    "plan": "api.study",
+    "predict": "api.predict",
+    "quantize": "api.quantize",
+    "recommend": "api.recommend",
+    "report": "api.recommend",
+    "study": "api.study",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public function, from the module that has it."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

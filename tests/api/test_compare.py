@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from whichbits.api import commands
+import whichbits
 from whichbits.studies.specification.schema import Specification
 
 
@@ -23,7 +23,7 @@ def test_a_name_with_a_cache_is_a_format_too(
         asked.append(part)
         return []
 
-    monkeypatch.setattr(commands, "run_part", run_part)
-    assert commands.compare("base/model", candidate, store=tmp_path) == []
+    monkeypatch.setattr("whichbits.api.compare.run_part", run_part)
+    assert whichbits.compare("base/model", candidate, store=tmp_path) == ()
     (column,) = asked[0].candidates
     assert (column.format, column.checkpoint) == (format, checkpoint)

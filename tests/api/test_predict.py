@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from whichbits.api import commands
+import whichbits
 from whichbits.cli.app import app
 from whichbits.core.errors import UserError
 from whichbits.hardware.machine import describe
@@ -18,7 +18,7 @@ LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 
 
 def test_intervals_are_pairs_in_json_and_text_in_a_table() -> None:
-    base, quick, refused = commands.predict(LLAMA, ["bf16", "w4a16-int", "w8a8-fp"], "A100", workload="256/128")
+    base, quick, refused = whichbits.predict(LLAMA, ["bf16", "w4a16-int", "w8a8-fp"], "A100", workload="256/128")
     low, high = json.loads(json.dumps(quick))["speedup_80"]
     assert low < quick["speedup"] < high
     assert quick["speedup"] == pytest.approx(base["latency_s"] / quick["latency_s"], rel=1e-3)
@@ -37,7 +37,7 @@ def test_a_table_has_a_column_a_format_also_where_one_is_refused() -> None:
 
 
 def test_a_ranking_shows_what_each_format_gains_on_its_device() -> None:
-    rows = commands.predict(LLAMA, ["bf16", "w8a8-int"], workload="rag", all_hardware=True)
+    rows = whichbits.predict(LLAMA, ["bf16", "w8a8-int"], workload="rag", all_hardware=True)
     gains = {(row["hardware"], row["count"], row["format"]): row["gain_80"] for row in rows if row["gain"] is not None}
     low, high = gains["A100-SXM-80GB", 1, "w8a8-int"]
     assert 1 < low < high
@@ -47,18 +47,18 @@ def test_a_ranking_shows_what_each_format_gains_on_its_device() -> None:
 
 def test_limits_bound_the_load_of_each_format() -> None:
     asked = {"model": LLAMA, "format": ["bf16", "w8a8-int"], "workload": "rag"}
-    rows = commands.predict(**asked, hardware="L4", max_tpot=0.08, max_ttft=0.5)
+    rows = whichbits.predict(**asked, hardware="L4", max_tpot=0.08, max_ttft=0.5)
     assert [(row["hardware"], row["count"]) for row in rows] == [("L4", 1), ("L4", 1)]
     for row in rows:
         assert row["tpot_s"] <= 0.0801
         assert row["ttft_s"] <= 0.501
-        (there,) = commands.predict(
+        (there,) = whichbits.predict(
             LLAMA, [row["format"]], "L4", workload="rag", concurrency=str(row["concurrency"]), tensor_parallel=1
         )
         assert there["qps"] == pytest.approx(row["qps"], rel=1e-2)
-        (beyond,) = commands.predict(LLAMA, [row["format"]], "L4", workload="rag", concurrency=str(1.1 * row["concurrency"]))
+        (beyond,) = whichbits.predict(LLAMA, [row["format"]], "L4", workload="rag", concurrency=str(1.1 * row["concurrency"]))
         assert beyond["tpot_s"] > 0.08
-    everywhere = commands.predict(**asked, all_hardware=True, max_tpot=0.08, count=2)
+    everywhere = whichbits.predict(**asked, all_hardware=True, max_tpot=0.08, count=2)
     assert {row["count"] for row in everywhere} == {2}
     assert all(row["tpot_s"] is None or row["tpot_s"] <= 0.0801 for row in everywhere)
 
@@ -79,13 +79,13 @@ def test_limits_bound_the_load_of_each_format() -> None:
 )
 def test_arguments_that_say_nothing_beside_others_are_refused(arguments: dict[str, object], why: str) -> None:
     with pytest.raises(UserError, match=why):
-        commands.predict(**{"model": LLAMA, "hardware": "A100", "workload": "256/128", **arguments})
+        whichbits.predict(**{"model": LLAMA, "hardware": "A100", "workload": "256/128", **arguments})
 
 
 def test_points_are_answered_in_a_file(tmp_path: Path) -> None:
     header = "model,format,hardware,count,prompt_tokens,output_tokens,concurrency"
     (tmp_path / "in.csv").write_text(f"{header}\n{LLAMA},bf16,A100,1,256,128,1\n{LLAMA},w8a8-fp,A100,1,256,128,1\n")
-    (row,) = commands.predict(points=tmp_path / "in.csv", out=tmp_path / "out.csv")
+    (row,) = whichbits.predict(points=tmp_path / "in.csv", out=tmp_path / "out.csv")
     assert (row["rows"], row["answered"]) == (2, 1)
     assert (tmp_path / "out.csv").read_text().startswith(header)
 
@@ -118,12 +118,12 @@ def store_of(
 
 def test_calibrating_by_a_study_moves_its_device_alone(tmp_path: Path) -> None:
     store_of(tmp_path, "L4")
-    (row,) = commands.calibrate(tmp_path, tmp_path / "mine.json")
+    (row,) = whichbits.calibrate(tmp_path, tmp_path / "mine.json")
     moved = json.loads((tmp_path / "mine.json").read_text())
     assert moved["sources"]["given"] == 4  # the valid rung of 4 requests in flight
     asked = {"hardware": "L4", "workload": "256/128", "concurrency": "4", "engine": "vllm==0.12.0"}
     (before,), (after,) = (
-        commands.predict(LLAMA, ["w8a8-int"], **asked, coefficients=c) for c in (None, Path(row["coefficients"]))
+        whichbits.predict(LLAMA, ["w8a8-int"], **asked, coefficients=c) for c in (None, Path(row["coefficients"]))
     )
     assert abs(after["latency_s"] - 9.0) < abs(before["latency_s"] - 9.0)
     assert (before["tier"], after["tier"]) == ("other-architecture", "interpolated")
@@ -149,7 +149,7 @@ def test_a_study_that_was_not_measured_on_what_it_claims_moves_nothing(
     claimed: str, machine: str, count: int, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"deployment\.hardware"):
-        commands.calibrate(store_of(tmp_path, claimed, machine, count=count), tmp_path / "mine.json")
+        whichbits.calibrate(store_of(tmp_path, claimed, machine, count=count), tmp_path / "mine.json")
     assert not (tmp_path / "mine.json").exists()
 
 
@@ -164,7 +164,7 @@ def test_a_study_that_was_not_measured_on_what_it_claims_moves_nothing(
 )
 @pytest.mark.skipif(bool(describe().gpus), reason="needs a machine without a GPU")
 def test_a_study_moves_the_device_that_measured_it(claimed: str, machine: str, device: str, tmp_path: Path) -> None:
-    commands.calibrate(store_of(tmp_path, claimed, machine), tmp_path / "mine.json")
+    whichbits.calibrate(store_of(tmp_path, claimed, machine), tmp_path / "mine.json")
     moved = json.loads((tmp_path / "mine.json").read_text())
     assert {name.split(".")[1] for name in moved["values"] if name.startswith("device.")} == {device}
     assert any(entry[1] == device and entry[3] == "vllm" for entry in moved["support"])
@@ -172,15 +172,15 @@ def test_a_study_moves_the_device_that_measured_it(claimed: str, machine: str, d
 
 def test_speeds_of_a_server_at_an_address_calibrate_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="measured at an address"):
-        commands.calibrate(store_of(tmp_path, "L4", engine=None), tmp_path / "mine.json")
+        whichbits.calibrate(store_of(tmp_path, "L4", engine=None), tmp_path / "mine.json")
 
 
 def test_where_calibrated_coefficients_go_is_checked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("whichbits.prediction.training.calibrate.calibrate", lambda *_: pytest.fail("fitted"))
     with pytest.raises(UserError, match="out: "):
-        commands.calibrate(store_of(tmp_path, "L4"), tmp_path / "nowhere" / "mine.json")
+        whichbits.calibrate(store_of(tmp_path, "L4"), tmp_path / "nowhere" / "mine.json")
 
 
 def test_points_without_a_file_for_the_answers_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--out"):
-        commands.predict(points=tmp_path / "absent.csv")
+        whichbits.predict(points=tmp_path / "absent.csv")

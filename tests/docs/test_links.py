@@ -53,4 +53,4 @@ def test_relative_links_lead_somewhere(page):
 def test_a_name_that_is_not_there_is_found_missing():
     assert known("whichbits.core.errors.UserError")
     assert not known("whichbits.core.errors.Unheard")
-    assert not known("whichbits.quantize")
+    assert not known("whichbits.quantise")

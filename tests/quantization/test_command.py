@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("numba")
 
-from whichbits.api import commands  # noqa: E402
+import whichbits  # noqa: E402
 from whichbits.api.quantize import error_table  # noqa: E402
 from whichbits.core.errors import UserError  # noqa: E402
 from whichbits.formats.format import get  # noqa: E402
@@ -26,7 +26,7 @@ def test_a_calibrated_recipe_makes_every_format_in_one_pass(block_llama: Path, t
     recipe.write_text(
         "rounding: gptq\nsmoothing: 0.5\ngroup_size: 64\nseed: 4\ncalibration: {source: random, samples: 4, length: 16}\n"
     )
-    rows = commands.quantize(str(block_llama), ["w8a8-int", "w4a16-int"], tmp_path / "out", recipe=recipe)
+    rows = whichbits.quantize(str(block_llama), ["w8a8-int", "w4a16-int"], tmp_path / "out", recipe=recipe)
     assert [row["format"] for row in rows] == ["w8a8-int", "w4a16-int"]
     assert all("only 64 tokens" in row["warnings"][0] for row in rows)
     manifests = [Manifest.model_validate_json((Path(row["folder"]) / "manifest.json").read_text()) for row in rows]
@@ -36,7 +36,7 @@ def test_a_calibrated_recipe_makes_every_format_in_one_pass(block_llama: Path, t
 
 
 def test_round_to_nearest_needs_no_recipe(block_llama: Path, tmp_path: Path) -> None:
-    rows = commands.quantize(
+    rows = whichbits.quantize(
         str(block_llama), ["w8a8-fp", "w4a16-int"], tmp_path / "out", recipe={"scales": "minmax"}, group_size=32
     )
     assert [row["warnings"] for row in rows] == [[], []]
@@ -100,7 +100,7 @@ def test_calibration_in_one_word(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_makes_nothing(block_llama: Path, tmp_path: Path) -> None:
-    rows = commands.quantize(
+    rows = whichbits.quantize(
         str(block_llama), ["w8a8-int", "w4a16-int"], tmp_path / "out", recipe={"rounding": "gptq"}, dry_run=True
     )
     assert [sorted(row) for row in rows] == [["disk", "disk_free", "disk_while_made", "format", "memory", "time"]] * 2
@@ -129,19 +129,19 @@ def test_a_mistake_is_named(
     formats: list[str], options: dict[str, Any], message: str, block_llama: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=message):
-        commands.quantize(str(block_llama), formats, tmp_path / "out", **options)
+        whichbits.quantize(str(block_llama), formats, tmp_path / "out", **options)
 
 
 @pytest.mark.parametrize("there", ["w8a8-int", "w4a8-int-ascend"])
 def test_a_folder_that_is_there_is_seen_before_anything_is_made(there: str, block_llama: Path, tmp_path: Path) -> None:
     (tmp_path / there).mkdir()
     with pytest.raises(UserError, match=f"{there} exists already"):
-        commands.quantize(str(block_llama), ["w4a8-int", "w8a8-int"], tmp_path, recipe="openpangu", export="ascend")
+        whichbits.quantize(str(block_llama), ["w4a8-int", "w8a8-int"], tmp_path, recipe="openpangu", export="ascend")
     assert [entry.name for entry in tmp_path.iterdir()] == [there]
 
 
 def test_ascend_gets_a_folder_of_its_own(block_llama: Path, tmp_path: Path) -> None:
-    (row,) = commands.quantize(str(block_llama), ["w4a8-int"], tmp_path, recipe="openpangu", group_size=64, export="ascend")
+    (row,) = whichbits.quantize(str(block_llama), ["w4a8-int"], tmp_path, recipe="openpangu", group_size=64, export="ascend")
     assert row["exported"] == str(tmp_path / "w4a8-int-ascend")
     description = json.loads((tmp_path / "w4a8-int-ascend" / "quant_model_description.json").read_text())
     assert description["group_size"] == 64
@@ -152,7 +152,7 @@ def test_ascend_gets_a_folder_of_its_own(block_llama: Path, tmp_path: Path) -> N
 
 def test_a_budget_makes_one_checkpoint_within_it(block_llama: Path, tmp_path: Path) -> None:
     few = {"calibration": "random", "samples": 2, "seq_length": 16}
-    (row,) = commands.quantize(
+    (row,) = whichbits.quantize(
         str(block_llama), ["w4a16-int", "w8a8-int"], tmp_path, recipe={"rounding": "gptq"}, group_size=64, budget="6bits", **few
     )
     assert row["folder"] == str(tmp_path / "mixed-6bits")
@@ -174,7 +174,7 @@ def test_modules_where_gptq_is_worse_are_named_on_the_console(monkeypatch: pytes
         for number, ours in enumerate((1.0, 2.5))
     ]
     row = {"format": "w4a16-int", "warnings": [], "worse_than_nearest": {modules[1]["module"]: 1.25}, "modules": modules}
-    monkeypatch.setattr(commands, "quantize", lambda *rest, **options: [dict(row)])
+    monkeypatch.setattr(whichbits, "quantize", lambda *rest, **options: [dict(row)])
     said = CliRunner().invoke(app, ["quantize", "model", "--format", "w4a16-int", "--out", str(tmp_path)]).output
     assert "GPTQ made 1.250 times the error of rounding to nearest: model.layers.1.mlp.experts.3.up_proj" in said
     assert "mlp.experts.*.up_proj" in said and "0.875" in said
@@ -191,4 +191,4 @@ def test_a_disk_that_fills_up_during_the_pass_is_told(
     monkeypatch.setattr(calibrated, "stream", full)
     few = {"calibration": "random", "samples": 2, "seq_length": 16}
     with pytest.raises(UserError, match=f"the disk of {tmp_path} is full"):
-        commands.quantize(str(block_llama), ["w8a8-int"], tmp_path, **few)
+        whichbits.quantize(str(block_llama), ["w8a8-int"], tmp_path, **few)

@@ -1,4 +1,4 @@
-"""Remedies of whichbits.api.commands."""
+"""Remedies of whichbits.api."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from whichbits.api import commands
+import whichbits
 
 URL = "http://localhost:8000"
 
@@ -15,15 +15,16 @@ URL = "http://localhost:8000"
 @pytest.fixture(autouse=True)
 def unrun(monkeypatch: pytest.MonkeyPatch) -> None:
     """Studies are specified here, and not run."""
-    monkeypatch.setattr("whichbits.api.commands.run_part", lambda *_, **__: [])
+    for command in ("evaluate", "compare", "bench"):
+        monkeypatch.setattr(f"whichbits.api.{command}.run_part", lambda *_, **__: [])
 
 
 def test_an_address_of_what_is_emulated(follow: Any):
     for told in ({"emulated": True}, {"url": URL}):
         follow(
             "url: a checkpoint is emulated here",
-            mistake=lambda: commands.evaluate("model", ["recall"], emulated=True, url=URL),
-            remedy=lambda told=told: commands.evaluate("model", ["recall"], **told),
+            mistake=lambda: whichbits.evaluate("model", ["recall"], emulated=True, url=URL),
+            remedy=lambda told=told: whichbits.evaluate("model", ["recall"], **told),
         )
 
 
@@ -33,8 +34,8 @@ def test_an_address_of_one_of_two(follow: Any, tmp_path: Path):
         for told in ({"url": URL, "candidate_url": "http://localhost:8001"}, {}):
             follow(
                 "url and candidate_url: texts of base and candidate",
-                mistake=lambda given=given: commands.compare("model", "quantized", prompts=prompts, **given),
-                remedy=lambda told=told: commands.compare("model", "quantized", prompts=prompts, **told),
+                mistake=lambda given=given: whichbits.compare("model", "quantized", prompts=prompts, **given),
+                remedy=lambda told=told: whichbits.compare("model", "quantized", prompts=prompts, **told),
             )
 
 
@@ -44,13 +45,13 @@ def test_a_margin_that_is_no_share(follow: Any, tmp_path: Path, monkeypatch: pyt
     for margin in (2.0, 0.0, -0.01, float("nan")):
         follow(
             "margin: {margin} is not between 0 and 1",
-            mistake=lambda margin=margin: commands.recommend(tmp_path, margin=margin),
-            remedy=lambda: commands.recommend(tmp_path, margin=0.02),
+            mistake=lambda margin=margin: whichbits.recommend(tmp_path, margin=margin),
+            remedy=lambda: whichbits.recommend(tmp_path, margin=0.02),
         )
 
 
 def test_a_name_without_an_address(follow: Any):
-    for verb, what in ((commands.evaluate, "recall"), (commands.bench, "rag")):
+    for verb, what in ((whichbits.evaluate, "recall"), (whichbits.bench, "rag")):
         follow(
             "is the name at an address",
             mistake=lambda verb=verb, what=what: verb("model", [what], served_model_name="mine"),
@@ -63,8 +64,8 @@ def test_a_name_without_the_addresses_of_both(follow: Any, tmp_path: Path):
         named = {"prompts": tmp_path / "prompts.jsonl", name: "mine"}
         error = follow(
             "is the name at an address",
-            mistake=lambda named=named: commands.compare("model", "quantized", **named),
-            remedy=lambda named=named: commands.compare(
+            mistake=lambda named=named: whichbits.compare("model", "quantized", **named),
+            remedy=lambda named=named: whichbits.compare(
                 "model", "quantized", **named, url=URL, candidate_url="http://localhost:8001"
             ),
         )

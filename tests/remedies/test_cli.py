@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from whichbits.api import commands
+import whichbits
 from whichbits.cli.app import app
 
 
@@ -31,7 +31,7 @@ def test_a_package_that_is_not_installed(follow_line: Any, verb: list[str], extr
     def lacking(*_: Any, **__: Any) -> None:
         raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
 
-    monkeypatch.setattr(commands, verb[0], lacking)
+    monkeypatch.setattr(whichbits, verb[0], lacking)
     said = " ".join(refused(*verb).stderr.split())
     assert f"transformers is not installed, which `whichbits {verb[0]}` needs" in said
     assert f"pip install 'whichbits[{extra}]', or 'whichbits[study]'" in said

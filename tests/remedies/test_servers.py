@@ -134,7 +134,7 @@ def test_a_server_that_has_changed_since_the_plan(follow: Any, fake: Any) -> Non
 def test_a_step_that_failed(follow: Any, fake: Any, tiny_llama: Path, tmp_path: Path) -> None:
     """The log and the folder of failures say what the server said; once it answers, the same command goes on."""
     pytest.importorskip("lm_eval")
-    from whichbits.api import commands
+    import whichbits
 
     task = tmp_path / "parity.jsonl"
     task.write_text('{"question": "2 is", "choices": ["even", "odd"], "answer": 0}\n')
@@ -142,8 +142,8 @@ def test_a_step_that_failed(follow: Any, fake: Any, tiny_llama: Path, tmp_path: 
     store = tmp_path / "store"
 
     def evaluate() -> None:
-        (row,) = commands.evaluate(str(tiny_llama), [str(task)], url=server.url, store=store)
-        assert row["n"] == 1
+        (row,) = whichbits.evaluate(str(tiny_llama), [str(task)], url=server.url, store=store)
+        assert row.n == 1
 
     def mend() -> None:
         assert "the engine is dead" in (store / "run.log").read_text()

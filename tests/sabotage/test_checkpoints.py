@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from whichbits.api import commands
+import whichbits
 from whichbits.core.errors import UserError
 from whichbits.studies.specification.schema import Specification
 
@@ -325,7 +325,7 @@ def refused(error: UserError, damage: Damage) -> None:
 def test_a_damaged_model_is_not_scored(damage: Damage, small_model: Path, own_choices: Path, tmp_path: Path):
     folder = damaged(small_model, tmp_path / "model", damage)
     with pytest.raises(UserError) as raised:
-        commands.evaluate(str(folder), [str(own_choices)], emulated=True, store=tmp_path / "store")
+        whichbits.evaluate(str(folder), [str(own_choices)], emulated=True, store=tmp_path / "store")
     refused(raised.value, damage)
 
 
@@ -333,7 +333,7 @@ def test_a_damaged_model_is_not_scored(damage: Damage, small_model: Path, own_ch
 def test_a_damaged_candidate_is_refused(damage: Damage, small_model: Path, small_quantized: Path, tmp_path: Path):
     folder = damaged(small_quantized, tmp_path / "candidate", damage)
     with pytest.raises(UserError) as raised:
-        commands.compare(str(small_model), str(folder), emulated=True, store=tmp_path / "store")
+        whichbits.compare(str(small_model), str(folder), emulated=True, store=tmp_path / "store")
     refused(raised.value, damage)
 
 
@@ -341,7 +341,7 @@ def test_a_damaged_candidate_is_refused(damage: Damage, small_model: Path, small
 def test_a_candidate_of_another_model_is_refused(damage: Damage, small_model: Path, small_quantized: Path, tmp_path: Path):
     folder = damaged(small_quantized, tmp_path / "candidate", damage)
     with pytest.raises(UserError) as raised:
-        commands.compare(str(small_model), str(folder), emulated=True, store=tmp_path / "store")
+        whichbits.compare(str(small_model), str(folder), emulated=True, store=tmp_path / "store")
     refused(raised.value, damage)
 
 
@@ -353,7 +353,7 @@ def test_a_wellformed_candidate_that_is_another_model_is_inferior_with_a_caveat(
     for number, damage in enumerate(UNLIKE_THE_BASE):
         folders[f"damaged-{number}"] = damaged(small_model, tmp_path / f"damaged-{number}", damage)
     folders["other-template"] = damaged(small_quantized, tmp_path / "template", OTHER_TEMPLATE)
-    outcome = commands.study(
+    outcome = whichbits.study(
         Specification.model_validate(
             {
                 "version": 1,
@@ -367,7 +367,6 @@ def test_a_wellformed_candidate_that_is_another_model_is_inferior_with_a_caveat(
         store=tmp_path / "store",
         quiet=True,
     )
-    assert isinstance(outcome, commands.Outcome)
     states = {ruling.candidate: ruling.state for ruling in outcome.verdict.formats}
     named = {loss.candidate for loss in outcome.verdict.implausible}
     assert states.pop("whole") in ("admissible", "not resolved")

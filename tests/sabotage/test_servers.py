@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from whichbits.api import commands
+import whichbits
 from whichbits.studies.specification.schema import Specification
 from whichbits.verdict.model import Verdict
 
@@ -145,7 +145,7 @@ def verdict(
                     four_bits(server.model)
                 case "the server is exchanged meanwhile":
                     exchange_after(server, 60)
-    outcome = commands.study(
+    outcome = whichbits.study(
         Specification.model_validate(
             {
                 "version": 1,
@@ -164,7 +164,6 @@ def verdict(
         store=folder / "store",
         quiet=True,
     )
-    assert isinstance(outcome, commands.Outcome)
     return outcome.verdict
 
 

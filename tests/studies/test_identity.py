@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("lm_eval")
 
-from whichbits.api import commands
+import whichbits
 from whichbits.studies.planning.addresses import check_same
 from whichbits.core.errors import UserError
 from whichbits.studies.planning.planner import Expansion
@@ -100,11 +100,10 @@ def test_an_address_where_nobody_answers_is_an_error_before_all_else(tiny_llama:
     gone.stop()
     (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(UserError, match=f"engine.urls: bf16: url {gone.url}"):
-        commands.study(tmp_path / "s.yaml", store=tmp_path / "store")
+        whichbits.study(tmp_path / "s.yaml", store=tmp_path / "store")
     with pytest.raises(UserError, match=gone.url):
-        commands.bench(str(tiny_llama), ["64/16"], url=gone.url, store=tmp_path / "store")
-    preview = commands.study(tmp_path / "s.yaml", store=tmp_path / "store", dry_run=True)
-    assert isinstance(preview, commands.Preview)
+        whichbits.bench(str(tiny_llama), ["64/16"], url=gone.url, store=tmp_path / "store")
+    preview = whichbits.plan(tmp_path / "s.yaml", store=tmp_path / "store")
     assert gone.url in preview.text
     assert "2 of 2" in preview.text
 

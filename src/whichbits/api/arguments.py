@@ -1,13 +1,20 @@
-"""Values as the command line gives them and as results show them, for all commands."""
+"""Arguments that several commands share."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from whichbits.core.errors import UserError
+from whichbits.studies.specification.schema import Specification, specify
+from whichbits.studies.specification.source import Source
 
 if TYPE_CHECKING:
     from whichbits.serving.workload import Workload
+
+BASE = ("bf16", "fp16")
+"""Names that the base may have, by its dtype."""
 
 
 def parse_workload(name: str) -> Workload:
@@ -30,6 +37,24 @@ def overrides_of(price: Sequence[str] | None) -> dict[str, float]:
     return dict(parse_override(entry) for entry in price)
 
 
-def short(value: Any) -> Any:
-    """A number to four significant digits."""
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+def part_of_a_study(name: str, model: str, **fields: Any) -> Specification:
+    """A small study of what a command asks for; `fields` are those of a specification. Raises UserError."""
+    return specify({"version": 1, "name": name, "model": model, "candidates": [], **fields}, Source("", name))
+
+
+def served_at(servers: Mapping[tuple[str, ...], tuple[str | None, str | None]]) -> dict[str, Any]:
+    """The field `engine` of a small study whose candidates are served at addresses, if they are.
+
+    `servers` holds address and served model name by the names that a candidate may have. Raises UserError.
+    """
+    for _, (url, model) in servers.items():
+        if url is None and model is not None:
+            options = "--url" if len(servers) == 1 else "--url and --candidate-url"
+            raise UserError(
+                f"served_model_name: {model!r} is the name at an address", remedy=f"give what it is served at, by {options}"
+            )
+    urls = {name: url for names, (url, _) in servers.items() for name in names if url is not None}
+    named = {name: model for names, (_, model) in servers.items() for name in names if model is not None}
+    if not urls:
+        return {}
+    return {"kind": "url", "urls": urls, **({"served_model_name": named} if named else {})}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whichbits.api.arguments import overrides_of, parse_workload, short
+from whichbits.api.arguments import overrides_of, parse_workload
 from whichbits.core.errors import UserError
 from whichbits.studies.store.store import Store
 
@@ -32,7 +32,7 @@ class Span(tuple[float, float]):
 
 
 def _span(bounds: tuple[float, float]) -> Span:
-    return Span(short(bound) for bound in bounds)
+    return Span(bound for bound in bounds)
 
 
 def predict(
@@ -167,7 +167,7 @@ def _predicted(answer: Prediction) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for quantity in ("latency_s", "ttft_s", "tpot_s", "qps", "queries_per_dollar"):
         spans = answer.intervals.get(quantity) or dict.fromkeys(LEVELS)
-        row[quantity] = short(getattr(answer, quantity))
+        row[quantity] = getattr(answer, quantity)
         row |= {f"{quantity}_{level}": _span(bounds) if bounds else None for level, bounds in spans.items()}
     return row
 
@@ -178,7 +178,7 @@ def _faster(faster: Speedup | None) -> dict[str, Any]:
 
     spans = faster.intervals if faster else dict.fromkeys(LEVELS)
     shown = {f"speedup_{level}": _span(bounds) if bounds else None for level, bounds in spans.items()}
-    return {"speedup": short(faster.value) if faster else None, **shown}
+    return {"speedup": faster.value if faster else None, **shown}
 
 
 def _limits(given: Mapping[str, float]) -> Limits:
@@ -224,15 +224,15 @@ def _ranking(
                 "hardware": entry.hardware,
                 "count": entry.count,
                 "format": entry.format,
-                "dollars_per_1000": short(entry.dollars_per_query * 1000) if entry.dollars_per_query else None,
-                "qps": short(answer.qps) if answer else None,
+                "dollars_per_1000": entry.dollars_per_query * 1000 if entry.dollars_per_query else None,
+                "qps": answer.qps if answer else None,
                 "qps_80": _span(answer.intervals["qps"][80]) if answer else None,
-                "gain": short(entry.gain.value) if entry.gain else None,
+                "gain": entry.gain.value if entry.gain else None,
                 "gain_80": _span(entry.gain.intervals[80]) if entry.gain else None,
-                "concurrency": short(answer.concurrency) if answer else None,
-                "latency_s": short(answer.latency_s) if answer else None,
-                "ttft_s": short(answer.ttft_s) if answer else None,
-                "tpot_s": short(answer.tpot_s) if answer else None,
+                "concurrency": answer.concurrency if answer else None,
+                "latency_s": answer.latency_s if answer else None,
+                "ttft_s": answer.ttft_s if answer else None,
+                "tpot_s": answer.tpot_s if answer else None,
                 "engine": entry.engine,
                 "provenance": "predicted",
                 "tier": answer.tier if answer else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from whichbits import __version__
+import whichbits
 from whichbits.core.environment import drop_arithmetic
 from whichbits.core.errors import UserError
 from whichbits.core.home import adopt_home
@@ -18,14 +17,14 @@ from whichbits.core.processes import protect_program
 from whichbits.core.terminal import speak_utf8
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    pass
 
 
-class Verbs(TyperGroup):
-    """All verbs: a user's mistake ends in one line and exit code 2, Ctrl-C in one line and 130."""
+class Commands(TyperGroup):
+    """All commands: a user's mistake ends in one line and exit code 2, Ctrl-C in one line and 130."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run the verb."""
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except UserError as error:
@@ -59,7 +58,7 @@ def _print_error(error: UserError) -> None:
 
 
 app = typer.Typer(
-    cls=Verbs,
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -71,7 +70,7 @@ app = typer.Typer(
 def _version(wanted: bool) -> None:
     """Print the version and end."""
     if wanted:
-        sys.stdout.write(f"whichbits {__version__}\n")
+        sys.stdout.write(f"whichbits {whichbits.__version__}\n")
         raise typer.Exit
 
 
@@ -96,36 +95,6 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what the sto
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console()
-
-
-def _print_json(value: Any) -> None:
-    """Write a result as JSON to standard output."""
-    plain = json.loads(value.model_dump_json()) if hasattr(value, "model_dump_json") else value
-    # Other letters are escaped, so that no terminal's encoding can change them.
-    sys.stdout.write(json.dumps(plain, indent=2, default=str) + "\n")
-
-
-def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """Print rows with equal keys as a table."""
-    if as_json:
-        _print_json(rows)
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, column in enumerate(rows[0] if rows else ()):
-        header = str(column).replace("_", " ")
-        table.add_column(header, overflow="fold", no_wrap=place == 0, min_width=max(map(len, header.split()), default=0))
-    for row in rows:
-        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
-    _console().print(table)
-
-
 @app.command()
 def study(
     specification: Annotated[str, typer.Argument(help="YAML file, or a preset: demo, paper-llama-3.1-8b, ...")] = "demo",
@@ -139,24 +108,24 @@ def study(
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or what is missing of it, and print its verdict."""
-    from whichbits.api import commands
+    from whichbits.cli.tables import console, print_json, print_results
 
     if dry_run:
-        preview = commands.study(specification, store=store, price=price, data_dir=data_dir, dry_run=True)
-        assert isinstance(preview, commands.Preview)
-        _print_rows(preview.rows, as_json)
+        preview = whichbits.plan(specification, store=store, price=price, data_dir=data_dir)
+        print_results(preview.rows, as_json)
         if not as_json:
-            _console().print(preview.text)
+            console().print(preview.text)
         return
-    outcome = commands.study(specification, store=store, price=price, data_dir=data_dir, fresh=fresh, quiet=as_json)
-    assert isinstance(outcome, commands.Outcome)
+    outcome = whichbits.study(specification, store=store, price=price, data_dir=data_dir, fresh=fresh, quiet=as_json)
     if as_json:
-        _print_json(outcome.verdict)
+        print_json(outcome.verdict)
     else:
         from whichbits.reporting.terminal import summary
+        from whichbits.studies.planning.estimate import duration
 
-        summary(outcome.verdict, _console(), report=outcome.report)
-        _console().print(outcome.times)
+        summary(outcome.verdict, console(), report=outcome.report)
+        by_kind = ", ".join(f"{kind} {duration(seconds)}" for kind, seconds in outcome.seconds_by_kind.items())
+        console().print(f"This run took {duration(outcome.seconds)}. Seconds of all steps, by kind: {by_kind}.")
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -191,30 +160,30 @@ def quantize(
     as_json: AsJson = False,
 ) -> None:
     """Make checkpoints that vLLM and transformers load."""
-    from whichbits.api import commands
+    from whichbits.cli.tables import console, print_results, print_rows
 
-    rows = commands.quantize(
+    rows = whichbits.quantize(
         model, format, out, group_size=group_size, calibration=calibration, samples=samples, seq_length=seq_length,
         effort=effort, recipe=recipe, seed=seed, budget=budget, export=export, device=device,
         trust_remote_code=trust_remote_code, dry_run=dry_run,
     )  # fmt: skip
     if as_json or dry_run:
-        _print_rows(rows, as_json)
+        print_results(rows, as_json)
         return
     from whichbits.api.quantize import error_table
 
     for row in rows:
         modules, warnings, worse = row.pop("modules"), row.pop("warnings"), row.pop("worse_than_nearest")
         title = "relative error of the weights; GPTQ's error of the outputs beside that of rounding to nearest"
-        _console().print(f"{row['format']}: {title}", markup=False)
-        _print_rows(error_table(modules), False)
+        console().print(f"{row['format']}: {title}", markup=False)
+        print_rows(error_table(modules))
         for warning in warnings:
-            _console().print(f"warning: {warning}", style="yellow", markup=False)
+            console().print(f"warning: {warning}", style="yellow", markup=False)
         for module, ratio in worse.items():
             line = f"GPTQ made {ratio:.3f} times the error of rounding to nearest: {module}"
-            _console().print(line, style="yellow", markup=False, soft_wrap=True)
-        _console().print()
-    _print_rows(rows, False)
+            console().print(line, style="yellow", markup=False, soft_wrap=True)
+        console().print()
+    print_rows(rows)
 
 
 @app.command()
@@ -231,13 +200,13 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score one checkpoint on tasks."""
-    from whichbits.api import commands
+    from whichbits.cli.tables import print_results
 
-    rows = commands.evaluate(
+    rows = whichbits.evaluate(
         model, task, emulated=emulated, url=url, served_model_name=served_model_name, limit=limit, store=store,
         data_dir=data_dir, seed=seed,
     )  # fmt: skip
-    _print_rows(rows, as_json)
+    print_results(rows, as_json)
 
 
 @app.command()
@@ -259,14 +228,14 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare a checkpoint's texts and next-token distributions with the base's."""
-    from whichbits.api import commands
+    from whichbits.cli.tables import print_results
 
-    rows = commands.compare(
+    rows = whichbits.compare(
         base, candidate, prompts=prompts, text=text, max_tokens=max_tokens, emulated=emulated, url=url,
         candidate_url=candidate_url, served_model_name=served_model_name,
         candidate_served_model_name=candidate_served_model_name, store=store, seed=seed,
     )  # fmt: skip
-    _print_rows(rows, as_json)
+    print_results(rows, as_json)
 
 
 @app.command()
@@ -282,12 +251,12 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure how fast a checkpoint is served."""
-    from whichbits.api import commands
+    from whichbits.cli.tables import print_results
 
-    rows = commands.bench(
+    rows = whichbits.bench(
         model, workload, url=url, served_model_name=served_model_name, rounds=rounds, store=store, seed=seed, fresh=fresh
     )
-    _print_rows(rows, as_json)
+    print_results(rows, as_json)
 
 
 @app.command()
@@ -318,19 +287,19 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict speed and cost on hardware that is not at hand, with intervals."""
-    from whichbits.api import commands
+    from whichbits.cli.tables import print_results, print_rows
 
-    rows = commands.predict(
+    rows = whichbits.predict(
         model, format, hardware, count=count, workload=workload, concurrency=concurrency, rate=rate,
         tensor_parallel=tensor_parallel, engine=engine, price=price, max_ttft=max_ttft, max_tpot=max_tpot,
         max_latency=max_latency, all_hardware=all_hardware, points=points, out=out, coefficients=coefficients,
     )  # fmt: skip
     if as_json or points is not None or all_hardware or {max_ttft, max_tpot, max_latency} != {None}:
-        _print_rows(rows, as_json)
+        print_results(rows, as_json)
     else:
         # One column a format reads better than twenty columns.
         names = list(rows[0])
-        _print_rows([{"": name.replace("_", " "), **{row["format"]: row[name] for row in rows}} for name in names[1:]], False)
+        print_rows([{"": name.replace("_", " "), **{row["format"]: row[name] for row in rows}} for name in names[1:]])
 
 
 @app.command()
@@ -340,9 +309,9 @@ def calibrate(
     as_json: AsJson = False,
 ) -> None:
     """Fit the predictor to your own measurements."""
-    from whichbits.api import commands
+    from whichbits.cli.tables import print_results
 
-    _print_rows(commands.calibrate(results, out), as_json)
+    print_results(whichbits.calibrate(results, out), as_json)
 
 
 @app.command()
@@ -353,51 +322,51 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """Say which format to deploy, from a study's store alone."""
-    from whichbits.api import commands
+    from whichbits.cli.tables import console, print_json
 
-    verdict = commands.recommend(store, margin=margin, price=price)
+    verdict = whichbits.recommend(store, margin=margin, price=price)
     if as_json:
-        _print_json(verdict)
+        print_json(verdict)
     else:
         from whichbits.reporting.terminal import summary
 
-        summary(verdict, _console(), report=store / "report.html")
+        summary(verdict, console(), report=store / "report.html")
 
 
 @app.command()
 def report(store: StoreArgument, as_json: AsJson = False) -> None:
     """Write report.html and verdict.json of a study again, from its store alone."""
-    from whichbits.api import commands
+    from whichbits.cli.tables import console, print_json
 
-    written = commands.report(store)
+    written = whichbits.report(store)
     if as_json:
-        _print_json({"report": str(written.html), "verdict": str(written.verdict)})
+        print_json({"report": str(written.html), "verdict": str(written.verdict)})
     else:
-        _console().print(f"Report: {written.html}", soft_wrap=True)
+        console().print(f"Report: {written.html}", soft_wrap=True)
 
 
 @app.command()
 def formats(as_json: AsJson = False) -> None:
     """List the formats."""
-    from whichbits.api import commands
+    from whichbits.cli.tables import print_results
 
-    _print_rows(commands.formats(), as_json)
+    print_results(whichbits.list_formats(), as_json)
 
 
 @app.command()
 def hardware(as_json: AsJson = False) -> None:
     """List the hardware that is known, with peak rates and prices."""
-    from whichbits.api import commands
+    from whichbits.cli.tables import print_results
 
-    _print_rows(commands.hardware(), as_json)
+    print_results(whichbits.list_hardware(), as_json)
 
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Check what a study needs on this machine."""
-    from whichbits.api import commands
+    from whichbits.cli.tables import print_results
 
-    _print_rows(commands.doctor(), as_json)
+    print_results(whichbits.doctor(), as_json)
 
 
 def main() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import whichbits
 from whichbits.core.errors import UserError, parted
 from whichbits.studies.planning.estimate import Durations, Estimate
 from whichbits.studies.specification.source import Source
@@ -154,7 +154,7 @@ def ledger_of(expansion: Expansion, plan: Plan, overrides: Mapping[str, float], 
         prices=chosen.prices,
         cells=entries(planned.cell for planned in plan.cells),
         seconds={"run": round(seconds, 1)},
-        version=whichbits.__version__,
+        version=version("whichbits"),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from whichbits.api import commands
+import whichbits
 from whichbits.core.errors import UserError
 
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness, of the extra 'measure', is not installed")
@@ -40,19 +40,19 @@ def test_a_model_of_several_is_scored_with_a_key_and_past_a_proxy(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-hush")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     store = tmp_path / "store"
-    (row,) = commands.evaluate(str(tiny_llama), [choices], url=f"{server.url}/v1", served_model_name="org/b", store=store)
-    assert row["n"] == 6 and {request["model"] for request in server.received} == {"org/b"}
+    (row,) = whichbits.evaluate(str(tiny_llama), [choices], url=f"{server.url}/v1", served_model_name="org/b", store=store)
+    assert row.n == 6 and {request["model"] for request in server.received} == {"org/b"}
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert written and not any(b"sk-hush" in text for text in written)
 
 
 def test_what_does_not_go_together(tiny_llama: Path) -> None:
     with pytest.raises(UserError, match="served_model_name"):
-        commands.bench(str(tiny_llama), ["8/4"], served_model_name="m")
+        whichbits.bench(str(tiny_llama), ["8/4"], served_model_name="m")
     with pytest.raises(UserError, match="candidate_url"):
-        commands.compare(str(tiny_llama), str(tiny_llama), url="http://127.0.0.1:9")
+        whichbits.compare(str(tiny_llama), str(tiny_llama), url="http://127.0.0.1:9")
     with pytest.raises(UserError, match="emulated"):
-        commands.evaluate(str(tiny_llama), ["arc_easy"], url="http://127.0.0.1:9", emulated=True)
+        whichbits.evaluate(str(tiny_llama), ["arc_easy"], url="http://127.0.0.1:9", emulated=True)
     with pytest.raises(UserError, match="OPENAI_API_KEY") as caught:
-        commands.bench(str(tiny_llama), ["8/4"], url="http://me:hush@127.0.0.1:9")
+        whichbits.bench(str(tiny_llama), ["8/4"], url="http://me:hush@127.0.0.1:9")
     assert "hush" not in str(caught.value)

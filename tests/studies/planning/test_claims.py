@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from whichbits.api import commands
+import whichbits
 from whichbits.studies.planning.claims import caveats, devices_used
 from whichbits.hardware.machine import Gpu, Hardware
 from whichbits.core.errors import UserError
@@ -96,9 +96,8 @@ def test_a_study_on_hardware_that_is_not_there_does_not_begin(tiny_llama: Path, 
     if describe().gpus:
         pytest.skip("this machine has GPUs")
     with pytest.raises(UserError, match="line 6: deployment: hardware: h100"):
-        commands.study(file, store=tmp_path / "store")
+        whichbits.study(file, store=tmp_path / "store")
     assert not (tmp_path / "store").exists()
     pytest.importorskip("vllm")
-    preview = commands.study(file, store=tmp_path / "store", dry_run=True)
-    assert isinstance(preview, commands.Preview)
+    preview = whichbits.plan(file, store=tmp_path / "store")
     assert "would be refused" in preview.text

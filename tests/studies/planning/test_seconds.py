@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from whichbits.api import commands
+import whichbits
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.planning.seconds import batch_seconds, forecast, ladder_seconds
 from whichbits.prediction.predictor import Prediction, predict
@@ -77,7 +77,7 @@ def test_what_is_stored_counts_before_what_is_predicted() -> None:
 
 def test_a_dry_run_names_hours_and_dollars_as_predicted(tiny_llama: Path, tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(TEXT.format(model=tiny_llama))
-    shown = commands.study(tmp_path / "small.yaml", store=tmp_path / "store", dry_run=True)
+    shown = whichbits.plan(tmp_path / "small.yaml", store=tmp_path / "store")
     times = {row["cell"]: row["time"] for row in shown.rows}
     assert any("(predicted)" in time for cell, time in times.items() if cell.startswith("serve w8a8-int"))
     assert all(time == "unknown" for cell, time in times.items() if cell.startswith("serve w8a8-fp"))
@@ -87,6 +87,6 @@ def test_a_dry_run_names_hours_and_dollars_as_predicted(tiny_llama: Path, tmp_pa
 
 def test_verdicts_know_nothing_of_predictions() -> None:
     # A predicted cell can decide nothing: what judges imports neither the predictor nor the forecast.
-    source = Path(commands.__file__).parents[1]
+    source = Path(whichbits.__file__).parent
     for file in (*(source / "verdict").glob("*.py"), source / "studies" / "conclusion.py", *(source / "studies" / "steps").glob("*.py")):
         assert not re.search(r"whichbits\.(prediction|studies.planning.seconds)", file.read_text()), file

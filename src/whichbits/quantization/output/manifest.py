@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
-import whichbits
 from whichbits.formats.format import Format
 from whichbits.quantization.recipe.recipe import Recipe
 
@@ -107,7 +106,7 @@ def versions(*, calibrated: bool = False) -> dict[str, str]:
 def code_sha256() -> str:
     """SHA-256 over the names and contents of the sources that make checkpoints, as they are at the first call."""
     digest = hashlib.sha256()
-    package = Path(whichbits.__file__).parent
+    package = Path(__file__).parents[2]
     for path in sorted(path for room in ("formats", "quantization") for path in (package / room).rglob("*")):
         if path.suffix in (".py", ".yaml"):
             digest.update(f"{path.relative_to(package)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())

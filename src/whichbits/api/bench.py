@@ -1,0 +1,69 @@
+"""`whichbits bench`: how fast a checkpoint is served."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whichbits.api.arguments import BASE, parse_workload, part_of_a_study, served_at
+from whichbits.api.weights import ServedWeights, weights_of
+from whichbits.studies.study import run_part
+
+if TYPE_CHECKING:
+    from whichbits.serving.result import Metrics
+
+
+@dataclass(frozen=True)
+class MeasuredLoad:
+    """One load level of a workload, measured once."""
+
+    workload: str
+    round: int
+    """From 1."""
+    load: str
+    """'synchronous', 'concurrency N' or 'rate R'."""
+    valid: bool
+    reasons: tuple[str, ...]
+    """Why it is not valid."""
+    metrics: Metrics
+    """Rates, and means and percentiles of latencies; docs/serving.md has each one's formula."""
+    weights: ServedWeights | None
+    """None unless a server at an address was asked."""
+
+
+def bench(
+    model: str,
+    workload: Sequence[str],
+    *,
+    url: str | None = None,
+    served_model_name: str | None = None,
+    rounds: int = 1,
+    store: Path | None = None,
+    seed: int = 0,
+    fresh: bool = False,
+) -> tuple[MeasuredLoad, ...]:
+    """Measure how fast a checkpoint is served, for each workload, round and load level. Raises UserError.
+
+    `url` is where a server serves it already, and `served_model_name` the name it does so under, where it lists several.
+    With `fresh` it is measured though the store has results of the same server and workload.
+    """
+    from whichbits.serving.result import Metrics
+
+    entries = [parse_workload(name).model_dump(mode="json") for name in workload]
+    engine = served_at({BASE: (url, served_model_name)})
+    part = part_of_a_study("bench", model, workloads=entries, rounds=rounds, engine=engine, seed=seed)
+    return tuple(
+        MeasuredLoad(
+            workload=record.labels["workload"],
+            round=int(record.labels["repeat"]) + 1,
+            load=level["rung"],
+            valid=level["valid"],
+            reasons=tuple(level["reasons"]),
+            metrics=Metrics.model_validate(level["metrics"]),
+            weights=weights_of(record),
+        )
+        for record in run_part(part, store, {"serve"}, fresh=fresh)
+        for level in record.summary["rungs"]
+    )

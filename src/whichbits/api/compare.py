@@ -1,0 +1,66 @@
+"""`whichbits compare`: texts and next-token distributions of a checkpoint, against the base's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from whichbits.api.arguments import BASE, part_of_a_study, served_at
+from whichbits.api.weights import weights_of
+from whichbits.core.errors import UserError
+from whichbits.studies.specification.schema import Candidate
+from whichbits.studies.study import run_part
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of similarity, or what else is known of the comparison."""
+
+    on: str | None
+    """Name of the prompts or of the text; the candidate's for what is said of its server."""
+    measure: str
+    value: float | int | str | None
+
+
+def compare(
+    base: str,
+    candidate: str,
+    *,
+    prompts: Path | None = None,
+    text: Path | None = None,
+    max_tokens: int = 128,
+    emulated: bool = False,
+    url: str | None = None,
+    candidate_url: str | None = None,
+    served_model_name: str | None = None,
+    candidate_served_model_name: str | None = None,
+    store: Path | None = None,
+    seed: int = 0,
+) -> tuple[Measure, ...]:
+    """Compare a checkpoint, or a format to be made, with the base: greedy texts and next-token distributions.
+
+    With `emulated` there are only distributions, which are taken in transformers. `url` and `candidate_url` are where servers
+    serve base and candidate already, the other two the names they do so under, where they list several. Raises UserError.
+    """
+    from whichbits.formats.format import load as catalogue
+
+    made = candidate.partition("+")[0] in catalogue()  # NAME, or NAME+CACHE with a quantized key-value cache
+    column = {"format" if made else "checkpoint": candidate, "run": "emulated" if emulated else "served"}
+    texts = {"prompts": prompts, "text": text, "max_tokens": max_tokens}
+    if (url is None) != (candidate_url is None) or (emulated and url is not None):
+        raise UserError(
+            "url and candidate_url: texts of base and candidate are compared at an address each",
+            remedy="give both --url and --candidate-url, without --emulated, or neither",
+        )
+    named = Candidate.model_validate(column).name
+    engine = served_at({BASE: (url, served_model_name), (named,): (candidate_url, candidate_served_model_name)})
+    part = part_of_a_study("compare", base, candidates=[column], similarity=texts, engine=engine, seed=seed)
+    wanted = {"quantize", "distribution"} if emulated else {"quantize", "generate", "compare", "distribution"}
+    found: list[Measure] = []
+    for record in run_part(part, store, wanted):
+        if record.kind in ("compare", "distribution"):
+            on = record.labels.get("prompts") or record.labels.get("text")
+            found += [Measure(on, name, value) for name, value in record.summary.items()]
+        if (weights := weights_of(record)) is not None:
+            found.append(Measure(record.labels["candidate"], "weights", str(weights)))
+    return tuple(found)

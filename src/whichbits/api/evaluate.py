@@ -1,0 +1,68 @@
+"""`whichbits evaluate`: the scores of one checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from whichbits.api.arguments import BASE, part_of_a_study, served_at
+from whichbits.api.weights import ServedWeights, weights_of
+from whichbits.core.errors import UserError
+from whichbits.studies.study import run_part
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """The score of a checkpoint on a task."""
+
+    task: str
+    metric: str
+    n: int
+    """Items."""
+    score: float
+    stderr: float | None
+    """Standard error over items, or over clusters of them."""
+    chance: float | None
+    """Expected score of guessing."""
+    weights: ServedWeights | None
+    """None unless a server at an address was asked."""
+
+
+def evaluate(
+    model: str,
+    task: Sequence[str],
+    *,
+    emulated: bool = False,
+    url: str | None = None,
+    served_model_name: str | None = None,
+    limit: int | None = None,
+    store: Path | None = None,
+    data_dir: Path | None = None,
+    seed: int = 0,
+) -> tuple[TaskScore, ...]:
+    """Score one checkpoint on tasks (names, or JSONL files): a study without candidates. Raises UserError.
+
+    `url` is where a server serves the checkpoint already, and `served_model_name` the name it does so under, where it lists
+    several.
+    """
+    if emulated and url is not None:
+        raise UserError("url: a checkpoint is emulated here, not at an address", remedy="leave out --emulated, or --url")
+    choices = [
+        {"name": Path(name).stem, "jsonl": name, "limit": limit} if name.endswith(".jsonl") else {"name": name, "limit": limit}
+        for name in task
+    ]
+    engine = served_at({BASE: (url, served_model_name)})
+    part = part_of_a_study("evaluate", model, tasks=choices, base_repeats=1, engine=engine, seed=seed)
+    return tuple(
+        TaskScore(
+            task=record.summary["task"],
+            metric=record.summary["metric"],
+            n=record.summary["n"],
+            score=record.summary["score"],
+            stderr=record.summary.get("stderr"),
+            chance=record.summary.get("chance"),
+            weights=weights_of(record),
+        )
+        for record in run_part(part, store, {"evaluate"}, emulated=emulated, data_dir=data_dir)
+    )

@@ -1,0 +1,37 @@
+"""`whichbits recommend` and `whichbits report`: the verdict and the report of a study, from its store alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whichbits.api.arguments import overrides_of
+from whichbits.core.errors import UserError
+from whichbits.studies.store.store import Store
+
+if TYPE_CHECKING:
+    from whichbits.reporting.write import Written
+    from whichbits.verdict.model import Verdict
+
+
+def recommend(store: Path, *, margin: float | None = None, price: Sequence[str] | None = None) -> Verdict:
+    """The verdict of a study from its store alone, at its own margin and prices or at others. Raises UserError."""
+    from whichbits.studies import conclusion
+    from whichbits.studies.store.manifest import read
+
+    overrides = overrides_of(price)
+    if margin is not None and not 0 < margin < 1:
+        raise UserError(f"margin: {margin} is not between 0 and 1", remedy="give a share, as 0.02 for 2 %")
+    ledger = read(Path(store))
+    kept = conclusion.read_verdict(Path(store)) if margin is None and not overrides else None
+    return kept or conclusion.judge(ledger, Store(Path(store)), margin=margin, prices=overrides)
+
+
+def report(store: Path) -> Written:
+    """Write report.html and verdict.json of a study again, from its store alone. Raises UserError."""
+    from whichbits.studies import conclusion
+    from whichbits.studies.store.manifest import read
+
+    ledger, place = read(Path(store)), Store(Path(store))
+    return conclusion.write(conclusion.judge(ledger, place), ledger, place)

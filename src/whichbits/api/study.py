@@ -1,0 +1,113 @@
+"""`whichbits study`: a study run and judged, or only planned."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whichbits.api.arguments import overrides_of
+from whichbits.studies.specification.schema import Specification, load
+from whichbits.studies.specification.source import Source
+from whichbits.studies.store.store import Store
+from whichbits.studies.study import Preview, check_prices, ledger_of, preview, probed, run, set_aside_measured
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from whichbits.verdict.model import Verdict
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a study came to."""
+
+    verdict: Verdict
+    report: Path
+    store: Path
+    failed: int
+    """Steps that failed."""
+    seconds: float
+    """Wall-clock time of this run."""
+    seconds_by_kind: Mapping[str, float]
+    """Of all steps, those of earlier runs too, by kind."""
+
+
+def study(
+    specification: str | Path | Specification = "demo",
+    *,
+    store: Path | None = None,
+    price: Sequence[str] | None = None,
+    data_dir: Path | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> Outcome:
+    """Run a study, or what is missing of it, and judge it.
+
+    `specification` is a file, a preset's name, or a Specification; `store` the folder of its results (default: studies/NAME);
+    `price` holds DEVICE=USD_PER_HOUR; `data_dir` data sets of public tasks in place of the hub. With `fresh` all that is
+    measured is measured again; checkpoints that were made are kept. Raises UserError for a mistake in any of these; a step that
+    fails is a line of the verdict instead.
+    """
+    chosen, source = _specification(specification)
+    overrides = overrides_of(price)
+    place = Store(store or Path("studies") / chosen.name)
+    given = isinstance(specification, str | Path)
+    command = _command(str(specification), store, price, data_dir) if given else "whichbits.study(specification), in Python"
+    from whichbits.studies.planning.planner import Expansion
+
+    expansion = Expansion(chosen, source, data_dir=data_dir)
+    check_prices(expansion, overrides)
+    _ = expansion.deployment_caveats  # refused now, not after hours
+    began = time.monotonic()
+    with place.locked():
+        expansion = probed(expansion, place, quiet=quiet, console=console)
+        plan = expansion.plan()
+        if fresh:
+            set_aside_measured(plan, place)
+        ledger_of(expansion, plan, overrides, command, 0.0).write(place.folder)
+        states = run(plan, expansion, place, quiet=quiet, console=console)
+        seconds = time.monotonic() - began
+        ledger = ledger_of(expansion, plan, overrides, command, seconds)
+        ledger.write(place.folder)
+        from whichbits.studies import conclusion
+
+        verdict = conclusion.judge(ledger, place)
+        written = conclusion.write(verdict, ledger, place)
+    by_kind = conclusion.room_seconds(ledger.records(place))
+    failed = sum(state == "failed" for state in states.values())
+    return Outcome(verdict, written.html, place.folder, failed, seconds, by_kind)
+
+
+def plan(
+    specification: str | Path | Specification = "demo",
+    *,
+    store: Path | None = None,
+    price: Sequence[str] | None = None,
+    data_dir: Path | None = None,
+) -> Preview:
+    """What a study would do, and what is done already: steps, hours and dollars; arguments as for `study`. Raises UserError."""
+    from whichbits.studies.planning.planner import Expansion
+
+    chosen, source = _specification(specification)
+    overrides = overrides_of(price)
+    expansion = Expansion(chosen, source, data_dir=data_dir, weights=False)
+    check_prices(expansion, overrides)
+    return preview(expansion, Store(store or Path("studies") / chosen.name), overrides)
+
+
+def _command(specification: str, store: Path | None, price: Sequence[str] | None, data_dir: Path | None) -> str:
+    """The command line that runs a study again, for its report."""
+    options = [("--store", store), *(("--price", entry) for entry in price or ()), ("--data-dir", data_dir)]
+    words = [str(word) for option in options if option[1] is not None for word in option]
+    return shlex.join(["whichbits", "study", specification, *words])
+
+
+def _specification(specification: str | Path | Specification) -> tuple[Specification, Source]:
+    if isinstance(specification, Specification):
+        return specification, Source("", f"study {specification.name}")
+    return load(specification)
