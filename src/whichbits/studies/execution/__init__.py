@@ -1,0 +1,1 @@
+"""The scheduler, executors, servers and progress of a run."""

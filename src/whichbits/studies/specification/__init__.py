@@ -1,0 +1,1 @@
+"""What the user asks for: the specification with positions of its mistakes, and presets."""

@@ -1,0 +1,1 @@
+"""Kinds of steps: what each takes, does and returns."""

@@ -1,0 +1,1 @@
+"""Results on disk, the manifest of a study, and locks."""
