@@ -10,11 +10,11 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("lm_eval")
 
-from whichbits.studies.steps import registry
 from whichbits.core.errors import UserError
-from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.execution.local import Job
+from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse
+from whichbits.studies.steps import registry
 
 TEXT = """\
 version: 1

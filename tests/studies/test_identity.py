@@ -15,12 +15,12 @@ pytest.importorskip("torch")
 pytest.importorskip("lm_eval")
 
 import whichbits
-from whichbits.studies.planning.addresses import check_same
 from whichbits.core.errors import UserError
-from whichbits.studies.planning.planner import Expansion
-from whichbits.studies.steps.served import planned_server
+from whichbits.studies.planning.addresses import check_same
 from whichbits.studies.planning.plan import Plan
+from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse
+from whichbits.studies.steps.served import planned_server
 from whichbits.studies.store.store import Store
 
 

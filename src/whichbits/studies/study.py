@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError, parted
 from whichbits.studies.planning.estimate import Durations, Estimate
-from whichbits.studies.specification.source import Source
 from whichbits.studies.specification.schema import Specification
+from whichbits.studies.specification.source import Source
 from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from whichbits.studies.planning.planner import Expansion
     from whichbits.schema.step import Cell, Record
-    from whichbits.studies.store.manifest import Ledger
     from whichbits.studies.planning.plan import Plan
+    from whichbits.studies.planning.planner import Expansion
+    from whichbits.studies.store.manifest import Ledger
 
 LOG = "run.log"
 
@@ -64,12 +64,12 @@ def run(
     """Run what is missing of a plan; the state of each cell by key."""
     from rich.console import Console as RichConsole
 
-    from whichbits.studies.steps.registry import FUNCTIONS, PRELOAD
-    from whichbits.studies.execution.progress import RunView
     from whichbits.hardware.machine import processors
-    from whichbits.studies.execution.servers import EngineServers, NoServers, resident_servers
     from whichbits.studies.execution.local import LocalExecutor
+    from whichbits.studies.execution.progress import RunView
     from whichbits.studies.execution.runner import Cores, Runner
+    from whichbits.studies.execution.servers import EngineServers, NoServers, resident_servers
+    from whichbits.studies.steps.registry import FUNCTIONS, PRELOAD
 
     missing = [planned.cell for planned in plan.missing(store)]
     durations = Durations()

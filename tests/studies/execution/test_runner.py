@@ -18,8 +18,8 @@ import pytest
 
 from whichbits.schema.step import Cell
 from whichbits.studies.execution.local import Desk, Job, LocalExecutor, Result, ServerFailed
-from whichbits.studies.planning.plan import Plan, Planned, Served
 from whichbits.studies.execution.runner import Runner
+from whichbits.studies.planning.plan import Plan, Planned, Served
 from whichbits.studies.specification.schema import Specification
 from whichbits.studies.store.store import Store
 

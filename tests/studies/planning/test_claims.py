@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import whichbits
-from whichbits.studies.planning.claims import caveats, devices_used
-from whichbits.hardware.machine import Gpu, Hardware
 from whichbits.core.errors import UserError
+from whichbits.hardware.machine import Gpu, Hardware
+from whichbits.studies.planning.claims import caveats, devices_used
 from whichbits.studies.specification.schema import Deployment, Engine
 
 

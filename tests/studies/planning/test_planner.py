@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from whichbits.core.errors import UserError
-from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.planning.plan import Plan
+from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse, presets
 
 pytest.importorskip("torch")

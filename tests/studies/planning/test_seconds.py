@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 import whichbits
-from whichbits.studies.planning.planner import Expansion
-from whichbits.studies.planning.seconds import batch_seconds, forecast, ladder_seconds
 from whichbits.prediction.predictor import Prediction, predict
 from whichbits.prediction.query import Query
-from whichbits.serving.workload import Workload
 from whichbits.schema.step import Cell
+from whichbits.serving.workload import Workload
 from whichbits.studies.planning.estimate import Durations, Estimate
+from whichbits.studies.planning.planner import Expansion
+from whichbits.studies.planning.seconds import batch_seconds, forecast, ladder_seconds
 from whichbits.studies.specification.schema import parse
 
 TEXT = """\
@@ -88,5 +88,9 @@ def test_a_dry_run_names_hours_and_dollars_as_predicted(tiny_llama: Path, tmp_pa
 def test_verdicts_know_nothing_of_predictions() -> None:
     # A predicted cell can decide nothing: what judges imports neither the predictor nor the forecast.
     source = Path(whichbits.__file__).parent
-    for file in (*(source / "verdict").glob("*.py"), source / "studies" / "conclusion.py", *(source / "studies" / "steps").glob("*.py")):
+    for file in (
+        *(source / "verdict").glob("*.py"),
+        source / "studies" / "conclusion.py",
+        *(source / "studies" / "steps").glob("*.py"),
+    ):
         assert not re.search(r"whichbits\.(prediction|studies.planning.seconds)", file.read_text()), file

@@ -1,4 +1,4 @@
-"""A kind's version must be raised when its source changes; `python tests/studies/steps/test_registry.py` writes the golden file anew."""
+"""A kind's version must be raised when its source changes; `python` on this file writes the golden file anew."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Protocol
 
 from whichbits.core import keeper
-from whichbits.core.processes import die_with_parent, leave_working_directory, safe_environment
 from whichbits.core.errors import UserError
+from whichbits.core.processes import die_with_parent, leave_working_directory, safe_environment
 from whichbits.schema.step import Cell, Json
 
 

@@ -34,8 +34,8 @@ class EngineServers:
     def open(self, name: str, checkpoint: Path) -> Iterator[Server]:
         """Serve `checkpoint`; its log is named after the candidate. Raises ServerFailed."""
         from whichbits.engines.errors import EngineError
-        from whichbits.hardware.machine import processors
         from whichbits.engines.vllm.server import Server as EngineServer
+        from whichbits.hardware.machine import processors
 
         server = EngineServer(
             self.command,

@@ -12,13 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whichbits.studies.steps.registry import VERSIONS
 from whichbits.core.errors import UserError
-from whichbits.studies.planning.resolve import Resolution, Subject
-from whichbits.studies.steps.served import digest
 from whichbits.schema.step import Cell, Json
 from whichbits.studies.planning.plan import Plan, Planned, Served
+from whichbits.studies.planning.resolve import Resolution, Subject
 from whichbits.studies.specification.schema import TaskChoice
+from whichbits.studies.steps.registry import VERSIONS
+from whichbits.studies.steps.served import digest
 
 if TYPE_CHECKING:
     from whichbits.accuracy.task import Task

@@ -8,20 +8,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whichbits.studies.steps.registry import VERSIONS, engine_versions
 from whichbits.core.errors import UserError
 from whichbits.schema.step import Cell, Json
 from whichbits.studies.planning.plan import Planned
-from whichbits.studies.specification.source import Location, Source
 from whichbits.studies.specification.schema import Candidate, Specification, TaskChoice
+from whichbits.studies.specification.source import Location, Source
+from whichbits.studies.steps.registry import VERSIONS, engine_versions
 
 if TYPE_CHECKING:
     from whichbits.accuracy.task import Task
+    from whichbits.engines.http.identity import EngineIdentity
     from whichbits.engines.vllm.command import EngineCommand
     from whichbits.engines.vllm.defaults import Settings
-    from whichbits.hardware.machine import Hardware
-    from whichbits.engines.http.identity import EngineIdentity
     from whichbits.formats.format import Format
+    from whichbits.hardware.machine import Hardware
     from whichbits.models.resolve import Model
     from whichbits.serving.workload import Workload
 
@@ -390,8 +390,8 @@ def _recipe(recipe: Mapping[str, Any] | str, seed: int, format: Format) -> dict[
     Without any fields it is that of the default effort. A named recipe's group size is left out where the format has none to
     choose.
     """
-    from whichbits.quantization.recipe.options import fitting, recipe_of
     from whichbits.quantization.calibration.data import pinned
+    from whichbits.quantization.recipe.options import fitting, recipe_of
     from whichbits.quantization.recipe.presets import recipe_fields
 
     fields = recipe_fields(recipe)

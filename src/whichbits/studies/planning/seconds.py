@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from whichbits.core.errors import UserError
 
 if TYPE_CHECKING:
-    from whichbits.studies.planning.planner import Expansion
     from whichbits.prediction.predictor import Prediction
-    from whichbits.serving.workload import Rung, Workload
     from whichbits.schema.step import Cell
+    from whichbits.serving.workload import Rung, Workload
+    from whichbits.studies.planning.planner import Expansion
 
 CHARACTERS_A_TOKEN = 4
 """Of English text, about: prompts are not tokenized for a forecast."""

@@ -1,7 +1,7 @@
 """Cell kinds and the functions of the rooms that they run. With `expand`, the only place where the rooms meet.
 
 Each function takes jobs of its kind and yields each with its result. A kind's version is raised by hand whenever its source
-changes in a way that can change a result; `tests/studies/steps/test_registry.py` fails when the source changes and the version does not.
+changes in a way that can change a result; `tests/studies/steps/test_registry.py` fails when it was not.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whichbits.studies.execution.local import Desk, Function, Job, Result, ServerFailed
 from whichbits.studies.steps.served import (
     BATCH_TOKENS,
     agreement_of,
@@ -31,7 +32,6 @@ from whichbits.studies.steps.served import (
     threads,
     token_counts,
 )
-from whichbits.studies.execution.local import Desk, Function, Job, Result, ServerFailed
 
 if TYPE_CHECKING:
     from whichbits.engines.http.identity import EngineIdentity
@@ -247,8 +247,8 @@ def distribution(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]
 def probe(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
     """Ask the engine which kernel it has for a format, on a tiny checkpoint of it."""
     from whichbits.engines.vllm.command import EngineCommand
-    from whichbits.hardware.machine import describe
     from whichbits.engines.vllm.probe import probe as probe_format
+    from whichbits.hardware.machine import describe
 
     for job in jobs:
         inputs = job.cell.inputs
@@ -356,8 +356,8 @@ def _measured(
     who: dict[str, EngineIdentity],
 ) -> list[RungResult] | Exception:
     """Rungs of one candidate, or why there are none; `who` is told who served it, which must be who is `planned`."""
-    from whichbits.engines.errors import EngineError
     from whichbits.core.errors import UserError
+    from whichbits.engines.errors import EngineError
     from whichbits.serving.measure import measure, no_answer
 
     inputs = job.cell.inputs

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from whichbits.studies.execution.local import Desk, Job
 
 if TYPE_CHECKING:
-    from whichbits.engines.protocol import LanguageModel
     from whichbits.engines.http.endpoint import Endpoint
     from whichbits.engines.http.identity import EngineIdentity
+    from whichbits.engines.protocol import LanguageModel
     from whichbits.engines.served_weights import Agreement, Reference
 
 BATCH_TOKENS = 2048
@@ -108,9 +108,9 @@ def planned_server(stated: Mapping[str, Any] | None) -> EngineIdentity | None:
 
 def server_of(name: str, url: str, job: Job, planned: EngineIdentity | None) -> EngineIdentity:
     """Who answers at a candidate's address; raises UserError where it is not who the plan was made for."""
-    from whichbits.studies.planning.addresses import check_same
     from whichbits.engines.http.connection import Connection
     from whichbits.engines.http.identity import identify
+    from whichbits.studies.planning.addresses import check_same
 
     if planned is not None:
         check_same(name, planned)
@@ -142,9 +142,9 @@ def token_counts(model: LanguageModel) -> str:
 
 def agreement_of(who: EngineIdentity, job: Job, expected: Reference | None) -> Agreement:
     """How near what answered at a candidate's address is to its weights, asked after the load, once a session."""
+    from whichbits.core.errors import UserError
     from whichbits.engines.errors import EngineError
     from whichbits.engines.served_weights import Agreement, agreement
-    from whichbits.core.errors import UserError
 
     try:
         with endpoint(job, who.address, who.model, 1) as model:
