@@ -311,8 +311,9 @@ def test_a_proxy_of_the_environment_is_not_for_this_machine(fake, monkeypatch: p
     assert endpoint(fake()).generate([[1]], max_tokens=2)
 
 
-def test_an_error_does_not_wait_for_the_patience_of_others(fake) -> None:
-    server = fake(refusals=[400, *[503] * 50])
+@pytest.mark.parametrize("place", range(4))
+def test_an_error_does_not_wait_for_the_patience_of_others(fake, place: int) -> None:
+    server = fake(refusals=[*[503] * place, 400, *[503] * 50])
     began = time.monotonic()
     with pytest.raises(EngineError):
         endpoint(server, concurrency=4, patience=Patience(5.0, 16.0, 60.0)).generate([[n] for n in range(1, 5)], max_tokens=2)

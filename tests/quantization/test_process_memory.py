@@ -28,7 +28,7 @@ DEEP = {"rtn": 40, "balanced": 16}
 """Layers; from some five on what allocators keep no longer grows, but with `rtn` it differs by up to 50 MB from run to run."""
 
 QUANTIZE = """
-from whichbits.formats import writer
+from whichbits.formats.checkpoint import writer
 writer.HELD_BYTES = 2**20  # of a shard, less than the shallow model's
 from whichbits.cli.app import main
 main()
@@ -37,7 +37,7 @@ main()
 COMPARE = """
 import sys
 from pathlib import Path
-from whichbits.quantize import agreement
+from whichbits.quantization.model import agreement
 agreement.LENGTH = 8  # logits of few tokens, so that the matrices make the peak
 agreement.check_agreement(Path(sys.argv[1]))
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
@@ -191,17 +191,18 @@ class Endpoint:
     def _map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """`function` of each item in order, `concurrency` at once; the first error ends it, and says how far it was."""
         pool = ThreadPoolExecutor(self._concurrency)
-        done: list[Result] = []
         try:
-            done.extend(pool.map(function, items))
-            check_one_model(self._models)
-            return done
-        except EngineError as error:
-            self._client.stop_waiting()
-            if len(items) == 1:
-                raise
-            raise EngineError(f"{error} ({len(done)} of {len(items)} requests were answered)") from error
+            futures = [pool.submit(function, item) for item in items]
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            errors = [error for future in done if (error := future.exception())]
+            if not errors:
+                check_one_model(self._models)
+                return [future.result() for future in futures]
+            if len(items) == 1 or not isinstance(errors[0], EngineError):
+                raise errors[0]
+            raise EngineError(f"{errors[0]} ({len(done) - len(errors)} of {len(items)} requests were answered)") from errors[0]
         finally:
+            self._client.stop_waiting()
             pool.shutdown(cancel_futures=True)
             self._client.resume()
 
