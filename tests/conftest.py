@@ -7,9 +7,58 @@ from pathlib import Path
 
 import pytest
 
+SLOW = (
+    "accuracy/kinds/test_code.py",
+    "accuracy/kinds/test_lm_eval.py",
+    "accuracy/sandbox",
+    "accuracy/test_adapter.py",
+    "accuracy/test_harness.py",
+    "cli",
+    "core/test_terminal.py",
+    "engines/emulation/test_model.py",
+    "engines/test_served_weights.py",
+    "models/test_embedded.py",
+    "models/test_quantized.py",
+    "prediction/training/test_fit.py",
+    "quantization/calibration/test_data.py",
+    "quantization/mixed_precision/test_search.py",
+    "quantization/model/test_agreement.py",
+    "quantization/passes/test_calibrated.py",
+    "quantization/passes/test_direct.py",
+    "quantization/passes/test_pipeline.py",
+    "quantization/statistics/test_residual_stream.py",
+    "quantization/test_architectures.py",
+    "quantization/test_command.py",
+    "quantization/test_formats.py",
+    "quantization/test_process.py",
+    "quantization/test_process_memory.py",
+    "quantization/test_stored_tensors.py",
+    "reference",
+    "remedies",
+    "reporting/test_browser.py",
+    "sabotage",
+    "serving/test_measure.py",
+    "serving/test_session.py",
+    "similarity/test_scorers.py",
+    "studies/execution",
+    "studies/planning/test_planner.py",
+    "studies/test_custom_code.py",
+    "studies/test_identity.py",
+    "studies/test_processes.py",
+    "studies/test_study.py",
+    "studies/test_traps.py",
+    "verdict/test_error_rates.py",
+)
+"""What `make test-fast` leaves out: these tests load models, start processes, or draw thousands of studies."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with servers first, so that workers end together."""
+    """Files with servers first, so that workers end together; what lies in `SLOW` is marked."""
+    here = Path(__file__).parent
+    slow = tuple(here / name for name in SLOW)
+    for item in items:
+        if any(item.path.is_relative_to(place) for place in slow):
+            item.add_marker(pytest.mark.slow)
     with_servers = {item.path for item in items if item.get_closest_marker("server")}
     items.sort(key=lambda item: item.path not in with_servers)
 
