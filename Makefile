@@ -1,5 +1,5 @@
 # `make study` (the demonstration study), `make test` and `make check`; `make test-fast` while working.
-.PHONY: study test test-fast kernels environment check
+.PHONY: study test test-fast kernels docs environment check
 
 study: environment
 	.venv/bin/whichbits study demo
@@ -16,6 +16,10 @@ test-fast: environment
 kernels: environment
 	.venv/bin/uv pip install --quiet --python .venv/bin/python --target .venv/triton --no-deps triton==3.5.1
 	PYTHONPATH=.venv/triton .venv/bin/python -m pytest tests/quantization/rounding/test_gptq_triton.py
+
+# The documentation's site, in site/.
+docs: environment
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet
 
 check: environment
 	.venv/bin/ruff check .
