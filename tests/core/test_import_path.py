@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src"
+SOURCE = Path(__file__).parents[2] / "src"
 LYING_ABOUT = (
     "html", "colorsys", "json", "csv", "pickle", "random", "queue", "selectors", "socket", "email", "ast", "numpy", "torch",
     "regex", "yaml", "pyarrow", "tokenizers", "transformers", "lm_eval", "sitecustomize", "usercustomize", "whichbits",
@@ -42,7 +42,8 @@ import os, sys
 from pathlib import Path
 from looking import look
 from whichbits.schema.step import Cell
-from whichbits.studies.execution.local import LocalExecutor, Job
+from whichbits.studies.execution.local import LocalExecutor
+from whichbits.studies.steps.step import Job
 os.environ["PYTHONPATH"] = ":" + os.environ["PYTHONPATH"]  # its empty entry is the working directory
 sys.path.insert(0, "")
 folder = Path(sys.argv[1])
@@ -54,9 +55,9 @@ executor.stop()
 
 LOOK = """\
 import subprocess, sys
-from whichbits.studies.execution.local import Result
+from whichbits.studies.steps.step import Result
 
-def look(jobs, desk):
+def look(jobs, context):
     import colorsys, csv, html, random
     said = [subprocess.run([sys.executable, *how], capture_output=True, text=True).stdout for how in (
         ["-c", "import queue, named"], ["-m", "json.tool", "--help"])]

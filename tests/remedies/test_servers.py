@@ -11,9 +11,10 @@ from whichbits.engines.http.identity import EngineIdentity
 from whichbits.engines.vllm.defaults import Settings
 from whichbits.hardware.machine import Gpu, Hardware
 from whichbits.studies.execution.servers import resident_servers
-from whichbits.studies.planning.addresses import check_same, identities, longest_request
+from whichbits.studies.planning.addresses import identities, longest_request
 from whichbits.studies.planning.claims import caveats, devices_used
 from whichbits.studies.specification.schema import Deployment, Engine
+from whichbits.studies.steps.same_server import check_same
 
 H100 = "NVIDIA H100 80GB HBM3"
 

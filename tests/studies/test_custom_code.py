@@ -11,10 +11,10 @@ pytest.importorskip("torch")
 pytest.importorskip("lm_eval")
 
 from whichbits.core.errors import UserError
-from whichbits.studies.execution.local import Job
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse
 from whichbits.studies.steps import registry
+from whichbits.studies.steps.step import Job
 
 TEXT = """\
 version: 1
@@ -48,7 +48,7 @@ class OwnTokenizer({tokenizer}):
 """
 
 
-class Desk:
+class Context:
     """Hears progress, and has no servers."""
 
     def progress(self, text: str) -> None:
@@ -87,7 +87,7 @@ def test_every_local_cell_runs_the_models_code_with_consent(own: Path, tmp_path:
         folder = tmp_path / cell.key
         folder.mkdir()
         job = Job(cell, folder, {role: done[read.key] for role, read in planned.reads.items()})
-        ((_, result),) = registry.FUNCTIONS[cell.kind]([job], Desk())
+        ((_, result),) = registry.KINDS[cell.kind].run([job], Context())
         assert not isinstance(result, Exception)
         done[cell.key] = folder
         kinds.append(cell.kind)

@@ -16,10 +16,10 @@ pytest.importorskip("lm_eval")
 
 import whichbits
 from whichbits.core.errors import UserError
-from whichbits.studies.planning.addresses import check_same
 from whichbits.studies.planning.plan import Plan
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse
+from whichbits.studies.steps.same_server import check_same
 from whichbits.studies.steps.served import planned_server
 from whichbits.studies.store.store import Store
 

@@ -14,9 +14,9 @@ import pytest
 BUSY = """\
 import os, re, subprocess, sys, time
 from pathlib import Path
-from whichbits.studies.execution.local import Result
+from whichbits.studies.steps.step import Result
 
-def busy(jobs, desk):
+def busy(jobs, context):
     started = [
         subprocess.Popen(["sleep", "300"]),
         subprocess.Popen(["sleep", "300"], env={}),  # without our mark
@@ -41,7 +41,8 @@ import os, sys
 from pathlib import Path
 from busy import busy
 from whichbits.schema.step import Cell
-from whichbits.studies.execution.local import Job, LocalExecutor
+from whichbits.studies.execution.local import LocalExecutor
+from whichbits.studies.steps.step import Job
 store, how = Path(sys.argv[1]), sys.argv[2]
 store.mkdir()
 executor = LocalExecutor(store)

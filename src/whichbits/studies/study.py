@@ -69,7 +69,7 @@ def run(
     from whichbits.studies.execution.progress import RunView
     from whichbits.studies.execution.runner import Cores, Runner
     from whichbits.studies.execution.servers import EngineServers, NoServers, resident_servers
-    from whichbits.studies.steps.registry import FUNCTIONS, PRELOAD
+    from whichbits.studies.steps.registry import KINDS, preloaded
 
     missing = [planned.cell for planned in plan.missing(store)]
     durations = Durations()
@@ -88,8 +88,8 @@ def run(
         runner = Runner(
             plan,
             store,
-            FUNCTIONS,
-            LocalExecutor(store.folder, PRELOAD),
+            KINDS,
+            LocalExecutor(store.folder, preloaded()),
             servers,
             view,
             Cores(client, client, server),

@@ -1,4 +1,4 @@
-"""The runner, with real processes and small functions in place of the rooms'."""
+"""The runner, with real processes and small functions in place of those of a study."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from pathlib import Path
 import pytest
 
 from whichbits.schema.step import Cell
-from whichbits.studies.execution.local import Desk, Job, LocalExecutor, Result, ServerFailed
+from whichbits.studies.execution.local import LocalExecutor
 from whichbits.studies.execution.runner import Runner
 from whichbits.studies.planning.plan import Plan, Planned, Served
 from whichbits.studies.specification.schema import Specification
+from whichbits.studies.steps.step import Job, Kind, Result, ServerFailed, StepContext
 from whichbits.studies.store.store import Store
 
 SPECIFICATION = Specification.model_validate({"version": 1, "name": "test", "model": "m", "candidates": ["x"]})
 
 
-def add(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
+def add(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     """Sum of its own input and what it reads."""
     for job in jobs:
         total = job.cell.inputs["value"]
         for folder in job.reads.values():
             total += int((folder / "total").read_text())
         (job.directory / "total").write_text(str(total))
-        desk.progress("adding")
+        context.progress("adding")
         yield job, Result({"total": total, "pid": os.getpid()})
 
 
-def misbehave(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result | Exception]]:
+def misbehave(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result | Exception]]:
     for job in jobs:
         match job.cell.inputs["how"]:
             case "raise":
@@ -50,17 +51,17 @@ def misbehave(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result | E
                 yield job, Result({"x": float("nan")})
             case "die asking":
                 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGKILL)).start()
-                desk.server(job.servers[0])
+                context.server(job.servers[0])
             case "fine":
                 yield job, Result({})
 
 
-def ask(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
+def ask(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     for job in jobs:
-        yield job, Result({"addresses": [desk.server(name) for name in job.servers]})
+        yield job, Result({"addresses": [context.server(name) for name in job.servers]})
 
 
-def variable(jobs: Sequence[Job], desk: Desk) -> Iterator[tuple[Job, Result]]:
+def variable(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     for job in jobs:
         yield job, Result({"found": os.environ.get("WHICHBITS_TEST")})
 
@@ -114,10 +115,11 @@ class Quiet:
 
 def runner(tmp_path: Path, cells: Sequence[Planned], servers: FakeServers | None = None, names: Sequence[str] = ()) -> Runner:
     plan = Plan(SPECIFICATION, "bf16", tuple(cells), {name: Served(name, folder=tmp_path) for name in names})
-    functions = {"add": add, "misbehave": misbehave, "ask": ask, "variable": variable}
-    return Runner(
-        plan, Store(tmp_path / "store"), functions, LocalExecutor(tmp_path / "store"), servers or FakeServers(), Quiet()
-    )
+    kinds = {
+        kind.name: kind
+        for kind in (Kind("add", 1, add), Kind("misbehave", 1, misbehave), Kind("ask", 1, ask), Kind("variable", 1, variable))
+    }
+    return Runner(plan, Store(tmp_path / "store"), kinds, LocalExecutor(tmp_path / "store"), servers or FakeServers(), Quiet())
 
 
 def test_cells_run_after_what_they_read_each_in_its_own_process_and_only_once(tmp_path: Path):
@@ -248,7 +250,8 @@ def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Pa
             import os, subprocess, sys, time
             from pathlib import Path
             from whichbits.schema.step import Cell
-            from whichbits.studies.execution.local import LocalExecutor, Result
+            from whichbits.studies.execution.local import LocalExecutor
+            from whichbits.studies.steps.step import Kind, Result
             from whichbits.studies.planning.plan import Plan, Planned
             from whichbits.studies.execution.runner import Runner
             from whichbits.studies.specification.schema import Specification
@@ -263,10 +266,10 @@ def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Pa
             class NoServers:
                 resident = 1
 
-            def sleep(jobs, desk):
+            def sleep(jobs, context):
                 for job in jobs:
                     child = subprocess.Popen(["sleep", "300"]) if job.cell.inputs["n"] == 1 else None
-                    desk.progress(f"{os.getpid()} {child.pid if child else ''}")
+                    context.progress(f"{os.getpid()} {child.pid if child else ''}")
                     time.sleep(job.cell.inputs["n"] * float(sys.argv[2]))
                     yield job, Result({})
 
@@ -274,9 +277,9 @@ def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Pa
                 spec = Specification.model_validate({"version": 1, "name": "t", "model": "m", "candidates": ["x"]})
                 cells = tuple(Planned(Cell("sleep", 1, {"n": n}), "local") for n in range(2))
                 store = Store(Path(sys.argv[1]))
-                plan, functions = Plan(spec, "bf16", cells, {}), {"sleep": sleep}
+                plan, kinds = Plan(spec, "bf16", cells, {}), {"sleep": Kind("sleep", 1, sleep)}
                 with store.locked():
-                    Runner(plan, store, functions, LocalExecutor(store.folder), NoServers(), Quiet()).run()
+                    Runner(plan, store, kinds, LocalExecutor(store.folder), NoServers(), Quiet()).run()
             """
         )
     )

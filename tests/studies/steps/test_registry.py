@@ -1,35 +1,104 @@
-"""A kind's version must be raised when its source changes; `python` on this file writes the golden file anew."""
+"""What a kind of step depends on is recorded: where that changes, its version is raised, or a change without effect recorded.
+
+`python tests/studies/steps/test_registry.py` records it anew.
+"""
 
 from __future__ import annotations
 
 import ast
 import hashlib
-import inspect
 import json
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import whichbits
-from whichbits.studies.steps import registry
+from whichbits.studies.steps.registry import KINDS
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "cells.json"
+GOLDEN = Path(__file__).parents[2] / "golden" / "steps.json"
 SOURCE = Path(whichbits.__file__).parent
+STARTED = {"whichbits.accuracy.sandbox.run": ("whichbits.accuracy.sandbox.child",)}
+"""What a module starts as a program of its own, by a name in a text, without importing it."""
+
+WITHOUT_EFFECT = {
+    "whichbits": "the public functions, which call the steps and are called by none",
+    "whichbits.core.errors": "what a mistake says: a step that raises has no result",
+    "whichbits.core.terminal": "how text is shown",
+}
+"""Modules that cannot change a result, and why."""
+
+
+def dependencies(kind: str) -> list[Path]:
+    """Files that a kind depends on: modules by their imports, wherever in a module, and what else lies in their packages."""
+    found: set[str] = set()
+    left = [f"whichbits.studies.steps.{kind}"]
+    while left:
+        module = left.pop()
+        if module not in found and module not in WITHOUT_EFFECT:
+            found.add(module)
+            left += [*_imports(module), *STARTED.get(module, ())]
+    modules = {_file(module) for module in found}
+    folders = {path.parent for path in modules}
+    data = {
+        path
+        for folder in folders - {SOURCE}
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts and _nearest(path) in folders
+    }
+    return sorted(modules | data)
+
+
+def _nearest(path: Path) -> Path:
+    """The package that a data file belongs to: the nearest folder above it that holds modules."""
+    return next(folder for folder in path.parents if any(folder.glob("*.py")))
+
+
+def _file(module: str) -> Path:
+    path = SOURCE.parent / module.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _exists(module: str) -> bool:
+    return module.partition(".")[0] == "whichbits" and _file(module).is_file()
+
+
+@cache
+def _imports(module: str) -> tuple[str, ...]:
+    """Modules of whichbits that a module imports when it runs, with the packages above them; not those only for types."""
+    names: list[str] = []
+    for node in _running(ast.parse(_file(module).read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = module.rsplit(".", node.level)[0] if node.level else ""
+            source = ".".join(part for part in (above, node.module) if part)
+            names += [source, *(f"{source}.{alias.name}" for alias in node.names)]
+    parents = [name.rsplit(".", depth)[0] for name in names for depth in range(1, name.count(".") + 1)]
+    return tuple(name for name in dict.fromkeys([*names, *parents]) if _exists(name))
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes, without those under `if TYPE_CHECKING`."""
+    yield node
+    skipped = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    for child in node.orelse if isinstance(node, ast.If) and skipped else ast.iter_child_nodes(node):
+        yield from _running(child)
 
 
 def fingerprint(kind: str) -> str:
-    """SHA-256 over the code (without comments and docstrings) and data of the rooms that a kind runs, and of its function."""
-    digest = hashlib.sha256(_code(inspect.getsource(registry.FUNCTIONS[kind])))
-    for room in registry.ROOMS[kind]:
-        for path in sorted((SOURCE / room).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                digest.update(str(path.relative_to(SOURCE)).encode())
-                digest.update(_code(path.read_text()) if path.suffix == ".py" else path.read_bytes())
+    """SHA-256 over all that a kind depends on: code without comments and docstrings, and data."""
+    digest = hashlib.sha256()
+    for path in dependencies(kind):
+        digest.update(str(path.relative_to(SOURCE)).encode())
+        digest.update(_code(path) if path.suffix == ".py" else path.read_bytes())
     return digest.hexdigest()
 
 
-def _code(text: str) -> bytes:
-    tree = ast.parse(text)
+@cache
+def _code(path: Path) -> bytes:
+    tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             node.body = [
@@ -41,25 +110,39 @@ def _code(text: str) -> bytes:
 
 
 def current() -> dict[str, dict[str, object]]:
-    return {kind: {"version": version, "source": fingerprint(kind)} for kind, version in registry.VERSIONS.items()}
+    return {name: {"version": kind.version, "source": fingerprint(name)} for name, kind in sorted(KINDS.items())}
 
 
-@pytest.mark.parametrize("kind", sorted(registry.VERSIONS))
-def test_a_changed_source_has_a_raised_version(kind: str):
-    golden, now = json.loads(GOLDEN.read_text()), current()[kind]
-    assert kind in golden, f"run python {Path(__file__).name} to record the new kind"
-    if golden[kind]["source"] != now["source"]:
-        assert now["version"] > golden[kind]["version"], (
-            f"the source of `{kind}` changed: raise its version in cells.py if a result can change, "
-            f"then run python tests/{Path(__file__).name}"
-        )
-        pytest.fail(f"record the new version of `{kind}`: python tests/{Path(__file__).name}")
-    assert golden[kind]["version"] == now["version"]
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_changed_dependency_has_a_raised_version_or_is_recorded_anew(kind: str):
+    golden, version = json.loads(GOLDEN.read_text()), KINDS[kind].version
+    assert golden[kind] == {"version": version, "source": fingerprint(kind)}, (
+        f"something that `{kind}` depends on has changed: raise its version in steps/{kind}.py if a result can change, "
+        "then run python tests/studies/steps/test_registry.py"
+    )
 
 
-def test_every_kind_has_a_function_and_rooms():
-    assert set(registry.FUNCTIONS) == set(registry.VERSIONS) == set(registry.ROOMS)
-    assert all((SOURCE / room).is_dir() for rooms in registry.ROOMS.values() for room in rooms)
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_no_kind_depends_on_how_studies_are_planned_run_or_reported(kind: str):
+    reached = {str(path.relative_to(SOURCE)) for path in dependencies(kind)}
+    outside = ("studies/planning", "studies/execution", "studies/store", "verdict", "reporting", "cli", "api")
+    assert not [path for path in reached if path.startswith(outside)]
+
+
+def test_dependencies_are_found_through_imports_in_functions_and_with_data():
+    def reached(kind: str) -> set[str]:
+        return {str(path.relative_to(SOURCE)) for path in dependencies(kind)}
+
+    assert {"quantization/passes/direct.py", "formats/format.py", "studies/steps/items.py"} <= reached("quantize")
+    assert "engines/emulation/model.py" in reached("evaluate"), "imported by a function of steps/served.py"
+    assert "engines/emulation/model.py" not in reached("compare")
+    assert "models/architectures.yaml" in reached("quantize")
+    # The sandbox starts its program, which imports by a relative name.
+    assert {"accuracy/sandbox/child.py", "accuracy/sandbox/seccomp.py"} <= reached("evaluate")
+
+
+def test_each_kind_is_the_one_of_its_file():
+    assert all(kind.name == name and kind.run.__module__ == f"whichbits.studies.steps.{name}" for name, kind in KINDS.items())
 
 
 if __name__ == "__main__":

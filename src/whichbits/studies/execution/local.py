@@ -13,7 +13,7 @@ import threading
 import traceback
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -23,53 +23,10 @@ from typing import Protocol
 from whichbits.core import keeper
 from whichbits.core.errors import UserError
 from whichbits.core.processes import die_with_parent, leave_working_directory, safe_environment
-from whichbits.schema.step import Cell, Json
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a cell's function returns; tables and artifacts it has written into the job's directory."""
-
-    summary: Mapping[str, Json]
-    provenance: Mapping[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A cell as its function sees it."""
-
-    cell: Cell
-    directory: Path
-    """Empty folder for artifacts; becomes the cell's directory."""
-    reads: Mapping[str, Path]
-    """Directory of each cell that it reads, by role."""
-    servers: tuple[str, ...] = ()
-    """Names of the candidates whose servers it may ask for."""
-    cpus: frozenset[int] | None = None
-    """Cores it may use; None for all."""
-
-
-class ServerFailed(Exception):
-    """A server that did not come up, or that has died; the message is its cause in one line."""
-
-
-class Desk(Protocol):
-    """What a running function may ask of the runner."""
-
-    def progress(self, text: str) -> None:
-        """Say how far the work is."""
-        ...
-
-    def server(self, name: str) -> str:
-        """Address of the candidate's server, started if need be. Raises ServerFailed."""
-        ...
-
-
-Function = Callable[[Sequence[Job], Desk], Iterator[tuple[Job, Result | Exception]]]
-"""Runs jobs of one kind and yields each as it ends: with its result, or with why it failed while the others go on."""
+from whichbits.studies.steps.step import Job, Result, Run, ServerFailed
 
 OpenServer = Callable[[str], str]
-"""Runner's side of `Desk.server`."""
+"""Runner's side of `StepContext.server`."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +63,7 @@ class Failed:
 class Executor(Protocol):
     """Runs jobs somewhere."""
 
-    def run(self, function: Function, jobs: Sequence[Job], open_server: OpenServer) -> Iterator[Progress | Finished | Failed]:
+    def run(self, step: Run, jobs: Sequence[Job], open_server: OpenServer) -> Iterator[Progress | Finished | Failed]:
         """Run jobs of one kind together, in one process; every job ends as Finished or Failed."""
         ...
 
@@ -128,7 +85,7 @@ FORK_SERVER = "whichbits.studies.execution.fork_server"
 
 
 class LocalExecutor:
-    """A process for each run of a function, forked from a small server process that has `preload` imported already.
+    """A process for each run of a step, forked from a small server process that has `preload` imported already.
 
     All processes carry the store's path as a mark; those that an earlier, killed run left behind are killed first, and a keeper
     outside kills those of this run should it be killed. None has the working directory on its import path. Each has this
@@ -147,14 +104,14 @@ class LocalExecutor:
         self._running: set[multiprocessing.process.BaseProcess] = set()
         self._stopped = False
 
-    def run(self, function: Function, jobs: Sequence[Job], open_server: OpenServer) -> Iterator[Progress | Finished | Failed]:
+    def run(self, step: Run, jobs: Sequence[Job], open_server: OpenServer) -> Iterator[Progress | Finished | Failed]:
         """Run `jobs` in one process of its own."""
         if self._stopped:
             yield from (Failed(job, "stopped before it began") for job in jobs)
             return
         ours, theirs = self._context.Pipe()
         environment = safe_environment(os.environ)
-        process = self._context.Process(target=_work, args=(function, jobs, theirs, environment), daemon=False)
+        process = self._context.Process(target=_work, args=(step, jobs, theirs, environment), daemon=False)
         with _starting():
             process.start()
         self._running.add(process)
@@ -287,7 +244,7 @@ def _death(code: int | None) -> str:
 
 
 class _Line:
-    """The desk as seen from inside the process."""
+    """The context of a step as seen from inside the process."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -305,7 +262,7 @@ class _Line:
         return answer
 
 
-def _work(function: Function, jobs: Sequence[Job], connection: Connection, environment: Mapping[str, str]) -> None:
+def _work(step: Run, jobs: Sequence[Job], connection: Connection, environment: Mapping[str, str]) -> None:
     """Body of the process: log to the first job's log.txt, run, report each job."""
     os.environ.clear()
     os.environ.update(environment)
@@ -325,7 +282,7 @@ def _work(function: Function, jobs: Sequence[Job], connection: Connection, envir
         line.job = jobs[0]
         left = {job.cell.key: job for job in jobs}
         try:
-            for job, outcome in function(jobs, line):
+            for job, outcome in step(jobs, line):
                 if isinstance(outcome, Exception):
                     traceback.print_exception(outcome)
                     connection.send(Failed(job, _cause(outcome)))

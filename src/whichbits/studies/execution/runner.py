@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from whichbits.schema.step import Cell
-from whichbits.studies.execution.local import Executor, Failed, Finished, Function, Job, Progress, ServerFailed
+from whichbits.studies.execution.local import Executor, Failed, Finished, Progress
 from whichbits.studies.planning.plan import Plan, Planned, Served
+from whichbits.studies.steps.step import Job, Kind, ServerFailed
 from whichbits.studies.store.store import Store
 
 State = Literal["waiting", "running", "done", "failed"]
@@ -84,7 +85,7 @@ class Runner:
 
     plan: Plan
     store: Store
-    functions: Mapping[str, Function]
+    kinds: Mapping[str, Kind]
     executor: Executor
     servers: Servers
     observer: Observer
@@ -236,7 +237,7 @@ class Runner:
         for planned in group:
             self._set(planned.cell, "running")
             self.observer.started(planned.cell)
-        for message in self.executor.run(self.functions[group[0].cell.kind], jobs, self._server):
+        for message in self.executor.run(self.kinds[group[0].cell.kind].run, jobs, self._server):
             planned = by_key[message.job.cell.key]
             seconds = time.monotonic() - started
             match message:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
-from whichbits.studies.execution.local import ServerFailed
 from whichbits.studies.execution.runner import Server
+from whichbits.studies.steps.step import ServerFailed
 
 if TYPE_CHECKING:
     from whichbits.engines.vllm.command import EngineCommand

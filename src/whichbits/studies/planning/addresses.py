@@ -1,4 +1,4 @@
-"""Servers that the user names by address: who answers there, asked before anything is planned, and again as a step runs."""
+"""Servers that the user names by address: who answers there, asked before anything is planned."""
 
 from __future__ import annotations
 
@@ -57,18 +57,3 @@ def longest_request(servers: Mapping[str, EngineIdentity], needed: int) -> int |
                 remedy=f"start it with a longer context (vLLM: --max-model-len {needed}), or ask for shorter requests",
             )
     return min(stated.values(), default=None)
-
-
-def check_same(name: str, expected: EngineIdentity) -> None:
-    """Raise UserError where the server that a plan was made for is not the one that answers there now."""
-    from whichbits.engines.http.connection import Connection, key_from_environment
-    from whichbits.engines.http.identity import identify
-
-    now = identify(Connection(expected.address, expected.model, key_from_environment()))
-    before = expected.fields()
-    for field, value in now.fields().items():
-        if before[field] != value:
-            raise UserError(
-                f"the server of {name} at {now.address} has changed: its {field} was {before[field]}, and is {value}",
-                remedy="run the study again, with the server as it shall stay",
-            )

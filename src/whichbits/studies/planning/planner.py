@@ -1,6 +1,6 @@
-"""From a specification to a plan: names are looked up in the rooms, and every cell gets its inputs.
+"""From a specification to a plan: names are looked up, and every step gets its inputs.
 
-With `cells`, the only place where the rooms meet.
+With the kinds of steps, the only place where accuracy, similarity, serving and quantization meet.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from whichbits.schema.step import Cell, Json
 from whichbits.studies.planning.plan import Plan, Planned, Served
 from whichbits.studies.planning.resolve import Resolution, Subject
 from whichbits.studies.specification.schema import TaskChoice
-from whichbits.studies.steps.registry import VERSIONS
-from whichbits.studies.steps.served import digest
+from whichbits.studies.steps.digest import digest
+from whichbits.studies.steps.registry import KINDS
 
 if TYPE_CHECKING:
     from whichbits.accuracy.task import Task
@@ -88,7 +88,7 @@ class Expansion(Resolution):
             }
             cell = Cell(
                 "probe",
-                VERSIONS["probe"],
+                KINDS["probe"].version,
                 inputs,
                 labels={"candidate": subject.name, "format": subject.format.name, "engine": "vllm"},
                 places={"command": list(self.command.argv), "tokenizer": str(self.model.path), **self._consent},
@@ -119,7 +119,7 @@ class Expansion(Resolution):
         """A cell that runs a checkpoint in an engine."""
         cell = Cell(
             kind,
-            VERSIONS[kind],
+            KINDS[kind].version,
             {
                 **subject.inputs,
                 **inputs,
@@ -219,7 +219,9 @@ class Expansion(Resolution):
         for name, planned in generated.items():
             if name != self.base:
                 reads = {"base": generated[self.base].cell, "candidate": planned.cell}
-                cell = Cell("compare", VERSIONS["compare"], {"encoders": encoders}, _keys(reads), dict(planned.cell.labels))
+                cell = Cell(
+                    "compare", KINDS["compare"].version, {"encoders": encoders}, _keys(reads), dict(planned.cell.labels)
+                )
                 yield Planned(cell, "local", reads)
 
     def _encoder(self, field: str, name: str) -> str | None:
@@ -294,7 +296,7 @@ class Expansion(Resolution):
                         "base_checkpoint": str(base.folder),
                         **self._consent,
                     }
-                    cell = Cell("serve", VERSIONS["serve"], inputs, _keys(subject.reads()), labels, places)
+                    cell = Cell("serve", KINDS["serve"].version, inputs, _keys(subject.reads()), labels, places)
                     yield Planned(cell, "sitting", subject.reads(), tuple(dict.fromkeys((base.name, subject.name))))
 
 

@@ -1,4 +1,4 @@
-"""What a specification is about: its names looked up in the rooms, on this machine."""
+"""What a specification is about: its names looked up in the catalogues and on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from whichbits.schema.step import Cell, Json
 from whichbits.studies.planning.plan import Planned
 from whichbits.studies.specification.schema import Candidate, Specification, TaskChoice
 from whichbits.studies.specification.source import Location, Source
-from whichbits.studies.steps.registry import VERSIONS, engine_versions
+from whichbits.studies.steps.provenance import engine_versions
+from whichbits.studies.steps.registry import KINDS
 
 if TYPE_CHECKING:
     from whichbits.accuracy.task import Task
@@ -217,7 +218,7 @@ class Resolution:
         fitted = fit(format, self._linear_shapes, group_size=recipe["group_size"])
         cell = Cell(
             "quantize",
-            VERSIONS["quantize"],
+            KINDS["quantize"].version,
             {"base": dict(self.model.files), "format": fitted.model_dump(mode="json"), "recipe": recipe},
             labels={"candidate": candidate.name, "format": fitted.name},
             places={"base": str(self.model.path), "custom_code": self.specification.trust_remote_code},
@@ -337,7 +338,7 @@ class Resolution:
             raise self.source.error(location, f"{kind} {twice[0]!r} is there already", "leave one out, or rename your own")
 
     def _error(self, location: Location, error: UserError) -> UserError:
-        """A room's error, with its place in the specification."""
+        """An error of a look-up, with its place in the specification."""
         return self.source.error(location, error.message, error.remedy)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whichbits.studies.execution.local import Desk, Job
+from whichbits.studies.steps.digest import digest
+from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of, custom_code, threads
+from whichbits.studies.steps.step import Job, StepContext
 
 if TYPE_CHECKING:
     from whichbits.engines.http.endpoint import Endpoint
@@ -18,33 +17,15 @@ if TYPE_CHECKING:
     from whichbits.engines.protocol import LanguageModel
     from whichbits.engines.served_weights import Agreement, Reference
 
-BATCH_TOKENS = 2048
-"""Tokens in one forward pass of the emulation."""
 
-
-def checkpoint_of(job: Job, role: str = "checkpoint") -> Path:
-    """Folder of a checkpoint: made by a cell that the job reads, or there already."""
-    return job.reads[role] / "checkpoint" if role in job.reads else Path(job.cell.places[role])
-
-
-def custom_code(job: Job) -> bool:
-    """Whether the specification consents to Python code that comes with the model."""
-    return bool(job.cell.places.get("custom_code"))
-
-
-def threads(job: Job) -> int:
-    """Threads for its arithmetic: one a core that it may use."""
-    return len(job.cpus) if job.cpus is not None else len(os.sched_getaffinity(0))
-
-
-def model_of(job: Job, desk: Desk, stack: ExitStack) -> LanguageModel:
+def model_of(job: Job, context: StepContext, stack: ExitStack) -> LanguageModel:
     """The checkpoint in the job's engine."""
     engine = job.cell.inputs["engine"]
     if engine["kind"] == "emulated":
         from whichbits.engines.emulation.model import Emulated
 
         return Emulated(checkpoint_of(job), threads=threads(job), batch_tokens=BATCH_TOKENS, allow_custom_code=custom_code(job))
-    url = desk.server(job.servers[0])
+    url = context.server(job.servers[0])
     who = server_of(job.servers[0], url, job, planned_server(job.cell.inputs.get("server")))
     return stack.enter_context(endpoint(job, url, who.model, engine["concurrency"]))
 
@@ -110,7 +91,7 @@ def server_of(name: str, url: str, job: Job, planned: EngineIdentity | None) -> 
     """Who answers at a candidate's address; raises UserError where it is not who the plan was made for."""
     from whichbits.engines.http.connection import Connection
     from whichbits.engines.http.identity import identify
-    from whichbits.studies.planning.addresses import check_same
+    from whichbits.studies.steps.same_server import check_same
 
     if planned is not None:
         check_same(name, planned)
@@ -118,12 +99,12 @@ def server_of(name: str, url: str, job: Job, planned: EngineIdentity | None) -> 
     return identify(Connection(url, job.cell.inputs["engine"].get("model_name"), api_key(job)))
 
 
-def served_by(job: Job, desk: Desk) -> EngineIdentity | None:
+def served_by(job: Job, context: StepContext) -> EngineIdentity | None:
     """Who served the checkpoint; None where it was emulated."""
     if job.cell.inputs["engine"]["kind"] == "emulated":
         return None
     name = job.servers[0]
-    return server_of(name, desk.server(name), job, planned_server(job.cell.inputs.get("server")))
+    return server_of(name, context.server(name), job, planned_server(job.cell.inputs.get("server")))
 
 
 def api_key(job: Job) -> str | None:
@@ -151,8 +132,3 @@ def agreement_of(who: EngineIdentity, job: Job, expected: Reference | None) -> A
             return agreement(model, expected)
     except (EngineError, UserError) as error:
         return Agreement(reason=str(error))
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of a JSON value, for inputs too long to be kept in a key's text."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

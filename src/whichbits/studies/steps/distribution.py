@@ -1,0 +1,55 @@
+"""Step `distribution`: compare a candidate's next-token distributions with the base's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from whichbits.studies.steps.items import write_items
+from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of, custom_code, threads
+from whichbits.studies.steps.provenance import provenance
+from whichbits.studies.steps.step import Job, Kind, Result, StepContext
+
+
+def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
+    """Compare a candidate's next-token distributions with the base's, both in transformers."""
+    from whichbits.engines.emulation.model import Emulated
+    from whichbits.models.tokenization import load_tokenizer
+    from whichbits.similarity.distributions import compare_distributions, summarise
+    from whichbits.similarity.windows import token_windows
+
+    for job in jobs:
+        inputs = job.cell.inputs
+        tokenizer = load_tokenizer(job.cell.places["tokenizer"], allow_custom_code=custom_code(job))
+        windows = token_windows(tokenizer, job.cell.places["documents"], inputs["window_tokens"])
+        # Windows from all over the text, whatever their number.
+        chosen = windows[:: max(1, len(windows) // inputs["windows"])][: inputs["windows"]]
+        base, candidate = (
+            Emulated(
+                checkpoint_of(job, role),
+                threads=threads(job),
+                batch_tokens=BATCH_TOKENS,
+                allow_custom_code=custom_code(job),
+            )
+            for role in ("base", "checkpoint")
+        )
+        rows = []
+        for row in compare_distributions(chosen, base.logits, candidate.logits):
+            rows.append(row)
+            context.progress(f"{len(rows)} of {len(chosen)} windows")
+        write_items(job.directory, [asdict(row) for row in rows])
+        yield job, Result(summarise(rows), provenance(job, engine=inputs["engine"]))
+
+
+DISTRIBUTION = Kind(
+    "distribution",
+    version=2,
+    run=run,
+    preload=(
+        "torch",
+        "transformers.models.auto.modeling_auto",
+        "transformers.models.auto.tokenization_auto",
+        "transformers.models.llama.modeling_llama",
+        "whichbits.engines.emulation.model",
+    ),
+)

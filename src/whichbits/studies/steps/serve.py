@@ -1,0 +1,137 @@
+"""Step `serve`: measure a candidate's speeds beside the base's, in one sitting."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whichbits.studies.steps.items import write_items
+from whichbits.studies.steps.provenance import provenance
+from whichbits.studies.steps.served import agreement_of, api_key, planned_server, references, server_of
+from whichbits.studies.steps.step import Job, Kind, Result, ServerFailed, StepContext
+
+if TYPE_CHECKING:
+    from whichbits.engines.http.identity import EngineIdentity
+    from whichbits.engines.served_weights import Agreement
+    from whichbits.serving.result import RungResult
+    from whichbits.serving.workload import Workload
+
+
+def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result | Exception]]:
+    """Measure speeds in one sitting: round by round, the candidates of a round one after another, the base among them.
+
+    The first round of a workload settles the loads of an `auto` ladder for all that follow. A step holds the base's
+    measurement of its own round too, so that their ratio is taken within the sitting. What fails for one candidate leaves the
+    others' measurements as they are.
+    """
+    from whichbits.serving.session import fixed, measure_round, order
+    from whichbits.serving.workload import Workload
+
+    sitting = uuid.uuid4().hex[:12]
+    rounds: dict[tuple[str, str], list[Job]] = {}
+    for job in jobs:
+        rounds.setdefault((job.cell.labels["repeat"], job.cell.labels["workload"]), []).append(job)
+    workloads: dict[str, Workload] = {}
+    planned: dict[str, EngineIdentity | None] = {}
+    for job in jobs:
+        servers = job.cell.inputs["servers"]
+        planned[job.cell.places["base"]] = planned_server(servers.get("base"))
+        planned[job.cell.labels["candidate"]] = planned_server(servers.get("server"))
+    who: dict[str, EngineIdentity] = {}
+    expected = references(jobs)
+    weights: dict[str, Agreement] = {}
+    for (repeat, workload_name), group in rounds.items():
+        first = group[0]
+        asked = {name for job in group for name in (job.cell.places["base"], job.cell.labels["candidate"])}
+        names = order(sorted(asked), seed=first.cell.inputs["seed"] - int(repeat), repeat=int(repeat))
+        workload = workloads.get(workload_name) or Workload.model_validate(first.cell.inputs["workload"])
+
+        def of_round(name: str, workload: Workload, at_least: int, job: Job = first) -> list[RungResult] | Exception:
+            context.progress(f"round {int(job.cell.labels['repeat']) + 1}: {name}")
+            return _measured(name, job, context, workload, at_least, planned, who)
+
+        measured = measure_round(names, workload, of_round)
+        for name in names:
+            if name in expected and name not in weights and not isinstance(measured[name], Exception):
+                weights[name] = agreement_of(who[name], first, expected[name])
+        workloads[workload_name] = fixed(workload, measured)
+        for job in group:
+            yield job, _paired(job, measured, sitting, names, who, weights)
+
+
+def _measured(
+    name: str,
+    job: Job,
+    context: StepContext,
+    workload: Workload,
+    at_least: int,
+    planned: Mapping[str, EngineIdentity | None],
+    who: dict[str, EngineIdentity],
+) -> list[RungResult] | Exception:
+    """Rungs of one candidate, or why there are none; `who` is told who served it, which must be who is `planned`."""
+    from whichbits.core.errors import UserError
+    from whichbits.engines.errors import EngineError
+    from whichbits.serving.measure import measure, no_answer
+
+    inputs = job.cell.inputs
+    try:
+        url = context.server(name)
+        who[name] = server_of(name, url, job, planned[name])
+        results = measure(
+            url,
+            who[name].model,
+            Path(job.cell.places["tokenizer"]),
+            workload,
+            seed=inputs["seed"],
+            cpus=set(job.cpus) if job.cpus is not None else None,
+            at_least=at_least,
+            api_key=api_key(job),
+        )
+        words = no_answer(results)
+        return results if words is None else ServerFailed(f"{name} was not measured: {words}")
+    except EngineError as error:
+        return ServerFailed(f"{name} was not measured: {error}")
+    except (ServerFailed, UserError, OSError) as error:
+        return error
+
+
+def _paired(
+    job: Job,
+    measured: Mapping[str, list[RungResult] | Exception],
+    sitting: str,
+    order: Sequence[str],
+    who: Mapping[str, EngineIdentity],
+    weights: Mapping[str, Agreement],
+) -> Result | Exception:
+    """A step's result: its candidate's rungs beside the base's of the same round, and the order in which all were measured."""
+    rows: list[dict[str, Any]] = []
+    summary: dict[str, Any] = {"sitting": sitting, "order": list(order)}
+    for role, name, field in (
+        ("base", job.cell.places["base"], "base_rungs"),
+        ("candidate", job.cell.labels["candidate"], "rungs"),
+    ):
+        results = measured[name]
+        if isinstance(results, Exception):
+            return results
+        summary[field] = [rung.summary() for rung in results]
+        for rung in results:
+            rows += [{"role": role, "rung": rung.rung, "concurrency": rung.concurrency, **asdict(row)} for row in rung.rows]
+    write_items(job.directory, rows)
+    if weights:
+        roles = {"base": job.cell.places["base"], "candidate": job.cell.labels["candidate"]}
+        summary["weights"] = {role: asdict(weights[name]) for role, name in roles.items()}
+    inputs = job.cell.inputs
+    servers = {"candidate": who[job.cell.labels["candidate"]].fields(), "base": who[job.cell.places["base"]].fields()}
+    facts = provenance(job, engine=inputs["engine"], sitting=sitting, seed=inputs["seed"], servers=servers)
+    return Result(summary, {**facts, "measured_at": time.time()})
+
+
+SERVE = Kind(
+    "serve",
+    version=2,
+    run=run,
+)

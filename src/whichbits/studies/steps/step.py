@@ -1,0 +1,67 @@
+"""What a step is given, may ask for and returns, and what a kind of step declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from whichbits.schema.step import Cell, Json
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a step returns; tables and artifacts it has written into the job's directory."""
+
+    summary: Mapping[str, Json]
+    provenance: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A step as its kind's function sees it."""
+
+    cell: Cell
+    directory: Path
+    """Empty folder for artifacts; becomes the step's directory."""
+    reads: Mapping[str, Path]
+    """Directory of each step that it reads, by role."""
+    servers: tuple[str, ...] = ()
+    """Names of the candidates whose servers it may ask for."""
+    cpus: frozenset[int] | None = None
+    """Cores it may use; None for all."""
+
+
+class ServerFailed(Exception):
+    """A server that did not come up, or that has died; the message is its cause in one line."""
+
+
+class StepContext(Protocol):
+    """What a running function may ask of the runner."""
+
+    def progress(self, text: str) -> None:
+        """Say how far the work is."""
+        ...
+
+    def server(self, name: str) -> str:
+        """Address of the candidate's server, started if need be. Raises ServerFailed."""
+        ...
+
+
+Run = Callable[[Sequence[Job], StepContext], Iterator[tuple[Job, Result | Exception]]]
+"""Runs jobs of one kind and yields each as it ends: with its result, or with why it failed while the others go on."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of step: one file of this folder.
+
+    The version is raised by hand whenever something that the kind depends on changes in a way that can change a result.
+    """
+
+    name: str
+    version: int
+    run: Run
+    preload: tuple[str, ...] = ()
+    """Modules that take long to import, imported once before any job is forked."""
