@@ -81,8 +81,12 @@ def test_a_job_and_what_it_starts_import_nothing_from_the_working_directory(litt
     assert executed(littered) == ""
 
 
-def test_no_command_imports_from_the_working_directory(littered: Path):
+@pytest.mark.parametrize("program", [("-m", "whichbits"), ("-P", "-c", "from whichbits.cli.app import main; main()")])
+def test_no_command_imports_from_the_working_directory(littered: Path, program: tuple[str, ...]):
+    if "-m" in program:
+        (littered / "whichbits.py").unlink()  # it is what the user named: no code of ours has run yet
     (littered / "specification.yaml").write_text("version: 1\nname: s\nmodel: ./none\ncandidates: [w8a8-int]\n")
-    for arguments in (["formats"], ["doctor"], ["study", "specification.yaml", "--dry-run"]):
-        run(littered, sys.executable, "-P", "-c", "from whichbits.cli.app import main; main()", *arguments)
+    ends = {("formats",): 0, ("doctor",): 0, ("study", "specification.yaml", "--dry-run"): 2}
+    for arguments, code in ends.items():
+        assert run(littered, sys.executable, *program, *arguments).returncode == code
     assert executed(littered) == ""

@@ -22,6 +22,9 @@ SOURCE = Path(whichbits.__file__).parent
 STARTED = {"whichbits.accuracy.sandbox.run": ("whichbits.accuracy.sandbox.child",)}
 """What a module starts as a program of its own, by a name in a text, without importing it."""
 
+SERVED, SERVERS = "whichbits.studies.steps.served", "whichbits.studies.execution.servers"
+"""The module by which steps ask for a server, and the one that starts servers when they do."""
+
 WITHOUT_EFFECT = {
     "whichbits": "the public functions, which call the steps and are called by none",
     "whichbits.core.errors": "what a mistake says: a step that raises has no result",
@@ -38,7 +41,7 @@ def dependencies(kind: str) -> list[Path]:
         module = left.pop()
         if module not in found and module not in WITHOUT_EFFECT:
             found.add(module)
-            left += [*_imports(module), *STARTED.get(module, ())]
+            left += [*_imports(module), *STARTED.get(module, ()), *(_start_up() if module == SERVED else ())]
     modules = {_file(module) for module in found}
     folders = {path.parent for path in modules}
     data = {
@@ -48,6 +51,11 @@ def dependencies(kind: str) -> list[Path]:
         if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts and _nearest(path) in folders
     }
     return sorted(modules | data)
+
+
+def _start_up() -> tuple[str, ...]:
+    """Modules that decide how a server is started: what the one that starts them uses of the engines, its types included."""
+    return tuple(name for name in _imports(SERVERS, types=True) if name.startswith("whichbits.engines."))
 
 
 def _nearest(path: Path) -> Path:
@@ -65,10 +73,11 @@ def _exists(module: str) -> bool:
 
 
 @cache
-def _imports(module: str) -> tuple[str, ...]:
-    """Modules of whichbits that a module imports when it runs, with the packages above them; not those only for types."""
+def _imports(module: str, types: bool = False) -> tuple[str, ...]:
+    """Modules of whichbits that a module imports when it runs, or with `types` for types too; with the packages above them."""
     names: list[str] = []
-    for node in _running(ast.parse(_file(module).read_text())):
+    tree = ast.parse(_file(module).read_text())
+    for node in ast.walk(tree) if types else _running(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -139,6 +148,13 @@ def test_dependencies_are_found_through_imports_in_functions_and_with_data():
     assert "models/architectures.yaml" in reached("quantize")
     # The sandbox starts its program, which imports by a relative name.
     assert {"accuracy/sandbox/child.py", "accuracy/sandbox/seccomp.py"} <= reached("evaluate")
+
+
+@pytest.mark.parametrize("kind", ["evaluate", "generate", "serve"])
+def test_how_a_server_is_started_belongs_to_the_steps_that_ask_for_one(kind: str):
+    """Its command line, defaults, environment and supervisor can change what it answers and how fast."""
+    started = {"server", "command", "defaults", "supervisor"}
+    assert {f"engines/vllm/{name}.py" for name in started} <= {str(path.relative_to(SOURCE)) for path in dependencies(kind)}
 
 
 def test_each_kind_is_the_one_of_its_file():
