@@ -18,7 +18,7 @@ from statistics import geometric_mean, median
 import torch
 from tokens import written
 
-from whichbits.formats.format import get
+from whichbits.formats.catalogue import get
 from whichbits.models.resolve import resolve
 from whichbits.quantization.model.decoder import empty, empty_model, first_inputs
 from whichbits.quantization.model.replicas import Replica, filled, run

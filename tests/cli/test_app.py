@@ -123,7 +123,7 @@ def test_the_report_names_the_command_that_runs_the_study_again():
 
 
 def test_formats_as_json_are_the_catalogue():
-    from whichbits.formats.format import load
+    from whichbits.formats.catalogue import load
 
     done = run("formats", "--json")
     assert [row["name"] for row in json.loads(done.stdout)] == list(load())

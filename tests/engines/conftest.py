@@ -56,7 +56,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], EngineComma
 @pytest.fixture(scope="session")
 def quantized(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Callable[[str], Path]:
     """Folder of the tiny model in a format, made once."""
-    from whichbits.formats.format import get
+    from whichbits.formats.catalogue import get
     from whichbits.quantization.passes.direct import quantize_checkpoint
     from whichbits.quantization.recipe.recipe import Recipe
 

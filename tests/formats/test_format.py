@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from whichbits.core.errors import UserError
-from whichbits.formats.format import Format, fit, get, load, quantization_config
+from whichbits.formats.catalogue import get, load
+from whichbits.formats.format import Format, fit, quantization_config
 
 LLAMA_8B = {(4096, 4096), (1024, 4096), (14336, 4096), (4096, 14336)}
 SMOLLM = {(576, 576), (192, 576), (1536, 576), (576, 1536)}
@@ -18,13 +17,6 @@ INT4 = {"num_bits": 4, "type": "int", "symmetric": True}
 CHANNEL = {"strategy": "channel", "dynamic": False}
 TOKEN = {"strategy": "token", "dynamic": True}
 GROUP = {"strategy": "group", "group_size": 128, "dynamic": False}
-
-
-def test_the_catalogue_names_every_format_of_the_study() -> None:
-    assert list(load()) == [
-        "bf16", "fp16", "w8a8-fp", "w8a8-int", "w8a8-fp-static", "w8a8-int-static", "w4a16-int", "w4a16-int-asym",
-        "w4a16-int-channel", "w4a8-int", "w4a8-int-packed", "w4a8-fp", "fp8-block", "nvfp4", "nvfp4a16", "mxfp4", "mxfp8",
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -133,29 +125,6 @@ def test_bits_per_weight_by_hand(name: str, bits: float) -> None:
     assert fit(get(name), [(4096, 4096)]).bits_per_weight(4096, 4096) == bits
 
 
-def test_a_quantized_cache_goes_with_any_format() -> None:
-    both = fit(get("w4a16-int+kv-fp8"), LLAMA_8B)
-    assert both.name == "w4a16-int+kv-fp8"
-    assert both.weights == fit(get("w4a16-int"), LLAMA_8B).weights
-    stated = {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "tensor", "dynamic": False}
-    assert quantization_config(both, [])["kv_cache_scheme"] == stated
-    assert "kv_cache_scheme" not in quantization_config(get("w8a8-int"), [])
-    for name in ("w8a8-int+kv-int4", "w8a8-int+", "w9+kv-fp8"):
-        with pytest.raises(UserError, match="is not known"):
-            get(name)
-
-
-def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(UserError, match="format 'w4a4' is not known") as caught:
-        get("w4a4")
-    assert "w8a8-int" in caught.value.remedy
-
-
 def test_formats_are_frozen_data_that_can_be_written_and_read() -> None:
     for format in load().values():
         assert Format.model_validate_json(format.model_dump_json()) == format
-
-
-def test_the_catalogue_needs_no_torch() -> None:
-    code = "import sys; from whichbits.formats.format import load; load(); print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

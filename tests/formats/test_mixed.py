@@ -5,7 +5,8 @@ import re
 import pytest
 
 from whichbits.core.errors import UserError
-from whichbits.formats.format import get, quantization_config
+from whichbits.formats.catalogue import get
+from whichbits.formats.format import quantization_config
 from whichbits.formats.mixed import choose, matching, mix, targets, unit
 
 SHAPES = {

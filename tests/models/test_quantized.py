@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
 
 from whichbits.core.errors import UserError  # noqa: E402
-from whichbits.formats.format import get  # noqa: E402
+from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.models.loading import where_it_loads  # noqa: E402
 from whichbits.models.resolve import resolve  # noqa: E402
 from whichbits.quantization.passes.direct import quantize_checkpoint  # noqa: E402

@@ -15,7 +15,7 @@ pytest.importorskip("numba")
 
 from whichbits.core.errors import UserError  # noqa: E402
 from whichbits.engines.emulation.model import Emulated  # noqa: E402
-from whichbits.formats.format import get  # noqa: E402
+from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.quantization.model.attention import NAME  # noqa: E402
 from whichbits.quantization.model.decoder import empty_model, first_inputs  # noqa: E402
 from whichbits.quantization.model.replicas import filled, run  # noqa: E402

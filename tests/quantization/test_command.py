@@ -15,7 +15,7 @@ pytest.importorskip("numba")
 import whichbits  # noqa: E402
 from whichbits.api.quantize import error_table  # noqa: E402
 from whichbits.core.errors import UserError  # noqa: E402
-from whichbits.formats.format import get  # noqa: E402
+from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.quantization.output.manifest import Manifest  # noqa: E402
 from whichbits.quantization.recipe.options import budget_of, fields_of, fitting, recipe_of, source_of  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
@@ -49,6 +49,15 @@ def test_round_to_nearest_needs_no_recipe(block_llama: Path, tmp_path: Path) -> 
     assert row["mean_error"] == pytest.approx(sum(errors) / 2, abs=1e-5)
     assert row["largest_error"] == pytest.approx(max(errors), abs=1e-5)
     assert row["in_layer"] == str(errors.index(max(errors)))
+
+
+def test_an_alias_makes_the_format_once(block_llama: Path, tmp_path: Path) -> None:
+    (row,) = whichbits.quantize(str(block_llama), ["INT8"], tmp_path / "out", recipe={"scales": "minmax"})
+    folder = tmp_path / "out" / "w8a8-int"
+    assert (row["format"], row["folder"]) == ("w8a8-int", str(folder))
+    assert Manifest.model_validate_json((folder / "manifest.json").read_text()).format.name == "w8a8-int"
+    with pytest.raises(UserError, match="format w4a16-int is named twice"):
+        whichbits.quantize(str(block_llama), ["int4", "w4a16-int"], tmp_path / "twice")
 
 
 def test_arguments_go_before_a_recipes_fields(tmp_path: Path) -> None:

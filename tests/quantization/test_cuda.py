@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from whichbits.formats.format import get  # noqa: E402
+from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.quantization.passes.direct import quantize_checkpoint  # noqa: E402
 from whichbits.quantization.recipe.effort import recipe_for  # noqa: E402
 from whichbits.quantization.recipe.recipe import parse  # noqa: E402

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from whichbits.formats.format import get, load
+from whichbits.formats.catalogue import get, load
 from whichbits.quantization.estimate import Cost, Speed, Widths, cost, measure_rounding, measure_speed
 from whichbits.quantization.recipe.recipe import Calibration, Recipe
 

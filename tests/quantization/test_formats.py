@@ -14,7 +14,7 @@ safetensors = pytest.importorskip("safetensors.torch")
 pytest.importorskip("numba")
 
 from whichbits.engines.emulation.model import Emulated  # noqa: E402
-from whichbits.formats.format import get, load  # noqa: E402
+from whichbits.formats.catalogue import get, load  # noqa: E402
 from whichbits.quantization.calibration.data import calibration_data  # noqa: E402
 from whichbits.quantization.model.structure import tensor_shapes  # noqa: E402
 from whichbits.quantization.passes.calibrated import Target, quantize_calibrated  # noqa: E402

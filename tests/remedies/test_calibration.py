@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from whichbits.formats.format import get
+from whichbits.formats.catalogue import get
 from whichbits.models.configuration import read_configuration
 from whichbits.quantization.model.structure import layer_linears
 from whichbits.quantization.recipe.effort import recipe_for

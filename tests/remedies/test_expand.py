@@ -121,7 +121,7 @@ def test_a_specification(follow: Any, model: Path, error: str, change: tuple[str
 
 
 def test_a_quantized_base(follow: Any, model: Path, tmp_path: Path) -> None:
-    from whichbits.formats.format import get
+    from whichbits.formats.catalogue import get
     from whichbits.quantization.passes.direct import quantize_checkpoint
     from whichbits.quantization.recipe.recipe import Recipe
 

@@ -13,10 +13,11 @@ import pytest
 
 from whichbits.core.regex import found
 from whichbits.formats import mixed
+from whichbits.formats.catalogue import get, load
 from whichbits.formats.checkpoint.codes import Layout, weights_of_codes
 from whichbits.formats.checkpoint.files import INDEX, SINGLE, Stored, read_header, shard_files, stored_tensors
 from whichbits.formats.checkpoint.recognize import recognize
-from whichbits.formats.format import fit, get, load, quantization_config
+from whichbits.formats.format import fit, quantization_config
 from whichbits.formats.mixed import choose, mix
 
 MODULES = [f"model.layers.0.{name}_proj" for name in ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.down")]
@@ -142,9 +143,11 @@ def test_an_index_that_is_none(follow: Any, tmp_path: Path) -> None:
 
 
 def test_a_format_that_is_not_known(follow: Any) -> None:
-    for name in ("int4", "w8a8-fp+int2"):
-        raised = follow("format {name} is not known", mistake=partial(get, name), remedy=partial(get, "w4a16-int"))
-        listed, _, caches = raised.remedy.removeprefix("choose one of ").partition("; ")
+    for name, near in (("int-4", "w4a16-int"), ("w8a8-fp+kv-fp4", "w8a8-fp+kv-fp8"), ("w3a3+kv", None), ("marlin", None)):
+        raised = follow("format {spelled} is not known", mistake=partial(get, name), remedy=partial(get, near or "fp8"))
+        hint, _, rest = raised.remedy.rpartition("choose one of ")
+        assert near in hint if near else not hint
+        listed, _, caches = rest.partition("; ")
         for each in listed.split(", "):
             get(each)
         for cache in caches.split("add ")[1].split(" or "):

@@ -12,7 +12,7 @@ import pytest
 
 from whichbits.prediction.batch import predict_points, predict_rows
 from whichbits.prediction.model.coefficients import Coefficients, load, parameters
-from whichbits.prediction.model.kernels import engine, kernel
+from whichbits.prediction.model.kernels import engine
 from whichbits.prediction.output import check_writable, write_whole
 from whichbits.prediction.predictor import predict
 from whichbits.prediction.query import COLUMNS, parse_concurrency, question, read_rows
@@ -144,16 +144,6 @@ def test_coefficients_of_another_kind(
     spoil(fields)
     path.write_text(json.dumps(fields))
     follow(message, mistake=lambda: load(path), remedy=again)
-
-
-def test_a_format_that_is_not_known(follow: Any):
-    for name in ("w3a3", "bf16+kv-int2"):
-        error = follow("format: {name} is not known", mistake=lambda name=name: kernel(name), remedy=lambda: None)
-        formats, _, caches = error.remedy.removeprefix("one of ").partition("; for a quantized key-value cache add ")
-        for format in formats.split(", "):
-            kernel(format)
-            for cache in caches.split(" or "):
-                kernel(format + cache)
 
 
 def test_an_engine_that_is_not_known(follow: Any):

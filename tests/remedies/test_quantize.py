@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from whichbits.formats.format import get
+from whichbits.formats.catalogue import get
 from whichbits.models.configuration import Configuration
 from whichbits.quantization.mixed_precision.knapsack import Option, assign
 from whichbits.quantization.model.structure import layer_linears

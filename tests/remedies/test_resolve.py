@@ -361,7 +361,7 @@ def test_a_candidate_of_another_base(follow: Any, make: Make, resolved: Any) -> 
 @pytest.fixture(scope="module")
 def int8(built: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of the model in INT8."""
-    from whichbits.formats.format import get
+    from whichbits.formats.catalogue import get
     from whichbits.quantization.passes.direct import quantize_checkpoint
     from whichbits.quantization.recipe.recipe import parse
 

@@ -49,7 +49,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_quantized(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small model in w8a8-int, rounded to nearest."""
-    from whichbits.formats.format import get
+    from whichbits.formats.catalogue import get
     from whichbits.quantization.passes.direct import quantize_checkpoint
     from whichbits.quantization.recipe.recipe import Recipe
 

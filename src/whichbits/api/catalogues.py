@@ -27,7 +27,7 @@ class Device:
 
 def list_formats() -> tuple[Format, ...]:
     """The catalogue of formats."""
-    from whichbits.formats.format import load
+    from whichbits.formats.catalogue import load
 
     return tuple(load().values())
 

@@ -39,12 +39,14 @@ def compare(
 ) -> tuple[Measure, ...]:
     """Compare a checkpoint, or a format to be made, with the base: greedy texts and next-token distributions.
 
+    A `candidate` that is an alias of a format, and a folder too, is the folder.
     With `emulated` there are only distributions, which are taken in transformers. `url` and `candidate_url` are where servers
     serve base and candidate already, the other two the names they do so under, where they list several. Raises UserError.
     """
-    from whichbits.formats.format import load as catalogue
+    from whichbits.formats.catalogue import find_name, load
 
-    made = candidate.partition("+")[0] in catalogue()  # NAME, or NAME+CACHE with a quantized key-value cache
+    # An alias such as int8 may well be what a checkpoint's folder is called.
+    made = candidate.partition("+")[0] in load() or (find_name(candidate) is not None and not Path(candidate).exists())
     column = {"format" if made else "checkpoint": candidate, "run": "emulated" if emulated else "served"}
     texts = {"prompts": prompts, "text": text, "max_tokens": max_tokens}
     if (url is None) != (candidate_url is None) or (emulated and url is not None):

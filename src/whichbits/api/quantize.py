@@ -56,7 +56,7 @@ def quantize(
     With `dry_run` nothing is made, and the rows say about how long it takes, with how much memory and disk. A model's own
     Python code runs only with `trust_remote_code`. Progress is shown on `console` (default: standard error). Raises UserError.
     """
-    from whichbits.formats.format import get
+    from whichbits.formats.catalogue import get
     from whichbits.models.resolve import resolve
     from whichbits.quantization.model.devices import computing_devices
     from whichbits.quantization.passes.calibrated import Target

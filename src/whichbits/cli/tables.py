@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from whichbits.api.bench import MeasuredLoad
 from whichbits.api.catalogues import Device
 from whichbits.api.weights import ServedWeights
+from whichbits.formats.catalogue import aliases_of
 from whichbits.formats.format import Format
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def _format(format: Format) -> Row:
 
     return {
         "format": format.name,
+        "aliases": ", ".join(aliases_of(format.name)),
         "weights": bits(format.weights),
         "activations": bits(format.activations),
         "for": format.purpose,

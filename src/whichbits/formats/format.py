@@ -1,15 +1,11 @@
-"""A number format as data, the catalogue of them, and a format fitted to a model's widths."""
+"""A number format as data, and a format fitted to a model's widths."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from importlib.resources import files
+from collections.abc import Iterable, Sequence
 from math import ceil
-from types import MappingProxyType
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from whichbits.core.errors import UserError
@@ -112,39 +108,6 @@ class Part(BaseModel):
 
     format: Format
     modules: tuple[str, ...]
-
-
-@cache
-def load() -> Mapping[str, Format]:
-    """The catalogue: {name: format}, in its order; read once."""
-    entries: dict[str, dict[str, Any]] = yaml.safe_load(
-        files("whichbits.formats").joinpath("catalogue.yaml").read_text(encoding="utf-8")
-    )
-    return MappingProxyType({name: Format(name=name, **entry) for name, entry in entries.items()})
-
-
-@cache
-def load_kv_caches() -> Mapping[str, tuple[str, QuantizationArgs]]:
-    """What the key-value cache can be stored in beside a format: {name: (title, how keys and values are quantized)}."""
-    entries = yaml.safe_load(files("whichbits.formats").joinpath("kv_caches.yaml").read_text(encoding="utf-8"))
-    found = {name: (entry["title"], QuantizationArgs.model_validate(entry["values"])) for name, entry in entries.items()}
-    return MappingProxyType(found)
-
-
-def get(name: str) -> Format:
-    """The format called `name`; `NAME+CACHE` has a quantized key-value cache beside. Raises UserError where there is none."""
-    catalogue, caches = load(), load_kv_caches()
-    own, plus, own_cache = name.partition("+")
-    if own not in catalogue or (plus and own_cache not in caches):
-        raise UserError(
-            f"format {name!r} is not known",
-            remedy=f"choose one of {', '.join(catalogue)}; for a quantized key-value cache add +{' or +'.join(caches)}",
-        )
-    format = catalogue[own]
-    if not plus:
-        return format
-    title, values = caches[own_cache]
-    return format.model_copy(update={"name": name, "title": f"{format.title}, {title}", "kv_cache": values})
 
 
 def fit(format: Format, shapes: Iterable[tuple[int, int]], *, group_size: int | None = None) -> Format:

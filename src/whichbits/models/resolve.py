@@ -10,6 +10,7 @@ from typing import Literal
 
 from whichbits.core.errors import UserError
 from whichbits.core.home import cache_directory
+from whichbits.formats.catalogue import get
 from whichbits.formats.checkpoint.codes import signs_of_codes
 from whichbits.formats.checkpoint.files import (
     BUFFER,
@@ -23,7 +24,7 @@ from whichbits.formats.checkpoint.files import (
     stored_tensors,
 )
 from whichbits.formats.checkpoint.recognize import OTHER, Recognized, recognize_stated, refuse_older_key, side_quantization
-from whichbits.formats.format import Format, get
+from whichbits.formats.format import Format
 from whichbits.models.cache import file_facts
 from whichbits.models.comparison import compare, own_shapes, refuse_differences, refuse_names
 from whichbits.models.configuration import Configuration, read_configuration, read_json

@@ -71,11 +71,15 @@ class Resolved:
 
 
 def resolve(query: Query, coefficients: Coefficients) -> Resolved:
-    """Look up the query's names and layouts; `reason` says why it cannot run, if so. Unknown names raise UserError."""
+    """Look up the query's names and layouts; `reason` says why it cannot run, if so. Unknown names raise UserError.
+
+    The format of the resolved query has the catalogue's name, by whatever alias it was asked for.
+    """
     query.check()
     shape, how, hardware, server = (
         find_shape(query.model), kernel(query.format), find(query.hardware), engine(query.engine),
     )  # fmt: skip
+    query = replace(query, format=how.format)
     length = query.prompt_tokens + query.output_tokens
     wrong = meaningless(coefficients.values)
     reason = f"no answer: coefficient {wrong}" if wrong else refusal(how.format, hardware)

@@ -9,7 +9,6 @@ import numpy as np
 
 from whichbits.hardware.catalogue import catalogue, find
 from whichbits.prediction.model.coefficients import Coefficients, shipped
-from whichbits.prediction.model.kernels import format_name
 from whichbits.prediction.model.serving import serve
 from whichbits.prediction.model.solve import Limits, concurrency_within
 from whichbits.prediction.model.work import columns
@@ -122,7 +121,7 @@ def _with_gains(ranked: Sequence[Ranked], known: Coefficients) -> list[Ranked]:
     best: dict[str, Prediction] = {}
     for entry in ranked:
         found = entry.prediction
-        if found is None or found.qps is None or format_name(entry.format) not in BASES:
+        if found is None or found.qps is None or entry.format not in BASES:
             continue
         held = best.get(entry.hardware)
         if held is None or held.qps is None or found.qps / entry.count > held.qps / held.query.count:

@@ -9,7 +9,6 @@ import numpy as np
 
 from whichbits.hardware.catalogue import find
 from whichbits.prediction.model.coefficients import Coefficients
-from whichbits.prediction.model.kernels import format_name
 from whichbits.prediction.model.tiers import LEVELS, TIERS, interval
 from whichbits.prediction.predictor import Prediction
 from whichbits.prediction.query import Query
@@ -37,7 +36,7 @@ def speedups(answers: Sequence[Prediction], coefficients: Coefficients) -> list[
     """The speed of each answer over that of 16 bit, where `answers` has it for the same question."""
     bases: dict[tuple[object, ...], Prediction] = {}
     for name in reversed(BASES):
-        bases |= {question(a.query): a for a in reversed(answers) if a.load and format_name(a.query.format) == name}
+        bases |= {question(a.query): a for a in reversed(answers) if a.load and a.query.format == name}
     found = [bases.get(question(a.query)) for a in answers]
     return [speedup(a, b, coefficients) if b is not None and b is not a else None for a, b in zip(answers, found, strict=True)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from whichbits.formats.format import load
+from whichbits.formats.catalogue import load
 from whichbits.verdict.accuracy import Suite
 from whichbits.verdict.model import ImplausibleLoss
 

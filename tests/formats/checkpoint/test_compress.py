@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 pytest.importorskip("compressed_tensors")
 
+from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.formats.checkpoint.compress import compress, decompress  # noqa: E402
-from whichbits.formats.format import Format, fit, get  # noqa: E402
+from whichbits.formats.format import Format, fit  # noqa: E402
 
 
 def fitted(name: str, rows: int, columns: int) -> Format:

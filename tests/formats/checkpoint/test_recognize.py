@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from whichbits.core.errors import UserError
+from whichbits.formats.catalogue import get, load
 from whichbits.formats.checkpoint.recognize import recognize, side_quantization
-from whichbits.formats.format import fit, get, load, quantization_config
+from whichbits.formats.format import fit, quantization_config
 
 MADE = [name for name, format in load().items() if not format.is_base]
 

@@ -13,8 +13,9 @@ pytest.importorskip("safetensors")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from whichbits.core.errors import UserError  # noqa: E402
+from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.formats.export.ascend import converted, export_ascend, packed_rows  # noqa: E402
-from whichbits.formats.format import get, quantization_config  # noqa: E402
+from whichbits.formats.format import quantization_config  # noqa: E402
 
 
 def test_two_rows_to_a_byte_by_hand() -> None:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from whichbits.core.errors import UserError
-from whichbits.formats import format as formats
+from whichbits.formats import catalogue as formats
+from whichbits.formats.format import fit
 from whichbits.hardware.catalogue import catalogue, find
 from whichbits.models.catalogue import find_shape
 from whichbits.prediction.model.coefficients import shipped
-from whichbits.prediction.model.kernels import data, engine, format_name, kernel, refusal, twin
+from whichbits.prediction.model.kernels import data, engine, kernel, refusal, twin
 from whichbits.prediction.model.serving import kv_tokens
 from whichbits.prediction.model.step import decode
 from whichbits.prediction.model.work import Layout, Point, columns
@@ -28,7 +29,7 @@ def test_the_formats_are_those_of_the_catalogue() -> None:
 
 @pytest.mark.parametrize("name", formats.load())
 def test_a_weight_takes_the_bits_that_the_format_gives_it(name: str) -> None:
-    fitted = formats.fit(formats.get(name), [(WIDTH, WIDTH)])
+    fitted = fit(formats.get(name), [(WIDTH, WIDTH)])
     stored = fitted.bits_per_weight(WIDTH, WIDTH)
     if name == "w4a8-int":  # stored as a byte each; the kernel packs two into one
         stored -= 4
@@ -102,11 +103,9 @@ def test_a_rate_that_nobody_measured_is_said_to_be_missing() -> None:
     assert "its rate of int8 products is not known" in refusal("w8a8-int", blind)
 
 
-def test_names_and_aliases_with_a_cache() -> None:
-    assert format_name("FP8+KV_FP8") == "w8a8-fp+kv-fp8"
-    for name in ("w8a8-fp+", "w8a8-fp+kv-int4", "w3a3+kv-fp8"):
-        with pytest.raises(UserError, match="is not known"):
-            format_name(name)
+def test_aliases_are_known() -> None:
+    assert kernel("FP8+KV_FP8") == kernel("w8a8-fp+kv-fp8")
+    assert predict(LLAMA, "int4", "H100", prompt_tokens=512, output_tokens=256).query.format == "w4a16-int"
 
 
 def test_an_fp8_cache_holds_twice_the_tokens_and_is_read_in_half_the_time() -> None:

@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("numba")
 
+from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.formats.checkpoint.compress import decompress  # noqa: E402
-from whichbits.formats.format import get  # noqa: E402
 from whichbits.formats.mixed import unit  # noqa: E402
 from whichbits.models.configuration import read_configuration  # noqa: E402
 from whichbits.quantization.mixed_precision.knapsack import Option  # noqa: E402

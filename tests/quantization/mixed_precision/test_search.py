@@ -10,7 +10,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("numba")
 
 from whichbits.core.errors import UserError  # noqa: E402
-from whichbits.formats.format import get  # noqa: E402
+from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.quantization.mixed_precision.search import choose_formats  # noqa: E402
 from whichbits.quantization.passes.direct import quantize_checkpoint  # noqa: E402
 from whichbits.quantization.recipe.recipe import Calibration, Recipe  # noqa: E402

@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
 
 from whichbits.core.errors import UserError  # noqa: E402
-from whichbits.formats.format import fit, get  # noqa: E402
+from whichbits.formats.catalogue import get  # noqa: E402
+from whichbits.formats.format import fit  # noqa: E402
 from whichbits.quantization.model.finite import check_states, check_tensors, is_finite  # noqa: E402
 from whichbits.quantization.passes.layer import quantize_layer  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402

@@ -4,7 +4,7 @@ import pytest
 
 yaml = pytest.importorskip("yaml")
 
-from whichbits.formats.format import get  # noqa: E402
+from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.quantization.output.card import card  # noqa: E402
 from whichbits.quantization.output.manifest import BesideNearest, Manifest, Used, code_sha256  # noqa: E402
 from whichbits.quantization.recipe.recipe import Calibration, Recipe  # noqa: E402

@@ -12,8 +12,8 @@ safetensors = pytest.importorskip("safetensors.torch")
 pytest.importorskip("numba")
 
 from whichbits.core.errors import UserError  # noqa: E402
+from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.formats.checkpoint.compress import decompress  # noqa: E402
-from whichbits.formats.format import get  # noqa: E402
 from whichbits.quantization.output.manifest import Manifest  # noqa: E402
 from whichbits.quantization.passes.calibrated import Target, quantize_calibrated  # noqa: E402
 from whichbits.quantization.passes.direct import quantize_checkpoint  # noqa: E402

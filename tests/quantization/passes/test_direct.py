@@ -12,9 +12,9 @@ transformers = pytest.importorskip("transformers")
 safetensors = pytest.importorskip("safetensors.torch")
 
 from whichbits.core.errors import UserError  # noqa: E402
+from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.formats.checkpoint.compress import decompress  # noqa: E402
 from whichbits.formats.checkpoint.files import INDEX, tensor_files  # noqa: E402
-from whichbits.formats.format import get  # noqa: E402
 from whichbits.quantization.output.manifest import Manifest  # noqa: E402
 from whichbits.quantization.passes.direct import quantize_checkpoint  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402

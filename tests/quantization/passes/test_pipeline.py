@@ -12,7 +12,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("numba")
 
 from whichbits.core.errors import UserError  # noqa: E402
-from whichbits.formats.format import get  # noqa: E402
+from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.quantization.model import decoder  # noqa: E402
 from whichbits.quantization.passes import calibrated, pipeline  # noqa: E402
 from whichbits.quantization.passes.calibrated import Target, quantize_calibrated  # noqa: E402

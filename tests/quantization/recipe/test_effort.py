@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from whichbits.core.errors import UserError
-from whichbits.formats.format import get, load
+from whichbits.formats.catalogue import get, load
 from whichbits.quantization.recipe.effort import recipe_for
 
 

@@ -55,6 +55,11 @@ def test_calibration_is_128_samples_that_the_model_writes() -> None:
     assert Recipe(rounding="gptq").calibration.samples == 128
 
 
+def test_the_format_of_a_layer_may_be_an_alias() -> None:
+    aliased, named = ({"layers": [{"match": "re:.*down_proj", "format": name}]} for name in ("FP8", "w8a8-fp"))
+    assert Recipe.model_validate(aliased) == Recipe.model_validate(named)
+
+
 def test_calibration_is_written_where_it_is_given() -> None:
     """Round-to-nearest takes it for formats whose activations have scales found on data."""
     recipe = Recipe(calibration=Calibration(source="random"))

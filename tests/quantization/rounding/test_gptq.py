@@ -5,8 +5,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("numba")
 
+from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.formats.checkpoint.compress import compress, decompress  # noqa: E402
-from whichbits.formats.format import Format, QuantizationArgs, fit, get  # noqa: E402
+from whichbits.formats.format import Format, QuantizationArgs, fit  # noqa: E402
 from whichbits.quantization.rounding.gptq import gptq, scales_by_row  # noqa: E402
 from whichbits.quantization.rounding.grid import round_to_grid  # noqa: E402
 from whichbits.quantization.rounding.rounders import find_scale, round_to_nearest, stored_scale  # noqa: E402

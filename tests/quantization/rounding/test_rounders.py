@@ -5,8 +5,9 @@ import pytest
 torch = pytest.importorskip("torch")
 quantization = pytest.importorskip("compressed_tensors.quantization")
 
+from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.formats.checkpoint.compress import compress, decompress  # noqa: E402
-from whichbits.formats.format import fit, get  # noqa: E402
+from whichbits.formats.format import fit  # noqa: E402
 from whichbits.quantization.passes.layer import quantize_layer  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
 from whichbits.quantization.rounding.rounders import relative_error, round_to_nearest  # noqa: E402

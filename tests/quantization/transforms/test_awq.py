@@ -7,7 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from whichbits.formats.format import QuantizationArgs, get  # noqa: E402
+from whichbits.formats.catalogue import get  # noqa: E402
+from whichbits.formats.format import QuantizationArgs  # noqa: E402
 from whichbits.quantization.model.decoder import Call  # noqa: E402
 from whichbits.quantization.model.replicas import Replica  # noqa: E402
 from whichbits.quantization.passes.direct import quantize_checkpoint  # noqa: E402

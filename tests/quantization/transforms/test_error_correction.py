@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("numba")
 
-from whichbits.formats.format import get  # noqa: E402
+from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.quantization.rounding.gptq import gptq  # noqa: E402
 from whichbits.quantization.rounding.rounders import find_scale  # noqa: E402
 from whichbits.quantization.statistics.hessian import accumulate, factorise  # noqa: E402

@@ -67,6 +67,12 @@ def test_the_same_study_of_the_same_model_elsewhere_has_the_same_keys(tiny_llama
     assert keys(plan(tiny_llama)) == keys(plan(elsewhere))
 
 
+def test_an_alias_has_the_keys_of_its_format(tiny_llama: Path):
+    assert keys(plan(tiny_llama, ("format: w8a8-int", "format: int8"), ("format: w4a16-int", "format: W4A16"))) == keys(
+        plan(tiny_llama)
+    )
+
+
 def test_a_changed_recipe_recomputes_only_what_depends_on_it(tiny_llama: Path):
     after = plan(tiny_llama, ("{format: w4a16-int, run", "{format: w4a16-int, recipe: {scales: minmax}, run"))
     assert changed(plan(tiny_llama), after) == {

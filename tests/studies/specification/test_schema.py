@@ -32,6 +32,14 @@ def test_short_forms_and_default_names():
     assert specification.workloads == ({"name": "demo-chat"},)
 
 
+def test_an_alias_is_stored_and_shown_as_the_format():
+    aliased = GOOD.replace("- w8a8-int\n", "- INT8\n").replace("format: w4a16-int", "format: int4")
+    specification, _ = parse(aliased, "mine.yaml")
+    assert specification == parse(GOOD, "mine.yaml")[0]
+    with pytest.raises(UserError, match="two are named 'w8a8-int'"):
+        parse(aliased.replace("- {checkpoint: org/model-awq}", "- w8a8"), "mine.yaml")
+
+
 @pytest.mark.parametrize(
     ("change", "line", "parts"),
     [

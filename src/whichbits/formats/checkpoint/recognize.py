@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from whichbits.core.errors import UserError
+from whichbits.formats.catalogue import get, load, load_kv_caches
 from whichbits.formats.checkpoint.codes import Layout
-from whichbits.formats.format import Format, get, load, load_kv_caches
+from whichbits.formats.format import Format
 
 SIDE_FILES = (
     "hf_quant_config.json",
@@ -109,9 +110,9 @@ def _compressed(stated: Mapping[str, Any]) -> Recognized:
     scheme = stated.get("kv_cache_scheme")
     if scheme is None:
         return Recognized(format, layout)
-    for cache, (_, values) in load_kv_caches().items():
-        if _numbers(values) == _numbers(scheme):
-            return Recognized(get(f"{format.name}+{cache}"), layout)
+    for name, cache in load_kv_caches().items():
+        if _numbers(cache.values) == _numbers(scheme):
+            return Recognized(get(f"{format.name}+{name}"), layout)
     raise _none_of_ours("kv_cache_scheme")
 
 

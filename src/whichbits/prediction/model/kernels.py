@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from whichbits.core.errors import UserError
+from whichbits.formats.catalogue import canonical
 from whichbits.hardware.catalogue import Hardware
 
 
@@ -75,26 +76,9 @@ def data() -> Mapping[str, Any]:
     return contents
 
 
-@cache
-def format_name(name: str) -> str:
-    """The catalogue's name of a format given by it or by an alias such as `FP8` or `int4`, either followed by `+kv-fp8` or not.
-
-    Raises UserError for a format or a key-value cache that is not known.
-    """
-    own, plus, cache_name = name.strip().lower().replace("_", "-").partition("+")
-    own = data()["aliases"].get(own, own)
-    if own not in data()["formats"] or (plus and cache_name not in data()["kv_caches"]):
-        caches = " or ".join(f"+{key}" for key in data()["kv_caches"])
-        raise UserError(
-            f"format: {name!r} is not known",
-            remedy=f"one of {', '.join(data()['formats'])}; for a quantized key-value cache add {caches}",
-        )
-    return f"{own}{plus}{cache_name}"
-
-
 def _fields(name: str) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
     """What kernels.yaml says of a format and, where it has a quantized one, of its key-value cache."""
-    own, plus, cache_name = format_name(name).partition("+")
+    own, plus, cache_name = canonical(name).partition("+")
     return data()["formats"][own], data()["kv_caches"][cache_name] if plus else None
 
 
@@ -103,7 +87,7 @@ def kernel(name: str) -> Kernel:
     """How the format `name` runs. Raises UserError for a format that is not known."""
     fields, kv_cache = _fields(name)
     return Kernel(
-        format=format_name(name),
+        format=canonical(name),
         weight_bytes=fields["bits"] / 8,
         activation_bytes=fields["activation_bytes"],
         kv_bytes=kv_cache["bytes"] if kv_cache else 2,
@@ -117,12 +101,12 @@ def kernel(name: str) -> Kernel:
 def twin(name: str) -> str:
     """The format whose measurements stand for those of `name`: one on the same kernel with nearly as many bytes, or itself."""
     fields, kv_cache = _fields(name)
-    return format_name(name) if kv_cache else fields.get("twin", format_name(name))
+    return canonical(name) if kv_cache else fields.get("twin", canonical(name))
 
 
 def refusal(name: str, hardware: Hardware) -> str | None:
     """Why the format has no kernel on the device; None where it has one."""
-    none = f"no kernel for {format_name(name)} on {hardware.name}"
+    none = f"no kernel for {canonical(name)} on {hardware.name}"
     for fields in _fields(name):
         if fields is not None and not _runs(fields, hardware):
             return f"{none}: {fields['reason']}"

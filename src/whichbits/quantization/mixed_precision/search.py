@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whichbits.core.errors import UserError
-from whichbits.formats.format import get
+from whichbits.formats.catalogue import get
 from whichbits.models.configuration import read_configuration
 from whichbits.quantization.calibration.data import calibration_data
 from whichbits.quantization.mixed_precision.knapsack import Option

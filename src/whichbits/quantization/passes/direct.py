@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
+from whichbits.formats.catalogue import get
 from whichbits.formats.checkpoint.files import language_prefix, shard_files, tensor_files
 from whichbits.formats.checkpoint.writer import ShardWriter
-from whichbits.formats.format import Format, fit, get
+from whichbits.formats.format import Format, fit
 from whichbits.formats.mixed import choose, mix
 from whichbits.models.configuration import read_configuration
 from whichbits.quantization.model.devices import computing_devices

@@ -13,11 +13,13 @@ from pydantic import (
     PositiveInt,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
 
 from whichbits.core.errors import UserError
+from whichbits.formats.catalogue import find_name
 
 ScaleSearch = Literal["minmax", "mse", "activation"]
 
@@ -73,6 +75,12 @@ class LayerChoice(BaseModel):
 
     match: str
     format: str
+
+    @field_validator("format")
+    @classmethod
+    def _catalogue_name(cls, format: str) -> str:
+        """The catalogue's name in place of an alias; a name that is not known is refused once it is looked up."""
+        return find_name(format) or format
 
 
 class Recipe(BaseModel):

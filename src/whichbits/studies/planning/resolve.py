@@ -192,7 +192,8 @@ class Resolution:
         return tuple(found)
 
     def _subject(self, candidate: Candidate) -> Subject:
-        from whichbits.formats.format import fit, get
+        from whichbits.formats.catalogue import get
+        from whichbits.formats.format import fit
 
         served, emulated = self._runs(candidate)
         if candidate.checkpoint is not None:

@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from whichbits.core.errors import UserError
+from whichbits.formats.catalogue import find_name
 from whichbits.studies.specification.source import Source, explain, read
 
 Run = Literal["auto", "served", "emulated", "both"]
@@ -58,7 +59,7 @@ class Candidate(Part):
     """A column of the study: a format with a recipe, or a ready checkpoint."""
 
     format: str | None = None
-    """Name in the catalogue; for a ready checkpoint it is read from its configuration."""
+    """Name in the catalogue, or an alias; for a ready checkpoint it is read from its configuration."""
     checkpoint: Annotated[str, Field(min_length=1)] | None = None
     """Folder or hub id of a ready checkpoint, or nothing: whichbits makes it."""
     name: str = ""
@@ -67,6 +68,12 @@ class Candidate(Part):
     """Fields of a recipe, or the name or file of one; nothing is the recipe of effort `balanced`."""
     run: Run = "auto"
     """Served by the engine, emulated in transformers, or both; `auto` asks the probe."""
+
+    @field_validator("format")
+    @classmethod
+    def _catalogue_name(cls, format: str | None) -> str | None:
+        """The catalogue's name in place of an alias; a name that is not known is refused once it is looked up."""
+        return format and (find_name(format) or format)
 
     @model_validator(mode="after")
     def _one_source(self) -> Candidate:

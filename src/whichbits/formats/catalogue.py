@@ -1,0 +1,117 @@
+"""The catalogue of formats: by name, by alias, and with a quantized key-value cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+
+import yaml
+
+from whichbits.core.errors import UserError
+from whichbits.formats.format import Format, QuantizationArgs
+
+
+@dataclass(frozen=True)
+class KvCache:
+    """What keys and values can be stored in with any format."""
+
+    title: str
+    values: QuantizationArgs
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Formats and key-value caches by name, in the order of catalogue.yaml, and the name that each alias stands for."""
+
+    formats: Mapping[str, Format]
+    kv_caches: Mapping[str, KvCache]
+    aliases: Mapping[str, str]
+
+
+@cache
+def catalogue() -> Catalogue:
+    """The catalogue, read once."""
+    contents = yaml.safe_load(files("whichbits.formats").joinpath("catalogue.yaml").read_text(encoding="utf-8"))
+    formats: dict[str, Format] = {}
+    aliases: dict[str, str] = {}
+    for name, fields in contents["formats"].items():
+        for alias in fields.pop("aliases", ()):
+            if alias in contents["formats"] or alias in aliases:
+                raise AssertionError(f"catalogue.yaml: {alias} means two formats")
+            aliases[alias] = name
+        formats[name] = Format(name=name, **fields)
+    caches = {
+        name: KvCache(fields["title"], QuantizationArgs.model_validate(fields["values"]))
+        for name, fields in contents["kv_caches"].items()
+    }
+    return Catalogue(MappingProxyType(formats), MappingProxyType(caches), MappingProxyType(aliases))
+
+
+def load() -> Mapping[str, Format]:
+    """The formats by name, in the catalogue's order."""
+    return catalogue().formats
+
+
+def load_kv_caches() -> Mapping[str, KvCache]:
+    """The key-value caches by name."""
+    return catalogue().kv_caches
+
+
+def aliases_of(name: str) -> tuple[str, ...]:
+    """Other names of the format called `name`, in the catalogue's order."""
+    return tuple(alias for alias, meant in catalogue().aliases.items() if meant == name)
+
+
+def find_name(spelled: str) -> str | None:
+    """The catalogue's name of a format that is called by it or by an alias; None where there is no such format.
+
+    Capitals, blanks around it and `_` for `-` make no difference. `NAME+CACHE` has a quantized key-value cache.
+    """
+    known = catalogue()
+    own, plus, cache_name = _parts(spelled)
+    own = known.aliases.get(own, own)
+    if own not in known.formats or (plus and cache_name not in known.kv_caches):
+        return None
+    return f"{own}{plus}{cache_name}"
+
+
+def canonical(spelled: str) -> str:
+    """The catalogue's name of a format, as `find_name`. Raises UserError where there is no such format."""
+    name = find_name(spelled)
+    if name is None:
+        known, hint = catalogue(), _did_you_mean(spelled)
+        raise UserError(
+            f"format {spelled!r} is not known",
+            remedy=f"{hint}choose one of {', '.join(known.formats)}; "
+            f"for a quantized key-value cache add +{' or +'.join(known.kv_caches)}",
+        )
+    return name
+
+
+def get(spelled: str) -> Format:
+    """The format called by its name or an alias, as `find_name`. Raises UserError where there is none."""
+    name = canonical(spelled)
+    own, plus, cache_name = name.partition("+")
+    format = load()[own]
+    if not plus:
+        return format
+    cache = load_kv_caches()[cache_name]
+    return format.model_copy(update={"name": name, "title": f"{format.title}, {cache.title}", "kv_cache": cache.values})
+
+
+def _parts(spelled: str) -> tuple[str, str, str]:
+    return spelled.strip().lower().replace("_", "-").partition("+")
+
+
+def _did_you_mean(spelled: str) -> str:
+    """The nearest names, those of formats in place of aliases, with the nearest cache where one was asked for."""
+    known = catalogue()
+    own, plus, cache_name = _parts(spelled)
+    caches = get_close_matches(cache_name, known.kv_caches, n=1) if plus else [""]
+    near = get_close_matches(own, [*known.formats, *known.aliases], n=3)
+    names = dict.fromkeys(f"{known.aliases.get(name, name)}{plus}{cache}" for name in near for cache in caches)
+    return f"did you mean {' or '.join(names)}? " if names else ""
