@@ -11,7 +11,7 @@ import pytest
 
 import whichbits
 from whichbits.accuracy.registry import expand
-from whichbits.formats.format import get
+from whichbits.formats.catalogue import get
 from whichbits.serving.workload import parse_workload
 from whichbits.studies.specification.schema import load
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whichbits.formats.catalogue import load as formats_of_the_catalogue
 from whichbits.hardware.catalogue import Hardware, catalogue, find
 from whichbits.models.catalogue import catalogue as models
 from whichbits.prediction.model.coefficients import shipped
-from whichbits.prediction.model.kernels import data, engine, kernel
+from whichbits.prediction.model.kernels import engine, kernel
 from whichbits.prediction.model.serving import Outcome, serve
 from whichbits.prediction.model.work import Layout, Point, columns
 from whichbits.prediction.predictor import predict, predict_many
@@ -76,7 +77,7 @@ def test_fewer_bits_take_no_more_memory_and_leave_no_less_room(point: Point) -> 
 @pytest.mark.parametrize("load", [1.0, 64.0, MAX])
 def test_every_model_on_every_device_in_every_format_has_an_answer_or_a_reason(load: float) -> None:
     shapes = {shape.id for shape in models().values()}
-    formats = list(data()["formats"])
+    formats = list(formats_of_the_catalogue())
     devices = [entry.name for entry in catalogue().values()]
     queries = [
         Query(model, formats[(i + j) % len(formats)], device, 1 if (i + j) % 3 else 8, 512, 256, load)

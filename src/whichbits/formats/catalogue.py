@@ -1,4 +1,4 @@
-"""The catalogue of formats: by name, by alias, and with a quantized key-value cache."""
+"""The catalogue of formats: by name, by alias, with a quantized key-value cache, and the kernels that run them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import yaml
 
 from whichbits.core.errors import UserError
 from whichbits.formats.format import Format, QuantizationArgs
+from whichbits.formats.kernels import Device, EngineKernel, minimal_compute_capability
 
 
 @dataclass(frozen=True)
@@ -21,34 +22,47 @@ class KvCache:
 
     title: str
     values: QuantizationArgs
+    elsewhere: str
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Formats and key-value caches by name, in the order of catalogue.yaml, and the name that each alias stands for."""
+    """Formats and key-value caches by name, in the order of catalogue.yaml, the name that each alias stands for, and kernels.
+
+    `elsewhere` says of a format why a device has none of the kernels.
+    """
 
     formats: Mapping[str, Format]
     kv_caches: Mapping[str, KvCache]
     aliases: Mapping[str, str]
+    elsewhere: Mapping[str, str]
+    kernels: tuple[EngineKernel, ...]
 
 
 @cache
 def catalogue() -> Catalogue:
     """The catalogue, read once."""
-    contents = yaml.safe_load(files("whichbits.formats").joinpath("catalogue.yaml").read_text(encoding="utf-8"))
+    text = files("whichbits.formats").joinpath("catalogue.yaml").read_text(encoding="utf-8")
+    contents = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    kernels = tuple(EngineKernel(engine=engine, **row) for engine, rows in contents["kernels"].items() for row in rows)
     formats: dict[str, Format] = {}
     aliases: dict[str, str] = {}
+    elsewhere: dict[str, str] = {}
     for name, fields in contents["formats"].items():
         for alias in fields.pop("aliases", ()):
             if alias in contents["formats"] or alias in aliases:
                 raise AssertionError(f"catalogue.yaml: {alias} means two formats")
             aliases[alias] = name
-        formats[name] = Format(name=name, **fields)
+        elsewhere[name] = fields.pop("elsewhere")
+        capability = minimal_compute_capability(kernels, name)
+        formats[name] = Format(name=name, minimal_compute_capability=capability, **fields)
     caches = {
-        name: KvCache(fields["title"], QuantizationArgs.model_validate(fields["values"]))
+        name: KvCache(fields["title"], QuantizationArgs.model_validate(fields["values"]), fields["elsewhere"])
         for name, fields in contents["kv_caches"].items()
     }
-    return Catalogue(MappingProxyType(formats), MappingProxyType(caches), MappingProxyType(aliases))
+    return Catalogue(
+        MappingProxyType(formats), MappingProxyType(caches), MappingProxyType(aliases), MappingProxyType(elsewhere), kernels
+    )
 
 
 def load() -> Mapping[str, Format]:
@@ -64,6 +78,25 @@ def load_kv_caches() -> Mapping[str, KvCache]:
 def aliases_of(name: str) -> tuple[str, ...]:
     """Other names of the format called `name`, in the catalogue's order."""
     return tuple(alias for alias, meant in catalogue().aliases.items() if meant == name)
+
+
+def kernels_of(engine: str, device: Device) -> tuple[EngineKernel, ...]:
+    """What is known of the kernels of an engine on a kind of device, in the catalogue's order."""
+    return tuple(kernel for kernel in catalogue().kernels if kernel.engine == engine and device in kernel.devices)
+
+
+def without_kernel(spelled: str, device: Device, capability: float) -> str | None:
+    """Why no engine has a native kernel for a format, or for its key-value cache, on a device; None where one has.
+
+    `device` is of this compute capability, if CUDA. Raises UserError where there is no such format.
+    """
+    known = catalogue()
+    own, plus, cache_name = canonical(spelled).partition("+")
+    reasons = {own: known.elsewhere[own], **({cache_name: known.kv_caches[cache_name].elsewhere} if plus else {})}
+    for name, reason in reasons.items():
+        if not any(kernel.runs(name, device, capability) for kernel in known.kernels):
+            return reason
+    return None
 
 
 def find_name(spelled: str) -> str | None:

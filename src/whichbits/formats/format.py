@@ -86,6 +86,30 @@ class Format(BaseModel):
             beside += 32 * ceil(rows * self.weights.num_bits / 32) * (scales // rows)
         return self.stored_bits + beside / (rows * columns)
 
+    @property
+    def bits_in_memory(self) -> float:
+        """Bits of a weight as a kernel reads it, with the scale and zero point of its group.
+
+        A format with group sizes to choose from counts with its largest. A scale for each channel or block is less than a
+        thousandth of the weights and is not counted.
+        """
+        args = self.weights
+        if args is None:
+            return self.stored_bits
+        weights = args.group_size or next(iter(self.group_sizes), None)
+        if args.strategy not in ("group", "tensor_group") or weights is None:
+            return args.num_bits
+        return args.num_bits + (self.scale_bits + (0 if args.symmetric else args.num_bits)) / weights
+
+    @property
+    def activation_bits(self) -> float:
+        """Bits of one activation as a kernel reads it; scales that are part of the number type (microscaling) are counted."""
+        args = self.activations
+        if args is None:
+            return 16
+        microscaling = args.strategy == "tensor_group" or args.scale_dtype is not None
+        return args.num_bits + (self.scale_bits / args.group_size if microscaling and args.group_size else 0)
+
     def scales(self, rows: int, columns: int) -> int:
         """Number of weight scales of a [rows, columns] matrix."""
         if self.weights is None:

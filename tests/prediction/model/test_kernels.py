@@ -11,7 +11,7 @@ from whichbits.formats.format import fit
 from whichbits.hardware.catalogue import catalogue, find
 from whichbits.models.catalogue import find_shape
 from whichbits.prediction.model.coefficients import shipped
-from whichbits.prediction.model.kernels import data, engine, kernel, refusal, twin
+from whichbits.prediction.model.kernels import DEVICES, data, engine, kernel, refusal, twin
 from whichbits.prediction.model.serving import kv_tokens
 from whichbits.prediction.model.step import decode
 from whichbits.prediction.model.work import Layout, Point, columns
@@ -22,9 +22,36 @@ WIDTH = 4096
 
 
 def test_the_formats_are_those_of_the_catalogue() -> None:
-    assert set(data()["formats"]) == set(formats.load())
-    assert set(data()["kv_caches"]) == set(formats.load_kv_caches())
-    assert all(fields["source"] and fields["reason"] for fields in data()["formats"].values())
+    names = set(formats.load())
+    assert {*data()["twins"], *data()["twins"].values(), *data()["whole_columns"], *data()["striped"]} <= names
+    assert all(kernel(name).kind == kernel(other).kind for name, other in data()["twins"].items())
+    assert {device.maker for device in catalogue().values()} <= set(DEVICES)
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "activation_bits", "rate", "kind"),
+    [
+        ("bf16", 16, 16, "bf16", "dense16"),
+        ("fp16", 16, 16, "bf16", "dense16"),
+        ("w8a8-fp-static", 8, 8, "fp8", "scaled8"),
+        ("w8a8-int", 8, 8, "int8", "scaled8"),
+        ("w4a16-int", 4.125, 16, "bf16", "packed4"),
+        ("w4a16-int-asym", 4.15625, 16, "bf16", "packed4"),
+        ("w4a16-int-channel", 4, 16, "bf16", "packed4"),
+        ("w4a8-int", 4.125, 8, "int8", "packed4"),
+        ("w4a8-fp", 4.125, 8, "fp8", "packed4"),
+        ("fp8-block", 8, 8, "fp8", "block8"),
+        ("nvfp4", 4.5, 4.5, "fp4", "scaled8"),
+        ("nvfp4a16", 4.5, 16, "bf16", "packed4"),
+        ("mxfp4", 4.25, 4.25, "fp4", "scaled8"),
+        ("mxfp8", 8.25, 8.25, "fp8", "scaled8"),
+    ],
+)
+def test_how_a_format_runs_by_hand(name: str, bits: float, activation_bits: float, rate: str, kind: str) -> None:
+    found = kernel(name)
+    assert (found.weight_bytes * 8, found.activation_bytes * 8) == (bits, activation_bits)
+    assert (found.rate, found.kind, found.kv_bytes) == (rate, kind, 2)
+    assert kernel(f"{name}+kv-fp8").kv_bytes == 1
 
 
 @pytest.mark.parametrize("name", formats.load())

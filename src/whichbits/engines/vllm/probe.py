@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
-
-import yaml
 
 from whichbits.engines.errors import EngineEnded, EngineError
 from whichbits.engines.http.endpoint import Endpoint
 from whichbits.engines.vllm.command import EngineCommand
 from whichbits.engines.vllm.log import exception, kernels, tail
 from whichbits.engines.vllm.server import Server
+from whichbits.formats.catalogue import kernels_of
+from whichbits.formats.kernels import Device
 from whichbits.hardware.machine import Hardware
 
 Status = Literal["native", "reference", "refused"]
@@ -120,31 +119,23 @@ def _short(reason: str) -> str:
     return reason.partition(" was found for layer_name=")[0].rstrip(" .,:")[:300]
 
 
-def device_kind(hardware: Hardware) -> str:
+def device_kind(hardware: Hardware) -> Device:
     """`cpu`, `cuda` or `rocm`."""
     if not hardware.gpus:
         return "cpu"
     return "rocm" if hardware.gpus[0].capability.startswith("gfx") else "cuda"
 
 
-def judge(names: list[str], format_name: str, device: str) -> tuple[Status, str | None, str | None]:
+def judge(names: list[str], format_name: str, device: Device) -> tuple[Status, str | None, str | None]:
     """Status, kernels and reason from the kernels that the log names; a reference path among them decides."""
     if not names:
         return "native", None, f"the engine's log names no kernel for {format_name}; 16-bit layers need none"
-    table = {row["kernel"]: row for row in known_kernels() if device in row["devices"]}
+    table = {kernel.kernel: kernel for kernel in kernels_of("vllm", device)}
     known = [table[name] for name in names if name in table]
-    slow = next((row for row in known if row["status"] == "reference"), None)
+    slow = next((kernel for kernel in known if kernel.status == "reference"), None)
     if slow is not None:
-        return "reference", ", ".join(names), slow["reason"]
+        return "reference", ", ".join(names), slow.reason
     unknown = [name for name in names if name not in table]
     if unknown:
         return "native", ", ".join(names), f"nothing is known of {', '.join(unknown)}: its speed is taken as measured"
-    return "native", ", ".join(names), "; ".join(dict.fromkeys(row["reason"] for row in known))
-
-
-def known_kernels() -> list[dict[str, Any]]:
-    """The table of kernels."""
-    rows: list[dict[str, Any]] = yaml.safe_load(
-        files("whichbits.engines.vllm").joinpath("kernels.yaml").read_text(encoding="utf-8")
-    )
-    return rows
+    return "native", ", ".join(names), "; ".join(dict.fromkeys(kernel.reason for kernel in known))

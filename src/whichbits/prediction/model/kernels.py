@@ -11,21 +11,31 @@ from typing import Any
 import yaml
 
 from whichbits.core.errors import UserError
-from whichbits.formats.catalogue import canonical
+from whichbits.formats.catalogue import canonical, get, without_kernel
+from whichbits.formats.format import Format
+from whichbits.formats.kernels import Device
 from whichbits.hardware.catalogue import Hardware
+
+DEVICES: Mapping[str, Device] = {"nvidia": "cuda", "amd": "rocm", "huawei": "npu", "cpu": "cpu"}
+"""What engines call the devices of each maker."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """How the linear layers of a format run (see kernels.yaml for the fields), and the bytes of a number in the KV cache."""
+    """How the linear layers of a format run, and the bytes of a number in the KV cache."""
 
     format: str
     weight_bytes: float
+    """Of a weight in memory with its scales, in the largest groups where a format has groups to choose from."""
     activation_bytes: float
+    """Of one activation as the kernel reads it."""
     kv_bytes: float
     rate: str
+    """Number type of the multiplications."""
     kind: str
+    """Class of its coefficients."""
     whole_columns: frozenset[str]
+    """Architectures of such a kernel; kernels.yaml says what that is."""
     striped: frozenset[str]
 
 
@@ -76,48 +86,54 @@ def data() -> Mapping[str, Any]:
     return contents
 
 
-def _fields(name: str) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
-    """What kernels.yaml says of a format and, where it has a quantized one, of its key-value cache."""
-    own, plus, cache_name = canonical(name).partition("+")
-    return data()["formats"][own], data()["kv_caches"][cache_name] if plus else None
-
-
 @cache
 def kernel(name: str) -> Kernel:
     """How the format `name` runs. Raises UserError for a format that is not known."""
-    fields, kv_cache = _fields(name)
+    format = get(name)
+    own = format.name.partition("+")[0]
     return Kernel(
-        format=canonical(name),
-        weight_bytes=fields["bits"] / 8,
-        activation_bytes=fields["activation_bytes"],
-        kv_bytes=kv_cache["bytes"] if kv_cache else 2,
-        rate=fields["rate"],
-        kind=fields["kernel"],
-        whole_columns=frozenset(fields.get("whole_columns", ())),
-        striped=frozenset(fields.get("striped", ())),
+        format=format.name,
+        weight_bytes=format.bits_in_memory / 8,
+        activation_bytes=format.activation_bits / 8,
+        kv_bytes=(format.kv_cache.num_bits if format.kv_cache else 16) / 8,
+        rate=_products(format),
+        kind=_kind(format),
+        whole_columns=frozenset(data()["whole_columns"].get(own, ())),
+        striped=frozenset(data()["striped"].get(own, ())),
     )
+
+
+def _products(format: Format) -> str:
+    """Number type of the multiplications."""
+    args = format.activations
+    return "bf16" if args is None else f"{'int' if args.type == 'int' else 'fp'}{args.num_bits}"
+
+
+def _kind(format: Format) -> str:
+    """Class of the kernel's coefficients: packed4 unpacks 4-bit weights to the wider type of the multiplications."""
+    weights, activations = format.weights, format.activations
+    if weights is None:
+        return "dense16"
+    if weights.strategy == "block":
+        return "block8"
+    return "packed4" if weights.num_bits == 4 and (activations is None or activations.num_bits > 4) else "scaled8"
 
 
 def twin(name: str) -> str:
     """The format whose measurements stand for those of `name`: one on the same kernel with nearly as many bytes, or itself."""
-    fields, kv_cache = _fields(name)
-    return canonical(name) if kv_cache else fields.get("twin", canonical(name))
+    own = canonical(name)
+    return str(data()["twins"].get(own, own))
 
 
 def refusal(name: str, hardware: Hardware) -> str | None:
     """Why the format has no kernel on the device; None where it has one."""
     none = f"no kernel for {canonical(name)} on {hardware.name}"
-    for fields in _fields(name):
-        if fields is not None and not _runs(fields, hardware):
-            return f"{none}: {fields['reason']}"
+    reason = without_kernel(name, DEVICES[hardware.maker], hardware.capability)
+    if reason is not None:
+        return f"{none}: {reason}"
     if rate(kernel(name), hardware) is None:
         return f"{none}: its rate of {kernel(name).rate} products is not known (torch measures this machine's)"
     return None
-
-
-def _runs(fields: Mapping[str, Any], hardware: Hardware) -> bool:
-    low, high = fields["capability"]
-    return low <= hardware.capability <= high if hardware.maker == "nvidia" else hardware.maker in fields["makers"]
 
 
 def rate(kernel: Kernel, hardware: Hardware) -> float | None:
