@@ -3,7 +3,7 @@
     python benchmarks/verdict/accuracy.py [--runs 10000] [--seed 0] [--only WORD] [--write docs/verdict.md]
 
 Every condition is a population with a known recovery. Of each run the truth is the bound, so that every claim is wrong:
-"admissible" and "inferior" may each be said in 2.5 %. Claims are counted by the interval alone and as the verdict makes them,
+"non-inferior" and "inferior" may each be said in 2.5 %. Claims are counted by the interval alone and as the verdict makes them,
 in spite of clusters that were not seen. Prints a table in Markdown; `--write` puts it between the markers of a page.
 """
 
@@ -37,7 +37,7 @@ class Rates:
     runs: int
     above: float
     below: float
-    admissible: float
+    non_inferior: float
     inferior: float
 
     @property
@@ -148,13 +148,13 @@ def conditions() -> Iterator[tuple[str, Suite]]:
 
 def rows(found: dict[str, list[Rates]]) -> Iterator[str]:
     """The table: of each row the range of coverage and the largest rates of wrong claims."""
-    yield "| condition | interval holds the truth, % | above, below it, % | admissible, % | inferior, % |"
+    yield "| condition | interval holds the truth, % | above, below it, % | non-inferior, % | inferior, % |"
     yield "|---|---|---|---|---|"
     for name, rates in found.items():
         low, high = min(r.covered for r in rates), max(r.covered for r in rates)
         sides = f"{max(r.above for r in rates):.1f}, {max(r.below for r in rates):.1f}"
         covered = f"{low:.1f}" if len(rates) == 1 else f"{low:.1f} to {high:.1f}"
-        wrong = f"{max(r.admissible for r in rates):.1f} | {max(r.inferior for r in rates):.1f}"
+        wrong = f"{max(r.non_inferior for r in rates):.1f} | {max(r.inferior for r in rates):.1f}"
         yield f"| {name} | {covered} | {sides} | {wrong} |"
 
 

@@ -4,8 +4,8 @@
 
 Synthetic rounds with known truth go through the functions that the verdict itself uses: `whichbits.verdict.rounds` for single
 ratios (vectorised), `comparison.compare` for rounds that are missing or of other sessions, and `collect`'s findings through
-`markets` and `recommendations` for whole studies. Prints a table in Markdown; `--write` puts it between the markers of a page.
-Takes about six minutes of one core; `--part N` makes a part alone.
+`serving_options` and `recommendations` for whole studies. Prints a table in Markdown; `--write` puts it between the markers of
+a page. Takes about six minutes of one core; `--part N` makes a part alone.
 
 A measurement's logarithm is: level of candidate and load + what the round does to all + `sd` · (what the round does to this
 candidate, √share of it at this load alone) + `own`, the error of its requests, whose size is estimated with 9 degrees of
@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from whichbits.verdict.comparison import Profile, compare
 from whichbits.verdict.findings import Findings, Kernel, Round
-from whichbits.verdict.market import markets
-from whichbits.verdict.model import Estimate, FormatVerdict, SuiteRecovery
+from whichbits.verdict.model import Decision, Estimate, SuiteRecovery
 from whichbits.verdict.recommend import recommendations
 from whichbits.verdict.rounds import RoundValue, Sides, best_ratio, best_value, half_width
+from whichbits.verdict.serving_options import serving_options
 
 Array = NDArray[np.float64]
 SPREADS = (0.01, 0.03, 0.06)
@@ -281,7 +281,7 @@ CANDIDATES = ("a", "b", "c", "d", "e")
 
 
 def studies(count: int, spread: float, rounds: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
-    """Whole studies of five admissible candidates whose speed over the base's is 0.8 to 1.6, a fifth of them exactly 1.
+    """Whole studies of five non-inferior candidates whose speed over the base's is 0.8 to 1.6, a fifth of them exactly 1.
 
     Shares, in %, of studies in which a candidate is deployed that is truly slower than the base, or truly no faster; in
     which one is that is more than 3 % slower than another; and in which the base is kept though one is 10 % faster.
@@ -289,9 +289,9 @@ def studies(count: int, spread: float, rounds: int, rng: np.random.Generator) ->
     slower = no_faster = behind = kept = 0
     for _ in range(count):
         truth = dict(zip(CANDIDATES, np.where(rng.random(5) < 0.2, 1.0, rng.uniform(0.8, 1.6, 5)), strict=True))
-        rulings = {name: _admissible(name, 99.5 + rng.normal(0, 0.3)) for name in CANDIDATES}
+        decisions = {name: _non_inferior(name, 99.5 + rng.normal(0, 0.3)) for name in CANDIDATES}
         findings = _study(truth, spread, rounds, rng)
-        answers, _ = recommendations(findings, markets(findings, level=0.95), rulings, margin=0.01, level=0.95)
+        answers, _ = recommendations(findings, serving_options(findings, level=0.95), decisions, margin=0.01, level=0.95)
         (answer,) = answers
         best = max(truth.values())
         if answer.candidate == "base":
@@ -303,12 +303,12 @@ def studies(count: int, spread: float, rounds: int, rng: np.random.Generator) ->
     return 100 * slower / count, 100 * no_faster / count, 100 * behind / count, 100 * kept / count
 
 
-def _admissible(name: str, recovery: float) -> FormatVerdict:
+def _non_inferior(name: str, recovery: float) -> Decision:
     suite = SuiteRecovery(
         candidate=name, engine="vllm", provenance="measured", items=1000, tasks=("t",), smallest_difference=0.5, flips=0.01,
         noise_floor_flips=None, cells=(), recovery=Estimate(value=recovery, low=recovery - 0.4, high=recovery + 0.4),
     )  # fmt: skip
-    return FormatVerdict(candidate=name, format=name, state="admissible", reason="", suite=suite)
+    return Decision(candidate=name, format=name, state="non-inferior", reason="", suite=suite)
 
 
 def _study(truth: dict[str, float], spread: float, rounds: int, rng: np.random.Generator) -> Findings:
@@ -371,7 +371,7 @@ def page(runs: int, count: int, seed: int) -> str:
             "",
             *single(runs, seed, range(len(PARTS))),
             "",
-            f"Whole studies, {count:,} each: five admissible candidates whose true speeds are 0.8 to 1.6 of the base's, a "
+            f"Whole studies, {count:,} each: five non-inferior candidates whose true speeds are 0.8 to 1.6 of the base's, a "
             "fifth of them exactly 1.",
             "",
             *whole(count, seed, SPREADS),

@@ -15,9 +15,9 @@ import pytest
 from whichbits.reporting.context import CellEntry, Engine, Price, ReportContext
 from whichbits.verdict.model import (
     CostFinding,
+    Decision,
     EmulationError,
     Estimate,
-    FormatVerdict,
     Recommendation,
     SimilarityFinding,
     SizeFinding,
@@ -45,10 +45,10 @@ CANDIDATES = {
     "w4a8-int": ("w4a8-int", "emulated", 88.7, 2.4, 112_900_000, None, None),
 }
 STATES = {
-    "w8a8-int": "admissible",
+    "w8a8-int": "non-inferior",
     "w4a16-int": "inferior",
-    "w4a16-int-mse": "not resolved",
-    "w8a8-fp": "not resolved",
+    "w4a16-int-mse": "inconclusive",
+    "w8a8-fp": "inconclusive",
     "w4a8-int": "inferior",
 }
 # task: (items, chance, base score, half-width of the recovery, shift of this task's recovery)
@@ -149,7 +149,7 @@ def similarity_findings() -> list[SimilarityFinding]:
     return found
 
 
-def format_verdicts(suites: dict[str, SuiteRecovery]) -> list[FormatVerdict]:
+def format_verdicts(suites: dict[str, SuiteRecovery]) -> list[Decision]:
     reasons = {
         "w8a8-int": "the lower end of its interval, 97.9 %, lies above the margin of 97.5 %",
         "w4a16-int": "the upper end of its interval, 93.3 %, lies below the margin of 97.5 %",
@@ -157,17 +157,17 @@ def format_verdicts(suites: dict[str, SuiteRecovery]) -> list[FormatVerdict]:
         "w8a8-fp": "its interval, 97.4 % to 100.6 %, holds the margin of 97.5 %",
         "w4a8-int": "the upper end of its interval, 91.1 %, lies below the margin of 97.5 %",
     }
-    resolve = {"w4a16-int-mse": "6,800 more items of order", "w8a8-fp": "410 more items of order"}
-    found = [FormatVerdict(candidate="bf16", format="bf16", state="base", reason="the model as it is")]
+    needed = {"w4a16-int-mse": "6,800 more items of order", "w8a8-fp": "410 more items of order"}
+    found = [Decision(candidate="bf16", format="bf16", state="base", reason="the model as it is")]
     found += [
-        FormatVerdict(
+        Decision(
             candidate=name, format=CANDIDATES[name][0], state=STATES[name], reason=reasons[name], suite=suites[name],
-            would_resolve=resolve.get(name),
+            needed_to_decide=needed.get(name),
         )
         for name in CANDIDATES
     ]  # fmt: skip
     failure = "its checkpoint could not be written: width 576 is not a multiple of 128"
-    found.append(FormatVerdict(candidate="fp8-block", format="fp8-block", state="failed", reason=failure))
+    found.append(Decision(candidate="fp8-block", format="fp8-block", state="failed", reason=failure))
     return found
 
 
@@ -197,24 +197,26 @@ def verdict() -> Verdict:
         margin=0.025,
         sentence="Deploy w8a8-int: it keeps 99.3 % of the base model's accuracy and serves demo-chat 1.4 to 1.6 times as fast.",
         reasons=(
-            "w8a8-int is the only admissible candidate: 99.3 % (97.9 – 100.7) over 9,400 items, above the margin of 97.5 %.",
+            "w8a8-int is the only non-inferior candidate: 99.3 % (97.9 – 100.7) over 9,400 items, above the margin of 97.5 %.",
             "It is the fastest one measured, one request at a time and at 16 at once.",
             "w4a16-int and w4a8-int lose more than the margin allows.",
         ),
         caveats=(
-            "The margin of 2.5 % is wider than the usual 1 %, so that this model's items can resolve w8a8-int.",
+            "The margin of 2.5 % is wider than the usual 1 %, so that this model's items can decide w8a8-int.",
             "The weights were dequantized from Q4_1, so 4-bit formats start from values already on a 4-bit grid.",
         ),
         formats=tuple(format_verdicts(suites)),
         recommendations=(
             Recommendation(
                 workload="demo-chat", deployment="cpu, 2 cores", mode="synchronous", candidate="w8a8-int",
-                reason="Fastest of the admissible ones, one request at a time.", advantage=about(1.42, 0.035), runner_up="bf16",
+                reason="Fastest of the non-inferior ones, one request at a time.", advantage=about(1.42, 0.035),
+                runner_up="bf16",
             ),
             Recommendation(
                 workload="demo-chat", deployment="cpu, 2 cores", mode="asynchronous", candidate="w8a8-int",
-                reason="Most requests per second of the admissible ones, at concurrency 16.", advantage=about(1.61, 0.035),
-                runner_up="bf16", if_resolved="w8a8-fp has no speed here: a device with native FP8 would have to serve it.",
+                reason="Most requests per second of the non-inferior ones, at concurrency 16.", advantage=about(1.61, 0.035),
+                runner_up="bf16",
+                would_win_if_accepted="w8a8-fp has no speed here: a device with native FP8 would have to serve it.",
             ),
         ),
         tasks=tuple(task_findings()),
@@ -290,7 +292,7 @@ def context(verdict: Verdict) -> ReportContext:
 def empty_verdict(verdict: Verdict) -> Verdict:
     """A study in which every cell failed."""
     nothing = dict.fromkeys(("tasks", "suites", "emulation", "similarity", "speed", "cost", "sizes", "recommendations"), ())
-    formats = tuple(f.model_copy(update={"suite": None, "state": "failed", "would_resolve": None}) for f in verdict.formats)
+    formats = tuple(f.model_copy(update={"suite": None, "state": "failed", "needed_to_decide": None}) for f in verdict.formats)
     sentence = "No answer: every cell of the study failed."
     return verdict.model_copy(update=nothing | {"formats": formats, "sentence": sentence, "reasons": ()})
 

@@ -3,7 +3,7 @@ from whichbits.reporting.overview import checklist, format_rows, speed_texts, wo
 
 
 def test_rows_say_state_recovery_size_and_speed(verdict, context):
-    rows = {row.ruling.candidate: row for row in format_rows(verdict, Citations(context.cells))}
+    rows = {row.decision.candidate: row for row in format_rows(verdict, Citations(context.cells))}
     assert rows["w8a8-int"].recovery == "99.3 % (97.9 – 100.7)"
     assert rows["w8a8-int"].size == "0.61×"
     assert [mode for mode, _ in rows["w8a8-int"].speeds] == ["synchronous", "asynchronous"]

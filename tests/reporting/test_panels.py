@@ -32,9 +32,9 @@ def test_tasks_say_items_base_score_and_chance(verdict, context):
     assert order.rows[0].text == "100.6 % (96.5 – 104.7)"
 
 
-def test_suites_say_what_they_resolve(verdict, context):
+def test_suites_say_what_they_detect(verdict, context):
     panel = suite_panel(verdict, Citations(context.cells))
-    assert panel.groups[0].rows[0].detail == "resolves ±1.4 points · 2.6 % of items changed"
+    assert panel.groups[0].rows[0].detail == "detects ±1.4 points · 2.6 % of items changed"
     assert [m.kind for m in panel.marks] == ["reference", "margin"]
 
 

@@ -48,7 +48,7 @@ def test_slo_goes_by_the_interval_of_its_percentile():
     assert meets(many, Slo(latency=Limit(seconds=1.5))) == "met"
     assert meets(many, Slo(latency=Limit(seconds=0.9))) == "missed"
     few = rung(4, 1.0, [1.0] * 20)
-    assert meets(few, Slo(latency=Limit(seconds=1.5))) == "not resolved", "20 requests bound no p95 from above"
+    assert meets(few, Slo(latency=Limit(seconds=1.5))) == "inconclusive", "20 requests bound no p95 from above"
     assert meets(few, Slo(latency=Limit(seconds=0.9))) == "missed"
     assert meets(many, Slo(latency=Limit(seconds=1.5), ttft=Limit(seconds=0.4))) == "missed"
     assert meets(many, Slo(itl=Limit(seconds=0.2, percentile=50))) == "met"
@@ -59,8 +59,8 @@ def test_capacity_is_the_highest_throughput_that_meets_the_slo():
     ladder = [rung(1, 1.0, [1.0] * 200), rung(4, 3.0, [1.4] * 200), rung(8, 4.0, [1.9] * 200)]
     found = capacity(ladder, slo)
     assert found is not None
-    assert (found.concurrency, found.requests_per_second, found.resolved) == (4, 3.0, True)
+    assert (found.concurrency, found.requests_per_second, found.conclusive) == (4, 3.0, True)
     assert capacity(ladder[2:], slo) is None
     unsure = capacity([rung(2, 2.0, [1.0] * 20)], slo)
-    assert unsure is not None and not unsure.resolved
+    assert unsure is not None and not unsure.conclusive
     assert capacity([rung(4, 3.0, [1.4] * 200, valid=False)], slo) is None

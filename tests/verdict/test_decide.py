@@ -23,7 +23,7 @@ def verdict(records, *candidates, margin=0.03, **more):
     return decide(findings, study="test", model="a model", margin=margin)
 
 
-def ruling(found, candidate):
+def decision(found, candidate):
     return next(entry for entry in found.formats if entry.candidate == candidate)
 
 
@@ -36,10 +36,10 @@ def speeds(cells, candidate, *, synchronous, loaded, rounds=3, **more):
     ]
 
 
-def test_admissible(cells):
+def test_non_inferior(cells):
     found = verdict([cells.evaluate("bf16", BASE), cells.evaluate("w8a8-int", with_flips(5, 5))], "w8a8-int")
-    entry = ruling(found, "w8a8-int")
-    assert entry.state == "admissible"
+    entry = decision(found, "w8a8-int")
+    assert entry.state == "non-inferior"
     assert entry.suite is not None
     assert entry.suite.recovery.value == 100
     assert entry.suite.recovery.low >= 97
@@ -50,35 +50,35 @@ def test_admissible(cells):
 
 def test_inferior(cells):
     found = verdict([cells.evaluate("bf16", BASE), cells.evaluate("w4a16-int", with_flips(200, 20))], "w4a16-int")
-    entry = ruling(found, "w4a16-int")
+    entry = decision(found, "w4a16-int")
     assert entry.state == "inferior"
     assert entry.suite is not None
     assert entry.suite.recovery.value == pytest.approx(100 * (1200 - 180) / 1200)
     assert found.sentence == "Stay with bf16: no format is shown to keep 97 % of its score above chance."
 
 
-def test_not_resolved_says_what_would_resolve_it(cells):
+def test_inconclusive_says_what_is_needed_to_decide(cells):
     found = verdict([cells.evaluate("bf16", BASE), cells.evaluate("w4a16-int", with_flips(110, 90))], "w4a16-int")
-    entry = ruling(found, "w4a16-int")
-    assert entry.state == "not resolved"
-    assert entry.would_resolve is not None
-    assert "more items of recall (80 % power, if the recovery stays at 98.3 %)" in entry.would_resolve
+    entry = decision(found, "w4a16-int")
+    assert entry.state == "inconclusive"
+    assert entry.needed_to_decide is not None
+    assert "more items of recall (80 % power, if the recovery stays at 98.3 %)" in entry.needed_to_decide
 
 
 def test_a_fixed_task_cannot_be_extended(cells):
     records = [cells.evaluate(name, scores, kind="lm-eval") for name, scores in
                (("bf16", BASE), ("w4a16-int", with_flips(110, 90)))]  # fmt: skip
-    entry = ruling(verdict(records, "w4a16-int"), "w4a16-int")
-    assert entry.would_resolve is None
+    entry = decision(verdict(records, "w4a16-int"), "w4a16-int")
+    assert entry.needed_to_decide is None
     assert entry.extension is None
-    assert "; recall's 2,000 items cannot resolve it: they resolve " in entry.reason
+    assert "; recall's 2,000 items cannot decide it: they detect " in entry.reason
 
 
 def test_failed(cells):
     broken = cells.record("quantize", {"candidate": "w4a8-int", "format": "w4a8-int"}, state="failed", error="out of memory")
     found = verdict([cells.evaluate("bf16", BASE), broken], "w4a8-int")
-    assert ruling(found, "w4a8-int").state == "failed"
-    assert "out of memory" in ruling(found, "w4a8-int").reason
+    assert decision(found, "w4a8-int").state == "failed"
+    assert "out of memory" in decision(found, "w4a8-int").reason
     assert found.failures == ("quantize (candidate w4a8-int, format w4a8-int): out of memory",)
 
 
@@ -86,12 +86,12 @@ def test_a_failed_base_leaves_nothing_to_compare_with(cells):
     labels = {"candidate": "bf16", "task": "recall", "engine": "vllm", "repeat": "0"}
     broken = cells.record("evaluate", labels, state="failed", error="the server died")
     found = verdict([broken, cells.evaluate("w8a8-int", BASE)], "w8a8-int")
-    assert ruling(found, "w8a8-int").state == "not resolved"
-    assert "the server died" in ruling(found, "w8a8-int").reason
+    assert decision(found, "w8a8-int").state == "inconclusive"
+    assert "the server died" in decision(found, "w8a8-int").reason
     assert found.sentence == "No verdict: no format could be compared with bf16 on any task."
 
 
-def test_a_task_that_is_missing_leaves_the_format_unresolved(cells):
+def test_a_task_that_is_missing_leaves_the_format_inconclusive(cells):
     labels = {"candidate": "w8a8-int", "task": "copy", "engine": "vllm", "repeat": "0"}
     records = [
         cells.evaluate("bf16", BASE),
@@ -99,8 +99,8 @@ def test_a_task_that_is_missing_leaves_the_format_unresolved(cells):
         cells.evaluate("w8a8-int", with_flips(2, 2)),
         cells.record("evaluate", labels, state="failed", error="crash"),
     ]
-    entry = ruling(verdict(records, "w8a8-int"), "w8a8-int")
-    assert (entry.state, entry.would_resolve) == ("not resolved", "a result of copy")
+    entry = decision(verdict(records, "w8a8-int"), "w8a8-int")
+    assert (entry.state, entry.needed_to_decide) == ("inconclusive", "a result of copy")
 
 
 def test_a_task_at_chance_is_left_out_and_one_that_says_little_is_flagged(cells):
@@ -121,7 +121,7 @@ def test_a_task_at_chance_is_left_out_and_one_that_says_little_is_flagged(cells)
 def test_scores_that_equal_the_base_exactly_are_suspicious(cells):
     found = verdict([cells.evaluate("bf16", BASE), cells.evaluate("w8a8-int", BASE)], "w8a8-int")
     assert any("Every score of w8a8-int equals the base's: exactly 100.0 % on 2,000 items" in line for line in found.caveats)
-    assert ruling(found, "w8a8-int").suite.recovery.low < 100  # type: ignore[union-attr]
+    assert decision(found, "w8a8-int").suite.recovery.low < 100  # type: ignore[union-attr]
 
 
 def test_the_noise_floor_is_the_bases_own_flips(cells):
@@ -135,7 +135,7 @@ def test_the_noise_floor_is_the_bases_own_flips(cells):
     assert any("w8a8-int changes no more items than the base itself" in line for line in found.caveats)
 
 
-def admissible_pair(cells, *, int8=(5, 5), int4=(5, 5)):
+def non_inferior_pair(cells, *, int8=(5, 5), int4=(5, 5)):
     return [
         cells.evaluate("bf16", BASE),
         cells.evaluate("w8a8-int", with_flips(*int8)),
@@ -144,9 +144,9 @@ def admissible_pair(cells, *, int8=(5, 5), int4=(5, 5)):
     ]
 
 
-def test_recommends_the_cheapest_admissible_by_mode(cells):
+def test_recommends_the_cheapest_non_inferior_by_mode(cells):
     records = [
-        *admissible_pair(cells),
+        *non_inferior_pair(cells),
         *speeds(cells, "w8a8-int", synchronous=0.9, loaded=0.6),
         *speeds(cells, "w4a16-int", synchronous=0.5, loaded=1.2),
     ]
@@ -165,21 +165,21 @@ def test_recommends_the_cheapest_admissible_by_mode(cells):
     assert [(row.mode, row.best) for row in found.guideline] == [("synchronous", "w4a16-int"), ("asynchronous", "w8a8-int")]
 
 
-def test_a_gain_that_is_not_resolved_keeps_the_base(cells):
+def test_a_gain_that_is_inconclusive_keeps_the_base(cells):
     records = [
-        *admissible_pair(cells),
+        *non_inferior_pair(cells),
         *(cells.serve("w8a8-int", r, {16: (mean, 2.0)}) for r, mean in enumerate((1.6, 2.2, 1.8))),
     ]
     found = verdict(records, "w8a8-int")
     (entry,) = found.recommendations
     assert (entry.candidate, entry.runner_up) == ("bf16", "w8a8-int")
-    assert "so the difference is not resolved" in entry.reason
+    assert "so the comparison is inconclusive" in entry.reason
     assert found.sentence.startswith("Stay with bf16: w8a8-int gives 1.08 times (")
 
 
 def test_the_more_accurate_of_two_that_are_equally_fast(cells):
     records = [
-        *admissible_pair(cells, int8=(5, 5), int4=(9, 4)),
+        *non_inferior_pair(cells, int8=(5, 5), int4=(9, 4)),
         *speeds(cells, "w8a8-int", synchronous=0.61, loaded=0.6),
         *speeds(cells, "w4a16-int", synchronous=0.6, loaded=0.6, seed=1),
     ]
@@ -189,18 +189,18 @@ def test_the_more_accurate_of_two_that_are_equally_fast(cells):
     assert "its speed cannot be told from that of w4a16-int" in entry.reason
 
 
-def test_an_unresolved_format_is_named_as_what_would_win(cells):
+def test_an_inconclusive_format_is_named_as_what_would_win(cells):
     records = [
-        *admissible_pair(cells, int4=(110, 90)),
+        *non_inferior_pair(cells, int4=(110, 90)),
         *speeds(cells, "w8a8-int", synchronous=0.8, loaded=0.8),
         *speeds(cells, "w4a16-int", synchronous=0.4, loaded=0.4),
     ]
     found = verdict(records, "w8a8-int", "w4a16-int")
     assert {entry.candidate for entry in found.recommendations} == {"w8a8-int"}
     for entry in found.recommendations:
-        assert entry.if_resolved is not None
-        assert entry.if_resolved.startswith("w4a16-int would win, with 2.0")
-        assert "more items of recall" in entry.if_resolved
+        assert entry.would_win_if_accepted is not None
+        assert entry.would_win_if_accepted.startswith("w4a16-int would win, with 2.0")
+        assert "more items of recall" in entry.would_win_if_accepted
 
 
 @pytest.mark.parametrize("status", ["reference", "refused", None])
@@ -226,7 +226,7 @@ def test_the_kernels_at_an_address_of_the_users_are_unknown_and_said_to_be(cells
 def test_the_bases_own_cell_adds_nothing_to_what_the_others_hold(cells):
     # one sitting: the base is measured once a round, its own cell and every candidate's hold that measurement
     own = [cells.serve("bf16", r, {1: (1.0, 1.0)}) for r in range(3)]
-    records = [*admissible_pair(cells), *speeds(cells, "w8a8-int", synchronous=0.8, loaded=0.8)]
+    records = [*non_inferior_pair(cells), *speeds(cells, "w8a8-int", synchronous=0.8, loaded=0.8)]
     with_own, without = verdict([*records, *own], "w8a8-int"), verdict(records, "w8a8-int")
     assert [r.candidate for r in with_own.recommendations] == [r.candidate for r in without.recommendations]
     assert with_own.recommendations[0].advantage == without.recommendations[0].advantage
@@ -234,7 +234,7 @@ def test_the_bases_own_cell_adds_nothing_to_what_the_others_hold(cells):
 
 def test_invalid_rounds_are_shown_and_left_out(cells):
     records = [
-        *admissible_pair(cells),
+        *non_inferior_pair(cells),
         *speeds(cells, "w8a8-int", synchronous=0.5, loaded=0.5, rounds=2),
         cells.serve("w8a8-int", 2, {1: (50.0, 1.0), 16: (50.0, 2.0)}, valid=False),
     ]
@@ -246,7 +246,7 @@ def test_invalid_rounds_are_shown_and_left_out(cells):
 
 
 def test_without_a_valid_round_there_is_an_invalid_figure_and_no_recommendation(cells):
-    records = [*admissible_pair(cells), *speeds(cells, "w8a8-int", synchronous=0.5, loaded=0.5, valid=False)]
+    records = [*non_inferior_pair(cells), *speeds(cells, "w8a8-int", synchronous=0.5, loaded=0.5, valid=False)]
     found = verdict(records, "w8a8-int")
     assert found.recommendations == ()
     assert found.cost == ()
@@ -257,7 +257,7 @@ def test_without_a_valid_round_there_is_an_invalid_figure_and_no_recommendation(
 
 
 def test_an_slo_limits_the_load(cells):
-    records = [*admissible_pair(cells), *speeds(cells, "w8a8-int", synchronous=0.5, loaded=0.5)]
+    records = [*non_inferior_pair(cells), *speeds(cells, "w8a8-int", synchronous=0.5, loaded=0.5)]
     limits = {"chat": {"slo": {"latency": {"seconds": 1.2, "percentile": 95.0}, "ttft": None}}}
     found = verdict(records, "w8a8-int", workloads=limits)
     loaded = next(entry for entry in found.recommendations if entry.mode == "asynchronous")
@@ -266,14 +266,14 @@ def test_an_slo_limits_the_load(cells):
 
 
 def test_limits_that_nothing_keeps_are_said(cells):
-    records = [*admissible_pair(cells), *speeds(cells, "w8a8-int", synchronous=0.5, loaded=0.5)]
+    records = [*non_inferior_pair(cells), *speeds(cells, "w8a8-int", synchronous=0.5, loaded=0.5)]
     limits = {"chat": {"slo": {"latency": {"seconds": 0.001, "percentile": 95.0}, "ttft": None}}}
     found = verdict(records, "w8a8-int", workloads=limits)
     assert found.recommendations == ()
     assert any("no load of any format keeps its limits (latency p95 ≤ 0.001 s)" in line for line in found.caveats)
 
 
-def test_emulated_accuracy_is_ruled_on_but_not_recommended(cells):
+def test_emulated_accuracy_is_decided_on_but_not_recommended(cells):
     records = [
         cells.evaluate("bf16", BASE, engine="emulated"),
         cells.evaluate("w8a8-fp", with_flips(5, 5), engine="emulated"),
@@ -281,8 +281,8 @@ def test_emulated_accuracy_is_ruled_on_but_not_recommended(cells):
         *speeds(cells, "w8a8-fp", synchronous=0.5, loaded=0.5),
     ]
     found = verdict(records, "w8a8-fp")
-    assert ruling(found, "w8a8-fp").state == "admissible"
-    assert "in emulation" in ruling(found, "w8a8-fp").reason
+    assert decision(found, "w8a8-fp").state == "non-inferior"
+    assert "in emulation" in decision(found, "w8a8-fp").reason
     assert {entry.candidate for entry in found.recommendations} == {"bf16"}
     assert any("the accuracy comes from emulation" in line for line in found.caveats)
 
@@ -296,7 +296,7 @@ def test_the_emulations_own_error_is_emulated_minus_served(cells):
     assert error.difference.value == pytest.approx(-20 / N)
     assert error.disagreements == 20 / N
     assert [s.engine for s in found.suites] == ["vllm", "emulated"]
-    assert ruling(found, "w8a8-int").suite == found.suites[0]
+    assert decision(found, "w8a8-int").suite == found.suites[0]
 
 
 def test_claims_that_fall_for_the_whole_family_are_said(cells):
@@ -307,10 +307,10 @@ def test_claims_that_fall_for_the_whole_family_are_said(cells):
         *(cells.evaluate(name, with_flips(60 + i, 52 + i)) for i, name in enumerate(names)),
     ]
     found = verdict(records, *names, margin=0.026)
-    admissible = [entry.candidate for entry in found.formats if entry.state == "admissible"]
-    assert admissible
+    non_inferior = [entry.candidate for entry in found.formats if entry.state == "non-inferior"]
+    assert non_inferior
     line = next(line for line in found.caveats if "at once (Holm)" in line)
-    assert admissible[-1] in line
+    assert non_inferior[-1] in line
 
 
 def test_sizes_are_relative_to_the_base(cells):
@@ -321,7 +321,7 @@ def test_sizes_are_relative_to_the_base(cells):
 
 
 def test_same_findings_same_verdict_and_it_survives_the_file(cells):
-    records = [*admissible_pair(cells, int4=(110, 90)), *speeds(cells, "w8a8-int", synchronous=0.8, loaded=0.8)]
+    records = [*non_inferior_pair(cells, int4=(110, 90)), *speeds(cells, "w8a8-int", synchronous=0.8, loaded=0.8)]
     first, again = (verdict(records, "w8a8-int", "w4a16-int") for _ in range(2))
     assert first == again
     assert Verdict.model_validate_json(first.model_dump_json()) == first
@@ -329,7 +329,7 @@ def test_same_findings_same_verdict_and_it_survives_the_file(cells):
 
 def test_nothing_measured(cells):
     found = verdict([], "w8a8-int")
-    assert ruling(found, "w8a8-int").state == "not resolved"
+    assert decision(found, "w8a8-int").state == "inconclusive"
     assert found.sentence == "No verdict: no format could be compared with bf16 on any task."
 
 
@@ -350,11 +350,11 @@ def test_few_clusters_carry_no_claim_and_ask_for_more(cells, clusters):
     records = [
         cells.evaluate(name, scores, clusters=names) for name, scores in (("bf16", BASE), ("w8a8-int", with_flips(5, 5)))
     ]
-    entry = ruling(verdict(records, "w8a8-int"), "w8a8-int")
-    assert (entry.state, entry.code) == ("not resolved", "too_few_clusters")
+    entry = decision(verdict(records, "w8a8-int"), "w8a8-int")
+    assert (entry.state, entry.code) == ("inconclusive", "too_few_clusters")
     assert entry.suite.unseen_loss == pytest.approx(100 * (1 - 0.025 ** (1 / clusters)), rel=0.7)
     assert entry.extension.clusters > 50
-    assert "more clusters" in entry.would_resolve
+    assert "more clusters" in entry.needed_to_decide
 
 
 def test_many_clusters_carry_the_claim(cells):
@@ -362,8 +362,8 @@ def test_many_clusters_carry_the_claim(cells):
     records = [
         cells.evaluate(name, scores, clusters=names) for name, scores in (("bf16", BASE), ("w8a8-int", with_flips(5, 5)))
     ]
-    entry = ruling(verdict(records, "w8a8-int"), "w8a8-int")
-    assert (entry.state, entry.code) == ("admissible", "non_inferior")
+    entry = decision(verdict(records, "w8a8-int"), "w8a8-int")
+    assert (entry.state, entry.code) == ("non-inferior", "non_inferior")
 
 
 def test_two_clusters_are_too_few_clusters_and_not_too_few_items(cells):
@@ -372,33 +372,33 @@ def test_two_clusters_are_too_few_clusters_and_not_too_few_items(cells):
     records = [cells.evaluate(name, base, clusters=names) for name in ("bf16", "w8a8-int")]
     found = verdict(records, "w8a8-int")
     assert [task.refused_code for task in found.tasks] == ["too_few_clusters"]
-    entry = ruling(found, "w8a8-int")
-    assert (entry.state, entry.code) == ("not resolved", "too_few_clusters")
-    assert entry.would_resolve == "more clusters of recall"
+    entry = decision(found, "w8a8-int")
+    assert (entry.state, entry.code) == ("inconclusive", "too_few_clusters")
+    assert entry.needed_to_decide == "more clusters of recall"
 
 
 def test_few_items_are_too_few_items(cells):
     found = verdict([cells.evaluate("bf16", [1, 0]), cells.evaluate("w8a8-int", [1, 0])], "w8a8-int")
     assert [task.refused_code for task in found.tasks] == ["too_few_items"]
-    assert ruling(found, "w8a8-int").code == "too_few_items"
+    assert decision(found, "w8a8-int").code == "too_few_items"
 
 
 def test_a_task_without_any_record_of_the_candidate_is_a_gap(cells):
     records = [cells.evaluate("bf16", BASE), cells.evaluate("bf16", BASE, task="copy"), cells.evaluate("w8a8-int", BASE)]
     records += [cells.evaluate("w4a16-int", BASE), cells.evaluate("w4a16-int", BASE, task="copy")]
-    entry = ruling(verdict(records, "w8a8-int", "w4a16-int"), "w8a8-int")
-    assert (entry.state, entry.code, entry.missing) == ("not resolved", "task_missing", ("copy",))
+    entry = decision(verdict(records, "w8a8-int", "w4a16-int"), "w8a8-int")
+    assert (entry.state, entry.code, entry.missing) == ("inconclusive", "task_missing", ("copy",))
 
 
 def test_a_task_without_any_record_of_the_base_is_a_gap(cells):
     records = [cells.evaluate("bf16", BASE), cells.evaluate("w8a8-int", BASE), cells.evaluate("w8a8-int", BASE, task="copy")]
-    entry = ruling(verdict(records, "w8a8-int"), "w8a8-int")
+    entry = decision(verdict(records, "w8a8-int"), "w8a8-int")
     assert (entry.code, entry.missing) == ("task_missing", ("copy",))
 
 
 def test_a_task_of_the_base_that_no_candidate_has_is_a_gap(cells):
     records = [cells.evaluate("bf16", BASE), cells.evaluate("bf16", BASE, task="copy"), cells.evaluate("w8a8-int", BASE)]
-    entry = ruling(verdict(records, "w8a8-int"), "w8a8-int")
+    entry = decision(verdict(records, "w8a8-int"), "w8a8-int")
     assert (entry.code, entry.missing) == ("task_missing", ("copy",))
 
 
@@ -414,8 +414,8 @@ def served_and_emulated(cells, served, emulated):
 
 def test_what_was_served_is_not_overruled_by_its_emulation(cells):
     found = verdict(list(served_and_emulated(cells, with_flips(600, 0), BASE)), "w8a8-int")
-    entry = ruling(found, "w8a8-int")
-    assert (entry.state, entry.code) == ("not resolved", "task_missing")
+    entry = decision(found, "w8a8-int")
+    assert (entry.state, entry.code) == ("inconclusive", "task_missing")
     assert entry.suite.provenance == "measured"
     assert entry.suite.recovery.value == 50
 
@@ -427,8 +427,8 @@ def test_what_was_served_at_chance_is_not_overruled_either(cells):
         cells.evaluate("bf16", BASE, engine="emulated"),
         cells.evaluate("w8a8-int", BASE, engine="emulated"),
     ]
-    entry = ruling(verdict(records, "w8a8-int"), "w8a8-int")
-    assert (entry.state, entry.code, entry.suite) == ("not resolved", "base_near_chance", None)
+    entry = decision(verdict(records, "w8a8-int"), "w8a8-int")
+    assert (entry.state, entry.code, entry.suite) == ("inconclusive", "base_near_chance", None)
 
 
 def test_the_noise_floor_is_compared_on_the_tasks_that_were_run_twice(cells):
@@ -457,20 +457,20 @@ def test_what_would_win_does_not_ask_for_items_that_there_are_not(cells):
         *speeds(cells, "w4a16-int", synchronous=0.4, loaded=0.4),
     ]
     found = verdict(records, "w8a8-int", "w4a16-int")
-    assert ruling(found, "w4a16-int").extension is None
+    assert decision(found, "w4a16-int").extension is None
     for entry in found.recommendations:
-        assert entry.if_resolved is not None
-        assert entry.if_resolved.endswith("if shown admissible")
+        assert entry.would_win_if_accepted is not None
+        assert entry.would_win_if_accepted.endswith("if shown non-inferior")
 
 
 def test_what_lies_below_the_bound_would_not_win(cells):
     records = [
-        *admissible_pair(cells, int4=(130, 85)),
+        *non_inferior_pair(cells, int4=(130, 85)),
         *speeds(cells, "w8a8-int", synchronous=0.8, loaded=0.8),
         *speeds(cells, "w4a16-int", synchronous=0.4, loaded=0.4),
     ]
     found = verdict(records, "w8a8-int", "w4a16-int")
-    entry = ruling(found, "w4a16-int")
-    assert entry.state == "not resolved"
+    entry = decision(found, "w4a16-int")
+    assert entry.state == "inconclusive"
     assert entry.suite.recovery.value < 97
-    assert {answer.if_resolved for answer in found.recommendations} == {None}
+    assert {answer.would_win_if_accepted for answer in found.recommendations} == {None}

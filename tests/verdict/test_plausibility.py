@@ -39,10 +39,10 @@ def test_an_interval_that_reaches_the_floor_is_no_sign_of_damage():
 
 
 @pytest.mark.parametrize("whose", ["bf16", "candidate"])
-def test_nothing_is_ruled_on_a_server_of_other_weights(whose: str):
+def test_nothing_is_decided_on_a_server_of_other_weights(whose: str):
     served = (ServedWeights(candidate=whose, distance=0.4, limit=0.1),)
     verdict = decide(replace(findings("w8a8-int", 1.0), served_weights=served), study="s", model="m")
-    assert [(ruling.state, ruling.code) for ruling in verdict.formats if ruling.state != "base"] == [
-        ("not resolved", "other_weights")
+    assert [(decision.state, decision.code) for decision in verdict.formats if decision.state != "base"] == [
+        ("inconclusive", "other_weights")
     ]
     assert any("0.400" in caveat for caveat in verdict.caveats)

@@ -156,7 +156,7 @@ def test_one_round_claims_nothing(cells):
     assert Verdict.model_validate_json(found.model_dump_json()) == found
 
 
-def test_nothing_is_deployed_that_is_shown_slower_than_another_admissible_format(cells):
+def test_nothing_is_deployed_that_is_shown_slower_than_another_non_inferior_format(cells):
     # b is told from c, a from neither; a keeps more of the score, then b, then c
     records = scored(cells, a=(1, 2), b=(3, 2), c=(6, 2))
     records += served(cells, "a", 1 / 1.25, wobble=(1.0, 1.15, 0.87))
@@ -268,8 +268,8 @@ def test_a_base_without_rival_stays(cells):
 def test_a_format_below_the_bound_is_not_said_to_win_if_more_items_are_scored(cells):
     records = scored(cells, a=(2, 2), low=(120, 80)) + served(cells, "a", 0.8) + served(cells, "low", 0.4)
     found = verdict(records, "a", "low")  # 96.7 %, where the bound is 97 %
-    assert next(f.state for f in found.formats if f.candidate == "low") == "not resolved"
-    assert [entry.if_resolved for entry in found.recommendations] == [None]
+    assert next(f.state for f in found.formats if f.candidate == "low") == "inconclusive"
+    assert [entry.would_win_if_accepted for entry in found.recommendations] == [None]
 
 
 def test_the_sentence_gives_each_reason_its_uses_and_names_deployments(cells):
@@ -280,7 +280,7 @@ def test_the_sentence_gives_each_reason_its_uses_and_names_deployments(cells):
     assert found.sentence.startswith("Stay with bf16 for ")
     assert "chat on here with many requests at once" in found.sentence
     assert "chat on there with many requests at once" in found.sentence
-    assert "no admissible format is faster" in found.sentence and "not resolved" in found.sentence
+    assert "no non-inferior format is faster" in found.sentence and "inconclusive" in found.sentence
 
 
 @pytest.mark.parametrize("rate", [math.nan, math.inf, 0.0, -1.0, None])

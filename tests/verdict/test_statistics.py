@@ -8,9 +8,9 @@ from scipy import stats
 
 from whichbits.verdict.statistics import (
     cluster_sums,
+    detectable,
     discordance,
     holm,
-    resolvable,
     standard_error,
     t_quantile,
     z_quantile,
@@ -27,7 +27,7 @@ def test_discordance_counts_both_directions():
 def test_quantiles_of_normal_and_student():
     assert z_quantile(0.95) == pytest.approx(stats.norm.ppf(0.975))
     assert t_quantile(0.95, 2) == pytest.approx(stats.t.ppf(0.975, 2))
-    assert resolvable(1.0) == pytest.approx(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
+    assert detectable(1.0) == pytest.approx(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
 
 
 def test_standard_error_without_clusters_is_the_usual_one():

@@ -1,4 +1,4 @@
-"""The first screen: the ruling on each format, the recommendations, what would change them, and how far to trust it all."""
+"""The first screen: the decision on each format, the recommendations, what would change them, and how far to trust it all."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from whichbits.reporting.context import CellEntry, ReportContext
 from whichbits.reporting.numbers import fixed, interval, percent, times
 from whichbits.reporting.panels import by, recovery_marks, recovery_scale, series_of
 from whichbits.reporting.strip import interval_strip
-from whichbits.verdict.model import CostFinding, FormatVerdict, Verdict
+from whichbits.verdict.model import CostFinding, Decision, Verdict
 
 
 @dataclass(frozen=True)
 class FormatRow:
     """One format in the table of the first screen."""
 
-    ruling: FormatVerdict
+    decision: Decision
     series: str
     emulated: bool
     recommended: bool
@@ -40,10 +40,10 @@ class Check:
     details: tuple[str, ...] = ()
 
 
-def is_emulated(ruling: FormatVerdict, verdict: Verdict) -> bool:
+def is_emulated(decision: Decision, verdict: Verdict) -> bool:
     """Whether the accuracy of a candidate comes from emulation alone."""
-    kinds = {t.provenance for t in verdict.tasks if t.candidate == ruling.candidate}
-    return ruling.suite.provenance == "emulated" if ruling.suite else kinds == {"emulated"}
+    kinds = {t.provenance for t in verdict.tasks if t.candidate == decision.candidate}
+    return decision.suite.provenance == "emulated" if decision.suite else kinds == {"emulated"}
 
 
 def speed_texts(candidate: str, cost: Sequence[CostFinding]) -> tuple[tuple[str, str], ...]:
@@ -65,10 +65,10 @@ def format_rows(verdict: Verdict, citations: Citations) -> list[FormatRow]:
     sizes = {s.candidate: s for s in verdict.sizes}
     chosen = {r.candidate for r in verdict.recommendations}
     rows = []
-    for ruling in verdict.formats:
-        name, suite, size = ruling.candidate, ruling.suite, sizes.get(ruling.candidate)
+    for decision in verdict.formats:
+        name, suite, size = decision.candidate, decision.suite, sizes.get(decision.candidate)
         recovery = interval(suite.recovery, "%", bound=100 * (1 - verdict.margin)) if suite else ""
-        emulated = is_emulated(ruling, verdict)
+        emulated = is_emulated(decision, verdict)
         strip = Markup("")
         if suite:
             label = f"{name}: recovery {recovery}"
@@ -77,7 +77,7 @@ def format_rows(verdict: Verdict, citations: Citations) -> list[FormatRow]:
         cells += tuple(key for c in verdict.cost if c.candidate == name and c.valid for key in c.cells)
         rows.append(
             FormatRow(
-                ruling, series[name], emulated, name in chosen, recovery, strip,
+                decision, series[name], emulated, name in chosen, recovery, strip,
                 f"{size.ratio:.2f}×" if size else "",
                 () if name == verdict.base else speed_texts(name, verdict.cost), citations.cite(cells),
             )
@@ -86,9 +86,9 @@ def format_rows(verdict: Verdict, citations: Citations) -> list[FormatRow]:
 
 
 def would_change(verdict: Verdict) -> list[tuple[str, str]]:
-    """(what it is about, what would change the answer), from the recommendations and the unresolved formats."""
-    lines = [(f"{r.workload}, {r.mode}", r.if_resolved) for r in verdict.recommendations if r.if_resolved]
-    lines += [(f.candidate, f.would_resolve) for f in verdict.formats if f.would_resolve]
+    """(what it is about, what would change the answer), from the recommendations and the inconclusive formats."""
+    lines = [(f"{r.workload}, {r.mode}", r.would_win_if_accepted) for r in verdict.recommendations if r.would_win_if_accepted]
+    lines += [(f.candidate, f.needed_to_decide) for f in verdict.formats if f.needed_to_decide]
     return lines
 
 

@@ -159,7 +159,7 @@ def suite_panel(verdict: Verdict, citations: Citations) -> Panel | None:
     rows = []
     for s in verdict.suites:
         text = interval(s.recovery, "%", bound=100 * (1 - verdict.margin))
-        detail = f"resolves ±{significant(s.smallest_difference, 2)} points · {percent(s.flips)} of items changed"
+        detail = f"detects ±{significant(s.smallest_difference, 2)} points · {percent(s.flips)} of items changed"
         rows.append(
             _interval_row(
                 scale, s.recovery, marks, text, s.candidate, series, citations.cite(s.cells),
@@ -249,7 +249,7 @@ def cost_panel(verdict: Verdict, citations: Citations) -> Panel | None:
             if (reduction := _UNITY if c.candidate == verdict.base else c.cost_reduction)
         ]  # fmt: skip
         if rows:
-            groups.append(Group(f"{workload} · {mode}", _offer(deployment, findings), tuple(rows)))
+            groups.append(Group(f"{workload} · {mode}", _option(deployment, findings), tuple(rows)))
     return Panel(tuple(groups), axis_strip(scale, "×"), marks) if groups else None
 
 
@@ -257,7 +257,7 @@ def _queries(queries_per_dollar: Timed | None) -> str:
     return f"{interval(queries_per_dollar)} queries per dollar" if queries_per_dollar else ""
 
 
-def _offer(deployment: str, findings: Sequence[CostFinding]) -> str:
+def _option(deployment: str, findings: Sequence[CostFinding]) -> str:
     rungs = " / ".join(dict.fromkeys(c.rung for c in findings))
     prices = dict.fromkeys(f"${c.price_per_hour:g} per hour" for c in findings if c.price_per_hour is not None)
     return " · ".join([deployment, f"load: {rungs}", *prices])

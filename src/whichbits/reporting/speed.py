@@ -189,8 +189,8 @@ def _points(verdict: Verdict, found: Sequence[CostFinding], citations: Citations
     one, hundred = Estimate(value=1, low=1, high=1), Estimate(value=100, low=100, high=100)
     points = [Point(one, hundred, "s0", verdict.base, f"{verdict.base}, the base model")]
     absent = []
-    for ruling in verdict.formats:
-        name, cost, suite = ruling.candidate, costs.get(ruling.candidate), ruling.suite
+    for decision in verdict.formats:
+        name, cost, suite = decision.candidate, costs.get(decision.candidate), decision.suite
         if name == verdict.base:
             continue
         if suite is None:

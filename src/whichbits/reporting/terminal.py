@@ -15,7 +15,7 @@ from whichbits.reporting.numbers import interval, times
 from whichbits.reporting.overview import is_emulated, would_change
 from whichbits.verdict.model import NoRecommendation, Recommendation, Verdict
 
-STYLES = {"admissible": "green", "inferior": "red", "not resolved": "yellow", "failed": "red", "base": "dim"}
+STYLES = {"non-inferior": "green", "inferior": "red", "inconclusive": "yellow", "failed": "red", "base": "dim"}
 
 
 def plain(text: str, style: str = "") -> Text:
@@ -34,17 +34,17 @@ def _bullets(lines: Sequence[str]) -> Table:
 def _formats(verdict: Verdict) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("Candidate", overflow="fold")
-    table.add_column("Ruling")
+    table.add_column("Decision")
     table.add_column("Recovery", no_wrap=True)
     table.add_column("Size", justify="right", no_wrap=True)
     sizes = {s.candidate: s for s in verdict.sizes}
-    for ruling in verdict.formats:
-        size = sizes.get(ruling.candidate)
-        note = ", emulated" if is_emulated(ruling, verdict) else ""
+    for decision in verdict.formats:
+        size = sizes.get(decision.candidate)
+        note = ", emulated" if is_emulated(decision, verdict) else ""
         table.add_row(
-            plain(ruling.candidate),
-            plain(ruling.state, STYLES[ruling.state]).append(note, "dim"),
-            interval(ruling.suite.recovery, "%", bound=100 * (1 - verdict.margin)) if ruling.suite else "",
+            plain(decision.candidate),
+            plain(decision.state, STYLES[decision.state]).append(note, "dim"),
+            interval(decision.suite.recovery, "%", bound=100 * (1 - verdict.margin)) if decision.suite else "",
             f"{size.ratio:.2f}×" if size else "",
         )
     return table

@@ -12,7 +12,7 @@ from whichbits.serving.workload import Frozen, Limit, Slo
 GAIN = 0.05
 """Growth of throughput over a doubling of concurrency below which a ladder is saturated."""
 
-Answer = Literal["met", "missed", "not resolved"]
+Answer = Literal["met", "missed", "inconclusive"]
 
 
 class Capacity(Frozen):
@@ -21,7 +21,7 @@ class Capacity(Frozen):
     rung: str
     concurrency: int | None
     requests_per_second: float
-    resolved: bool
+    conclusive: bool
     """True where every percentile's interval lies within its limit too."""
 
 
@@ -41,11 +41,11 @@ def knee(ladder: Sequence[RungResult]) -> RungResult | None:
 
 
 def meets(result: RungResult, slo: Slo) -> Answer:
-    """Whether a rung meets every limit, by the intervals of its percentiles: met, missed, or not resolved."""
+    """Whether a rung meets every limit, by the intervals of its percentiles: met, missed, or inconclusive."""
     answers = [_within([value for value in values if value is not None], limit) for values, limit in _limited(result, slo)]
     if "missed" in answers:
         return "missed"
-    return "not resolved" if "not resolved" in answers else "met"
+    return "inconclusive" if "inconclusive" in answers else "met"
 
 
 def _limited(result: RungResult, slo: Slo) -> list[tuple[list[float | None], Limit]]:
@@ -62,16 +62,16 @@ def _limited(result: RungResult, slo: Slo) -> list[tuple[list[float | None], Lim
 
 def _within(values: Sequence[float], limit: Limit) -> Answer:
     if not values:
-        return "not resolved"
+        return "inconclusive"
     low, high = order_interval(values, limit.percentile)
     if high is not None and high <= limit.seconds:
         return "met"
-    return "missed" if low > limit.seconds else "not resolved"
+    return "missed" if low > limit.seconds else "inconclusive"
 
 
 def capacity(ladder: Sequence[RungResult], slo: Slo) -> Capacity | None:
     """The valid rung of highest throughput that meets the SLO; one that may meet it where none surely does; else None."""
-    for wanted in ("met", "not resolved"):
+    for wanted in ("met", "inconclusive"):
         fitting = [one for one in ladder if one.valid and one.metrics.requests_per_second and meets(one, slo) == wanted]
         if fitting:
             best = max(fitting, key=lambda one: one.metrics.requests_per_second or 0.0)
@@ -79,6 +79,6 @@ def capacity(ladder: Sequence[RungResult], slo: Slo) -> Capacity | None:
                 rung=best.rung,
                 concurrency=best.concurrency,
                 requests_per_second=best.metrics.requests_per_second or 0.0,
-                resolved=wanted == "met",
+                conclusive=wanted == "met",
             )
     return None

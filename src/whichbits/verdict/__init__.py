@@ -1,1 +1,1 @@
-"""Results joined item by item, their statistics, the ruling on each format, and what to deploy."""
+"""Results joined item by item, their statistics, the decision on each format, and what to deploy."""

@@ -76,7 +76,7 @@ def task_recovery(scored: ScoredTask, *, level: float) -> TaskRecovery:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite's finding with what it was computed from, for the ruling."""
+    """A suite's finding with what it was computed from, for the decision."""
 
     finding: SuiteRecovery
     recovery: Recovery

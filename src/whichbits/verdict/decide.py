@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from whichbits.verdict.accuracy import emulation_error, suites, task_recovery
+from whichbits.verdict.decision import deciding_suite, decision_on
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.guideline import guideline
 from whichbits.verdict.headline import reasons, sentence
-from whichbits.verdict.market import markets, speed_problem
 from whichbits.verdict.model import SizeFinding, Verdict
 from whichbits.verdict.plausibility import implausible_losses
 from whichbits.verdict.recommend import recommendations
-from whichbits.verdict.ruling import rule, ruling_suite
+from whichbits.verdict.serving_options import serving_options, speed_problem
 from whichbits.verdict.similarity import similarity_finding
 from whichbits.verdict.speed import loads, speed_findings
 from whichbits.verdict.summary import caveats
@@ -28,7 +28,7 @@ def decide(
     notes: Sequence[str] = (),
     seed: int = 0,
 ) -> Verdict:
-    """Rule on every format and recommend one for each workload.
+    """Decide on every format and recommend one for each workload.
 
     `margin` is the largest loss of the suite's score above chance that counts as none, `level` the confidence of every
     interval, `notes` what the reader must know of the model (they open the caveats), `seed` that of similarity's bootstrap: the
@@ -41,23 +41,26 @@ def decide(
             raise ValueError(f"{name} is {value}, must be between 0 and 1")
     formed = suites(findings, level=level)
     names = tuple(dict.fromkeys((findings.base, *findings.formats)))
-    rulings = [rule(findings, name, formed, margin=margin, level=level) for name in names]
-    by_name = {ruling.candidate: ruling for ruling in rulings}
-    market = markets(findings, level=level)
-    recommended, refused = recommendations(findings, market, by_name, margin=margin, level=level)
+    decisions = [decision_on(findings, name, formed, margin=margin, level=level) for name in names]
+    by_name = {decision.candidate: decision for decision in decisions}
+    all_options = serving_options(findings, level=level)
+    recommended, refused = recommendations(findings, all_options, by_name, margin=margin, level=level)
     emulation = tuple(emulation_error(scored, level=level) for scored in findings.emulation)
-    ruled = {name: entry for name in findings.candidates if (entry := ruling_suite(findings, name, formed)) is not None}
-    implausible = tuple(implausible_losses(findings.formats, ruled))
+    deciding = {name: entry for name in findings.candidates if (entry := deciding_suite(findings, name, formed)) is not None}
+    implausible = tuple(implausible_losses(findings.formats, deciding))
     return Verdict(
         study=study,
         model=model,
         base=findings.base,
         margin=margin,
         level=level,
-        sentence=sentence(findings.base, rulings, recommended, refused, margin),
-        reasons=reasons(rulings, recommended, refused),
-        caveats=(*notes, *caveats(findings, rulings, ruled, emulation, implausible, market, margin=margin, level=level)),
-        formats=tuple(rulings),
+        sentence=sentence(findings.base, decisions, recommended, refused, margin),
+        reasons=reasons(decisions, recommended, refused),
+        caveats=(
+            *notes,
+            *caveats(findings, decisions, deciding, emulation, implausible, all_options, margin=margin, level=level),
+        ),
+        formats=tuple(decisions),
         recommendations=recommended,
         not_recommended=refused,
         tasks=tuple(task_recovery(scored, level=level) for scored in findings.tasks),
@@ -71,7 +74,7 @@ def decide(
             for load in loads(findings)
             for finding in speed_findings(load, speed_problem(findings, load.candidate), level=level)
         ),
-        cost=tuple(offer.cost for place in market for offer in place.offers),
+        cost=tuple(option.cost for place in all_options for option in place.options),
         sizes=_sizes(findings),
         guideline=guideline(recommended),
         failures=findings.failures,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from whichbits.verdict.model import GuidelineRow, Recommendation
-from whichbits.verdict.wording import times
+from whichbits.verdict.words import times
 
 
 def guideline(recommendations: Sequence[Recommendation]) -> tuple[GuidelineRow, ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from whichbits.verdict.model import FormatVerdict, NoRecommendation, Recommendation
-from whichbits.verdict.ruling import bound_of
+from whichbits.verdict.decision import bound_of
+from whichbits.verdict.model import Decision, NoRecommendation, Recommendation
 from whichbits.verdict.speed import SYNCHRONOUS
-from whichbits.verdict.wording import listing, percent, times
+from whichbits.verdict.words import listing, percent, times
 
 MOST_REASONS = 3
 """Different reasons for staying with the base that the sentence itself gives; more are left to the list below it."""
@@ -15,15 +15,15 @@ MOST_REASONS = 3
 
 def sentence(
     base: str,
-    rulings: Sequence[FormatVerdict],
+    decisions: Sequence[Decision],
     recommended: Sequence[Recommendation],
     refused: Sequence[NoRecommendation],
     margin: float,
 ) -> str:
     """The answer in one or two sentences; it names the uses that it is for where it is not for all."""
     if not recommended:
-        return _without_speed(base, rulings, refused, margin)
-    by_name = {ruling.candidate: ruling for ruling in rulings}
+        return _without_speed(base, decisions, refused, margin)
+    by_name = {decision.candidate: decision for decision in decisions}
     chosen = list(dict.fromkeys(entry.candidate for entry in recommended))
     uses = _uses([*recommended, *refused])
     if chosen == [base]:
@@ -60,7 +60,9 @@ def _stay(base: str, recommended: Sequence[Recommendation], uses: Mapping[Place,
     if len(by_reason) == 1 and everywhere:
         return f"Stay with {base}: {recommended[0].reason}."
     if len(by_reason) > MOST_REASONS:
-        return f"Stay with {base}: for no use is another format shown both admissible and faster; the reasons say why for each."
+        return (
+            f"Stay with {base}: for no use is another format shown both non-inferior and faster; the reasons say why for each."
+        )
     return f"Stay with {base} {'; '.join(f'for {listing(where)}: {reason}' for reason, where in by_reason.items())}."
 
 
@@ -70,10 +72,10 @@ def _open(refused: Sequence[NoRecommendation], uses: Mapping[Place, str]) -> str
     return f" For {listing([uses[_place(entry)] for entry in refused])} nothing is recommended, for lack of a comparison."
 
 
-def _gain(base: str, ruling: FormatVerdict, own: Sequence[Recommendation], uses: Mapping[Place, str]) -> str:
-    if ruling.state == "base" or ruling.suite is None:
+def _gain(base: str, decision: Decision, own: Sequence[Recommendation], uses: Mapping[Place, str]) -> str:
+    if decision.state == "base" or decision.suite is None:
         return ""
-    kept = f": it keeps {percent(ruling.suite.recovery)} of {base}'s score above chance"
+    kept = f": it keeps {percent(decision.suite.recovery)} of {base}'s score above chance"
     gains = [
         f"{times(entry.advantage)} the queries per dollar" + (f" for {uses[_place(entry)]}" if len(own) > 1 else "")
         for entry in own
@@ -82,13 +84,13 @@ def _gain(base: str, ruling: FormatVerdict, own: Sequence[Recommendation], uses:
     return f"{kept} and gives {listing(gains)}" if gains else kept
 
 
-def _without_speed(base: str, rulings: Sequence[FormatVerdict], refused: Sequence[NoRecommendation], margin: float) -> str:
-    admissible = [ruling for ruling in rulings if ruling.state == "admissible"]
-    if not any(ruling.suite for ruling in rulings):
+def _without_speed(base: str, decisions: Sequence[Decision], refused: Sequence[NoRecommendation], margin: float) -> str:
+    non_inferior = [decision for decision in decisions if decision.state == "non-inferior"]
+    if not any(decision.suite for decision in decisions):
         return f"No verdict: no format could be compared with {base} on any task."
-    if not admissible:
+    if not non_inferior:
         return f"Stay with {base}: no format is shown to keep {bound_of(margin):g} % of its score above chance."
-    names = [f"{ruling.candidate}{_emulated(ruling)}" for ruling in admissible]
+    names = [f"{decision.candidate}{_emulated(decision)}" for decision in non_inferior]
     why = list(dict.fromkeys(entry.reason for entry in refused)) or [
         "no valid speed (within its workload's limits, where it has any) was measured"
     ]
@@ -98,20 +100,20 @@ def _without_speed(base: str, rulings: Sequence[FormatVerdict], refused: Sequenc
     )
 
 
-def _emulated(ruling: FormatVerdict) -> str:
-    return " (in emulation)" if ruling.suite and ruling.suite.provenance == "emulated" else ""
+def _emulated(decision: Decision) -> str:
+    return " (in emulation)" if decision.suite and decision.suite.provenance == "emulated" else ""
 
 
 def reasons(
-    rulings: Sequence[FormatVerdict], recommended: Sequence[Recommendation], refused: Sequence[NoRecommendation]
+    decisions: Sequence[Decision], recommended: Sequence[Recommendation], refused: Sequence[NoRecommendation]
 ) -> tuple[str, ...]:
-    """Why: each recommendation, each use that has none, what would overturn it, and each format's ruling."""
+    """Why: each recommendation, each use that has none, what would overturn it, and each format's decision."""
     uses = _uses([*recommended, *refused])
     lines = [f"{uses[_place(entry)]}: {entry.reason}." for entry in recommended]
     lines += [f"{uses[_place(entry)]}: nothing is recommended: {entry.reason}." for entry in refused]
-    lines += list(dict.fromkeys(f"{entry.if_resolved}." for entry in recommended if entry.if_resolved))
-    for ruling in rulings:
-        if ruling.state != "base":
-            remedy = f"; to resolve it: {ruling.would_resolve}" if ruling.would_resolve else ""
-            lines.append(f"{ruling.candidate} is {ruling.state}: {ruling.reason}{remedy}.")
+    lines += list(dict.fromkeys(f"{entry.would_win_if_accepted}." for entry in recommended if entry.would_win_if_accepted))
+    for decision in decisions:
+        if decision.state != "base":
+            remedy = f"; needed to decide: {decision.needed_to_decide}" if decision.needed_to_decide else ""
+            lines.append(f"{decision.candidate} is {decision.state}: {decision.reason}{remedy}.")
     return tuple(lines)

@@ -10,12 +10,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Provenance = Literal["measured", "emulated", "predicted", "published"]
-State = Literal["base", "admissible", "inferior", "not resolved", "failed"]
+State = Literal["base", "non-inferior", "inferior", "inconclusive", "failed"]
 
 
 RefusedCode = Literal["base_near_chance", "too_few_items", "too_few_clusters"]
 """Why a task or a suite has no recovery: the base is not (shown to be) above chance, for want of score, items or clusters."""
-RulingCode = Literal[
+DecisionCode = Literal[
     "non_inferior",
     "inferior",
     "interval_holds_bound",
@@ -28,8 +28,8 @@ RulingCode = Literal[
     "not_scored",
     "other_weights",
 ]
-"""Why a ruling is what it is. `too_few_clusters` and `too_few_items`: the interval lies on one side of the bound, but what the
-clusters (items) that are not in the sample could change does not; or there are too few for an interval."""
+"""Why a decision is what it is. `too_few_clusters` and `too_few_items`: the interval lies on one side of the bound, but what
+the clusters (items) that are not in the sample could change does not; or there are too few for an interval."""
 
 
 class Frozen(BaseModel):
@@ -94,7 +94,7 @@ class TaskRecovery(Frozen):
     flips: float
     """Share of items whose correctness changed."""
     smallest_difference: float
-    """Half-width that these items can resolve, on the metric's scale."""
+    """Half-width that these items can detect, on the metric's scale."""
     cells: tuple[str, ...]
 
 
@@ -137,21 +137,21 @@ class Extension(Frozen):
     ended: tuple[tuple[str, int], ...] = ()
 
 
-class FormatVerdict(Frozen):
-    """The ruling on one candidate."""
+class Decision(Frozen):
+    """The decision on one candidate."""
 
     candidate: str
     format: str
     state: State
-    code: RulingCode | None = None
+    code: DecisionCode | None = None
     """Why; None for the base."""
     reason: str
     missing: tuple[str, ...] = ()
     """Tasks that its suite lacks."""
     suite: SuiteRecovery | None = None
     extension: Extension | None = None
-    """What would resolve it, where more items can."""
-    would_resolve: str | None = None
+    """The items that are needed to decide it, where more items can."""
+    needed_to_decide: str | None = None
     """The same in words, or another remedy ('a result of T'); None where nothing is known to, and `reason` says why."""
 
 
@@ -267,8 +267,8 @@ class Recommendation(Frozen):
     runner_up: str | None = None
     rounds_needed: int | None = None
     """Where the base is kept because nothing was told from it: rounds, in all, with which the fastest would be (80 % power)."""
-    if_resolved: str | None = None
-    """The best candidate that is not resolved and would win if it were, with what would resolve it."""
+    would_win_if_accepted: str | None = None
+    """The fastest inconclusive candidate that would win if it were shown non-inferior, with what is needed to decide it."""
 
 
 class NoRecommendation(Frozen):
@@ -306,7 +306,7 @@ class GuidelineRow(Frozen):
 class Verdict(Frozen):
     """The whole answer of a study."""
 
-    schema_version: int = 1
+    schema_version: int = 2
     study: str
     model: str
     base: str
@@ -316,7 +316,7 @@ class Verdict(Frozen):
     sentence: str
     reasons: tuple[str, ...]
     caveats: tuple[str, ...]
-    formats: tuple[FormatVerdict, ...]
+    formats: tuple[Decision, ...]
     recommendations: tuple[Recommendation, ...]
     not_recommended: tuple[NoRecommendation, ...] = ()
     tasks: tuple[TaskRecovery, ...]

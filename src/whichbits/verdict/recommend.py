@@ -1,4 +1,4 @@
-"""Which candidate to deploy for each workload: the fastest of the admissible ones and the base, if anything was compared."""
+"""Which candidate to deploy for each workload: the fastest of the non-inferior ones and the base, if anything was compared."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from whichbits.verdict.comparison import Comparison, compare
+from whichbits.verdict.decision import bound_of
 from whichbits.verdict.findings import Findings
-from whichbits.verdict.market import Market, Offer, speed_problem
 from whichbits.verdict.model import (
+    Decision,
     Estimate,
-    FormatVerdict,
     NoRecommendation,
     Recommendation,
     RecommendationCode,
     RefusalCode,
     SingleRound,
 )
-from whichbits.verdict.ruling import bound_of
+from whichbits.verdict.serving_options import ServingOption, ServingOptions, speed_problem
 from whichbits.verdict.speed import SYNCHRONOUS
-from whichbits.verdict.wording import listing, times
+from whichbits.verdict.words import listing, times
 
 EQUAL = 0.03
 """Candidates whose speeds are not told apart and differ by less than this count as equally fast."""
-Rulings = Mapping[str, FormatVerdict]
+Decisions = Mapping[str, Decision]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The offer to recommend, and why."""
+    """The option to recommend, and why."""
 
-    offer: Offer
+    option: ServingOption
     code: RecommendationCode
     reason: str
     runner_up: str | None = None
@@ -38,24 +38,24 @@ class Choice:
 
 
 def recommendations(
-    findings: Findings, market: Sequence[Market], rulings: Rulings, *, margin: float, level: float
+    findings: Findings, all_options: Sequence[ServingOptions], decisions: Decisions, *, margin: float, level: float
 ) -> tuple[tuple[Recommendation, ...], tuple[NoRecommendation, ...]]:
     """The answer for each workload, deployment and mode, or why there is none."""
     answers, refusals = [], []
-    for place in market:
-        found = _answer(findings, place, rulings, level)
+    for place in all_options:
+        found = _answer(findings, place, decisions, level)
         where = {"workload": place.workload, "deployment": place.deployment, "mode": place.mode}
         if isinstance(found, Choice):
             answers.append(
                 Recommendation(
                     **where,
-                    candidate=found.offer.candidate,
+                    candidate=found.option.candidate,
                     code=found.code,
                     reason=found.reason,
-                    advantage=found.offer.cost.cost_reduction,
+                    advantage=found.option.cost.cost_reduction,
                     runner_up=found.runner_up,
                     rounds_needed=found.rounds_needed,
-                    if_resolved=_if_resolved(found.offer, place, rulings, margin, level),
+                    would_win_if_accepted=_would_win_if_accepted(found.option, place, decisions, margin, level),
                 )
             )
         else:
@@ -64,7 +64,7 @@ def recommendations(
     return tuple(answers), tuple(refusals)
 
 
-def _answer(findings: Findings, place: Market, rulings: Rulings, level: float) -> Choice | tuple[RefusalCode, str]:
+def _answer(findings: Findings, place: ServingOptions, decisions: Decisions, level: float) -> Choice | tuple[RefusalCode, str]:
     base, standing = findings.base, place.standing.get(findings.base, "not_measured")
     if standing == "not_measured":
         return "base_not_measured", f"{base} was not measured, so there is nothing to compare with"
@@ -72,32 +72,37 @@ def _answer(findings: Findings, place: Market, rulings: Rulings, level: float) -
         return "base_not_valid", f"no round of {base} is valid, so there is nothing to compare with"
     if base in findings.served_others:
         return "base_not_valid", f"the server of {base} does not serve its weights, so there is nothing to compare with"
-    able = [name for name in findings.candidates if _eligible(rulings.get(name)) and speed_problem(findings, name) is None]
-    offers = [offer for offer in place.offers if offer.candidate in able]
+    able = [name for name in findings.candidates if _eligible(decisions.get(name)) and speed_problem(findings, name) is None]
+    options = [option for option in place.options if option.candidate in able]
     if standing == "outside_limits":
-        if not offers:
-            return "limits_not_kept", f"{base} keeps the limits at no load, and neither does a format that is shown admissible"
-        sure = [offer for offer in offers if offer.cost.rung in offer.profile.kept]
+        if not options:
+            return (
+                "limits_not_kept",
+                f"{base} keeps the limits at no load, and neither does a format that is shown non-inferior",
+            )
+        sure = [option for option in options if option.cost.rung in option.profile.kept]
         if place.reference is None or not sure or not place.reference.missed >= place.reference.series.keys():
-            return "limits_not_told", f"which loads of {base} and of {listing(_all(offers))} keep the limits is not told"
-        return _without_base(base, sure, place, rulings, level)
-    own = next(offer for offer in place.offers if offer.candidate == base)
-    compared = [offer for offer in offers if offer.comparison is not None]
+            return "limits_not_told", f"which loads of {base} and of {listing(_all(options))} keep the limits is not told"
+        return _without_base(base, sure, place, decisions, level)
+    own = next(option for option in place.options if option.candidate == base)
+    compared = [option for option in options if option.comparison is not None]
     if compared:
-        return _with_base(own, compared, place, rulings, level)
+        return _with_base(own, compared, place, decisions, level)
     uncompared = [name for name in able if place.standing[name] != "outside_limits"]
     if uncompared:
         return "nothing_compared", f"no load of {listing(uncompared)} is valid in a round in which one of {base} is"
-    return Choice(own, "base_without_rival", "no other format is both shown admissible and validly measured on a native kernel")
+    return Choice(
+        own, "base_without_rival", "no other format is both shown non-inferior and validly measured on a native kernel"
+    )
 
 
-def _eligible(ruling: FormatVerdict | None) -> bool:
-    return _served(ruling) and ruling is not None and ruling.state == "admissible"
+def _eligible(decision: Decision | None) -> bool:
+    return _served(decision) and decision is not None and decision.state == "non-inferior"
 
 
-def _served(ruling: FormatVerdict | None) -> bool:
+def _served(decision: Decision | None) -> bool:
     """Whether what was scored is what was served: an emulated score vouches for no served checkpoint."""
-    return ruling is not None and ruling.suite is not None and ruling.suite.provenance == "measured"
+    return decision is not None and decision.suite is not None and decision.suite.provenance == "measured"
 
 
 def _faster(comparison: Comparison | None) -> bool:
@@ -105,54 +110,58 @@ def _faster(comparison: Comparison | None) -> bool:
     return comparison is not None and isinstance(comparison.ratio, Estimate) and comparison.ratio.low > 1
 
 
-def _with_base(base: Offer, offers: Sequence[Offer], place: Market, rulings: Rulings, level: float) -> Choice:
-    """The fastest of the offers that are shown faster than the base, or the base."""
-    ranked = sorted(offers, key=lambda offer: offer.speed, reverse=True)
+def _with_base(
+    base: ServingOption, options: Sequence[ServingOption], place: ServingOptions, decisions: Decisions, level: float
+) -> Choice:
+    """The fastest of the options that are shown faster than the base, or the base."""
+    ranked = sorted(options, key=lambda option: option.speed, reverse=True)
     pairs = _pairs(ranked, place, level)
-    gaining = [offer for offer in ranked if _faster(offer.comparison)]
+    gaining = [option for option in ranked if _faster(option.comparison)]
     # What is shown faster than one that gains, gains.
     gaining += [o for o in ranked if o not in gaining and any(_faster(pairs.get(_names(o, slow))) for slow in gaining)]
     if not gaining:
         return _keep(base, ranked[0])
-    chosen, equals, untold = _fastest(gaining, ranked, pairs, rulings)
-    reason = f"{_against_base(chosen, base)} and is shown admissible{_note(equals, untold)}"
-    faster, slower = ([offer for offer in ranked if (offer.speed > 1) is above] for above in (True, False))
+    chosen, equals, untold = _fastest(gaining, ranked, pairs, decisions)
+    reason = f"{_against_base(chosen, base)} and is shown non-inferior{_note(equals, untold)}"
+    faster, slower = ([option for option in ranked if (option.speed > 1) is above] for above in (True, False))
     return Choice(
         chosen,
         "more_accurate_of_equals" if equals else "fastest",
         reason,
-        next((offer.candidate for offer in (*faster, base, *slower) if offer is not chosen), None),
+        next((option.candidate for option in (*faster, base, *slower) if option is not chosen), None),
     )
 
 
-def _without_base(base: str, offers: Sequence[Offer], place: Market, rulings: Rulings, level: float) -> Choice:
-    """The fastest of the offers that keep the limits, which the base does at no load."""
-    pairs = _pairs(offers, place, level)
-    wins = {o.candidate: sum(_ahead(pairs.get(_names(o, other))) for other in offers if other is not o) for o in offers}
-    ranked = sorted(offers, key=lambda offer: wins[offer.candidate], reverse=True)
-    chosen, equals, untold = _fastest(ranked, ranked, pairs, rulings)
-    reason = f"{base} keeps the limits at no load; {chosen.candidate} does{_at(chosen.cost.rung)} and is shown admissible"
-    runner_up = next((offer.candidate for offer in ranked if offer is not chosen), None)
+def _without_base(
+    base: str, options: Sequence[ServingOption], place: ServingOptions, decisions: Decisions, level: float
+) -> Choice:
+    """The fastest of the options that keep the limits, which the base does at no load."""
+    pairs = _pairs(options, place, level)
+    wins = {o.candidate: sum(_ahead(pairs.get(_names(o, other))) for other in options if other is not o) for o in options}
+    ranked = sorted(options, key=lambda option: wins[option.candidate], reverse=True)
+    chosen, equals, untold = _fastest(ranked, ranked, pairs, decisions)
+    reason = f"{base} keeps the limits at no load; {chosen.candidate} does{_at(chosen.cost.rung)} and is shown non-inferior"
+    runner_up = next((option.candidate for option in ranked if option is not chosen), None)
     return Choice(chosen, "base_outside_limits", reason + _note(equals, untold), runner_up)
 
 
-def _names(one: Offer, other: Offer) -> tuple[str, str]:
+def _names(one: ServingOption, other: ServingOption) -> tuple[str, str]:
     return one.candidate, other.candidate
 
 
-def _all(offers: Sequence[Offer]) -> list[str]:
-    return [offer.candidate for offer in offers]
+def _all(options: Sequence[ServingOption]) -> list[str]:
+    return [option.candidate for option in options]
 
 
 Pairs = Mapping[tuple[str, str], Comparison | None]
 
 
-def _pairs(offers: Sequence[Offer], place: Market, level: float) -> Pairs:
-    """Every offer over every other."""
+def _pairs(options: Sequence[ServingOption], place: ServingOptions, level: float) -> Pairs:
+    """Every option over every other."""
     return {
         _names(one, other): compare(one.profile, other.profile, place.reference, level=level)
-        for one in offers
-        for other in offers
+        for one in options
+        for other in options
         if one is not other
     }
 
@@ -162,23 +171,23 @@ def _ahead(comparison: Comparison | None) -> bool:
 
 
 def _fastest(
-    able: Sequence[Offer], offers: Sequence[Offer], pairs: Pairs, rulings: Rulings
-) -> tuple[Offer, list[Offer], list[Offer]]:
+    able: Sequence[ServingOption], options: Sequence[ServingOption], pairs: Pairs, decisions: Decisions
+) -> tuple[ServingOption, list[ServingOption], list[ServingOption]]:
     """Of `able`, the fastest first: the one to deploy, those as fast that it is preferred to, and those not told from it.
 
-    Whatever is shown slower than another of the `offers` is out. Of those that are equally fast (`EQUAL`) as the fastest of
+    Whatever is shown slower than another of the `options` is out. Of those that are equally fast (`EQUAL`) as the fastest of
     the rest, the one that keeps most of the base's score is deployed. Two that cannot be compared are not equal.
     """
-    beaten = [one for one in able if any(_faster(pairs.get(_names(other, one))) for other in offers)]
+    beaten = [one for one in able if any(_faster(pairs.get(_names(other, one))) for other in options)]
     left = [one for one in able if one not in beaten] or list(able[:1])
     first = left[0]
     gaps = {one.candidate: pairs.get(_names(first, one)) for one in left[1:]}
     equals = [first, *(one for one in left[1:] if (gap := gaps[one.candidate]) and gap.ratio.value <= 1 + EQUAL)]
-    chosen = max(equals, key=lambda offer: _recovery(offer, rulings))
+    chosen = max(equals, key=lambda option: _recovery(option, decisions))
     return chosen, [one for one in equals if one is not chosen], [one for one in left if one not in equals]
 
 
-def _note(equals: Sequence[Offer], untold: Sequence[Offer]) -> str:
+def _note(equals: Sequence[ServingOption], untold: Sequence[ServingOption]) -> str:
     text = ""
     if equals:
         names = listing(_all(equals))
@@ -188,56 +197,58 @@ def _note(equals: Sequence[Offer], untold: Sequence[Offer]) -> str:
     return text
 
 
-def _keep(base: Offer, best: Offer) -> Choice:
+def _keep(base: ServingOption, best: ServingOption) -> Choice:
     """The base, because nothing is shown to be faster."""
     compared = best.comparison
     assert compared is not None
     code: RecommendationCode = "base_not_told"
-    why = "so the difference is not resolved"
+    why = "so the comparison is inconclusive"
     if isinstance(compared.ratio, SingleRound):
         code, why = "base_one_round", "so nothing can be claimed of it; measure three rounds or more"
     elif compared.ratio.high < 1:
-        code, why = "base_faster", "and no admissible format is faster"
+        code, why = "base_faster", "and no non-inferior format is faster"
     needed = compared.rounds_needed if code == "base_not_told" and compared.ratio.value > 1 else None
     if needed is not None:
         why += f"; a study of {needed} rounds would tell (80 % power, if gap and spread stay)"
     return Choice(base, code, f"{_against_base(best, base)}, {why}", best.candidate, needed)
 
 
-def _against_base(offer: Offer, base: Offer) -> str:
-    compared = offer.comparison
+def _against_base(option: ServingOption, base: ServingOption) -> str:
+    compared = option.comparison
     assert compared is not None
     loads = _at(compared.above)
     if compared.below != compared.above:
         loads += f" (the base{_at(compared.below)})"
-    return f"{offer.candidate} gives {times(compared.ratio)} {base.candidate}'s queries per dollar{loads}"
+    return f"{option.candidate} gives {times(compared.ratio)} {base.candidate}'s queries per dollar{loads}"
 
 
 def _at(load: str) -> str:
     return "" if load == SYNCHRONOUS else f" at {load}"
 
 
-def _recovery(offer: Offer, rulings: Rulings) -> float:
-    kept = rulings[offer.candidate].suite
+def _recovery(option: ServingOption, decisions: Decisions) -> float:
+    kept = decisions[option.candidate].suite
     return kept.recovery.value if kept else 0.0
 
 
-def _if_resolved(chosen: Offer, place: Market, rulings: Rulings, margin: float, level: float) -> str | None:
-    """The fastest unresolved candidate that is shown faster than the recommended one, and may still turn out admissible.
+def _would_win_if_accepted(
+    chosen: ServingOption, place: ServingOptions, decisions: Decisions, margin: float, level: float
+) -> str | None:
+    """The fastest inconclusive candidate that is shown faster than the recommended one, and may still turn out non-inferior.
 
     One whose recovery so far lies below the bound is not named: more items like these would show it inferior.
     """
     winners = []
-    for offer in place.offers:
-        ruling = rulings.get(offer.candidate)
-        if ruling is None or not _served(ruling) or ruling.state != "not resolved" or not offer.cost.valid:
+    for option in place.options:
+        decision = decisions.get(option.candidate)
+        if decision is None or not _served(decision) or decision.state != "inconclusive" or not option.cost.valid:
             continue
-        gain = compare(offer.profile, chosen.profile, place.reference, level=level)
-        if gain is not None and _faster(gain) and ruling.suite and ruling.suite.recovery.value >= bound_of(margin):
-            winners.append((gain.ratio.value, offer.candidate, gain.ratio))
+        gain = compare(option.profile, chosen.profile, place.reference, level=level)
+        if gain is not None and _faster(gain) and decision.suite and decision.suite.recovery.value >= bound_of(margin):
+            winners.append((gain.ratio.value, option.candidate, gain.ratio))
     if not winners:
         return None
     _, name, ratio = max(winners, key=lambda winner: winner[:2])
-    remedy = rulings[name].would_resolve
+    remedy = decisions[name].needed_to_decide
     takes = f"; that takes {remedy}" if remedy else ""
-    return f"{name} would win, with {times(ratio)} {chosen.candidate}'s queries per dollar, if shown admissible{takes}"
+    return f"{name} would win, with {times(ratio)} {chosen.candidate}'s queries per dollar, if shown non-inferior{takes}"

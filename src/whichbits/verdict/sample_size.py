@@ -1,4 +1,4 @@
-"""How many more items, or clusters of them, would settle what is not resolved, and of which task."""
+"""How many more items, or clusters of them, would decide what is inconclusive, and of which task."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from whichbits.verdict.findings import ScoredTask
 from whichbits.verdict.model import Extension
 from whichbits.verdict.paired import suite_ratio
 from whichbits.verdict.score_test import ScoreTest, recovery_stratum
-from whichbits.verdict.statistics import POWER, FloatArray, resolvable, tested_level
+from whichbits.verdict.statistics import POWER, FloatArray, detectable, tested_level
 from whichbits.verdict.unseen import gains, largest_unseen, losses
-from whichbits.verdict.wording import listing
+from whichbits.verdict.words import listing
 
 MOST_ITEMS = 10**9
 """Beyond this many items, no number of them is said to suffice."""
@@ -55,9 +55,9 @@ class Plan:
     def suffices(self, items: FloatArray) -> bool:
         """Whether so many items tell the suite from the bound with power 80 %, if its recovery stays as it is."""
         error = self.error(items)
-        if self.distance < resolvable(error, tested_level(self._level)):
+        if self.distance < detectable(error, tested_level(self._level)):
             return False
-        return self.unseen(items) + resolvable(error, 0.0) <= self.distance
+        return self.unseen(items) + detectable(error, 0.0) <= self.distance
 
 
 def extension(tasks: Sequence[ScoredTask], bound: float, *, level: float = 0.95) -> Extension | None:
@@ -123,7 +123,7 @@ def _clusters(tasks: Sequence[ScoredTask], more: Sequence[float] | FloatArray) -
     return sum(math.ceil(float(extra) * len(pair.cluster_sizes) / pair.items) for pair, extra in counts)
 
 
-def would_resolve(
+def needed_to_decide(
     tasks: Sequence[ScoredTask], bound: float, *, level: float = 0.95
 ) -> tuple[Extension | None, str | None, str | None]:
     """What would settle the suite against `bound` (%), as data and in words; where nothing can, why, in words."""
@@ -152,18 +152,18 @@ def _cannot(tasks: Sequence[ScoredTask], bound: float, level: float) -> str:
     away = f"{plan.distance:.2g} points"
     limited = [scored for scored in tasks if scored.available is not None]
     if plan.distance == 0 or not limited:
-        return f"no number of items resolves a recovery that is {away} from the bound"
+        return f"no number of items can tell a recovery from a bound that is {away} away"
     counts = [max(scored.available or 0, scored.pair.items) for scored in limited]
     names = listing([f"{scored.task}'s {count:,} items" for scored, count in zip(limited, counts, strict=True)])
     if len(limited) > NAMED:
         names = f"the {sum(counts):,} items of {len(limited)} tasks"
     rest = ", however many there are of the others" if len(limited) < len(tasks) else ""
     most = _most(tasks)
-    error = resolvable(plan.error(most), tested_level(level))
+    error = detectable(plan.error(most), tested_level(level))
     if plan.distance >= error:
         clustered = [f"{len(s.pair.cluster_sizes):,} of {s.task}" for s in tasks if s.pair.clustered]
-        return f"{names} cannot resolve it{rest}, for want of {f'clusters ({listing(clustered)})' if clustered else 'items'}"
-    return f"{names} cannot resolve it{rest}: they resolve {error:.2g} points, and the bound is {away} away"
+        return f"{names} cannot decide it{rest}, for want of {f'clusters ({listing(clustered)})' if clustered else 'items'}"
+    return f"{names} cannot decide it{rest}: they detect {error:.2g} points, and the bound is {away} away"
 
 
 def _round_up(count: int) -> int:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from whichbits.verdict.findings import Findings
-from whichbits.verdict.market import Market
+from whichbits.verdict.serving_options import ServingOptions
 from whichbits.verdict.speed import is_rate, loads, meets
-from whichbits.verdict.wording import listing
+from whichbits.verdict.words import listing
 
 
-def speed_caveats(findings: Findings, market: Sequence[Market]) -> Iterator[str]:
+def speed_caveats(findings: Findings, all_options: Sequence[ServingOptions]) -> Iterator[str]:
     """Kernels that are unknown, rounds that were left out, comparisons that rest on few rounds or unequal loads, limits."""
     unknown = [name for name, kernel in findings.kernels.items() if kernel.status == "unknown"]
     if unknown and findings.rounds:
         yield f"{listing(unknown)}: served at an address given, so which kernels ran is not known."
     yield from dict.fromkeys(_invalid(findings))
-    for place in market:
+    for place in all_options:
         where = f"{place.workload}, {place.mode}"
-        for offer in place.offers:
-            yield from (f"{where}: {note.text}." for note in offer.cost.notes)
+        for option in place.options:
+            yield from (f"{where}: {note.text}." for note in option.cost.notes)
     for workload in dict.fromkeys(r.workload for r in findings.rounds):
         yield from _still_rising(workload, findings)
     yield from _limits(findings)

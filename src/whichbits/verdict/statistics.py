@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 KEPT = 0.9
 """Share of the stated error that tests and intervals are made for; the rest is for what their approximations miss."""
 POWER = 0.8
-"""Power at which sample sizes and smallest resolvable differences are planned."""
+"""Power at which sample sizes and smallest detectable differences are planned."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def cluster_numbers(cluster: Sequence[object]) -> NDArray[np.intp]:
     return owner
 
 
-def resolvable(error: float, level: float = 0.95, power: float = POWER) -> float:
+def detectable(error: float, level: float = 0.95, power: float = POWER) -> float:
     """Smallest true difference that a test at `level` finds with probability `power`, given its standard error."""
     return (z_quantile(level) + NormalDist().inv_cdf(power)) * error
 

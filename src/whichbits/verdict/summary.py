@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from whichbits.verdict.accuracy import Suite, refusal
+from whichbits.verdict.decision import rejected_after_holm
 from whichbits.verdict.findings import Findings
-from whichbits.verdict.market import Market
-from whichbits.verdict.model import EmulationError, FormatVerdict, ImplausibleLoss, SuiteRecovery
-from whichbits.verdict.ruling import rejected_after_holm
+from whichbits.verdict.model import Decision, EmulationError, ImplausibleLoss, SuiteRecovery
+from whichbits.verdict.serving_options import ServingOptions
 from whichbits.verdict.speed_caveats import speed_caveats
-from whichbits.verdict.wording import listing, percent, plural
+from whichbits.verdict.words import listing, percent, plural
 
 
 def caveats(
     findings: Findings,
-    rulings: Sequence[FormatVerdict],
-    ruling_suites: Mapping[str, Suite],
+    decisions: Sequence[Decision],
+    deciding_suites: Mapping[str, Suite],
     emulation: Sequence[EmulationError],
     implausible: Sequence[ImplausibleLoss],
-    market: Sequence[Market],
+    all_options: Sequence[ServingOptions],
     *,
     margin: float,
     level: float,
@@ -33,22 +33,22 @@ def caveats(
             f"{loss.weight_bits}-bit weights keep more than {loss.floor:g} %: its checkpoint, tokenizer or chat template is "
             "probably damaged, or another model's."
         )
-    for name, entry in ruling_suites.items():
+    for name, entry in deciding_suites.items():
         if entry.identical:
             yield (
                 f"Every score of {name} equals the base's: exactly 100.0 % on {plural(entry.finding.items, 'item')}. Make sure "
                 "that its own checkpoint was scored, and not cached answers or the base."
             )
         yield from _noise_floor(name, entry.finding)
-    admissible = [ruling.candidate for ruling in rulings if ruling.state == "admissible"]
-    fallen = rejected_after_holm(ruling_suites, admissible, margin=margin, level=level)
+    non_inferior = [decision.candidate for decision in decisions if decision.state == "non-inferior"]
+    fallen = rejected_after_holm(deciding_suites, non_inferior, margin=margin, level=level)
     if fallen:
         yield (
-            f"Each ruling holds at its own level of {level:.0%}; for all {len(ruling_suites)} formats at once (Holm), "
-            f"{listing(fallen)} would not be resolved."
+            f"Each decision holds at its own level of {level:.0%}; for all {len(deciding_suites)} formats at once (Holm), "
+            f"{listing(fallen)} would be inconclusive."
         )
-    yield from _emulation(rulings, emulation)
-    yield from speed_caveats(findings, market)
+    yield from _emulation(decisions, emulation)
+    yield from speed_caveats(findings, all_options)
 
 
 def _noise_floor(name: str, finding: SuiteRecovery) -> Iterator[str]:
@@ -84,8 +84,8 @@ def _weak_tasks(findings: Findings) -> Iterator[str]:
     yield from sorted(lines)
 
 
-def _emulation(rulings: Sequence[FormatVerdict], errors: Sequence[EmulationError]) -> Iterator[str]:
-    emulated = [ruling.candidate for ruling in rulings if ruling.suite and ruling.suite.provenance == "emulated"]
+def _emulation(decisions: Sequence[Decision], errors: Sequence[EmulationError]) -> Iterator[str]:
+    emulated = [decision.candidate for decision in decisions if decision.suite and decision.suite.provenance == "emulated"]
     if not emulated:
         return
     yield (

@@ -1,4 +1,4 @@
-"""The ruling on each format: admissible, inferior, not resolved, or failed."""
+"""The decision on each format: non-inferior, inferior, inconclusive, or failed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from whichbits.verdict.accuracy import Suite, refusal, too_few
 from whichbits.verdict.findings import Findings
-from whichbits.verdict.model import Extension, FormatVerdict, RulingCode, State
-from whichbits.verdict.sample_size import NAMED, would_resolve
+from whichbits.verdict.model import Decision, DecisionCode, Extension, State
+from whichbits.verdict.sample_size import NAMED, needed_to_decide
 from whichbits.verdict.statistics import holm
-from whichbits.verdict.wording import listing, percent, plural
+from whichbits.verdict.words import listing, percent, plural
 
 
 def bound_of(margin: float) -> float:
@@ -33,7 +33,7 @@ def served(findings: Findings, candidate: str) -> bool:
     return any(entry.candidate == candidate and entry.provenance == "measured" for entry in findings.tasks)
 
 
-def ruling_suite(findings: Findings, candidate: str, suites: Sequence[Suite]) -> Suite | None:
+def deciding_suite(findings: Findings, candidate: str, suites: Sequence[Suite]) -> Suite | None:
     """The suite that decides: whatever was served rather than emulated; of several engines, the first complete one."""
     own = [entry for entry in suites if entry.finding.candidate == candidate]
     if served(findings, candidate):
@@ -42,17 +42,17 @@ def ruling_suite(findings: Findings, candidate: str, suites: Sequence[Suite]) ->
     return next(iter(complete or own), None)
 
 
-def rule(findings: Findings, candidate: str, suites: Sequence[Suite], *, margin: float, level: float) -> FormatVerdict:
-    """Rule on one candidate by the interval of its suite's recovery, and by what clusters that were not seen could change.
+def decision_on(findings: Findings, candidate: str, suites: Sequence[Suite], *, margin: float, level: float) -> Decision:
+    """Decide on one candidate by the interval of its suite's recovery, and by what clusters that were not seen could change.
 
-    Admissible: the interval lies at or above 100 · (1 − margin), a one-sided non-inferiority test at (1 − level)/2, and so
+    Non-inferior: the interval lies at or above 100 · (1 − margin), a one-sided non-inferiority test at (1 − level)/2, and so
     does the recovery less `unseen_loss`. Inferior: interval and recovery plus `unseen_gain` lie below. Else, or where a task
-    of the suite is missing, not resolved.
+    of the suite is missing, inconclusive.
     """
     format_name = findings.formats.get(candidate, candidate)
     if candidate == findings.base:
-        return FormatVerdict(candidate=candidate, format=format_name, state="base", reason="what the others are compared with")
-    entry = ruling_suite(findings, candidate, suites)
+        return Decision(candidate=candidate, format=format_name, state="base", reason="what the others are compared with")
+    entry = deciding_suite(findings, candidate, suites)
     if entry is None:
         return _without_suite(findings, candidate, format_name)
 
@@ -63,9 +63,9 @@ def rule(findings: Findings, candidate: str, suites: Sequence[Suite], *, margin:
     missing = gaps(findings, candidate, finding.engine)
 
     def verdict(
-        state: State, code: RulingCode, reason: str, remedy: str | None = None, more: Extension | None = None
-    ) -> FormatVerdict:
-        return FormatVerdict(
+        state: State, code: DecisionCode, reason: str, remedy: str | None = None, more: Extension | None = None
+    ) -> Decision:
+        return Decision(
             candidate=candidate,
             format=format_name,
             state=state,
@@ -74,26 +74,28 @@ def rule(findings: Findings, candidate: str, suites: Sequence[Suite], *, margin:
             missing=missing,
             suite=finding,
             extension=more,
-            would_resolve=remedy,
+            needed_to_decide=remedy,
         )
 
     others = findings.served_others
     if finding.provenance == "measured" and (own := [name for name in (candidate, findings.base) if name in others]):
         reason = f"{kept}, but the server of {own[0]} does not serve its weights"
-        return verdict("not resolved", "other_weights", reason, f"the checkpoint of {own[0]} at its address")
+        return verdict("inconclusive", "other_weights", reason, f"the checkpoint of {own[0]} at its address")
     if missing:
         reason = f"{kept}, but {listing(missing)} {'is' if len(missing) == 1 else 'are'} missing from its suite"
-        return verdict("not resolved", "task_missing", reason, f"a result of {listing(missing)}")
+        return verdict("inconclusive", "task_missing", reason, f"a result of {listing(missing)}")
     if entry.recovery.shown_above(bound):
-        return verdict("admissible", "non_inferior", f"{kept}, all of it above the {bound:g} % that the margin asks for, {on}")
+        return verdict(
+            "non-inferior", "non_inferior", f"{kept}, all of it above the {bound:g} % that the margin asks for, {on}"
+        )
     if entry.recovery.shown_below(bound):
         return verdict("inferior", "inferior", f"{kept}, all of it below the {bound:g} % that the margin asks for, {on}")
     code, why = _undecided(entry, bound)
-    more, remedy, cannot = would_resolve(entry.tasks, bound, level=level)
-    return verdict("not resolved", code, f"{kept}{why}, {on}{f'; {cannot}' if cannot else ''}", remedy, more)
+    more, remedy, cannot = needed_to_decide(entry.tasks, bound, level=level)
+    return verdict("inconclusive", code, f"{kept}{why}, {on}{f'; {cannot}' if cannot else ''}", remedy, more)
 
 
-def _undecided(entry: Suite, bound: float) -> tuple[RulingCode, str]:
+def _undecided(entry: Suite, bound: float) -> tuple[DecisionCode, str]:
     """Why a complete suite is on neither side of the bound."""
     kept, finding = entry.recovery.estimate, entry.finding
     if kept.low < bound <= kept.high and not entry.recovery.by_clusters:
@@ -111,13 +113,11 @@ def _undecided(entry: Suite, bound: float) -> tuple[RulingCode, str]:
     return ("too_few_clusters" if few else "too_few_items"), reason
 
 
-def _without_suite(findings: Findings, candidate: str, format_name: str) -> FormatVerdict:
-    """The ruling on a candidate that has no recovery."""
+def _without_suite(findings: Findings, candidate: str, format_name: str) -> Decision:
+    """The decision on a candidate that has no recovery."""
 
-    def verdict(state: State, code: RulingCode, reason: str, remedy: str | None = None) -> FormatVerdict:
-        return FormatVerdict(
-            candidate=candidate, format=format_name, state=state, code=code, reason=reason, would_resolve=remedy
-        )
+    def verdict(state: State, code: DecisionCode, reason: str, remedy: str | None = None) -> Decision:
+        return Decision(candidate=candidate, format=format_name, state=state, code=code, reason=reason, needed_to_decide=remedy)
 
     scored = [entry for entry in findings.tasks if entry.candidate == candidate]
     if served(findings, candidate):
@@ -127,26 +127,26 @@ def _without_suite(findings: Findings, candidate: str, format_name: str) -> Form
         refused = [f"{entry.task}: {why.text}" for entry in scored if (why := refusal(entry))]
         if not above:
             remedy = "tasks on which the base beats guessing"
-            return verdict("not resolved", "base_near_chance", f"no task tells it from the base ({'; '.join(refused)})", remedy)
+            return verdict("inconclusive", "base_near_chance", f"no task tells it from the base ({'; '.join(refused)})", remedy)
         few = too_few(above)
         more = "clusters" if few.code == "too_few_clusters" else "items"
         reason = f"no task tells it from the base ({'; '.join([*refused, few.text])})"
-        return verdict("not resolved", few.code, reason, f"more {more} of {listing([entry.task for entry in above])}")
+        return verdict("inconclusive", few.code, reason, f"more {more} of {listing([entry.task for entry in above])}")
     if candidate in findings.failed:
         return verdict("failed", "cells_failed", findings.failed[candidate])
     if findings.base in findings.failed:
         reason = f"the base has no result to compare with: {findings.failed[findings.base]}"
-        return verdict("not resolved", "base_failed", reason, "a run of the base")
+        return verdict("inconclusive", "base_failed", reason, "a run of the base")
     reason = "no task has been scored for it and the base in one engine"
-    return verdict("not resolved", "not_scored", reason, "a run of the study's tasks")
+    return verdict("inconclusive", "not_scored", reason, "a run of the study's tasks")
 
 
 def rejected_after_holm(
-    suites: Mapping[str, Suite], admissible: Sequence[str], *, margin: float, level: float
+    suites: Mapping[str, Suite], non_inferior: Sequence[str], *, margin: float, level: float
 ) -> tuple[str, ...]:
-    """Admissible formats whose claim does not hold at (1 − level)/2 for the whole family of formats (Holm).
+    """Non-inferior formats whose claim does not hold at (1 − level)/2 for the whole family of formats (Holm).
 
-    Each ruling speaks of one format, at the stated level; this says which would fall if all claims are to hold at once.
+    Each decision speaks of one format, at the stated level; this says which would fall if all claims are to hold at once.
     """
     adjusted = holm({name: entry.recovery.p_below(bound_of(margin)) for name, entry in suites.items()})
-    return tuple(name for name in admissible if name in adjusted and adjusted[name] > (1 - level) / 2)
+    return tuple(name for name in non_inferior if name in adjusted and adjusted[name] > (1 - level) / 2)

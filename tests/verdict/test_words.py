@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 from whichbits.verdict.model import Estimate, SingleRound
-from whichbits.verdict.wording import listing, percent, plural, times
+from whichbits.verdict.words import listing, percent, plural, times
 
 
 def estimate(value, low, high):

@@ -10,7 +10,7 @@ from whichbits.verdict.comparison import Comparison, Profile, compare, rate
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.model import CostFinding, Estimate, Mode, RoundsNote, SingleRound, Timed
 from whichbits.verdict.speed import SYNCHRONOUS, Load, Slo, loads, meets, queries, shown
-from whichbits.verdict.wording import listing, plural
+from whichbits.verdict.words import listing, plural
 
 MODES: tuple[Mode, ...] = ("synchronous", "asynchronous")
 FEW = 3
@@ -19,7 +19,7 @@ Standing = Literal["measured", "not_measured", "not_valid", "outside_limits"]
 
 
 @dataclass(frozen=True)
-class Offer:
+class ServingOption:
     """A candidate at its best load for one workload and mode, with its comparison with the base where there is one."""
 
     profile: Profile
@@ -38,7 +38,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Market:
+class ServingOptions:
     """All that was measured of one workload on one deployment in one mode.
 
     `standing` says for every candidate, the base among them, whether it can be compared, and if not, why.
@@ -49,7 +49,7 @@ class Market:
     mode: Mode
     reference: Profile | None
     """The base at all its valid loads, within the limits or not: what candidates of different sessions are compared through."""
-    offers: tuple[Offer, ...]
+    options: tuple[ServingOption, ...]
     standing: Mapping[str, Standing]
 
 
@@ -71,7 +71,7 @@ def speed_problem(findings: Findings, candidate: str) -> str | None:
     return f"served on a {probe.status} path{name}, not on a native kernel"
 
 
-def markets(findings: Findings, *, level: float) -> tuple[Market, ...]:
+def serving_options(findings: Findings, *, level: float) -> tuple[ServingOptions, ...]:
     """Every workload, deployment and mode in which anything was measured.
 
     Synchronous: one request at a time. Asynchronous: the number of requests in flight with the highest throughput, or, where
@@ -80,7 +80,7 @@ def markets(findings: Findings, *, level: float) -> tuple[Market, ...]:
     """
     measured = [load for load in loads(findings) if load.concurrency is not None]
     return tuple(
-        _market(findings, workload, deployment, mode, here, level)
+        _options(findings, workload, deployment, mode, here, level)
         for workload, deployment in dict.fromkeys((load.workload, load.deployment) for load in measured)
         for mode in MODES
         if (here := [load for load in measured if _belongs(load, workload, deployment, mode)])
@@ -92,7 +92,9 @@ def _belongs(load: Load, workload: str, deployment: str, mode: Mode) -> bool:
     return (load.workload, load.deployment) == (workload, deployment) and alone == (mode == "synchronous")
 
 
-def _market(findings: Findings, workload: str, deployment: str, mode: Mode, here: Sequence[Load], level: float) -> Market:
+def _options(
+    findings: Findings, workload: str, deployment: str, mode: Mode, here: Sequence[Load], level: float
+) -> ServingOptions:
     slo = findings.workloads.get(workload, {}).get("slo") or {}
     grouped: dict[str, list[Load]] = {}
     for load in here:
@@ -102,13 +104,13 @@ def _market(findings: Findings, workload: str, deployment: str, mode: Mode, here
     base = profiles.get(findings.base)
     within = [profiles[name] for name in grouped if standing.get(name) == "measured"]
     priced = findings.deployments.get(deployment, {})
-    offers = tuple(
-        _offer(profile, within, base if base in within else None, mode, grouped[profile.candidate], priced,
+    options = tuple(
+        _option(profile, within, base if base in within else None, mode, grouped[profile.candidate], priced,
                speed_problem(findings, profile.candidate), level)
         for profile in within
     )  # fmt: skip
     reference = None if base is None or not base.series else replace(base, allowed=frozenset(base.series))
-    return Market(workload, deployment, mode, reference, offers, standing)
+    return ServingOptions(workload, deployment, mode, reference, options, standing)
 
 
 def _profile(name: str, own: Sequence[Load], slo: Slo, level: float) -> Profile:
@@ -132,7 +134,7 @@ def _standing(profile: Profile | None) -> Standing:
     return "measured" if profile.allowed.intersection(profile.series) else "outside_limits"
 
 
-def _offer(
+def _option(
     profile: Profile,
     within: Sequence[Profile],
     base: Profile | None,
@@ -141,7 +143,7 @@ def _offer(
     deployment: Mapping[str, object],
     problem: str | None,
     level: float,
-) -> Offer:
+) -> ServingOption:
     """Queries per dollar at the best load over the base's at its own; in money where there is a price."""
     compared = None if base is None or profile is base else compare(profile, base, None, level=level)
     others = [other for other in within if other is not profile and (profile is base or other is base)]
@@ -164,7 +166,7 @@ def _offer(
         valid=problem is None,
         cells=load.cells,
     )
-    return Offer(profile, cost, compared)
+    return ServingOption(profile, cost, compared)
 
 
 def _scaled(value: Timed, factor: float) -> Timed:
