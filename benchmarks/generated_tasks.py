@@ -11,7 +11,7 @@ import logging
 import time
 from pathlib import Path
 
-from whichbits.accuracy.harness import evaluate
+from whichbits.accuracy.evaluate import evaluate
 from whichbits.accuracy.informative import uninformative
 from whichbits.accuracy.registry import expand
 from whichbits.engines.emulation.model import Emulated

@@ -44,6 +44,7 @@ SLOW = (
     "studies/planning/test_planner.py",
     "studies/test_custom_code.py",
     "studies/test_identity.py",
+    "studies/test_outside_task_kind.py",
     "studies/test_processes.py",
     "studies/test_study.py",
     "studies/test_traps.py",

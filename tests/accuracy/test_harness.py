@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from whichbits.accuracy.harness import evaluate, harness_tasks, run_harness
+from whichbits.accuracy.evaluate import evaluate
+from whichbits.accuracy.harness import _item, _score, run_harness
+from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.registry import expand, task
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
@@ -17,6 +21,10 @@ from whichbits.core.errors import UserError
 
 pytest.importorskip("lm_eval")
 GENERATED = expand(["generated"])
+
+
+def harness_tasks(task: Task, *, seed: int, data_dir: Path | None = None) -> dict:
+    return task_kind(task.kind).harness_tasks(task, seed=seed, data_dir=data_dir)
 
 
 def by_hand(
@@ -122,6 +130,22 @@ def test_a_group_keeps_its_members_apart(tiny_llama: Path, plain_tiny) -> None:
     members = {name: harness_tasks(task(name), seed=0)[name] for name in ("recall", "copy")}
     result = run_harness(task("recall"), members, plain_tiny, PromptTokenizer(tiny_llama), limit=3, seed=0)
     assert [item.item.partition("/")[0] for item in result.items] == ["recall"] * 3 + ["copy"] * 3
+
+
+@pytest.mark.parametrize(("document", "cluster"), [("text", "member/hash"), ({}, "member/hash"), ({"cluster": "one"}, "one")])
+def test_a_member_says_whose_its_clusters_are(document: object, cluster: str) -> None:
+    sample = {"doc": document, "filtered_resps": ["a"], "metrics": ["exact_match"], "exact_match": 1.0, "target": "a"}
+    hashes = dict.fromkeys(("doc_hash", "prompt_hash", "target_hash"), "hash")
+    member = SimpleNamespace(OUTPUT_TYPE="generate_until", task_name="member")
+    item = _item(task("recall"), member, sample | hashes, prefix="member/")
+    assert (item.item, item.cluster) == ("member/hash", cluster)
+
+
+@pytest.mark.parametrize("value", [(0, 1), 37.5, -0.1, "right", None, float("nan")])
+def test_a_metric_that_is_no_number_from_0_to_1_is_an_error(value: object) -> None:
+    with pytest.raises(UserError, match="metric: 'exact_match'"):
+        _score(task("recall"), value)
+    assert (_score(task("recall"), True), _score(task("recall"), np.float32(0.5))) == (1.0, 0.5)
 
 
 def test_an_item_longer_than_the_engine_is_an_error(tiny_llama: Path, plain_tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from whichbits.accuracy.harness import evaluate, harness_tasks
+from whichbits.accuracy.evaluate import evaluate
+from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.registry import task
+from whichbits.accuracy.task import Task
 
 CONCURRENCY = 8
 NAMES = ("recall", "order", "choice")
 LIMIT = 16
+
+
+def harness_tasks(task: Task, *, seed: int, data_dir: Path | None = None) -> dict:
+    return task_kind(task.kind).harness_tasks(task, seed=seed, data_dir=data_dir)
 
 
 @pytest.mark.server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")])
 PATH = re.compile(r"(?<![\w/.-])(?:src|tests|benchmarks|tools|docs|examples|requirements)/[\w./-]*\w/?")
 MODULE = re.compile(r"(?<![\w/.-])whichbits(?:\.[A-Za-z_]\w*)+")
+GROUP = re.compile(r'^GROUP = "(.+)"$', re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -18,8 +20,16 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+@cache
+def groups() -> set[str]:
+    """The groups of entry points that the package reads."""
+    return {name for file in (ROOT / "src").rglob("*.py") for name in GROUP.findall(file.read_text(encoding="utf-8"))}
+
+
 def known(dotted: str) -> bool:
-    """Whether a module of that name is there, or one that holds the rest of the name."""
+    """Whether a module of that name is there, or one that holds the rest of the name, or a group of entry points."""
+    if dotted in groups():
+        return True
     parts = dotted.split(".")
     for length in range(len(parts), 1, -1):
         place = ROOT / "src" / Path(*parts[:length])
@@ -53,4 +63,5 @@ def test_relative_links_lead_somewhere(page):
 def test_a_name_that_is_not_there_is_found_missing():
     assert known("whichbits.core.errors.UserError")
     assert not known("whichbits.core.errors.Unheard")
+    assert known("whichbits.task_kinds")
     assert not known("whichbits.quantise")

@@ -244,7 +244,7 @@ def test_tasks_of_the_harness(follow: Any, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     follow("could not be loaded", mistake=lambda: load("arc_easy", None), remedy=lambda: load("arc_easy", tmp_path))
     unsafe = SimpleNamespace(UNSAFE_CODE=True)
-    manager = SimpleNamespace(load=lambda _: {"tasks": {"humaneval": unsafe}}, task_index={"humaneval": None}, all_tasks=[])
+    manager = SimpleNamespace(load=lambda _: {"tasks": {"humaneval": unsafe}}, task_index={"humaneval": None})
     monkeypatch.setattr(lm_eval, "_manager", lambda: manager)
     follow(
         "runs generated code outside a sandbox",

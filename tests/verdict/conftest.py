@@ -52,6 +52,7 @@ class Cells:
         prompts: str = "prompt",
         clusters: list[str | None] | None = None,
         uninformative: str | None = None,
+        **more: Any,
     ) -> Record:
         n = len(scores)
         items = {
@@ -66,6 +67,7 @@ class Cells:
         summary = {
             "task": task, "kind": kind, "metric": "acc", "n": n, "score": float(np.mean(scores)), "stderr": 0.0,
             "uninformative": uninformative, "chance": chance, "concurrency": concurrency,
+            **more,
         }  # fmt: skip
         labels = {"candidate": candidate, "task": task, "engine": engine, "repeat": str(repeat)}
         return self.record("evaluate", labels, summary, items)

@@ -35,9 +35,19 @@ def test_the_second_run_of_the_base_is_its_noise(cells):
 
 
 def test_generated_tasks_have_any_number_of_items_but_for_those_that_run_out(cells):
-    records = [cells.evaluate(name, scores, task=task, kind=kind) for name, scores in (("bf16", BASE), ("w8a8-int", INT8))
+    records = [cells.evaluate(name, scores, task=task, **stated) for name, scores in (("bf16", BASE), ("w8a8-int", INT8))
+               for task, stated in (("recall", {"most": None}), ("order", {"most": 649}), ("arc", {"kind": "lm-eval"}))]  # fmt: skip
+    found = {s.task: s.available for s in collect(records, "bf16", FORMATS).tasks}
+    assert found == {"recall": None, "order": 649, "arc": 4}
+
+
+def test_a_store_from_before_most_was_written_is_read_rightly(cells):
+    """Then only generators made items, and an advice to add items must not be lost."""
+    records = [cells.evaluate(name, scores, task=task, kind=kind, available=4)
+               for name, scores in (("bf16", BASE), ("w8a8-int", INT8))
                for task, kind in (("recall", "generated"), ("arc", "lm-eval"))]  # fmt: skip
-    assert {s.task: s.available for s in collect(records, "bf16", FORMATS).tasks} == {"recall": None, "arc": 4}
+    found = {s.task: s.available for s in collect(records, "bf16", FORMATS).tasks}
+    assert found == {"recall": None, "arc": 4}
 
 
 def test_other_prompts_are_an_error(cells):

@@ -1,11 +1,10 @@
-"""Documents of a task of ours (generated, or the user's) as an lm-evaluation-harness task."""
+"""Documents that a kind of task makes or reads, as an lm-evaluation-harness task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from whichbits.accuracy.kinds.jsonl import line_of
 from whichbits.accuracy.score import Match, score
 from whichbits.accuracy.task import Task
 from whichbits.core.errors import UserError
@@ -15,8 +14,16 @@ Document = dict[str, Any]
 """Either {prompt, target} or {prompt, choices, answer}, the answer an index; `cluster` where items depend on each other."""
 
 
-def harness_task(task: Task, documents: Sequence[Document]) -> Any:
-    """An lm-evaluation-harness task over `documents`, all of one form; prompt and answer are joined by one space."""
+def prompt_lengths(documents: Sequence[Document]) -> list[int]:
+    """Characters of each request's prompt: one request for a free answer, one for each choice."""
+    return [len(item["prompt"]) for item in documents for _ in item.get("choices") or (None,)]
+
+
+def harness_task(task: Task, documents: Sequence[Document], *, place: Callable[[Document], str] | None = None) -> Any:
+    """An lm-evaluation-harness task over `documents`, all of one form; prompt and answer are joined by one space.
+
+    `place` says where a document's target was written, for an error.
+    """
     from datasets import Dataset
     from lm_eval.api.task import ConfigurableTask
 
@@ -47,18 +54,20 @@ def harness_task(task: Task, documents: Sequence[Document]) -> Any:
                 "temperature": task.temperature,
             },
             "metric_list": [{"metric": task.metric, "aggregation": "mean", "higher_is_better": True}],
-            "process_results": lambda document, answers: _result(task, document, answers),
+            "process_results": lambda document, answers: _result(task, document, answers, place),
         }
     return ConfigurableTask(config=config)
 
 
-def _result(task: Task, document: Mapping[str, Any], answers: Sequence[str]) -> dict[str, float]:
+def _result(
+    task: Task, document: Mapping[str, Any], answers: Sequence[str], place: Callable[[Document], str] | None
+) -> dict[str, float]:
     match: Match = "regex" if task.metric == "regex" else "exact_match"
     try:
         return {task.metric: score(match, answers[0], document["target"])}
     except RegexTimeout as error:
-        place = f"{task.source} line {line_of(task, dict(document))}, target" if task.kind == "jsonl" else f"task {task.name}"
+        where = place(dict(document)) if place else f"task {task.name}"
         raise UserError(
-            f"{place}: {error} on the answer {answers[0]!r:.80}",
+            f"{where}: {error} on the answer {answers[0]!r:.80}",
             remedy="write the pattern without repetitions within repetitions, as a+$ for (a+)+$, and run again",
         ) from error

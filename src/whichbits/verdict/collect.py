@@ -112,11 +112,20 @@ def _join(
         task=task,
         engine=engine,
         provenance=_provenance(engine),
-        available=left.summary.get("most") if left.summary.get("kind") == "generated" else left.summary.get("available", items),
+        available=_most(left.summary, items),
         pair=pair_scores(*tables, chance=float(left.summary["chance"]), what=what),
         cells=(right.key, left.key),
         uninformative=left.summary.get("uninformative"),
     )
+
+
+def _most(summary: Mapping[str, Any], items: int) -> int | None:
+    """How many different items the task can have; None: more than anyone asks for."""
+    if "most" in summary:
+        most: int | None = summary["most"]
+        return most
+    # Stores from before `most` was written: only generators made items, and none of them stated an end.
+    return None if summary.get("kind") == "generated" else summary.get("available", items)
 
 
 def _against_base(scored: Scored, tables: Tables, base: str) -> Iterator[ScoredTask]:

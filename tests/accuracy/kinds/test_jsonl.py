@@ -133,12 +133,12 @@ def test_a_target_that_is_no_pattern_is_named_by_its_line(tmp_path: Path, target
 
 def test_a_target_without_end_is_named_by_its_line(tmp_path: Path) -> None:
     pytest.importorskip("lm_eval")
-    from whichbits.accuracy.documents import harness_task
+    from whichbits.accuracy.kinds.registry import task_kind
 
     file = tmp_path / "t.jsonl"
     file.write_text('{"prompt": "p", "target": "fine"}\n\n{"prompt": "p", "target": "(a+)+$"}\n', encoding="utf-8")
     task = own_task("mine", file, metric="regex")
-    ours = harness_task(task, read_documents(task))
+    ours = task_kind("jsonl").harness_tasks(task, seed=0, data_dir=None)["mine"]
     assert ours.process_results(ours.eval_docs[1], ["aaa"]) == {"regex": 1.0}
     with pytest.raises(UserError, match="line 3, target"):
         ours.process_results(ours.eval_docs[1], ["a" * 64 + "!"])

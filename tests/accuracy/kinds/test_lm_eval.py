@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from whichbits.accuracy.harness import evaluate, harness_tasks
+from whichbits.accuracy.evaluate import evaluate
 from whichbits.accuracy.kinds.lm_eval import data_files
+from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.registry import task
 from whichbits.accuracy.task import Task
 from whichbits.core.errors import UserError
 
 pytest.importorskip("lm_eval")
+
+
+def harness_tasks(task: Task, *, seed: int, data_dir: Path | None = None) -> dict:
+    return task_kind(task.kind).harness_tasks(task, seed=seed, data_dir=data_dir)
 
 
 def harness(source: str, metric: str = "acc", **more: object) -> Task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,31 @@ def test_presets_name_tasks_workloads_and_formats_that_exist(name: str, tiny_lla
     assert expansion.tasks
     assert len(expansion.workloads) == len(specification.workloads)
     assert len(expansion.subjects) == len(specification.candidates) + 1
+
+
+def test_a_task_of_the_harness_by_its_name(tiny_llama: Path):
+    pytest.importorskip("lm_eval")
+    made = plan(tiny_llama, ("- order", "- {lm_eval: boolq, num_fewshot: 2, limit: 5}"))
+    (task,) = {json.dumps(p.cell.inputs["task"]) for p in made.cells if p.cell.labels.get("task") == "boolq"}
+    stated = json.loads(task)
+    assert (stated["kind"], stated["source"], stated["metric"], stated["num_fewshot"]) == ("lm-eval", "boolq", "acc", 2)
+    assert len(stated["definition"]) == 64
+    with pytest.raises(UserError, match=r"line 8.*lm_eval.*no task 'boolqq'.*boolq"):
+        plan(tiny_llama, ("- order", "- lm_eval:boolqq"))
+    with pytest.raises(UserError, match=r"line 8.*no metric 'f1'.*choose from acc"):
+        plan(tiny_llama, ("- order", "- {lm_eval: boolq, metric: f1}"))
+
+
+def test_local_data_of_the_harness_are_part_of_the_key(tiny_llama: Path, tmp_path: Path):
+    pytest.importorskip("lm_eval")
+    change = ("- order", "- lm_eval:boolq")
+    file = tmp_path / "super_glue" / "boolq" / "validation.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_text("{}\n")
+    before = plan(tiny_llama, change, data_dir=tmp_path)
+    file.write_text("{} \n")
+    after = plan(tiny_llama, change, data_dir=tmp_path)
+    scored = {p.cell.key for p in before.cells if p.cell.labels.get("task") == "boolq"}
+    assert scored and not scored & {p.cell.key for p in after.cells}
+    others = {p.cell.key for p in before.cells if p.cell.labels.get("task") == "recall"}
+    assert others <= {p.cell.key for p in after.cells}

@@ -41,6 +41,23 @@ def test_an_alias_is_stored_and_shown_as_the_format():
 
 
 @pytest.mark.parametrize(
+    ("entry", "kind", "name", "source"),
+    [
+        ("lm_eval:boolq", "lm-eval", "boolq", "boolq"),
+        ("{lm_eval: boolq, metric: acc, num_fewshot: 3}", "lm-eval", "boolq", "boolq"),
+        ("{name: yes or no, lm_eval: boolq}", "lm-eval", "yes or no", "boolq"),
+        ("{name: mine, jsonl: a/b.jsonl}", "jsonl", "mine", "a/b.jsonl"),
+        ("{name: other, kind: theirs, source: x}", "theirs", "other", "x"),
+    ],
+)
+def test_a_task_of_another_kind(entry: str, kind: str, name: str, source: str):
+    (choice,) = parse(GOOD.replace("- order", f"- {entry}"), "mine.yaml")[0].tasks
+    assert choice.request is not None
+    assert (choice.request[0], choice.request[1].name, choice.request[1].source) == (kind, name, source)
+    assert parse(GOOD, "mine.yaml")[0].tasks[0].request is None
+
+
+@pytest.mark.parametrize(
     ("change", "line", "parts"),
     [
         (("margin: 0.02", "margins: 0.02"), 12, ["margins", "unknown field", "0.02", "did you mean `margin`?"]),
@@ -51,6 +68,9 @@ def test_an_alias_is_stored_and_shown_as_the_format():
         (("- {checkpoint: org/model-awq}", "- w8a8-int"), 4, ["candidates: two are named 'w8a8-int'", "give each a `name`"]),
         (("- order", "order"), 8, ["tasks: should be a list", "an entry a line"]),
         (("- order", "- {name: order, metric: acc}"), 9, ["`metric` belongs to a task of your own"]),
+        (("- order", "- {lm_eval: boolq, jsonl: a.jsonl}"), 9, ["`jsonl` and `lm_eval` are both given"]),
+        (("- order", "- {name: mine, kind: theirs}"), 9, ["`kind` and `source` go together"]),
+        (("- order", "- {limit: 3}"), 9, ["a task has no name"]),
         (("- order", "- {name: order, limit: 0}"), 9, ["tasks.0.limit", "value 0"]),
         (("name: mse", "name: ../../mse"), 6, ["'../../mse'", "cannot be a name"]),
         (("name: mse", 'name: "a\\nb"'), 6, ["cannot be a name"]),

@@ -15,12 +15,16 @@ from pathlib import Path
 import pytest
 
 import whichbits
+from whichbits.accuracy.kinds.registry import OURS
 from whichbits.studies.steps.registry import KINDS
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "steps.json"
 SOURCE = Path(whichbits.__file__).parent
-STARTED = {"whichbits.accuracy.sandbox.run": ("whichbits.accuracy.sandbox.child",)}
-"""What a module starts as a program of its own, by a name in a text, without importing it."""
+NAMED = {
+    "whichbits.accuracy.sandbox.run": ("whichbits.accuracy.sandbox.child",),
+    "whichbits.accuracy.kinds.registry": tuple(module for module, _ in OURS.values()),
+}
+"""What a module starts, or loads, by a name in a text."""
 
 SERVED, SERVERS = "whichbits.studies.steps.served", "whichbits.studies.execution.servers"
 """The module by which steps ask for a server, and the one that starts servers when they do."""
@@ -41,7 +45,7 @@ def dependencies(kind: str) -> list[Path]:
         module = left.pop()
         if module not in found and module not in WITHOUT_EFFECT:
             found.add(module)
-            left += [*_imports(module), *STARTED.get(module, ()), *(_start_up() if module == SERVED else ())]
+            left += [*_imports(module), *NAMED.get(module, ()), *(_start_up() if module == SERVED else ())]
     modules = {_file(module) for module in found}
     folders = {path.parent for path in modules}
     data = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-from whichbits.accuracy.adapter import HarnessModel
+from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.result import Item, TaskResult, summarize, text_hash
 from whichbits.accuracy.sandbox.run import open_sandbox
 from whichbits.accuracy.task import Task
@@ -58,6 +59,8 @@ def evaluate_code(task: Task, model: LanguageModel, tokenizer: PromptTokenizer, 
     """pass@1 of one answer a problem; SandboxUnavailable is raised before anything is generated."""
     from lm_eval.api.instance import Instance
 
+    from whichbits.accuracy.adapter import HarnessModel
+
     sandbox = open_sandbox()
     every = problems()
     asked = every[:limit]
@@ -90,3 +93,23 @@ def evaluate_code(task: Task, model: LanguageModel, tokenizer: PromptTokenizer, 
             )
         )
     return summarize(task, items, adapter.work, available=len(every), sandbox=sandbox.mode)
+
+
+class HumanEval(TaskKind):
+    """HumanEval, in a sandbox."""
+
+    name = "human-eval"
+    metrics = ("pass@1",)
+
+    def evaluate(
+        self,
+        task: Task,
+        model: LanguageModel,
+        tokenizer: PromptTokenizer,
+        *,
+        limit: int | None,
+        seed: int,
+        data_dir: Path | None,
+    ) -> TaskResult:
+        """pass@1; the problems come from the package `human-eval`, wherever `data_dir` is."""
+        return evaluate_code(task, model, tokenizer, limit=limit, seed=seed)

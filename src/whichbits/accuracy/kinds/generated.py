@@ -7,14 +7,18 @@ answers thousands, and its difficulty lies where a base model of 135 M parameter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import yaml
 
+from whichbits.accuracy.documents import harness_task, prompt_lengths
+from whichbits.accuracy.kind import HarnessKind
+from whichbits.accuracy.task import Task
 from whichbits.core.errors import UserError
 
 Document = dict[str, Any]
@@ -97,3 +101,40 @@ def documents(generator: str, count: int, *, version: int, seed: int) -> list[Do
             newest = draws
         draws += 1
     return list(made.values())
+
+
+class Generated(HarnessKind):
+    """Tasks whose items are drawn from a seed."""
+
+    name = "generated"
+    metrics = ("acc", "acc_norm", "exact_match", "regex")
+
+    def check(self, task: Task) -> None:
+        """Raise UserError where the task does not say how many items are made, or has another kind's metric."""
+        if task.items is None:
+            raise UserError(f"items: task {task.name} does not say how many are made", remedy="set items, for example 400")
+        self.check_metric(task)
+
+    def harness_tasks(self, task: Task, *, seed: int, data_dir: Path | None) -> dict[str, Any]:
+        """One task object over the items that the seed gives."""
+        return {task.name: harness_task(task, self._documents(task, limit=None, seed=seed))}
+
+    def with_items(self, task: Task, count: int, *, seed: int) -> Task:
+        """The task with more items. Raises UserError where there are not so many different ones."""
+        if task.items is not None and count <= task.items:
+            return task
+        documents(task.source, count, version=task.version, seed=seed)
+        return task.model_copy(update={"items": count})
+
+    def most(self, task: Task, available: int) -> int | None:
+        """How many different items the generator has."""
+        return MOST.get(task.source)
+
+    def prompt_lengths(self, task: Task, *, limit: int | None, seed: int) -> Sequence[int] | None:
+        """Characters of each request's prompt."""
+        return prompt_lengths(self._documents(task, limit=limit, seed=seed))
+
+    @staticmethod
+    def _documents(task: Task, *, limit: int | None, seed: int) -> list[Document]:
+        assert task.items is not None
+        return documents(task.source, min(task.items, limit or task.items), version=task.version, seed=seed)

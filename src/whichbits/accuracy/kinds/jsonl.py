@@ -7,10 +7,13 @@ Free answer: `{"prompt": "...", "target": "..."}`, scored by exact match, or as 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from whichbits.accuracy.task import Task
+from whichbits.accuracy.documents import harness_task, prompt_lengths
+from whichbits.accuracy.kind import HarnessKind
+from whichbits.accuracy.task import Task, TaskRequest
 from whichbits.core import regex
 from whichbits.core.errors import UserError
 from whichbits.core.text import json_lines, read_bytes
@@ -132,3 +135,35 @@ def _document(task: Task, path: Path, number: int, row: Any) -> Document:
             fail("cluster", f"{row['cluster']!r} is not a text", "name the cluster by a text, or leave the field out")
         document["cluster"] = row["cluster"]
     return document
+
+
+class Jsonl(HarnessKind):
+    """Tasks over a file of the user's."""
+
+    name = "jsonl"
+    metrics = (*CHOICE_METRICS, *ANSWER_METRICS)
+    reads_source = True
+
+    def define(self, request: TaskRequest) -> Task:
+        """The task over the file that the request names; answers have at most 64 tokens and end at a line's end by default."""
+        self.refuse_options(request)
+        return own_task(
+            request.name,
+            Path(request.source),
+            metric=request.metric,
+            max_tokens=request.max_tokens or 64,
+            stop=("\n",) if request.stop is None else request.stop,
+            chat_template=bool(request.chat_template),
+        )
+
+    def harness_tasks(self, task: Task, *, seed: int, data_dir: Path | None) -> dict[str, Any]:
+        """One task object over the file's lines."""
+
+        def place(document: Document) -> str:
+            return f"{task.source} line {line_of(task, document)}, target"
+
+        return {task.name: harness_task(task, read_documents(task), place=place)}
+
+    def prompt_lengths(self, task: Task, *, limit: int | None, seed: int) -> Sequence[int] | None:
+        """Characters of each request's prompt."""
+        return prompt_lengths(read_documents(task)[:limit])

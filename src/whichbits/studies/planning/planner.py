@@ -141,6 +141,8 @@ class Expansion(Resolution):
         return Planned(cell, "server", subject.reads(), (subject.name,))
 
     def _scores(self) -> Iterator[Planned]:
+        from whichbits.accuracy.kinds.registry import task_kind
+
         for subject in self.subjects:
             for label, engine in self._engines(subject):
                 repeats = self.specification.base_repeats if subject.name == self.base and label != "emulated" else 1
@@ -149,7 +151,7 @@ class Expansion(Resolution):
                         if (repeat and not choice.repeat) or (label == "emulated" and not self._emulates(subject, choice)):
                             continue
                         stated = task.model_dump(mode="json")
-                        places = {"jsonl": task.source} if task.kind == "jsonl" else {}
+                        places = {"source": task.source} if task_kind(task.kind).reads_source else {}
                         inputs = {
                             "task": {**stated, "source": Path(task.source).name} if places else stated,
                             "data": self._data_hash(task),
@@ -163,13 +165,10 @@ class Expansion(Resolution):
 
     def _data_hash(self, task: Task) -> str | None:
         """Hash of the files that a task reads on this machine, where it reads any."""
-        if task.kind == "jsonl":
-            files = {"": Path(task.source)}
-        elif task.kind == "lm-eval" and self.data_dir is not None:
-            from whichbits.accuracy.kinds.lm_eval import data_files
+        from whichbits.accuracy.kinds.registry import task_kind
 
-            files = data_files(task, self.data_dir)
-        else:
+        files = task_kind(task.kind).data_files(task, self.data_dir)
+        if files is None:
             return None
         from whichbits.core.home import cache_directory
         from whichbits.models.cache import file_sha256

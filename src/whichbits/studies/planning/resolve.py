@@ -131,7 +131,7 @@ class Resolution:
             try:
                 expanded = tuple(_extended(task, choice.limit, self.specification.seed) for task in _tasks(choice))
             except UserError as error:
-                raise self._error(("tasks", index, "name"), error) from error
+                raise self._error(("tasks", index, "name" if choice.lm_eval is None else "lm_eval"), error) from error
             self._refuse_twice(("tasks", index), "task", [*(task.name for task, _ in found), *(task.name for task in expanded)])
             found += [(task, choice) for task in expanded]
         return tuple(found)
@@ -358,32 +358,21 @@ def _told_apart(subject: Subject, others: Sequence[Subject]) -> Subject:
 
 def _tasks(choice: TaskChoice) -> tuple[Task, ...]:
     """Tasks that an entry of the specification stands for."""
-    if choice.jsonl is not None:
-        from whichbits.accuracy.kinds.jsonl import own_task
+    if choice.request is not None:
+        from whichbits.accuracy.kinds.registry import task_kind
 
-        return (
-            own_task(
-                choice.name,
-                choice.jsonl,
-                metric=choice.metric,
-                max_tokens=choice.max_tokens,
-                stop=choice.stop,
-                chat_template=choice.chat_template,
-            ),
-        )
+        kind, request = choice.request
+        return (task_kind(kind).define(request),)
     from whichbits.accuracy.registry import expand
 
     return expand([choice.name])
 
 
 def _extended(task: Task, limit: int | None, seed: int) -> Task:
-    """A generated task with as many items as are asked for, where they are more than it has by default; others as they are."""
-    if task.items is None or limit is None or limit <= task.items:
-        return task
-    from whichbits.accuracy.kinds.generated import documents
+    """The task with as many items as are asked for, where they can be made and are more than it has by default."""
+    from whichbits.accuracy.kinds.registry import task_kind
 
-    documents(task.source, limit, version=task.version, seed=seed)  # an error now where there are not so many
-    return task.model_copy(update={"items": limit})
+    return task if limit is None else task_kind(task.kind).with_items(task, limit, seed=seed)
 
 
 def _recipe(recipe: Mapping[str, Any] | str, seed: int, format: Format) -> dict[str, Json]:

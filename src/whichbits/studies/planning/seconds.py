@@ -118,19 +118,10 @@ def batch_seconds(lengths: Sequence[int], max_tokens: int, engine: Mapping[str, 
 
 
 def _evaluate_seconds(inputs: Mapping[str, Any], places: Mapping[str, Any], ask: Ask) -> float | None:
-    """Seconds, at most, of a task whose items are at hand: those of a generator, or of the user's JSONL."""
-    from whichbits.accuracy.kinds.generated import documents
-    from whichbits.accuracy.kinds.jsonl import read_documents
+    """Seconds, at most, of a task whose items are known before anything is loaded."""
+    from whichbits.accuracy.kinds.registry import task_kind
     from whichbits.accuracy.task import Task
 
-    task = Task.model_validate({**inputs["task"], "source": places.get("jsonl", inputs["task"]["source"])})
-    if task.kind == "generated" and task.items is not None:
-        items = documents(
-            task.source, min(task.items, inputs["limit"] or task.items), version=task.version, seed=inputs["seed"]
-        )
-    elif task.kind == "jsonl":
-        items = read_documents(task)[: inputs["limit"]]
-    else:
-        return None
-    lengths = [len(item["prompt"]) for item in items for _ in item.get("choices") or (None,)]
-    return batch_seconds(lengths, task.max_tokens or 1, inputs["engine"], ask)
+    task = Task.model_validate({**inputs["task"], "source": places.get("source", inputs["task"]["source"])})
+    lengths = task_kind(task.kind).prompt_lengths(task, limit=inputs["limit"], seed=inputs["seed"])
+    return None if lengths is None else batch_seconds(lengths, task.max_tokens or 1, inputs["engine"], ask)

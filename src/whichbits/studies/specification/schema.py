@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from whichbits.accuracy.task import TaskRequest
 from whichbits.core.errors import UserError
 from whichbits.formats.catalogue import find_name
 from whichbits.studies.specification.source import Source, explain, read
@@ -89,18 +90,29 @@ class Candidate(Part):
 
 
 class TaskChoice(Part):
-    """A task by name, or the user's own JSONL file."""
+    """A task: one of ours by name, one of lm-evaluation-harness, the user's own JSONL file, or one of another kind."""
 
-    name: Name
+    name: str = ""
+    """A shipped task or suite, or what another is called; default for lm-evaluation-harness: its own name."""
     jsonl: Path | None = None
+    lm_eval: Annotated[str, Field(min_length=1)] | None = None
+    """lm-evaluation-harness's name of a task, group or tag."""
+    kind: Annotated[str, Field(min_length=1)] | None = None
+    """Another kind of task, from an installed package."""
+    source: Annotated[str, Field(min_length=1)] | None = None
+    """What a task of `kind` is made of."""
     metric: str | None = None
-    """Metric of a JSONL task; default: what its lines imply."""
-    max_tokens: PositiveInt = 64
-    """Longest answer to a JSONL prompt, tokens."""
-    stop: tuple[str, ...] = ("\n",)
-    """Strings that end such an answer."""
-    chat_template: bool = False
-    """Whether JSONL prompts go through the tokenizer's chat template."""
+    """Default: what a JSONL's lines imply, or the harness's first metric from 0 to 1."""
+    filter: str | None = None
+    """lm-evaluation-harness's filter (`strict-match`, ...); default: the task's first."""
+    num_fewshot: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Worked examples before each item; default: the harness's own number."""
+    max_tokens: PositiveInt | None = None
+    """Longest answer, tokens; default: 64 for a JSONL prompt, or what the harness states."""
+    stop: tuple[str, ...] | None = None
+    """Strings that end an answer; default: the end of a line for a JSONL prompt."""
+    chat_template: bool | None = None
+    """Whether prompts go through the tokenizer's chat template; default: no."""
     limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Use the first `limit` items; a generated task makes as many, also more than its usual number."""
     emulate: bool = True
@@ -110,12 +122,43 @@ class TaskChoice(Part):
 
     @model_validator(mode="after")
     def _own(self) -> TaskChoice:
-        stated = sorted(self.model_fields_set & {"metric", "max_tokens", "stop", "chat_template"})
-        if self.jsonl is None and stated:
+        if self.lm_eval is not None and not self.name:
+            object.__setattr__(self, "name", self.lm_eval)
+        if not self.name:
+            raise _mistake("a task has no name", "give `name:`, or `lm_eval:` with a name of lm-evaluation-harness")
+        _name(self.name)
+        if (self.kind is None) != (self.source is None):
+            raise _mistake("`kind` and `source` go together", "give both, or leave both out")
+        given = [field for field in ("jsonl", "lm_eval", "kind") if getattr(self, field) is not None]
+        if len(given) > 1:
+            raise _mistake(f"`{given[0]}` and `{given[1]}` are both given", "give one of the two")
+        stated = sorted(self.model_fields_set & {"metric", "filter", "num_fewshot", "max_tokens", "stop", "chat_template"})
+        if not given and stated:
             raise _mistake(
-                f"`{stated[0]}` belongs to a task of your own", "add `jsonl:`, or leave it out: named tasks have theirs"
+                f"`{stated[0]}` belongs to a task of your own",
+                "add `jsonl:` or `lm_eval:`, or leave it out: named tasks have theirs",
             )
         return self
+
+    @property
+    def request(self) -> tuple[str, TaskRequest] | None:
+        """The kind of a task that is not shipped, and what is said of it; None for a shipped task or suite."""
+        if self.jsonl is not None:
+            kind, source = "jsonl", str(self.jsonl)
+        elif self.lm_eval is not None:
+            kind, source = "lm-eval", self.lm_eval
+        elif self.kind is not None and self.source is not None:
+            kind, source = self.kind, self.source
+        else:
+            return None
+        more = (self.metric, self.filter, self.num_fewshot, self.max_tokens, self.stop, self.chat_template)
+        return kind, TaskRequest(self.name, source, *more)
+
+
+def task_entry(text: str) -> dict[str, str]:
+    """Fields of a task that a bare string stands for: `lm_eval:NAME`, or a shipped task's or suite's name."""
+    prefix, colon, name = text.partition(":")
+    return {"lm_eval": name.strip()} if colon and prefix == "lm_eval" else {"name": text}
 
 
 class Similarity(Part):
@@ -212,6 +255,10 @@ class Deployment(Part):
     """Of the whole deployment, in dollars; default: the price list's, if it has this hardware."""
 
 
+def _short_form(field: str, key: str, text: str) -> dict[str, str]:
+    return task_entry(text) if field == "tasks" else {key: text}
+
+
 class Specification(Part):
     """A whole study."""
 
@@ -250,7 +297,7 @@ class Specification(Part):
         data = dict(data)
         for field, key in (("candidates", "format"), ("tasks", "name"), ("workloads", "name")):
             if isinstance(data.get(field), Sequence) and not isinstance(data[field], str):
-                data[field] = [{key: entry} if isinstance(entry, str) else entry for entry in data[field]]
+                data[field] = [_short_form(field, key, entry) if isinstance(entry, str) else entry for entry in data[field]]
         return data
 
     @field_validator("candidates", "tasks")

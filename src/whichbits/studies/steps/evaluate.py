@@ -15,7 +15,7 @@ from whichbits.studies.steps.step import Job, Kind, Result, StepContext
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     """Score a checkpoint on a task, item by item."""
-    from whichbits.accuracy.harness import evaluate as evaluate_task
+    from whichbits.accuracy.evaluate import evaluate as evaluate_task
     from whichbits.accuracy.task import Task
 
     for job in jobs:
@@ -25,7 +25,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
             model = model_of(job, context, stack)
             weights = served_weights(job, model)
             result = evaluate_task(
-                Task.model_validate({**inputs["task"], "source": job.cell.places.get("jsonl", inputs["task"]["source"])}),
+                Task.model_validate({**inputs["task"], "source": job.cell.places.get("source", inputs["task"]["source"])}),
                 model,
                 Path(job.cell.places["tokenizer"]),
                 limit=inputs["limit"],

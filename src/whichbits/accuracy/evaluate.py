@@ -1,0 +1,35 @@
+"""Score one model on one task, item by item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from whichbits.accuracy.kinds.registry import task_kind
+from whichbits.accuracy.result import TaskResult
+from whichbits.accuracy.task import Task
+from whichbits.accuracy.tokens import PromptTokenizer
+from whichbits.engines.protocol import LanguageModel
+
+
+def evaluate(
+    task: Task,
+    model: LanguageModel,
+    tokenizer_path: Path,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    data_dir: Path | None = None,
+    allow_custom_code: bool = False,
+) -> TaskResult:
+    """Score of `model` on `task`, with every item.
+
+    `limit` keeps the first items (of each subtask of a group); `seed` draws generated items, few-shot examples and samples at a
+    temperature; `data_dir` holds public data sets for machines without a network; code that comes with the tokenizer runs only
+    where `allow_custom_code` says so. Raises UserError where the task cannot be run
+    as stated (an item longer than the engine's context, a data set that cannot be reached), and SandboxUnavailable where
+    generated code cannot be confined.
+    """
+    kind = task_kind(task.kind)
+    kind.check(task)
+    tokenizer = PromptTokenizer(tokenizer_path, allow_custom_code=allow_custom_code)
+    return kind.evaluate(task, model, tokenizer, limit=limit, seed=seed, data_dir=data_dir)
