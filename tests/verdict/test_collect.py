@@ -35,8 +35,9 @@ def test_the_second_run_of_the_base_is_its_noise(cells):
 
 
 def test_generated_tasks_have_any_number_of_items_but_for_those_that_run_out(cells):
+    tasks = {"recall": {"most": None}, "order": {"most": 649}, "arc": {"kind": "lm-eval"}}
     records = [cells.evaluate(name, scores, task=task, **stated) for name, scores in (("bf16", BASE), ("w8a8-int", INT8))
-               for task, stated in (("recall", {"most": None}), ("order", {"most": 649}), ("arc", {"kind": "lm-eval"}))]  # fmt: skip
+               for task, stated in tasks.items()]  # fmt: skip
     found = {s.task: s.available for s in collect(records, "bf16", FORMATS).tasks}
     assert found == {"recall": None, "order": 649, "arc": 4}
 
