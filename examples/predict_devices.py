@@ -7,5 +7,6 @@ import whichbits
 
 for device in ("L40S", "H100"):
     formats = ["bf16", "w8a8-fp", "w4a16-int"]
-    for row in whichbits.predict("llama-3.1-8b", format=formats, hardware=device, workload="rag", concurrency="16"):
-        print(row["format"], "on", device, {name: value for name, value in row.items() if isinstance(value, float)})
+    for answer in whichbits.predict("llama-3.1-8b", hardware=device, workload="rag", format=formats, concurrency=16):
+        found = answer.prediction
+        print(found.query.format, "on", device, f"{found.latency_s:.2f} s, {found.qps:.1f} requests/s")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whichbits.api.bench import bench
+    from whichbits.api.calibrate import calibrate
     from whichbits.api.catalogues import list_formats, list_hardware
     from whichbits.api.compare import compare
     from whichbits.api.evaluate import evaluate
-    from whichbits.api.predict import calibrate, predict
-    from whichbits.api.quantize import quantize
+    from whichbits.api.predict import predict, predict_points, rank_hardware
+    from whichbits.api.quantize import estimate_quantization, quantize
     from whichbits.api.recommend import recommend, report
     from whichbits.api.study import plan, study
     from whichbits.engines.doctor import doctor
@@ -25,12 +26,15 @@ __all__ = [
     "calibrate",
     "compare",
     "doctor",
+    "estimate_quantization",
     "evaluate",
     "list_formats",
     "list_hardware",
     "plan",
     "predict",
+    "predict_points",
     "quantize",
+    "rank_hardware",
     "recommend",
     "report",
     "study",
@@ -38,15 +42,18 @@ __all__ = [
 
 _MODULES = {
     "bench": "api.bench",
-    "calibrate": "api.predict",
+    "calibrate": "api.calibrate",
     "compare": "api.compare",
     "doctor": "engines.doctor",
+    "estimate_quantization": "api.quantize",
     "evaluate": "api.evaluate",
     "list_formats": "api.catalogues",
     "list_hardware": "api.catalogues",
     "plan": "api.study",
     "predict": "api.predict",
+    "predict_points": "api.predict",
     "quantize": "api.quantize",
+    "rank_hardware": "api.predict",
     "recommend": "api.recommend",
     "report": "api.recommend",
     "study": "api.study",

@@ -13,10 +13,10 @@ pytest.importorskip("transformers")
 pytest.importorskip("numba")
 
 import whichbits  # noqa: E402
-from whichbits.api.quantize import error_table  # noqa: E402
+from whichbits.api.quantize import QuantizedCheckpoint, errors_by_kind  # noqa: E402
 from whichbits.core.errors import UserError  # noqa: E402
 from whichbits.formats.catalogue import get  # noqa: E402
-from whichbits.quantization.output.manifest import Manifest  # noqa: E402
+from whichbits.quantization.output.manifest import Manifest, ModuleError, beside_nearest  # noqa: E402
 from whichbits.quantization.recipe.options import budget_of, fields_of, fitting, recipe_of, source_of  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
 
@@ -27,9 +27,9 @@ def test_a_calibrated_recipe_makes_every_format_in_one_pass(block_llama: Path, t
         "rounding: gptq\nsmoothing: 0.5\ngroup_size: 64\nseed: 4\ncalibration: {source: random, samples: 4, length: 16}\n"
     )
     rows = whichbits.quantize(str(block_llama), ["w8a8-int", "w4a16-int"], tmp_path / "out", recipe=recipe)
-    assert [row["format"] for row in rows] == ["w8a8-int", "w4a16-int"]
-    assert all("only 64 tokens" in row["warnings"][0] for row in rows)
-    manifests = [Manifest.model_validate_json((Path(row["folder"]) / "manifest.json").read_text()) for row in rows]
+    assert [made.format for made in rows] == ["w8a8-int", "w4a16-int"]
+    assert all("only 64 tokens" in made.warnings[0] for made in rows)
+    manifests = [Manifest.model_validate_json((made.folder / "manifest.json").read_text()) for made in rows]
     assert [manifest.recipe.group_size for manifest in manifests] == [None, 64]
     assert {manifest.recipe.seed for manifest in manifests} == {4}
     assert {manifest.recipe.smoothing for manifest in manifests} == {0.5}
@@ -39,16 +39,16 @@ def test_round_to_nearest_needs_no_recipe(block_llama: Path, tmp_path: Path) -> 
     rows = whichbits.quantize(
         str(block_llama), ["w8a8-fp", "w4a16-int"], tmp_path / "out", recipe={"scales": "minmax"}, group_size=32
     )
-    assert [row["warnings"] for row in rows] == [[], []]
-    assert rows[1]["bits_per_weight"] == pytest.approx(4.5, abs=0.01)
-    assert len(rows[1]["modules"]) == 14
-    table = error_table(rows[1]["modules"])
-    assert [row["module"] for row in table][:2] == ["mlp.down_proj", "mlp.gate_proj"]
-    errors = [entry["error"] for entry in rows[1]["modules"] if entry["module"].endswith("q_proj")]
-    row = next(row for row in table if row["module"] == "self_attn.q_proj")
-    assert row["mean_error"] == pytest.approx(sum(errors) / 2, abs=1e-5)
-    assert row["largest_error"] == pytest.approx(max(errors), abs=1e-5)
-    assert row["in_layer"] == str(errors.index(max(errors)))
+    assert [made.warnings for made in rows] == [(), ()]
+    assert rows[1].bits_per_weight == pytest.approx(4.5, abs=0.01)
+    assert len(rows[1].modules) == 14
+    table = errors_by_kind(rows[1].modules)
+    assert [kind.module for kind in table][:2] == ["mlp.down_proj", "mlp.gate_proj"]
+    errors = [entry.error for entry in rows[1].modules if entry.module.endswith("q_proj")]
+    kind = next(kind for kind in table if kind.module == "self_attn.q_proj")
+    assert kind.mean_error == sum(errors) / 2
+    assert kind.largest_error == max(errors)
+    assert kind.in_layer == str(errors.index(max(errors)))
 
 
 def test_an_alias_makes_the_format_once(block_llama: Path, tmp_path: Path) -> None:
@@ -109,10 +109,11 @@ def test_calibration_in_one_word(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_makes_nothing(block_llama: Path, tmp_path: Path) -> None:
-    rows = whichbits.quantize(
-        str(block_llama), ["w8a8-int", "w4a16-int"], tmp_path / "out", recipe={"rounding": "gptq"}, dry_run=True
-    )
-    assert [sorted(row) for row in rows] == [["disk", "disk_free", "disk_while_made", "format", "memory", "time"]] * 2
+    formats, recipe = ["w8a8-int", "w4a16-int"], {"rounding": "gptq"}
+    int8, int4 = whichbits.estimate_quantization(str(block_llama), formats, tmp_path / "out", recipe=recipe)
+    assert (int8.format, int4.format) == ("w8a8-int", "w4a16-int")
+    assert int8.disk_bytes > int4.disk_bytes > 0
+    assert min(int8.seconds, int8.memory_bytes, int8.free_bytes) > 0
     assert not (tmp_path / "out").exists()
 
 
@@ -124,11 +125,10 @@ def test_a_dry_run_makes_nothing(block_llama: Path, tmp_path: Path) -> None:
         (["w8a8-fp"], {"recipe": "openpangu", "samples": 8}, "calibration does nothing"),
         (["w8a8-fp"], {"effort": "slow"}, "effort 'slow' is not known"),
         (["w8a9"], {}, "format 'w8a9' is not known"),
-        (["bf16"], {"dry_run": True}, "its weights are the base's own"),
+        (["bf16"], {}, "its weights are the base's own"),
         (["bf16+kv-fp8"], {}, "start vLLM with --kv-cache-dtype fp8"),
         (["w8a8-fp", "w8a8-fp"], {"effort": "fast"}, "w8a8-fp is named twice"),
         (["w8a8-int", "w4a8-int"], {"budget": "6bits", "export": "ascend"}, "leave export or budget out"),
-        (["w8a8-int", "w4a8-int"], {"budget": "6bits", "dry_run": True}, "budget has no estimate"),
         ([], {}, "no format is named"),
         (["w8a8-fp"], {"export": "ascend"}, "no layout for vLLM on Ascend"),
         (["w8a8-int"], {"export": "mindie"}, "export 'mindie' is not known"),
@@ -151,7 +151,7 @@ def test_a_folder_that_is_there_is_seen_before_anything_is_made(there: str, bloc
 
 def test_ascend_gets_a_folder_of_its_own(block_llama: Path, tmp_path: Path) -> None:
     (row,) = whichbits.quantize(str(block_llama), ["w4a8-int"], tmp_path, recipe="openpangu", group_size=64, export="ascend")
-    assert row["exported"] == str(tmp_path / "w4a8-int-ascend")
+    assert row.exported == tmp_path / "w4a8-int-ascend"
     description = json.loads((tmp_path / "w4a8-int-ascend" / "quant_model_description.json").read_text())
     assert description["group_size"] == 64
     kinds = {name: kind for name, kind in description.items() if name.endswith("_proj.weight")}
@@ -164,8 +164,8 @@ def test_a_budget_makes_one_checkpoint_within_it(block_llama: Path, tmp_path: Pa
     (row,) = whichbits.quantize(
         str(block_llama), ["w4a16-int", "w8a8-int"], tmp_path, recipe={"rounding": "gptq"}, group_size=64, budget="6bits", **few
     )
-    assert row["folder"] == str(tmp_path / "mixed-6bits")
-    assert 4.25 < row["bits_per_weight"] <= 6.01
+    assert row.folder == tmp_path / "mixed-6bits"
+    assert 4.25 < row.bits_per_weight <= 6.01
 
 
 def test_modules_where_gptq_is_worse_are_named_on_the_console(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -173,17 +173,21 @@ def test_modules_where_gptq_is_worse_are_named_on_the_console(monkeypatch: pytes
 
     from whichbits.cli.app import app
 
+    names = [f"model.layers.{number}.mlp.experts.3.up_proj" for number in range(2)]
     modules = [
-        {
-            "module": f"model.layers.{number}.mlp.experts.3.up_proj",
-            "error": 0.1,
-            "output_error": ours,
-            "nearest_output_error": 2.0,
-        }
-        for number, ours in enumerate((1.0, 2.5))
+        ModuleError(module=name, error=0.1, output_error=ours, nearest_output_error=2.0)
+        for name, ours in zip(names, (1.0, 2.5), strict=True)
     ]
-    row = {"format": "w4a16-int", "warnings": [], "worse_than_nearest": {modules[1]["module"]: 1.25}, "modules": modules}
-    monkeypatch.setattr(whichbits, "quantize", lambda *rest, **options: [dict(row)])
+    made = QuantizedCheckpoint(
+        "w4a16-int",
+        tmp_path,
+        bytes=1,
+        bits_per_weight=4.5,
+        beside_nearest=beside_nearest(modules),
+        warnings=(),
+        modules=tuple(modules),
+    )
+    monkeypatch.setattr(whichbits, "quantize", lambda *rest, **options: (made,))
     said = CliRunner().invoke(app, ["quantize", "model", "--format", "w4a16-int", "--out", str(tmp_path)]).output
     assert "GPTQ made 1.250 times the error of rounding to nearest: model.layers.1.mlp.experts.3.up_proj" in said
     assert "mlp.experts.*.up_proj" in said and "0.875" in said

@@ -1,4 +1,4 @@
-"""Remedies of whichbits.api.predict."""
+"""Remedies of the commands predict and calibrate."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from whichbits.api.predict import calibrate, predict
+from whichbits.api.calibrate import calibrate
 from whichbits.cli.app import app
+from whichbits.cli.predict import predict
 from whichbits.prediction.model.coefficients import shipped
 from whichbits.schema.step import Cell
 from whichbits.studies.store.manifest import Ledger, entries
@@ -108,7 +109,7 @@ def test_points_beside_a_question(follow: Any, tmp_path: Path):
 def test_limits_that_are_none(follow: Any):
     for name in ("max_ttft", "max_tpot", "max_latency"):
         follow(
-            "--{name}: {value} is not a positive number",
+            "is not a positive number",
             mistake=lambda name=name: predict(**ASKED, **{name: 0.0}),
             remedy=lambda name=name: predict(**ASKED, **{name: 2.0}),
         )

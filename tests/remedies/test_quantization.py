@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from whichbits.api.quantize import quantize
+from whichbits.cli.quantize import quantize as estimate
 from whichbits.core.errors import UserError
 
 
@@ -56,11 +57,11 @@ def test_calibration_at_an_effort_that_uses_none(follow: Any, asked: Any) -> Non
     )
 
 
-def test_a_budget_with_what_it_does_not_have(follow: Any, asked: Any) -> None:
+def test_a_budget_with_what_it_does_not_have(follow: Any, asked: Any, tmp_path: Path) -> None:
     follow(
         "budget has no estimate",
-        mistake=lambda: asked("w8a8-int", budget="4.5bits", dry_run=True),
-        remedy=lambda: asked("w8a8-int", dry_run=True),
+        mistake=lambda: estimate("no-such-model", ["w8a8-int"], tmp_path / "out", budget="4.5bits", dry_run=True),
+        remedy=lambda: asked("w8a8-int"),
     )
     for left in ({"export": "ascend"}, {"budget": "8.5bits"}):
         follow(

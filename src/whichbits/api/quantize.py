@@ -1,10 +1,11 @@
-"""The verb `quantize`: what the user names looked up, progress and estimates over the room of that name."""
+"""`whichbits quantize`: what the user names looked up; progress and estimates over the quantizer."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,65 @@ if TYPE_CHECKING:
 
     from whichbits.models.resolve import Model
     from whichbits.quantization.estimate import Widths
-    from whichbits.quantization.output.manifest import Manifest, ModuleError
+    from whichbits.quantization.output.manifest import BesideNearest, Manifest, ModuleError
     from whichbits.quantization.passes.calibrated import Target
 
-Rows = list[dict[str, Any]]
 Progress = Callable[[int, int], None]
 Made = tuple["Manifest", tuple["ModuleError", ...]]
 
 EXPERT = re.compile(r"\.experts\.\d+\.")
+
+
+@dataclass(frozen=True)
+class QuantizedCheckpoint:
+    """A checkpoint that was made."""
+
+    format: str
+    folder: Path
+    bytes: int
+    bits_per_weight: float
+    beside_nearest: BesideNearest | None
+    """GPTQ's squared error of the outputs over that of rounding to nearest, in sum, and the modules where it is larger."""
+    warnings: tuple[str, ...]
+    modules: tuple[ModuleError, ...]
+    """The error of each module."""
+    exported: Path | None = None
+    """Folder of the same checkpoint for another engine."""
+
+    @property
+    def mean_error(self) -> float:
+        """Mean of the modules' relative errors."""
+        return sum(module.error for module in self.modules) / len(self.modules)
+
+
+@dataclass(frozen=True)
+class QuantizationEstimate:
+    """About what it costs to make a checkpoint alone."""
+
+    format: str
+    seconds: float
+    memory_bytes: int
+    """At the peak, beside the program's own."""
+    disk_bytes: int
+    """Of the finished checkpoint."""
+    scratch_bytes: int
+    """Of files that are deleted at the end."""
+    free_bytes: int
+    """On the disk where it goes."""
+
+
+@dataclass(frozen=True)
+class KindErrors:
+    """The errors of one kind of module, such as `mlp.down_proj`; all experts are one."""
+
+    module: str
+    modules: int
+    mean_error: float
+    largest_error: float
+    in_layer: str
+    """The layer of the largest."""
+    beside_nearest: float | None
+    """GPTQ's squared error of the outputs over that of rounding to nearest on the same grid, in sum."""
 
 
 def quantize(
@@ -41,10 +93,9 @@ def quantize(
     export: str | None = None,
     device: str | None = None,
     trust_remote_code: bool = False,
-    dry_run: bool = False,
     console: Console | None = None,
-) -> Rows:
-    """Make a checkpoint of each format under `out`, a folder each; one row for each, with the error of each module.
+) -> tuple[QuantizedCheckpoint, ...]:
+    """Make a checkpoint of each format under `out`, a folder each.
 
     `recipe` is a YAML file, the name of a recipe that whichbits ships, or fields; the other arguments go before its fields.
     `calibration` is self, random, a file of text, a JSONL file of conversations, or a data set (a folder or hub id, with
@@ -53,37 +104,21 @@ def quantize(
     all formats in one pass. With a `budget`, 4.5bits for each weight or 0.01error, one checkpoint is made, mixed-BUDGET, with
     the best of the formats for each layer. `export` is ascend, for a folder FORMAT-ascend beside each for vLLM on Ascend.
     `device` is cpu, cuda (the default where there is one), or several GPUs (cuda:0,cuda:1), which take the samples in turn.
-    With `dry_run` nothing is made, and the rows say about how long it takes, with how much memory and disk. A model's own
-    Python code runs only with `trust_remote_code`. Progress is shown on `console` (default: standard error). Raises UserError.
+    A model's own Python code runs only with `trust_remote_code`. Progress is shown on `console` (default: standard error).
+    Raises UserError.
     """
-    from whichbits.formats.catalogue import get
     from whichbits.models.resolve import resolve
     from whichbits.quantization.model.devices import computing_devices
-    from whichbits.quantization.passes.calibrated import Target
-    from whichbits.quantization.recipe.options import budget_of, fields_of, fitting, recipe_of
+    from whichbits.quantization.recipe.options import budget_of
 
-    if not format:
-        raise UserError("no format is named", remedy="add --format; whichbits formats lists them")
-    fields = fields_of(recipe, {"group_size": group_size, "seed": seed}, calibration, samples, seq_length)
-    targets = []
-    for chosen in [get(name) for name in format]:
-        if chosen.is_base and (budget is None or chosen.kv_cache):
-            remedy = "start vLLM with --kv-cache-dtype fp8" if chosen.kv_cache else "choose another format"
-            raise UserError(f"format {chosen.name} cannot be made: its weights are the base's own", remedy=remedy)
-        own = recipe_of(fitting(fields, chosen), chosen, effort, own_recipe=recipe is not None)
-        targets.append(Target(chosen, own, Path(out) / chosen.name))
+    targets = _targets(
+        format, out, group_size, calibration, samples, seq_length, effort, recipe, seed, mixed=budget is not None
+    )
     limits = budget_of(budget) if budget is not None else {}
-    if not limits and (calibration, samples, seq_length) != (None, None, None) and not any(map(_calibrated, targets)):
-        raise UserError(
-            "calibration does nothing for formats that are rounded to nearest without data",
-            remedy="leave it out, or choose a calibrated recipe with --recipe or --effort",
-        )
+    if not limits:
+        _check_calibration(targets, calibration, samples, seq_length)
     if export is not None:
         _check_export(export, targets, budget)
-    if dry_run:
-        if limits:
-            raise UserError("budget has no estimate: which format a layer gets is measured first", remedy="leave budget out")
-        return _estimates(model, targets, trust_remote_code)
     _check_folders([Path(out) / f"mixed-{budget}"] if limits else [target.out for target in targets], export)
     computing_devices(device)  # refused before there is anything to lose
     base = resolve(model, allow_custom_code=trust_remote_code)
@@ -91,15 +126,86 @@ def quantize(
         if limits:
             targets = [_within_budget(base, targets, limits, Path(out) / f"mixed-{budget}", start, device, trust_remote_code)]
         made = _make(base, targets, start, device, trust_remote_code)
-    rows = [_row(target, manifest, errors) for target, (manifest, errors) in zip(targets, made, strict=True)]
-    for target, row in zip(targets, rows, strict=True):
-        if export is not None:
-            from whichbits.formats.export.ascend import export_ascend
+    return tuple(_checkpoint(target, *found, export) for target, found in zip(targets, made, strict=True))
 
-            place = _exported(target.out, export)
-            export_ascend(target.out, target.format.name, place)
-            row["exported"] = str(place)
-    return rows
+
+def estimate_quantization(
+    model: str,
+    format: Sequence[str],
+    out: Path = Path(),
+    *,
+    group_size: int | None = None,
+    calibration: str | None = None,
+    samples: int | None = None,
+    seq_length: int | None = None,
+    effort: str | None = None,
+    recipe: str | Path | Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    export: str | None = None,
+    trust_remote_code: bool = False,
+) -> tuple[QuantizationEstimate, ...]:
+    """About how long `quantize` takes for each format alone, with how much memory and disk; nothing is made.
+
+    Arguments as for `quantize`; what is exported is not counted. Some matrices are multiplied on the CPU to learn its speed.
+    Raises UserError.
+    """
+    import shutil
+
+    from whichbits.quantization.estimate import cost, measure_rounding, measure_speed
+
+    targets = _targets(format, out, group_size, calibration, samples, seq_length, effort, recipe, seed)
+    _check_calibration(targets, calibration, samples, seq_length)
+    if export is not None:
+        _check_export(export, targets, None)
+    widths, speed = _widths(model, trust_remote_code), measure_speed()
+    estimates = []
+    for target in targets:
+        found = cost(widths, target.format, target.recipe, speed, measure_rounding(target.format, target.recipe))
+        place = next(folder for folder in (target.out.absolute(), *target.out.absolute().parents) if folder.is_dir())
+        free = shutil.disk_usage(place).free
+        name = target.format.name
+        estimates.append(QuantizationEstimate(name, found.seconds, found.memory, found.disk, found.scratch, free))
+    return tuple(estimates)
+
+
+def _targets(
+    format: Sequence[str],
+    out: Path,
+    group_size: int | None,
+    calibration: str | None,
+    samples: int | None,
+    seq_length: int | None,
+    effort: str | None,
+    recipe: str | Path | Mapping[str, Any] | None,
+    seed: int | None,
+    *,
+    mixed: bool = False,
+) -> list[Target]:
+    """What is to be made, by which recipe, and where; in a mixed checkpoint 16 bit is a format too."""
+    from whichbits.formats.catalogue import get
+    from whichbits.quantization.passes.calibrated import Target
+    from whichbits.quantization.recipe.options import fields_of, fitting, recipe_of
+
+    if not format:
+        raise UserError("no format is named", remedy="add --format; whichbits formats lists them")
+    fields = fields_of(recipe, {"group_size": group_size, "seed": seed}, calibration, samples, seq_length)
+    targets = []
+    for chosen in [get(name) for name in format]:
+        if chosen.is_base and (not mixed or chosen.kv_cache):
+            remedy = "start vLLM with --kv-cache-dtype fp8" if chosen.kv_cache else "choose another format"
+            raise UserError(f"format {chosen.name} cannot be made: its weights are the base's own", remedy=remedy)
+        own = recipe_of(fitting(fields, chosen), chosen, effort, own_recipe=recipe is not None)
+        targets.append(Target(chosen, own, Path(out) / chosen.name))
+    return targets
+
+
+def _check_calibration(targets: Sequence[Target], *given: object) -> None:
+    """Raise UserError where calibration is given to formats that use none."""
+    if any(value is not None for value in given) and not any(map(_calibrated, targets)):
+        raise UserError(
+            "calibration does nothing for formats that are rounded to nearest without data",
+            remedy="leave it out, or choose a calibrated recipe with --recipe or --effort",
+        )
 
 
 def _within_budget(
@@ -243,72 +349,49 @@ def _without_other_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _row(target: Target, manifest: Manifest, errors: Sequence[ModuleError]) -> dict[str, Any]:
-    """What is said of one checkpoint."""
-    return {
-        "format": target.out.name,
-        "folder": str(target.out),
-        "megabytes": round(manifest.bytes / 1e6, 1),
-        "bits_per_weight": round(manifest.bits_per_weight, 3),
-        "mean_error": round(sum(error.error for error in errors) / len(errors), 5),
-        "beside_nearest": round(manifest.beside_nearest.ratio, 4) if manifest.beside_nearest else None,
-        "warnings": [*(manifest.calibration.warnings if manifest.calibration else ()), *manifest.loading],
-        "worse_than_nearest": manifest.beside_nearest.worse if manifest.beside_nearest else {},
-        "modules": [error.model_dump() for error in errors],
-    }
+def _checkpoint(target: Target, manifest: Manifest, errors: Sequence[ModuleError], export: str | None) -> QuantizedCheckpoint:
+    """What is said of one checkpoint, which is exported where asked."""
+    place = None
+    if export is not None:
+        from whichbits.formats.export.ascend import export_ascend
+
+        place = _exported(target.out, export)
+        export_ascend(target.out, target.format.name, place)
+    return QuantizedCheckpoint(
+        format=target.out.name,
+        folder=target.out,
+        bytes=manifest.bytes,
+        bits_per_weight=manifest.bits_per_weight,
+        beside_nearest=manifest.beside_nearest,
+        warnings=(*(manifest.calibration.warnings if manifest.calibration else ()), *manifest.loading),
+        modules=tuple(errors),
+        exported=place,
+    )
 
 
-def error_table(modules: Sequence[Mapping[str, Any]]) -> Rows:
-    """The errors of a checkpoint's modules, a row for each kind of module; all experts are one.
-
-    Mean and largest relative error of the weights, the layer of the largest, and GPTQ's error of the outputs over that of
-    rounding to nearest on the same grid, in sum (None where GPTQ was not used).
-    """
-    kinds: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+def errors_by_kind(modules: Sequence[ModuleError]) -> tuple[KindErrors, ...]:
+    """The errors of a checkpoint's modules, summed up by kind of module."""
+    kinds: dict[str, list[tuple[str, ModuleError]]] = {}
     for entry in modules:
-        head, _, rest = str(entry["module"]).partition(".layers.")
+        head, _, rest = entry.module.partition(".layers.")
         number, _, kind = rest.partition(".")
         kind = EXPERT.sub(".experts.*.", kind)
         kinds.setdefault(kind or head, []).append((number, entry))
-    return [_of_kind(kind, found) for kind, found in kinds.items()]
+    return tuple(_of_kind(kind, found) for kind, found in kinds.items())
 
 
-def _of_kind(kind: str, found: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
-    errors = [float(entry["error"]) for _, entry in found]
-    nearest = sum(entry["nearest_output_error"] or 0.0 for _, entry in found)
-    ours = sum(entry["output_error"] or 0.0 for _, entry in found)
-    return {
-        "module": kind,
-        "modules": len(found),
-        "mean_error": round(sum(errors) / len(errors), 5),
-        "largest_error": round(max(errors), 5),
-        "in_layer": found[errors.index(max(errors))][0],
-        "beside_nearest": round(ours / nearest, 4) if nearest else None,
-    }
-
-
-def _estimates(model: str, targets: Sequence[Target], trust_remote_code: bool) -> Rows:
-    """About what each checkpoint costs when it is made alone."""
-    import shutil
-
-    from whichbits.quantization.estimate import cost, measure_rounding, measure_speed
-
-    widths, speed = _widths(model, trust_remote_code), measure_speed()
-    rows: Rows = []
-    for target in targets:
-        found = cost(widths, target.format, target.recipe, speed, measure_rounding(target.format, target.recipe))
-        place = next(folder for folder in (target.out.absolute(), *target.out.absolute().parents) if folder.is_dir())
-        rows.append(
-            {
-                "format": target.format.name,
-                "time": _about(found.seconds),
-                "memory": f"about {_gigabytes(found.memory)}",
-                "disk": f"about {_gigabytes(found.disk)}",
-                "disk_while_made": f"about {_gigabytes(found.disk + found.scratch)}",
-                "disk_free": _gigabytes(shutil.disk_usage(place).free),
-            }
-        )
-    return rows
+def _of_kind(kind: str, found: Sequence[tuple[str, ModuleError]]) -> KindErrors:
+    errors = [entry.error for _, entry in found]
+    nearest = sum(entry.nearest_output_error or 0.0 for _, entry in found)
+    ours = sum(entry.output_error or 0.0 for _, entry in found)
+    return KindErrors(
+        module=kind,
+        modules=len(found),
+        mean_error=sum(errors) / len(errors),
+        largest_error=max(errors),
+        in_layer=found[errors.index(max(errors))][0],
+        beside_nearest=ours / nearest if nearest else None,
+    )
 
 
 def _widths(model: str, trust_remote_code: bool) -> Widths:
@@ -335,15 +418,3 @@ def _widths(model: str, trust_remote_code: bool) -> Widths:
         head=head,
         inputs=((shape.hidden, (queries, keys, keys)), (queries, (shape.hidden,)), *feed_forward * max(1, shape.experts)),
     )
-
-
-def _about(seconds: float) -> str:
-    """As exact as an estimate is: whole seconds, minutes, or hours with a digit behind the point below ten."""
-    if seconds < 100:
-        return f"about {max(1, round(seconds))} s"
-    hours = seconds / 3600
-    return f"about {round(seconds / 60)} min" if seconds < 6000 else f"about {hours:.{1 if hours < 10 else 0}f} h"
-
-
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.2g} GB" if size < 1e11 else f"{size / 1e9:.0f} GB"

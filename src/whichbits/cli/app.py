@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import whichbits
+from whichbits.cli.options import AsJson, DataDir, Fresh, Prices, Seed, ServedName, StoreArgument, StoreDir
+from whichbits.cli.predict import predict
+from whichbits.cli.quantize import quantize
 from whichbits.core.environment import drop_arithmetic
 from whichbits.core.errors import UserError
 from whichbits.core.home import adopt_home
 from whichbits.core.processes import protect_program
 from whichbits.core.terminal import speak_utf8
-
-if TYPE_CHECKING:
-    pass
 
 
 class Commands(TyperGroup):
@@ -60,7 +60,7 @@ def _print_error(error: UserError) -> None:
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -79,20 +79,6 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """Which number format to deploy a language model in, settled by experiment."""
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of text.")]
-Prices = Annotated[
-    list[str] | None, typer.Option("--price", metavar="DEVICE=USD_PER_HOUR", help="Your price of one device; repeatable.")
-]
-DataDir = Annotated[Path | None, typer.Option(help="Folder with data sets of public tasks, in place of the hub.")]
-StoreDir = Annotated[Path | None, typer.Option("--store", help="Folder of results; default: studies/NAME.")]
-ServedName = Annotated[
-    str | None, typer.Option("--served-model-name", help="Name of the model at --url; default: the only one there.")
-]
-StoreArgument = Annotated[Path, typer.Argument(help="Store of a study, e.g. studies/demo.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what the store holds already; it is kept aside there.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
 @app.command()
@@ -130,60 +116,7 @@ def study(
         raise typer.Exit(1)
 
 
-@app.command()
-def quantize(
-    model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
-    format: Annotated[list[str], typer.Option("--format", help="Format to make; repeatable.")],
-    out: Annotated[Path, typer.Option(help="Folder under which each format gets a folder of its own.")],
-    group_size: Annotated[int | None, typer.Option(help="Weights that share a scale; default: the format's.")] = None,
-    calibration: Annotated[
-        str | None, typer.Option(metavar="FILE-OR-DATASET", help="Text, JSONL of conversations, data set, self or random.")
-    ] = None,
-    samples: Annotated[int | None, typer.Option(help="Number of calibration windows; default: the recipe's.")] = None,
-    seq_length: Annotated[int | None, typer.Option(help="Length of each, tokens; default: the recipe's.")] = None,
-    effort: Annotated[str | None, typer.Option(help="fast, balanced (the default without a recipe) or best.")] = None,
-    recipe: Annotated[
-        str | None, typer.Option(metavar="FILE-OR-NAME", help="YAML file with fields of a recipe, or a recipe's name.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random; default: the recipe's, or 0.")] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="4.5bits or 0.01error: one checkpoint, with the best format for each layer.")
-    ] = None,
-    export: Annotated[str | None, typer.Option(help="ascend: write each for vLLM on Ascend too.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda (the default where there is one), or several: cuda:0,cuda:1.")
-    ] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print about how long it takes, memory and disk.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Make checkpoints that vLLM and transformers load."""
-    from whichbits.cli.tables import console, print_results, print_rows
-
-    rows = whichbits.quantize(
-        model, format, out, group_size=group_size, calibration=calibration, samples=samples, seq_length=seq_length,
-        effort=effort, recipe=recipe, seed=seed, budget=budget, export=export, device=device,
-        trust_remote_code=trust_remote_code, dry_run=dry_run,
-    )  # fmt: skip
-    if as_json or dry_run:
-        print_results(rows, as_json)
-        return
-    from whichbits.api.quantize import error_table
-
-    for row in rows:
-        modules, warnings, worse = row.pop("modules"), row.pop("warnings"), row.pop("worse_than_nearest")
-        title = "relative error of the weights; GPTQ's error of the outputs beside that of rounding to nearest"
-        console().print(f"{row['format']}: {title}", markup=False)
-        print_rows(error_table(modules))
-        for warning in warnings:
-            console().print(f"warning: {warning}", style="yellow", markup=False)
-        for module, ratio in worse.items():
-            line = f"GPTQ made {ratio:.3f} times the error of rounding to nearest: {module}"
-            console().print(line, style="yellow", markup=False, soft_wrap=True)
-        console().print()
-    print_rows(rows)
+app.command()(quantize)
 
 
 @app.command()
@@ -259,47 +192,7 @@ def bench(
     print_results(rows, as_json)
 
 
-@app.command()
-def predict(
-    model: Annotated[str, typer.Option(help="Hub id, or folder with config.json.")] = "",
-    format: Annotated[list[str] | None, typer.Option("--format", help="Format; repeatable; default: the usual four.")] = None,
-    hardware: Annotated[str, typer.Option(help="Device, e.g. L40S; see whichbits hardware.")] = "",
-    count: Annotated[int | None, typer.Option(help="Number of devices; default: 1.")] = None,
-    workload: Annotated[str, typer.Option(help="Workload by name, or PROMPT/OUTPUT tokens.")] = "",
-    concurrency: Annotated[
-        str | None, typer.Option(help="Requests in flight, or max for the highest rate; default: 1.")
-    ] = None,
-    rate: Annotated[float | None, typer.Option(help="Requests a second, in place of --concurrency.")] = None,
-    tensor_parallel: Annotated[int | None, typer.Option(help="Devices that share one copy of the model.")] = None,
-    engine: Annotated[
-        str, typer.Option(help="vllm, trtllm or sglang, with a version as in vllm==0.12.0; each row says which.")
-    ] = "vllm",
-    price: Prices = None,
-    max_ttft: Annotated[float | None, typer.Option(help="Limit in seconds on the mean time to the first token.")] = None,
-    max_tpot: Annotated[float | None, typer.Option(help="Limit in seconds on the mean time between tokens.")] = None,
-    max_latency: Annotated[float | None, typer.Option(help="Limit in seconds on the mean latency.")] = None,
-    all_hardware: Annotated[
-        bool, typer.Option("--all-hardware", help="Rank all hardware by the cost of a query within the limits.")
-    ] = False,
-    points: Annotated[Path | None, typer.Option(help="CSV of questions.")] = None,
-    out: Annotated[Path | None, typer.Option(help="CSV for their answers.")] = None,
-    coefficients: Annotated[Path | None, typer.Option(help="What whichbits calibrate wrote.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Predict speed and cost on hardware that is not at hand, with intervals."""
-    from whichbits.cli.tables import print_results, print_rows
-
-    rows = whichbits.predict(
-        model, format, hardware, count=count, workload=workload, concurrency=concurrency, rate=rate,
-        tensor_parallel=tensor_parallel, engine=engine, price=price, max_ttft=max_ttft, max_tpot=max_tpot,
-        max_latency=max_latency, all_hardware=all_hardware, points=points, out=out, coefficients=coefficients,
-    )  # fmt: skip
-    if as_json or points is not None or all_hardware or {max_ttft, max_tpot, max_latency} != {None}:
-        print_results(rows, as_json)
-    else:
-        # One column a format reads better than twenty columns.
-        names = list(rows[0])
-        print_rows([{"": name.replace("_", " "), **{row["format"]: row[name] for row in rows}} for name in names[1:]])
+app.command()(predict)
 
 
 @app.command()
@@ -311,7 +204,8 @@ def calibrate(
     """Fit the predictor to your own measurements."""
     from whichbits.cli.tables import print_results
 
-    print_results(whichbits.calibrate(results, out), as_json)
+    whichbits.calibrate(results, out)
+    print_results([{"coefficients": str(out), "use": f"whichbits predict --coefficients {out} ..."}], as_json)
 
 
 @app.command()

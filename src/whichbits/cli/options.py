@@ -1,0 +1,21 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of text.")]
+Prices = Annotated[
+    list[str] | None, typer.Option("--price", metavar="DEVICE=USD_PER_HOUR", help="Your price of one device; repeatable.")
+]
+DataDir = Annotated[Path | None, typer.Option(help="Folder with data sets of public tasks, in place of the hub.")]
+StoreDir = Annotated[Path | None, typer.Option("--store", help="Folder of results; default: studies/NAME.")]
+ServedName = Annotated[
+    str | None, typer.Option("--served-model-name", help="Name of the model at --url; default: the only one there.")
+]
+StoreArgument = Annotated[Path, typer.Argument(help="Store of a study, e.g. studies/demo.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what the store holds already; it is kept aside there.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
