@@ -23,8 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whichbits.verdict.comparison import Profile, compare
+from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.findings import Findings, Kernel, Round
-from whichbits.verdict.model import Decision, Estimate, SuiteRecovery
+from whichbits.verdict.model import Decision, SuiteRecovery
+from whichbits.verdict.reasons import Bounded
 from whichbits.verdict.recommend import recommendations
 from whichbits.verdict.rounds import RoundValue, Sides, best_ratio, best_value, half_width
 from whichbits.verdict.serving_options import serving_options
@@ -308,7 +310,9 @@ def _non_inferior(name: str, recovery: float) -> Decision:
         candidate=name, engine="vllm", provenance="measured", items=1000, tasks=("t",), smallest_difference=0.5, flips=0.01,
         noise_floor_flips=None, cells=(), recovery=Estimate(value=recovery, low=recovery - 0.4, high=recovery + 0.4),
     )  # fmt: skip
-    return Decision(candidate=name, format=name, state="non-inferior", reason="", suite=suite)
+    return Decision(
+        candidate=name, format=name, state="non-inferior", reason=Bounded(code="non_inferior", bound=99), suite=suite
+    )
 
 
 def _study(truth: dict[str, float], spread: float, rounds: int, rng: np.random.Generator) -> Findings:

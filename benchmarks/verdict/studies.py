@@ -169,7 +169,7 @@ def tally(verdict: Verdict, counts: Counter[str]) -> None:
     for entry in verdict.formats:
         if entry.candidate != verdict.base:
             counts[f"{entry.candidate} {entry.state}"] += 1
-            counts[f"code {entry.code}"] += 1
+            counts[f"code {entry.reason.code}"] += 1
     for suite in verdict.suites:
         truth = 100 * CANDIDATES[suite.candidate].recovery
         counts["suites"] += 1

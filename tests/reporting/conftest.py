@@ -13,11 +13,13 @@ from typing import NamedTuple
 import pytest
 
 from whichbits.reporting.context import CellEntry, Engine, Price, ReportContext
+from whichbits.verdict.caveat_codes import EmulatedAccuracy, Remark
+from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.model import (
     CostFinding,
     Decision,
     EmulationError,
-    Estimate,
+    Extension,
     Recommendation,
     SimilarityFinding,
     SizeFinding,
@@ -25,6 +27,17 @@ from whichbits.verdict.model import (
     SuiteRecovery,
     TaskRecovery,
     Verdict,
+)
+from whichbits.verdict.reasons import (
+    AgainstBase,
+    Bounded,
+    Failure,
+    IsBase,
+    NearChance,
+    RoundInvalid,
+    StepsFailed,
+    TaskNearChance,
+    WouldWin,
 )
 
 
@@ -36,6 +49,9 @@ def about(value: float, half: float) -> Estimate:
     return Estimate(value=value, low=value - half, high=value + half)
 
 
+FAILURE = Failure(
+    kind="quantize", labels={"candidate": "fp8-block"}, state="failed", error="width 576 is not a multiple of 128"
+)
 # candidate: (format, provenance of its accuracy, suite recovery, half-width, bytes, ratio of sync and async speed)
 CANDIDATES = {
     "w8a8-int": ("w8a8-int", "measured", 99.3, 1.4, 163_400_000, 1.42, 1.61),
@@ -71,7 +87,7 @@ def task_findings() -> list[TaskRecovery]:
                     candidate=name, task=task, engine="vllm" if provenance == "measured" else "emulated",
                     provenance=provenance, items=items, chance=chance, base_score=base, score=score,
                     difference=about(score - base, half * (base - chance) / 100), recovery=about(recovery + shift, half),
-                    refused=None, flips=0.021 + (100 - recovery) / 150, smallest_difference=half * (base - chance) / 100,
+                    excluded=None, flips=0.021 + (100 - recovery) / 150, smallest_difference=half * (base - chance) / 100,
                     cells=(key(f"evaluate bf16 {task}"), key(f"evaluate {name} {task}")),
                 )
             )  # fmt: skip
@@ -79,7 +95,8 @@ def task_findings() -> list[TaskRecovery]:
         TaskRecovery(
             candidate=name, task="humaneval", engine="vllm", provenance="measured", items=164, chance=0.0, base_score=0.037,
             score=0.031, difference=about(-0.006, 0.022), recovery=None,
-            refused="base is 3.7 points above chance, less than 5", flips=0.018, smallest_difference=0.022,
+            excluded=NearChance(tasks=(TaskNearChance(task="humaneval", above_chance=0.037),), required=0.05), flips=0.018,
+            smallest_difference=0.022,
             cells=(key("evaluate bf16 humaneval"), key(f"evaluate {name} humaneval")),
         )
         for name in ("w8a8-int", "w4a16-int")
@@ -108,7 +125,7 @@ def speed_findings() -> list[SpeedFinding]:
                         candidate=name, workload="demo-chat", deployment="cpu, 2 cores", rung=rung, metric=metric,
                         percentile=percentile, estimate=about(base * ratio, base * ratio * 0.04),
                         ratio=None if name == "bf16" else about(ratio, 0.031), valid=valid,
-                        reasons=() if valid else ("client saturated: 97 % of a core",),
+                        reasons=() if valid else (RoundInvalid(round="0", reason="client saturated: 97 % of a core"),),
                         cells=(key(f"serve {name} 1"), key(f"serve {name} 2")),
                     )
                 )  # fmt: skip
@@ -149,26 +166,26 @@ def similarity_findings() -> list[SimilarityFinding]:
     return found
 
 
+CODES = {"non-inferior": "non_inferior", "inferior": "inferior", "inconclusive": "interval_holds_bound"}
+
+
 def format_verdicts(suites: dict[str, SuiteRecovery]) -> list[Decision]:
-    reasons = {
-        "w8a8-int": "the lower end of its interval, 97.9 %, lies above the margin of 97.5 %",
-        "w4a16-int": "the upper end of its interval, 93.3 %, lies below the margin of 97.5 %",
-        "w4a16-int-mse": "its interval holds the margin of 97.5 %",
-        "w8a8-fp": "its interval, 97.4 % to 100.6 %, holds the margin of 97.5 %",
-        "w4a8-int": "the upper end of its interval, 91.1 %, lies below the margin of 97.5 %",
-    }
-    needed = {"w4a16-int-mse": "6,800 more items of order", "w8a8-fp": "410 more items of order"}
-    found = [Decision(candidate="bf16", format="bf16", state="base", reason="the model as it is")]
+    needed = {"w4a16-int-mse": 6800, "w8a8-fp": 410}
+    found = [Decision(candidate="bf16", format="bf16", state="base", reason=IsBase())]
     found += [
         Decision(
-            candidate=name, format=CANDIDATES[name][0], state=STATES[name], reason=reasons[name], suite=suites[name],
-            needed_to_decide=needed.get(name),
+            candidate=name, format=CANDIDATES[name][0], state=STATES[name],
+            reason=Bounded(code=CODES[STATES[name]], bound=97.5), suite=suites[name],
+            extension=Extension(tasks=("order",), items=needed[name]) if name in needed else None,
         )
         for name in CANDIDATES
     ]  # fmt: skip
-    failure = "its checkpoint could not be written: width 576 is not a multiple of 128"
-    found.append(Decision(candidate="fp8-block", format="fp8-block", state="failed", reason=failure))
+    found.append(Decision(candidate="fp8-block", format="fp8-block", state="failed", reason=StepsFailed(failure=FAILURE)))
     return found
+
+
+def against_base(ratio: Estimate, load: str) -> AgainstBase:
+    return AgainstBase(candidate="w8a8-int", ratio=ratio, load=load, base_load=load)
 
 
 @pytest.fixture
@@ -195,28 +212,22 @@ def verdict() -> Verdict:
         model="SmolLM2-135M-Instruct",
         base="bf16",
         margin=0.025,
-        sentence="Deploy w8a8-int: it keeps 99.3 % of the base model's accuracy and serves demo-chat 1.4 to 1.6 times as fast.",
-        reasons=(
-            "w8a8-int is the only non-inferior candidate: 99.3 % (97.9 – 100.7) over 9,400 items, above the margin of 97.5 %.",
-            "It is the fastest one measured, one request at a time and at 16 at once.",
-            "w4a16-int and w4a8-int lose more than the margin allows.",
-        ),
         caveats=(
-            "The margin of 2.5 % is wider than the usual 1 %, so that this model's items can decide w8a8-int.",
-            "The weights were dequantized from Q4_1, so 4-bit formats start from values already on a 4-bit grid.",
+            Remark(text="The weights were dequantized from Q4_1, so 4-bit formats start from values already on a 4-bit grid."),
+            EmulatedAccuracy(candidates=("w8a8-fp", "w4a8-int")),
         ),
         formats=tuple(format_verdicts(suites)),
         recommendations=(
             Recommendation(
-                workload="demo-chat", deployment="cpu, 2 cores", mode="synchronous", candidate="w8a8-int",
-                reason="Fastest of the non-inferior ones, one request at a time.", advantage=about(1.42, 0.035),
+                workload="demo-chat", deployment="cpu, 2 cores", mode="synchronous", candidate="w8a8-int", code="fastest",
+                load="synchronous", compared=against_base(about(1.42, 0.035), "synchronous"), advantage=about(1.42, 0.035),
                 runner_up="bf16",
             ),
             Recommendation(
-                workload="demo-chat", deployment="cpu, 2 cores", mode="asynchronous", candidate="w8a8-int",
-                reason="Most requests per second of the non-inferior ones, at concurrency 16.", advantage=about(1.61, 0.035),
-                runner_up="bf16",
-                would_win_if_accepted="w8a8-fp has no speed here: a device with native FP8 would have to serve it.",
+                workload="demo-chat", deployment="cpu, 2 cores", mode="asynchronous", candidate="w8a8-int", code="fastest",
+                load="concurrency 16", compared=against_base(about(1.61, 0.035), "concurrency 16"),
+                advantage=about(1.61, 0.035), runner_up="bf16",
+                would_win_if_accepted=WouldWin(candidate="w8a8-fp", ratio=about(1.1, 0.04)),
             ),
         ),
         tasks=tuple(task_findings()),
@@ -233,7 +244,7 @@ def verdict() -> Verdict:
         speed=tuple(speed_findings()),
         cost=tuple(cost_findings()),
         sizes=tuple(sizes),
-        failures=("quantize fp8-block: width 576 is not a multiple of 128",),
+        failures=(FAILURE,),
     )  # fmt: skip
 
 
@@ -292,9 +303,9 @@ def context(verdict: Verdict) -> ReportContext:
 def empty_verdict(verdict: Verdict) -> Verdict:
     """A study in which every cell failed."""
     nothing = dict.fromkeys(("tasks", "suites", "emulation", "similarity", "speed", "cost", "sizes", "recommendations"), ())
-    formats = tuple(f.model_copy(update={"suite": None, "state": "failed", "needed_to_decide": None}) for f in verdict.formats)
-    sentence = "No answer: every cell of the study failed."
-    return verdict.model_copy(update=nothing | {"formats": formats, "sentence": sentence, "reasons": ()})
+    others = [f.model_copy(update={"suite": None, "state": "failed", "reason": StepsFailed(failure=FAILURE), "extension": None})
+              for f in verdict.formats if f.candidate != verdict.base]  # fmt: skip
+    return verdict.model_copy(update=nothing | {"formats": (verdict.formats[0], *others), "caveats": ()})
 
 
 class Seen(NamedTuple):

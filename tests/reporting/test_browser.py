@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from whichbits.reporting.page import render
+from whichbits.verdict.caveat_codes import Remark
 
 
 @pytest.fixture
@@ -49,10 +50,11 @@ def test_the_charts_are_drawn_and_the_console_is_silent(verdict, context, chromi
 def test_hostile_text_stays_text(verdict, context, chromium, listener, tmp_path):
     address, asked = listener
     evil = attack(address)
-    formats = tuple(f.model_copy(update={"reason": evil, "candidate": f.candidate + evil}) for f in verdict.formats)
+    formats = tuple(f.model_copy(update={"candidate": f.candidate + evil}) for f in verdict.formats)
     tasks = tuple(t.model_copy(update={"task": t.task + evil, "candidate": t.candidate + evil}) for t in verdict.tasks)
-    bad = verdict.model_copy(update={"sentence": evil, "formats": formats, "tasks": tasks, "reasons": (evil,), "study": evil})
-    bad = bad.model_copy(update={"base": verdict.base + evil})
+    bad = verdict.model_copy(update={"formats": formats, "tasks": tasks, "caveats": (Remark(text=evil),), "study": evil})
+    chosen = tuple(r.model_copy(update={"candidate": r.candidate + evil}) for r in verdict.recommendations)
+    bad = bad.model_copy(update={"base": verdict.base + evil, "recommendations": chosen})
     cells = tuple(c.model_copy(update={"error": evil, "labels": {evil: evil}, "summary": {evil: evil}}) for c in context.cells)
     around = context.model_copy(update={"cells": cells, "specification": evil, "commands": (evil,), "model": evil})
     page = tmp_path / "report.html"

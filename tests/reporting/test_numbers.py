@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whichbits.reporting import numbers
-from whichbits.verdict.model import Estimate, SingleRound
+from whichbits.verdict.estimates import Estimate, SingleRound
 
 
 def estimate(value: float, low: float, high: float) -> Estimate:

@@ -7,7 +7,11 @@ import pytest
 
 from whichbits.reporting.context import ReportContext
 from whichbits.reporting.page import render
-from whichbits.verdict.model import GuidelineRow, NoRecommendation, SingleRound, Verdict
+from whichbits.verdict.estimates import SingleRound
+from whichbits.verdict.model import GuidelineRow, NoRecommendation, Verdict
+from whichbits.verdict.words.answer import reasons, sentence
+from whichbits.verdict.words.caveats import caveats
+from whichbits.verdict.words.decisions import failure
 
 HOSTILE = (
     "</script></style></title></textarea>--><img src=x onerror=\"document.title='owned'\">"
@@ -111,12 +115,13 @@ def test_every_link_within_the_page_has_its_target(verdict, context):
 
 def test_the_page_says_it_all(verdict, context):
     text = Page(render(verdict, context)).text
-    facts = [verdict.sentence, *verdict.reasons, *verdict.caveats, *verdict.failures, *context.commands, *context.model_notes]
+    facts = [sentence(verdict), *reasons(verdict), *caveats(verdict), *map(failure, verdict.failures), *context.commands]
+    facts += context.model_notes
     facts += [
         context.hardware,
         context.specification,
         "99.3 % (97.9 – 100.7)",
-        "recovery refused",
+        "excluded: the base scores 3.7 points above chance",
         "client saturated",
         "emulated",
     ]
@@ -126,14 +131,17 @@ def test_the_page_says_it_all(verdict, context):
 
 def test_a_study_in_which_all_failed_says_so(empty_verdict, context):
     text = Page(render(empty_verdict, context)).text
-    for line in ("every cell of the study failed", "No task was scored.", "No speed was measured.", "1 cell failed or missing"):
+    for line in (
+        "No verdict: no format could be compared with bf16 on any task.",
+        "No task was scored.",
+        "No speed was measured.",
+        "1 cell failed or missing",
+    ):
         assert line in text
 
 
 def test_many_workloads_are_a_table_and_not_cards(verdict, context):
-    row = GuidelineRow(
-        mode="synchronous", deployment="cpu, 2 cores", workloads=("rag", "chat"), best="w8a8-int", next="bf16", evidence="1.4×"
-    )
+    row = GuidelineRow(mode="synchronous", deployment="cpu, 2 cores", workloads=("rag", "chat"), best="w8a8-int", next="bf16")
     many = verdict.model_copy(update={"recommendations": verdict.recommendations * 3, "guideline": (row,)})
     html = render(many, context)
     assert 'class="card"' not in html
@@ -147,7 +155,6 @@ def test_what_is_not_recommended_says_why(verdict, context):
         deployment="cpu, 2 cores",
         mode="asynchronous",
         code="base_not_valid",
-        reason="no round of bf16 is valid",
     )
     text = Page(render(verdict.model_copy(update={"not_recommended": (refused,)}), context)).text
     assert "rag · asynchronous · cpu, 2 cores: no round of bf16 is valid" in text

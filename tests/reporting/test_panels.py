@@ -16,10 +16,10 @@ def test_base_is_grey_and_every_candidate_has_its_colour(verdict):
     assert len(set(series.values())) == len(verdict.formats)
 
 
-def test_a_refused_recovery_stands_in_words(verdict, context):
+def test_an_excluded_task_stands_in_words(verdict, context):
     panel = task_panel(verdict, Citations(context.cells))
     rows = next(g.rows for g in panel.groups if g.title == "humaneval")
-    assert all("less than 5" in row.refused for row in rows)
+    assert all("less than 5" in row.excluded for row in rows)
     assert rows[0].text == "score 3.1 %"
     assert not any(row.strip for row in rows)
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 from whichbits.reporting.plot import Ladder, Point, Step, frontier, ladder, scatter
 from whichbits.reporting.scale import linear
 from whichbits.reporting.strip import Mark, interval_strip
-from whichbits.verdict.model import Estimate
+from whichbits.verdict.estimates import Estimate
 
 
 def exactly(value: float) -> Estimate:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whichbits.reporting.scale import around, from_zero, linear
-from whichbits.verdict.model import Estimate
+from whichbits.verdict.estimates import Estimate
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e4))

@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from whichbits.reporting.terminal import plain, summary
+from whichbits.verdict.caveat_codes import Remark
 from whichbits.verdict.model import NoRecommendation
 
 
@@ -31,13 +32,13 @@ def test_a_long_path_stays_on_one_line(verdict):
 
 def test_a_study_in_which_all_failed(empty_verdict):
     text = shown(empty_verdict)
-    assert "every cell of the study failed" in text
+    assert "No verdict" in text
     assert "Deploy" not in text
 
 
 def test_text_cannot_steer_the_terminal(verdict):
     evil = "[red]\x1b[2J\x07\u202eevil"
-    bad = verdict.model_copy(update={"sentence": evil, "reasons": (evil,), "caveats": (evil,)})
+    bad = verdict.model_copy(update={"base": evil, "caveats": (Remark(text=evil),)})
     text = shown(bad, force_terminal=True, color_system="truecolor")
     assert "\x1b[2J" not in text
     assert "\u202e" not in text
@@ -46,9 +47,7 @@ def test_text_cannot_steer_the_terminal(verdict):
 
 
 def test_what_was_not_compared_and_where_is_shown(verdict):
-    refused = NoRecommendation(
-        workload="demo-chat", deployment="h100", mode="asynchronous", code="nothing_compared", reason="no load is valid"
-    )
+    refused = NoRecommendation(workload="demo-chat", deployment="h100", mode="asynchronous", code="base_not_measured")
     text = shown(verdict.model_copy(update={"not_recommended": (refused,)}), no_color=True)
     assert re.search(r"demo-chat on h100 +asynchronous +not compared", text)
     assert "demo-chat on cpu, 2 cores" in text

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 import whichbits
 from whichbits.core.errors import UserError
 from whichbits.studies.specification.schema import Specification
+from whichbits.verdict.words.caveats import caveats
 
 Tensors = dict[str, torch.Tensor]
 Q_PROJ = "model.layers.0.self_attn.q_proj.weight"
@@ -371,8 +372,8 @@ def test_a_wellformed_candidate_that_is_another_model_is_inferior_with_a_caveat(
     named = {loss.candidate for loss in outcome.verdict.implausible}
     assert states.pop("whole") in ("non-inferior", "inconclusive")
     assert states.pop("other-template") in ("non-inferior", "inconclusive")
-    assert any("chat template" in caveat and "other-template" in caveat for caveat in outcome.verdict.caveats)
+    assert any("chat template" in caveat and "other-template" in caveat for caveat in caveats(outcome.verdict))
     assert states.pop("bf16") == "base"
     assert set(states.values()) == {"inferior"}
     assert named == set(states)
-    assert all(any(name in caveat for caveat in outcome.verdict.caveats) for name in named)
+    assert all(any(name in caveat for caveat in caveats(outcome.verdict)) for name in named)

@@ -14,6 +14,8 @@ import torch
 import whichbits
 from whichbits.studies.specification.schema import Specification
 from whichbits.verdict.model import Verdict
+from whichbits.verdict.words.caveats import caveats
+from whichbits.verdict.words.decisions import failure
 
 Answer = dict[str, Any]
 
@@ -170,12 +172,12 @@ def verdict(
 @pytest.mark.parametrize("name", sorted(DAMAGES))
 def test_a_damaged_server_is_refused_in_words(name: str, verdict: Verdict):
     state = next(decision.state for decision in verdict.formats if decision.candidate == name)
-    lines = [line for line in (*verdict.failures, *verdict.caveats) if name in line]
+    lines = [line for line in (*map(failure, verdict.failures), *caveats(verdict)) if name in line]
     assert state in ("failed", "inferior", "inconclusive")
     assert any(re.search(DAMAGES[name][1], line.replace(name, ""), re.IGNORECASE) for line in lines), lines
 
 
 def test_an_undamaged_server_is_scored_as_its_own_model(verdict: Verdict):
-    assert not [line for line in verdict.failures if "undamaged" in line or "bf16" in line]
+    assert not [one for one in verdict.failures if {"undamaged", "bf16"} & set(one.labels.values())]
     scores = {task.task: (task.base_score, task.score) for task in verdict.tasks if task.candidate == "undamaged"}
     assert scores["own"] == (1.0, 1.0)

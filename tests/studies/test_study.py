@@ -155,7 +155,7 @@ def test_served_emulated_and_refused_side_by_side(served: tuple[Path, subprocess
     probes = {r["labels"]["candidate"]: r["summary"]["status"] for r in records if r["kind"] == "probe"}  # type: ignore[index]
     assert probes == {"bf16": "native", "w8a8-int": "native", "w4a16-int": "native", "w4a8-fp": "refused"}
     assert done.returncode == 1
-    assert all("w4a8-fp" in line for line in verdict["failures"]), verdict["failures"]
+    assert all(one["labels"]["candidate"] == "w4a8-fp" for one in verdict["failures"]), verdict["failures"]
     states = {entry["candidate"]: entry["state"] for entry in verdict["formats"]}
     assert states["bf16"] == "base"
     assert states["w4a8-fp"] == "failed"

@@ -76,7 +76,7 @@ def test_two_cells_of_the_same_meaning_are_an_error(cells):
         collect([record, record], "bf16", FORMATS)
 
 
-def test_failed_and_missing_cells_become_lines(cells):
+def test_failed_and_missing_cells_are_failures(cells):
     labels = {"candidate": "w8a8-int", "task": "recall", "engine": "vllm", "repeat": "0"}
     records = [
         cells.evaluate("bf16", BASE),
@@ -85,10 +85,11 @@ def test_failed_and_missing_cells_become_lines(cells):
     ]
     found = collect(records, "bf16", FORMATS)
     assert found.tasks == ()
-    assert found.failures == (
-        "quantize (candidate w8a8-int, format w8a8-int): disk full",
-        "evaluate (candidate w8a8-int, task recall, engine vllm, repeat 0): has not run",
-    )
+    assert [(failure.kind, failure.state, failure.error) for failure in found.failures] == [
+        ("quantize", "failed", "disk\nfull"),
+        ("evaluate", "missing", None),
+    ]
+    assert found.failures[1].labels == labels
     assert found.failed == {"w8a8-int": found.failures[0]}
     assert found.incomplete == {("w8a8-int", "vllm"): ("recall",)}
 

@@ -31,7 +31,7 @@ def findings(format: str, kept: float, items: int = 1000) -> Findings:
 def test_a_loss_larger_than_the_bits_explain_is_named(format: str, kept: float, floor: float | None):
     verdict = decide(findings(format, kept), study="s", model="m")
     assert [loss.floor for loss in verdict.implausible] == ([] if floor is None else [floor])
-    assert any("damaged" in caveat for caveat in verdict.caveats) == (floor is not None)
+    assert tuple(caveat for caveat in verdict.caveats if caveat.code == "implausible_loss") == verdict.implausible
 
 
 def test_an_interval_that_reaches_the_floor_is_no_sign_of_damage():
@@ -42,7 +42,9 @@ def test_an_interval_that_reaches_the_floor_is_no_sign_of_damage():
 def test_nothing_is_decided_on_a_server_of_other_weights(whose: str):
     served = (ServedWeights(candidate=whose, distance=0.4, limit=0.1),)
     verdict = decide(replace(findings("w8a8-int", 1.0), served_weights=served), study="s", model="m")
-    assert [(decision.state, decision.code) for decision in verdict.formats if decision.state != "base"] == [
+    assert [(decision.state, decision.reason.code) for decision in verdict.formats if decision.state != "base"] == [
         ("inconclusive", "other_weights")
     ]
-    assert any("0.400" in caveat for caveat in verdict.caveats)
+    assert [(caveat.candidate, caveat.distance) for caveat in verdict.caveats if caveat.code == "other_weights"] == [
+        (whose, 0.4)
+    ]

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from whichbits.core.errors import UserError
 from whichbits.verdict.collect import collect
 from whichbits.verdict.decide import decide
-from whichbits.verdict.model import Estimate, SingleRound, Verdict
+from whichbits.verdict.estimates import Estimate, SingleRound
+from whichbits.verdict.model import Verdict
 
 N = 2000
 BASE = np.array([1, 1, 1, 0, 0] * (N // 5), dtype=float)
@@ -68,8 +69,6 @@ def test_what_cannot_be_compared_with_the_base_is_not_deployed(cells):
     assert [entry.mode for entry in found.recommendations] == ["synchronous"]
     (refused,) = found.not_recommended
     assert (refused.mode, refused.code) == ("asynchronous", "base_not_valid")
-    assert found.sentence.startswith("Deploy a for chat with one request at a time")
-    assert "nothing is recommended" in found.sentence
 
 
 @pytest.mark.parametrize("other", ["base", "candidate"])
@@ -81,7 +80,7 @@ def test_speeds_of_other_weights_are_no_comparison(cells, other: str):
     found = verdict(records, "a")
     assert {"base": "bf16", "candidate": "a"}[other] == next(one.candidate for one in found.served_weights if one.other)
     if other == "base":
-        assert [(entry.mode, entry.code) for entry in found.not_recommended] == [("asynchronous", "base_not_valid")]
+        assert [(entry.mode, entry.code) for entry in found.not_recommended] == [("asynchronous", "base_other_weights")]
         assert not any(entry.valid for entry in (*found.speed, *found.cost))
     else:
         assert [entry.candidate for entry in found.recommendations] == ["bf16"]
@@ -101,8 +100,7 @@ def test_a_candidate_without_a_valid_round_leaves_nothing_compared(cells, rounds
     records += [cells.serve("a", r, {16: (0.5, 1.0)}, invalid=(rounds[r % len(rounds)],)) for r in range(4)]
     found = verdict(records, "a")
     assert found.recommendations == ()
-    assert [entry.code for entry in found.not_recommended] == ["nothing_compared"]
-    assert "nothing says what it saves" in found.sentence
+    assert [(entry.code, entry.candidates) for entry in found.not_recommended] == [("nothing_compared", ("a",))]
 
 
 def test_a_candidate_that_was_never_served_leaves_nothing_compared(cells):
@@ -125,7 +123,7 @@ def test_limits_that_one_round_or_noisy_rounds_do_not_tell_are_no_reason_to_depl
     limits = {"chat": {"slo": {"latency": {"seconds": limit, "percentile": 95.0}}}}
     found = verdict(records, "a", workloads=limits)
     assert found.recommendations == ()
-    assert [entry.code for entry in found.not_recommended] == ["limits_not_told"]
+    assert [entry.code for entry in found.not_recommended] == ["limits_not_shown"]
 
 
 def test_limits_that_are_kept_only_as_measured_are_said_to_be(cells):
@@ -135,7 +133,7 @@ def test_limits_that_are_kept_only_as_measured_are_said_to_be(cells):
         verdict(records, "a", workloads={"chat": {"slo": {"latency": {"seconds": seconds, "percentile": 95.0}}}})
         for seconds in (1.05, 1.5)
     )
-    assert (notes(near, "a"), notes(far, "a")) == ({"limits_not_told"}, set())
+    assert (notes(near, "a"), notes(far, "a")) == ({"limits_not_shown"}, set())
 
 
 def test_the_fastest_of_those_that_keep_limits_the_base_does_not(cells):
@@ -165,17 +163,17 @@ def test_nothing_is_deployed_that_is_shown_slower_than_another_non_inferior_form
     found = verdict(records, "a", "b", "c")
     (entry,) = found.recommendations
     assert (entry.candidate, entry.code) == ("c", "fastest")
-    assert "cannot be told" not in entry.reason and "not shown" not in entry.reason
+    assert (entry.equals, entry.not_shown_slower) == ((), ())
 
 
-def test_the_text_names_those_it_is_not_told_from(cells):
+def test_those_it_is_not_shown_faster_than_are_named(cells):
     records = scored(cells, a=(1, 2), b=(3, 2), c=(6, 2))
     records += served(cells, "a", 1 / 1.75, wobble=(1.0, 1.10, 0.91))
     records += served(cells, "b", 1 / 1.70)
     records += served(cells, "c", 1 / 1.90)
     (entry,) = verdict(records, "a", "b", "c").recommendations
     assert (entry.candidate, entry.code) == ("c", "fastest")
-    assert entry.reason.endswith("; that it is faster than a is not shown")
+    assert (entry.equals, entry.not_shown_slower) == ((), ("a",))
 
 
 def test_of_equals_the_more_accurate_but_not_of_those_that_are_merely_not_told_apart(cells):
@@ -183,7 +181,7 @@ def test_of_equals_the_more_accurate_but_not_of_those_that_are_merely_not_told_a
     records += served(cells, "a", 1 / 1.90, wobble=(1.0, 1.04, 0.96)) + served(cells, "b", 1 / 1.92)
     (close,) = verdict(records, "a", "b").recommendations
     assert (close.candidate, close.code) == ("a", "more_accurate_of_equals")
-    assert close.reason.endswith("its speed cannot be told from that of b, and it keeps more of the base's score")
+    assert close.equals == ("b",)
     records = scored(cells, a=(1, 2), b=(6, 2))
     records += served(cells, "a", 1 / 1.75, wobble=(1.0, 1.10, 0.91)) + served(cells, "b", 1 / 1.92)
     (apart,) = verdict(records, "a", "b").recommendations
@@ -198,7 +196,8 @@ def test_rounds_are_counted_pair_by_pair(cells):
     assert notes(found, "a") == {"one_round", "rounds_left_out"}
     assert notes(found, "b") == set()
     assert [entry.candidate for entry in found.recommendations] == ["b"]
-    assert any("of 3 rounds, 1 is valid for both" in line for line in found.caveats)
+    (left_out,) = [e.note for e in found.caveats if e.code == "rounds" and e.note.code == "rounds_left_out"]
+    assert (left_out.measured, left_out.valid) == (3, 1)
 
 
 def test_two_rounds_of_five_are_said_and_may_decide(cells):
@@ -244,15 +243,16 @@ def test_the_loads_of_both_are_named_where_they_differ(cells):
     assert (cost.rung, cost.base_rung) == ("concurrency 32", "concurrency 16")
     assert isinstance(cost.cost_reduction, Estimate)
     assert cost.cost_reduction.value == pytest.approx(32 / 1.5 / 16, rel=0.01)
-    assert "at concurrency 32 (the base at concurrency 16)" in found.recommendations[0].reason
+    (entry,) = found.recommendations
+    assert (entry.compared.load, entry.compared.base_load) == ("concurrency 32", "concurrency 16")
+    assert entry.compared.ratio == cost.cost_reduction
 
 
 def test_a_study_of_more_rounds_is_named_where_the_gap_is_not_told(cells):
     found = verdict(scored(cells, a=(2, 2)) + served(cells, "a", 1 / 1.1, wobble=(1.0, 1.08, 0.92)), "a")
     (entry,) = found.recommendations
-    assert (entry.candidate, entry.code) == ("bf16", "base_not_told")
+    assert (entry.candidate, entry.code) == ("bf16", "base_inconclusive")
     assert entry.rounds_needed is not None and 4 <= entry.rounds_needed <= 12
-    assert f"a study of {entry.rounds_needed} rounds would tell" in entry.reason
 
 
 def test_a_slower_format_keeps_the_base_and_asks_for_no_rounds(cells):
@@ -272,17 +272,6 @@ def test_a_format_below_the_bound_is_not_said_to_win_if_more_items_are_scored(ce
     assert [entry.would_win_if_accepted for entry in found.recommendations] == [None]
 
 
-def test_the_sentence_gives_each_reason_its_uses_and_names_deployments(cells):
-    records = scored(cells, a=(2, 2))
-    records += served(cells, "a", 1.5) + served(cells, "a", 1.0, workload="rag", wobble=(1.0, 1.2, 0.9))
-    records += served(cells, "a", 1.5, deployment="there")
-    found = verdict(records, "a")
-    assert found.sentence.startswith("Stay with bf16 for ")
-    assert "chat on here with many requests at once" in found.sentence
-    assert "chat on there with many requests at once" in found.sentence
-    assert "no non-inferior format is faster" in found.sentence and "inconclusive" in found.sentence
-
-
 @pytest.mark.parametrize("rate", [math.nan, math.inf, 0.0, -1.0, None])
 def test_a_rate_that_is_no_number_is_invalid_and_readable_back(cells, rate):
     records = scored(cells, a=(2, 2))
@@ -292,7 +281,8 @@ def test_a_rate_that_is_no_number_is_invalid_and_readable_back(cells, rate):
         records.append(record)
     found = verdict(records, "a")
     assert found.recommendations == ()
-    assert any("requests_per_second is" in line for line in found.caveats)
+    left_out = [reason for entry in found.caveats if entry.code == "invalid_round" for reason in entry.reasons]
+    assert left_out == [f"requests_per_second is {rate}, not a finite number above 0"] * 3
     text = found.model_dump_json()
     assert Verdict.model_validate_json(text) == found
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the verdict"))
@@ -304,7 +294,9 @@ def test_times_that_are_no_numbers_make_the_round_invalid(cells, seconds):
     records += [cells.serve("a", r, {16: (0.5 if r else seconds, 1.0)}) for r in range(3)]
     found = verdict(records, "a")
     assert notes(found, "a") == {"few_rounds", "rounds_left_out"}
-    assert any("latency_s of 160 of 160 requests is no finite number above 0" in line for line in found.caveats)
+    (entry,) = [entry for entry in found.caveats if entry.code == "invalid_round"]
+    assert entry.round == "0"
+    assert "latency_s of 160 of 160 requests is not a finite number above 0" in entry.reasons
 
 
 @pytest.mark.parametrize("price", [0, 0.0, -1.0, math.nan, math.inf])

@@ -4,7 +4,7 @@ import pytest
 from whichbits.verdict.findings import ScoredTask
 from whichbits.verdict.paired import Paired, suite_ratio
 from whichbits.verdict.recovery import recovery
-from whichbits.verdict.sample_size import Plan, extension, needed_to_decide
+from whichbits.verdict.sample_size import Plan, extension, undecidable
 
 
 def error(tasks, items=None):
@@ -40,11 +40,11 @@ def test_the_items_asked_for_are_those_that_give_the_power():
 def test_a_task_at_its_end_cannot_be_extended():
     tasks = [scored("fixed", 1000, 60, 50, available=1000)]
     assert extension(tasks, 98.0) is None
-    more, remedy, text = needed_to_decide(tasks, 98.0)
-    assert more is None
-    assert remedy is None
-    assert text.startswith("fixed's 1,000 items cannot decide it: they detect ")
-    assert text.endswith("points, and the bound is 0.33 points away")
+    found = undecidable(tasks, 98.0)
+    assert (found.code, found.others_unlimited) == ("difference_too_small", False)
+    assert [(size.task, size.items) for size in found.tasks] == [("fixed", 1000)]
+    assert found.distance == pytest.approx(1 / 3)
+    assert found.detectable > found.distance
 
 
 def test_a_fixed_task_that_was_cut_short_can_be_extended_to_its_end():
@@ -63,16 +63,7 @@ def test_where_no_task_suffices_alone_all_are_extended():
     value = recovery([task.pair for task in tasks]).estimate.value
     remaining = error(tasks, [1000 + found.items / 2] * 2)
     assert (value - 98.7) / remaining == pytest.approx(2.846276, rel=0.001)
-    assert "more items, in proportion of a, b" in needed_to_decide(tasks, 98.7)[1]
-
-
-def test_numbers_of_items_are_rounded_up_to_two_digits():
-    tasks = [scored("a", 1000, 60, 55)]
-    found = extension(tasks, 98.0)
-    assert found is not None
-    stated = int(needed_to_decide(tasks, 98.0)[1].split()[1].replace(",", ""))
-    assert found.items <= stated <= 1.1 * found.items
-    assert len(str(stated).rstrip("0")) <= 2
+    assert found.ended == ()
 
 
 def test_a_task_that_runs_out_gives_its_last_items_and_the_others_the_rest():
@@ -84,22 +75,20 @@ def test_a_task_that_runs_out_gives_its_last_items_and_the_others_the_rest():
     value = recovery([task.pair for task in tasks]).estimate.value
     remaining = error(tasks, [1000 + found.items - 19_000, 20_000])
     assert (value - 98.5) / remaining == pytest.approx(2.846276, rel=0.001)
-    assert "in proportion of recall, with all 20,000 items of order (" in needed_to_decide(tasks, 98.5)[1]
 
 
 def test_tasks_that_run_out_too_soon_are_named_with_all_their_items():
     tasks = [scored("order", 500, 30, 25, available=649), scored("recall", 1000, 60, 55)]
     assert extension(tasks, 99.15) is None
-    text = needed_to_decide(tasks, 99.15)[2]
-    assert text.startswith("order's 649 items cannot decide it, however many there are of the others: they detect ")
-    alone = needed_to_decide(tasks[:1], 99.15)[2]
-    assert alone.startswith("order's 649 items cannot decide it: they detect ")
-    stated = float(alone.split("they detect ")[1].split()[0])
-    assert stated == pytest.approx(2.846276 * error(tasks[:1], [649]), rel=0.05)
+    both, alone = undecidable(tasks, 99.15), undecidable(tasks[:1], 99.15)
+    assert (both.code, both.others_unlimited, alone.others_unlimited) == ("difference_too_small", True, False)
+    assert [(size.task, size.items) for size in both.tasks] == [("order", 649)]
+    assert alone.detectable == pytest.approx(2.846276 * error(tasks[:1], [649]), rel=0.001)
 
 
 def test_on_the_bound_itself_no_number_suffices():
-    assert needed_to_decide([scored("a", 1000, 60, 60)], 100.0)[2].startswith("no number of items")
+    found = undecidable([scored("a", 1000, 60, 60)], 100.0)
+    assert (found.code, found.distance) == ("no_number_suffices", 0)
 
 
 def clustered(task, clusters, size, lost, available=None):
@@ -113,21 +102,20 @@ def clustered(task, clusters, size, lost, available=None):
 
 def test_few_clusters_ask_for_clusters():
     tasks = [clustered("documents", 10, 200, 1)]
-    more, remedy, cannot = needed_to_decide(tasks, 95.0)
-    assert cannot is None
+    more = extension(tasks, 95.0)
     assert more.tasks == ("documents",)
     assert more.items == pytest.approx(200 * more.clusters, rel=0.01)
-    assert remedy.startswith(f"about {more.clusters} more clusters (of ")
     # with so many, none of them broken, the rule of three leaves less than the 4.2 points to the bound
     every = 10 + more.clusters
     assert 100 * (1 - 0.025 ** (1 / every)) < 100 * (1 - 1 / 120) - 95.0 < 100 * (1 - 0.025 ** (1 / (every - 12)))
 
 
 def test_clusters_that_run_out_are_said_to_be_what_lacks():
-    more, remedy, cannot = needed_to_decide([clustered("documents", 10, 200, 1, available=2000)], 95.0)
-    assert more is None
-    assert remedy is None
-    assert "for want of clusters (10 of documents)" in cannot
+    tasks = [clustered("documents", 10, 200, 1, available=2000)]
+    assert extension(tasks, 95.0) is None
+    found = undecidable(tasks, 95.0)
+    assert found.code == "too_few_clusters"
+    assert [(size.task, size.clusters) for size in found.clustered] == [("documents", 10)]
 
 
 def test_the_task_with_few_clusters_is_the_one_to_extend():

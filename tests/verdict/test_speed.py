@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whichbits.verdict.collect import collect
-from whichbits.verdict.model import Estimate, SingleRound
+from whichbits.verdict.estimates import Estimate, SingleRound
 from whichbits.verdict.rounds import RoundValue
 from whichbits.verdict.speed import average, fewest, loads, meets, queries, ratio, series, speed_findings
 
@@ -108,7 +108,7 @@ def test_one_round_has_no_interval(cells):
     for finding in speed_findings(load, None, level=0.95):
         assert isinstance(finding.estimate, SingleRound) and isinstance(finding.ratio, SingleRound)
         assert finding.rounds == 1
-        assert any("one round only" in reason for reason in finding.reasons)
+        assert [reason.code for reason in finding.reasons] == ["one_round"]
 
 
 def test_limits_are_kept_or_not_load_by_load(cells):

@@ -35,6 +35,13 @@ class Outcome:
     seconds_by_kind: Mapping[str, float]
     """Of all steps, those of earlier runs too, by kind."""
 
+    @property
+    def sentence(self) -> str:
+        """The answer in a sentence or two."""
+        from whichbits.verdict.words.answer import sentence
+
+        return sentence(self.verdict)
+
 
 def study(
     specification: str | Path | Specification = "demo",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from whichbits.verdict.model import Frozen
+from whichbits.verdict.estimates import Frozen
 
 
 class Engine(Frozen):

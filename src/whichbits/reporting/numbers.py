@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from whichbits.verdict.model import Estimate, SingleRound, Timed
+from whichbits.verdict.estimates import Estimate, SingleRound, Timed
 
 MAX_DECIMALS = 6
 

@@ -13,6 +13,8 @@ from whichbits.reporting.numbers import fixed, interval, percent, times
 from whichbits.reporting.panels import by, recovery_marks, recovery_scale, series_of
 from whichbits.reporting.strip import interval_strip
 from whichbits.verdict.model import CostFinding, Decision, Verdict
+from whichbits.verdict.words.decisions import decision_reason, excluded, failure, needed_to_decide
+from whichbits.verdict.words.recommendations import speed_reason, would_win
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class FormatRow:
     series: str
     emulated: bool
     recommended: bool
+    why: str
     recovery: str
     strip: Markup
     size: str
@@ -77,7 +80,7 @@ def format_rows(verdict: Verdict, citations: Citations) -> list[FormatRow]:
         cells += tuple(key for c in verdict.cost if c.candidate == name and c.valid for key in c.cells)
         rows.append(
             FormatRow(
-                decision, series[name], emulated, name in chosen, recovery, strip,
+                decision, series[name], emulated, name in chosen, decision_reason(decision, verdict.margin), recovery, strip,
                 f"{size.ratio:.2f}×" if size else "",
                 () if name == verdict.base else speed_texts(name, verdict.cost), citations.cite(cells),
             )
@@ -87,8 +90,8 @@ def format_rows(verdict: Verdict, citations: Citations) -> list[FormatRow]:
 
 def would_change(verdict: Verdict) -> list[tuple[str, str]]:
     """(what it is about, what would change the answer), from the recommendations and the inconclusive formats."""
-    lines = [(f"{r.workload}, {r.mode}", r.would_win_if_accepted) for r in verdict.recommendations if r.would_win_if_accepted]
-    lines += [(f.candidate, f.needed_to_decide) for f in verdict.formats if f.needed_to_decide]
+    lines = [(f"{r.workload}, {r.mode}", said) for r in verdict.recommendations if (said := would_win(r, verdict))]
+    lines += [(f.candidate, needed) for f in verdict.formats if (needed := needed_to_decide(f))]
     return lines
 
 
@@ -97,7 +100,7 @@ def checklist(verdict: Verdict, context: ReportContext) -> list[Check]:
     return [
         _cells(verdict, context),
         _speeds(verdict),
-        _refusals(verdict),
+        _tasks(verdict),
         _noise(verdict),
         _emulation(verdict),
         _engines(verdict, context.cells),
@@ -106,26 +109,28 @@ def checklist(verdict: Verdict, context: ReportContext) -> list[Check]:
 
 def _cells(verdict: Verdict, context: ReportContext) -> Check:
     done = sum(c.state == "done" for c in context.cells)
-    return Check(done == len(context.cells), f"{done} of {len(context.cells)} cells are complete", verdict.failures)
+    return Check(
+        done == len(context.cells), f"{done} of {len(context.cells)} cells are complete", tuple(map(failure, verdict.failures))
+    )
 
 
 def _speeds(verdict: Verdict) -> Check:
     if not verdict.speed:
         return Check(False, "No speed was measured")
     bad = [f for f in verdict.speed if not f.valid]
-    details = dict.fromkeys(f"{f.candidate}, {f.workload}, {f.rung}: {'; '.join(f.reasons)}" for f in bad)
+    details = dict.fromkeys(f"{f.candidate}, {f.workload}, {f.rung}: {'; '.join(map(speed_reason, f.reasons))}" for f in bad)
     text = f"{len(verdict.speed) - len(bad)} of {len(verdict.speed)} speed figures are valid"
     return Check(not bad, f"{text}; the others are shown and not used" if bad else text, tuple(details))
 
 
-def _refusals(verdict: Verdict) -> Check:
+def _tasks(verdict: Verdict) -> Check:
     if not verdict.tasks:
         return Check(False, "No task was scored")
-    refused = dict.fromkeys(f"{t.task}: {t.refused or 'no recovery given'}" for t in verdict.tasks if t.recovery is None)
+    left_out = dict.fromkeys(f"{t.task}: {excluded(t.excluded)}" for t in verdict.tasks if t.excluded is not None)
     tasks = len({t.task for t in verdict.tasks})
-    names = {t.task for t in verdict.tasks if t.recovery is None}
+    names = {t.task for t in verdict.tasks if t.excluded is not None}
     text = f"{tasks - len(names)} of {tasks} tasks can show a loss on this model"
-    return Check(not refused, text, tuple(refused))
+    return Check(not left_out, text, tuple(left_out))
 
 
 def _noise(verdict: Verdict) -> Check:

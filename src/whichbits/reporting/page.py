@@ -16,6 +16,9 @@ from whichbits.reporting import numbers, overview, panels, speed
 from whichbits.reporting.citations import Citations, anchor
 from whichbits.reporting.context import ReportContext
 from whichbits.verdict.model import Verdict
+from whichbits.verdict.words.answer import reasons, sentence
+from whichbits.verdict.words.caveats import caveats
+from whichbits.verdict.words.recommendations import evidence, no_recommendation_reason, recommendation_reason
 
 
 @cache
@@ -36,13 +39,17 @@ def _environment() -> Environment:
         "path": lambda value: "./" + quote(value),
         "percent": numbers.percent,
         "significant": numbers.significant,
+        "recommendation_reason": recommendation_reason,
+        "no_recommendation_reason": no_recommendation_reason,
+        "evidence": evidence,
     }
     return environment
 
 
 def script_json(verdict: Verdict, context: ReportContext) -> Markup:
-    """Verdict and context as JSON that no text in them can end: every <, > and & is written as its escape."""
-    text = f'{{"verdict": {verdict.model_dump_json()}, "context": {context.model_dump_json()}}}'
+    """Verdict, its words and context as JSON that no text in them can end: every <, > and & is written as its escape."""
+    said = json.dumps({"sentence": sentence(verdict), "reasons": reasons(verdict), "caveats": caveats(verdict)})
+    text = f'{{"verdict": {verdict.model_dump_json()}, "words": {said}, "context": {context.model_dump_json()}}}'
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
@@ -68,6 +75,9 @@ def render(verdict: Verdict, context: ReportContext) -> str:
         .render(
             verdict=verdict,
             context=context,
+            sentence=sentence(verdict),
+            reasons=reasons(verdict),
+            caveats=caveats(verdict),
             style=Markup(style),
             policy=content_security_policy(style),
             data=script_json(verdict, context),

@@ -12,7 +12,9 @@ from whichbits.reporting.citations import Citations
 from whichbits.reporting.numbers import byte_size, drawn, interval, percent, significant, times
 from whichbits.reporting.scale import Scale, around, linear
 from whichbits.reporting.strip import Mark, axis_strip, bar_strip, interval_strip
-from whichbits.verdict.model import CostFinding, Estimate, SimilarityFinding, TaskRecovery, Timed, Verdict
+from whichbits.verdict.estimates import Estimate, Timed
+from whichbits.verdict.model import CostFinding, SimilarityFinding, TaskRecovery, Verdict
+from whichbits.verdict.words.decisions import excluded
 
 T = TypeVar("T")
 
@@ -35,7 +37,7 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Row:
-    """One candidate in a forest plot; `refused` stands in the place of a plot that cannot be drawn."""
+    """One candidate in a forest plot; `excluded` stands in the place of a plot that cannot be drawn."""
 
     candidate: str
     series: str
@@ -44,7 +46,7 @@ class Row:
     text: str
     cites: Markup
     detail: str = ""
-    refused: str | None = None
+    excluded: str | None = None
     valid: bool = True
 
 
@@ -114,12 +116,13 @@ def recovery_scale(verdict: Verdict) -> Scale:
     return around(estimates, include=(100.0, 100 * (1 - verdict.margin)))
 
 
-def _refused(finding: TaskRecovery, series: Mapping[str, str], citations: Citations) -> Row:
+def _excluded(finding: TaskRecovery, series: Mapping[str, str], citations: Citations) -> Row:
     css = series.get(finding.candidate, "s0")
     emulated = finding.provenance == "emulated"
+    why = excluded(finding.excluded) if finding.excluded else "no recovery"
     text = f"score {percent(finding.score)}"
     cites = citations.cite(finding.cells)
-    return Row(finding.candidate, css, emulated, Markup(""), text, cites, refused=finding.refused or "no recovery given")
+    return Row(finding.candidate, css, emulated, Markup(""), text, cites, excluded=why)
 
 
 def task_panel(verdict: Verdict, citations: Citations) -> Panel | None:
@@ -133,7 +136,7 @@ def task_panel(verdict: Verdict, citations: Citations) -> Panel | None:
                 emulated=t.provenance == "emulated",
             )
             if t.recovery
-            else _refused(t, series, citations)
+            else _excluded(t, series, citations)
             for t in findings
         ]  # fmt: skip
         groups.append(Group(task, _task_facts(findings), tuple(rows)))

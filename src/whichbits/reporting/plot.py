@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from whichbits.reporting.scale import Scale
 from whichbits.reporting.strip import point
-from whichbits.verdict.model import Estimate
+from whichbits.verdict.estimates import Estimate
 
 LABEL_GAP = 15
 """Pixels between two labels that stand above one another."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from whichbits.reporting.numbers import fixed
-from whichbits.verdict.model import Estimate
+from whichbits.verdict.estimates import Estimate
 
 INSET = 1.5
 """Percent of the width kept free at either end, so that a mark at an end is drawn whole."""

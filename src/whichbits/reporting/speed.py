@@ -13,7 +13,9 @@ from whichbits.reporting.numbers import drawn, interval, seconds_interval, times
 from whichbits.reporting.panels import by, series_of
 from whichbits.reporting.plot import Ladder, Point, Step, ladder, scatter
 from whichbits.reporting.scale import around, from_zero
-from whichbits.verdict.model import CostFinding, Estimate, SpeedFinding, Verdict
+from whichbits.verdict.estimates import Estimate
+from whichbits.verdict.model import CostFinding, SpeedFinding, Verdict
+from whichbits.verdict.words.recommendations import speed_reason
 
 METRICS = {
     "requests_per_second": "Requests per second",
@@ -117,7 +119,7 @@ def speed_sections(verdict: Verdict, citations: Citations) -> list[SpeedSection]
         rows = tuple(
             SpeedRow(
                 metric_title(f.metric, f.percentile), f.rung, f.candidate, series.get(f.candidate, "s0"), value_text(f),
-                times(f.ratio) if f.ratio else "", f.valid, f.reasons, citations.cite(f.cells),
+                times(f.ratio) if f.ratio else "", f.valid, tuple(map(speed_reason, f.reasons)), citations.cite(f.cells),
             )
             for f in ordered
         )  # fmt: skip
@@ -162,7 +164,7 @@ def _hover(finding: SpeedFinding) -> str:
     text = f"{finding.candidate}, {finding.rung}: {value_text(finding)}"
     if finding.ratio:
         text += f", {times(finding.ratio)} the base"
-    return text if finding.valid else f"{text}. Invalid: {'; '.join(finding.reasons)}"
+    return text if finding.valid else f"{text}. Invalid: {'; '.join(map(speed_reason, finding.reasons))}"
 
 
 def pareto_charts(verdict: Verdict, citations: Citations) -> list[ParetoChart]:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from whichbits.reporting.numbers import with_unit
 from whichbits.reporting.scale import Scale
-from whichbits.verdict.model import Estimate
+from whichbits.verdict.estimates import Estimate
 
 HEIGHT = 26
 """Pixels of a row, at least: a strip is as high as the row that it stands in."""

@@ -14,6 +14,9 @@ from rich.text import Text
 from whichbits.reporting.numbers import interval, times
 from whichbits.reporting.overview import is_emulated, would_change
 from whichbits.verdict.model import NoRecommendation, Recommendation, Verdict
+from whichbits.verdict.words.answer import reasons, sentence
+from whichbits.verdict.words.caveats import caveats
+from whichbits.verdict.words.decisions import failure
 
 STYLES = {"non-inferior": "green", "inferior": "red", "inconclusive": "yellow", "failed": "red", "base": "dim"}
 
@@ -77,8 +80,8 @@ def summary(verdict: Verdict, console: Console, report: Path | None = None) -> N
     `report` is the path of the page, printed last on a line of its own.
     """
     console.print()
-    console.print(plain(verdict.sentence, "bold"))
-    console.print(_bullets(verdict.reasons))
+    console.print(plain(sentence(verdict), "bold"))
+    console.print(_bullets(reasons(verdict)))
     if verdict.formats:
         console.print()
         console.print(_formats(verdict))
@@ -87,7 +90,7 @@ def summary(verdict: Verdict, console: Console, report: Path | None = None) -> N
         console.print(_recommendations(verdict))
     for title, lines in (
         ("What would change the answer", [f"{about}: {line}" for about, line in would_change(verdict)]),
-        ("Caveats", [*verdict.caveats, *verdict.failures]),
+        ("Caveats", [*caveats(verdict), *map(failure, verdict.failures)]),
     ):
         if lines:
             console.print()

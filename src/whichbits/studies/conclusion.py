@@ -14,7 +14,8 @@ from whichbits.studies.store.store import Store
 if TYPE_CHECKING:
     from whichbits.reporting.context import ReportContext
     from whichbits.reporting.write import Written
-    from whichbits.verdict.model import Estimate, Verdict
+    from whichbits.verdict.estimates import Estimate
+    from whichbits.verdict.model import Verdict
 
 
 GIVEN = "given in the specification"
@@ -104,13 +105,19 @@ def _write_cards(verdict: Verdict, ledger: Ledger, store: Store) -> None:
 
 def recovery_table(verdict: Verdict, candidate: str) -> list[dict[str, str]]:
     """What a candidate keeps of the base, a row for each task and one for all together; nothing where nothing was measured."""
+    from whichbits.verdict.words.decisions import excluded
+
     rows = [
         {
             "task": task.task,
             "items": f"{task.items:,}",
             verdict.base: f"{task.base_score:.4f}",
             candidate: f"{task.score:.4f}",
-            "recovery, % (95 % interval)": _interval(task.recovery) if task.recovery else task.refused or "",
+            "recovery, % (95 % interval)": _interval(task.recovery)
+            if task.recovery
+            else excluded(task.excluded)
+            if task.excluded
+            else "",
             "provenance": task.provenance,
         }
         for task in verdict.tasks

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from whichbits.verdict.findings import Findings, ScoredTask
-from whichbits.verdict.model import EmulationError, RefusedCode, SuiteRecovery, TaskRecovery
+from whichbits.verdict.model import EmulationError, SuiteRecovery, TaskRecovery
+from whichbits.verdict.reasons import Exclusion, NearChance, TaskNearChance, TaskSize, TooFew
 from whichbits.verdict.recovery import Recovery, paired_difference, recovery
 from whichbits.verdict.statistics import discordance
 
@@ -17,44 +18,43 @@ LEAST_ABOVE_CHANCE = 0.05
 EMULATED = "emulated"
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """Why no recovery is given."""
+def near_chance(tasks: Sequence[ScoredTask]) -> NearChance | None:
+    """The tasks that are left out of the suite, since the base scores less than 5 points above chance; None without one."""
+    found = tuple(
+        TaskNearChance(task=scored.task, above_chance=scored.pair.base_above_chance)
+        for scored in tasks
+        if scored.pair.base_above_chance < LEAST_ABOVE_CHANCE
+    )
+    return NearChance(tasks=found, required=LEAST_ABOVE_CHANCE) if found else None
 
-    code: RefusedCode
-    text: str
 
-
-def refusal(scored: ScoredTask) -> Refusal | None:
-    """Why a task is left out of the suite, or None: the base must score at least 5 points above chance."""
-    above = scored.pair.base_above_chance
-    if above >= LEAST_ABOVE_CHANCE:
-        return None
-    return Refusal(
-        "base_near_chance",
-        f"the base scores {100 * above:.1f} points above chance, less than {100 * LEAST_ABOVE_CHANCE:.0f}",
+def too_few(tasks: Sequence[ScoredTask], *, unseen: float | None = None, besides: NearChance | None = None) -> TooFew:
+    """What tasks have too few of: clusters, where any has some, else items."""
+    clustered = [scored for scored in tasks if scored.pair.clustered]
+    return TooFew(
+        code="too_few_clusters" if clustered else "too_few_items",
+        tasks=tuple(task_size(scored) for scored in clustered or tasks),
+        unseen=unseen,
+        near_chance=besides,
     )
 
 
-def too_few(tasks: Sequence[ScoredTask]) -> Refusal:
-    """The refusal of tasks on which the base could be at chance, by what they have too few of."""
-    clustered = [scored for scored in tasks if scored.pair.clustered]
-    if clustered:
-        counts = ", ".join(f"{len(s.pair.cluster_sizes):,} in {s.task}" for s in clustered)
-        return Refusal("too_few_clusters", f"too few clusters ({counts}): the base itself could be at chance")
-    items = sum(scored.pair.items for scored in tasks)
-    return Refusal("too_few_items", f"too few items ({items:,}): the base itself could be at chance")
+def task_size(scored: ScoredTask) -> TaskSize:
+    """The items and clusters of a task that were scored."""
+    clusters = len(scored.pair.cluster_sizes) if scored.pair.clustered else None
+    return TaskSize(task=scored.task, items=scored.pair.items, clusters=clusters)
 
 
 def task_recovery(scored: ScoredTask, *, level: float) -> TaskRecovery:
     """What a candidate keeps on one task."""
     pair = scored.pair
     difference = paired_difference(pair, level=level)
-    refused, kept = refusal(scored), None
-    if refused is None:
+    excluded: Exclusion | None = near_chance([scored])
+    kept = None
+    if excluded is None:
         kept = recovery([pair], level=level).estimate
         if math.isinf(kept.high):
-            refused, kept = too_few([scored]), None
+            excluded, kept = too_few([scored]), None
     return TaskRecovery(
         candidate=scored.candidate,
         task=scored.task,
@@ -66,8 +66,7 @@ def task_recovery(scored: ScoredTask, *, level: float) -> TaskRecovery:
         score=float(pair.score.mean()),
         difference=difference,
         recovery=kept,
-        refused=None if refused is None else refused.text,
-        refused_code=None if refused is None else refused.code,
+        excluded=excluded,
         flips=discordance(pair.base, pair.score).flips,
         smallest_difference=(difference.high - difference.low) / 2,
         cells=scored.cells,
@@ -92,7 +91,7 @@ def suite(findings: Findings, candidate: str, engine: str, *, level: float) -> S
     """All tasks of a candidate in one engine on which the base is above chance; None where there are none."""
     tasks = tuple(
         sorted(
-            (s for s in findings.tasks if (s.candidate, s.engine) == (candidate, engine) and refusal(s) is None),
+            (s for s in findings.tasks if (s.candidate, s.engine) == (candidate, engine) and near_chance([s]) is None),
             key=lambda s: s.task,
         )
     )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from whichbits.core.errors import UserError
 from whichbits.schema.step import Record
+from whichbits.verdict.estimates import Provenance
 from whichbits.verdict.findings import Findings, Kernel, Round, ScoredTask, SimilaritySample, Size
-from whichbits.verdict.model import Provenance, ServedWeights
+from whichbits.verdict.model import ServedWeights
 from whichbits.verdict.pairing import SCORE_COLUMNS, Columns, PairingError, pair_scores, read_columns
+from whichbits.verdict.reasons import Failure
 from whichbits.verdict.speed import RATES, is_rate
 from whichbits.verdict.statistics import FloatArray
+from whichbits.verdict.words.measurements import unusable_rate, unusable_times
 
 COMPARE_MEASURES = ("rouge1", "rougeL", "bertscore", "sts", "length_ratio")
 REQUEST_COLUMNS = ("start_s", "ttft_s", "itl_s", "tpot_s", "latency_s", "output_tokens")
@@ -36,7 +39,7 @@ def collect(
     "percentile"} or None.
     `base_bytes` is the size of the base's weights, needed where no `quantize` cell holds the base.
 
-    Failed and missing cells become lines of `failures`. Raises PairingError where two runs that should be compared did not
+    Failed and missing cells become `failures`. Raises PairingError where two runs that should be compared did not
     answer the same prompts in the same engine at the same concurrency, and UserError for a price that is no finite number above
     0. A round that calls itself valid though a rate or a time of it is no such number is invalid.
     """
@@ -63,11 +66,10 @@ def collect(
     )
 
 
-def _failure(record: Record) -> str:
-    """One line for a cell that gave no result."""
-    labels = ", ".join(f"{name} {value}" for name, value in record.labels.items())
-    cause = record.error or ("has not run" if record.state == "missing" else "failed without a message")
-    return f"{record.kind} ({labels}): {' '.join(cause.split())}"
+def _failure(record: Record) -> Failure:
+    """A cell that gave no result."""
+    state: Literal["failed", "missing"] = "missing" if record.state == "missing" else "failed"
+    return Failure(kind=record.kind, labels=dict(record.labels), state=state, error=record.error or None)
 
 
 def _provenance(engine: str) -> Provenance:
@@ -170,9 +172,9 @@ def _incomplete(records: Sequence[Record], base: str) -> dict[tuple[str, str], t
     return {key: tuple(tasks) for key, tasks in gaps.items()}
 
 
-def _failed(records: Sequence[Record]) -> dict[str, str]:
-    """First failed cell of each candidate, as a line."""
-    failed: dict[str, str] = {}
+def _failed(records: Sequence[Record]) -> dict[str, Failure]:
+    """First failed cell of each candidate."""
+    failed: dict[str, Failure] = {}
     for record in records:
         if record.state == "failed" and "candidate" in record.labels:
             failed.setdefault(record.labels["candidate"], _failure(record))
@@ -237,12 +239,12 @@ def no_numbers(metrics: Mapping[str, Any], requests: Mapping[str, FloatArray]) -
     """What of a round that calls itself valid is no finite number above 0, and so cannot enter a figure."""
     for name in RATES:
         if not is_rate(metrics.get(name)):
-            yield f"{name} is {metrics.get(name)}, no finite number above 0"
+            yield unusable_rate(name, metrics.get(name))
     for name in ("latency_s", "ttft_s"):
         values = requests[name]
         wrong = int(np.sum(~(np.isfinite(values) & (values > 0))))
         if wrong or not len(values):
-            yield f"{name} of {wrong} of {len(values)} requests is no finite number above 0"
+            yield unusable_times(name, wrong, len(values))
 
 
 def _checked(deployments: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

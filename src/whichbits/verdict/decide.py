@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from whichbits.verdict.accuracy import emulation_error, suites, task_recovery
+from whichbits.verdict.caveat_codes import Remark
+from whichbits.verdict.caveats import caveats
 from whichbits.verdict.decision import deciding_suite, decision_on
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.guideline import guideline
-from whichbits.verdict.headline import reasons, sentence
 from whichbits.verdict.model import SizeFinding, Verdict
 from whichbits.verdict.plausibility import implausible_losses
 from whichbits.verdict.recommend import recommendations
 from whichbits.verdict.serving_options import serving_options, speed_problem
 from whichbits.verdict.similarity import similarity_finding
 from whichbits.verdict.speed import loads, speed_findings
-from whichbits.verdict.summary import caveats
 
 
 def decide(
@@ -54,10 +54,8 @@ def decide(
         base=findings.base,
         margin=margin,
         level=level,
-        sentence=sentence(findings.base, decisions, recommended, refused, margin),
-        reasons=reasons(decisions, recommended, refused),
         caveats=(
-            *notes,
+            *(Remark(text=note) for note in notes),
             *caveats(findings, decisions, deciding, emulation, implausible, all_options, margin=margin, level=level),
         ),
         formats=tuple(decisions),

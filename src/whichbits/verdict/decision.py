@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from whichbits.verdict.accuracy import Suite, refusal, too_few
-from whichbits.verdict.findings import Findings
-from whichbits.verdict.model import Decision, DecisionCode, Extension, State
-from whichbits.verdict.sample_size import NAMED, needed_to_decide
+from whichbits.verdict.accuracy import Suite, near_chance, too_few
+from whichbits.verdict.findings import Findings, ScoredTask
+from whichbits.verdict.model import Decision, State
+from whichbits.verdict.reasons import (
+    BaseFailed,
+    Bounded,
+    DecisionReason,
+    IsBase,
+    NotScored,
+    OtherWeights,
+    StepsFailed,
+    TaskMissing,
+)
+from whichbits.verdict.sample_size import extension, undecidable
 from whichbits.verdict.statistics import holm
-from whichbits.verdict.words import listing, percent, plural
 
 
 def bound_of(margin: float) -> float:
@@ -51,94 +60,61 @@ def decision_on(findings: Findings, candidate: str, suites: Sequence[Suite], *, 
     """
     format_name = findings.formats.get(candidate, candidate)
     if candidate == findings.base:
-        return Decision(candidate=candidate, format=format_name, state="base", reason="what the others are compared with")
+        return Decision(candidate=candidate, format=format_name, state="base", reason=IsBase())
     entry = deciding_suite(findings, candidate, suites)
     if entry is None:
-        return _without_suite(findings, candidate, format_name)
-
-    finding, bound = entry.finding, bound_of(margin)
-    how = " in emulation" if finding.provenance == "emulated" else ""
-    kept = f"keeps {percent(finding.recovery, bound)} of the base's score above chance{how}"
-    on = f"on {plural(finding.items, 'item')} of {plural(len(finding.tasks), 'task')}"
-    missing = gaps(findings, candidate, finding.engine)
-
-    def verdict(
-        state: State, code: DecisionCode, reason: str, remedy: str | None = None, more: Extension | None = None
-    ) -> Decision:
-        return Decision(
-            candidate=candidate,
-            format=format_name,
-            state=state,
-            code=code,
-            reason=reason,
-            missing=missing,
-            suite=finding,
-            extension=more,
-            needed_to_decide=remedy,
-        )
-
-    others = findings.served_others
-    if finding.provenance == "measured" and (own := [name for name in (candidate, findings.base) if name in others]):
-        reason = f"{kept}, but the server of {own[0]} does not serve its weights"
-        return verdict("inconclusive", "other_weights", reason, f"the checkpoint of {own[0]} at its address")
-    if missing:
-        reason = f"{kept}, but {listing(missing)} {'is' if len(missing) == 1 else 'are'} missing from its suite"
-        return verdict("inconclusive", "task_missing", reason, f"a result of {listing(missing)}")
-    if entry.recovery.shown_above(bound):
-        return verdict(
-            "non-inferior", "non_inferior", f"{kept}, all of it above the {bound:g} % that the margin asks for, {on}"
-        )
-    if entry.recovery.shown_below(bound):
-        return verdict("inferior", "inferior", f"{kept}, all of it below the {bound:g} % that the margin asks for, {on}")
-    code, why = _undecided(entry, bound)
-    more, remedy, cannot = needed_to_decide(entry.tasks, bound, level=level)
-    return verdict("inconclusive", code, f"{kept}{why}, {on}{f'; {cannot}' if cannot else ''}", remedy, more)
-
-
-def _undecided(entry: Suite, bound: float) -> tuple[DecisionCode, str]:
-    """Why a complete suite is on neither side of the bound."""
-    kept, finding = entry.recovery.estimate, entry.finding
-    if kept.low < bound <= kept.high and not entry.recovery.by_clusters:
-        return "interval_holds_bound", f": the interval holds the {bound:g} % that the margin asks for"
-    unseen = finding.unseen_loss if kept.value >= bound else finding.unseen_gain
-    few = {scored.task: len(scored.pair.cluster_sizes) for scored in entry.tasks if scored.pair.clustered}
-    if len(few) > NAMED:
-        units = f"{plural(sum(few.values()), 'cluster')} of {len(few)} tasks"
-    else:
-        units = listing([f"{plural(n, 'cluster')} of {task}" for task, n in few.items()] or [plural(finding.items, "item")])
-    reason = (
-        f", but {units} are too few to tell it from the {bound:g} % that the margin asks for: others, not among them, could "
-        f"change it by {unseen:.2g} points"
+        state, reason = _without_suite(findings, candidate)
+        return Decision(candidate=candidate, format=format_name, state=state, reason=reason)
+    missing = gaps(findings, candidate, entry.finding.engine)
+    state, reason = _with_suite(findings, candidate, entry, missing, bound_of(margin))
+    open_suite = state == "inconclusive" and reason.code in ("interval_holds_bound", "too_few_items", "too_few_clusters")
+    more = extension(entry.tasks, bound_of(margin), level=level) if open_suite else None
+    return Decision(
+        candidate=candidate,
+        format=format_name,
+        state=state,
+        reason=reason,
+        missing=missing,
+        suite=entry.finding,
+        extension=more,
+        undecidable=undecidable(entry.tasks, bound_of(margin), level=level) if open_suite and more is None else None,
     )
-    return ("too_few_clusters" if few else "too_few_items"), reason
 
 
-def _without_suite(findings: Findings, candidate: str, format_name: str) -> Decision:
-    """The decision on a candidate that has no recovery."""
+def _with_suite(
+    findings: Findings, candidate: str, entry: Suite, missing: Sequence[str], bound: float
+) -> tuple[State, DecisionReason]:
+    """State and reason of a candidate that has a recovery."""
+    others = findings.served_others
+    if entry.finding.provenance == "measured" and (own := [name for name in (candidate, findings.base) if name in others]):
+        return "inconclusive", OtherWeights(server=own[0])
+    if missing:
+        return "inconclusive", TaskMissing()
+    if entry.recovery.shown_above(bound):
+        return "non-inferior", Bounded(code="non_inferior", bound=bound)
+    if entry.recovery.shown_below(bound):
+        return "inferior", Bounded(code="inferior", bound=bound)
+    kept = entry.recovery.estimate
+    if kept.low < bound <= kept.high and not entry.recovery.by_clusters:
+        return "inconclusive", Bounded(code="interval_holds_bound", bound=bound)
+    unseen = entry.finding.unseen_loss if kept.value >= bound else entry.finding.unseen_gain
+    return "inconclusive", too_few(entry.tasks, unseen=unseen)
 
-    def verdict(state: State, code: DecisionCode, reason: str, remedy: str | None = None) -> Decision:
-        return Decision(candidate=candidate, format=format_name, state=state, code=code, reason=reason, needed_to_decide=remedy)
 
-    scored = [entry for entry in findings.tasks if entry.candidate == candidate]
+def _without_suite(findings: Findings, candidate: str) -> tuple[State, DecisionReason]:
+    """State and reason of a candidate that has no recovery."""
+    scored: list[ScoredTask] = [entry for entry in findings.tasks if entry.candidate == candidate]
     if served(findings, candidate):
         scored = [entry for entry in scored if entry.provenance == "measured"]
     if scored:
-        above = [entry for entry in scored if refusal(entry) is None]
-        refused = [f"{entry.task}: {why.text}" for entry in scored if (why := refusal(entry))]
-        if not above:
-            remedy = "tasks on which the base beats guessing"
-            return verdict("inconclusive", "base_near_chance", f"no task tells it from the base ({'; '.join(refused)})", remedy)
-        few = too_few(above)
-        more = "clusters" if few.code == "too_few_clusters" else "items"
-        reason = f"no task tells it from the base ({'; '.join([*refused, few.text])})"
-        return verdict("inconclusive", few.code, reason, f"more {more} of {listing([entry.task for entry in above])}")
+        at_chance = near_chance(scored)
+        above = [entry for entry in scored if near_chance([entry]) is None]
+        return "inconclusive", at_chance if at_chance and not above else too_few(above, besides=at_chance)
     if candidate in findings.failed:
-        return verdict("failed", "cells_failed", findings.failed[candidate])
+        return "failed", StepsFailed(failure=findings.failed[candidate])
     if findings.base in findings.failed:
-        reason = f"the base has no result to compare with: {findings.failed[findings.base]}"
-        return verdict("inconclusive", "base_failed", reason, "a run of the base")
-    reason = "no task has been scored for it and the base in one engine"
-    return verdict("inconclusive", "not_scored", reason, "a run of the study's tasks")
+        return "inconclusive", BaseFailed(failure=findings.failed[findings.base])
+    return "inconclusive", NotScored()
 
 
 def rejected_after_holm(

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from whichbits.verdict.model import Provenance, ServedWeights
+from whichbits.verdict.estimates import Provenance
+from whichbits.verdict.model import ServedWeights
 from whichbits.verdict.paired import Paired
+from whichbits.verdict.reasons import Failure
 from whichbits.verdict.statistics import FloatArray
 
 
@@ -104,8 +106,8 @@ class Findings:
     emulation: tuple[ScoredTask, ...] = ()
     incomplete: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     """Tasks without a result, by (candidate, engine)."""
-    failed: Mapping[str, str] = field(default_factory=dict)
-    """First line of `failures` that is a failed cell of the candidate."""
+    failed: Mapping[str, Failure] = field(default_factory=dict)
+    """First of `failures` that is a failed cell of the candidate."""
     similarity: tuple[SimilaritySample, ...] = ()
     rounds: tuple[Round, ...] = ()
     kernels: Mapping[str, Kernel] = field(default_factory=dict)
@@ -113,7 +115,7 @@ class Findings:
     sizes: tuple[Size, ...] = ()
     deployments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     workloads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    failures: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
 
     @property
     def served_others(self) -> frozenset[str]:

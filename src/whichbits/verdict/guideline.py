@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from whichbits.verdict.model import GuidelineRow, Recommendation
-from whichbits.verdict.words import times
 
 
 def guideline(recommendations: Sequence[Recommendation]) -> tuple[GuidelineRow, ...]:
@@ -20,7 +19,6 @@ def guideline(recommendations: Sequence[Recommendation]) -> tuple[GuidelineRow, 
             workloads=tuple(entry.workload for entry in entries),
             best=entries[0].candidate,
             next=_shared([entry.runner_up for entry in entries]),
-            evidence="; ".join(f"{entry.workload}: {_evidence(entry)}" for entry in entries),
         )
         for entries in groups.values()
     )
@@ -28,7 +26,3 @@ def guideline(recommendations: Sequence[Recommendation]) -> tuple[GuidelineRow, 
 
 def _shared(names: Sequence[str | None]) -> str | None:
     return names[0] if len(set(names)) == 1 else None
-
-
-def _evidence(entry: Recommendation) -> str:
-    return entry.reason if entry.advantage is None else f"{times(entry.advantage)} the base's queries per dollar"

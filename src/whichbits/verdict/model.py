@@ -7,70 +7,27 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from whichbits.verdict.caveat_codes import Caveat, ImplausibleLoss
+from whichbits.verdict.estimates import Estimate, Frozen, Mode, Provenance, Timed
+from whichbits.verdict.reasons import (
+    AgainstBase,
+    DecisionReason,
+    Exclusion,
+    Failure,
+    RoundsNote,
+    SpeedReason,
+    Undecidable,
+    WouldWin,
+)
 
-Provenance = Literal["measured", "emulated", "predicted", "published"]
 State = Literal["base", "non-inferior", "inferior", "inconclusive", "failed"]
-
-
-RefusedCode = Literal["base_near_chance", "too_few_items", "too_few_clusters"]
-"""Why a task or a suite has no recovery: the base is not (shown to be) above chance, for want of score, items or clusters."""
-DecisionCode = Literal[
-    "non_inferior",
-    "inferior",
-    "interval_holds_bound",
-    "too_few_clusters",
-    "too_few_items",
-    "task_missing",
-    "base_near_chance",
-    "base_failed",
-    "cells_failed",
-    "not_scored",
-    "other_weights",
-]
-"""Why a decision is what it is. `too_few_clusters` and `too_few_items`: the interval lies on one side of the bound, but what
-the clusters (items) that are not in the sample could change does not; or there are too few for an interval."""
-
-
-class Frozen(BaseModel):
-    """Immutable, and strict about its fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Estimate(Frozen):
-    """A value with its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-    level: float = 0.95
-
-
-class SingleRound(Frozen):
-    """A speed, or a ratio of speeds, of one round: nothing says how much another round would differ, so it has no interval."""
-
-    value: float = Field(allow_inf_nan=False)
-
-
-Timed = Estimate | SingleRound
-"""What rounds of measurement say: with an interval where there are two or more."""
-Mode = Literal["synchronous", "asynchronous"]
-RoundsCode = Literal[
-    "one_round", "few_rounds", "rounds_left_out", "loads_left_out", "loads_not_shared", "several_sessions", "limits_not_told",
-]  # fmt: skip
 RecommendationCode = Literal[
-    "fastest", "more_accurate_of_equals", "base_outside_limits", "base_not_told", "base_faster", "base_one_round",
+    "fastest", "more_accurate_of_equals", "base_outside_limits", "base_inconclusive", "base_faster", "base_one_round",
     "base_without_rival",
 ]  # fmt: skip
-RefusalCode = Literal["base_not_measured", "base_not_valid", "nothing_compared", "limits_not_kept", "limits_not_told"]
-
-
-class RoundsNote(Frozen):
-    """What the reader must know of the rounds that a comparison with the base rests on."""
-
-    code: RoundsCode
-    text: str
+RefusalCode = Literal[
+    "base_not_measured", "base_not_valid", "base_other_weights", "nothing_compared", "limits_not_kept", "limits_not_shown",
+]  # fmt: skip
 
 
 class TaskRecovery(Frozen):
@@ -87,10 +44,9 @@ class TaskRecovery(Frozen):
     difference: Estimate
     """score − base score, paired, on the 0–1 scale of the metric."""
     recovery: Estimate | None
-    """100 · (score − chance) / (base − chance), %; None where it is refused."""
-    refused: str | None
-    """Why no recovery is given (base less than 5 points above chance, ...)."""
-    refused_code: RefusedCode | None = None
+    """100 · (score − chance) / (base − chance), %; None where the task is excluded."""
+    excluded: Exclusion | None
+    """Why no recovery is given, and the task is left out of the suite."""
     flips: float
     """Share of items whose correctness changed."""
     smallest_difference: float
@@ -143,16 +99,14 @@ class Decision(Frozen):
     candidate: str
     format: str
     state: State
-    code: DecisionCode | None = None
-    """Why; None for the base."""
-    reason: str
+    reason: DecisionReason
     missing: tuple[str, ...] = ()
     """Tasks that its suite lacks."""
     suite: SuiteRecovery | None = None
     extension: Extension | None = None
     """The items that are needed to decide it, where more items can."""
-    needed_to_decide: str | None = None
-    """The same in words, or another remedy ('a result of T'); None where nothing is known to, and `reason` says why."""
+    undecidable: Undecidable | None = None
+    """Why they cannot, where its suite is complete and inconclusive."""
 
 
 class ServedWeights(Frozen):
@@ -169,16 +123,6 @@ class ServedWeights(Frozen):
     def other(self) -> bool:
         """Whether the server serves other weights, or none that could be told from others."""
         return self.distance is not None and self.limit is not None and not self.distance <= self.limit
-
-
-class ImplausibleLoss(Frozen):
-    """A candidate that lost more than the bits of its weights explain."""
-
-    candidate: str
-    weight_bits: int
-    recovery: Estimate
-    floor: float
-    """Recovery, %, that weights of so many bits keep."""
 
 
 class EmulationError(Frozen):
@@ -226,7 +170,7 @@ class SpeedFinding(Frozen):
     rounds: int = 0
     """Rounds that the ratio rests on, or where there is none, the estimate."""
     valid: bool
-    reasons: tuple[str, ...]
+    reasons: tuple[SpeedReason, ...]
     cells: tuple[str, ...]
 
 
@@ -260,15 +204,22 @@ class Recommendation(Frozen):
     deployment: str
     mode: Mode
     candidate: str
-    code: RecommendationCode = "fastest"
-    reason: str
+    code: RecommendationCode
+    load: str
+    """The load at which it is best."""
+    compared: AgainstBase | None = None
+    """What the reason rests on: its own comparison with the base, or where the base is kept, that of the fastest other."""
+    equals: tuple[str, ...] = ()
+    """Candidates that are as fast (`more_accurate_of_equals`)."""
+    not_shown_slower: tuple[str, ...] = ()
+    """Candidates that it may not be faster than."""
     advantage: Timed | None
     """Speed (or cost) of the recommended one over the base's, paired."""
     runner_up: str | None = None
     rounds_needed: int | None = None
     """Where the base is kept because nothing was told from it: rounds, in all, with which the fastest would be (80 % power)."""
-    would_win_if_accepted: str | None = None
-    """The fastest inconclusive candidate that would win if it were shown non-inferior, with what is needed to decide it."""
+    would_win_if_accepted: WouldWin | None = None
+    """The fastest inconclusive candidate that would win if it were shown non-inferior."""
 
 
 class NoRecommendation(Frozen):
@@ -278,7 +229,8 @@ class NoRecommendation(Frozen):
     deployment: str
     mode: Mode
     code: RefusalCode
-    reason: str
+    candidates: tuple[str, ...] = ()
+    """Non-inferior candidates that could not be compared (`nothing_compared`), or whose limits are not shown either way."""
 
 
 class SizeFinding(Frozen):
@@ -300,22 +252,20 @@ class GuidelineRow(Frozen):
     workloads: tuple[str, ...]
     best: str
     next: str | None
-    evidence: str
 
 
 class Verdict(Frozen):
     """The whole answer of a study."""
 
-    schema_version: int = 2
+    schema_version: Literal[2] = 2
     study: str
     model: str
     base: str
     margin: float
     """Largest loss of the suite's score above chance that counts as none, e.g. 0.01."""
     level: float = 0.95
-    sentence: str
-    reasons: tuple[str, ...]
-    caveats: tuple[str, ...]
+    caveats: tuple[Caveat, ...]
+    """What the reader must know before trusting the answer."""
     formats: tuple[Decision, ...]
     recommendations: tuple[Recommendation, ...]
     not_recommended: tuple[NoRecommendation, ...] = ()
@@ -330,5 +280,5 @@ class Verdict(Frozen):
     cost: tuple[CostFinding, ...]
     sizes: tuple[SizeFinding, ...]
     guideline: tuple[GuidelineRow, ...] = ()
-    failures: tuple[str, ...] = ()
-    """One line for each cell that failed or is missing, with its cause."""
+    failures: tuple[Failure, ...] = ()
+    """The steps that failed or have not run."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from whichbits.formats.catalogue import load
 from whichbits.verdict.accuracy import Suite
-from whichbits.verdict.model import ImplausibleLoss
+from whichbits.verdict.caveat_codes import ImplausibleLoss
 
 FLOORS: Mapping[int, float] = {16: 95.0, 8: 80.0, 4: 50.0}
 """Recovery, %, that weights of so many bits keep in every study known to us, even rounded to nearest and in small models."""

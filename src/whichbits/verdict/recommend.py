@@ -7,19 +7,17 @@ from dataclasses import dataclass
 
 from whichbits.verdict.comparison import Comparison, compare
 from whichbits.verdict.decision import bound_of
+from whichbits.verdict.estimates import Estimate, SingleRound
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.model import (
     Decision,
-    Estimate,
     NoRecommendation,
     Recommendation,
     RecommendationCode,
     RefusalCode,
-    SingleRound,
 )
+from whichbits.verdict.reasons import AgainstBase, WouldWin
 from whichbits.verdict.serving_options import ServingOption, ServingOptions, speed_problem
-from whichbits.verdict.speed import SYNCHRONOUS
-from whichbits.verdict.words import listing, times
 
 EQUAL = 0.03
 """Candidates whose speeds are not told apart and differ by less than this count as equally fast."""
@@ -32,7 +30,9 @@ class Choice:
 
     option: ServingOption
     code: RecommendationCode
-    reason: str
+    compared: AgainstBase | None = None
+    equals: tuple[str, ...] = ()
+    not_shown_slower: tuple[str, ...] = ()
     runner_up: str | None = None
     rounds_needed: int | None = None
 
@@ -42,58 +42,66 @@ def recommendations(
 ) -> tuple[tuple[Recommendation, ...], tuple[NoRecommendation, ...]]:
     """The answer for each workload, deployment and mode, or why there is none."""
     answers, refusals = [], []
-    for place in all_options:
-        found = _answer(findings, place, decisions, level)
-        where = {"workload": place.workload, "deployment": place.deployment, "mode": place.mode}
+    for options in all_options:
+        found = _answer(findings, options, decisions, level)
         if isinstance(found, Choice):
             answers.append(
                 Recommendation(
-                    **where,
+                    workload=options.workload,
+                    deployment=options.deployment,
+                    mode=options.mode,
                     candidate=found.option.candidate,
                     code=found.code,
-                    reason=found.reason,
+                    load=found.option.cost.rung,
+                    compared=found.compared,
+                    equals=found.equals,
+                    not_shown_slower=found.not_shown_slower,
                     advantage=found.option.cost.cost_reduction,
                     runner_up=found.runner_up,
                     rounds_needed=found.rounds_needed,
-                    would_win_if_accepted=_would_win_if_accepted(found.option, place, decisions, margin, level),
+                    would_win_if_accepted=_would_win_if_accepted(found.option, options, decisions, margin, level),
                 )
             )
         else:
-            code, reason = found
-            refusals.append(NoRecommendation(**where, code=code, reason=reason))
+            code, names = found
+            refusals.append(
+                NoRecommendation(
+                    workload=options.workload,
+                    deployment=options.deployment,
+                    mode=options.mode,
+                    code=code,
+                    candidates=names,
+                )
+            )
     return tuple(answers), tuple(refusals)
 
 
-def _answer(findings: Findings, place: ServingOptions, decisions: Decisions, level: float) -> Choice | tuple[RefusalCode, str]:
+def _answer(
+    findings: Findings, place: ServingOptions, decisions: Decisions, level: float
+) -> Choice | tuple[RefusalCode, tuple[str, ...]]:
+    """The choice, or why there is none and for which candidates."""
     base, standing = findings.base, place.standing.get(findings.base, "not_measured")
     if standing == "not_measured":
-        return "base_not_measured", f"{base} was not measured, so there is nothing to compare with"
+        return "base_not_measured", ()
     if standing == "not_valid":
-        return "base_not_valid", f"no round of {base} is valid, so there is nothing to compare with"
+        return "base_not_valid", ()
     if base in findings.served_others:
-        return "base_not_valid", f"the server of {base} does not serve its weights, so there is nothing to compare with"
+        return "base_other_weights", ()
     able = [name for name in findings.candidates if _eligible(decisions.get(name)) and speed_problem(findings, name) is None]
     options = [option for option in place.options if option.candidate in able]
     if standing == "outside_limits":
         if not options:
-            return (
-                "limits_not_kept",
-                f"{base} keeps the limits at no load, and neither does a format that is shown non-inferior",
-            )
+            return "limits_not_kept", ()
         sure = [option for option in options if option.cost.rung in option.profile.kept]
         if place.reference is None or not sure or not place.reference.missed >= place.reference.series.keys():
-            return "limits_not_told", f"which loads of {base} and of {listing(_all(options))} keep the limits is not told"
-        return _without_base(base, sure, place, decisions, level)
+            return "limits_not_shown", _all(options)
+        return _without_base(sure, place, decisions, level)
     own = next(option for option in place.options if option.candidate == base)
     compared = [option for option in options if option.comparison is not None]
     if compared:
         return _with_base(own, compared, place, decisions, level)
-    uncompared = [name for name in able if place.standing[name] != "outside_limits"]
-    if uncompared:
-        return "nothing_compared", f"no load of {listing(uncompared)} is valid in a round in which one of {base} is"
-    return Choice(
-        own, "base_without_rival", "no other format is both shown non-inferior and validly measured on a native kernel"
-    )
+    uncompared = tuple(name for name in able if place.standing[name] != "outside_limits")
+    return ("nothing_compared", uncompared) if uncompared else Choice(own, "base_without_rival")
 
 
 def _eligible(decision: Decision | None) -> bool:
@@ -122,35 +130,33 @@ def _with_base(
     if not gaining:
         return _keep(base, ranked[0])
     chosen, equals, untold = _fastest(gaining, ranked, pairs, decisions)
-    reason = f"{_against_base(chosen, base)} and is shown non-inferior{_note(equals, untold)}"
     faster, slower = ([option for option in ranked if (option.speed > 1) is above] for above in (True, False))
     return Choice(
         chosen,
         "more_accurate_of_equals" if equals else "fastest",
-        reason,
+        _against_base(chosen),
+        _all(equals),
+        _all(untold),
         next((option.candidate for option in (*faster, base, *slower) if option is not chosen), None),
     )
 
 
-def _without_base(
-    base: str, options: Sequence[ServingOption], place: ServingOptions, decisions: Decisions, level: float
-) -> Choice:
+def _without_base(options: Sequence[ServingOption], place: ServingOptions, decisions: Decisions, level: float) -> Choice:
     """The fastest of the options that keep the limits, which the base does at no load."""
     pairs = _pairs(options, place, level)
     wins = {o.candidate: sum(_ahead(pairs.get(_names(o, other))) for other in options if other is not o) for o in options}
     ranked = sorted(options, key=lambda option: wins[option.candidate], reverse=True)
     chosen, equals, untold = _fastest(ranked, ranked, pairs, decisions)
-    reason = f"{base} keeps the limits at no load; {chosen.candidate} does{_at(chosen.cost.rung)} and is shown non-inferior"
     runner_up = next((option.candidate for option in ranked if option is not chosen), None)
-    return Choice(chosen, "base_outside_limits", reason + _note(equals, untold), runner_up)
+    return Choice(chosen, "base_outside_limits", None, _all(equals), _all(untold), runner_up)
 
 
 def _names(one: ServingOption, other: ServingOption) -> tuple[str, str]:
     return one.candidate, other.candidate
 
 
-def _all(options: Sequence[ServingOption]) -> list[str]:
-    return [option.candidate for option in options]
+def _all(options: Sequence[ServingOption]) -> tuple[str, ...]:
+    return tuple(option.candidate for option in options)
 
 
 Pairs = Mapping[tuple[str, str], Comparison | None]
@@ -187,43 +193,23 @@ def _fastest(
     return chosen, [one for one in equals if one is not chosen], [one for one in left if one not in equals]
 
 
-def _note(equals: Sequence[ServingOption], untold: Sequence[ServingOption]) -> str:
-    text = ""
-    if equals:
-        names = listing(_all(equals))
-        text += f"; its speed cannot be told from that of {names}, and it keeps more of the base's score"
-    if untold:
-        text += f"; that it is faster than {listing(_all(untold))} is not shown"
-    return text
-
-
 def _keep(base: ServingOption, best: ServingOption) -> Choice:
     """The base, because nothing is shown to be faster."""
     compared = best.comparison
     assert compared is not None
-    code: RecommendationCode = "base_not_told"
-    why = "so the comparison is inconclusive"
+    code: RecommendationCode = "base_inconclusive"
     if isinstance(compared.ratio, SingleRound):
-        code, why = "base_one_round", "so nothing can be claimed of it; measure three rounds or more"
+        code = "base_one_round"
     elif compared.ratio.high < 1:
-        code, why = "base_faster", "and no non-inferior format is faster"
-    needed = compared.rounds_needed if code == "base_not_told" and compared.ratio.value > 1 else None
-    if needed is not None:
-        why += f"; a study of {needed} rounds would tell (80 % power, if gap and spread stay)"
-    return Choice(base, code, f"{_against_base(best, base)}, {why}", best.candidate, needed)
+        code = "base_faster"
+    needed = compared.rounds_needed if code == "base_inconclusive" and compared.ratio.value > 1 else None
+    return Choice(base, code, _against_base(best), runner_up=best.candidate, rounds_needed=needed)
 
 
-def _against_base(option: ServingOption, base: ServingOption) -> str:
+def _against_base(option: ServingOption) -> AgainstBase:
     compared = option.comparison
     assert compared is not None
-    loads = _at(compared.above)
-    if compared.below != compared.above:
-        loads += f" (the base{_at(compared.below)})"
-    return f"{option.candidate} gives {times(compared.ratio)} {base.candidate}'s queries per dollar{loads}"
-
-
-def _at(load: str) -> str:
-    return "" if load == SYNCHRONOUS else f" at {load}"
+    return AgainstBase(candidate=option.candidate, ratio=compared.ratio, load=compared.above, base_load=compared.below)
 
 
 def _recovery(option: ServingOption, decisions: Decisions) -> float:
@@ -233,7 +219,7 @@ def _recovery(option: ServingOption, decisions: Decisions) -> float:
 
 def _would_win_if_accepted(
     chosen: ServingOption, place: ServingOptions, decisions: Decisions, margin: float, level: float
-) -> str | None:
+) -> WouldWin | None:
     """The fastest inconclusive candidate that is shown faster than the recommended one, and may still turn out non-inferior.
 
     One whose recovery so far lies below the bound is not named: more items like these would show it inferior.
@@ -249,6 +235,4 @@ def _would_win_if_accepted(
     if not winners:
         return None
     _, name, ratio = max(winners, key=lambda winner: winner[:2])
-    remedy = decisions[name].needed_to_decide
-    takes = f"; that takes {remedy}" if remedy else ""
-    return f"{name} would win, with {times(ratio)} {chosen.candidate}'s queries per dollar, if shown non-inferior{takes}"
+    return WouldWin(candidate=name, ratio=ratio)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from whichbits.verdict.model import Estimate
+from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.paired import Paired, suite_ratio
 from whichbits.verdict.score_test import ScoreTest, difference_stratum, recovery_stratum
 from whichbits.verdict.unseen import gains, largest_unseen, losses, unseen_p_value

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from whichbits.verdict.model import Estimate
+from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.statistics import FloatArray, t_quantile, z_quantile
 
 RESAMPLES = 10_000

@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
+from whichbits.verdict.accuracy import task_size
 from whichbits.verdict.findings import ScoredTask
 from whichbits.verdict.model import Extension
 from whichbits.verdict.paired import suite_ratio
+from whichbits.verdict.reasons import TaskSize, Undecidable
 from whichbits.verdict.score_test import ScoreTest, recovery_stratum
-from whichbits.verdict.statistics import POWER, FloatArray, detectable, tested_level
+from whichbits.verdict.statistics import FloatArray, detectable, tested_level
 from whichbits.verdict.unseen import gains, largest_unseen, losses
-from whichbits.verdict.words import listing
 
 MOST_ITEMS = 10**9
 """Beyond this many items, no number of them is said to suffice."""
-NAMED = 3
-"""So many tasks are listed by name; of more, the sum is given."""
 
 
 class Plan:
@@ -123,50 +123,22 @@ def _clusters(tasks: Sequence[ScoredTask], more: Sequence[float] | FloatArray) -
     return sum(math.ceil(float(extra) * len(pair.cluster_sizes) / pair.items) for pair, extra in counts)
 
 
-def needed_to_decide(
-    tasks: Sequence[ScoredTask], bound: float, *, level: float = 0.95
-) -> tuple[Extension | None, str | None, str | None]:
-    """What would settle the suite against `bound` (%), as data and in words; where nothing can, why, in words."""
-    found = extension(tasks, bound, level=level)
-    if found is not None:
-        return found, _in_words(found, 100 * suite_ratio([scored.pair for scored in tasks])), None
-    return None, None, _cannot(tasks, bound, level)
-
-
-def _in_words(found: Extension, value: float) -> str:
-    count = f"about {_round_up(found.items):,} more items"
-    if found.clusters is not None:
-        count = f"about {_round_up(found.clusters):,} more clusters (of {_round_up(found.items):,} items)"
-    condition = f"({100 * POWER:.0f} % power, if the recovery stays at {value:.1f} %)"
-    if len(found.tasks) == 1 and not found.ended:
-        return f"{count} of {found.tasks[0]} {condition}"
-    ends = [f"all {most:,} items of {task}" for task, most in found.ended]
-    if not found.tasks:
-        return f"{count}: {listing(ends)} {condition}"
-    return f"{count}, in proportion of {', '.join(found.tasks)}{f', with {listing(ends)}' if ends else ''} {condition}"
-
-
-def _cannot(tasks: Sequence[ScoredTask], bound: float, level: float) -> str:
-    """Why no number of items that there are settles it."""
+def undecidable(tasks: Sequence[ScoredTask], bound: float, *, level: float = 0.95) -> Undecidable:
+    """Why no number of items that there are tells the suite from `bound` (%); of a suite without an `extension`."""
     plan = Plan(tasks, bound, level)
-    away = f"{plan.distance:.2g} points"
     limited = [scored for scored in tasks if scored.available is not None]
     if plan.distance == 0 or not limited:
-        return f"no number of items can tell a recovery from a bound that is {away} away"
-    counts = [max(scored.available or 0, scored.pair.items) for scored in limited]
-    names = listing([f"{scored.task}'s {count:,} items" for scored, count in zip(limited, counts, strict=True)])
-    if len(limited) > NAMED:
-        names = f"the {sum(counts):,} items of {len(limited)} tasks"
-    rest = ", however many there are of the others" if len(limited) < len(tasks) else ""
-    most = _most(tasks)
-    error = detectable(plan.error(most), tested_level(level))
-    if plan.distance >= error:
-        clustered = [f"{len(s.pair.cluster_sizes):,} of {s.task}" for s in tasks if s.pair.clustered]
-        return f"{names} cannot decide it{rest}, for want of {f'clusters ({listing(clustered)})' if clustered else 'items'}"
-    return f"{names} cannot decide it{rest}: they detect {error:.2g} points, and the bound is {away} away"
-
-
-def _round_up(count: int) -> int:
-    """`count` rounded up to two significant digits."""
-    unit = int(10 ** max(0, len(str(count)) - 2))
-    return math.ceil(count / unit) * unit
+        return Undecidable(code="no_number_suffices", distance=plan.distance)
+    detected = detectable(plan.error(_most(tasks)), tested_level(level))
+    clustered = tuple(task_size(scored) for scored in tasks if scored.pair.clustered)
+    code: Literal["too_few_clusters", "too_few_items", "difference_too_small"] = "difference_too_small"
+    if plan.distance >= detected:
+        code = "too_few_clusters" if clustered else "too_few_items"
+    return Undecidable(
+        code=code,
+        distance=plan.distance,
+        detectable=detected,
+        tasks=tuple(TaskSize(task=s.task, items=max(s.available or 0, s.pair.items)) for s in limited),
+        others_unlimited=len(limited) < len(tasks),
+        clustered=clustered,
+    )

@@ -7,10 +7,22 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from whichbits.verdict.comparison import Comparison, Profile, compare, rate
+from whichbits.verdict.estimates import Estimate, Mode, SingleRound, Timed
 from whichbits.verdict.findings import Findings
-from whichbits.verdict.model import CostFinding, Estimate, Mode, RoundsNote, SingleRound, Timed
+from whichbits.verdict.model import CostFinding
+from whichbits.verdict.reasons import (
+    FewRounds,
+    KernelNotNative,
+    KernelNotProbed,
+    LimitsNotShown,
+    LoadsLeftOut,
+    OtherWeights,
+    RoundsLeftOut,
+    RoundsNote,
+    SeveralSessions,
+    SpeedProblem,
+)
 from whichbits.verdict.speed import SYNCHRONOUS, Load, Slo, loads, meets, queries, shown
-from whichbits.verdict.words import listing, plural
 
 MODES: tuple[Mode, ...] = ("synchronous", "asynchronous")
 FEW = 3
@@ -53,7 +65,7 @@ class ServingOptions:
     standing: Mapping[str, Standing]
 
 
-def speed_problem(findings: Findings, candidate: str) -> str | None:
+def speed_problem(findings: Findings, candidate: str) -> SpeedProblem | None:
     """Why a candidate's speed must not enter a verdict, or None: only a native kernel's, on its own weights, is the format's.
 
     At an address that the user gave the kernel cannot be known; its speed enters, with a caveat. Where the base's server does
@@ -61,14 +73,13 @@ def speed_problem(findings: Findings, candidate: str) -> str | None:
     """
     others = findings.served_others
     if other := next((name for name in (candidate, findings.base) if name in others), None):
-        return f"the server of {other} does not serve its weights"
+        return OtherWeights(server=other)
     probe = findings.kernels.get(candidate)
     if probe is None:
-        return None if candidate == findings.base else "no probe says which kernel served it"
+        return None if candidate == findings.base else KernelNotProbed()
     if probe.status in ("native", "unknown"):
         return None
-    name = f" ({probe.kernel})" if probe.kernel else ""
-    return f"served on a {probe.status} path{name}, not on a native kernel"
+    return KernelNotNative(status=probe.status, kernel=probe.kernel)
 
 
 def serving_options(findings: Findings, *, level: float) -> tuple[ServingOptions, ...]:
@@ -141,7 +152,7 @@ def _option(
     mode: Mode,
     own: Sequence[Load],
     deployment: Mapping[str, object],
-    problem: str | None,
+    problem: SpeedProblem | None,
     level: float,
 ) -> ServingOption:
     """Queries per dollar at the best load over the base's at its own; in money where there is a price."""
@@ -177,31 +188,24 @@ def _scaled(value: Timed, factor: float) -> Timed:
 
 def _notes(profile: Profile, base: Profile, compared: Comparison, mode: Mode) -> Iterator[RoundsNote]:
     """What to know of the rounds and loads behind a comparison."""
-    shared, name = compared.shared, profile.candidate
-    rounds, what = len(shared.rounds), f"{profile.candidate} against {base.candidate}"
+    shared = compared.shared
+    rounds = len(shared.rounds)
     if rounds < shared.common:
-        count = f"{rounds} {'is' if rounds == 1 else 'are'} valid for both"
-        yield RoundsNote(code="rounds_left_out", text=f"{what}: of {plural(shared.common, 'round')}, {count}")
-    if rounds == 1:
-        yield RoundsNote(code="one_round", text=f"{what}: one round has no interval, so nothing is claimed of it")
-    elif rounds < FEW:
-        yield RoundsNote(code="few_rounds", text=f"{what}: with {rounds} rounds the interval is wide")
+        yield RoundsLeftOut(measured=shared.common, valid=rounds)
+    if rounds < FEW:
+        yield FewRounds(code="one_round" if rounds == 1 else "few_rounds", rounds=rounds)
     for side, load in ((profile, compared.above), (base, compared.below)):
         if load not in side.kept:
-            text = f"{side.candidate} at {load} keeps the limits as measured, which its rounds do not settle"
-            yield RoundsNote(code="limits_not_told", text=text)
+            yield LimitsNotShown(candidate=side.candidate, load=load)
     if mode == "synchronous":
         return
-    unequal = sorted(profile.measured.keys() ^ base.measured.keys())
+    unequal = tuple(sorted(profile.measured.keys() ^ base.measured.keys()))
     if unequal:
-        yield RoundsNote(code="loads_not_shared", text=f"{what}: only one of them was measured at {listing(unequal)}")
+        yield LoadsLeftOut(code="loads_not_shared", loads=unequal, compared=shared.loads)
     both = profile.measured.keys() & base.measured.keys() & (profile.allowed | base.allowed)
-    left = sorted(both - set(shared.loads))
+    left = tuple(sorted(both - set(shared.loads)))
     if left:
-        text = f"{what}: {listing(left)} left out, being valid in fewer rounds than {listing(shared.loads)}"
-        yield RoundsNote(code="loads_left_out", text=text)
+        yield LoadsLeftOut(code="loads_left_out", loads=left, compared=shared.loads)
     sessions = {sitting for sitting, _ in shared.rounds}
     if len(sessions) > 1:
-        yield RoundsNote(
-            code="several_sessions", text=f"{name}: its rounds come from {plural(len(sessions), 'measurement session')}"
-        )
+        yield SeveralSessions(sessions=len(sessions))

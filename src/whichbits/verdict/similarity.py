@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.findings import SimilaritySample
-from whichbits.verdict.model import Estimate, SimilarityFinding
+from whichbits.verdict.model import SimilarityFinding
 from whichbits.verdict.resampling import ratio_of_sums
 
 

@@ -9,8 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from whichbits.verdict.estimates import Estimate, SingleRound, Timed
 from whichbits.verdict.findings import Findings, Round
-from whichbits.verdict.model import Estimate, SingleRound, SpeedFinding, Timed
+from whichbits.verdict.model import SpeedFinding
+from whichbits.verdict.reasons import OneRound, RoundInvalid, SpeedProblem, SpeedReason
 from whichbits.verdict.rounds import RoundValue, half_width, mean_of_requests
 from whichbits.verdict.statistics import FloatArray
 
@@ -53,10 +55,10 @@ class Load:
         """Keys of the cells behind it."""
         return tuple(dict.fromkeys(key for r in self.own for key in r.cells))
 
-    def reasons(self) -> tuple[str, ...]:
+    def reasons(self) -> tuple[RoundInvalid, ...]:
         """Why rounds were left out."""
         invalid = [r for r in self.own if not r.valid]
-        return tuple(f"round {r.repeat}: {reason}" for r in invalid for reason in (r.reasons or ("not valid",)))
+        return tuple(RoundInvalid(round=r.repeat, reason=reason) for r in invalid for reason in (r.reasons or (None,)))
 
 
 def loads(findings: Findings) -> tuple[Load, ...]:
@@ -177,7 +179,7 @@ def valid_only(rounds: Sequence[Round]) -> tuple[Round, ...]:
     return tuple(r for r in rounds if r.valid)
 
 
-def speed_findings(load: Load, problem: str | None, *, level: float) -> list[SpeedFinding]:
+def speed_findings(load: Load, problem: SpeedProblem | None, *, level: float) -> list[SpeedFinding]:
     """All metrics of a candidate at one load."""
     found = []
     for metric in (*RATES, *TIMES):
@@ -188,15 +190,17 @@ def speed_findings(load: Load, problem: str | None, *, level: float) -> list[Spe
     return found
 
 
-def _speed_finding(load: Load, metric: str, percentile: float | None, problem: str | None, level: float) -> SpeedFinding | None:
+def _speed_finding(
+    load: Load, metric: str, percentile: float | None, problem: SpeedProblem | None, level: float
+) -> SpeedFinding | None:
     own = series(load.usable, metric, percentile)
     estimate = average(own, level=level)
     if estimate is None:
         return None
-    reasons = list(load.reasons())
+    reasons: list[SpeedReason] = list(load.reasons())
     valid = any(r.valid for r in load.own)
     if valid and len(own) == 1:
-        reasons.append("one round only: nothing says how much another would differ, so there is no interval")
+        reasons.append(OneRound())
     if problem is not None:
         reasons.append(problem)
     above, below = (series(valid_only(rounds), metric, percentile) for rounds in (load.own, load.base))

@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from whichbits.accuracy.task import TaskRequest
 from whichbits.core.errors import UserError
 from whichbits.formats.catalogue import find_name
 from whichbits.studies.specification.source import Source, explain, read
@@ -140,13 +141,18 @@ class TaskChoice(Part):
         return self
 
     @property
-    def made_of(self) -> tuple[str, str] | None:
-        """Kind and source of a task that is not shipped; None for a shipped task or suite."""
+    def request(self) -> tuple[str, TaskRequest] | None:
+        """The kind of a task that is not shipped, and what is said of it; None for a shipped task or suite."""
         if self.jsonl is not None:
-            return "jsonl", str(self.jsonl)
-        if self.lm_eval is not None:
-            return "lm-eval", self.lm_eval
-        return (self.kind, self.source) if self.kind is not None and self.source is not None else None
+            kind, source = "jsonl", str(self.jsonl)
+        elif self.lm_eval is not None:
+            kind, source = "lm-eval", self.lm_eval
+        elif self.kind is not None and self.source is not None:
+            kind, source = self.kind, self.source
+        else:
+            return None
+        more = (self.metric, self.filter, self.num_fewshot, self.max_tokens, self.stop, self.chat_template)
+        return kind, TaskRequest(self.name, source, *more)
 
 
 def task_entry(text: str) -> dict[str, str]:

@@ -1,10 +1,11 @@
-"""Numbers as the reader sees them."""
+"""Numbers, names and loads as the reader sees them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from whichbits.verdict.model import Estimate, SingleRound, Timed
+from whichbits.verdict.estimates import Estimate, SingleRound, Timed
+from whichbits.verdict.speed import SYNCHRONOUS
 
 
 def percent(estimate: Estimate, bound: float | None = None) -> str:
@@ -36,3 +37,8 @@ def listing(names: Sequence[str]) -> str:
 def plural(count: int, noun: str) -> str:
     """'1 task', '5 tasks'."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def at_load(load: str) -> str:
+    """' at concurrency 16', or nothing for one request at a time."""
+    return "" if load == SYNCHRONOUS else f" at {load}"

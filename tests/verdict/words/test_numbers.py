@@ -1,8 +1,8 @@
 import subprocess
 import sys
 
-from whichbits.verdict.model import Estimate, SingleRound
-from whichbits.verdict.words import listing, percent, plural, times
+from whichbits.verdict.estimates import Estimate, SingleRound
+from whichbits.verdict.words.numbers import listing, percent, plural, times
 
 
 def estimate(value, low, high):

@@ -1,0 +1,187 @@
+"""What a reader must know before trusting a verdict: each caveat as a code with its numbers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from whichbits.verdict.estimates import Estimate, Frozen, Mode
+from whichbits.verdict.reasons import Exclusion, RoundsNote
+
+
+class Remark(Frozen):
+    """Of the model, a checkpoint, an engine or a price, in the words of the package that knows it."""
+
+    code: Literal["remark"] = "remark"
+    text: str
+
+
+class TaskExcluded(Frozen):
+    """A task is left out of the suite."""
+
+    code: Literal["task_excluded"] = "task_excluded"
+    task: str
+    why: Exclusion
+
+
+class TaskInsensitive(Frozen):
+    """A task stays in the suite and says little of this base: a ceiling or floor effect."""
+
+    code: Literal["task_insensitive"] = "task_insensitive"
+    task: str
+    reason: str
+    """As the evaluation says it."""
+
+
+class ServerOfOtherWeights(Frozen):
+    """A server's log-probabilities, nats a token, are farther from the checkpoint's than rounding explains."""
+
+    code: Literal["other_weights"] = "other_weights"
+    candidate: str
+    distance: float
+    limit: float
+
+
+class WeightsNotCompared(Frozen):
+    """Whether a server serves its checkpoint is not known."""
+
+    code: Literal["weights_not_compared"] = "weights_not_compared"
+    candidate: str
+    reason: str
+    """As the comparison says it."""
+
+
+class ImplausibleLoss(Frozen):
+    """A candidate lost more than the bits of its weights explain."""
+
+    code: Literal["implausible_loss"] = "implausible_loss"
+    candidate: str
+    weight_bits: int
+    recovery: Estimate
+    floor: float
+    """Recovery, %, that weights of so many bits keep."""
+
+
+class IdenticalScores(Frozen):
+    """Every single score equals the base's."""
+
+    code: Literal["identical_scores"] = "identical_scores"
+    candidate: str
+    items: int
+
+
+class WithinNoise(Frozen):
+    """A candidate changes no more items than the base does from run to run."""
+
+    code: Literal["within_noise"] = "within_noise"
+    candidate: str
+    flips: float
+    """Share of the items of `tasks` that it changes."""
+    noise_floor_flips: float
+    """Share that the base changes."""
+    tasks: tuple[str, ...]
+    """The tasks on which the base was run twice."""
+    whole_suite: bool
+    """Whether those are all tasks of the suite."""
+
+
+class FamilyWise(Frozen):
+    """Candidates whose claim would fall if the claims on all were to hold at once (Holm)."""
+
+    code: Literal["family_wise"] = "family_wise"
+    candidates: tuple[str, ...]
+    family: int
+    """Claims."""
+    level: float
+
+
+class EmulatedAccuracy(Frozen):
+    """Candidates that are decided on by emulation."""
+
+    code: Literal["emulated_accuracy"] = "emulated_accuracy"
+    candidates: tuple[str, ...]
+
+
+class EmulationDiffers(Frozen):
+    """The largest difference, emulated score − served score, of what ran both ways, on the 0–1 scale of the metric."""
+
+    code: Literal["emulation_differs"] = "emulation_differs"
+    candidate: str
+    task: str
+    difference: Estimate
+
+
+class KernelsUnknown(Frozen):
+    """Candidates at addresses that the user gave."""
+
+    code: Literal["kernels_unknown"] = "kernels_unknown"
+    candidates: tuple[str, ...]
+
+
+class InvalidRound(Frozen):
+    """A round at one load that is left out."""
+
+    code: Literal["invalid_round"] = "invalid_round"
+    candidate: str
+    workload: str
+    load: str
+    round: str
+    reasons: tuple[str, ...]
+    """As the measurement says them."""
+
+
+class Rounds(Frozen):
+    """A note on the rounds that a candidate's comparison with the base rests on."""
+
+    code: Literal["rounds"] = "rounds"
+    candidate: str
+    workload: str
+    mode: Mode
+    note: RoundsNote
+
+
+class StillRising(Frozen):
+    """Candidates that did best at the largest load measured."""
+
+    code: Literal["still_rising"] = "still_rising"
+    workload: str
+    candidates: tuple[str, ...]
+
+
+class StatedLimit(Frozen):
+    """A limit of a workload."""
+
+    metric: str
+    percentile: float
+    seconds: float
+
+
+class LimitsNotKept(Frozen):
+    """No load of any candidate keeps the limits of a workload."""
+
+    code: Literal["limits_not_kept"] = "limits_not_kept"
+    workload: str
+    deployment: str
+    limits: tuple[StatedLimit, ...]
+
+
+Caveat = Annotated[
+    Remark
+    | TaskExcluded
+    | TaskInsensitive
+    | ServerOfOtherWeights
+    | WeightsNotCompared
+    | ImplausibleLoss
+    | IdenticalScores
+    | WithinNoise
+    | FamilyWise
+    | EmulatedAccuracy
+    | EmulationDiffers
+    | KernelsUnknown
+    | InvalidRound
+    | Rounds
+    | StillRising
+    | LimitsNotKept,
+    Field(discriminator="code"),
+]

@@ -1,0 +1,35 @@
+"""What every figure of a verdict is made of: a value with its interval, and where it comes from."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Provenance = Literal["measured", "emulated", "predicted", "published"]
+Mode = Literal["synchronous", "asynchronous"]
+
+
+class Frozen(BaseModel):
+    """Immutable, and strict about its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Estimate(Frozen):
+    """A value with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    level: float = 0.95
+
+
+class SingleRound(Frozen):
+    """A speed, or a ratio of speeds, of one round: nothing says how much another round would differ, so it has no interval."""
+
+    value: float = Field(allow_inf_nan=False)
+
+
+Timed = Estimate | SingleRound
+"""What rounds of measurement say: with an interval where there are two or more."""

@@ -1,0 +1,1 @@
+"""The verdict in English: its codes and numbers as a sentence, reasons and caveats. Nothing else in it writes prose."""

@@ -1,0 +1,134 @@
+"""What the reader must know before trusting the answer, in words."""
+
+from __future__ import annotations
+
+from whichbits.verdict.caveat_codes import (
+    Caveat,
+    EmulatedAccuracy,
+    EmulationDiffers,
+    FamilyWise,
+    IdenticalScores,
+    ImplausibleLoss,
+    InvalidRound,
+    KernelsUnknown,
+    LimitsNotKept,
+    Remark,
+    Rounds,
+    ServerOfOtherWeights,
+    StillRising,
+    TaskExcluded,
+    TaskInsensitive,
+    WeightsNotCompared,
+    WithinNoise,
+)
+from whichbits.verdict.model import Verdict
+from whichbits.verdict.reasons import FewRounds, LimitsNotShown, LoadsLeftOut, RoundsLeftOut
+from whichbits.verdict.words.decisions import excluded
+from whichbits.verdict.words.numbers import listing, percent, plural
+
+
+def caveats(verdict: Verdict) -> tuple[str, ...]:
+    """All caveats of a verdict."""
+    return tuple(caveat(entry, verdict.base) for entry in verdict.caveats)
+
+
+def caveat(entry: Caveat, base: str) -> str:
+    """One caveat."""
+    match entry:
+        case Remark():
+            return entry.text
+        case TaskExcluded() | TaskInsensitive() | EmulatedAccuracy() | EmulationDiffers():
+            return _of_tasks(entry)
+        case KernelsUnknown() | InvalidRound() | Rounds() | StillRising() | LimitsNotKept():
+            return _of_speed(entry, base)
+        case _:
+            return _of_candidate(entry)
+
+
+def _of_tasks(entry: TaskExcluded | TaskInsensitive | EmulatedAccuracy | EmulationDiffers) -> str:
+    match entry:
+        case TaskExcluded():
+            return f"{entry.task} is left out of the suite: {excluded(entry.why)}."
+        case TaskInsensitive():
+            return f"{entry.task} says little: {entry.reason}."
+        case EmulatedAccuracy():
+            return (
+                f"{listing(entry.candidates)}: the accuracy comes from emulation of the arithmetic; it was not scored as it is "
+                "served, and is not recommended."
+            )
+        case EmulationDiffers():
+            value, low, high = (100 * end for end in (entry.difference.value, entry.difference.low, entry.difference.high))
+            return (
+                f"Where a checkpoint was both served and emulated, the scores differ by at most {value:+.1f} points "
+                f"({low:+.1f} to {high:+.1f}; {entry.candidate}, {entry.task})."
+            )
+
+
+def _of_candidate(
+    entry: ServerOfOtherWeights | WeightsNotCompared | ImplausibleLoss | IdenticalScores | WithinNoise | FamilyWise,
+) -> str:
+    match entry:
+        case ServerOfOtherWeights():
+            return (
+                f"The server of {entry.candidate} does not serve its weights: their log-probabilities differ by "
+                f"{entry.distance:.3f} nats a token, where rounding explains {entry.limit:.3f}."
+            )
+        case WeightsNotCompared():
+            return f"Whether the server of {entry.candidate} serves its weights is not known: {entry.reason}."
+        case ImplausibleLoss():
+            return (
+                f"{entry.candidate} keeps {percent(entry.recovery, entry.floor)} of the base's score above chance, where "
+                f"{entry.weight_bits}-bit weights keep more than {entry.floor:g} %: its checkpoint, tokenizer or chat template "
+                "is probably damaged, or another model's."
+            )
+        case IdenticalScores():
+            return (
+                f"Every score of {entry.candidate} equals the base's: exactly 100.0 % on {plural(entry.items, 'item')}. Make "
+                "sure that its own checkpoint was scored, and not cached answers or the base."
+            )
+        case WithinNoise():
+            where = "" if entry.whole_suite else f" on {listing(entry.tasks)}, where the base was run twice"
+            return f"{entry.candidate} changes no more items than the base itself does from one run to the next{where}."
+        case FamilyWise():
+            return (
+                f"Each decision holds at its own level of {entry.level:.0%}; for all {entry.family} formats at once (Holm), "
+                f"{listing(entry.candidates)} would be inconclusive."
+            )
+
+
+def _of_speed(entry: KernelsUnknown | InvalidRound | Rounds | StillRising | LimitsNotKept, base: str) -> str:
+    match entry:
+        case KernelsUnknown():
+            return f"{listing(entry.candidates)}: served at an address given, so which kernels ran is not known."
+        case InvalidRound():
+            why = "; ".join(entry.reasons) or "no reason given"
+            where = f"{entry.candidate}, {entry.workload}, {entry.load}, round {entry.round}"
+            return f"Invalid and left out: {where}: {why}."
+        case Rounds():
+            return f"{entry.workload}, {entry.mode}: {_rounds_note(entry, base)}."
+        case StillRising():
+            names = listing(entry.candidates)
+            return f"{entry.workload}: {names} did best at the largest load measured, so a larger one may give more."
+        case LimitsNotKept():
+            stated = ", ".join(f"{limit.metric} p{limit.percentile:g} ≤ {limit.seconds:g} s" for limit in entry.limits)
+            return f"{entry.workload} on {entry.deployment}: no load of any format keeps its limits ({stated})."
+
+
+def _rounds_note(entry: Rounds, base: str) -> str:
+    note, what = entry.note, f"{entry.candidate} against {base}"
+    match note:
+        case RoundsLeftOut():
+            count = f"{note.valid} {'is' if note.valid == 1 else 'are'} valid for both"
+            return f"{what}: of {plural(note.measured, 'round')}, {count}"
+        case FewRounds(code="one_round"):
+            return f"{what}: one round has no interval, so nothing is claimed of it"
+        case FewRounds():
+            return f"{what}: with {note.rounds} rounds the interval is wide"
+        case LimitsNotShown():
+            return f"{note.candidate} at {note.load} keeps the limits as measured, which its rounds do not settle"
+        case LoadsLeftOut(code="loads_not_shared"):
+            return f"{what}: only one of them was measured at {listing(note.loads)}"
+        case LoadsLeftOut():
+            return f"{what}: {listing(note.loads)} left out, being valid in fewer rounds than {listing(note.compared)}"
+        case _:
+            return f"{entry.candidate}: its rounds come from {plural(note.sessions, 'measurement session')}"

@@ -1,0 +1,121 @@
+"""Every caveat in words."""
+
+from typing import get_args
+
+import pytest
+
+from whichbits.verdict import caveat_codes as c
+from whichbits.verdict.estimates import Estimate
+from whichbits.verdict.reasons import (
+    FewRounds,
+    LimitsNotShown,
+    LoadsLeftOut,
+    NearChance,
+    RoundsLeftOut,
+    RoundsNote,
+    SeveralSessions,
+    TaskNearChance,
+)
+from whichbits.verdict.words.caveats import caveat
+
+NEAR_CHANCE = NearChance(tasks=(TaskNearChance(task="guess", above_chance=0.02),), required=0.05)
+SAID = [
+    (c.Remark(text="the weights come from Q4_1"), "the weights come from Q4_1"),
+    (
+        c.TaskExcluded(task="guess", why=NEAR_CHANCE),
+        "guess is left out of the suite: the base scores 2.0 points above chance, less than 5.",
+    ),
+    (c.TaskInsensitive(task="easy", reason="no room to differ"), "easy says little: no room to differ."),
+    (
+        c.ServerOfOtherWeights(candidate="a", distance=0.4, limit=0.1),
+        "The server of a does not serve its weights: their log-probabilities differ by 0.400 nats a token, where rounding "
+        "explains 0.100.",
+    ),
+    (
+        c.WeightsNotCompared(candidate="a", reason="it gives no log-probabilities"),
+        "Whether the server of a serves its weights is not known: it gives no log-probabilities.",
+    ),
+    (
+        c.ImplausibleLoss(candidate="a", weight_bits=8, recovery=Estimate(value=70, low=65, high=75), floor=80),
+        "a keeps 70.0 % (65.0 to 75.0) of the base's score above chance, where 8-bit weights keep more than 80 %: its "
+        "checkpoint, tokenizer or chat template is probably damaged, or another model's.",
+    ),
+    (
+        c.IdenticalScores(candidate="a", items=2000),
+        "Every score of a equals the base's: exactly 100.0 % on 2,000 items. Make sure that its own checkpoint was scored, and "
+        "not cached answers or the base.",
+    ),
+    (
+        c.WithinNoise(candidate="a", flips=0.01, noise_floor_flips=0.02, tasks=("recall",), whole_suite=True),
+        "a changes no more items than the base itself does from one run to the next.",
+    ),
+    (
+        c.WithinNoise(candidate="a", flips=0.01, noise_floor_flips=0.02, tasks=("recall",), whole_suite=False),
+        "a changes no more items than the base itself does from one run to the next on recall, where the base was run twice.",
+    ),
+    (
+        c.FamilyWise(candidates=("a", "b"), family=21, level=0.95),
+        "Each decision holds at its own level of 95%; for all 21 formats at once (Holm), a and b would be inconclusive.",
+    ),
+    (
+        c.EmulatedAccuracy(candidates=("a",)),
+        "a: the accuracy comes from emulation of the arithmetic; it was not scored as it is served, and is not recommended.",
+    ),
+    (
+        c.EmulationDiffers(candidate="a", task="recall", difference=Estimate(value=-0.01, low=-0.02, high=0.001)),
+        "Where a checkpoint was both served and emulated, the scores differ by at most -1.0 points (-2.0 to +0.1; a, recall).",
+    ),
+    (
+        c.KernelsUnknown(candidates=("bf16", "a")),
+        "bf16 and a: served at an address given, so which kernels ran is not known.",
+    ),
+    (
+        c.InvalidRound(candidate="a", workload="chat", load="synchronous", round="2", reasons=("client saturated",)),
+        "Invalid and left out: a, chat, synchronous, round 2: client saturated.",
+    ),
+    (
+        c.StillRising(workload="chat", candidates=("a",)),
+        "chat: a did best at the largest load measured, so a larger one may give more.",
+    ),
+    (
+        c.LimitsNotKept(
+            workload="chat", deployment="here", limits=(c.StatedLimit(metric="ttft", percentile=95.0, seconds=0.5),)
+        ),
+        "chat on here: no load of any format keeps its limits (ttft p95 ≤ 0.5 s).",
+    ),
+]
+NOTES = [
+    (RoundsLeftOut(measured=3, valid=1), "a against bf16: of 3 rounds, 1 is valid for both"),
+    (FewRounds(code="one_round", rounds=1), "a against bf16: one round has no interval, so nothing is claimed of it"),
+    (FewRounds(code="few_rounds", rounds=2), "a against bf16: with 2 rounds the interval is wide"),
+    (
+        LimitsNotShown(candidate="bf16", load="concurrency 4"),
+        "bf16 at concurrency 4 keeps the limits as measured, which its rounds do not settle",
+    ),
+    (
+        LoadsLeftOut(code="loads_not_shared", loads=("concurrency 64",), compared=("concurrency 16",)),
+        "a against bf16: only one of them was measured at concurrency 64",
+    ),
+    (
+        LoadsLeftOut(code="loads_left_out", loads=("concurrency 32",), compared=("concurrency 16",)),
+        "a against bf16: concurrency 32 left out, being valid in fewer rounds than concurrency 16",
+    ),
+    (SeveralSessions(sessions=2), "a: its rounds come from 2 measurement sessions"),
+]
+
+
+@pytest.mark.parametrize(("entry", "said"), SAID)
+def test_a_caveat_in_words(entry, said):
+    assert caveat(entry, "bf16") == said
+
+
+@pytest.mark.parametrize(("note", "said"), NOTES)
+def test_a_note_on_rounds_names_workload_and_mode(note, said):
+    entry = c.Rounds(candidate="a", workload="chat", mode="asynchronous", note=note)
+    assert caveat(entry, "bf16") == f"chat, asynchronous: {said}."
+
+
+def test_every_kind_is_said_above():
+    kinds = {type(entry) for entry, _ in SAID}
+    assert kinds | {c.Rounds} == set(get_args(get_args(c.Caveat)[0]))
+    assert {type(note) for note, _ in NOTES} == set(get_args(get_args(RoundsNote)[0]))
