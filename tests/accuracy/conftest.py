@@ -56,7 +56,8 @@ class PlainModel:
         max_tokens: int,
         stop: Sequence[str] = (),
         temperature: float = 0.0,
-        seed: int = 0,
+        top_p: float = 1.0,
+        seed: int | Sequence[int] = 0,
     ) -> list[Generation]:
         self.requests.append({"max_tokens": max_tokens, "stop": tuple(stop), "temperature": temperature, "seed": seed})
         assert temperature == 0

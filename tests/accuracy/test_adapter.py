@@ -75,8 +75,8 @@ def test_too_long_is_an_error_not_a_cut(tiny_llama: Path) -> None:
 
 
 def test_unknown_generation_arguments_are_an_error(tiny_llama: Path) -> None:
-    with pytest.raises(UserError, match="top_p"):
-        ask(Scripted(), tiny_llama, {"until": [], "max_gen_toks": 4, "top_p": 0.9})
+    with pytest.raises(UserError, match="min_p"):
+        ask(Scripted(), tiny_llama, {"until": [], "max_gen_toks": 4, "min_p": 0.9})
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,13 @@ def test_a_store_from_before_most_was_written_is_read_rightly(cells):
     assert found == {"recall": None, "arc": 4}
 
 
+def test_scores_of_other_samples_are_no_pair(cells):
+    drawn = {"temperature": 0.6, "samples": 4, "reducer": "mean"}
+    records = [cells.evaluate("bf16", BASE, **drawn), cells.evaluate("w8a8-int", INT8, **{**drawn, "samples": 8})]
+    with pytest.raises(PairingError, match="samples differs, 4 and 8"):
+        collect(records, "bf16", FORMATS)
+
+
 def test_other_prompts_are_an_error(cells):
     records = [cells.evaluate("bf16", BASE), cells.evaluate("w8a8-int", INT8, prompts="another prompt")]
     with pytest.raises(PairingError, match=r"recall \(vllm\), w8a8-int against bf16: prompt_hash of item"):

@@ -11,7 +11,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
 
-from whichbits.accuracy.result import Work
+from whichbits.accuracy.result import Work, text_hash
+from whichbits.accuracy.sampling import Sampling, sample_seed
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
 from whichbits.engines.protocol import LanguageModel
@@ -20,7 +21,7 @@ ENGINE_STOPS = 4
 """Stop strings sent to the engine (OpenAI-compatible servers refuse more); all of them are applied here afterwards."""
 
 LENGTH_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
-KNOWN = {"until", "do_sample", "temperature", *LENGTH_NAMES}
+KNOWN = {"until", "do_sample", "temperature", "top_p", *LENGTH_NAMES}
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,15 @@ class _Limits:
     max_tokens: int
     stop: tuple[str, ...]
     temperature: float
+    top_p: float
 
 
 class HarnessModel(TemplateLM):  # type: ignore[misc]
     """A `LanguageModel` behind lm-evaluation-harness's `TemplateLM`.
 
     `max_gen_toks` holds where a task states no generation limit of its own; None then is an error. `templated` says that
-    contexts are what a chat template wrote: they get no special tokens.
+    contexts are what a chat template wrote: they get no special tokens. Where `sampling` has a temperature, it replaces what
+    requests say, and each of them has a seed of its own, of its `sample`-th answer.
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         seed: int,
         task: str,
         templated: bool = False,
+        sampling: Sampling | None = None,
+        sample: int = 0,
     ) -> None:
         super().__init__()
         self.model = model
@@ -58,6 +63,8 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         self.seed = seed
         self.task = task
         self.templated = templated
+        self.sampling = sampling or Sampling()
+        self.sample = sample
         self.work = Work()
 
     @property
@@ -131,8 +138,16 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
                 f"task: {self.task} states no limit on the answer's length", remedy="set max_tokens in the task's definition"
             )
         settled = normalize_gen_kwargs(dict(arguments), self.max_gen_toks or 0)
-        temperature = float(settled["temperature"]) if settled.get("do_sample") else 0.0
-        return _Limits(int(settled["max_gen_toks"]), tuple(stop for stop in settled["until"] if stop), temperature)
+        temperature, top_p = self.sampling.temperature, self.sampling.top_p
+        if temperature == 0 and settled.get("do_sample"):
+            temperature, top_p = float(settled["temperature"]), float(arguments.get("top_p") or 1.0)
+        stop = tuple(stop for stop in settled["until"] if stop)
+        return _Limits(int(settled["max_gen_toks"]), stop, temperature, top_p)
+
+    def _seeds(self, prompts: Sequence[str]) -> int | list[int]:
+        if self.sampling.temperature == 0:
+            return self.seed
+        return [sample_seed(self.seed, text_hash(prompt), self.sample) for prompt in prompts]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Continue each context until one of its stop strings, which is cut off."""
@@ -149,7 +164,8 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
                 max_tokens=limits.max_tokens,
                 stop=limits.stop[:ENGINE_STOPS],
                 temperature=limits.temperature,
-                seed=self.seed,
+                top_p=limits.top_p,
+                seed=self._seeds([requests[index].args[0] for index in indices]),
             )
             self._count(sum(map(len, prompts)), sum(generation.tokens for generation in generations))
             for index, generation in zip(indices, generations, strict=True):

@@ -31,5 +31,6 @@ def evaluate(
     """
     kind = task_kind(task.kind)
     kind.check(task)
+    task.sampling.check()
     tokenizer = PromptTokenizer(tokenizer_path, allow_custom_code=allow_custom_code)
     return kind.evaluate(task, model, tokenizer, limit=limit, seed=seed, data_dir=data_dir)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from whichbits.accuracy.result import Item, TaskResult, summarize
+from whichbits.accuracy.result import Item, TaskResult, Work, reduced, summarize
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
@@ -33,30 +33,55 @@ def run_harness(
     from whichbits.accuracy.limited import limit_scoring
 
     for harness_task in harness_tasks.values():
-        harness_task.set_fewshot_seed(seed=seed)
+        _refuse_samples(task, harness_task)
         limit_scoring(harness_task)
-    adapter = HarnessModel(
-        model, tokenizer, max_gen_toks=task.max_tokens, seed=seed, task=task.name, templated=task.chat_template
-    )
-    outcome = run(
-        lm=adapter,
-        task_dict={"tasks": harness_tasks},
-        limit=limit,
-        bootstrap_iters=0,
-        cache_requests=False,
-        apply_chat_template=task.chat_template,
-        fewshot_as_multiturn=task.chat_template,
-    )
-    samples: dict[str, list[dict[str, Any]]] = outcome["samples"]
-    items = [
+    work, answers = Work(), []
+    for sample in range(task.samples):
+        for harness_task in harness_tasks.values():
+            harness_task.set_fewshot_seed(seed=seed)
+        adapter = HarnessModel(
+            model,
+            tokenizer,
+            max_gen_toks=task.max_tokens,
+            seed=seed,
+            task=task.name,
+            templated=task.chat_template,
+            sampling=task.sampling,
+            sample=sample,
+        )
+        outcome = run(
+            lm=adapter,
+            task_dict={"tasks": harness_tasks},
+            limit=limit,
+            bootstrap_iters=0,
+            cache_requests=False,
+            apply_chat_template=task.chat_template,
+            fewshot_as_multiturn=task.chat_template,
+        )
+        work += adapter.work
+        answers.append(_items(task, harness_tasks, outcome["samples"]))
+    available = sum(len(harness_task.eval_docs) for harness_task in harness_tasks.values())
+    versions = sorted({str(harness_task.VERSION) for harness_task in harness_tasks.values()})
+    more = {"most": most(task, available), "source_version": ", ".join(versions), "lm_eval": version("lm_eval")}
+    return summarize(task, reduced(task, answers), work, available=available, **more)
+
+
+def _refuse_samples(task: Task, harness_task: Any) -> None:
+    """Raise UserError where answers are to be drawn of a task that generates none."""
+    if task.temperature > 0 and harness_task.OUTPUT_TYPE != "generate_until":
+        raise UserError(
+            f"sampling: task {harness_task.task_name} compares the likelihoods of choices, and draws no answer",
+            remedy="leave sampling out of this task",
+        )
+
+
+def _items(task: Task, harness_tasks: dict[str, Any], samples: dict[str, list[dict[str, Any]]]) -> list[Item]:
+    """The items of one run over all members."""
+    return [
         _item(task, harness_tasks[name], sample, prefix=f"{name}/" if len(samples) > 1 else "")
         for name, of_task in samples.items()
         for sample in _filtered(task, of_task)
     ]
-    available = sum(len(harness_task.eval_docs) for harness_task in harness_tasks.values())
-    versions = sorted({str(harness_task.VERSION) for harness_task in harness_tasks.values()})
-    more = {"most": most(task, available), "source_version": ", ".join(versions), "lm_eval": version("lm_eval")}
-    return summarize(task, items, adapter.work, available=available, **more)
 
 
 def _filtered(task: Task, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from whichbits.accuracy.informative import uninformative
+from whichbits.accuracy.reducers.reducer import Answer
+from whichbits.accuracy.reducers.registry import reducer
 from whichbits.accuracy.task import Task
 
 
@@ -29,6 +31,11 @@ class Item:
     target: str
     chance: float = 0.0
     """Expected score of guessing on this item."""
+    vote: str | None = None
+    """What the answer says, in a form in which equal answers are equal texts; None: the prediction."""
+    sample_scores: tuple[float, ...] = ()
+    """Scores of the item's answers, where there are several; `score` is then what the reducer makes of them."""
+    sample_predictions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,9 @@ class Work:
 
     prompt_tokens: int = 0
     generated_tokens: int = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.prompt_tokens + other.prompt_tokens, self.generated_tokens + other.generated_tokens)
 
 
 @dataclass(frozen=True)
@@ -47,9 +57,17 @@ class TaskResult:
     items: tuple[Item, ...]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Rows of items.parquet: item, prompt_hash, target_hash, cluster, score, prediction, target."""
+        """Rows of items.parquet: item, prompt_hash, target_hash, cluster, score, prediction, target.
+
+        Where items have several answers, sample_scores and sample_predictions too, in the order of the samples; `prediction` is
+        then the first.
+        """
         names = ("item", "prompt_hash", "target_hash", "cluster", "score", "prediction", "target")
-        return [{name: getattr(item, name) for name in names} for item in self.items]
+        several = ("sample_scores", "sample_predictions") if any(item.sample_scores for item in self.items) else ()
+        rows = [{name: getattr(item, name) for name in names} for item in self.items]
+        return [
+            {**row, **{name: list(getattr(item, name)) for name in several}} for row, item in zip(rows, self.items, strict=True)
+        ]
 
 
 def text_hash(text: str) -> str:
@@ -65,6 +83,58 @@ def distinct(items: Iterable[Item]) -> tuple[Item, ...]:
         seen[item.item] += 1
         named.append(item if seen[item.item] == 1 else replace(item, item=f"{item.item}#{seen[item.item]}"))
     return tuple(named)
+
+
+def reduced(task: Task, samples: Sequence[Sequence[Item]]) -> list[Item]:
+    """One item each of its answers: `samples` holds the items of the first answers, of the second ones, and so on.
+
+    Raises ValueError where they are not answers to the same prompts.
+    """
+    if len(samples) == 1:
+        return list(samples[0])
+    reduce = reducer(task.reducer)
+    made = []
+    for answers in zip(*samples, strict=True):
+        first = answers[0]
+        if any((one.item, one.prompt_hash, one.target_hash) != (first.item, first.prompt_hash, first.target_hash)
+               for one in answers):  # fmt: skip
+            raise ValueError(f"{task.name}: the samples of item {first.item} answer different prompts")
+        votes = [Answer(one.score, (one.prediction if one.vote is None else one.vote).strip()) for one in answers]
+        made.append(
+            replace(
+                first,
+                score=reduce(votes),
+                sample_scores=tuple(one.score for one in answers),
+                sample_predictions=tuple(one.prediction for one in answers),
+            )
+        )
+    return made
+
+
+def variances(scores: Sequence[Sequence[float]]) -> tuple[float | None, float]:
+    """Variance of scores between items and within them, from the answers' scores (items, samples), without bias.
+
+    Within: mean over items of the variance of an item's answers. Between: the variance of the items' means less what the
+    answers add to it, within / samples; not below 0, and None for one item. The squared standard error of the mean score is
+    (between + within / samples) / items: one-way analysis of variance, as in Miller, arXiv 2411.00640, section 3.
+    """
+    within = statistics.fmean(statistics.variance(answers) for answers in scores)
+    if len(scores) < 2:
+        return None, within
+    spread = statistics.variance(statistics.fmean(answers) for answers in scores)
+    return max(0.0, spread - within / len(scores[0])), within
+
+
+def _samples(task: Task, items: Sequence[Item]) -> dict[str, Any]:
+    """What a summary says of sampled answers; nothing of greedy ones."""
+    if task.temperature == 0:
+        return {}
+    stated: dict[str, Any] = task.sampling.model_dump()
+    if task.samples > 1:
+        between, within = variances([item.sample_scores for item in items])
+        answers = statistics.fmean(statistics.fmean(item.sample_scores) for item in items)
+        stated |= {"sample_mean": answers, "variance_between": between, "variance_within": within}
+    return stated
 
 
 def summarize(task: Task, items: Sequence[Item], work: Work, *, available: int, **more: Any) -> TaskResult:
@@ -94,6 +164,7 @@ def summarize(task: Task, items: Sequence[Item], work: Work, *, available: int, 
         "uninformative": uninformative(score, chance),
         "prompt_tokens": work.prompt_tokens / n,
         "generated_tokens": work.generated_tokens / n,
+        **_samples(task, items),
         **more,
     }
     return TaskResult(summary=summary, items=items)

@@ -7,6 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from whichbits.accuracy.sampling import Sampling
+
+LATER = ("definition", "top_p", "samples", "reducer")
+
 
 class Task(BaseModel):
     """What is asked, how the answer is limited, and how it is scored.
@@ -37,6 +41,11 @@ class Task(BaseModel):
     stop: tuple[str, ...] = ()
     """Strings that end a generated answer; not part of it."""
     temperature: float = Field(default=0.0, ge=0)
+    top_p: float = 1.0
+    samples: int = 1
+    """Answers an item."""
+    reducer: str = "mean"
+    """How an item's answers become its score; see `Sampling`."""
     num_fewshot: int | None = Field(default=None, ge=0)
     """Worked examples before each item (`lm-eval`); None for the task's own number."""
     chat_template: bool = False
@@ -46,11 +55,21 @@ class Task(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """`definition` is left out where it is None: it is part of a step's key."""
+        """Fields that tasks did not always have are left out where they say nothing: the others are part of steps' keys."""
         fields: dict[str, Any] = dump(self)
-        if self.definition is None:
-            fields.pop("definition", None)
+        for name in LATER:
+            if fields.get(name) == type(self).model_fields[name].default:
+                fields.pop(name, None)
         return fields
+
+    @property
+    def sampling(self) -> Sampling:
+        """How answers are drawn."""
+        return Sampling(temperature=self.temperature, top_p=self.top_p, samples=self.samples, reducer=self.reducer)
+
+    def sampled(self, sampling: Sampling) -> Task:
+        """The task with its answers drawn otherwise."""
+        return self.model_copy(update=sampling.model_dump())
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,11 @@ class LanguageModel(Protocol):
         max_tokens: int,
         stop: Sequence[str] = (),
         temperature: float = 0.0,
-        seed: int = 0,
+        top_p: float = 1.0,
+        seed: int | Sequence[int] = 0,
     ) -> Sequence[Generated]:
-        """Continue each prompt (token ids) until a stop string, the end-of-sequence token or `max_tokens`."""
+        """Continue each prompt (token ids) until a stop string, the end-of-sequence token or `max_tokens`.
+
+        `seed` is one for all prompts, or one a prompt; it matters where `temperature` is above 0.
+        """
         ...

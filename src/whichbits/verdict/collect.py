@@ -21,6 +21,8 @@ from whichbits.verdict.words.measurements import unusable_rate, unusable_times
 COMPARE_MEASURES = ("rouge1", "rougeL", "bertscore", "sts", "length_ratio")
 REQUEST_COLUMNS = ("start_s", "ttft_s", "itl_s", "tpot_s", "latency_s", "output_tokens")
 EMULATED = "emulated"
+SCORED_AS = ("metric", "temperature", "top_p", "samples", "reducer")
+"""What of a summary says how scores came about."""
 
 
 def collect(
@@ -99,7 +101,7 @@ def _join(
     *,
     candidate: str,
     engine: str,
-    same: Sequence[str] = ("metric", "concurrency", "engine"),
+    same: Sequence[str] = (*SCORED_AS, "concurrency", "engine"),
 ) -> ScoredTask:
     """Pair two runs of one task; `left` is the one that differences are taken from, `same` what they must share."""
     task = left.labels["task"]
@@ -145,7 +147,7 @@ def _base_against_itself(records: Sequence[Record], scored: Scored, tables: Tabl
         first = (base, task, engine)
         if record.labels["candidate"] == base and record.labels.get("repeat", "0") == "1" and first in scored:
             both = (tables[first], read_columns(record.items, SCORE_COLUMNS))
-            yield _join(scored[first], record, both, candidate=base, engine=engine, same=("metric",))
+            yield _join(scored[first], record, both, candidate=base, engine=engine, same=SCORED_AS)
 
 
 def _emulated_against_served(scored: Scored, tables: Tables) -> Iterator[ScoredTask]:
@@ -153,7 +155,7 @@ def _emulated_against_served(scored: Scored, tables: Tables) -> Iterator[ScoredT
         for other, served in scored.items():
             if key[2] == EMULATED and other[:2] == key[:2] and other[2] != EMULATED:
                 both = (tables[other], tables[key])
-                yield _join(served, record, both, candidate=key[0], engine=other[2], same=("metric",))
+                yield _join(served, record, both, candidate=key[0], engine=other[2], same=SCORED_AS)
 
 
 def _incomplete(records: Sequence[Record], base: str) -> dict[tuple[str, str], tuple[str, ...]]:

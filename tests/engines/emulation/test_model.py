@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from whichbits.engines.emulation.drawn import Drawn, within_top_p
 from whichbits.engines.emulation.exact_integers import integer_linear, unpack_int4
 from whichbits.engines.emulation.linear import EmulatedLinear, exact_integers, multiply, quantize_tokens
 from whichbits.engines.emulation.model import Emulated
@@ -254,3 +255,23 @@ def test_what_is_not_finite_is_an_error_and_not_a_score(tiny_llama: Path, value:
         model.next_token_logprobs([[5, 6, 7]], [[8, 9]])
     with pytest.raises(EngineError, match="not finite"):
         model.generate([[5, 6, 7]], max_tokens=2)
+
+
+def test_what_is_drawn_does_not_depend_on_the_batch(tiny_llama: Path) -> None:
+    prompts = [[100, 200], [300], [400, 500, 600]]
+    together = Emulated(tiny_llama, threads=1, dtype=torch.float32)
+    alone = Emulated(tiny_llama, threads=1, dtype=torch.float32, batch_tokens=1)
+    how = {"max_tokens": 6, "temperature": 0.2, "top_p": 0.9}
+    drawn = [one.text for one in together.generate(prompts, **how, seed=[1, 2, 3])]
+    assert drawn == [one.text for one in alone.generate(prompts, **how, seed=[1, 2, 3])]
+    assert drawn != [one.text for one in together.generate(prompts, **how, seed=[4, 5, 6])]
+
+
+def test_tokens_are_drawn_as_the_softmax_says() -> None:
+    scores = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
+    rows = 20_000
+    for top_p, shares in ((1.0, (0.5, 0.3, 0.15, 0.05)), (0.6, (0.625, 0.375, 0, 0))):
+        drawn = Drawn(list(range(rows)), 1.0, top_p)(torch.zeros(rows, 1), scores.expand(rows, 4)).argmax(-1)
+        assert (drawn.bincount(minlength=4) / rows).tolist() == pytest.approx(shares, abs=0.012)
+    kept = within_top_p(scores[None], 0.5)
+    assert kept.isfinite().tolist() == [[True, False, False, False]]

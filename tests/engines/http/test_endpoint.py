@@ -145,6 +145,14 @@ def test_nothing_of_sampling_is_left_to_the_server(fake) -> None:
         assert {**NEUTRAL, **OWN_OF_ENGINES}.items() <= request.items()
 
 
+def test_every_prompt_has_its_own_seed(fake) -> None:
+    server = fake()
+    with Endpoint(server.url, "m", max_length=64, concurrency=1) as endpoint:
+        endpoint.generate([[1, 2], [3]], max_tokens=4, temperature=0.6, top_p=0.95, seed=[8, 9])
+    asked = {tuple(one["prompt"]): (one["temperature"], one["top_p"], one["seed"]) for one in server.received}
+    assert asked == {(1, 2): (0.6, 0.95, 8), (3,): (0.6, 0.95, 9)}
+
+
 def test_a_server_that_knows_only_openais_parameters_is_asked_with_those(fake) -> None:
     server = fake(unknown=frozenset(OWN_OF_ENGINES))
     with Endpoint(server.url, "m", max_length=64, concurrency=1) as endpoint:

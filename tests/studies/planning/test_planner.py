@@ -198,6 +198,15 @@ def test_a_task_of_the_harness_by_its_name(tiny_llama: Path):
         plan(tiny_llama, ("- order", "- {lm_eval: boolq, metric: f1}"))
 
 
+def test_sampling_is_part_of_the_key_and_checked_before_a_run(tiny_llama: Path):
+    drawn = plan(tiny_llama, ("- order", "- {name: order, sampling: {temperature: 0.6, samples: 4, reducer: pass@2}}"))
+    (stated,) = {json.dumps(p.cell.inputs["task"]) for p in drawn.cells if p.cell.labels.get("task") == "order"}
+    found = json.loads(stated)
+    assert (found["temperature"], found["samples"], found["reducer"], "top_p" in found) == (0.6, 4, "pass@2", False)
+    with pytest.raises(UserError, match=r"line 8.*sampling.*4 times the same"):
+        plan(tiny_llama, ("- order", "- {name: order, sampling: {samples: 4}}"))
+
+
 def test_local_data_of_the_harness_are_part_of_the_key(tiny_llama: Path, tmp_path: Path):
     pytest.importorskip("lm_eval")
     change = ("- order", "- lm_eval:boolq")

@@ -70,6 +70,7 @@ def test_a_task_of_another_kind(entry: str, kind: str, name: str, source: str):
         (("- order", "- {name: order, metric: acc}"), 9, ["`metric` belongs to a task of your own"]),
         (("- order", "- {lm_eval: boolq, jsonl: a.jsonl}"), 9, ["`jsonl` and `lm_eval` are both given"]),
         (("- order", "- {name: mine, kind: theirs}"), 9, ["`kind` and `source` go together"]),
+        (("- order", "- {name: order, sampling: {samples: 0}}"), 9, ["tasks.0.sampling.samples", "value 0"]),
         (("- order", "- {limit: 3}"), 9, ["a task has no name"]),
         (("- order", "- {name: order, limit: 0}"), 9, ["tasks.0.limit", "value 0"]),
         (("name: mse", "name: ../../mse"), 6, ["'../../mse'", "cannot be a name"]),

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from whichbits.engines.emulation.drawn import Drawn
 from whichbits.engines.emulation.float32_head import float32_head
 from whichbits.engines.emulation.linear import ActivationQuantizer, emulated
 from whichbits.engines.errors import EngineError
@@ -114,33 +115,36 @@ class Emulated:
         max_tokens: int,
         stop: Sequence[str] = (),
         temperature: float = 0.0,
-        seed: int = 0,
+        top_p: float = 1.0,
+        seed: int | Sequence[int] = 0,
     ) -> list[Generation]:
         """Continue each prompt (token ids) until a stop string, the end-of-sequence token or `max_tokens`.
 
-        A text does not hold the stop string that ended it. Sampling (temperature above 0) depends on the batches.
-        Raises ValueError where prompt and `max_tokens` together exceed `max_length`.
+        A text does not hold the stop string that ended it. `seed` is one for all prompts, or one a prompt; what is drawn (at
+        a temperature above 0) does not depend on which prompts share a batch. Raises ValueError where prompt and `max_tokens`
+        together exceed `max_length`.
         """
         for prompt in prompts:
             self._check_length(prompt, max_tokens)
             self._check_ids(prompt)
         results: dict[int, Generation] = {}
         rows = {index: list(prompt) for index, prompt in enumerate(prompts)}
-        options = self._sampling(max_tokens, stop, temperature)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            for chosen in self._batches(list(rows), rows, extra=max_tokens):
-                ids, mask = _left_padded([rows[index] for index in chosen])
-                made = self._model.generate(input_ids=ids, attention_mask=mask, **options)[:, ids.shape[1] :]
-                results |= {index: self._text(row.tolist(), stop) for row, index in zip(made, chosen, strict=True)}
+        seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
+        options = self._options(max_tokens, stop)
+        for chosen in self._batches(list(rows), rows, extra=max_tokens):
+            ids, mask = _left_padded([rows[index] for index in chosen])
+            draw = [Drawn([seeds[index] for index in chosen], temperature, top_p)] if temperature > 0 else []
+            processors = [_finite_scores, *draw]
+            made = self._model.generate(input_ids=ids, attention_mask=mask, logits_processor=processors, **options)
+            new = made[:, ids.shape[1] :]
+            results |= {index: self._text(row.tolist(), stop) for row, index in zip(new, chosen, strict=True)}
         return [results[index] for index in range(len(prompts))]
 
-    def _sampling(self, max_tokens: int, stop: Sequence[str], temperature: float) -> dict[str, Any]:
-        """Options of `generate` that do not depend on the model's own sampling defaults."""
-        config = generation.generation_config(self._ends, max_new_tokens=max_tokens, temperature=temperature)
-        checked = {"logits_processor": [_finite_scores]}
+    def _options(self, max_tokens: int, stop: Sequence[str]) -> dict[str, Any]:
+        """Options of `generate` that do not depend on the model's own sampling defaults; the likeliest token is taken."""
+        config = generation.generation_config(self._ends, max_new_tokens=max_tokens)
         stopping = {"stop_strings": list(stop), "tokenizer": self._tokenizer} if stop else {}
-        return {"generation_config": config, **checked, **stopping}
+        return {"generation_config": config, **stopping}
 
     def _text(self, made: list[int], stop: Sequence[str]) -> Generation:
         """Cut a row of generated ids at its end token or first stop string."""

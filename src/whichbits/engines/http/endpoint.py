@@ -168,19 +168,24 @@ class Endpoint:
         max_tokens: int,
         stop: Sequence[str] = (),
         temperature: float = 0.0,
-        seed: int = 0,
+        top_p: float = 1.0,
+        seed: int | Sequence[int] = 0,
     ) -> list[Generation]:
         """Continue each prompt (token ids) until a stop string, the end-of-sequence token or `max_tokens`.
 
         At most 4 stop strings go to the server (it refuses more); the caller cuts the text at the others. A text does not hold
-        the stop string that ended it. Raises ValueError where prompt and `max_tokens` together exceed `max_length`.
+        the stop string that ended it. `seed` is one for all prompts, or one a prompt. Raises ValueError where prompt and
+        `max_tokens` together exceed `max_length`.
         """
         for prompt in prompts:
             self._check_length(prompt, max_tokens)
-        options: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+        options: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
         if stop:
             options["stop"] = list(stop[:MAX_STOP_STRINGS])
-        return self._map(lambda prompt: self._continue(prompt, options), prompts)
+        seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
+        return self._map(
+            lambda asked: self._continue(asked[0], {**options, "seed": asked[1]}), list(zip(prompts, seeds, strict=True))
+        )
 
     def _check_length(self, prompt: Sequence[int], more: int) -> None:
         if not prompt:

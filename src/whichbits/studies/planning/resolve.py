@@ -129,6 +129,11 @@ class Resolution:
         found: list[tuple[Task, TaskChoice]] = []
         for index, choice in enumerate(self.specification.tasks):
             try:
+                if choice.sampling is not None:
+                    choice.sampling.check()
+            except UserError as error:
+                raise self._error(("tasks", index, "sampling"), error) from error
+            try:
                 expanded = tuple(_extended(task, choice.limit, self.specification.seed) for task in _tasks(choice))
             except UserError as error:
                 raise self._error(("tasks", index, "name" if choice.lm_eval is None else "lm_eval"), error) from error
@@ -357,7 +362,12 @@ def _told_apart(subject: Subject, others: Sequence[Subject]) -> Subject:
 
 
 def _tasks(choice: TaskChoice) -> tuple[Task, ...]:
-    """Tasks that an entry of the specification stands for."""
+    """Tasks that an entry of the specification stands for, with its sampling."""
+    found = _named(choice)
+    return found if choice.sampling is None else tuple(task.sampled(choice.sampling) for task in found)
+
+
+def _named(choice: TaskChoice) -> tuple[Task, ...]:
     if choice.request is not None:
         from whichbits.accuracy.kinds.registry import task_kind
 

@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from whichbits.accuracy.sampling import Sampling
 from whichbits.accuracy.task import TaskRequest
 from whichbits.core.errors import UserError
 from whichbits.formats.catalogue import find_name
@@ -113,6 +114,8 @@ class TaskChoice(Part):
     """Strings that end an answer; default: the end of a line for a JSONL prompt."""
     chat_template: bool | None = None
     """Whether prompts go through the tokenizer's chat template; default: no."""
+    sampling: Sampling | None = None
+    """How answers are drawn, of any task; default: the task's own way, greedy unless its description says otherwise."""
     limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Use the first `limit` items; a generated task makes as many, also more than its usual number."""
     emulate: bool = True
