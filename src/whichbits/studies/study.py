@@ -162,7 +162,7 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
     """The cells of a plan, which are done, and how long the others will take by what the store has seen, else predicted."""
     from whichbits.studies.conclusion import deployment_prices
     from whichbits.studies.execution.progress import name
-    from whichbits.studies.planning.seconds import forecast
+    from whichbits.studies.forecast import forecast
 
     silent = _refusal(expansion)
     try:

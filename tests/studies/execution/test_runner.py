@@ -19,9 +19,11 @@ import pytest
 from whichbits.schema.step import Cell
 from whichbits.studies.execution.local import LocalExecutor
 from whichbits.studies.execution.runner import Runner
-from whichbits.studies.planning.plan import Plan, Planned, Served
+from whichbits.studies.planning.plan import Plan, Served
 from whichbits.studies.specification.schema import Specification
+from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.step import Job, Kind, Result, ServerFailed, StepContext
+from whichbits.studies.steps.study import Study
 from whichbits.studies.store.store import Store
 
 SPECIFICATION = Specification.model_validate({"version": 1, "name": "test", "model": "m", "candidates": ["x"]})
@@ -113,12 +115,14 @@ class Quiet:
         self.notes.append(text)
 
 
+def unplanned(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
+    """The plans of these tests are made by hand."""
+    return iter(())
+
+
 def runner(tmp_path: Path, cells: Sequence[Planned], servers: FakeServers | None = None, names: Sequence[str] = ()) -> Runner:
     plan = Plan(SPECIFICATION, "bf16", tuple(cells), {name: Served(name, folder=tmp_path) for name in names})
-    kinds = {
-        kind.name: kind
-        for kind in (Kind("add", 1, add), Kind("misbehave", 1, misbehave), Kind("ask", 1, ask), Kind("variable", 1, variable))
-    }
+    kinds = {run.__name__: Kind(run.__name__, 1, unplanned, run) for run in (add, misbehave, ask, variable)}
     return Runner(plan, Store(tmp_path / "store"), kinds, LocalExecutor(tmp_path / "store"), servers or FakeServers(), Quiet())
 
 
@@ -252,7 +256,8 @@ def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Pa
             from whichbits.schema.step import Cell
             from whichbits.studies.execution.local import LocalExecutor
             from whichbits.studies.steps.step import Kind, Result
-            from whichbits.studies.planning.plan import Plan, Planned
+            from whichbits.studies.planning.plan import Plan
+            from whichbits.studies.steps.planned import Planned
             from whichbits.studies.execution.runner import Runner
             from whichbits.studies.specification.schema import Specification
             from whichbits.studies.store.store import Store
@@ -277,7 +282,7 @@ def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Pa
                 spec = Specification.model_validate({"version": 1, "name": "t", "model": "m", "candidates": ["x"]})
                 cells = tuple(Planned(Cell("sleep", 1, {"n": n}), "local") for n in range(2))
                 store = Store(Path(sys.argv[1]))
-                plan, kinds = Plan(spec, "bf16", cells, {}), {"sleep": Kind("sleep", 1, sleep)}
+                plan, kinds = Plan(spec, "bf16", cells, {}), {"sleep": Kind("sleep", 1, lambda study, before: iter(()), sleep)}
                 with store.locked():
                     Runner(plan, store, kinds, LocalExecutor(store.folder), NoServers(), Quiet()).run()
             """

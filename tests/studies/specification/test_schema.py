@@ -52,9 +52,8 @@ def test_an_alias_is_stored_and_shown_as_the_format():
 )
 def test_a_task_of_another_kind(entry: str, kind: str, name: str, source: str):
     (choice,) = parse(GOOD.replace("- order", f"- {entry}"), "mine.yaml")[0].tasks
-    assert choice.request is not None
-    assert (choice.request[0], choice.request[1].name, choice.request[1].source) == (kind, name, source)
-    assert parse(GOOD, "mine.yaml")[0].tasks[0].request is None
+    assert (choice.made_of, choice.name) == ((kind, source), name)
+    assert parse(GOOD, "mine.yaml")[0].tasks[0].made_of is None
 
 
 @pytest.mark.parametrize(

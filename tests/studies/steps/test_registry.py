@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -38,9 +38,13 @@ WITHOUT_EFFECT = {
 
 
 def dependencies(kind: str) -> list[Path]:
-    """Files that a kind depends on: modules by their imports, wherever in a module, and what else lies in their packages."""
-    found: set[str] = set()
-    left = [f"whichbits.studies.steps.{kind}"]
+    """Files that a kind's `run` depends on: modules by imports, wherever in a module, and what else lies in their packages.
+
+    Of the kind's own file only what `run` uses counts: planning and predicted seconds change no result.
+    """
+    own = f"whichbits.studies.steps.{kind}"
+    found = {own}
+    left = list(_named(own, (node for statement in _used_by_run(kind) for node in _running(statement))))
     while left:
         module = left.pop()
         if module not in found and module not in WITHOUT_EFFECT:
@@ -55,6 +59,32 @@ def dependencies(kind: str) -> list[Path]:
         if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts and _nearest(path) in folders
     }
     return sorted(modules | data)
+
+
+def _used_by_run(kind: str) -> list[ast.stmt]:
+    """Statements of a kind's file that its `run` uses, directly or through others of them, in their order."""
+    body = ast.parse(_file(f"whichbits.studies.steps.{kind}").read_text()).body
+    named: dict[str, ast.stmt] = {}
+    for statement in body:
+        match statement:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                named[name] = statement
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                named.update({alias.asname or alias.name.partition(".")[0]: statement for alias in aliases})
+            case ast.Assign() | ast.AnnAssign():
+                named.update({node.id: statement for node in ast.walk(statement) if _is_target(node)})
+    used: set[str] = set()
+    left = ["run"]
+    while left:
+        name = left.pop()
+        if name in named and name not in used:
+            used.add(name)
+            left += [node.id for node in ast.walk(named[name]) if isinstance(node, ast.Name)]
+    return [statement for statement in body if any(named[name] is statement for name in used)]
+
+
+def _is_target(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
 
 
 def _start_up() -> tuple[str, ...]:
@@ -79,9 +109,14 @@ def _exists(module: str) -> bool:
 @cache
 def _imports(module: str, types: bool = False) -> tuple[str, ...]:
     """Modules of whichbits that a module imports when it runs, or with `types` for types too; with the packages above them."""
-    names: list[str] = []
     tree = ast.parse(_file(module).read_text())
-    for node in ast.walk(tree) if types else _running(tree):
+    return _named(module, ast.walk(tree) if types else _running(tree))
+
+
+def _named(module: str, nodes: Iterable[ast.AST]) -> tuple[str, ...]:
+    """Modules of whichbits that nodes of a module import, with the packages above them."""
+    names: list[str] = []
+    for node in nodes:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -101,17 +136,28 @@ def _running(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def fingerprint(kind: str) -> str:
-    """SHA-256 over all that a kind depends on: code without comments and docstrings, and data."""
+    """SHA-256 over all that a kind's `run` depends on: code without comments and docstrings, and data."""
+    own = _file(f"whichbits.studies.steps.{kind}")
     digest = hashlib.sha256()
     for path in dependencies(kind):
         digest.update(str(path.relative_to(SOURCE)).encode())
-        digest.update(_code(path) if path.suffix == ".py" else path.read_bytes())
+        if path == own:
+            digest.update(_code(ast.Module(_used_by_run(kind), [])))
+        else:
+            digest.update(_module(path) if path.suffix == ".py" else path.read_bytes())
     return digest.hexdigest()
 
 
 @cache
-def _code(path: Path) -> bytes:
-    tree = ast.parse(path.read_text())
+def _module(path: Path) -> bytes:
+    return _code(ast.parse(path.read_text()))
+
+
+def current() -> dict[str, dict[str, object]]:
+    return {name: {"version": kind.version, "source": fingerprint(name)} for name, kind in sorted(KINDS.items())}
+
+
+def _code(tree: ast.Module) -> bytes:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             node.body = [
@@ -120,10 +166,6 @@ def _code(path: Path) -> bytes:
                 if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
             ]
     return ast.dump(tree).encode()
-
-
-def current() -> dict[str, dict[str, object]]:
-    return {name: {"version": kind.version, "source": fingerprint(name)} for name, kind in sorted(KINDS.items())}
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -138,8 +180,8 @@ def test_a_changed_dependency_has_a_raised_version_or_is_recorded_anew(kind: str
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_no_kind_depends_on_how_studies_are_planned_run_or_reported(kind: str):
     reached = {str(path.relative_to(SOURCE)) for path in dependencies(kind)}
-    outside = ("studies/planning", "studies/execution", "studies/store", "verdict", "reporting", "cli", "api")
-    assert not [path for path in reached if path.startswith(outside)]
+    outside = ("studies/planning", "studies/execution", "studies/store", "studies/specification", "verdict", "reporting")
+    assert not [path for path in reached if path.startswith((*outside, "prediction", "cli", "api"))]
 
 
 def test_dependencies_are_found_through_imports_in_functions_and_with_data():
@@ -150,6 +192,8 @@ def test_dependencies_are_found_through_imports_in_functions_and_with_data():
     assert "engines/emulation/model.py" in reached("evaluate"), "imported by a function of steps/served.py"
     assert "engines/emulation/model.py" not in reached("compare")
     assert "models/architectures.yaml" in reached("quantize")
+    assert "serving/measure.py" in reached("serve"), "imported by a function that `run` calls"
+    assert "studies/steps/on_engine.py" not in reached("evaluate"), "imported for `plan` alone"
     # The sandbox starts its program, which imports by a relative name.
     assert {"accuracy/sandbox/child.py", "accuracy/sandbox/seccomp.py"} <= reached("evaluate")
 

@@ -17,7 +17,8 @@ from typing import Any, Literal, Protocol
 
 from whichbits.schema.step import Cell
 from whichbits.studies.execution.local import Executor, Failed, Finished, Progress
-from whichbits.studies.planning.plan import Plan, Planned, Served
+from whichbits.studies.planning.plan import Plan, Served
+from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.step import Job, Kind, ServerFailed
 from whichbits.studies.store.store import Store
 

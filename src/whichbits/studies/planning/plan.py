@@ -3,34 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from whichbits.schema.step import Cell
 from whichbits.studies.specification.schema import Specification
+from whichbits.studies.steps.planned import Planned
 from whichbits.studies.store.store import Store
-
-Lane = Literal["local", "server", "sitting"]
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A cell with what it needs to run.
-
-    `local` cells need a core; `server` cells talk to the server of the candidate in `servers`; `sitting` cells measure speed:
-    they have the machine for themselves, and run together, with all the servers they name.
-    """
-
-    cell: Cell
-    lane: Lane
-    reads: Mapping[str, Cell] = field(default_factory=dict)
-    servers: tuple[str, ...] = ()
-
-    @property
-    def before(self) -> tuple[Cell, ...]:
-        """Cells that must be done first."""
-        return tuple(self.reads.values())
 
 
 @dataclass(frozen=True)

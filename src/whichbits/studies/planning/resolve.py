@@ -6,59 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
-from whichbits.schema.step import Cell, Json
-from whichbits.studies.planning.plan import Planned
-from whichbits.studies.specification.schema import Candidate, Specification, TaskChoice
-from whichbits.studies.specification.source import Location, Source
+from whichbits.schema.step import Json
+from whichbits.studies.specification.schema import Candidate, Specification
+from whichbits.studies.specification.source import Source
+from whichbits.studies.steps import evaluate, quantize, serve
 from whichbits.studies.steps.provenance import engine_versions
-from whichbits.studies.steps.registry import KINDS
+from whichbits.studies.steps.subject import Subject
 
 if TYPE_CHECKING:
-    from whichbits.accuracy.task import Task
     from whichbits.engines.http.identity import EngineIdentity
     from whichbits.engines.vllm.command import EngineCommand
     from whichbits.engines.vllm.defaults import Settings
-    from whichbits.formats.format import Format
     from whichbits.hardware.machine import Hardware
     from whichbits.models.resolve import Model
-    from whichbits.serving.workload import Workload
 
 DEFAULT_MAX_LENGTH = 4096
 """Longest request where the specification, the workloads and the model's context leave it open, tokens."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A candidate with its checkpoint: made by a cell, or in a folder already."""
-
-    name: str
-    format: Format
-    served: bool
-    emulated: bool
-    files: Mapping[str, str] = field(default_factory=dict)
-    folder: Path | None = None
-    made_by: Planned | None = None
-    copy: int = 0
-    """How many columns before it have the same files: each is evaluated and measured for itself."""
-    notes: tuple[str, ...] = ()
-    """What every report on it must say."""
-
-    @property
-    def inputs(self) -> dict[str, Json]:
-        """What identifies a ready checkpoint in a key."""
-        copy = {"copy": self.copy} if self.copy else {}
-        return {} if self.made_by else {"checkpoint": dict(self.files), **copy}
-
-    def reads(self, role: str = "checkpoint") -> dict[str, Cell]:
-        """The cell that makes the checkpoint, by role."""
-        return {role: self.made_by.cell} if self.made_by else {}
-
-    def places(self, role: str = "checkpoint") -> dict[str, Json]:
-        """Where a ready checkpoint is."""
-        return {} if self.made_by else {role: str(self.folder)}
 
 
 @dataclass(frozen=True)
@@ -95,7 +61,7 @@ class Resolution:
                 weights=self.weights,
             )
         except UserError as error:
-            raise self._error(("model",), error) from error
+            raise self.source.placed(("model",), error) from error
         if not model.format.is_base and self.specification.candidates:
             problem = f"{model.path} is quantized already ({model.format.name})"
             raise self.source.error(("model",), problem, "give the 16-bit model as the base, and this one as a candidate")
@@ -121,41 +87,10 @@ class Resolution:
         try:
             return caveats(self.specification.deployment, self.specification.engine, self.hardware)
         except UserError as error:
-            raise self._error(("deployment",), error) from error
+            raise self.source.placed(("deployment",), error) from error
 
-    @cached_property
-    def tasks(self) -> tuple[tuple[Task, TaskChoice], ...]:
-        """Tasks with what the specification says of each; a suite stands for its tasks."""
-        found: list[tuple[Task, TaskChoice]] = []
-        for index, choice in enumerate(self.specification.tasks):
-            try:
-                if choice.sampling is not None:
-                    choice.sampling.check()
-            except UserError as error:
-                raise self._error(("tasks", index, "sampling"), error) from error
-            try:
-                expanded = tuple(_extended(task, choice.limit, self.specification.seed) for task in _tasks(choice))
-            except UserError as error:
-                raise self._error(("tasks", index, "name" if choice.lm_eval is None else "lm_eval"), error) from error
-            self._refuse_twice(("tasks", index), "task", [*(task.name for task, _ in found), *(task.name for task in expanded)])
-            found += [(task, choice) for task in expanded]
-        return tuple(found)
-
-    @cached_property
-    def workloads(self) -> tuple[Workload, ...]:
-        """Workloads, each within the model's context."""
-        from whichbits.serving.workload import check_context, parse_workload
-
-        found = []
-        for index, entry in enumerate(self.specification.workloads):
-            try:
-                workload = parse_workload(str(entry["name"]) if set(entry) == {"name"} else entry)
-                check_context(workload, self.model.max_positions)
-            except UserError as error:
-                raise self._error(("workloads", index), error) from error
-            found.append(workload)
-            self._refuse_twice(("workloads", index), "workload", [entry.name for entry in found])
-        return tuple(found)
+    tasks = cached_property(evaluate.tasks)
+    workloads = cached_property(serve.workloads)
 
     @cached_property
     def max_length(self) -> int:
@@ -167,7 +102,7 @@ class Resolution:
         try:
             taken = longest_request(servers, self.specification.max_length or needed)
         except UserError as error:
-            raise self._error(("max_length",), error) from error
+            raise self.source.placed(("max_length",), error) from error
         longest = min(self.model.max_positions, taken or self.model.max_positions)
         chosen = self.specification.max_length or min(longest, max(DEFAULT_MAX_LENGTH, needed))
         if chosen > self.model.max_positions or chosen < needed:
@@ -193,13 +128,10 @@ class Resolution:
             try:
                 found.append(_told_apart(self._subject(candidate), found))
             except UserError as error:
-                raise self._error(("candidates", index), error) from error
+                raise self.source.placed(("candidates", index), error) from error
         return tuple(found)
 
     def _subject(self, candidate: Candidate) -> Subject:
-        from whichbits.formats.catalogue import get
-        from whichbits.formats.format import fit
-
         served, emulated = self._runs(candidate)
         if candidate.checkpoint is not None:
             from whichbits.models.likeness import likeness_notes, refuse_another_model
@@ -215,30 +147,8 @@ class Resolution:
             refuse_another_model(self.model, ready, allow_custom_code=consent)
             notes = likeness_notes(candidate.name, self.model, ready, allow_custom_code=consent)
             return Subject(candidate.name, ready.format, served, emulated, ready.files, ready.path, notes=notes)
-        assert candidate.format is not None
-        format = get(candidate.format)
-        recipe = _recipe(candidate.recipe, self.specification.seed, format)
-        if format.is_base or format.refused:
-            why = format.refused or "it is the base's own"
-            raise UserError(f"format {format.name} cannot be made: {why}", remedy="choose another format")
-        fitted = fit(format, self._linear_shapes, group_size=recipe["group_size"])
-        cell = Cell(
-            "quantize",
-            KINDS["quantize"].version,
-            {"base": dict(self.model.files), "format": fitted.model_dump(mode="json"), "recipe": recipe},
-            labels={"candidate": candidate.name, "format": fitted.name},
-            places={"base": str(self.model.path), "custom_code": self.specification.trust_remote_code},
-        )
-        return Subject(candidate.name, fitted, served, emulated, made_by=Planned(cell, "local"))
-
-    @cached_property
-    def _linear_shapes(self) -> set[tuple[int, int]]:
-        """[rows, columns] of the linear layers that are quantized."""
-        from whichbits.quantization.model.structure import layer_linears
-
-        shapes = self.model.shapes
-        named = (name for layer in layer_linears(self.model.configuration, shapes) for name in layer)
-        return {(shapes[name][0], shapes[name][1]) for name in named}
+        format, made_by = quantize.making(self, candidate)
+        return Subject(candidate.name, format, served, emulated, made_by=made_by)
 
     def _runs(self, candidate: Candidate) -> tuple[bool, bool]:
         """Whether a candidate is served, and whether it is emulated."""
@@ -272,7 +182,7 @@ class Resolution:
         try:
             return find_vllm(engine.command)
         except UserError as error:
-            raise self._error(("engine", "command"), error) from error
+            raise self.source.placed(("engine", "command"), error) from error
 
     @cached_property
     def settings(self) -> Settings:
@@ -320,7 +230,7 @@ class Resolution:
         try:
             return identities(self.specification.engine, weights)
         except UserError as error:
-            raise self._error(("engine", "urls"), error) from error
+            raise self.source.placed(("engine", "urls"), error) from error
 
     def server_of(self, candidate: str, role: str = "server") -> dict[str, Json]:
         """Who answers for a candidate, as part of a key."""
@@ -337,16 +247,6 @@ class Resolution:
         served = len(self.settings.server_cpus) if self.command is not None else 0
         return max(1, self.hardware.cores - served)
 
-    def _refuse_twice(self, location: Location, kind: str, names: list[str]) -> None:
-        """Results are told apart by these names."""
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise self.source.error(location, f"{kind} {twice[0]!r} is there already", "leave one out, or rename your own")
-
-    def _error(self, location: Location, error: UserError) -> UserError:
-        """An error of a look-up, with its place in the specification."""
-        return self.source.error(location, error.message, error.remedy)
-
 
 def _told_apart(subject: Subject, others: Sequence[Subject]) -> Subject:
     """The subject, counted among those of the same files. Raises UserError for a format that is made twice in the same way."""
@@ -359,42 +259,3 @@ def _told_apart(subject: Subject, others: Sequence[Subject]) -> Subject:
         )
     alike = sum(made is None and other.made_by is None and other.files == subject.files for other in others)
     return replace(subject, copy=alike)
-
-
-def _tasks(choice: TaskChoice) -> tuple[Task, ...]:
-    """Tasks that an entry of the specification stands for, with its sampling."""
-    found = _named(choice)
-    return found if choice.sampling is None else tuple(task.sampled(choice.sampling) for task in found)
-
-
-def _named(choice: TaskChoice) -> tuple[Task, ...]:
-    if choice.request is not None:
-        from whichbits.accuracy.kinds.registry import task_kind
-
-        kind, request = choice.request
-        return (task_kind(kind).define(request),)
-    from whichbits.accuracy.registry import expand
-
-    return expand([choice.name])
-
-
-def _extended(task: Task, limit: int | None, seed: int) -> Task:
-    """The task with as many items as are asked for, where they can be made and are more than it has by default."""
-    from whichbits.accuracy.kinds.registry import task_kind
-
-    return task if limit is None else task_kind(task.kind).with_items(task, limit, seed=seed)
-
-
-def _recipe(recipe: Mapping[str, Any] | str, seed: int, format: Format) -> dict[str, Json]:
-    """A recipe with its defaults, and the hash of its calibration data, so that it decides the result alone.
-
-    Without any fields it is that of the default effort. A named recipe's group size is left out where the format has none to
-    choose.
-    """
-    from whichbits.quantization.calibration.data import pinned
-    from whichbits.quantization.recipe.options import fitting, recipe_of
-    from whichbits.quantization.recipe.presets import recipe_fields
-
-    fields = recipe_fields(recipe)
-    fields = fitting(fields, format) if isinstance(recipe, str) else fields
-    return pinned(recipe_of({"seed": seed, **fields}, format, None, own_recipe=bool(recipe))).model_dump(mode="json")

@@ -24,8 +24,6 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from whichbits.accuracy.sampling import Sampling
-from whichbits.accuracy.task import TaskRequest
 from whichbits.core.errors import UserError
 from whichbits.formats.catalogue import find_name
 from whichbits.studies.specification.source import Source, explain, read
@@ -90,6 +88,18 @@ class Candidate(Part):
         return self
 
 
+class SamplingChoice(Part):
+    """How answers are drawn; what is left out is greedy, and one answer an item."""
+
+    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the probability that the likeliest tokens must have together; the others are not drawn."""
+    samples: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Answers an item."""
+    reducer: str | None = None
+    """`mean`, `pass@K`, or `majority`: how an item's answers become its score."""
+
+
 class TaskChoice(Part):
     """A task: one of ours by name, one of lm-evaluation-harness, the user's own JSONL file, or one of another kind."""
 
@@ -114,7 +124,7 @@ class TaskChoice(Part):
     """Strings that end an answer; default: the end of a line for a JSONL prompt."""
     chat_template: bool | None = None
     """Whether prompts go through the tokenizer's chat template; default: no."""
-    sampling: Sampling | None = None
+    sampling: SamplingChoice | None = None
     """How answers are drawn, of any task; default: the task's own way, greedy unless its description says otherwise."""
     limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Use the first `limit` items; a generated task makes as many, also more than its usual number."""
@@ -144,18 +154,13 @@ class TaskChoice(Part):
         return self
 
     @property
-    def request(self) -> tuple[str, TaskRequest] | None:
-        """The kind of a task that is not shipped, and what is said of it; None for a shipped task or suite."""
+    def made_of(self) -> tuple[str, str] | None:
+        """Kind and source of a task that is not shipped; None for a shipped task or suite."""
         if self.jsonl is not None:
-            kind, source = "jsonl", str(self.jsonl)
-        elif self.lm_eval is not None:
-            kind, source = "lm-eval", self.lm_eval
-        elif self.kind is not None and self.source is not None:
-            kind, source = self.kind, self.source
-        else:
-            return None
-        more = (self.metric, self.filter, self.num_fewshot, self.max_tokens, self.stop, self.chat_template)
-        return kind, TaskRequest(self.name, source, *more)
+            return "jsonl", str(self.jsonl)
+        if self.lm_eval is not None:
+            return "lm-eval", self.lm_eval
+        return (self.kind, self.source) if self.kind is not None and self.source is not None else None
 
 
 def task_entry(text: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -57,6 +57,16 @@ class Source:
         place = self.name if line is None else f"{self.name}, line {line}"
         field = ".".join(str(step) for step in location)
         return UserError(f"{place}: {field + ': ' if field else ''}{problem}", remedy=remedy)
+
+    def placed(self, location: Location, error: UserError) -> UserError:
+        """An error of a look-up, with its place in the specification."""
+        return self.error(location, error.message, error.remedy)
+
+    def refuse_twice(self, location: Location, kind: str, names: Sequence[str]) -> None:
+        """Raise UserError for a name that is there twice: results are told apart by these names."""
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise self.error(location, f"{kind} {twice[0]!r} is there already", "leave one out, or rename your own")
 
 
 def read(source: Source) -> Mapping[str, Any]:

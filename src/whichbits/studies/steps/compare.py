@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
+from whichbits.schema.step import Cell
 from whichbits.studies.steps.items import read_items, write_items
 from whichbits.studies.steps.job import threads
+from whichbits.studies.steps.planned import Planned, keys
 from whichbits.studies.steps.provenance import provenance
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
+
+if TYPE_CHECKING:
+    from whichbits.studies.steps.study import Study
+
+
+def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
+    """A step for each candidate that generates texts; the base generates them too."""
+    wanted = study.specification.similarity
+    if wanted is None:
+        return
+    encoders = {
+        "bertscore": _encoder(study, "bertscore_encoder", wanted.bertscore_encoder),
+        "sts": _encoder(study, "encoder", wanted.encoder),
+    }
+    generated = {planned.cell.labels["candidate"]: planned.cell for planned in before if planned.cell.kind == "generate"}
+    for name, cell in generated.items():
+        if name != study.base:
+            reads = {"base": generated[study.base], "candidate": cell}
+            compared = Cell("compare", COMPARE.version, {"encoders": encoders}, keys(reads), dict(cell.labels))
+            yield Planned(compared, "local", reads)
+
+
+def _encoder(study: Study, field: str, name: str) -> str | None:
+    """A folder or a hub id; None for the embedded encoder."""
+    if name == "all-minilm-l6-v2":
+        return None
+    if name.startswith((".", "/", "~")) and not os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises for odd names
+        problem = f"there is no folder {name!r:.200}"
+        raise study.source.error(("similarity", field), problem, "give a folder, a hub id, or all-minilm-l6-v2")
+    return name
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
@@ -37,6 +71,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
 COMPARE = Kind(
     "compare",
     version=2,
+    plan=plan,
     run=run,
     preload=("torch", "sentence_transformers", "bert_score"),
 )

@@ -4,11 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
+from whichbits.core.errors import UserError
+from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.items import write_items
 from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of, custom_code, threads
+from whichbits.studies.steps.on_engine import on_engine
+from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
+
+if TYPE_CHECKING:
+    from whichbits.studies.steps.study import Study
+
+
+def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
+    """A step for each candidate, where similarity is asked for."""
+    wanted = study.specification.similarity
+    if wanted is None:
+        return
+    from whichbits.similarity.windows import builtin_documents, read_document
+
+    if wanted.window_tokens > study.model.max_positions:
+        problem = f"{wanted.window_tokens} is longer than the model's context, {study.model.max_positions} tokens"
+        raise study.source.error(("similarity", "window_tokens"), problem, "choose a shorter window")
+    try:
+        documents = [read_document(wanted.text)] if wanted.text else list(builtin_documents())
+    except UserError as error:
+        raise study.source.placed(("similarity", "text"), error) from error
+    base, *candidates = study.subjects
+    inputs = {
+        "documents": digest(documents),
+        "windows": wanted.windows,
+        "window_tokens": wanted.window_tokens,
+        "base": dict(base.files),
+        "engine": study.emulation,
+    }
+    labels = {"text": wanted.text.stem if wanted.text else "built-in"}
+    places = {**base.places("base"), "documents": documents}
+    for subject in candidates:
+        yield on_engine(study, DISTRIBUTION, subject, "emulated", inputs, labels, places)
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
@@ -44,6 +80,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
 DISTRIBUTION = Kind(
     "distribution",
     version=2,
+    plan=plan,
     run=run,
     preload=(
         "torch",

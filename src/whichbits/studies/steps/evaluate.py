@@ -5,12 +5,142 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from whichbits.core.errors import UserError
+from whichbits.schema.step import Cell, Json
+from whichbits.studies.steps.digest import digest
+from whichbits.studies.steps.forecast import Ask, batch_seconds
 from whichbits.studies.steps.items import write_items
 from whichbits.studies.steps.job import custom_code
+from whichbits.studies.steps.on_engine import engines, on_engine
+from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance, stated
 from whichbits.studies.steps.served import model_of, served_by, served_weights, token_counts
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
+
+if TYPE_CHECKING:
+    from whichbits.accuracy.sampling import Sampling
+    from whichbits.accuracy.task import Task
+    from whichbits.studies.specification.schema import TaskChoice
+    from whichbits.studies.steps.study import Study
+    from whichbits.studies.steps.subject import Subject
+
+
+def tasks(study: Study) -> tuple[tuple[Task, TaskChoice], ...]:
+    """Tasks of a study with what the specification says of each; a suite stands for its tasks."""
+    specification, found = study.specification, list[tuple["Task", "TaskChoice"]]()
+    for index, choice in enumerate(specification.tasks):
+        try:
+            sampling = _sampling(choice)
+        except UserError as error:
+            raise study.source.placed(("tasks", index, "sampling"), error) from error
+        try:
+            expanded = tuple(_extended(task, choice.limit, specification.seed) for task in _tasks(choice, sampling))
+        except UserError as error:
+            raise study.source.placed(("tasks", index, "name" if choice.lm_eval is None else "lm_eval"), error) from error
+        names = [*(task.name for task, _ in found), *(task.name for task in expanded)]
+        study.source.refuse_twice(("tasks", index), "task", names)
+        found += [(task, choice) for task in expanded]
+    return tuple(found)
+
+
+def _sampling(choice: TaskChoice) -> Sampling | None:
+    """How answers are drawn, where the specification says it; raises UserError where it cannot be so."""
+    if choice.sampling is None:
+        return None
+    from whichbits.accuracy.sampling import Sampling
+
+    sampling = Sampling(**choice.sampling.model_dump(exclude_none=True))
+    sampling.check()
+    return sampling
+
+
+def _tasks(choice: TaskChoice, sampling: Sampling | None) -> tuple[Task, ...]:
+    """Tasks that an entry of the specification stands for, with its sampling."""
+    found = _named(choice)
+    return found if sampling is None else tuple(task.sampled(sampling) for task in found)
+
+
+def _named(choice: TaskChoice) -> tuple[Task, ...]:
+    if choice.made_of is not None:
+        from whichbits.accuracy.kinds.registry import task_kind
+        from whichbits.accuracy.task import TaskRequest
+
+        kind, source = choice.made_of
+        more = (choice.metric, choice.filter, choice.num_fewshot, choice.max_tokens, choice.stop, choice.chat_template)
+        return (task_kind(kind).define(TaskRequest(choice.name, source, *more)),)
+    from whichbits.accuracy.registry import expand
+
+    return expand([choice.name])
+
+
+def _extended(task: Task, limit: int | None, seed: int) -> Task:
+    """The task with as many items as are asked for, where they can be made and are more than it has by default."""
+    from whichbits.accuracy.kinds.registry import task_kind
+
+    return task if limit is None else task_kind(task.kind).with_items(task, limit, seed=seed)
+
+
+def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
+    """A step for each candidate, engine it runs in, and task; the served base's tasks are repeated."""
+    only_emulated = any(subject.emulated and not subject.served for subject in study.subjects)
+    for subject in study.subjects:
+        for label, engine in engines(study, subject):
+            repeats = study.specification.base_repeats if subject.name == study.base and label != "emulated" else 1
+            for repeat in range(repeats):
+                for task, choice in study.tasks:
+                    emulates = choice.emulate or not subject.served or (subject.name == study.base and only_emulated)
+                    if (repeat and not choice.repeat) or (label == "emulated" and not emulates):
+                        continue
+                    yield _on_task(study, subject, label, _repeated(engine, repeat), task, choice.limit, repeat)
+
+
+def _on_task(
+    study: Study, subject: Subject, label: str, engine: dict[str, Json], task: Task, limit: int | None, repeat: int
+) -> Planned:
+    from whichbits.accuracy.kinds.registry import task_kind
+
+    stated = task.model_dump(mode="json")
+    places = {"source": task.source} if task_kind(task.kind).reads_source else {}
+    inputs = {
+        "task": {**stated, "source": Path(task.source).name} if places else stated,
+        "data": _data_hash(task, study.data_dir),
+        "limit": limit,
+        "seed": study.specification.seed,
+        "repeat": repeat,
+        "engine": engine,
+    }
+    return on_engine(study, EVALUATE, subject, label, inputs, {"task": task.name, "repeat": str(repeat)}, places)
+
+
+def _repeated(engine: dict[str, Json], repeat: int) -> dict[str, Json]:
+    """The base's second run keeps fewer requests in flight: other batches are part of the noise."""
+    return engine if repeat == 0 else {**engine, "concurrency": max(1, int(engine["concurrency"]) // 2**repeat)}
+
+
+def _data_hash(task: Task, data_dir: Path | None) -> str | None:
+    """Hash of the files that a task reads on this machine, where it reads any."""
+    from whichbits.accuracy.kinds.registry import task_kind
+
+    files = task_kind(task.kind).data_files(task, data_dir)
+    if files is None:
+        return None
+    from whichbits.core.home import cache_directory
+    from whichbits.models.cache import file_sha256
+
+    return digest({name: file_sha256(file, cache_directory()) for name, file in files.items()})
+
+
+def seconds(cell: Cell, ask: Ask) -> float | None:
+    """Seconds, at most, of a task whose items are known before anything is loaded."""
+    from whichbits.accuracy.kinds.registry import task_kind
+    from whichbits.accuracy.task import Task
+
+    inputs = cell.inputs
+    task = Task.model_validate({**inputs["task"], "source": cell.places.get("source", inputs["task"]["source"])})
+    lengths = task_kind(task.kind).prompt_lengths(task, limit=inputs["limit"], seed=inputs["seed"])
+    return None if lengths is None else batch_seconds(lengths, task.max_tokens or 1, inputs["engine"], ask)
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
@@ -43,7 +173,9 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
 EVALUATE = Kind(
     "evaluate",
     version=2,
+    plan=plan,
     run=run,
+    seconds=seconds,
     preload=(
         "torch",
         "transformers.models.auto.modeling_auto",

@@ -5,11 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from whichbits.schema.step import Cell
 from whichbits.studies.steps.job import custom_code
+from whichbits.studies.steps.on_engine import consent
+from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
+
+if TYPE_CHECKING:
+    from whichbits.studies.steps.study import Study
+
+
+def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
+    """A step for each candidate's format, where the engine is started here."""
+    if study.command is None:
+        return
+    for subject in study.subjects:
+        inputs = {
+            "format": subject.format.model_dump(mode="json"),
+            "group_size": subject.format.weights.group_size if subject.format.weights and subject.format.group_sizes else None,
+            "dtype": study.model.dtype,
+            "engine": {name: value for name, value in study.serving.items() if name not in ("concurrency", "max_length")},
+            "hardware": study.hardware.key(),
+        }
+        cell = Cell(
+            "probe",
+            PROBE.version,
+            inputs,
+            labels={"candidate": subject.name, "format": subject.format.name, "engine": "vllm"},
+            places={"command": list(study.command.argv), "tokenizer": str(study.model.path), **consent(study)},
+        )
+        yield Planned(cell, "local")
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
@@ -75,6 +103,7 @@ def _tiny_checkpoint(job: Job) -> Path:
 PROBE = Kind(
     "probe",
     version=2,
+    plan=plan,
     run=run,
     preload=(
         "torch",

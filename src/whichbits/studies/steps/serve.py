@@ -9,7 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whichbits.core.errors import UserError
+from whichbits.schema.step import Cell
+from whichbits.studies.steps.forecast import Ask
 from whichbits.studies.steps.items import write_items
+from whichbits.studies.steps.on_engine import consent
+from whichbits.studies.steps.planned import Planned, keys
 from whichbits.studies.steps.provenance import provenance
 from whichbits.studies.steps.served import agreement_of, api_key, planned_server, references, server_of
 from whichbits.studies.steps.step import Job, Kind, Result, ServerFailed, StepContext
@@ -18,7 +23,97 @@ if TYPE_CHECKING:
     from whichbits.engines.http.identity import EngineIdentity
     from whichbits.engines.served_weights import Agreement
     from whichbits.serving.result import RungResult
+    from whichbits.serving.workload import Rung, Workload
+    from whichbits.studies.steps.study import Study
+
+
+def workloads(study: Study) -> tuple[Workload, ...]:
+    """Workloads of a study, each within the model's context."""
+    from whichbits.serving.workload import check_context, parse_workload
+
+    found: list[Workload] = []
+    for index, entry in enumerate(study.specification.workloads):
+        try:
+            workload = parse_workload(str(entry["name"]) if set(entry) == {"name"} else entry)
+            check_context(workload, study.model.max_positions)
+        except UserError as error:
+            raise study.source.placed(("workloads", index), error) from error
+        found.append(workload)
+        study.source.refuse_twice(("workloads", index), "workload", [entry.name for entry in found])
+    return tuple(found)
+
+
+def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
+    """A step for each round, workload and candidate that is served."""
+    base = study.subjects[0]
+    deployment = study.specification.deployment
+    for repeat in range(study.specification.rounds):
+        for workload in study.workloads:
+            for subject in study.subjects:
+                if not subject.served:
+                    continue
+                inputs = {
+                    **subject.inputs,
+                    "base": dict(base.files),
+                    "workload": workload.model_dump(mode="json"),
+                    "engine": study.serving,
+                    "servers": {**study.server_of(subject.name), **study.server_of(base.name, "base")},
+                    "hardware": study.hardware.key(),
+                    "deployment": {"hardware": deployment.hardware, "count": deployment.count},
+                    "repeat": repeat,
+                    "seed": study.specification.seed + repeat,
+                }
+                labels = {
+                    "candidate": subject.name,
+                    "workload": workload.name,
+                    "deployment": deployment.name,
+                    "repeat": str(repeat),
+                }
+                places = {
+                    **subject.places(),
+                    "tokenizer": str(study.model.path),
+                    "base": base.name,
+                    "base_checkpoint": str(base.folder),
+                    **consent(study),
+                }
+                cell = Cell("serve", SERVE.version, inputs, keys(subject.reads()), labels, places)
+                yield Planned(cell, "sitting", subject.reads(), tuple(dict.fromkeys((base.name, subject.name))))
+
+
+def seconds(cell: Cell, ask: Ask) -> float | None:
+    """Seconds of a workload's loads."""
     from whichbits.serving.workload import Workload
+
+    return ladder_seconds(Workload.model_validate(cell.inputs["workload"]), ask)
+
+
+def ladder_seconds(workload: Workload, ask: Ask) -> float | None:
+    """Seconds of a workload's rungs: a warm-up and `waves` waves of each number of requests in flight, and the rate's rung."""
+    from whichbits.serving.capacity import saturated
+    from whichbits.serving.measure import HIGHEST_CONCURRENCY
+    from whichbits.serving.workload import closed_rung, open_rung
+
+    if workload.concurrency == "auto":
+        doubled = [2**step for step in range(HIGHEST_CONCURRENCY.bit_length())]
+        rungs = [closed_rung(workload, n) for n in doubled if n > 1 or workload.synchronous]
+    else:
+        rungs = [closed_rung(workload, n) for n in (*((1,) if workload.synchronous else ()), *workload.concurrency)]
+    rates = ask(workload.prompt_tokens, workload.output_tokens, [rung.concurrency or 1 for rung in rungs])
+    total, seen = 0.0, list[float]()
+    for rung, rate in zip(rungs, rates, strict=True):
+        if rate is None:
+            return None
+        if workload.concurrency == "auto" and saturated(seen):
+            break
+        seen.append(rate)
+        total += _requests(rung) / rate
+    if workload.rate is not None:
+        total += _requests(open_rung(workload, workload.rate)) / workload.rate
+    return total
+
+
+def _requests(rung: Rung) -> int:
+    return rung.warmup + rung.requests
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result | Exception]]:
@@ -73,7 +168,6 @@ def _measured(
     who: dict[str, EngineIdentity],
 ) -> list[RungResult] | Exception:
     """Rungs of one candidate, or why there are none; `who` is told who served it, which must be who is `planned`."""
-    from whichbits.core.errors import UserError
     from whichbits.engines.errors import EngineError
     from whichbits.serving.measure import measure, no_answer
 
@@ -133,5 +227,7 @@ def _paired(
 SERVE = Kind(
     "serve",
     version=2,
+    plan=plan,
     run=run,
+    seconds=seconds,
 )

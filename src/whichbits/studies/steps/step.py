@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from whichbits.schema.step import Cell, Json
+
+if TYPE_CHECKING:
+    from whichbits.studies.steps.forecast import Ask
+    from whichbits.studies.steps.planned import Planned
+    from whichbits.studies.steps.study import Study
 
 
 @dataclass(frozen=True)
@@ -53,15 +58,25 @@ Run = Callable[[Sequence[Job], StepContext], Iterator[tuple[Job, Result | Except
 """Runs jobs of one kind and yields each as it ends: with its result, or with why it failed while the others go on."""
 
 
+Planner = Callable[["Study", Sequence["Planned"]], Iterator["Planned"]]
+"""The steps of one kind that a study needs; it is given those that are planned before."""
+
+Seconds = Callable[[Cell, "Ask"], float | None]
+"""Predicted seconds of a step, by what the predictor answers for its checkpoint; None where that is not known."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of step: one file of this folder.
 
-    The version is raised by hand whenever something that the kind depends on changes in a way that can change a result.
+    The version is raised by hand whenever something that `run` depends on changes in a way that can change a result.
     """
 
     name: str
     version: int
+    plan: Planner
     run: Run
+    seconds: Seconds | None = None
+    """None where nothing predicts them: only earlier runs tell."""
     preload: tuple[str, ...] = ()
     """Modules that take long to import, imported once before any job is forked."""

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 import whichbits
-from whichbits.prediction.predictor import Prediction, predict
-from whichbits.prediction.query import Query
+from whichbits.prediction.predictor import predict
 from whichbits.schema.step import Cell
 from whichbits.serving.workload import Workload
+from whichbits.studies.forecast import forecast
 from whichbits.studies.planning.estimate import Durations, Estimate
 from whichbits.studies.planning.planner import Expansion
-from whichbits.studies.planning.seconds import batch_seconds, forecast, ladder_seconds
 from whichbits.studies.specification.schema import parse
+from whichbits.studies.steps.forecast import batch_seconds
+from whichbits.studies.steps.serve import ladder_seconds
 
 TEXT = """\
 version: 1
@@ -31,8 +32,8 @@ rounds: 1
 
 
 def at(rates: dict[float, float | None]):
-    def ask(prompt: float, output: float, concurrencies: Sequence[float]) -> list[Prediction]:
-        return [Prediction(Query("m", "bf16", "d", 1, 1, 1, c), qps=rates.get(c, 1e9)) for c in concurrencies]
+    def ask(prompt: float, output: float, concurrencies: Sequence[float]) -> list[float | None]:
+        return [rates.get(concurrency, 1e9) for concurrency in concurrencies]
 
     return ask
 
@@ -93,4 +94,4 @@ def test_verdicts_know_nothing_of_predictions() -> None:
         source / "studies" / "conclusion.py",
         *(source / "studies" / "steps").glob("*.py"),
     ):
-        assert not re.search(r"whichbits\.(prediction|studies.planning.seconds)", file.read_text()), file
+        assert not re.search(r"whichbits\.(prediction|studies\.forecast)", file.read_text()), file

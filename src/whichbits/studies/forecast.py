@@ -1,0 +1,60 @@
+"""How long steps that were never run will take, by the predictor: for a plan's hours and dollars before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from whichbits.core.errors import UserError
+from whichbits.studies.steps.registry import KINDS
+
+if TYPE_CHECKING:
+    from whichbits.schema.step import Cell
+    from whichbits.studies.planning.planner import Expansion
+
+
+def forecast(expansion: Expansion) -> Callable[[Cell], float | None]:
+    """Predicted seconds of a cell that talks to a server; None of the others, and where the predictor has no answer.
+
+    The engine's version is that of the engine that would be started. The deployment's hardware is that of the specification;
+    for `this-machine` without a GPU, its processor, measured.
+    """
+    formats = {subject.name: subject.format.name for subject in expansion.subjects}
+    deployment = expansion.specification.deployment
+    release = expansion.command.version if expansion.command is not None else ""
+    engine = f"vllm=={release}" if release[:1].isdigit() else "vllm"
+    known = deployment.hardware != "this-machine" or not expansion.hardware.gpus
+    device = "cpu" if deployment.hardware == "this-machine" else deployment.hardware
+
+    def seconds(cell: Cell) -> float | None:
+        predicted = KINDS[cell.kind].seconds
+        served = cell.kind == "serve" or cell.labels.get("engine", "emulated") != "emulated"
+        if predicted is None or not served or not known or cell.labels.get("candidate") not in formats:
+            return None
+
+        def ask(prompt: float, output: float, concurrencies: Sequence[float]) -> list[float | None]:
+            from whichbits.prediction.predictor import predict_many
+            from whichbits.prediction.query import Query
+
+            model, format = str(expansion.model.path), formats[cell.labels["candidate"]]
+            asked = [
+                Query(
+                    model,
+                    format,
+                    device,
+                    deployment.count,
+                    max(1, round(prompt)),
+                    max(1, round(output)),
+                    concurrency,
+                    engine=engine,
+                )
+                for concurrency in concurrencies
+            ]
+            return [answer.qps for answer in predict_many(asked)]
+
+        try:
+            return predicted(cell, ask)
+        except UserError:  # a model, format or device that the predictor does not know
+            return None
+
+    return seconds

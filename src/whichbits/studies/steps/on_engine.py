@@ -1,0 +1,61 @@
+"""Planning of steps that run a checkpoint in an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from whichbits.schema.step import Cell, Json
+from whichbits.studies.steps.planned import Planned, keys
+
+if TYPE_CHECKING:
+    from whichbits.studies.steps.step import Kind
+    from whichbits.studies.steps.study import Study
+    from whichbits.studies.steps.subject import Subject
+
+
+def consent(study: Study) -> dict[str, Json]:
+    """Whether code that comes with the model may run, as a place: not part of a key."""
+    return {"custom_code": study.specification.trust_remote_code}
+
+
+def engines(study: Study, subject: Subject) -> Iterator[tuple[str, dict[str, Json]]]:
+    """Engines a subject runs in, each with its label."""
+    if subject.served:
+        yield study.specification.engine.kind, study.serving
+    if subject.emulated:
+        yield "emulated", study.emulation
+
+
+def on_engine(
+    study: Study,
+    kind: Kind,
+    subject: Subject,
+    label: str,
+    inputs: Mapping[str, Json],
+    labels: Mapping[str, str],
+    places: Mapping[str, Json] | None = None,
+) -> Planned:
+    """A step that runs a checkpoint in an engine."""
+    cell = Cell(
+        kind.name,
+        kind.version,
+        {
+            **subject.inputs,
+            **inputs,
+            "hardware": study.hardware.key(),
+            **(study.server_of(subject.name) if label != "emulated" else {}),
+        },
+        keys(subject.reads()),
+        {"candidate": subject.name, **labels, "engine": label},
+        {
+            **subject.places(),
+            "tokenizer": str(study.model.path),
+            **consent(study),
+            **({"data_dir": str(study.data_dir)} if study.data_dir else {}),
+            **(places or {}),
+        },
+    )
+    if label == "emulated":
+        return Planned(cell, "local", subject.reads())
+    return Planned(cell, "server", subject.reads(), (subject.name,))

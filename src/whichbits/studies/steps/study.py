@@ -1,0 +1,91 @@
+"""What the plan of a kind of step may ask of the study: its specification, looked up on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from whichbits.accuracy.task import Task
+    from whichbits.engines.vllm.command import EngineCommand
+    from whichbits.hardware.machine import Hardware
+    from whichbits.models.resolve import Model
+    from whichbits.schema.step import Json
+    from whichbits.serving.workload import Workload
+    from whichbits.studies.specification.schema import Specification, TaskChoice
+    from whichbits.studies.specification.source import Source
+    from whichbits.studies.steps.subject import Subject
+
+
+class Study(Protocol):
+    """A specification with its names looked up; planning gives it."""
+
+    @property
+    def specification(self) -> Specification:
+        """What the user wants."""
+        ...
+
+    @property
+    def source(self) -> Source:
+        """Its text, which knows the line of each field."""
+        ...
+
+    @property
+    def data_dir(self) -> Path | None:
+        """Folder of the data of public tasks; None where there is none."""
+        ...
+
+    @property
+    def model(self) -> Model:
+        """The base model, on this machine."""
+        ...
+
+    @property
+    def base(self) -> str:
+        """Name of the base."""
+        ...
+
+    @property
+    def hardware(self) -> Hardware:
+        """The machine."""
+        ...
+
+    @property
+    def subjects(self) -> Sequence[Subject]:
+        """The base, then the candidates in their order."""
+        ...
+
+    @property
+    def tasks(self) -> Sequence[tuple[Task, TaskChoice]]:
+        """Tasks with what the specification says of each."""
+        ...
+
+    @property
+    def workloads(self) -> Sequence[Workload]:
+        """Workloads, each within the model's context."""
+        ...
+
+    @property
+    def max_length(self) -> int:
+        """Longest request served, tokens."""
+        ...
+
+    @property
+    def command(self) -> EngineCommand | None:
+        """How the engine is started; None where addresses are given, or nothing is served."""
+        ...
+
+    @property
+    def serving(self) -> dict[str, Json]:
+        """The serving engine as part of a key."""
+        ...
+
+    @property
+    def emulation(self) -> dict[str, Json]:
+        """The emulation as part of a key."""
+        ...
+
+    def server_of(self, candidate: str, role: str = "server") -> dict[str, Json]:
+        """Who answers for a candidate at an address of the user's, as part of a key."""
+        ...
