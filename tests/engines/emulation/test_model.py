@@ -15,6 +15,8 @@ from whichbits.engines.emulation.exact_integers import integer_linear, unpack_in
 from whichbits.engines.emulation.linear import EmulatedLinear, exact_integers, multiply, quantize_tokens
 from whichbits.engines.emulation.model import Emulated
 from whichbits.engines.errors import EngineError
+from whichbits.formats.grid.e4m3 import E4M3
+from whichbits.formats.grid.integer import Integer
 
 HALF_STEP = 2**-8  # largest relative error of rounding to BF16, which has 8 significant bits
 
@@ -203,17 +205,17 @@ def test_keys_and_values_are_rounded_as_they_enter_attention(quantized, monkeypa
 
 def test_quantized_tokens_by_hand() -> None:
     """[127, -63.5, 0]: scale 1, codes 127, -64 (even), 0. An all-zero token stays zero."""
-    found = quantize_tokens(torch.tensor([[127.0, -63.5, 0.0], [0, 0, 0]]), bits=8, floating=False, dtype=torch.int8)
+    found = quantize_tokens(torch.tensor([[127.0, -63.5, 0.0], [0, 0, 0]]), Integer(8), dtype=torch.int8)
     assert found.codes.tolist() == [[127, -64, 0], [0, 0, 0]]
     assert found.scale[0].item() == 1.0
-    halved = quantize_tokens(torch.tensor([[448.0, 17.0, 0.3]]), bits=8, floating=True, dtype=torch.bfloat16)
+    halved = quantize_tokens(torch.tensor([[448.0, 17.0, 0.3]]), E4M3(), dtype=torch.bfloat16)
     assert halved.codes.tolist() == [[448.0, 16.0, 0.3125]]  # E4M3 near 17: 16, 18; near 0.3: 0.28125, 0.3125
 
 
 def test_e4m3_numbers_are_torchs() -> None:
     x = torch.cat([torch.linspace(-448, 448, 100_001), torch.linspace(-0.05, 0.05, 100_001)])[None]
     x = torch.cat([x, torch.tensor([[448.0]])], dim=1)  # scale 1
-    found = quantize_tokens(x, bits=8, floating=True, dtype=torch.bfloat16)
+    found = quantize_tokens(x, E4M3(), dtype=torch.bfloat16)
     assert torch.equal(found.codes.float(), x.to(torch.float8_e4m3fn).float())
 
 
@@ -231,7 +233,7 @@ def test_inputs_are_quantized_once_for_layers_that_share_them(quantized, monkeyp
 
     calls = []
     original = linear.quantize_tokens
-    monkeypatch.setattr(linear, "quantize_tokens", lambda x, **options: calls.append(1) or original(x, **options))
+    monkeypatch.setattr(linear, "quantize_tokens", lambda *args, **options: calls.append(1) or original(*args, **options))
     Emulated(quantized("w8a8-int"), threads=1).logits(torch.tensor([5, 6, 7]))
     assert len(calls) == 2 * 4
 
@@ -240,7 +242,7 @@ def test_activations_are_left_as_they_are() -> None:
     """Others read them too: a router beside the experts, for one."""
     x = torch.randn(4, 8)
     before = x.clone()
-    quantize_tokens(x, bits=8, floating=False, dtype=torch.float32)
+    quantize_tokens(x, Integer(8), dtype=torch.float32)
     assert torch.equal(x, before)
 
 

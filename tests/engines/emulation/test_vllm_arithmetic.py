@@ -16,6 +16,7 @@ import json
 import torch
 from vllm import _custom_ops as ops
 from whichbits.engines.emulation.linear import quantize_tokens
+from whichbits.formats.grid.integer import Integer
 
 draw = torch.Generator().manual_seed(0)
 tokens = torch.randn(2000, 576, generator=draw) * 2.0 ** torch.randint(-20, 20, (2000, 1), generator=draw)
@@ -25,7 +26,7 @@ halves[:, 0] = 127                                             # a scale of 1, a
 found = []
 for x in (tokens.bfloat16(), halves.bfloat16()):
     codes, scales, _ = ops.onednn_scaled_int8_quant(x)
-    ours = quantize_tokens(x, bits=8, floating=False, dtype=torch.int8)
+    ours = quantize_tokens(x, Integer(8), dtype=torch.int8)
     found.append([int((codes != ours.codes).sum()), int((scales.view(-1) != ours.scale.view(-1)).sum())])
 print(json.dumps(found))
 """

@@ -10,6 +10,8 @@ pytest.importorskip("compressed_tensors")
 from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.formats.checkpoint.compress import compress, decompress  # noqa: E402
 from whichbits.formats.format import Format, fit  # noqa: E402
+from whichbits.formats.grid.e8m0 import E8M0  # noqa: E402
+from whichbits.formats.grid.grid import grid_of  # noqa: E402
 
 
 def fitted(name: str, rows: int, columns: int) -> Format:
@@ -113,6 +115,20 @@ def test_mxfp8_by_hand() -> None:
     stored = compress(weight, torch.tensor([[2.0, 0.5]]), fitted("mxfp8", 1, 64), dtype=torch.bfloat16)
     assert stored["weight"].view(torch.uint8).unique().tolist() == [0x38, 0x7E]
     assert stored["weight_scale"].tolist() == [[128, 126]]
+
+
+@pytest.mark.parametrize("name", ["w8a8-int", "w4a8-int", "w4a16-int", "w8a8-fp", "mxfp8", "mxfp4"])
+def test_every_number_of_the_grid_is_stored_as_it_is(name: str) -> None:
+    format = fitted(name, 2, 256)
+    numbers = grid_of(format.weights).numbers()
+    weight = torch.nn.functional.pad(numbers, (0, 256 - len(numbers))).repeat(2, 1)
+    count = format.scales(2, 256) // 2
+    scale = 2.0 ** torch.arange(2 * count).reshape(2, count)
+    weight *= scale.repeat_interleave(256 // count, dim=1)
+    stored = compress(weight, scale, format, dtype=torch.bfloat16)
+    assert torch.equal(decompress(stored, format).float(), weight)
+    if format.weights.scale_dtype:
+        assert torch.equal(stored["weight_scale"], E8M0().encode(scale))
 
 
 @settings(max_examples=40, deadline=None)

@@ -8,8 +8,8 @@ pytest.importorskip("numba")
 from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.formats.checkpoint.compress import compress, decompress  # noqa: E402
 from whichbits.formats.format import Format, QuantizationArgs, fit  # noqa: E402
+from whichbits.formats.grid.grid import grid_of  # noqa: E402
 from whichbits.quantization.rounding.gptq import gptq, scales_by_row  # noqa: E402
-from whichbits.quantization.rounding.grid import round_to_grid  # noqa: E402
 from whichbits.quantization.rounding.rounders import find_scale, round_to_nearest, stored_scale  # noqa: E402
 from whichbits.quantization.rounding.scales import nvfp4_global_scale  # noqa: E402
 from whichbits.quantization.statistics.hessian import accumulate, column_importance, factorise, mirror, output_error  # noqa: E402
@@ -50,7 +50,7 @@ def by_the_paper(weight: torch.Tensor, scale: torch.Tensor, args: QuantizationAr
     for column in range(columns):
         inverse = torch.linalg.inv(damped[column:, column:])
         divisor = by_row[:, group[column]].to(torch.float64)
-        rounded = round_to_grid((left[:, column] / divisor).to(torch.float32), args).to(torch.float64) * divisor
+        rounded = grid_of(args).rounded((left[:, column] / divisor).to(torch.float32)).to(torch.float64) * divisor
         error = (left[:, column] - rounded) / inverse[0, 0]
         left[:, column:] -= error.unsqueeze(1) * inverse[0].unsqueeze(0)
         left[:, column] = rounded

@@ -6,11 +6,18 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("numba")
 
 from whichbits.formats.format import QuantizationArgs  # noqa: E402
+from whichbits.formats.grid.grid import grid_of  # noqa: E402
 from whichbits.quantization.rounding.gptq_kernel import round_block, round_block_torch  # noqa: E402
 
 GRIDS = {
     name: QuantizationArgs(num_bits=bits, type=kind, symmetric=True, strategy="channel", dynamic=False)
-    for name, bits, kind in [("int8", 8, "int"), ("int4", 4, "int"), ("fp8", 8, "float"), ("fp4", 4, "float")]
+    for name, bits, kind in [
+        ("int8", 8, "int"),
+        ("int4", 4, "int"),
+        ("int3", 3, "int"),
+        ("fp8", 8, "float"),
+        ("fp4", 4, "float"),
+    ]
 }
 
 
@@ -29,26 +36,25 @@ def test_compiled_and_plain_are_equal_to_the_bit(name: str) -> None:
     assert not torch.equal(compiled, weight)
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("fp8", torch.float8_e4m3fn), ("fp4", None)])
-def test_compiled_rounding_of_floats_at_every_number_and_tie(name: str, dtype: torch.dtype | None) -> None:
-    """All numbers of the grid, all midpoints between them, and their neighbours in float32, against torch's own conversion."""
-    if dtype is None:
-        numbers = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
-    else:
-        numbers = torch.arange(127, dtype=torch.uint8).view(dtype).to(torch.float32)
+@pytest.mark.parametrize("name", GRIDS)
+def test_compiled_rounding_is_that_of_the_grid(name: str) -> None:
+    """At all numbers of the grid, their midpoints, the neighbours of both in float32, and all numbers of BF16; to the bit."""
+    args = GRIDS[name]
+    numbers = grid_of(args).numbers()
     points = torch.cat([numbers, (numbers[1:] + numbers[:-1]) / 2, numbers * 1.5])
-    points = torch.cat([points, torch.nextafter(points, points + 1), torch.nextafter(points, points - 1)])
-    points = torch.cat([points, -points]).unsqueeze(0)
-    rounded = points.clone()
-    one = torch.ones(1, 1)
-    round_block(rounded, one, torch.zeros(points.shape[1], dtype=torch.int64), torch.eye(points.shape[1]), GRIDS[name])
-    largest = float(numbers.max())
-    if dtype is not None:
-        assert torch.equal(rounded, points.clamp(-largest, largest).to(dtype).to(torch.float32))
-    distances = (points.clamp(-largest, largest).abs().T - numbers).abs()
-    torch.testing.assert_close(
-        (rounded - points.clamp(-largest, largest)).abs().squeeze(0), distances.amin(dim=1), rtol=0, atol=0
-    )
+    above, below = (torch.nextafter(points, torch.tensor(end)) for end in (torch.inf, -torch.inf))
+    of_bf16 = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(torch.bfloat16).to(torch.float32)
+    points = torch.cat([points, above, below, of_bf16[of_bf16.isfinite()]]).unsqueeze(1)
+    rounded, one = points.clone(), torch.ones(len(points), 1)
+    round_block(rounded, one, torch.zeros(1, dtype=torch.int64), torch.ones(1, 1), args)
+    assert torch.equal(rounded.view(torch.int32), grid_of(args).rounded(points).view(torch.int32))
+
+
+def test_a_grid_that_is_not_compiled_is_rounded_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, one = torch.tensor([[0.3, 1.7]]), torch.ones(1, 1)
+    monkeypatch.setattr("whichbits.quantization.rounding.gptq_kernel.KINDS", {})
+    round_block(weight, one, torch.zeros(2, dtype=torch.int64), torch.eye(2), GRIDS["int4"])
+    assert weight.tolist() == [[0.0, 2.0]]
 
 
 def test_rows_are_shared_among_threads_without_a_change() -> None:

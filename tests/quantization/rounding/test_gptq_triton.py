@@ -12,6 +12,7 @@ if find_spec("triton") is None:  # not imported here: it looks at TRITON_INTERPR
     pytest.skip("Triton is not installed: it comes with PyTorch's builds for GPUs", allow_module_level=True)
 
 from whichbits.formats.format import QuantizationArgs  # noqa: E402
+from whichbits.formats.grid.grid import grid_of  # noqa: E402
 from whichbits.quantization.rounding.gptq_kernel import round_block_torch  # noqa: E402
 
 GRIDS = {
@@ -44,11 +45,13 @@ def test_equal_to_plain_torch(kernel: Any, kind: int, rows: int, columns: int) -
     assert not torch.equal(rounded, weight)
 
 
-def test_every_number_and_tie_of_e4m3(kernel: Any) -> None:
-    numbers = torch.arange(127, dtype=torch.uint8).view(torch.float8_e4m3fn).to(torch.float32)
+@pytest.mark.parametrize("kind", GRIDS)
+def test_rounding_is_that_of_the_grid_at_every_number_and_tie(kernel: Any, kind: int) -> None:
+    grid = grid_of(GRIDS[kind])
+    numbers = grid.numbers()
     points = torch.cat([numbers, (numbers[1:] + numbers[:-1]) / 2])
-    points = torch.cat([points, -points]).unsqueeze(1)
-    rounded = points.clone()
-    one = torch.ones(len(points), 1)
-    kernel(rounded, one, torch.zeros(1, dtype=torch.int64), torch.ones(1, 1), kind=1, low=0.0, high=0.0)
-    assert torch.equal(rounded, points.to(torch.float8_e4m3fn).to(torch.float32))
+    above, below = (torch.nextafter(points, torch.tensor(end)) for end in (torch.inf, -torch.inf))
+    points = torch.cat([points, above, below]).unsqueeze(1)
+    rounded, one = points.clone(), torch.ones(len(points), 1)
+    kernel(rounded, one, torch.zeros(1, dtype=torch.int64), torch.ones(1, 1), kind=kind, low=-8.0, high=7.0)
+    assert torch.equal(rounded, grid.rounded(points))

@@ -10,14 +10,15 @@ quantization = pytest.importorskip("compressed_tensors.quantization")
 helpers = pytest.importorskip("compressed_tensors.quantization.utils.helpers")
 
 from whichbits.formats.format import QuantizationArgs  # noqa: E402
-from whichbits.quantization.rounding.grid import half_range, round_to_grid, to_groups  # noqa: E402
+from whichbits.formats.grid.e8m0 import E8M0  # noqa: E402
+from whichbits.formats.grid.grid import grid_of  # noqa: E402
+from whichbits.quantization.rounding.groups import to_groups  # noqa: E402
 from whichbits.quantization.rounding.scales import (  # noqa: E402
     SHRINK,
     minmax_scales,
     mse_scales,
     nvfp4_global_scale,
     storable_in,
-    storable_power_of_two,
     storable_under,
 )
 
@@ -51,17 +52,12 @@ def test_scales_are_rounded_to_what_is_stored_and_never_zero() -> None:
     assert stored.tolist() == [8.0, 1.0, 0.125, 448.0]
 
 
-def test_powers_of_two_round_up_from_one_and_three_quarters() -> None:
-    scale = torch.tensor([1.0, 1.74, 1.75, 2.0, 0.375, 0.0])
-    assert storable_power_of_two(scale).tolist() == [1.0, 1.0, 2.0, 2.0, 0.25, 1.0]
-
-
 @pytest.mark.parametrize("args", [INT4, INT8, FP8, MXFP4, MXFP8])
 def test_minmax_scales_are_those_of_compressed_tensors(args: QuantizationArgs) -> None:
     theirs = quantization.QuantizationArgs.model_validate(args.model_dump(exclude_none=True))
     groups = to_groups(random_weight(0), args)
     expected, _ = helpers.calculate_qparams(groups.amin(2), groups.amax(2), theirs)
-    storable = storable_power_of_two if args.scale_dtype else storable_in(torch.float32)
+    storable = E8M0().rounded if args.scale_dtype else storable_in(torch.float32)
     torch.testing.assert_close(minmax_scales(groups, args, storable), expected, rtol=1e-6, atol=0)
 
 
@@ -92,7 +88,7 @@ def brute_force(values: np.ndarray, bits: int) -> float:
 def test_the_search_comes_close_to_a_fine_brute_force() -> None:
     weight = random_weight(2, rows=20)
     scale = mse_scales(weight.unsqueeze(1), INT4, storable_in(torch.float32))
-    found = (round_to_grid(weight / scale, INT4) * scale - weight).abs().pow(2.4).sum(dim=1)
+    found = (grid_of(INT4).rounded(weight / scale) * scale - weight).abs().pow(2.4).sum(dim=1)
     best = np.array([brute_force(row, 4) for row in weight.double().numpy()])
     assert (found.numpy() >= best * (1 - 1e-4)).all()
     assert (found.numpy() / best).mean() < 1.1
@@ -103,10 +99,10 @@ def test_the_search_comes_close_to_a_fine_brute_force() -> None:
 def test_the_search_never_does_worse_than_minmax(seed: int, which: QuantizationArgs, heavy: bool) -> None:
     weight = random_weight(seed) ** 3 if heavy else random_weight(seed)
     groups = to_groups(weight, which)
-    storable = storable_power_of_two if which.scale_dtype else BF16
+    storable = E8M0().rounded if which.scale_dtype else BF16
 
     def error(scale: torch.Tensor) -> torch.Tensor:
-        return (round_to_grid(groups / scale.unsqueeze(2), which) * scale.unsqueeze(2) - groups).abs().pow(2.4).sum(dim=2)
+        return (grid_of(which).rounded(groups / scale.unsqueeze(2)) * scale.unsqueeze(2) - groups).abs().pow(2.4).sum(dim=2)
 
     assert (error(mse_scales(groups, which, storable)) <= error(minmax_scales(groups, which, storable)) * (1 + 1e-5)).all()
 
@@ -124,8 +120,10 @@ def test_compiled_and_plain_search_by_weighted_errors_agree(which: QuantizationA
     groups = to_groups(random_weight(4, rows=19), which)
     importance = to_groups(torch.rand(1, 64, generator=generator), which)
     compiled = mse_scales(groups, which, BF16, importance)
-    multiples = sorted({half_range(which) / (2 ** (which.num_bits - 1) - end) for end in (0, 1)} | set(SHRINK), reverse=True)
-    start = groups.abs().amax(dim=2) / half_range(which)
+    multiples = sorted(
+        {grid_of(which).half_range / (2 ** (which.num_bits - 1) - end) for end in (0, 1)} | set(SHRINK), reverse=True
+    )
+    start = groups.abs().amax(dim=2) / grid_of(which).half_range
     candidates = torch.stack([BF16(start * multiple) for multiple in multiples]).unsqueeze(3)
-    errors = ((round_to_grid(groups / candidates, which) * candidates - groups).abs() ** 2.5 * importance).sum(dim=3)
+    errors = ((grid_of(which).rounded(groups / candidates) * candidates - groups).abs() ** 2.5 * importance).sum(dim=3)
     assert torch.equal(compiled, candidates.squeeze(3).gather(0, errors.argmin(dim=0, keepdim=True))[0])

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from whichbits.formats.grid.grid import Grid, grid_of
 from whichbits.models.float32_products import has_bfloat16_products
 
 if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationArgs
 
 _ROWS = 256  # tokens at a time, so that the float32 intermediates stay in the cache
-_FP8_MAX = 448.0  # E4M3
 _SMALLEST_SCALE = 1e-12
 
 
@@ -32,31 +32,23 @@ class Codes:
     scale: Tensor
 
 
-def quantize_tokens(x: Tensor, *, bits: int, floating: bool, dtype: torch.dtype) -> Codes:
+def quantize_tokens(x: Tensor, grid: Grid, *, dtype: torch.dtype) -> Codes:
     """Quantize each token (last dimension of `x`) symmetrically: scale = max|x| / largest code, codes = round(x / scale).
 
     This is what vLLM's kernels do at run time (`dynamic_scaled_int8_quant`, `dynamic_per_token_scaled_fp8_quant`);
-    compressed-tensors' own fake quantization divides by 127.5 instead and clips. Largest code: 2^(bits-1) - 1, or E4M3's 448.
-    `dtype` is that of the codes.
+    compressed-tensors' own fake quantization divides by 127.5 instead and clips. The largest code
+    is the grid's. `dtype` is that of the codes.
     """
-    largest = _FP8_MAX if floating else float(2 ** (bits - 1) - 1)
     rows = x.reshape(-1, x.shape[-1])
     codes = torch.empty(rows.shape, dtype=dtype)
     scale = torch.empty(len(rows), 1)
     for start in range(0, len(rows), _ROWS):
         part = rows[start : start + _ROWS].to(torch.float32, copy=True)
-        step = (part.abs().amax(-1, keepdim=True) / largest).clamp_(min=_SMALLEST_SCALE)
+        step = (part.abs().amax(-1, keepdim=True) / grid.largest).clamp_(min=_SMALLEST_SCALE)
         part *= 1.0 / step
-        codes[start : start + _ROWS] = _e4m3(part, dtype) if floating else part.round_()
+        codes[start : start + _ROWS] = grid.rounded(part)
         scale[start : start + _ROWS] = step
     return Codes(codes.view(x.shape), scale.view(*x.shape[:-1], 1))
-
-
-def _e4m3(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """`x` (float32) rounded to E4M3, as `dtype`; by a table of the 256 numbers, torch's own way back is six times slower."""
-    numbers = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).to(dtype)
-    places = x.to(torch.float8_e4m3fn).view(torch.uint8).to(torch.int32)
-    return numbers.index_select(0, places.view(-1)).view(x.shape)
 
 
 class ActivationQuantizer:
@@ -170,10 +162,10 @@ def emulated(module: nn.Linear, compute: torch.dtype, quantizers: dict[str, Acti
 def _shared_quantizer(
     args: QuantizationArgs, dtype: torch.dtype, quantizers: dict[str, ActivationQuantizer]
 ) -> ActivationQuantizer:
-    floating, bits = args.type == "float", args.num_bits
+    grid = grid_of(args)
     return quantizers.setdefault(
-        f"{args.type}{bits} as {dtype}",
-        ActivationQuantizer(lambda x: quantize_tokens(x, bits=bits, floating=floating, dtype=dtype)),
+        f"{args.type}{args.num_bits} as {dtype}",
+        ActivationQuantizer(lambda x: quantize_tokens(x, grid, dtype=dtype)),
     )
 
 

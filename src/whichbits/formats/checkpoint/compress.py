@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from whichbits.formats.format import Format, scheme
+from whichbits.formats.grid.e2m1 import E2M1
+from whichbits.formats.grid.grid import grid_of
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +42,7 @@ def compress(
         module["weight_zero_point"] = zero_point.to(torch.int8)
     compressor = BaseCompressor.get_value_from_registry(format.storage)
     parts = [(weight, scale)]
-    if format.weights and (format.weights.type, format.weights.num_bits) == ("float", 4):
+    if format.weights and isinstance(grid_of(format.weights), E2M1):
         rows = max(1, FP4_AT_ONCE // weight.shape[1])
         parts = list(zip(torch.split(weight, rows), torch.split(scale, rows), strict=True))
     # The library compiles its rounding to FP4 at the first call, which costs more than it saves here.

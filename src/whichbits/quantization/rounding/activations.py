@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from whichbits.quantization.rounding.grid import half_range
+from whichbits.formats.grid.grid import grid_of
 from whichbits.quantization.rounding.scales import nvfp4_global_scale, storable_in
 
 if TYPE_CHECKING:
@@ -21,5 +21,5 @@ def activation_scales(largest: torch.Tensor, args: QuantizationArgs, dtype: torc
     """
     if args.strategy == "tensor_group":
         return {"input_global_scale": nvfp4_global_scale(largest.amax())}
-    scale = largest.amax().to(dtype).float().reshape(1) / half_range(args)
+    scale = largest.amax().to(dtype).float().reshape(1) / grid_of(args).half_range
     return {"input_scale": storable_in(dtype)(scale).to(dtype)}

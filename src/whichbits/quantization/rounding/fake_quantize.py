@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from whichbits.quantization.rounding.grid import FP4_E2M1_MAX, FP8_E4M3_MAX, round_to_grid
+from whichbits.formats.grid.grid import grid_of
 
 if TYPE_CHECKING:
     import torch
@@ -25,9 +25,8 @@ def quantized_activations(x: torch.Tensor, args: QuantizationArgs) -> torch.Tens
     if not args.dynamic or args.strategy not in ("token", "group"):
         return x
     groups = x.float().reshape(-1, args.group_size or x.shape[-1])
-    largest = 2.0 ** (args.num_bits - 1) - 1 if args.type == "int" else FP8_E4M3_MAX if args.num_bits == 8 else FP4_E2M1_MAX
-    scale = (groups.abs().amax(dim=1, keepdim=True) / largest).clamp(min=torch.finfo(torch.float32).tiny)
-    return (round_to_grid(groups / scale, args) * scale).to(x.dtype).reshape(x.shape)
+    scale = (groups.abs().amax(dim=1, keepdim=True) / grid_of(args).largest).clamp(min=torch.finfo(torch.float32).tiny)
+    return (grid_of(args).rounded(groups / scale) * scale).to(x.dtype).reshape(x.shape)
 
 
 @contextmanager

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from whichbits.formats.grid.e2m1 import E2M1
+from whichbits.formats.grid.e4m3 import E4M3
+from whichbits.formats.grid.grid import grid_of
+from whichbits.formats.grid.integer import Integer
 from whichbits.quantization.rounding.compiled import compiled
-from whichbits.quantization.rounding.grid import round_to_grid
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from whichbits.formats.format import QuantizationArgs
 
 INT, FP8, FP4 = 0, 1, 2
+KINDS = {Integer: INT, E4M3: FP8, E2M1: FP4}
+"""Grids whose rounding is compiled; a test compares each with its grid at every number and tie."""
 
 TOGETHER = 16
 """Rows that the compiled loop takes through the columns side by side."""
@@ -36,14 +41,16 @@ def round_block(
     """
     import torch
 
-    kind = INT if args.type == "int" else FP8 if args.num_bits == 8 else FP4
-    low, high = np.float32(-(2 ** (args.num_bits - 1))), np.float32(2 ** (args.num_bits - 1) - 1)
+    grid = grid_of(args)
+    kind = next((number for type_, number in KINDS.items() if isinstance(grid, type_)), None)
+    if kind is None or weight.device.type not in ("cpu", "cuda"):
+        return round_block_torch(weight, scale, group, upper, args)
+    lowest = grid.lowest if isinstance(grid, Integer) else -grid.largest
     if weight.device.type == "cuda":
         from whichbits.quantization.rounding.gptq_triton import round_block_triton
 
-        return round_block_triton(weight, scale, group, upper, kind=kind, low=float(low), high=float(high))
-    if weight.device.type != "cpu":
-        return round_block_torch(weight, scale, group, upper, args)
+        return round_block_triton(weight, scale, group, upper, kind=kind, low=lowest, high=grid.largest)
+    low, high = np.float32(lowest), np.float32(grid.largest)
     errors = torch.empty_like(weight, memory_format=torch.contiguous_format)
     arrays = [tensor.contiguous().numpy() for tensor in (scale, group, upper)]
 
@@ -77,7 +84,7 @@ def round_block_torch(
     errors = torch.empty_like(weight)
     for column in range(weight.shape[1]):
         divisor = scale[:, group[column]]
-        rounded = round_to_grid(weight[:, column] / divisor, args) * divisor
+        rounded = grid_of(args).rounded(weight[:, column] / divisor) * divisor
         error = (weight[:, column] - rounded) / upper[column, column]
         weight[:, column] = rounded
         weight[:, column + 1 :] -= error.unsqueeze(1) * upper[column, column + 1 :].unsqueeze(0)
@@ -127,7 +134,7 @@ def _round_rows(
 
 @compiled(nogil=True, error_model="numpy")
 def _round_fp8(x: np.float32) -> np.float32:
-    """E4M3: three bits behind the leading one, steps of 2^-9 below 2^-6, at most 448."""
+    """`E4M3.rounded` of one number, compiled."""
     magnitude = min(abs(x), np.float32(448))
     exponent = max(math.frexp(magnitude)[1] - 1, -6)
     step = np.float32(math.ldexp(1.0, exponent - 3))
@@ -136,7 +143,7 @@ def _round_fp8(x: np.float32) -> np.float32:
 
 @compiled(nogil=True, error_model="numpy")
 def _round_fp4(x: np.float32) -> np.float32:
-    """E2M1: steps of 0.5 below 2, of 1 below 4, of 2 up to 6."""
+    """`E2M1.rounded` of one number, compiled."""
     magnitude = min(abs(x), np.float32(6))
     step = np.float32(0.5) if magnitude < 2 else np.float32(1) if magnitude < 4 else np.float32(2)
     return np.float32(math.copysign(np.rint(magnitude / step) * step, x))

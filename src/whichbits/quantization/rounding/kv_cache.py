@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
+from whichbits.formats.grid.grid import grid_of
 from whichbits.quantization.model.decoder import Call
 from whichbits.quantization.model.replicas import Replica, run
-from whichbits.quantization.rounding.grid import half_range
 from whichbits.quantization.rounding.scales import storable_in
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def cache_scales(
         attention, _, own = name.removesuffix(".weight").rpartition(".")
         if own not in KEY_PROJECTIONS:
             continue
-        for part, magnitude in zip("kv", largest or (half_range(args),) * 2, strict=True):
-            scale = torch.tensor([magnitude / half_range(args)])
+        for part, magnitude in zip("kv", largest or (grid_of(args).half_range,) * 2, strict=True):
+            scale = torch.tensor([magnitude / grid_of(args).half_range])
             tensors[f"{attention}.{part}_scale"] = storable_in(dtype)(scale).to(dtype)
     return tensors

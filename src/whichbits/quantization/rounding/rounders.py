@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from whichbits.quantization.rounding.grid import from_groups, round_to_grid, to_groups
-from whichbits.quantization.rounding.scales import minmax_scales, mse_scales, storable_in, storable_power_of_two, storable_under
+from whichbits.formats.grid.e8m0 import E8M0
+from whichbits.formats.grid.grid import grid_of
+from whichbits.quantization.rounding.groups import from_groups, to_groups
+from whichbits.quantization.rounding.scales import minmax_scales, mse_scales, storable_in, storable_under
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +50,7 @@ def round_to_nearest(
 def nearest(weight: torch.Tensor, scale: torch.Tensor, args: QuantizationArgs) -> torch.Tensor:
     """Each weight to the nearest number of the grid under `scale`, float32 [rows, columns]."""
     groups = to_groups(weight.to(scale.dtype), args)
-    rounded = round_to_grid(groups / scale.unsqueeze(2), args).mul_(scale.unsqueeze(2))
+    rounded = grid_of(args).rounded(groups / scale.unsqueeze(2)).mul_(scale.unsqueeze(2))
     return from_groups(rounded, args, *weight.shape)
 
 
@@ -75,7 +77,7 @@ def find_scale(
             raise ValueError("a tensor_group strategy needs a global scale")
         storable = storable_under(global_scale)
     else:
-        storable = storable_power_of_two if args.scale_dtype else storable_in(dtype)
+        storable = E8M0().rounded if args.scale_dtype else storable_in(dtype)
     if scales == "minmax":
         return minmax_scales(groups, args, storable)
     if scales == "mse":

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from whichbits.quantization.rounding.grid import FP4_E2M1_MAX, FP8_E4M3_MAX, half_range, round_to_grid
+from whichbits.formats.grid.e2m1 import E2M1
+from whichbits.formats.grid.e4m3 import E4M3
+from whichbits.formats.grid.grid import grid_of
+from whichbits.formats.grid.integer import Integer
 
 if TYPE_CHECKING:
     import torch
@@ -40,27 +43,13 @@ def storable_in(dtype: torch.dtype) -> Storable:
     return store
 
 
-def storable_power_of_two(scale: torch.Tensor) -> torch.Tensor:
-    """Scales stored as a power of two in 8 bits (E8M0).
-
-    Rounded down, but up where the mantissa is at least 1.75, as compressed-tensors does: such a group's largest weight would
-    otherwise be clipped by most of a step. `scale` is the power-of-two multiple of a group's largest magnitude.
-    """
-    import torch
-
-    mantissa, exponent = torch.frexp(scale)
-    exponent = exponent - 1 + (mantissa >= 0.875).to(exponent.dtype)
-    exponent = torch.where(scale == 0, torch.zeros_like(exponent), exponent)
-    return torch.ldexp(torch.ones_like(scale), exponent.clamp(-127, 127))
-
-
 def storable_under(global_scale: torch.Tensor) -> Storable:
     """Scales stored as FP8 E4M3 under one `global_scale` [1] a tensor (NVFP4): a group's scale is stored / global scale."""
 
     def store(scale: torch.Tensor) -> torch.Tensor:
         import torch
 
-        stored = (scale * global_scale).clamp(max=FP8_E4M3_MAX).to(torch.float8_e4m3fn).to(torch.float32)
+        stored = E4M3().rounded(scale * global_scale)
         return stored.masked_fill_(stored == 0, torch.finfo(torch.float8_e4m3fn).eps) / global_scale
 
     return store
@@ -75,7 +64,7 @@ def nvfp4_global_scale(largest: torch.Tensor) -> torch.Tensor:
     import torch
 
     exact = largest.to(torch.float32)
-    scale = (FP8_E4M3_MAX * FP4_E2M1_MAX / exact).clamp(max=LARGEST_GLOBAL_SCALE)
+    scale = (E4M3().largest * E2M1().largest / exact).clamp(max=LARGEST_GLOBAL_SCALE)
     return torch.where(exact > 0, scale, 1.0).reshape(1)
 
 
@@ -100,12 +89,13 @@ def mse_scales(
     import torch
 
     multiples = _multiples(args)
-    if importance is not None and args.type == "int" and groups.device.type == "cpu":
+    grid = grid_of(args)
+    if importance is not None and isinstance(grid, Integer) and groups.device.type == "cpu":
         from whichbits.quantization.rounding.scales_numba import weighted_scales
 
         start = _unrounded(groups, args)
         candidates = torch.stack([storable(start * multiple) for multiple in multiples])
-        return weighted_scales(groups, candidates, importance, args.num_bits)
+        return weighted_scales(groups, candidates, importance, grid)
     rows = max(1, CHUNK_WEIGHTS // (groups.shape[1] * groups.shape[2]))
     chunks = torch.split(groups, rows)
     return torch.cat([_search(chunk, args, storable, multiples, importance) for chunk in chunks])
@@ -115,11 +105,11 @@ def _multiples(args: QuantizationArgs) -> tuple[float, ...]:
     """Multiples of the min-max scale, largest first; every reachable neighbour where scales are powers of two."""
     if args.scale_dtype:
         return (2.0, 1.0, 0.5)
-    if args.type == "float":
+    grid = grid_of(args)
+    if not isinstance(grid, Integer):
         return SHRINK
     # Those that put the largest magnitude on the last positive or negative code find the grid of a model trained on one.
-    last = 2 ** (args.num_bits - 1)
-    exact = {half_range(args) / (last - 1), half_range(args) / last}
+    exact = {grid.half_range / grid.largest, grid.half_range / -grid.lowest}
     return tuple(sorted(exact | set(SHRINK), reverse=True))
 
 
@@ -128,8 +118,8 @@ def _unrounded(groups: torch.Tensor, args: QuantizationArgs) -> torch.Tensor:
 
     largest = groups.abs().amax(dim=2)
     if args.scale_dtype:
-        return largest * 2.0 ** -int(torch.tensor(half_range(args)).log2().floor())
-    return largest / half_range(args)
+        return largest * 2.0 ** -int(torch.tensor(grid_of(args).half_range).log2().floor())
+    return largest / grid_of(args).half_range
 
 
 def _search(
@@ -141,13 +131,14 @@ def _search(
 ) -> torch.Tensor:
     import torch
 
+    grid = grid_of(args)
     start = _unrounded(groups, args)
     best_scale = storable(start)
     best_error = torch.full_like(start, torch.inf)
     for multiple in multiples:
         scale = storable(start * multiple)
         divisor = scale.unsqueeze(2)
-        error = round_to_grid(groups / divisor, args).mul_(divisor).sub_(groups)
+        error = grid.rounded(groups / divisor).mul_(divisor).sub_(groups)
         error = (
             error.abs_().pow_(ERROR_EXPONENT) if importance is None else error.abs_().pow_(WEIGHTED_EXPONENT).mul_(importance)
         )

@@ -12,9 +12,11 @@ from whichbits.quantization.rounding.gptq_kernel import over_rows
 if TYPE_CHECKING:
     import torch
 
+    from whichbits.formats.grid.integer import Integer
 
-def weighted_scales(groups: torch.Tensor, candidates: torch.Tensor, importance: torch.Tensor, num_bits: int) -> torch.Tensor:
-    """Of each group's `candidates` the scale with the smallest weighted error (see `scales`) on integers; the first of equals.
+
+def weighted_scales(groups: torch.Tensor, candidates: torch.Tensor, importance: torch.Tensor, grid: Integer) -> torch.Tensor:
+    """Of each group's `candidates` the scale with the smallest weighted error (see `scales`) on the grid; the first of equals.
 
     All float32: `groups` [scale rows, scale columns, weights], `candidates` [number, scale rows, scale columns], `importance`
     [1, scale columns, weights]; the result is [scale rows, scale columns]. Rows are shared among torch's threads.
@@ -23,7 +25,7 @@ def weighted_scales(groups: torch.Tensor, candidates: torch.Tensor, importance: 
 
     best = torch.empty(groups.shape[:2])
     arrays = [tensor.contiguous().numpy() for tensor in (groups, candidates, importance[0])]
-    low, high = np.float32(-(2 ** (num_bits - 1))), np.float32(2 ** (num_bits - 1) - 1)
+    low, high = np.float32(grid.lowest), np.float32(grid.largest)
 
     def run(rows: slice) -> None:
         _search_rows(arrays[0][rows], arrays[1][:, rows], arrays[2], low, high, best.numpy()[rows])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from whichbits.quantization.rounding.grid import from_groups, round_to_grid, to_groups
+from whichbits.formats.grid.integer import Integer
+from whichbits.quantization.rounding.groups import from_groups, to_groups
 from whichbits.quantization.rounding.scales import CHUNK_WEIGHTS, ERROR_EXPONENT, SHRINK, storable_in
 
 if TYPE_CHECKING:
@@ -53,14 +54,14 @@ def _search(
     import torch
 
     lowest, highest = groups.amin(dim=2).clamp(max=0), groups.amax(dim=2).clamp(min=0)
-    bound = 2 ** (args.num_bits - 1)
+    grid = Integer(args.num_bits)
     best_scale, best_zero = torch.empty_like(lowest), torch.empty_like(lowest)
     best_error = torch.full_like(lowest, torch.inf)
     for multiple in multiples:
-        scale = storable((highest - lowest) * multiple / (2 * bound - 1))
-        zero = (-bound - lowest * multiple / scale).round().clamp(-bound, bound - 1)
+        scale = storable((highest - lowest) * multiple / (2 * grid.half_range))
+        zero = grid.rounded(grid.lowest - lowest * multiple / scale)
         shift = (zero * scale).unsqueeze(2)
-        rounded = round_to_grid((groups + shift) / scale.unsqueeze(2), args) * scale.unsqueeze(2) - shift
+        rounded = grid.rounded((groups + shift) / scale.unsqueeze(2)) * scale.unsqueeze(2) - shift
         error = (rounded - groups).abs_().pow_(ERROR_EXPONENT)
         error = (error if importance is None else error.mul_(importance)).sum(dim=2)
         better = error < best_error

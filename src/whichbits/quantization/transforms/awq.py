@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from whichbits.quantization.passes.layer import round_weight
 from whichbits.quantization.recipe.recipe import Recipe
-from whichbits.quantization.rounding.grid import from_groups, to_groups
+from whichbits.quantization.rounding.groups import from_groups, to_groups
 from whichbits.quantization.statistics.forward import InputStatistics
 from whichbits.quantization.transforms.smoothing import rescale
 

@@ -1,4 +1,4 @@
-"""The numbers that a format can hold: rounding to them, and which weights share a scale."""
+"""Which weights share a scale."""
 
 from __future__ import annotations
 
@@ -9,34 +9,6 @@ if TYPE_CHECKING:
     import torch
 
     from whichbits.formats.format import QuantizationArgs
-
-FP8_E4M3_MAX = 448.0
-FP4_E2M1_MAX = 6.0
-
-
-def half_range(args: QuantizationArgs) -> float:
-    """The magnitude that min-max scaling maps the largest weight to.
-
-    For b-bit integers half the width of the range, (2^b - 1) / 2, as compressed-tensors has it: the grid reaches one step
-    further below zero than above, and the largest positive weight is clipped by half a step.
-    """
-    if args.type == "int":
-        return float(2**args.num_bits - 1) / 2
-    return FP8_E4M3_MAX if args.num_bits == 8 else FP4_E2M1_MAX
-
-
-def round_to_grid(x: torch.Tensor, args: QuantizationArgs) -> torch.Tensor:
-    """`x` (float32, already divided by its scale) clipped to the range and rounded to the nearest number, ties to even."""
-    import torch
-
-    if args.type == "int":
-        bound = 2 ** (args.num_bits - 1)
-        return x.clamp(-bound, bound - 1).round_()
-    if args.num_bits == 8:
-        return x.clamp(-FP8_E4M3_MAX, FP8_E4M3_MAX).to(torch.float8_e4m3fn).to(x.dtype)
-    magnitude = x.abs().clamp_(max=FP4_E2M1_MAX)
-    step = torch.where(magnitude < 2, 0.5, torch.where(magnitude < 4, 1.0, 2.0))
-    return (magnitude / step).round_().mul_(step).copysign_(x)
 
 
 def to_groups(weight: torch.Tensor, args: QuantizationArgs) -> torch.Tensor:
