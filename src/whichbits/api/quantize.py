@@ -201,7 +201,7 @@ def _targets(
 
 def _check_calibration(targets: Sequence[Target], *given: object) -> None:
     """Raise UserError where calibration is given to formats that use none."""
-    if any(value is not None for value in given) and not any(map(_calibrated, targets)):
+    if any(value is not None for value in given) and not any(target.calibrated for target in targets):
         raise UserError(
             "calibration does nothing for formats that are rounded to nearest without data",
             remedy="leave it out, or choose a calibrated recipe with --recipe or --effort",
@@ -264,44 +264,17 @@ def _exported(folder: Path, export: str) -> Path:
     return folder.with_name(f"{folder.name}-{export}")
 
 
-def _calibrated(target: Target) -> bool:
-    return target.recipe.calibrated or target.format.needs_data
-
-
 def _make(
     base: Model, targets: Sequence[Target], start: Callable[[str], Progress], device: str | None, custom_code: bool
 ) -> list[Made]:
-    """Make the checkpoints, those that need data in one pass, the others one after another; each with its model card."""
+    """Make the checkpoints, each with its model card; those that are calibrated alike come first."""
     from whichbits.quantization.output.card import FILE, card
-    from whichbits.quantization.output.folder import told_when_full
-    from whichbits.quantization.passes.calibrated import quantize_calibrated
-    from whichbits.quantization.passes.direct import quantize_checkpoint
+    from whichbits.quantization.passes.together import make, passes
 
     made: dict[Path, Made] = {}
-    together = [target for target in targets if _calibrated(target)]
-    if together:
-        with told_when_full(together[0].out.parent):
-            results = quantize_calibrated(
-                base.path,
-                together,
-                base_files=base.files,
-                on_token=start("calibration text"),
-                on_progress=start("modules"),
-                device=device,
-                allow_custom_code=custom_code,
-            )
-        made |= {target.out: result for target, result in zip(together, results, strict=True)}
-    for target in targets:
-        if target.out not in made:
-            made[target.out] = quantize_checkpoint(
-                base.path,
-                target.format,
-                target.recipe,
-                target.out,
-                base_files=base.files,
-                on_progress=start(target.format.name),
-                device=device,
-            )
+    for group in sorted(passes(targets), key=lambda group: not group[0].calibrated):
+        results = make(base.path, group, base_files=base.files, start=start, device=device, allow_custom_code=custom_code)
+        made |= {target.out: result for target, result in zip(group, results, strict=True)}
     for target in targets:
         (target.out / FILE).write_text(card(made[target.out][0], base.reference), encoding="utf-8")
     return [made[target.out] for target in targets]

@@ -310,3 +310,37 @@ def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Pa
     assert "done 1" in again.stdout
     assert again.stdout.count("script") == 1
     assert "started 0" not in again.stdout
+
+
+def pair(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
+    """Each leaves a file where it is to outlive a kill, and the first a killed run would leave."""
+    for job in jobs:
+        assert job.kept is not None
+        assert job.shared is not None
+        job.kept.mkdir(parents=True)
+        yield job, Result({"pid": os.getpid(), "together": len(jobs)})
+
+
+def test_cells_that_share_work_run_in_one_process_and_keep_nothing_once_done(tmp_path: Path):
+    cells = [Planned(Cell("pair", 1, {"value": value, "work": value % 2}), "local") for value in range(4)]
+    alone = [Planned(Cell("pair", 1, {"value": value, "work": None}), "local") for value in (4, 5)]
+    made = runner(tmp_path, [*cells, *alone])
+    work = Kind(
+        "pair", 1, unplanned, pair, together=lambda cell: None if cell.inputs["work"] is None else str(cell.inputs["work"])
+    )
+    made.kinds = {"pair": work}
+    left = made.store.folder / "unfinished" / "pair-0000"  # of a cell that is no longer in the plan
+    left.mkdir(parents=True)
+    assert set(made.run().values()) == {"done"}
+    summaries = [made.store.record(planned.cell).summary for planned in (*cells, *alone)]
+    assert [summary["together"] for summary in summaries] == [2, 2, 2, 2, 1, 1]
+    assert summaries[0]["pid"] == summaries[2]["pid"] != summaries[1]["pid"] == summaries[3]["pid"]
+    assert list((made.store.folder / "unfinished").iterdir()) == []
+
+
+def test_what_a_failed_cell_has_kept_stays_for_the_next_run(tmp_path: Path):
+    cell = Planned(Cell("misbehave", 1, {"how": "raise"}), "local")
+    made = runner(tmp_path, [cell])
+    made.store.kept(cell.cell).mkdir(parents=True)
+    made.run()
+    assert made.store.kept(cell.cell).is_dir()

@@ -21,7 +21,7 @@ from whichbits.quantization.output.folder import base_hashes, complete, folder_a
 from whichbits.quantization.output.manifest import FILE, Manifest, ModuleError, Used, versions
 from whichbits.quantization.passes.direct import SHARD_BYTES, Progress, fit_to
 from whichbits.quantization.passes.pipeline import Job, stream
-from whichbits.quantization.passes.resume import LayerStore, kept_data, unfinished
+from whichbits.quantization.passes.resume import LayerStore, drop_states, kept_data, unfinished
 from whichbits.quantization.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -30,11 +30,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """A checkpoint to make: its format, its calibrated recipe, and its folder."""
+    """A checkpoint to make: its format, its recipe, and its folder.
+
+    `kept` is where finished layers of a calibrated pass are kept, and stay after it; None for a folder beside `out`, which goes
+    once `out` is complete.
+    """
 
     format: Format
     recipe: Recipe
     out: Path
+    kept: Path | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether making it takes tokens run through the model."""
+        return self.recipe.calibrated or self.format.needs_data
+
+    @property
+    def layers(self) -> Path:
+        """Folder of the finished layers."""
+        return self.kept or unfinished(self.out)
 
 
 def quantize_calibrated(
@@ -44,6 +59,7 @@ def quantize_calibrated(
     base_files: Mapping[str, str] | None = None,
     on_progress: Progress | None = None,
     on_token: Progress | None = None,
+    texts: Path | None = None,
     shard_bytes: int = SHARD_BYTES,
     device: str | None = None,
     allow_custom_code: bool = False,
@@ -51,7 +67,8 @@ def quantize_calibrated(
     """Write the checkpoint folder of each target in one pass over `base`; returns the manifest and errors of each.
 
     All are calibrated on the same tokens. Those and finished layers are kept in folders `.NAME.layers` beside the checkpoints
-    until they are complete: run again after an interruption, the pass goes on there, and ends in the same bytes.
+    until they are complete, or where the targets say: run again after an interruption, the pass goes on there, and ends in the
+    same bytes. Tokens are shared by all passes that name the same folder `texts`.
     `on_token(done, all)` counts the steps of calibration text that the model writes itself; the pass is computed on `device`;
     arguments otherwise as `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the
     calibration data cannot be had, a Hessian cannot be factorised, the model is not understood, or kept layers were made with
@@ -61,7 +78,7 @@ def quantize_calibrated(
     from whichbits.models.float32_products import float32_products
 
     devices = computing_devices(device)
-    folders = [unfinished(target.out) for target in targets]
+    folders = [target.layers for target in targets]
     for target, folder in zip(targets, folders, strict=True):
         if not folder.exists():
             refuse_existing(target.out)
@@ -75,17 +92,20 @@ def quantize_calibrated(
     known = dict(base_files or base_hashes(base))
     # Text that the model writes takes as long as many layers; a pass that goes on does not write it again.
     data = kept_data(
-        folders[0] / "calibration.safetensors",
+        folders[0] if texts is None else texts,
         {"base": known, "versions": versions(calibrated=True), "seed": recipe.seed, "data": recipe.calibration.model_dump()},
         lambda: calibration_data(
             base, recipe.calibration, recipe.seed, on_token, device=devices[0], allow_custom_code=allow_custom_code
         ),
+        shared=texts is not None,
     )
     used = Used(fingerprint=data.fingerprint, tokens=data.tokens.numel(), warnings=data.warnings)
     jobs = [Job(format, target.recipe) for (format, _), target in zip(fitted, targets, strict=True)]
     stores = [
-        LayerStore(folder, _settings(job, known, data.fingerprint, devices)) for folder, job in zip(folders, jobs, strict=True)
+        LayerStore(target.layers, _settings(job, known, data.fingerprint, devices), replace=target.kept is not None)
+        for target, job in zip(targets, jobs, strict=True)
     ]
+    drop_states(folders[0])
     linears = [name for layer in layers for name in layer]
     finished = sum(len(layer) for store in stores for number, layer in enumerate(layers) if store.has(number))
     with float32_products():
@@ -116,8 +136,9 @@ def quantize_calibrated(
                 )
         results.append((manifest, errors))
     # Not one by one: a run that was interrupted between two of them goes on with the second.
-    for folder in folders:
-        shutil.rmtree(folder)
+    for target in targets:
+        if target.kept is None:
+            shutil.rmtree(target.layers)
     return results
 
 

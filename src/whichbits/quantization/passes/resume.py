@@ -6,6 +6,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -27,10 +28,10 @@ class LayerStore:
 
     Files are written aside and renamed, so a file that is there is whole. `settings` is whatever decides the result, as JSON.
     The folder is this process's alone as long as the store is there. Raises UserError where another is at work in it, or where
-    it was begun with other settings.
+    it was begun with other settings, unless `replace` says that what was made with those is to go.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], *, replace: bool = False) -> None:
         self._folder = folder
         self._lock = _locked(folder)
         path = folder / SETTINGS
@@ -39,7 +40,10 @@ class LayerStore:
             return
         begun = json.loads(path.read_text(encoding="utf-8"))
         changed = sorted(key for key in {*begun, *settings} if begun.get(key) != settings.get(key))
-        if changed:
+        if changed and replace:
+            _emptied(folder)
+            _write_aside(path, json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        elif changed:
             raise UserError(
                 f"{folder} holds layers of an interrupted pass with another {', '.join(changed)}",
                 remedy=f"run with the settings in {path}, or delete the folder",
@@ -121,19 +125,22 @@ class SensitivityStore:
         return self._folder / f"{number:05}.safetensors"
 
 
-def kept_data(path: Path, settings: Mapping[str, Any], make: Callable[[], CalibrationData]) -> CalibrationData:
-    """What `make` returns, kept in the file `path` for those who ask again with the same `settings`.
+def kept_data(
+    folder: Path, settings: Mapping[str, Any], make: Callable[[], CalibrationData], *, shared: bool = False
+) -> CalibrationData:
+    """What `make` returns, kept in `folder` for those who ask again with the same `settings`.
 
-    Raises UserError where another process is at work in the folder.
+    A `shared` folder holds the data of many settings, and who asks while another process makes data there waits. Raises
+    UserError where another process is at work in a folder that is not shared.
     """
     from safetensors import safe_open
 
     from whichbits.quantization.calibration.data import CalibrationData
 
     asked = json.dumps(settings, sort_keys=True)
-    with _locked(path.parent):
-        for left in path.parent.glob("tmp*/"):
-            shutil.rmtree(left)  # hidden states of a pass that was killed
+    name = f"calibration-{sha256(asked.encode()).hexdigest()[:16]}" if shared else "calibration"
+    path = folder / f"{name}.safetensors"
+    with _locked(folder, wait=shared):
         if path.exists():
             with safe_open(path, framework="pt") as file:
                 kept = file.metadata()
@@ -142,12 +149,18 @@ def kept_data(path: Path, settings: Mapping[str, Any], make: Callable[[], Calibr
         try:
             data = make()
         except BaseException:
-            if [each.name for each in path.parent.iterdir()] == [LOCK]:
-                shutil.rmtree(path.parent)  # nothing was begun
+            if not shared and [each.name for each in folder.iterdir()] == [LOCK]:
+                shutil.rmtree(folder)  # nothing was begun
             raise
         metadata = {"settings": asked, "fingerprint": data.fingerprint, "warnings": json.dumps(data.warnings)}
         _save_aside(path, {"tokens": data.tokens}, metadata)
     return data
+
+
+def drop_states(folder: Path) -> None:
+    """Remove the hidden states that a killed pass has left in `folder`."""
+    for left in folder.glob("tmp*/"):
+        shutil.rmtree(left)
 
 
 def unfinished(out: Path) -> Path:
@@ -155,13 +168,16 @@ def unfinished(out: Path) -> Path:
     return out.with_name(f".{out.name}.layers")
 
 
-def _locked(folder: Path) -> IO[str]:
-    """Makes the folder, and keeps other processes from working in it until what is returned is closed, or this one ends."""
+def _locked(folder: Path, *, wait: bool = False) -> IO[str]:
+    """Makes the folder, and keeps other processes from working in it until what is returned is closed, or this one ends.
+
+    Where another is at work there, it waits, or raises UserError.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     file = (folder / LOCK).open("w", encoding="utf-8")
     try:
         # Of the process, not of the file handle: what an exception in the same process has left open does not stand in the way.
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except (BlockingIOError, PermissionError) as error:
         file.close()
         raise UserError(
@@ -176,6 +192,15 @@ def _save_aside(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[
     aside = path.with_suffix(".aside")
     save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, aside, metadata=metadata)
     aside.rename(path)
+
+
+def _emptied(folder: Path) -> None:
+    """Remove all that is kept in `folder`, which is this process's."""
+    for each in folder.iterdir():
+        if each.is_dir():
+            shutil.rmtree(each)
+        elif each.name != LOCK:
+            each.unlink()
 
 
 def _write_aside(path: Path, text: str) -> None:

@@ -104,6 +104,7 @@ class Runner:
     def run(self) -> dict[str, State]:
         """State of each cell of the plan by key, once nothing more can be done."""
         missing = self.plan.missing(self.store)
+        self.store.sweep(planned.cell for planned in missing)
         with self._changed:
             self._states.update({planned.cell.key: "done" for planned in self.plan.cells})
             self._states.update({planned.cell.key: "waiting" for planned in missing})
@@ -167,7 +168,10 @@ class Runner:
     # Lanes
 
     def _local_lane(self, left: list[Planned], cpus: frozenset[int] | None) -> None:
-        """Run local cells one after another, each as soon as what it reads is done; both lanes may take from `left`."""
+        """Run local cells one after another, each as soon as what it reads is done; both lanes may take from `left`.
+
+        Cells that share work run together.
+        """
         while not self._stopping.is_set():
             with self._changed:
                 if not left:
@@ -176,9 +180,12 @@ class Runner:
                 if ready is None:
                     self._changed.wait(0.5)
                     continue
-                left.remove(ready)
-            if self._can_run(ready):
-                self._execute([ready], cpus)
+                group = [ready, *(other for other in left if other is not ready and self._together(ready, other))]
+                for planned in group:
+                    left.remove(planned)
+            runnable = [planned for planned in group if self._can_run(planned)]
+            if runnable:
+                self._execute(runnable, cpus)
 
     def _server_lane(self, cells: Sequence[Planned], kept: set[str], local: list[Planned]) -> None:
         """Run server cells, candidate by candidate; close each server after its last cell unless the sitting needs it.
@@ -205,6 +212,14 @@ class Runner:
             self._execute(runnable, self.cores.client)
 
     # Cells
+
+    def _together(self, one: Planned, other: Planned) -> bool:
+        """Whether two cells share work, and the other can run now as the one can."""
+        together = self.kinds[one.cell.kind].together
+        if together is None or other.cell.kind != one.cell.kind or not self._settled(other):
+            return False
+        work = together(one.cell)
+        return work is not None and together(other.cell) == work
 
     def _settled(self, planned: Planned) -> bool:
         """Whether everything the cell needs has ended, well or badly."""
@@ -233,7 +248,8 @@ class Runner:
         jobs = []
         for planned in group:
             reads = {role: self.store.directory(cell) for role, cell in planned.reads.items()}
-            jobs.append(Job(planned.cell, self.store.partial(planned.cell), reads, planned.servers, cpus))
+            partial, kept = self.store.partial(planned.cell), self.store.kept(planned.cell)
+            jobs.append(Job(planned.cell, partial, reads, planned.servers, cpus, kept, self.store.shared))
         started = time.monotonic()
         for planned in group:
             self._set(planned.cell, "running")

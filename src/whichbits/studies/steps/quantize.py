@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from whichbits.studies.steps.step import Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
     from whichbits.formats.format import Format
+    from whichbits.quantization.passes.calibrated import Target
+    from whichbits.quantization.passes.together import Made
     from whichbits.studies.specification.schema import Candidate
     from whichbits.studies.steps.study import Study
 
@@ -65,34 +68,86 @@ def _recipe(recipe: Mapping[str, Any] | str, seed: int, format: Format) -> dict[
     return pinned(recipe_of({"seed": seed, **fields}, format, None, own_recipe=bool(recipe))).model_dump(mode="json")
 
 
-def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
-    """Make a checkpoint of a format."""
-    import torch
-
+def together(cell: Cell) -> str | None:
+    """What checkpoints that one calibrated pass makes have in common; None for one that is made without data."""
     from whichbits.formats.format import Format
-    from whichbits.quantization.passes.direct import quantize_checkpoint
     from whichbits.quantization.recipe.recipe import Recipe
 
-    for job in jobs:
-        torch.set_num_threads(threads(job))
-        inputs = job.cell.inputs
-        manifest, errors = quantize_checkpoint(
-            Path(job.cell.places["base"]),
-            Format.model_validate(inputs["format"]),
-            Recipe.model_validate(inputs["recipe"]),
-            job.directory / "checkpoint",
-            base_files=inputs["base"],
-            on_progress=lambda done, total: context.progress(f"{done} of {total} modules"),
-            allow_custom_code=custom_code(job),
+    format, recipe = Format.model_validate(cell.inputs["format"]), Recipe.model_validate(cell.inputs["recipe"])
+    if not (recipe.calibrated or format.needs_data):
+        return None
+    alike = {"seed": recipe.seed, "calibration": recipe.calibration.model_dump(mode="json"), "base": cell.inputs["base"]}
+    return json.dumps(alike, sort_keys=True)
+
+
+def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result | Exception]]:
+    """Make checkpoints of one base model, those that can share a calibrated pass in one.
+
+    Where a pass of several fails, each is made alone: what one of them cannot have leaves the others as they are. Layers that
+    are finished by then are kept, as they are when the run is killed.
+    """
+    import torch
+
+    from whichbits.quantization.passes.together import passes
+
+    torch.set_num_threads(threads(jobs[0]))
+    targets = {job.cell.key: _target(job) for job in jobs}
+    for group in passes(targets.values()):
+        members = [job for job in jobs if targets[job.cell.key] in group]
+        made = _made(members, group, context)
+        if isinstance(made, Exception) and len(members) > 1:
+            for job, target in zip(members, group, strict=True):
+                alone = _made([job], [target], context)
+                yield job, alone if isinstance(alone, Exception) else _result(job, alone[0], [job])
+            continue
+        for number, job in enumerate(members):
+            yield job, made if isinstance(made, Exception) else _result(job, made[number], members)
+
+
+def _target(job: Job) -> Target:
+    from whichbits.formats.format import Format
+    from whichbits.quantization.passes.calibrated import Target
+    from whichbits.quantization.recipe.recipe import Recipe
+
+    inputs = job.cell.inputs
+    format, recipe = Format.model_validate(inputs["format"]), Recipe.model_validate(inputs["recipe"])
+    return Target(format, recipe, job.directory / "checkpoint", job.kept)
+
+
+def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext) -> list[Made] | Exception:
+    """The checkpoints of one pass, or why there are none."""
+    from whichbits.quantization.passes.together import make
+
+    def start(what: str) -> Callable[[int, int], None]:
+        unit = what if what == "calibration text" else "modules"
+        return lambda done, total: context.progress(f"{done} of {total} {unit}")
+
+    first = jobs[0]
+    try:
+        return make(
+            Path(first.cell.places["base"]),
+            targets,
+            base_files=first.cell.inputs["base"],
+            start=start,
+            texts=first.shared,
+            allow_custom_code=custom_code(first),
         )
-        write_items(job.directory, [error.model_dump() for error in errors])
-        summary = {
-            "bytes": manifest.bytes,
-            "bits_per_weight": manifest.bits_per_weight,
-            "weights": manifest.weights,
-            "files": manifest.files,
-        }
-        yield job, Result(summary, provenance(job, versions=manifest.versions, seed=inputs["recipe"]["seed"]))
+    except Exception as error:  # noqa: BLE001 - memory or arithmetic may fail one pass of several formats, and none alone
+        return error
+
+
+def _result(job: Job, made: Made, members: Sequence[Job]) -> Result:
+    manifest, errors = made
+    write_items(job.directory, [error.model_dump() for error in errors])
+    summary = {
+        "bytes": manifest.bytes,
+        "bits_per_weight": manifest.bits_per_weight,
+        "weights": manifest.weights,
+        "files": manifest.files,
+    }
+    shared = {"made_with": [each.cell.labels.get("candidate") for each in members if each is not job]} if members[1:] else {}
+    more = {"versions": manifest.versions, "seed": job.cell.inputs["recipe"]["seed"], **shared}
+    return Result(summary, provenance(job, **more))
 
 
 QUANTIZE = Kind(
@@ -101,4 +156,5 @@ QUANTIZE = Kind(
     plan=plan,
     run=run,
     preload=("torch", "compressed_tensors", "whichbits.quantization.passes.direct"),
+    together=together,
 )

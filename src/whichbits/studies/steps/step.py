@@ -36,6 +36,10 @@ class Job:
     """Names of the candidates whose servers it may ask for."""
     cpus: frozenset[int] | None = None
     """Cores it may use; None for all."""
+    kept: Path | None = None
+    """Folder of its own for what is to outlive a killed run; it goes once the step is finished."""
+    shared: Path | None = None
+    """Folder for what later steps, of this run or another, can use too."""
 
 
 class ServerFailed(Exception):
@@ -80,3 +84,5 @@ class Kind:
     """None where nothing predicts them: only earlier runs tell."""
     preload: tuple[str, ...] = ()
     """Modules that take long to import, imported once before any job is forked."""
+    together: Callable[[Cell], str | None] | None = None
+    """Steps for which it returns the same text are run together, in one process, as they share work; None runs alone."""

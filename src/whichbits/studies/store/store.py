@@ -40,6 +40,8 @@ def _read(path: Path, fields: Sequence[str]) -> dict[str, Any]:
 class Store:
     """Finished cells under `cells/`, those in flight under `partial/`, the last failure of each under `failed/`.
 
+    What cells in flight keep for another run is under `unfinished/`, and what they share under `shared/`.
+
     A finished cell is written aside and renamed into place, and never rewritten.
     """
 
@@ -60,6 +62,22 @@ class Store:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
+
+    def kept(self, cell: Cell) -> Path:
+        """Where an unfinished cell keeps what is to outlive a killed run; it is not made here."""
+        return self.folder / "unfinished" / f"{cell.kind}-{cell.key}"
+
+    @property
+    def shared(self) -> Path:
+        """Where cells keep what others can use too; it is not made here."""
+        return self.folder / "shared"
+
+    def sweep(self, missing: Iterable[Cell]) -> None:
+        """Remove what unfinished cells have kept, but for those that are `missing` still."""
+        names = {self.kept(cell).name for cell in missing}
+        for folder in (self.folder / "unfinished").glob("*/"):
+            if folder.name not in names:
+                shutil.rmtree(folder)
 
     def finish(self, cell: Cell, partial: Path, summary: Mapping[str, Json], provenance: Mapping[str, Json]) -> Path:
         """Write `result.json` beside what the cell left in `partial`, and rename all of it into place."""
@@ -88,6 +106,7 @@ class Store:
                 raise
             shutil.rmtree(partial)
         shutil.rmtree(self.failure(cell), ignore_errors=True)
+        shutil.rmtree(self.kept(cell), ignore_errors=True)
         return final
 
     def set_aside(self, cells: Iterable[Cell]) -> int:

@@ -1,0 +1,69 @@
+"""Checkpoints for command and study: those that can share a calibrated pass are made in one, the others one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from whichbits.quantization.output.folder import told_when_full
+from whichbits.quantization.output.manifest import Manifest, ModuleError
+from whichbits.quantization.passes.calibrated import Target, quantize_calibrated
+from whichbits.quantization.passes.direct import Progress, quantize_checkpoint
+
+Made = tuple[Manifest, tuple[ModuleError, ...]]
+
+
+def passes(targets: Iterable[Target]) -> list[list[Target]]:
+    """The targets by the pass that can make them: those calibrated on the same tokens together, each of the others alone.
+
+    Formats of one pass have to leave the same modules in 16 bit, which those with the same `layers` in their recipes do.
+    """
+    groups: dict[Hashable, list[Target]] = {}
+    for target in targets:
+        recipe = target.recipe
+        same = (recipe.calibration, recipe.seed, recipe.layers) if target.calibrated else target.out
+        groups.setdefault(same, []).append(target)
+    return list(groups.values())
+
+
+def make(
+    base: Path,
+    targets: Sequence[Target],
+    *,
+    base_files: Mapping[str, str],
+    start: Callable[[str], Progress],
+    texts: Path | None = None,
+    device: str | None = None,
+    allow_custom_code: bool = False,
+) -> list[Made]:
+    """Write the checkpoints of one of the `passes`; the manifest and errors of each.
+
+    `start(what)` returns what is told how far a part of the work is; arguments otherwise as `quantize_calibrated`. Raises
+    UserError as that and `quantize_checkpoint` do, and where the disk is full.
+    """
+    if not targets[0].calibrated:
+        (target,) = targets
+        progress = start(target.format.name)
+        return [
+            quantize_checkpoint(
+                base,
+                target.format,
+                target.recipe,
+                target.out,
+                base_files=base_files,
+                on_progress=progress,
+                device=device,
+                allow_custom_code=allow_custom_code,
+            )
+        ]
+    with told_when_full(targets[0].out.parent):
+        return quantize_calibrated(
+            base,
+            targets,
+            base_files=base_files,
+            on_token=start("calibration text"),
+            on_progress=start("modules"),
+            texts=texts,
+            device=device,
+            allow_custom_code=allow_custom_code,
+        )
