@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from whichbits.verdict.collect import collect
 from whichbits.verdict.estimates import Estimate, SingleRound
 from whichbits.verdict.rounds import RoundValue
-from whichbits.verdict.speed import average, fewest, loads, meets, queries, ratio, series, speed_findings
+from whichbits.verdict.speed import average, loads, queries, ratio, series, speed_findings
 
 FORMATS = {"bf16": "bf16", "w8a8-int": "w8a8-int", "w4a16-int": "w4a16-int"}
 VALUES = st.floats(0.01, 100)
@@ -85,10 +85,6 @@ def test_findings_of_a_load(cells):
     assert ("latency_s", 95.0) not in alone
 
 
-def test_requests_that_a_percentile_needs():
-    assert [fewest(p) for p in (50.0, 90.0, 95.0, 99.0)] == [7, 44, 90, 459]
-
-
 def test_a_percentile_is_the_mean_over_rounds_of_each_rounds_own(cells):
     # 3 rounds whose medians are 1.00, 1.10 and 1.21 s: the pooled median would be 1.10 with an interval of a few ms
     records = [cells.serve("w8a8-int", r, {16: (1.1**r, 1.1**r)}) for r in range(3)]
@@ -109,11 +105,3 @@ def test_one_round_has_no_interval(cells):
         assert isinstance(finding.estimate, SingleRound) and isinstance(finding.ratio, SingleRound)
         assert finding.rounds == 1
         assert [reason.code for reason in finding.reasons] == ["one_round"]
-
-
-def test_limits_are_kept_or_not_load_by_load(cells):
-    records = [cells.serve("w8a8-int", r, {4: (1.0, 1.0), 16: (2.0, 2.0)}) for r in range(2)]
-    own = [load for load in loads(collect(records, "bf16", FORMATS)) if load.candidate == "w8a8-int"]
-    limit = {"latency": {"seconds": 1.5, "percentile": 95.0}, "ttft": None}
-    assert [meets(load, limit) for load in own] == [False, True]
-    assert not any(meets(load, {"ttft": {"seconds": 1e-6, "percentile": 50.0}}) for load in own)

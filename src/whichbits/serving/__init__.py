@@ -1,1 +1,1 @@
-"""Workloads, the load put on a served checkpoint, the metrics of each rung, and capacity under latency limits."""
+"""Workloads, the load put on a served checkpoint, and the metrics of each load level."""

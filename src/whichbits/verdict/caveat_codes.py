@@ -158,7 +158,7 @@ class StatedLimit(Frozen):
 
 
 class LimitsNotKept(Frozen):
-    """No load of any candidate keeps the limits of a workload."""
+    """Every load of every candidate is shown to miss a limit of the workload."""
 
     code: Literal["limits_not_kept"] = "limits_not_kept"
     workload: str

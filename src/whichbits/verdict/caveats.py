@@ -49,7 +49,7 @@ def caveats(
     if fallen:
         yield FamilyWise(candidates=fallen, family=len(deciding_suites), level=level)
     yield from _emulation(decisions, emulation)
-    yield from speed_caveats(findings, all_options)
+    yield from speed_caveats(findings, all_options, level=level)
 
 
 def _noise_floor(name: str, finding: SuiteRecovery) -> Iterator[WithinNoise]:

@@ -25,11 +25,9 @@ class Profile:
     measured: Mapping[str, frozenset[RoundKey]]
     """By load: the rounds in which it was measured, valid or not."""
     allowed: frozenset[str]
-    """The loads that keep the workload's limits, by the percentiles as measured."""
+    """The loads that are shown to keep the workload's limits, or where there is none, those that may."""
     kept: frozenset[str] = frozenset()
     """The loads that are shown to keep them, by the percentiles' intervals."""
-    missed: frozenset[str] = frozenset()
-    """The loads that are shown to miss one."""
 
     @property
     def rounds(self) -> frozenset[RoundKey]:

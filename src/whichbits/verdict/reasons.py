@@ -198,7 +198,7 @@ class FewRounds(Frozen):
 
 
 class LimitsNotShown(Frozen):
-    """A load keeps the workload's limits as measured, and is not shown to by the intervals of the percentiles."""
+    """A load may keep the workload's limits: the interval of a percentile holds its limit, or has no upper end."""
 
     code: Literal["limits_not_shown"] = "limits_not_shown"
     candidate: str

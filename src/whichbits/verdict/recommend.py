@@ -93,7 +93,7 @@ def _answer(
         if not options:
             return "limits_not_kept", ()
         sure = [option for option in options if option.cost.rung in option.profile.kept]
-        if place.reference is None or not sure or not place.reference.missed >= place.reference.series.keys():
+        if not sure:
             return "limits_not_shown", _all(options)
         return _without_base(sure, place, decisions, level)
     own = next(option for option in place.options if option.candidate == base)

@@ -9,6 +9,7 @@ from typing import Literal
 from whichbits.verdict.comparison import Comparison, Profile, compare, rate
 from whichbits.verdict.estimates import Estimate, Mode, SingleRound, Timed
 from whichbits.verdict.findings import Findings
+from whichbits.verdict.limits import Slo, limits_of
 from whichbits.verdict.model import CostFinding
 from whichbits.verdict.reasons import (
     FewRounds,
@@ -22,7 +23,7 @@ from whichbits.verdict.reasons import (
     SeveralSessions,
     SpeedProblem,
 )
-from whichbits.verdict.speed import SYNCHRONOUS, Load, Slo, loads, meets, queries, shown
+from whichbits.verdict.speed import SYNCHRONOUS, Load, loads, queries
 
 MODES: tuple[Mode, ...] = ("synchronous", "asynchronous")
 FEW = 3
@@ -86,8 +87,8 @@ def serving_options(findings: Findings, *, level: float) -> tuple[ServingOptions
     """Every workload, deployment and mode in which anything was measured.
 
     Synchronous: one request at a time. Asynchronous: the number of requests in flight with the highest throughput, or, where
-    the workload has limits, the highest that keeps them. Arrivals at a fixed rate do not enter: their throughput is the
-    arrivals'.
+    the workload has limits, the highest of the loads that are shown to keep them; where none is, of those that may. Arrivals at
+    a fixed rate do not enter: their throughput is the arrivals'.
     """
     measured = [load for load in loads(findings) if load.concurrency is not None]
     return tuple(
@@ -126,14 +127,14 @@ def _options(
 
 def _profile(name: str, own: Sequence[Load], slo: Slo, level: float) -> Profile:
     found = {load.rung: queries(load) for load in own}
-    standing = {load.rung: shown(load, slo, level=level) for load in own}
+    standing = {load.rung: limits_of(load, slo, level=level) for load in own}
+    kept, unclear = (frozenset(rung for rung in found if found[rung] and standing[rung] == state) for state in ("kept", "open"))
     return Profile(
         name,
         {rung: values for rung, values in found.items() if values},
         {load.rung: load.measured for load in own},
-        allowed=frozenset(load.rung for load in own if meets(load, slo)),
-        kept=frozenset(rung for rung, state in standing.items() if state == "kept"),
-        missed=frozenset(rung for rung, state in standing.items() if state == "missed"),
+        allowed=kept or unclear,
+        kept=kept,
     )
 
 

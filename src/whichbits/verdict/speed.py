@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from whichbits.core.percentiles import minimum_samples
 from whichbits.verdict.estimates import Estimate, SingleRound, Timed
 from whichbits.verdict.findings import Findings, Round
 from whichbits.verdict.model import SpeedFinding
@@ -103,18 +103,13 @@ def _in_round(r: Round, metric: str, percentile: float | None) -> RoundValue | N
         return None
     if percentile is not None:
         # Linear between the ranks, and unbiased in the median whatever the distribution (Hyndman and Fan's type 8).
-        enough = len(sample) >= fewest(percentile)
+        enough = len(sample) >= minimum_samples(percentile)
         return RoundValue(float(np.quantile(sample, percentile / 100, method="median_unbiased"))) if enough else None
     mean = mean_of_requests(sample, _in_flight(r))
     if metric not in RATES:
         return mean
     rate = r.metrics[metric]
     return RoundValue(float(rate), mean.relative_error, mean.degrees) if is_rate(rate) else None
-
-
-def fewest(percentile: float) -> int:
-    """Fewest requests of a round that give this percentile: the largest lies above it with 99 % probability (90 for p95)."""
-    return math.ceil(math.log(0.01) / math.log(percentile / 100))
 
 
 def is_rate(value: object) -> bool:
@@ -226,38 +221,3 @@ def queries(load: Load) -> Series:
     if load.rung != SYNCHRONOUS:
         return series(rounds, "requests_per_second")
     return {key: RoundValue(1 / v.value, v.relative_error, v.degrees) for key, v in series(rounds, "latency_s").items()}
-
-
-Slo = Mapping[str, Mapping[str, float] | None]
-"""Limits: ttft, itl or latency → {"seconds", "percentile"}, or None."""
-
-
-def meets(load: Load, slo: Slo) -> bool:
-    """Whether the percentile of each limited metric, over the requests of all valid rounds, is within its limit."""
-    rounds = valid_only(load.own)
-    for name, limit in slo.items():
-        if limit is None:
-            continue
-        pooled = finite(np.concatenate([r.requests[f"{name}_s"] for r in rounds])) if rounds else np.array([])
-        if not len(pooled) or float(np.quantile(pooled, limit["percentile"] / 100)) > limit["seconds"]:
-            return False
-    return True
-
-
-def shown(load: Load, slo: Slo, *, level: float) -> Literal["kept", "missed", "open"]:
-    """Whether a load is shown to keep all limits, or to miss one, by the intervals of the percentiles over rounds.
-
-    Open where an interval holds its limit, or where there is none: with one round, or too few requests in each.
-    """
-    standing: Literal["kept", "missed", "open"] = "kept"
-    for name, limit in slo.items():
-        if limit is None:
-            continue
-        found = average(series(valid_only(load.own), f"{name}_s", limit["percentile"]), level=level)
-        if not isinstance(found, Estimate):
-            standing = "open"
-        elif found.low > limit["seconds"]:
-            return "missed"
-        elif found.high > limit["seconds"]:
-            standing = "open"
-    return standing

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from whichbits.verdict.caveat_codes import Caveat, InvalidRound, KernelsUnknown, LimitsNotKept, Rounds, StatedLimit, StillRising
 from whichbits.verdict.findings import Findings
+from whichbits.verdict.limits import limits_of
 from whichbits.verdict.serving_options import ServingOptions
-from whichbits.verdict.speed import is_rate, loads, meets
+from whichbits.verdict.speed import is_rate, loads
 
 
-def speed_caveats(findings: Findings, all_options: Sequence[ServingOptions]) -> Iterator[Caveat]:
+def speed_caveats(findings: Findings, all_options: Sequence[ServingOptions], *, level: float) -> Iterator[Caveat]:
     """Kernels that are unknown, rounds that were left out, comparisons that rest on few rounds or unequal loads, limits."""
     unknown = [name for name, kernel in findings.kernels.items() if kernel.status == "unknown"]
     if unknown and findings.rounds:
@@ -22,7 +23,7 @@ def speed_caveats(findings: Findings, all_options: Sequence[ServingOptions]) -> 
                 yield Rounds(candidate=option.candidate, workload=options.workload, mode=options.mode, note=note)
     for workload in dict.fromkeys(r.workload for r in findings.rounds):
         yield from _still_rising(workload, findings)
-    yield from _limits(findings)
+    yield from _limits(findings, level)
 
 
 def _invalid(findings: Findings) -> Iterator[InvalidRound]:
@@ -44,12 +45,12 @@ def _still_rising(workload: str, findings: Findings) -> Iterator[StillRising]:
         yield StillRising(workload=workload, candidates=tuple(ends))
 
 
-def _limits(findings: Findings) -> Iterator[LimitsNotKept]:
+def _limits(findings: Findings, level: float) -> Iterator[LimitsNotKept]:
     """Workloads whose limits nothing keeps, so that nothing is recommended for them."""
     measured = [load for load in loads(findings) if any(r.valid for r in load.own)]
     for workload, deployment in dict.fromkeys((load.workload, load.deployment) for load in measured):
         slo = findings.workloads.get(workload, {}).get("slo") or {}
         here = [load for load in measured if (load.workload, load.deployment) == (workload, deployment)]
-        if slo and not any(meets(load, slo) for load in here):
+        if slo and all(limits_of(load, slo, level=level) == "missed" for load in here):
             stated = tuple(StatedLimit(metric=name, **limit) for name, limit in slo.items() if limit)
             yield LimitsNotKept(workload=workload, deployment=deployment, limits=stated)

@@ -90,7 +90,7 @@ NOTES = [
     (FewRounds(code="few_rounds", rounds=2), "a against bf16: with 2 rounds the interval is wide"),
     (
         LimitsNotShown(candidate="bf16", load="concurrency 4"),
-        "bf16 at concurrency 4 keeps the limits as measured, which its rounds do not settle",
+        "bf16 at concurrency 4 is not shown to keep the limits, nor to miss one",
     ),
     (
         LoadsLeftOut(code="loads_not_shared", loads=("concurrency 64",), compared=("concurrency 16",)),

@@ -89,8 +89,8 @@ def seconds(cell: Cell, ask: Ask) -> float | None:
 
 def ladder_seconds(workload: Workload, ask: Ask) -> float | None:
     """Seconds of a workload's rungs: a warm-up and `waves` waves of each number of requests in flight, and the rate's rung."""
-    from whichbits.serving.capacity import saturated
     from whichbits.serving.measure import HIGHEST_CONCURRENCY
+    from whichbits.serving.saturation import saturated
     from whichbits.serving.workload import closed_rung, open_rung
 
     if workload.concurrency == "auto":

@@ -125,7 +125,7 @@ def _rounds_note(entry: Rounds, base: str) -> str:
         case FewRounds():
             return f"{what}: with {note.rounds} rounds the interval is wide"
         case LimitsNotShown():
-            return f"{note.candidate} at {note.load} keeps the limits as measured, which its rounds do not settle"
+            return f"{note.candidate} at {note.load} is not shown to keep the limits, nor to miss one"
         case LoadsLeftOut(code="loads_not_shared"):
             return f"{what}: only one of them was measured at {listing(note.loads)}"
         case LoadsLeftOut():
