@@ -8,10 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from whichbits.core.errors import UserError
 from whichbits.core.regex import RegexError, RegexTimeout, found
+from whichbits.formats.checkpoint.names import EXPERTS, LANGUAGE_MODEL, MATRICES_OF_ONE
 from whichbits.formats.format import Format, Part, fit
-
-MATRICES_OF_ONE = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
-"""Linear layers that engines put into one matrix."""
 
 NUMBER = re.compile(r"(?<=\.layers\.)\d+(?=\.)")
 EXPERT = re.compile(r"(?<=\.experts\.)\d+(?=\.)")
@@ -22,7 +20,7 @@ def unit(module: str) -> str:
 
     These are q, k and v; gate and up; and all experts of a layer.
     """
-    block, found, _ = module.partition(".experts.")
+    block, found, _ = module.partition(EXPERTS)
     if found:
         return f"{block}.experts"
     parent, _, own = module.rpartition(".")
@@ -122,6 +120,6 @@ def targets(modules: Sequence[str], *, among_others: bool = False) -> list[str]:
         listed = "|".join(sorted(numbers, key=lambda number: int(number or 0)))
         pattern = kind.replace(r"\.layers\.0\.", rf"\.layers\.(?:{listed})\.").replace(r"\.experts\.0\.", r"\.experts\.\d+\.")
         if among_others:
-            pattern = pattern.replace(r"model\.", r".*language_model\b.*\.", 1)
+            pattern = pattern.replace(r"model\.", rf".*{LANGUAGE_MODEL}\b.*\.", 1)
         patterns.append(f"re:{pattern}$")
     return patterns

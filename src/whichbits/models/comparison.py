@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from whichbits.core.errors import UserError
+from whichbits.formats.checkpoint.names import DECODER, EXPERTS, HEAD, LANGUAGE, MLP, TEXT_CONFIG, expert_part
 from whichbits.models.configuration import LLAMAS, Configuration, quiet
 
 Shape = tuple[int, ...]
 
 LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
-EXPERT = re.compile(r"(.+\.experts)\.(\d+)\.(.+)")
 IN_A_WORD = 8
 """The most codes of a word of 32 bits, of 4 bits each."""
 
@@ -82,7 +82,7 @@ def compare(
     tensors = {
         name: torch.empty(shape if shape is not None else (), device="meta")
         for name, shape in shapes.items()
-        if name not in prediction and (sure or not EXPERT.fullmatch(name))
+        if name not in prediction and (sure or not expert_part(name))
     }
     try:
         with quiet():
@@ -123,7 +123,7 @@ def compare(
 def _plain(config: Any) -> Any:
     """The configuration without what it says of quantization, of which the names and shapes given here know nothing."""
     fields = config.to_dict()
-    for place in (fields, fields.get("text_config") or {}):
+    for place in (fields, fields.get(TEXT_CONFIG) or {}):
         place.pop("quantization_config", None)
         place.pop("compression_config", None)
     return type(config).from_dict(fields)
@@ -140,7 +140,7 @@ def _predicts(name: str, configuration: Configuration) -> bool:
 
 def _merged(name: str) -> bool:
     """Whether the model's parameter is made of several stored ones, of which names alone do not tell."""
-    return re.search(r"experts\.(gate_up_proj|down_proj)", name) is not None
+    return re.search(rf"experts\.({MLP.fused}|{MLP.down})", name) is not None
 
 
 def refuse_names(configuration: Configuration, names: Collection[str], folder: Path) -> None:
@@ -171,7 +171,7 @@ def refuse_differences(found: Comparison, configuration: Configuration, folder: 
             "layers that predict further tokens (num_nextn_predict_layers)",
             remedy="mend num_hidden_layers, or download config.json and weights of one model",
         )
-    head = "lm_head.weight"
+    head = HEAD
     if head in found.missing and not configuration.tied:
         raise UserError(
             f"{folder} lacks {head}, and tie_word_embeddings is false in config.json",
@@ -195,8 +195,8 @@ def _lost_experts(names: Collection[str], experts: int) -> Iterator[str]:
     """Names that some expert of a block has and another lacks."""
     blocks: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     for name in names:
-        if match := EXPERT.fullmatch(name):
-            blocks[match[1]][match[3]].add(int(match[2]))
+        if expert := expert_part(name):
+            blocks[f"{expert.block}.experts"][expert.part].add(expert.number)
     for block, parts in sorted(blocks.items()):
         for part, numbers in sorted(parts.items()):
             yield from (f"{block}.{number}.{part}" for number in range(experts) if number not in numbers)
@@ -228,13 +228,15 @@ def own_shapes(parameters: Mapping[str, Shape], configuration: Configuration) ->
     """Shapes of a model's parameters under the names of checkpoints: experts one by one, no other model before the name."""
     shapes: dict[str, Shape] = {}
     for name, shape in parameters.items():
-        name = re.sub(r"^(model\.language_model\.|language_model\.model\.)", "model.", name)
-        block, found, part = name.partition(".experts.")
+        for wrapped in (DECODER + LANGUAGE, LANGUAGE + DECODER):
+            if name.startswith(wrapped):
+                name = DECODER + name.removeprefix(wrapped)
+        block, found, part = name.partition(EXPERTS)
         if not found or len(shape) != 3:
             shapes[name] = shape
             continue
-        rows, columns = shape[1] // 2 if part == "gate_up_proj" else shape[1], shape[2]
+        rows, columns = shape[1] // 2 if part == MLP.fused else shape[1], shape[2]
         for number in range(shape[0]):
-            for own in ("gate_proj", "up_proj") if part == "gate_up_proj" else (part,):
-                shapes[f"{block}.experts.{number}.{own}.weight"] = (rows, columns)
+            for own in (MLP.gate, MLP.up) if part == MLP.fused else (part,):
+                shapes[f"{block}{EXPERTS}{number}.{own}.weight"] = (rows, columns)
     return shapes

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from whichbits.core.errors import UserError
+from whichbits.formats.checkpoint.names import TEXT_CONFIG
 from whichbits.formats.checkpoint.recognize import stated_quantization
 
 LLAMAS = ("PanguEmbedded", "openpangu_dense")
@@ -112,7 +113,7 @@ def stated_dtype(folder: Path) -> str | None:
     No class has a default for it, so none is asked.
     """
     config = read_json(folder)
-    nested = config.get("text_config")
+    nested = config.get(TEXT_CONFIG)
     places = (config, nested if isinstance(nested, dict) else {})
     stated = next((place[key] for place in places for key in ("dtype", "torch_dtype") if place.get(key)), None)
     dtype = str(stated).removeprefix("torch.")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.files import stored_tensors
+from whichbits.formats.checkpoint.names import EXPERTS
 from whichbits.models.comparison import model_class
 from whichbits.models.configuration import Configuration, quiet, read_configuration
 
@@ -41,7 +42,7 @@ def refused_by_transformers(folder: Path, configuration: Configuration) -> str |
     import torch
 
     stored = stored_tensors(folder)
-    experts = [name for name in stored if ".experts." in name]
+    experts = [name for name in stored if EXPERTS in name]
     if any(name.endswith(".weight_packed") and stored[name].dtype == "I32" for name in experts):
         return "it does not unpack experts with zero points" if any("zero_point" in name for name in experts) else None
     tensors = {

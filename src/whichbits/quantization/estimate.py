@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
+from whichbits.formats.checkpoint.names import ATTENTION, EXPERTS, layer_prefix
 from whichbits.formats.checkpoint.writer import HELD_BYTES
 from whichbits.formats.format import Format, fit
 from whichbits.formats.mixed import unit
@@ -69,7 +70,7 @@ def widths_of(configuration: Configuration, shapes: Mapping[str, tuple[int, ...]
     readers: dict[tuple[str, int], list[int]] = {}
     for name in largest:
         module = name.removesuffix(".weight")
-        block, experts, own = module.partition(".experts.")
+        block, experts, own = module.partition(EXPERTS)
         number, _, projection = own.partition(".")
         together = f"{block}.{number}.{unit(f'{block}.{projection}')}" if experts else unit(module)
         rows, columns = shapes[name]
@@ -138,7 +139,7 @@ def measure_rounding(format: Format, recipe: Recipe) -> float:
 
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(PROBE_ROWS, PROBE_COLUMNS, generator=generator).to(torch.bfloat16)
-    name = "model.layers.0.self_attn.o_proj.weight"
+    name = f"{layer_prefix(0)}self_attn.{ATTENTION.output}.weight"
     fitted = fit(format, [(PROBE_ROWS, PROBE_COLUMNS)], group_size=recipe.group_size)
     # The factor of the Hessian is computed once, for all that read an input: at the first call, which is not counted.
     statistics = {name: _statistics(recipe)} if recipe.calibrated or format.needs_data else None
@@ -287,7 +288,7 @@ def _statistics(recipe: Recipe) -> InputStatistics:
     found = InputStatistics(inputs.T @ inputs, inputs.abs().amax(dim=0))
     if recipe.sensitivity:
         slopes = torch.randn(2 * PROBE_ROWS, PROBE_ROWS)
-        found.curvature = {"o_proj": slopes.T @ slopes}
+        found.curvature = {ATTENTION.output: slopes.T @ slopes}
     return found
 
 

@@ -6,7 +6,6 @@ multiplies without quantizing activations; so such checkpoints are loaded here.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,13 @@ import torch
 from whichbits.engines.errors import EngineError
 from whichbits.formats.checkpoint.experts import separate_experts
 from whichbits.formats.checkpoint.files import read_tensor, tensor_files
+from whichbits.formats.checkpoint.names import EXPERTS, layer_number, layer_prefix
 
 
 def is_quantized_mixture(checkpoint: Path, config: Any) -> bool:
     """Whether the checkpoint (of this configuration) is quantized and has experts."""
     quantized = getattr(config, "quantization_config", None) is not None
-    return quantized and any(".experts.0." in name for name in tensor_files(checkpoint))
+    return quantized and any(f"{EXPERTS}0." in name for name in tensor_files(checkpoint))
 
 
 def load_mixture(checkpoint: Path, config: Any, dtype: torch.dtype | None) -> Any:
@@ -38,9 +38,9 @@ def load_mixture(checkpoint: Path, config: Any, dtype: torch.dtype | None) -> An
     with init_empty_weights(include_buffers=False):
         model: Any = AutoModelForCausalLM.from_config(plain, dtype=dtype or config.dtype)  # type: ignore[no-untyped-call]
     own = len(model.get_decoder().layers)  # those beyond predict further tokens
-    files = {name: file for name, file in tensor_files(checkpoint).items() if _layer(name) < own}
+    files = {name: file for name, file in tensor_files(checkpoint).items() if (layer_number(name) or 0) < own}
     for number, layer in enumerate(model.get_decoder().layers):
-        prefix = f"model.layers.{number}."
+        prefix = layer_prefix(number)
         separate_experts(layer, [name.removeprefix(prefix) for name in _weights(files) if name.startswith(prefix)])
     apply_quantization_config(model, QuantizationConfig.model_validate(config.quantization_config))
     for module in model.modules():
@@ -53,12 +53,6 @@ def load_mixture(checkpoint: Path, config: Any, dtype: torch.dtype | None) -> An
         raise EngineError(f"the checkpoint lacks {len(lost)} tensors of the model {lost[:3]} and has others {unexpected[:3]}")
     model.config = config
     return model
-
-
-def _layer(name: str) -> int:
-    """Number of the decoder layer that a tensor is in, -1 outside of them."""
-    found = re.match(r"model\.layers\.(\d+)\.", name)
-    return int(found[1]) if found else -1
 
 
 def _weights(names: Any) -> list[str]:

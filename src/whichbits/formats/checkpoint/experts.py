@@ -11,11 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from whichbits.core.errors import UserError
+from whichbits.formats.checkpoint.names import MLP, MLPS, expert_part
 
-PROJECTIONS = (("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2"))
-"""Names that checkpoints give an expert's three matrices, in the order gate, up, down."""
-
-EXPERT_TENSOR = re.compile(r"(?P<parent>.+)\.experts\.(?P<number>\d+)\.(?P<projection>\w+)\.weight")
+PROJECTION = re.compile(r"\w+\.weight")
 
 
 class Expert(nn.Module):
@@ -70,16 +68,16 @@ def separate_experts(layer: nn.Module, names: Iterable[str]) -> None:
     too (Mixtral's `block_sparse_moe`). Raises UserError where the module is not of the kind that is understood: a gated MLP
     without biases for each expert.
     """
-    matches = [match for name in names if (match := EXPERT_TENSOR.fullmatch(name))]
+    matches = [part for name in names if (part := expert_part(name)) and PROJECTION.fullmatch(part.part)]
     fused = [name for name, module in layer.named_modules() if _is_fused(module)]
     if not matches and not fused:
         return
-    parents = {match["parent"] for match in matches}
+    parents = {match.block for match in matches}
     if len(fused) != 1 or len(parents) != 1:
         raise _not_understood(layer, f"{len(fused)} groups of experts in the model and {len(parents)} in the checkpoint")
     (parent,) = parents
-    projections = {match["projection"] for match in matches}
-    known = next((each for each in PROJECTIONS if set(each) == projections), None)
+    projections = {match.part.removesuffix(".weight") for match in matches}
+    known = next((mlp.apart for mlp in MLPS if set(mlp.apart) == projections), None)
     if known is None:
         raise _not_understood(layer, f"the matrices of an expert are called {', '.join(sorted(projections))}")
     around = fused[0].rpartition(".")[0]
@@ -99,7 +97,7 @@ def separate_experts(layer: nn.Module, names: Iterable[str]) -> None:
 
 def _is_fused(module: nn.Module) -> bool:
     parameters = dict(module.named_parameters(recurse=False))
-    return set(parameters) == {"gate_up_proj", "down_proj"} and all(tensor.dim() == 3 for tensor in parameters.values())
+    return set(parameters) == {MLP.fused, MLP.down} and all(tensor.dim() == 3 for tensor in parameters.values())
 
 
 def _is_gated_mlp(module: Any) -> bool:

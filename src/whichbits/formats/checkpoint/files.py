@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
+from whichbits.formats.checkpoint.names import LANGUAGE
 
 if TYPE_CHECKING:
     import torch
@@ -40,10 +41,6 @@ COMPANIONS = (
 def companion_files(folder: Path) -> list[Path]:
     """Tokenizer, chat template and generation config in `folder`, in the order of their names."""
     return sorted(file for pattern in COMPANIONS for file in folder.glob(pattern))
-
-
-LANGUAGE = "language_model."
-"""What the names of a language model's tensors begin with in a checkpoint that holds other models beside it."""
 
 
 def language_prefix(names: Iterable[str]) -> str:

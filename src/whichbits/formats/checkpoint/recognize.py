@@ -11,6 +11,7 @@ from typing import Any
 from whichbits.core.errors import UserError
 from whichbits.formats.catalogue import get, load, load_kv_caches
 from whichbits.formats.checkpoint.codes import Layout
+from whichbits.formats.checkpoint.names import TEXT_CONFIG
 from whichbits.formats.format import Format
 
 SIDE_FILES = (
@@ -53,7 +54,7 @@ def refuse_older_key(config: Mapping[str, Any]) -> None:
 
 def stated_quantization(config: Mapping[str, Any]) -> Any:
     """What a config.json says of quantization, under its keys of then and now; None where it says nothing."""
-    nested = config.get("text_config")
+    nested = config.get(TEXT_CONFIG)
     places = (config, nested if isinstance(nested, Mapping) else {})
     keys = ("quantization_config", "compression_config")
     return next((place[key] for place in places for key in keys if place.get(key)), None)

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whichbits.formats.checkpoint.names import in_language_model
+
 if TYPE_CHECKING:
     import torch
 
@@ -34,7 +36,7 @@ class ShardWriter:
 
     def add(self, name: str, tensor: torch.Tensor) -> None:
         """Take one tensor; writes a shard once it is full."""
-        if name.startswith(("model.", "lm_head.")):
+        if in_language_model(name):
             name = self._prefix + name
         if self._pending_bytes and self._pending_bytes + tensor.nbytes > self._shard_bytes:
             self._flush()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.files import COMPANIONS, read_tensor, tensor_files
+from whichbits.formats.checkpoint.names import ATTENTION, HEAD, MLP
 from whichbits.formats.checkpoint.writer import ShardWriter
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ VERSION = "1.0.0"
 QUANT_TYPES = {"w8a8-int": "W8A8_DYNAMIC", "w4a8-int": "W4A8_DYNAMIC"}
 """The formats that have such a layout, and what Ascend calls them."""
 
-ROW_PARALLEL = ("o_proj", "down_proj")
+ROW_PARALLEL = (ATTENTION.output, MLP.down)
 """Modules whose inputs are split between devices."""
 
 MOST_DEVICES = 16
@@ -75,7 +76,7 @@ def export_ascend(checkpoint: Path, format: str, out: Path, *, shard_bytes: int 
                 _add(writer, types, f"{module}.{key}", tensor, quant_type)
     writer.finish()
     # Readers ask for the type of lm_head also where its weights are the embedding's.
-    types.setdefault("lm_head.weight", "FLOAT")
+    types.setdefault(HEAD, "FLOAT")
     group_size = _group_size(files, quantized)
     description: dict[str, Any] = {
         **types,

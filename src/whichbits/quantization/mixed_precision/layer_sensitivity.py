@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
+from whichbits.formats.checkpoint.names import layer_prefix
 from whichbits.formats.format import Format, fit
 from whichbits.formats.mixed import targets, unit
 from whichbits.quantization.mixed_precision.knapsack import Option, assign
@@ -52,7 +53,7 @@ def measure(
     hidden, calls = first_inputs(decoder, outside_layers(tensors), tokens)
     options: list[Option] = []
     for number, (layer, call) in enumerate(zip(decoder.layers, calls, strict=True)):
-        prefix = f"model.layers.{number}."
+        prefix = layer_prefix(number)
         own = of_layer(tensors, number)
         replicas = filled(layer, own, call, [computing])
         outputs = run(replicas, hidden)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.files import shard_files
+from whichbits.formats.checkpoint.names import EMBEDDINGS, HEAD, HEAD_BIAS, layer_number, layer_prefix
 from whichbits.models.configuration import Configuration, read_configuration
 from whichbits.quantization.model.attention import BLOCK
 from whichbits.quantization.model.decoder import (
@@ -27,11 +28,8 @@ from whichbits.quantization.model.decoder import (
 from whichbits.quantization.model.finite import check_states
 from whichbits.quantization.model.library import Filling
 from whichbits.quantization.model.replicas import Replica, filled, run
-from whichbits.quantization.model.structure import beside_language_model, layer_linears, layer_number, tensor_shapes
+from whichbits.quantization.model.structure import beside_language_model, layer_linears, tensor_shapes
 from whichbits.quantization.model.tensors import (
-    EMBEDDINGS,
-    HEAD,
-    HEAD_BIAS,
     StoredTensors,
     TensorsAs,
     head_bias_of,
@@ -276,7 +274,7 @@ class _Comparison:
         def before(layer: torch.nn.Module, args: tuple[Any, ...]) -> None:
             what = f"what layer {number - 1} passes on to layer {number}" if number else "the embedding"
             self._compare(what, self._passed_on, args[0])
-            filling.load(self._named(name for name in self._stored if layer_number(name) == number), f"model.layers.{number}.")
+            filling.load(self._named(name for name in self._stored if layer_number(name) == number), layer_prefix(number))
 
         return before
 
@@ -309,7 +307,7 @@ class _Comparison:
         """Compare a layer of each kind with itself, scales merged into its weights where a recipe merges some."""
         if not self._merged.scales:
             return
-        modules = [name.removeprefix(f"model.layers.{number}.").removesuffix(".weight") for name in linears]
+        modules = [name.removeprefix(layer_prefix(number)).removesuffix(".weight") for name in linears]
         (ours,) = run(scaled_at_random(replicas, own, modules, inputs, balanced=self._merged.heads), [inputs])
         what = f"the output of layer {number} whose inputs are scaled (smoothing, balancing, awq)"
         self._compare(what, ours, theirs, theirs - inputs, TRANSFORMED)

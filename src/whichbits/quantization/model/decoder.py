@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
+from whichbits.formats.checkpoint.names import layer_prefix
 from whichbits.models.configuration import library_configuration
 from whichbits.quantization.model.attention import use_blocks
 from whichbits.quantization.model.memory import give_back_freed
@@ -55,7 +56,7 @@ def empty_model(base: Path, *, allow_custom_code: bool = False, device: str = "c
     use_blocks(decoder)
     names = tensor_shapes(base)
     for number, layer in enumerate(decoder.layers):
-        prefix = f"model.layers.{number}."
+        prefix = layer_prefix(number)
         separate_experts(layer, [name.removeprefix(prefix) for name in names if name.startswith(prefix)])
     return decoder
 

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.files import BUFFER, language_prefix, stored_tensors
+from whichbits.formats.checkpoint.names import DECODER, LM_HEAD, expert_part, in_language_model, layer_number
 from whichbits.formats.mixed import targets
 from whichbits.models.comparison import compare, refuse_differences
 from whichbits.models.configuration import Configuration
 
-LAYER_TENSOR = re.compile(r"model\.layers\.(\d+)\..+")
-EXPERT_TENSOR = re.compile(r"(.+)\.experts\.(\d+)\..+")
 ADAPTER = re.compile(r"(?:^|\.)(?:lora_\w+|base_layer|base_model|modules_to_save|adapters?|ia3_\w+|oft_\w+|hada_\w+)(?:\.|$)")
 """Parts of names that adapters (PEFT's LoRA and its kin) give their tensors, and the layers that they are put around."""
 
@@ -27,12 +26,6 @@ def tensor_shapes(folder: Path) -> dict[str, Shape]:
     shapes = {name: tensor.shape for name, tensor in stored_tensors(folder).items() if not BUFFER.fullmatch(name)}
     prefix = language_prefix(shapes)
     return {name.removeprefix(prefix): shape for name, shape in shapes.items()}
-
-
-def layer_number(name: str) -> int | None:
-    """Number of the decoder layer that a tensor is in; None where it is in none."""
-    match = LAYER_TENSOR.fullmatch(name)
-    return None if match is None else int(match[1])
 
 
 def layer_linears(configuration: Configuration, shapes: Mapping[str, Shape]) -> list[list[str]]:
@@ -56,13 +49,13 @@ def layer_linears(configuration: Configuration, shapes: Mapping[str, Shape]) -> 
         raise _not_understood("it is a mixture of experts, and no tensor is named experts.0.… as a single expert's would be")
     layers: dict[int, list[str]] = defaultdict(list)
     for name, shape in sorted(shapes.items()):
-        match = LAYER_TENSOR.fullmatch(name)
-        if match is None or len(shape) < 2 or int(match[1]) >= configuration.layers:
+        number = layer_number(name)
+        if number is None or len(shape) < 2 or number >= configuration.layers:
             continue
         if len(shape) > 2 or not name.endswith(".weight"):
             raise _not_understood(f"{name} of shape {' x '.join(map(str, shape))} is not the weight of a linear layer")
         if name not in routing:
-            layers[int(match[1])].append(name)
+            layers[number].append(name)
     if not layers:
         beginnings = sorted({name.split(".")[0] for name in shapes})
         raise _not_understood(
@@ -88,8 +81,8 @@ def _experts(shapes: Mapping[str, Shape]) -> dict[str, int]:
     """Number of experts of each block that has some, by the block's name."""
     numbers: dict[str, int] = {}
     for name in shapes:
-        if match := EXPERT_TENSOR.fullmatch(name):
-            numbers[match[1]] = max(numbers.get(match[1], 0), int(match[2]) + 1)
+        if expert := expert_part(name):
+            numbers[expert.block] = max(numbers.get(expert.block, 0), expert.number + 1)
     return numbers
 
 
@@ -114,7 +107,7 @@ def beside_language_model(configuration: Configuration, base: Path, shapes: Mapp
 
 def _beside(name: str) -> bool:
     """Whether a tensor of a multimodal checkpoint, named as in `tensor_shapes`, is not the language model's."""
-    return not name.startswith(("model.", "lm_head."))
+    return not in_language_model(name)
 
 
 def ignored(configuration: Configuration, shapes: Mapping[str, Shape], linears: Collection[str]) -> list[str]:
@@ -124,13 +117,13 @@ def ignored(configuration: Configuration, shapes: Mapping[str, Shape], linears: 
     """
     if configuration.multimodal:
         beside = {name.split(".")[0] for name in shapes if _beside(name)}
-        inside = {name: shape for name, shape in shapes.items() if name.startswith("model.")}
+        inside = {name: shape for name, shape in shapes.items() if name.startswith(DECODER)}
         alone = replace(configuration, multimodal=False)
-        own = [name for name in ignored(alone, inside, linears) if name != "lm_head"]
-        return ["re:.*lm_head$", *targets(own, among_others=True), *sorted(rf"re:.*\b{name}\b" for name in beside)]
+        own = [name for name in ignored(alone, inside, linears) if name != LM_HEAD]
+        return [f"re:.*{LM_HEAD}$", *targets(own, among_others=True), *sorted(rf"re:.*\b{name}\b" for name in beside)]
     others = {
         name.removesuffix(".weight")
         for name, shape in shapes.items()
         if name.endswith(".weight") and len(shape) == 2 and name not in linears and shape[0] != configuration.vocabulary
     }
-    return sorted({"lm_head", *others})
+    return sorted({LM_HEAD, *others})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.files import language_prefix, read_tensor, tensor_files
+from whichbits.formats.checkpoint.names import DECODER, EMBEDDINGS, HEAD, HEAD_BIAS, LAYERS, layer_prefix
 from whichbits.models.configuration import read_configuration, stated_dtype
 from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.transforms.rotation import RotatedTensors
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 KEPT_IN_FLOAT32 = ("e_score_correction_bias",)
 """Ends of the names of parameters that engines keep in float32: what shifts the choice of experts."""
-
-EMBEDDINGS, HEAD, HEAD_BIAS = "model.embed_tokens.weight", "lm_head.weight", "lm_head.bias"
-"""The matrices [vocabulary, width] that tokens are looked up in, and that make logits, and what is added to those."""
 
 PAGE = 4096
 """Bytes of a file of which reading one brings all into memory."""
@@ -120,14 +118,14 @@ def paged_in(tensor: torch.Tensor) -> torch.Tensor:
 
 def of_layer(tensors: Mapping[str, torch.Tensor], number: int) -> dict[str, torch.Tensor]:
     """The tensors of decoder layer `number`, by name within it."""
-    prefix = f"model.layers.{number}."
+    prefix = layer_prefix(number)
     return {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
 
 
 def outside_layers(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What of the decoder is not in its layers, by name within it."""
-    names = [name for name in tensors if name.startswith("model.") and not name.startswith("model.layers.")]
-    return {name.removeprefix("model."): tensors[name] for name in names}
+    names = [name for name in tensors if name.startswith(DECODER) and not name.startswith(LAYERS)]
+    return {name.removeprefix(DECODER): tensors[name] for name in names}
 
 
 def head_bias_of(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor | None:

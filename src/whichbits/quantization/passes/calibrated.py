@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.files import language_prefix, shard_files, tensor_files
+from whichbits.formats.checkpoint.names import layer_number
 from whichbits.formats.checkpoint.writer import ShardWriter
 from whichbits.formats.format import Format
 from whichbits.quantization.calibration.data import calibration_data
 from whichbits.quantization.model.agreement import check_agreement
 from whichbits.quantization.model.devices import computing_devices
-from whichbits.quantization.model.structure import LAYER_TENSOR
 from whichbits.quantization.model.tensors import base_tensors
 from whichbits.quantization.output.folder import base_hashes, complete, folder_aside, refuse_existing
 from whichbits.quantization.output.manifest import FILE, Manifest, ModuleError, Used, versions
@@ -165,8 +165,8 @@ def _settings(job: Job, base: Mapping[str, str], fingerprint: str, devices: Sequ
 def _write_weights(tensors: Mapping[str, torch.Tensor], store: LayerStore, layers: int, writer: ShardWriter) -> None:
     """Copy what is outside the layers, then the finished layers."""
     for name in tensors:
-        layer = LAYER_TENSOR.fullmatch(name)
-        if layer is None or int(layer[1]) >= layers:  # beyond the model's own are those that predict further tokens
+        layer = layer_number(name)
+        if layer is None or layer >= layers:  # beyond the model's own are those that predict further tokens
             writer.add(name, tensors[name])
     for number in range(layers):
         for name, tensor in (store.get(number) or {}).items():

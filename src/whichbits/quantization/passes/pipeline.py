@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.compress import decompress
+from whichbits.formats.checkpoint.names import layer_prefix
 from whichbits.formats.format import Format
 from whichbits.quantization.model.decoder import NEAREST, Call, empty, empty_model, first_inputs
 from whichbits.quantization.model.finite import check_states, check_tensors
@@ -131,7 +132,7 @@ def _advance(
     last: bool,
 ) -> Iterator[QuantizedLayer]:
     """Quantize a layer, the weights called `names`, for the jobs of a stream, and pass its hidden states through the layer."""
-    prefix = f"model.layers.{number}."
+    prefix = layer_prefix(number)
     linears = [name.removeprefix(prefix) for name in names]
     finished = {job: done(job, number) for job in each.jobs}
     waiting = [job for job in each.jobs if finished[job] is None]
@@ -184,7 +185,7 @@ def _backwards(
 
     Those that do not propagate their error are quantized on the way; what the loss says is `kept` for the others.
     """
-    names = [[name.removeprefix(f"model.layers.{number}.") for name in layer] for number, layer in enumerate(layers)]
+    names = [[name.removeprefix(layer_prefix(number)) for name in layer] for number, layer in enumerate(layers)]
     modules = [[name.removesuffix(".weight") for name in layer] for layer in names]
     recipe = jobs[numbers[0]].recipe
     shared = [(number, jobs[number]) for number in numbers if not jobs[number].recipe.propagates]
@@ -203,7 +204,7 @@ def _quantize_observed(
     done: Callable[[int, int], Tensors | None],
 ) -> Iterator[QuantizedLayer]:
     """Quantize a layer seen on the way back, the weights called `linears` within it, for those of `jobs` not yet done."""
-    prefix = f"model.layers.{observed.number}."
+    prefix = layer_prefix(observed.number)
     layer, tensors = observed.replicas[0].layer, observed.tensors
     waiting = [(number, job) for number, job in jobs if done(number, observed.number) is None]
     offsets = norm_offsets(layer)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
+from whichbits.formats.checkpoint.names import ATTENTION
 from whichbits.formats.grid.grid import grid_of
 from whichbits.quantization.model.decoder import Call
 from whichbits.quantization.model.replicas import Replica, run
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from whichbits.formats.format import QuantizationArgs
 
-KEY_PROJECTIONS = ("k_proj", "qkv_proj")
+KEY_PROJECTIONS = (ATTENTION.key, ATTENTION.fused)
 
 
 class Recorder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from whichbits.formats.checkpoint.names import ATTENTION
 from whichbits.quantization.passes.layer import round_weight
 from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.rounding.groups import from_groups, to_groups
@@ -25,7 +26,7 @@ STRENGTHS = tuple(step / 20 for step in range(20))
 CLIPS = tuple(1 - step / 20 for step in range(10))
 """Shares of a group's largest magnitude that weights are clipped to, as in AutoAWQ."""
 
-NOT_CLIPPED = ("q_proj", "k_proj", "qkv_proj")
+NOT_CLIPPED = (ATTENTION.query, ATTENTION.key, ATTENTION.fused)
 """Modules whose weights are not clipped: their products are exponents."""
 
 SMALLEST = 1e-4

@@ -7,6 +7,19 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
+from whichbits.formats.checkpoint.names import (
+    ATTENTION,
+    EMBEDDINGS,
+    FINAL_NORM,
+    HEAD,
+    HEAD_NORMS,
+    MLPS,
+    NORM_BEFORE_ATTENTION,
+    NORM_BEFORE_MLP,
+    NORM_BEHIND_MLP,
+    ROUTERS,
+    WRITERS,
+)
 from whichbits.models.configuration import Configuration
 from whichbits.quantization.model.finite import check_tensors
 
@@ -20,12 +33,9 @@ NORM_OFFSETS = {
 """Model types with two RMSNorms a layer, before attention and MLP, and what a norm adds to its weight to scale by."""
 
 LAYER_TENSOR = re.compile(r"(model\.layers\.\d+\.)(?:\w+\.)*?(\w+)\.(weight|bias)")
-READ_ATTENTION = ("q_proj", "k_proj", "v_proj", "qkv_proj")
-READ_MLP = ("gate_proj", "up_proj", "gate_up_proj", "w1", "w3", "gate", "shared_expert_gate")
-WRITE = ("o_proj", "down_proj", "w2")
-NORM_BEFORE = dict.fromkeys(READ_ATTENTION, "input_layernorm") | dict.fromkeys(READ_MLP, "post_attention_layernorm")
-NORM_BEHIND = "post_feedforward_layernorm"
-HEAD_NORMS = ("q_norm", "k_norm")
+READ_MLP = (*(name for mlp in MLPS for name in mlp.inputs), *ROUTERS)
+NORM_BEFORE = dict.fromkeys(ATTENTION.inputs, NORM_BEFORE_ATTENTION) | dict.fromkeys(READ_MLP, NORM_BEFORE_MLP)
+"""The norm that a module reads."""
 
 FACTOR = 64
 """Rows of the largest Hadamard matrix that is written out."""
@@ -71,7 +81,7 @@ class RotatedTensors(Mapping[str, "torch.Tensor"]):
     def __init__(self, tensors: Mapping[str, torch.Tensor], configuration: Configuration, seed: int) -> None:
         import torch
 
-        if any(NORM_BEHIND in name for name in tensors):
+        if any(NORM_BEHIND_MLP in name for name in tensors):
             raise UserError(
                 f"rotation: the model ({configuration.model_type}) has norms behind attention and MLP, which scale each "
                 "channel of the residual stream by itself, and a rotation would mix the channels",
@@ -90,7 +100,7 @@ class RotatedTensors(Mapping[str, "torch.Tensor"]):
         self._signs = torch.randint(2, (configuration.hidden,), generator=generator).to(torch.float32) * 2 - 1
 
     def __iter__(self) -> Iterator[str]:
-        yield from sorted({*self._tensors, "lm_head.weight"})
+        yield from sorted({*self._tensors, HEAD})
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -103,17 +113,16 @@ class RotatedTensors(Mapping[str, "torch.Tensor"]):
     def _rotated(self, name: str) -> torch.Tensor:
         import torch
 
-        embeddings = "model.embed_tokens.weight"
-        if name == "lm_head.weight":
-            head = self._tensors[name if name in self._tensors else embeddings]
-            return self._rotate(head * self._gain("model.norm")).to(head.dtype)
+        if name == HEAD:
+            head = self._tensors[name if name in self._tensors else EMBEDDINGS]
+            return self._rotate(head * self._gain(FINAL_NORM)).to(head.dtype)
         stored = self._tensors[name]
-        if name == embeddings:
+        if name == EMBEDDINGS:
             return self._rotate(stored.to(torch.float32)).to(stored.dtype)
         match = LAYER_TENSOR.fullmatch(name)
-        if name == "model.norm.weight" or (match and match[2] in NORM_BEFORE.values()):
+        if name == f"{FINAL_NORM}.weight" or (match and match[2] in NORM_BEFORE.values()):
             return torch.full_like(stored, 1 - self._offset)
-        if match is None or match[2] not in {*NORM_BEFORE, *HEAD_NORMS, *WRITE}:
+        if match is None or match[2] not in {*NORM_BEFORE, *HEAD_NORMS, *WRITERS}:
             raise UserError(f"rotation: the tensor {name} is not understood", remedy="leave rotation out")
         return self._in_layer(stored.to(torch.float32), match[1], match[2], match[3]).to(stored.dtype)
 
@@ -122,12 +131,12 @@ class RotatedTensors(Mapping[str, "torch.Tensor"]):
 
         if module in NORM_BEFORE and kind == "weight":
             exact = self._rotate(exact * self._gain(layer + NORM_BEFORE[module]))
-        if module in ("v_proj", "qkv_proj"):
+        if module in (ATTENTION.value, ATTENTION.fused):
             rest, values = exact[: -self._values], exact[-self._values :]
             exact = torch.cat((rest, hadamard(values.t(), largest_power_of_two(self._head)).t()))
-        if module == "o_proj" and kind == "weight":
+        if module == ATTENTION.output and kind == "weight":
             exact = hadamard(exact, largest_power_of_two(self._head))
-        if module in WRITE:
+        if module in WRITERS:
             exact = self._rotate(exact.t()).t()
         return exact.contiguous()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
+from whichbits.formats.checkpoint.names import ATTENTION, EXPERTS, MLPS
 from whichbits.quantization.statistics.forward import InputStatistics
 
 if TYPE_CHECKING:
@@ -144,8 +145,8 @@ def rescale(
 
 def _beside_experts(modules: Sequence[str], tensors: Mapping[str, torch.Tensor]) -> bool:
     """Whether one of the `modules` stands beside experts, in their block: DeepSeek's shared experts."""
-    blocks = {name.partition(".experts.")[0] for name in tensors if ".experts." in name}
-    return any(module.startswith(f"{block}.") and ".experts." not in module for module in modules for block in blocks)
+    blocks = {name.partition(EXPERTS)[0] for name in tensors if EXPERTS in name}
+    return any(module.startswith(f"{block}.") and EXPERTS not in module for module in modules for block in blocks)
 
 
 def _divide_norm(tensors: dict[str, torch.Tensor], norm: str, scale: torch.Tensor, offset: float) -> torch.Tensor:
@@ -166,13 +167,15 @@ def _divide_norm(tensors: dict[str, torch.Tensor], norm: str, scale: torch.Tenso
 def _up_rows(modules: Sequence[str], tensors: Mapping[str, torch.Tensor]) -> tuple[str, int] | None:
     """The module that makes the factor of `down_proj`'s input without the gate, and the first of its rows that does."""
     parent, _, own = modules[0].rpartition(".")
-    if modules != [modules[0]] or own not in ("down_proj", "w2"):
+    if modules != [modules[0]] or own not in [mlp.down for mlp in MLPS]:
         return None
-    for gate, up in (("gate_proj", "up_proj"), ("w1", "w3")):
-        if {f"{parent}.{gate}.weight", f"{parent}.{up}.weight"} <= set(tensors):
-            return f"{parent}.{up}", 0
-    fused = tensors.get(f"{parent}.gate_up_proj.weight")
-    return None if fused is None else (f"{parent}.gate_up_proj", fused.shape[0] // 2)
+    for mlp in MLPS:
+        if {f"{parent}.{mlp.gate}.weight", f"{parent}.{mlp.up}.weight"} <= set(tensors):
+            return f"{parent}.{mlp.up}", 0
+    for mlp in MLPS:
+        if mlp.fused and (fused := tensors.get(f"{parent}.{mlp.fused}.weight")) is not None:
+            return f"{parent}.{mlp.fused}", fused.shape[0] // 2
+    return None
 
 
 @dataclass(frozen=True)
@@ -187,15 +190,15 @@ class _Values:
 def _value_rows(modules: Sequence[str], tensors: Mapping[str, torch.Tensor]) -> _Values | None:
     """The rows that make the values behind `o_proj`'s input, which is linear in them."""
     parent, _, own = modules[0].rpartition(".")
-    separate, fused = tensors.get(f"{parent}.v_proj.weight"), tensors.get(f"{parent}.qkv_proj.weight")
-    if modules != [modules[0]] or own != "o_proj":
+    separate, fused = (tensors.get(f"{parent}.{name}.weight") for name in (ATTENTION.value, ATTENTION.fused))
+    if modules != [modules[0]] or own != ATTENTION.output:
         return None
     if separate is not None:
-        return _Values(f"{parent}.v_proj", 0, separate.shape[0])
+        return _Values(f"{parent}.{ATTENTION.value}", 0, separate.shape[0])
     if fused is None:
         return None
     height = (fused.shape[0] - tensors[f"{modules[0]}.weight"].shape[1]) // 2
-    return _Values(f"{parent}.qkv_proj", fused.shape[0] - height, height)
+    return _Values(f"{parent}.{ATTENTION.fused}", fused.shape[0] - height, height)
 
 
 def _divide_rows(
