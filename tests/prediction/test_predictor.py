@@ -36,11 +36,16 @@ def test_farther_tiers_have_wider_intervals() -> None:
     near = predict(LLAMA8, "bf16", "A6000", prompt_tokens=256, output_tokens=128)
     same, other = ask("Qwen/Qwen2.5-7B-Instruct", hardware="A6000"), ask(hardware="L4")
     far = ask("Qwen/Qwen3-30B-A3B")
-    assert [answer.tier for answer in (near, same, other, far)] == ["measured", "calibrated", "other-architecture", "physics"]
+    assert [answer.tier for answer in (near, same, other, far)] == [
+        "measured",
+        "calibrated",
+        "other-architecture",
+        "roofline-only",
+    ]
     assert width(near) < width(same) <= width(other) <= width(far)
     assert ask(hardware="A6000", prompt_tokens=333).tier == "interpolated"
     assert ask(hardware="A10").tier == "same-architecture"
-    assert ask(hardware="MI300X").tier == "physics"
+    assert ask(hardware="MI300X").tier == "roofline-only"
 
 
 @pytest.mark.parametrize(

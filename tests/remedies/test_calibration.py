@@ -68,7 +68,7 @@ def test_too_little_text(follow: Any, calibrated: Any, tmp_path: Path, helps: di
     file = tmp_path / "text.txt"
     file.write_text(" ".join(f"w{number}" for number in range(12)))
 
-    def mend() -> None:
+    def fix() -> None:
         fields = dict(helps)
         if words := fields.pop("words", 0):
             file.write_text(" ".join(f"w{number}" for number in range(words)))
@@ -77,7 +77,7 @@ def test_too_little_text(follow: Any, calibrated: Any, tmp_path: Path, helps: di
     follow(
         "hold {stream} tokens, {cut} windows of",
         mistake=lambda: calibrated(source="text", file=str(file)),
-        remedy=mend,
+        remedy=fix,
     )
 
 
@@ -104,11 +104,11 @@ def test_lines_of_conversations(follow: Any, calibrated: Any, tmp_path: Path, li
     file.write_text(line + "\n")
     content = " ".join(f"w{number}" for number in range(40))
 
-    def mend() -> None:
+    def fix() -> None:
         file.write_text(json.dumps({"messages": [{"role": "user", "content": content}]}) + "\n")
         calibrated(source="chat", file=str(file))
 
-    follow("is not a conversation: {error}", mistake=lambda: calibrated(source="chat", file=str(file)), remedy=mend)
+    follow("is not a conversation: {error}", mistake=lambda: calibrated(source="chat", file=str(file)), remedy=fix)
 
 
 def test_lines_of_tokens(follow: Any, calibrated: Any, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_file_that_is_not_utf8(follow: Any, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("written", "mended", "says"),
+    ("written", "fixed", "says"),
     [
         (b'{"a":\n1}', b'{"a": 1}', "one JSON object a line"),
         ('{"a": "ö"}'.encode("latin-1"), '{"a": "ö"}'.encode(), "save the file as UTF-8"),
@@ -121,11 +121,11 @@ def test_a_file_that_is_not_utf8(follow: Any, tmp_path: Path):
         (rb'{"a": "\ud83d"}', rb'{"a": "\ud83d\ude00"}', r"both \u escapes"),
     ],
 )
-def test_lines_that_are_not_json(follow: Any, written: bytes, mended: bytes, says: str):
+def test_lines_that_are_not_json(follow: Any, written: bytes, fixed: bytes, says: str):
     error = follow(
         "{where}, text: {problem}",
         mistake=lambda: list(json_lines(written, "items")),
-        remedy=lambda: list(json_lines(mended, "items")),
+        remedy=lambda: list(json_lines(fixed, "items")),
     )
     assert says in error.remedy
 

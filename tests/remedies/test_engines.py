@@ -133,11 +133,11 @@ def test_a_key(follow: Any, wrong: str) -> None:
 def test_a_proxy(follow: Any, monkeypatch: pytest.MonkeyPatch, variable: str, remedy: str) -> None:
     monkeypatch.setenv(variable, "socks5://proxy:1080")
 
-    def mend() -> None:
+    def fix() -> None:
         monkeypatch.setenv(*remedy.split("="))
         proxy_of("http://a.org:8000")
 
-    error = follow("does not speak HTTP", mistake=lambda: proxy_of("http://a.org:8000"), remedy=mend)
+    error = follow("does not speak HTTP", mistake=lambda: proxy_of("http://a.org:8000"), remedy=fix)
     assert "set http_proxy to an HTTP proxy" in error.remedy and "a.org to NO_PROXY" in error.remedy
 
 
@@ -148,7 +148,7 @@ def test_certificates_that_do_not_exist(
 ) -> None:
     monkeypatch.setenv(variable, str(tmp_path / "none"))
 
-    def mend() -> None:
+    def fix() -> None:
         found = Path(certifi.where())
         if unset:
             monkeypatch.delenv(variable)
@@ -156,7 +156,7 @@ def test_certificates_that_do_not_exist(
             monkeypatch.setenv(variable, str(found if variable == "SSL_CERT_FILE" else found.parent))
         tls_context()
 
-    follow("{name}: {value} does not exist", mistake=tls_context, remedy=mend)
+    follow("{name}: {value} does not exist", mistake=tls_context, remedy=fix)
 
 
 @pytest.mark.parametrize("folder", [True, False])
@@ -164,11 +164,11 @@ def test_a_file_without_certificates(follow: Any, tmp_path: Path, monkeypatch: p
     (tmp_path / "file").write_text("no certificate")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path if folder else tmp_path / "file"))
 
-    def mend() -> None:
+    def fix() -> None:
         monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
         tls_context()
 
-    follow("has no certificates", mistake=tls_context, remedy=mend)
+    follow("has no certificates", mistake=tls_context, remedy=fix)
 
 
 # What answers

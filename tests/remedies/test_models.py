@@ -102,11 +102,11 @@ def test_the_ends_of_a_text(follow: Any, tmp_path: Path, error: str, text: str, 
     file.write_text(text)
     config = SimpleNamespace(eos_token_id=2, get_text_config=lambda: None)
 
-    def mend() -> None:
+    def fix() -> None:
         file.unlink() if removed and "JSON" in error else file.write_text('{"eos_token_id": [2]}')
         assert end_ids(tmp_path, config) == (2,)
 
-    follow(error, mistake=lambda: end_ids(tmp_path, config), remedy=mend)
+    follow(error, mistake=lambda: end_ids(tmp_path, config), remedy=fix)
 
 
 def test_a_folder_without_configuration(follow: Any, tmp_path: Path) -> None:

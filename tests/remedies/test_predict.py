@@ -115,7 +115,7 @@ def _beyond_meaning(fields: dict[str, Any]) -> None:
 
 
 def _without_a_tier(fields: dict[str, Any]) -> None:
-    del fields["errors"]["physics" if "physics" in fields["errors"] else next(iter(fields["errors"]))]
+    del fields["errors"]["roofline-only" if "roofline-only" in fields["errors"] else next(iter(fields["errors"]))]
 
 
 def _without_a_value(fields: dict[str, Any]) -> None:

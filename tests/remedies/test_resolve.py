@@ -162,14 +162,14 @@ def test_a_tied_model_with_a_head(follow: Any, make: Make, resolved: Any, kept: 
     tied = make(tie_word_embeddings=True)
     change(tied, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"] + 1}))
 
-    def mend() -> None:
+    def fix() -> None:
         if kept:
             configure(tied, tie_word_embeddings=False)
         else:
             change(tied, lambda t: t.pop("lm_head.weight"))
         resolved(tied)
 
-    follow("tie_word_embeddings is true in config.json, and", mistake=lambda: resolved(tied), remedy=mend)
+    follow("tie_word_embeddings is true in config.json, and", mistake=lambda: resolved(tied), remedy=fix)
 
 
 def test_a_mixture_that_lacks_an_expert(follow: Any, make: Make, resolved: Any) -> None:
@@ -415,14 +415,14 @@ def test_a_quantized_checkpoint(follow: Any, int8: Path, tmp_path: Path, resolve
 
 
 @pytest.mark.parametrize(
-    ("error", "pattern", "mended"),
+    ("error", "pattern", "fixed"),
     [
         ("{pattern} is no regular expression", "re:model.(layers", "re:model.layers.9"),
         ("on the model's {names} names", r"re:(\w+\.?)+$x", "re:.*lm_head$"),
     ],
 )
 def test_patterns_of_a_checkpoint(
-    follow: Any, int8: Path, tmp_path: Path, resolved: Any, error: str, pattern: str, mended: str
+    follow: Any, int8: Path, tmp_path: Path, resolved: Any, error: str, pattern: str, fixed: str
 ) -> None:
     folder = Path(shutil.copytree(int8, tmp_path / "copy"))
     stated = json.loads((folder / "config.json").read_text())["quantization_config"]
@@ -431,7 +431,7 @@ def test_patterns_of_a_checkpoint(
         configure(folder, quantization_config={**stated, "ignore": [*stated["ignore"], entry]})
         resolved(folder)
 
-    follow(error, mistake=lambda: state(pattern), remedy=lambda: state(mended))
+    follow(error, mistake=lambda: state(pattern), remedy=lambda: state(fixed))
     follow(error, mistake=lambda: state(pattern), remedy=lambda: resolved(int8))
 
 

@@ -146,11 +146,11 @@ def test_a_step_that_failed(follow: Any, fake: Any, tiny_llama: Path, tmp_path: 
         (row,) = whichbits.evaluate(str(tiny_llama), [str(task)], url=server.url, store=store)
         assert row.n == 1
 
-    def mend() -> None:
+    def fix() -> None:
         assert "the engine is dead" in (store / "run.log").read_text()
         assert list((store / "failed").rglob("error.json"))
         server.change = None
         evaluate()
 
-    raised = follow("{kind}: {message}", mistake=evaluate, remedy=mend)
+    raised = follow("{kind}: {message}", mistake=evaluate, remedy=fix)
     assert str(store / "run.log") in raised.remedy

@@ -50,12 +50,12 @@ def test_text_that_is_not_yaml(follow: Any) -> None:
     follow("not YAML: {problem}", mistake=reading("version: 1", "version:1"), remedy=reading("version: 1", "version: 1"))
 
 
-@pytest.mark.parametrize("mended", ["ab", '"a\\0b"'])
-def test_a_character_that_yaml_does_not_allow(follow: Any, mended: str) -> None:
+@pytest.mark.parametrize("fixed", ["ab", '"a\\0b"'])
+def test_a_character_that_yaml_does_not_allow(follow: Any, fixed: str) -> None:
     follow(
         "the character {character} is not allowed",
         mistake=reading("margin: 0.02", 'notes: ["a\0b"]'),
-        remedy=reading("margin: 0.02", f"notes: [{mended}]"),
+        remedy=reading("margin: 0.02", f"notes: [{fixed}]"),
     )
 
 

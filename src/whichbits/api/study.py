@@ -85,7 +85,7 @@ def study(
 
         verdict = conclusion.judge(ledger, place)
         written = conclusion.write(verdict, ledger, place)
-    by_kind = conclusion.room_seconds(ledger.records(place))
+    by_kind = conclusion.kind_seconds(ledger.records(place))
     failed = sum(state == "failed" for state in states.values())
     return Outcome(verdict, written.html, place.folder, failed, seconds, by_kind)
 

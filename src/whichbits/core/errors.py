@@ -7,7 +7,7 @@ ARROW = " → "
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: the message names field and value, the remedy says what to do.
+    """A mistake that the user can fix: the message names field and value, the remedy says what to do.
 
     The command line prints it in one line and exits with code 2.
     """

@@ -173,7 +173,7 @@ def _read(text: str, name: str) -> Mapping[str, _Preset]:
         return _File.model_validate(content).presets
     except yaml.YAMLError as error:
         raise UserError(
-            f"price list {name} is not YAML: {' '.join(str(error).split())}", remedy="mend the line named"
+            f"price list {name} is not YAML: {' '.join(str(error).split())}", remedy="fix the line named"
         ) from error
     except ValidationError as error:
         first = error.errors()[0]

@@ -92,7 +92,7 @@ def reference(checkpoint: Path, identity: str, *, threads: int, allow_custom_cod
 
 @dataclass(frozen=True)
 class Agreement:
-    """How near a server's log-probabilities are to those of the weights at hand: root mean squares, nats a token.
+    """How near a server's log-probabilities are to those of the given weights: root mean squares, nats a token.
 
     `reason` says why they were not compared, where `distance` is None.
     """

@@ -101,7 +101,7 @@ def compare(
     except Exception as error:  # the library's classes refuse sizes in ways of their own
         raise UserError(
             f"transformers cannot build the model of {folder / 'config.json'}: {' '.join(str(error).split())[:300]}",
-            remedy="mend config.json, or download it again",
+            remedy="fix config.json, or download it again",
         ) from error
     missing, unexpected = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
     reshaped = sorted(
@@ -169,7 +169,7 @@ def refuse_differences(found: Comparison, configuration: Configuration, folder: 
         raise UserError(
             f"{folder}: {_listed(beyond)} lie beyond num_hidden_layers = {configuration.layers} of config.json, and are no "
             "layers that predict further tokens (num_nextn_predict_layers)",
-            remedy="mend num_hidden_layers, or download config.json and weights of one model",
+            remedy="fix num_hidden_layers, or download config.json and weights of one model",
         )
     head = HEAD
     if head in found.missing and not configuration.tied:

@@ -149,7 +149,7 @@ def library_configuration(folder: Path, stated: Mapping[str, Any] | None = None,
                 ) from error
             raise UserError(
                 f"{folder / 'config.json'}: transformers cannot read it ({known}): {_line(error)}",
-                remedy="mend config.json, or choose a model that this transformers knows",
+                remedy="fix config.json, or choose a model that this transformers knows",
             ) from error
 
 

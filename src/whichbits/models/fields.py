@@ -69,7 +69,7 @@ class Fields:
         """The error that says why the value of a field cannot be."""
         shown = repr(self._value((name,)))
         shown = shown if len(shown) <= NAMED else shown[:NAMED] + "…"
-        return UserError(f"model: {self.identifier}: {name}: {shown} {why}", remedy="mend it in the configuration")
+        return UserError(f"model: {self.identifier}: {name}: {shown} {why}", remedy="fix it in the configuration")
 
     def refused(self, name: str, what: str) -> UserError:
         """The error that says what the configuration has that is not modelled."""

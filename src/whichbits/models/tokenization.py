@@ -123,7 +123,7 @@ def render(
         raise UserError(
             f"chat_template: that of {tokenizer.name_or_path} refuses the messages with roles "
             f"{', '.join(str(message.get('role')) for message in messages)}: {cause}",
-            remedy="bring the roles into the template's order, or mend the template",
+            remedy="bring the roles into the template's order, or fix the template",
         ) from error
     return text
 

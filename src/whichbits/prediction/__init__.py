@@ -1,1 +1,1 @@
-"""Speed and cost on hardware that is not at hand, with an interval; see docs/predict.md."""
+"""Speed and cost on hardware that is not available, with an interval; see docs/predict.md."""

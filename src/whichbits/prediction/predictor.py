@@ -1,4 +1,4 @@
-"""Answers: latency, rate and cost of a model in a format on hardware that is not at hand, with intervals and tier."""
+"""Answers: latency, rate and cost of a model in a format on hardware that is not available, with intervals and tier."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _does_not_run(
         return f"{shape.heads} attention heads cannot be split among {tensor} devices"
     layout = Layout(tensor, max(1, query.count // tensor))
     room = room_for_tokens(shape, how, hardware, layout, coefficients.values, length)
-    kind = "the weights do not fit" if room < 0 else f"beside the weights there is room for {room:.0f} tokens, not {length:.0f}"
+    kind = "the weights do not fit" if room < 0 else f"with the weights there is room for {room:.0f} tokens, not {length:.0f}"
     return f"{kind}: {how.format} on {query.count} × {hardware.name} ({hardware.memory / 2**30:.0f} GiB each)"
 
 
@@ -214,9 +214,9 @@ def _answer(
     }
     which = _tier(resolved, known)
     widths = spread_of(known.errors, which, load, numbers["ttft_s"] / numbers["latency_s"])
-    doubt = known.doubt(resolved.hardware.id, which)
+    inflation = known.inflation(resolved.hardware.id, which)
     spans = {
-        name: {level: interval(value, doubt * widths[name][k]) for k, level in enumerate(LEVELS)}
+        name: {level: interval(value, inflation * widths[name][k]) for k, level in enumerate(LEVELS)}
         for name, value in numbers.items()
     }
     per_dollar = None
@@ -293,7 +293,7 @@ def predict(
         count: number of devices.
         prompt_tokens: tokens of a prompt.
         output_tokens: tokens generated.
-        concurrency: requests in flight (default 1, synchronous), or "max" for the highest rate; not beside `rate`.
+        concurrency: requests in flight (default 1, synchronous), or "max" for the highest rate; not with `rate`.
         rate: requests a second.
         tensor_parallel: devices that share one copy of the model; default all (at "max" the split with the highest rate).
         engine: `vllm`, `trtllm` or `sglang`, optionally with a version (`vllm==0.7.2`).

@@ -71,11 +71,11 @@ def _spanned(answer: Prediction, base: Prediction, quantity: str, value: float, 
     """
     assert answer.tier is not None and base.tier is not None, "an answer has a tier"
     tier = max(answer.tier, base.tier, key=TIERS.index)
-    table, doubt = coefficients.ratio_errors[tier], coefficients.doubt(find(answer.query.hardware).id, tier)
+    table, inflation = coefficients.ratio_errors[tier], coefficients.inflation(find(answer.query.hardware).id, tier)
     kinds = table if "loaded" in (answer.load, base.load) else {answer.load, base.load}
     spans = {}
     for place, level in enumerate(LEVELS):
-        own = doubt * max(table[kind][place] for kind in kinds if kind is not None)
+        own = inflation * max(table[kind][place] for kind in kinds if kind is not None)
         apart = sum(_half_width(one, quantity, level) for one in (answer, base))
         spans[level] = interval(value, min(own, apart))
     return Speedup(base.query.format, value, spans)

@@ -1,4 +1,4 @@
-"""What the report says beside the verdict: what was run, on what, with which versions, and every cell."""
+"""What the report says with the verdict: what was run, on what, with which versions, and every cell."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class ReportContext(Frozen):
     """Exact command lines that do this study again."""
     cells: tuple[CellEntry, ...] = ()
     seconds: dict[str, float] = Field(default_factory=dict)
-    """Wall-clock seconds by room."""
+    """Wall-clock seconds by kind of step."""
     whichbits_version: str
     price_list: str | None = None
     """Name of the price list; None where costs are relative only."""

@@ -10,7 +10,7 @@ MAX_DECIMALS = 6
 
 
 def decimals(spread: float) -> int:
-    """Digits after the point that a doubt of `spread` allows; negative where tens or hundreds are rounded.
+    """Digits after the point that an uncertainty of `spread` allows; negative where tens or hundreds are rounded.
 
     The spread keeps two significant digits, or one where it is below 1 and begins with 3 or more, so that rounding
     changes it by a sixth at most.

@@ -27,7 +27,7 @@ def cut(documents: Sequence[Sequence[int]], length: int, prefix: Sequence[int] =
     """Windows of `length` token ids, each beginning with `prefix`, none across two documents; the rest of each is dropped."""
     step = length - len(prefix)
     if step < 1 or length < 2:
-        raise ValueError(f"a window of {length} tokens has no room beside {len(prefix)} prefix tokens")
+        raise ValueError(f"a window of {length} tokens has no room with {len(prefix)} prefix tokens")
     return [
         [*prefix, *document[start : start + step]]
         for document in documents

@@ -177,7 +177,7 @@ def _context(ledger: Ledger, store: Store) -> ReportContext:
             )
             for record in records
         ),
-        seconds=room_seconds(records),
+        seconds=kind_seconds(records),
         whichbits_version=ledger.version,
         price_list=ledger.prices,
         prices=tuple(
@@ -199,7 +199,7 @@ def _date(records: Sequence[Record]) -> datetime:
     return datetime.fromisoformat(max(ends)) if ends else datetime.now(UTC)
 
 
-def room_seconds(records: Sequence[Record]) -> dict[str, float]:
+def kind_seconds(records: Sequence[Record]) -> dict[str, float]:
     """Seconds that the finished cells took, by kind."""
     seconds: dict[str, float] = {}
     for record in {record.key: record for record in records}.values():

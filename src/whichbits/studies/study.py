@@ -1,4 +1,4 @@
-"""A run of a study: what the verbs of the Python API share."""
+"""A run of a study: what the functions of the Python API share."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def run_part(
 
 
 def _stderr() -> Console:
-    """Progress of a verb whose result goes to standard output."""
+    """Progress of a command whose result goes to standard output."""
     from rich.console import Console as RichConsole
 
     return RichConsole(stderr=True)

@@ -1,4 +1,4 @@
-"""Difference and recovery of paired scores with their intervals, and what a claim on them needs beside the interval."""
+"""Difference and recovery of paired scores with their intervals, and what a claim on them needs besides the interval."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from whichbits.formats.format import fit
 from whichbits.hardware.catalogue import catalogue, find
 from whichbits.models.catalogue import find_shape
 from whichbits.prediction.model.coefficients import shipped
-from whichbits.prediction.model.kernels import DEVICES, data, engine, kernel, refusal, twin
+from whichbits.prediction.model.kernels import DEVICES, data, engine, kernel, proxy, refusal
 from whichbits.prediction.model.serving import kv_tokens
 from whichbits.prediction.model.step import decode
 from whichbits.prediction.model.work import Layout, Point, columns
@@ -23,8 +23,8 @@ WIDTH = 4096
 
 def test_the_formats_are_those_of_the_catalogue() -> None:
     names = set(formats.load())
-    assert {*data()["twins"], *data()["twins"].values(), *data()["whole_columns"], *data()["striped"]} <= names
-    assert all(kernel(name).kind == kernel(other).kind for name, other in data()["twins"].items())
+    assert {*data()["proxies"], *data()["proxies"].values(), *data()["whole_columns"], *data()["striped"]} <= names
+    assert all(kernel(name).kind == kernel(other).kind for name, other in data()["proxies"].items())
     assert {device.maker for device in catalogue().values()} <= set(DEVICES)
 
 
@@ -152,7 +152,7 @@ def test_an_fp8_cache_holds_twice_the_tokens_and_is_read_in_half_the_time() -> N
 
 
 def test_measurements_of_a_format_stand_for_its_twin_but_not_for_another_cache() -> None:
-    assert (twin("w4a16-int-asym"), twin("fp16"), twin("nvfp4")) == ("w4a16-int", "bf16", "nvfp4")
+    assert (proxy("w4a16-int-asym"), proxy("fp16"), proxy("nvfp4")) == ("w4a16-int", "bf16", "nvfp4")
 
     def tier(name: str, hardware: str = "A6000") -> str | None:
         return predict(LLAMA, name, hardware, prompt_tokens=256, output_tokens=128).tier
@@ -160,7 +160,7 @@ def test_measurements_of_a_format_stand_for_its_twin_but_not_for_another_cache()
     assert (tier("w4a16-int"), tier("w4a16-int-channel"), tier("w4a16-int-asym", "L4")) == (
         "measured", "calibrated", "other-architecture",
     )  # fmt: skip
-    assert {tier("w4a16-int+kv-fp8"), tier("nvfp4a16"), tier("mxfp4", "B200")} == {"physics"}
+    assert {tier("w4a16-int+kv-fp8"), tier("nvfp4a16"), tier("mxfp4", "B200")} == {"roofline-only"}
 
 
 def test_engines_have_versions_or_none() -> None:

@@ -1,4 +1,4 @@
-"""The integer arithmetic of a quantized linear layer, written for exactness: the yardstick of emulation and kernels."""
+"""The integer arithmetic of a quantized linear layer, written for exactness: the exact reference of emulation and kernels."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A format's arithmetic in transformers: weights decompressed, activations quantized and dequantized in the forward pass.
 
-The accuracy route for formats that the engine at hand has no kernel for. Says nothing about speed.
+The accuracy route for formats that the available engine has no kernel for. Says nothing about speed.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ class Coefficients:
     """Values by name, the standard deviations of their logarithms, what was measured, and how far predictions were off.
 
     `errors[tier][load][quantity]` holds the 80 and 95 % quantiles of |log(predicted / measured)|; `ratio_errors` the same of
-    ratios between two formats; `doubts[device]` is how many times as far predictions of a calibrated device were off its own
-    measurements, if more; `sources` counts the measurements of each source.
+    ratios between two formats; `interval_inflation[device]` is how many times as far predictions of a calibrated device were
+    off its own measurements, if more; `sources` counts the measurements of each source.
     """
 
     values: Mapping[str, float]
@@ -42,12 +42,12 @@ class Coefficients:
     support: tuple[Support, ...] = ()
     errors: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]] = field(default_factory=dict)
     ratio_errors: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
-    doubts: Mapping[str, float] = field(default_factory=dict)
+    interval_inflation: Mapping[str, float] = field(default_factory=dict)
     sources: Mapping[str, int] = field(default_factory=dict)
 
-    def doubt(self, device: str, tier: str) -> float:
-        """What the half-widths of a tier are multiplied by on a device; physics is in doubt enough."""
-        return 1.0 if tier == "physics" else self.doubts.get(device, 1.0)
+    def inflation(self, device: str, tier: str) -> float:
+        """What the half-widths of a tier are multiplied by on a device; a roofline's are wide enough."""
+        return 1.0 if tier == "roofline-only" else self.interval_inflation.get(device, 1.0)
 
     def save(self, path: Path) -> None:
         """Write to a JSON file; raises UserError where that cannot be."""
@@ -63,7 +63,7 @@ def parameters() -> Mapping[str, Parameter]:
 
 
 def priors() -> Coefficients:
-    """The model before any measurement of a server: physics alone."""
+    """The model before any measurement of a server: a roofline alone."""
     return Coefficients(
         values={name: parameter.prior for name, parameter in parameters().items()},
         spreads={name: parameter.spread for name, parameter in parameters().items()},
@@ -88,7 +88,7 @@ def _from_json(text: str) -> Coefficients:
     fields = json.loads(text)
     if not isinstance(fields, dict):
         raise ValueError("no table of coefficients")
-    for name in ("values", "spreads", "errors", "ratio_errors", "doubts", "sources"):
+    for name in ("values", "spreads", "errors", "ratio_errors", "interval_inflation", "sources"):
         if not isinstance(fields.get(name, {}), dict):
             raise ValueError(f"{name} is no table")
     fields["support"] = tuple(tuple(entry) for entry in fields["support"])
@@ -116,7 +116,7 @@ def load(path: Path) -> Coefficients:
         raise UserError(
             f"coefficients: cannot read {path}: {error}", remedy="give a file that whichbits calibrate wrote"
         ) from error
-    numbers = [*found.values.values(), *found.spreads.values(), *found.doubts.values(), *_leaves(found.errors)]
+    numbers = [*found.values.values(), *found.spreads.values(), *found.interval_inflation.values(), *_leaves(found.errors)]
     if not all(isinstance(n, int | float) and isfinite(n) and n > 0 for n in [*numbers, *_leaves(found.ratio_errors)]):
         raise UserError(f"coefficients: {path} has numbers that are not positive", remedy="calibrate again")
     if found.errors.keys() != shipped().errors.keys() or found.ratio_errors.keys() != shipped().ratio_errors.keys():

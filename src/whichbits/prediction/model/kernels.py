@@ -119,10 +119,10 @@ def _kind(format: Format) -> str:
     return "packed4" if weights.num_bits == 4 and (activations is None or activations.num_bits > 4) else "scaled8"
 
 
-def twin(name: str) -> str:
+def proxy(name: str) -> str:
     """The format whose measurements stand for those of `name`: one on the same kernel with nearly as many bytes, or itself."""
     own = canonical(name)
-    return str(data()["twins"].get(own, own))
+    return str(data()["proxies"].get(own, own))
 
 
 def refusal(name: str, hardware: Hardware) -> str | None:

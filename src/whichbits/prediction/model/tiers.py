@@ -9,15 +9,15 @@ import numpy as np
 from whichbits.hardware.catalogue import Hardware, catalogue
 from whichbits.models.shape import Shape
 from whichbits.prediction.model.coefficients import Coefficients
-from whichbits.prediction.model.kernels import twin
+from whichbits.prediction.model.kernels import proxy
 from whichbits.prediction.model.work import Floats
 
-TIERS = ("measured", "interpolated", "calibrated", "same-architecture", "other-architecture", "physics")
+TIERS = ("measured", "interpolated", "calibrated", "same-architecture", "other-architecture", "roofline-only")
 """From the nearest to the farthest:
 
 measured: this very row was; interpolated: this model, format and engine on this device at other loads or lengths; calibrated:
-this format, or its twin (kernels.yaml), on this device, with another model or engine; same-architecture, other-architecture:
-transferred; physics: a kind of kernel, model or maker that no measurement of a server stands behind.
+this format, or its proxy (kernels.yaml), on this device, with another model or engine; same-architecture, other-architecture:
+transferred; roofline-only: a kind of kernel, model or maker that no measurement of a server stands behind.
 """
 LEVELS = (80, 95)
 """Per cent of left-out measurements that the two intervals held."""
@@ -28,16 +28,16 @@ def tier(coefficients: Coefficients, shape: Shape, hardware: Hardware, format: s
     support = coefficients.support
     if not shape.experts and (shape.id, hardware.id, format, engine) in support:
         return "interpolated"
-    devices = {h for _, h, f, _ in support if f in (format, twin(format))}
+    devices = {h for _, h, f, _ in support if f in (format, proxy(format))}
     if shape.experts or not devices:
-        return "physics"
+        return "roofline-only"
     if hardware.id in devices:
         return "calibrated"
     known = catalogue()
     if any(known[h].architecture == hardware.architecture for h in devices if h in known):
         return "same-architecture"
     makers = {known[h].maker for h in devices if h in known}
-    return "other-architecture" if hardware.maker in makers else "physics"
+    return "other-architecture" if hardware.maker in makers else "roofline-only"
 
 
 def quantiles(errors: Floats) -> tuple[float, float]:
@@ -75,7 +75,7 @@ def spread_of(
     The time to the first token of a lone request was measured nowhere by itself: it gets the naive roofline's half-width.
     """
     table = errors[tier]
-    first = errors["physics"]["synchronous"]["latency_s"] if load == "synchronous" else table["loaded"]["ttft_s"]
+    first = errors["roofline-only"]["synchronous"]["latency_s"] if load == "synchronous" else table["loaded"]["ttft_s"]
     if load == "loaded":
         between = table["loaded"]["tpot_s"]
         mixed = tuple((1 - waiting_share) * b + waiting_share * f for b, f in zip(between, first, strict=True))

@@ -38,10 +38,10 @@ def calibrate_measurements(found: Sequence[Measurement], start: Coefficients | N
     fitted = fit(found, held)
     if not all(isfinite(number) for number in (*fitted.values.values(), *fitted.spreads.values())):
         raise UserError("serving results: no coefficients fit them", remedy="check their units: seconds, and requests a second")
-    return replace(fitted, doubts={**base.doubts, **_doubts(found, fitted)})
+    return replace(fitted, interval_inflation={**base.interval_inflation, **_interval_inflation(found, fitted)})
 
 
-def _doubts(found: Sequence[Measurement], fitted: Coefficients) -> dict[str, float]:
+def _interval_inflation(found: Sequence[Measurement], fitted: Coefficients) -> dict[str, float]:
     """How many times as far as the tier `interpolated` says the fit is off the measurements of each device, if more.
 
     The tiers' errors are those of GPUs with many measurements; a device that the model fits worse gets wider intervals.

@@ -102,8 +102,8 @@ def better_rate(folds: Sequence[Fold], source: str = "") -> Choices:
 def coverage(folds: Sequence[Fold], load: str, quantity: str, source: str = "") -> Coverage:
     """What 80 % intervals from all other folds' errors hold of each fold.
 
-    As in use, a measurement whose tier is physics once its fold is left out (no server was measured with its format, say) gets
-    the interval of the naive roofline.
+    As in use, a measurement whose tier is roofline-only once its fold is left out (no server was measured with its format, say)
+    gets the interval of the naive roofline.
     """
     held: dict[str, Floats] = {}
     widths: dict[str, Floats] = {}
@@ -117,7 +117,7 @@ def coverage(folds: Sequence[Fold], load: str, quantity: str, source: str = "") 
         far, _ = quantiles(np.concatenate([e for name, e in plain.items() if name != fold.name]))
         measured = [fold.cases[i].measurement for i in chosen[fold.name]]
         tiers = [tier(fold.values, m.shape, m.hardware, m.kernel.format, m.engine.generation) for m in measured]
-        half = np.array([far if t == "physics" and quantity != "ttft_s" else near for t in tiers])
+        half = np.array([far if t == "roofline-only" and quantity != "ttft_s" else near for t in tiers])
         held[fold.name], widths[fold.name] = (np.abs(apart[fold.name]) <= half).astype(float), half
     worst = min(held, key=lambda name: float(held[name].mean()))
     spread = float(np.exp(2 * np.median(np.concatenate(list(widths.values())))))

@@ -77,9 +77,9 @@ def in_sample(measurements: Sequence[Measurement], coefficients: Coefficients) -
     return judge("in sample", "all", measurements, coefficients)
 
 
-def physics_alone(measurements: Sequence[Measurement]) -> Fold:
+def roofline_alone(measurements: Sequence[Measurement]) -> Fold:
     """Errors of the model before any measurement."""
-    return judge("physics alone", "all", measurements, priors())
+    return judge("roofline alone", "all", measurements, priors())
 
 
 def pooled(folds: Sequence[Fold], load: str, quantity: str, source: str = "") -> Floats:
@@ -148,9 +148,9 @@ def _question(m: Measurement) -> tuple[object, ...]:
 
 
 def _roofline(seen: Fold) -> Fold:
-    """The naive roofline's errors: how far physics is off where no measurement has chosen its coefficients.
+    """The naive roofline's errors: how far the roofline is off where no measurement has chosen its coefficients.
 
-    (Those of `physics_alone` would flatter: its priors were chosen with measurements in view.)
+    (Those of `roofline_alone` would flatter: its priors were chosen with measurements in view.)
     """
     named = np.array([case.measurement.quantity == "ttft_s" for case in seen.cases])
     return Fold("roofline", "all", seen.cases, np.where(named, seen.raw, naive(seen.cases)), seen.values)
@@ -168,7 +168,7 @@ def with_errors(coefficients: Coefficients, measurements: Sequence[Measurement],
         "calibrated": [f for f in folds if f.kind in ("model", "device and engine")],
         "same-architecture": related,
         "other-architecture": [f for f in folds if f.kind == "architecture"],
-        "physics": [_roofline(near[0])],
+        "roofline-only": [_roofline(near[0])],
     }
     kinds = [("synchronous", "latency_s"), ("max", "qps"), ("loaded", "tpot_s"), ("loaded", "ttft_s")]
 

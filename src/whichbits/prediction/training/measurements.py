@@ -21,7 +21,7 @@ QUANTITIES = ("latency_s", "tpot_s", "ttft_s", "qps")
 PUBLISHED = ("paper_table_5", "paper_table_6", "r1_distill_llama_8b_latency", "r1_distill_llama_8b_rate")
 """Tables in whichbits.published that hold speeds."""
 LEFT_OUT = frozenset({"docstring-a100"})
-"""Errata whose cells are left out of fits and figures; the others are mended on reading."""
+"""Errata whose cells are left out of fits and figures; the others are corrected on reading."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The coefficients that ship with the package, from the published tables and, where it is at hand, a file of serving points."""
+"""The coefficients that ship with the package, from the published tables and, where there is one, a file of serving points."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from whichbits.prediction.model.roofline import naive
 from whichbits.prediction.model.work import Floats
 from whichbits.prediction.training.figures import GIVEN, Choices, better_rate, calibrated, coverage, fastest_format
 from whichbits.prediction.training.fit import Case
-from whichbits.prediction.training.folds import Fold, in_sample, physics_alone, pooled, ratio_errors, ratio_errors_to_16_bit
+from whichbits.prediction.training.folds import Fold, in_sample, pooled, ratio_errors, ratio_errors_to_16_bit, roofline_alone
 from whichbits.prediction.training.measurements import Measurement
 from whichbits.prediction.training.scatter import scatter
 from whichbits.prediction.training.train import sources, train
@@ -54,7 +54,7 @@ def _worst_fold(folds: Sequence[Fold], load: str, quantity: str, source: str) ->
     return f"{100 * medians[name]:.1f} ({name.rsplit('/', 1)[-1]})"
 
 
-def _overview(seen: Fold, folds: Sequence[Fold], physics: Fold) -> str:
+def _overview(seen: Fold, folds: Sequence[Fold], roofline_only: Fold) -> str:
     rows = []
     for title, load, quantity, source, _ in SETS:
         base = Fold("naive", "all", seen.cases, naive(seen.cases), seen.values)
@@ -64,7 +64,7 @@ def _overview(seen: Fold, folds: Sequence[Fold], physics: Fold) -> str:
         if len(seen.select(load, quantity, source)):
             count = str(len(seen.select(load, quantity, source)))
             inside = _percent(seen.select(load, quantity, source))
-            rows.append([title, count, inside, *cells, _percent(physics.select(load, quantity, source)), roofline])
+            rows.append([title, count, inside, *cells, _percent(roofline_only.select(load, quantity, source)), roofline])
     header = [
         "",
         "n",
@@ -215,13 +215,13 @@ def _plots(folds: Sequence[Fold], out_dir: Path) -> list[str]:
 def page(coefficients: Coefficients, folds: Sequence[Fold], measurements: list[Measurement], plots: Sequence[str]) -> str:
     """The page as Markdown."""
     seen = in_sample(measurements, coefficients)
-    physics = physics_alone(measurements)
+    roofline_only = roofline_alone(measurements)
     counted = ", ".join(f"{name} {count}" for name, count in coefficients.sources.items())
     template = files("whichbits.prediction.training").joinpath("validation_page.md").read_text(encoding="utf-8")
     return template.format(
         sources=counted,
         coefficients=len(parameters()),
-        overview=_overview(seen, folds, physics),
+        overview=_overview(seen, folds, roofline_only),
         worst=_worst(folds),
         formats=_formats(seen, folds),
         coverage=_coverage(folds),

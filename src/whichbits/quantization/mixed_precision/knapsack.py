@@ -14,7 +14,7 @@ from whichbits.core.errors import UserError
 class Option:
     """A format that a unit (modules that share one) could have: the `bits` it would take on disk, the `error` it would make.
 
-    Errors of different units must be such that they can be added; see `damage`.
+    Errors of different units must be such that they can be added; see `layer_sensitivity`.
     """
 
     unit: str

@@ -17,7 +17,7 @@ from whichbits.quantization.model.structure import layer_linears, tensor_shapes
 from whichbits.quantization.recipe.recipe import LayerChoice, Recipe
 
 SAMPLES = 8
-"""Calibration samples that the damage is measured on, at most; it settles long before a Hessian does."""
+"""Calibration samples that layer sensitivity is measured on, at most; it settles long before a Hessian does."""
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def code_sha256() -> str:
     """SHA-256 over the names and contents of the sources that make checkpoints, as they are at the first call."""
     digest = hashlib.sha256()
     package = Path(__file__).parents[2]
-    for path in sorted(path for room in ("formats", "quantization") for path in (package / room).rglob("*")):
+    for path in sorted(path for part in ("formats", "quantization") for path in (package / part).rglob("*")):
         if path.suffix in (".py", ".yaml"):
             digest.update(f"{path.relative_to(package)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
     return digest.hexdigest()

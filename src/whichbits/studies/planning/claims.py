@@ -38,7 +38,7 @@ def caveats(deployment: Deployment, engine: Engine, machine: Machine) -> tuple[s
 def _remedy(machine: Machine) -> str:
     return (
         f"this machine is {machine.kind}: leave hardware and count out, or run the study on the hardware that it names "
-        "(whichbits predict answers for hardware that is not at hand)"
+        "(whichbits predict answers for hardware that is not available)"
     )
 
 

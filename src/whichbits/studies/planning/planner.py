@@ -51,7 +51,7 @@ class Expansion(Resolution):
         if unknown:
             remedy = f"served here: {', '.join(served)}"
             raise self.source.error(("engine", "served_model_name", unknown[0]), "is no candidate that is served", remedy)
-        # A verb of one thing gives the base's address before it is known which dtype names the base.
+        # A command on one thing gives the base's address before it is known which dtype names the base.
         strange = [name for name in engine.urls if name not in served and name not in ("bf16", "fp16")]
         if strange:
             remedy = f"served here: {', '.join(served)}"

@@ -251,10 +251,10 @@ class Resolution:
 def _told_apart(subject: Subject, others: Sequence[Subject]) -> Subject:
     """The subject, counted among those of the same files. Raises UserError for a format that is made twice in the same way."""
     made = subject.made_by
-    twin = next((other for other in others if made and other.made_by and other.made_by.cell.key == made.cell.key), None)
-    if twin is not None:
+    same = next((other for other in others if made and other.made_by and other.made_by.cell.key == made.cell.key), None)
+    if same is not None:
         raise UserError(
-            f"{subject.name!r} is the same format, made by the same recipe, as {twin.name!r}",
+            f"{subject.name!r} is the same format, made by the same recipe, as {same.name!r}",
             remedy="leave one out, or give it a recipe or seed of its own",
         )
     alike = sum(made is None and other.made_by is None and other.files == subject.files for other in others)

@@ -142,7 +142,7 @@ class Store:
         return self.record_of(cell.kind, cell.key, cell.labels)
 
     def record_of(self, kind: str, key: str, labels: Mapping[str, str]) -> Record:
-        """What analysis sees of the cell of that kind and key; its labels are those of the plan at hand."""
+        """What analysis sees of the cell of that kind and key; its labels are those of the current plan."""
         directory = self.folder / "cells" / kind / key
         result = directory / "result.json"
         if result.is_file():
