@@ -15,9 +15,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 
+from whichbits.schema.workload import Workload
 from whichbits.serving.measure import measure
 from whichbits.serving.prompts import ordinary_tokens, prompt
-from whichbits.serving.workload import Workload, parse_workload
+from whichbits.serving.workload import parse_workload
 
 
 def plain_request(client: httpx.Client, url: str, model: str, tokens: list[int], output_tokens: int) -> tuple[float, float]:

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from whichbits.schema.serve import Metrics
 from whichbits.verdict.comparison import Profile, compare
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.findings import Findings, Kernel, Round
@@ -330,8 +331,8 @@ def _study(truth: dict[str, float], spread: float, rounds: int, rng: np.random.G
                     times = dict.fromkeys(("latency_s", "ttft_s", "itl_s", "tpot_s"), latency)
                     made.append(
                         Round(
-                            served, name, "w", "d", f"concurrency {concurrency}", concurrency, "s", str(r), True, (),
-                            {"requests_per_second": speed, "output_tokens_per_second": speed}, times, (),
+                            served, name, "w", "d", f"concurrency {concurrency}", concurrency, "s", r, True, (),
+                            Metrics(requests_per_second=speed, output_tokens_per_second=speed), times, (),
                         )
                     )  # fmt: skip
     names = ("base", *truth)

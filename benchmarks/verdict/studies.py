@@ -20,6 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from whichbits.schema.labels import Labels
+from whichbits.schema.summary import summary_class
+
 sys.path.insert(0, str(Path(__file__).parent))
 from whichbits.schema.step import Record
 from whichbits.verdict import collect as collecting
@@ -124,7 +127,8 @@ class Study:
         key = f"{len(self.records)}"
         if table is not None:
             self.tables[key] = table
-        self.records.append(Record(key, kind, labels, "done", Path(key), summary, {}, None))  # type: ignore[arg-type]
+        labelled, found = Labels.model_validate(labels), summary_class(kind).model_validate(summary)
+        self.records.append(Record(key, kind, labelled, "done", Path(key), found))
 
     def _evaluate(self, candidate: str, task: Task, scores: np.ndarray) -> None:
         names = [f"{task.name}-{n}" for n in range(task.items)]

@@ -60,8 +60,8 @@ def test_items_equal_those_of_lm_eval_hf(one: Task, tiny_llama: Path, exact_tiny
     ours = evaluate(one, exact_tiny, tiny_llama, limit=12, seed=3)
     theirs = by_hand(tiny_llama, harness_tasks(one, seed=3), limit=12, dtype="float32")
     assert_equal_items(ours, theirs[one.name], one.metric)
-    assert ours.summary["n"] == 12
-    assert ours.summary["score"] == sum(float(sample[one.metric]) for sample in theirs[one.name]) / 12
+    assert ours.summary.n == 12
+    assert ours.summary.score == sum(float(sample[one.metric]) for sample in theirs[one.name]) / 12
 
 
 @pytest.mark.model
@@ -75,7 +75,7 @@ def test_items_of_the_embedded_model_equal_those_of_lm_eval_hf(embedded_model: P
         ours = evaluate(one, model, embedded_model, limit=limit)
         theirs = by_hand(embedded_model, harness_tasks(one, seed=0), limit=limit, dtype="float32")[name]
         assert_equal_items(ours, theirs, one.metric)
-        assert 0 < ours.summary["score"] < 1
+        assert 0 < ours.summary.score < 1
 
 
 def test_log_likelihoods_equal_those_of_lm_eval_hf(tiny_llama: Path, plain_tiny) -> None:
@@ -110,7 +110,7 @@ def test_the_users_task_with_choices_and_acc_norm(tiny_llama: Path, plain_tiny, 
         each = [answer[0] / len(choice) for answer, choice in zip(sample["filtered_resps"], choices, strict=True)]
         assert item.prediction == choices[each.index(max(each))]
         assert item.score == float(item.prediction == item.target)
-    assert ours.summary["chance"] == pytest.approx(1 / 3)
+    assert ours.summary.chance == pytest.approx(1 / 3)
     assert [item.cluster for item in ours.items][:4] == ["c0", "c0", "c1", "c1"]
     # The same line twice is two items.
     assert ours.items[8].item == ours.items[0].item + "#2"

@@ -63,11 +63,11 @@ def test_each_answer_has_its_seed_and_an_item_is_one_row(tiny_llama: Path) -> No
     assert [row["sample_scores"] for row in rows] == right
     assert all(len(row["sample_predictions"]) == 4 and row["prediction"] == row["sample_predictions"][0] for row in rows)
     summary = result.summary
-    assert (summary["n"], summary["samples"], summary["reducer"], summary["temperature"]) == (10, 4, "mean", 0.6)
-    assert summary["sample_mean"] == pytest.approx(summary["score"])
-    variance = summary["variance_between"] + summary["variance_within"] / 4
-    assert summary["variance_between"] == 0 or summary["stderr"] ** 2 == pytest.approx(variance / 10)
-    assert summary["generated_tokens"] == 4
+    assert (summary.n, summary.sampled.samples, summary.sampled.reducer, summary.sampled.temperature) == (10, 4, "mean", 0.6)
+    assert summary.sampled.sample_mean == pytest.approx(summary.score)
+    variance = summary.sampled.variance_between + summary.sampled.variance_within / 4
+    assert summary.sampled.variance_between == 0 or summary.stderr**2 == pytest.approx(variance / 10)
+    assert summary.generated_tokens == 4
 
 
 @pytest.mark.parametrize(("reducer", "score"), [("pass@2", lambda p: 1 - (1 - p) * (3 - 4 * p) / 3), ("majority", round)])

@@ -45,4 +45,4 @@ def test_items_equal_those_of_local_completions(embedded_model: Path, vllm_serve
             assert [item.item for item in result.items] == [sample["doc_hash"] for sample in samples[name]]
             assert [item.prompt_hash for item in result.items] == [sample["prompt_hash"] for sample in samples[name]]
             assert [item.score for item in result.items] == [float(sample[metric]) for sample in samples[name]]
-            assert 0.1 < result.summary["score"] < 1
+            assert 0.1 < result.summary.score < 1

@@ -8,36 +8,41 @@ import pytest
 import whichbits
 from whichbits.core.errors import UserError
 from whichbits.hardware.machine import describe
+from whichbits.schema.deployment import Deployment, EngineUsed
+from whichbits.schema.labels import Labels
+from whichbits.schema.serve import Distribution, LoadLevel, Metrics, ServeSummary
 from whichbits.schema.step import Cell
+from whichbits.schema.workload import Workload
 from whichbits.studies.store.manifest import Ledger, entries
 from whichbits.studies.store.store import Store
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 
 
-def rung(concurrency: int | None, latency: float, *, valid: bool = True) -> dict[str, object]:
+def rung(concurrency: int | None, latency: float, *, valid: bool = True) -> LoadLevel:
     parts = {"latency_s": latency, "ttft_s": latency / 10, "tpot_s": latency / 150}
-    means = {name: {"mean": value} for name, value in parts.items()}
-    metrics = {**means, "requests_per_second": (concurrency or 1) / latency}
-    return {"rung": f"concurrency {concurrency}", "concurrency": concurrency, "valid": valid, "reasons": [], "metrics": metrics}
+    means = {name: Distribution(n=40, mean=value, percentiles={}) for name, value in parts.items()}
+    rate = (concurrency or 1) / latency
+    metrics = Metrics(requests_per_second=rate, output_tokens_per_second=128 * rate, **means)
+    return LoadLevel(rung=f"concurrency {concurrency}", concurrency=concurrency, valid=valid, metrics=metrics)
 
 
 def store_of(
     folder: Path, claimed: str, machine: str = "1 × NVIDIA L4", *, count: int = 1, engine: str | None = "0.12.0"
 ) -> Path:
     """A store with one finished measurement of a speed: three rungs, of which one is of a rate and one is not valid."""
-    cell = Cell("serve", 1, {}, labels={"candidate": "w8a8-int", "workload": "mine", "deployment": "one"})
+    cell = Cell("serve", 1, {}, labels=Labels(candidate="w8a8-int", workload="mine", deployment="one"))
     Ledger(
         study="s", specification="", command="", model=LLAMA, notes=(), base="bf16", base_bytes=1,
         formats={"bf16": "bf16", "w8a8-int": "w8a8-int"}, margin=0.01, seed=0, hardware=machine,
-        engines=({"name": "vLLM", "version": engine},) if engine else (),
-        workloads={"mine": {"prompt_tokens": 256, "output_tokens": 128}},
-        deployments={"one": {"hardware": claimed, "count": count}}, prices="default",
+        engines=(EngineUsed(name="vLLM", version=engine),) if engine else (),
+        workloads={"mine": Workload(name="mine", prompt_tokens=256, output_tokens=128)},
+        deployments={"one": Deployment(hardware=claimed, count=count)}, prices="default",
         cells=entries([cell]), version="0",
     ).write(folder)  # fmt: skip
-    rungs = [rung(4, 9.0), rung(None, 1.0), rung(8, 1.0, valid=False)]
+    rungs = (rung(4, 9.0), rung(None, 1.0), rung(8, 1.0, valid=False))
     store = Store(folder)
-    store.finish(cell, store.partial(cell), {"rungs": rungs, "base_rungs": []}, {})
+    store.finish(cell, store.partial(cell), ServeSummary(sitting="one", rungs=rungs, base_rungs=()), {})
     return folder
 
 

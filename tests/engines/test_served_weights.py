@@ -8,7 +8,8 @@ pytest.importorskip("torch")
 
 from whichbits.engines.emulation.model import Emulated
 from whichbits.engines.errors import EngineError
-from whichbits.engines.served_weights import LEAST, Agreement, Reference, agreement, reference
+from whichbits.engines.served_weights import LEAST, Reference, agreement, reference
+from whichbits.schema.served_weights import Agreement
 
 
 @pytest.fixture

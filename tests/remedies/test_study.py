@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from whichbits.schema.generate import GenerateSummary
 from whichbits.schema.step import Cell
 from whichbits.studies.specification.schema import load, parse
 from whichbits.studies.store import manifest
@@ -205,10 +206,11 @@ def test_a_damaged_ledger_is_written_anew_by_a_run(follow: Any, tmp_path: Path, 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", "[" * 100_000])
 def test_a_damaged_result_is_deleted_and_computed_anew(follow: Any, tmp_path: Path, text: str) -> None:
-    store, cell = Store(tmp_path), Cell("kind", 1, {})
+    store, cell = Store(tmp_path), Cell("generate", 1, {})
+    found = GenerateSummary(n=1, tokens=5)
 
     def run() -> Path:
-        return store.finish(cell, store.partial(cell), {"score": 1}, {}) / "result.json"
+        return store.finish(cell, store.partial(cell), found, {}) / "result.json"
 
     result = run()
     result.write_text(text)
@@ -218,14 +220,14 @@ def test_a_damaged_result_is_deleted_and_computed_anew(follow: Any, tmp_path: Pa
             path.unlink()
         result.parent.rmdir()
         assert not store.done(cell)
-        assert read_result(run())["summary"] == store.record(cell).summary == {"score": 1}
+        assert GenerateSummary.model_validate(read_result(run())["summary"]) == store.record(cell).summary == found
 
     error = follow("is damaged: {problem}", mistake=lambda: store.record(cell), remedy=delete_and_run)
     assert str(result.parent) in error.remedy
 
 
 def test_a_damaged_cause_of_failure(follow: Any, tmp_path: Path) -> None:
-    store, cell = Store(tmp_path), Cell("kind", 1, {})
+    store, cell = Store(tmp_path), Cell("generate", 1, {})
     store.fail(cell, None, "a cause")
     cause = store.failure(cell) / "error.json"
     cause.write_text(json.dumps({}))

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from whichbits.schema.deployment import Deployment
+from whichbits.schema.generate import GenerateSummary
 from whichbits.schema.step import Cell
 from whichbits.studies.store.store import Store
 from whichbits.verdict.collect import collect
@@ -16,9 +18,9 @@ from whichbits.verdict.pairing import read_columns
 
 def test_a_price_that_is_none(follow: Any):
     def priced(**deployment: Any):
-        collect([], "bf16", {"bf16": "bf16"}, deployments={"one": deployment})
+        collect([], "bf16", {"bf16": "bf16"}, deployments={"one": Deployment(hardware="h100", **deployment)})
 
-    for price in (0, -1.0, float("nan"), "2.10"):
+    for price in (0, -1.0, float("nan")):
         for told in ({"price_per_hour": 2.1}, {}):
             follow(
                 "price_per_hour = {price} is not a finite number above 0",
@@ -33,13 +35,13 @@ def test_items_that_cannot_be_read(follow: Any, tmp_path: Path):
     import pyarrow.parquet as parquet
 
     store = Store(tmp_path)
-    spoiled, other = (Cell("evaluate", 1, {"task": name}, labels={}) for name in ("a", "b"))
+    spoiled, other = (Cell("generate", 1, {"task": name}) for name in ("a", "b"))
 
     def measure(cell: Cell) -> Path:
         if not store.done(cell):
             partial = store.partial(cell)
             parquet.write_table(pa.table({"score": [1.0]}), partial / "items.parquet")
-            store.finish(cell, partial, {}, {})
+            store.finish(cell, partial, GenerateSummary(n=1, tokens=1), {})
         return store.record(cell).items
 
     path = measure(spoiled)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from whichbits.core.errors import UserError
+from whichbits.schema.workload import Workload
 from whichbits.serving.measure import measure
-from whichbits.serving.workload import Workload, parse_workload
+from whichbits.serving.workload import parse_workload
 
 pytest.importorskip("aiohttp", reason="aiohttp, of the extra 'measure', is not installed")
 
@@ -42,7 +43,7 @@ def test_metrics_are_those_of_the_server(start_engine, word_tokenizer: Path):
         assert metrics.requests_per_second == pytest.approx(streams / 0.7, rel=0.1)
         assert metrics.output_tokens_per_second == pytest.approx(11 * metrics.requests_per_second)
         assert {row.output_tokens for row in result.rows} == {11} and {row.prompt_tokens for row in result.rows} == {64}
-        json.dumps(result.summary())
+        json.dumps(result.level().model_dump())
 
     received = httpx.get(f"{url}/received", trust_env=False).json()
     assert len(received) == 1 + 6 + 24, "one request before the loads asks whether there is an answer at all"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from whichbits.core.errors import UserError
-from whichbits.serving.result import Evidence, Metrics, RungResult
+from whichbits.schema.serve import Evidence, Metrics
+from whichbits.serving.result import RungResult
 from whichbits.serving.session import concurrencies, fixed, measure_round, order
 from whichbits.serving.workload import closed_rung, parse_workload
 

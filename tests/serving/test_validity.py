@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from whichbits.serving.distribution import Distribution
-from whichbits.serving.result import Evidence, Metrics
+from whichbits.schema.serve import Distribution, Evidence, Metrics
 from whichbits.serving.validity import judge
 from whichbits.serving.workload import closed_rung, named_workloads, open_rung
 

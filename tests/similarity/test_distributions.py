@@ -128,7 +128,7 @@ def test_windows_of_a_transformers_model():
 
 def test_summary_weights_every_token_alike():
     rows = [WindowComparison(0, 1, 0.5, 1, log(2), log(4)), WindowComparison(1, 3, 0.1, 0, 3 * log(2), 3 * log(4))]
-    assert summarise(rows) == {
+    assert summarise(rows).model_dump() == {
         "n_tokens": 4,
         "kl": pytest.approx(0.15),
         "top1_agreement": 0.25,

@@ -25,12 +25,12 @@ def test_scores_ratio_and_first_difference_by_hand():
     assert (second.rouge1, second.rougeL, second.bertscore, second.sts, second.first_difference) == (1, 1, 1, 1, None)
     assert (third.rouge1, third.sts, third.first_difference, third.length_ratio) == (0, 0, 0, None)
     summary = summarise([first, second, third])
-    assert summary["n"] == 3
-    assert summary["rouge1"] == pytest.approx(2 / 3)
-    assert summary["rougeL"] == pytest.approx(1.75 / 3)
-    assert summary["bertscore"] == pytest.approx(1.9 / 3)
-    assert summary["sts"] == pytest.approx(1.8 / 3)
-    assert summary["identical"] == pytest.approx(1 / 3)
+    assert summary.n == 3
+    assert summary.rouge1 == pytest.approx(2 / 3)
+    assert summary.rougeL == pytest.approx(1.75 / 3)
+    assert summary.bertscore == pytest.approx(1.9 / 3)
+    assert summary.sts == pytest.approx(1.8 / 3)
+    assert summary.identical == pytest.approx(1 / 3)
 
 
 def test_scorers_are_not_asked_about_identical_texts():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from whichbits.schema.deployment import Deployment
 from whichbits.studies.conclusion import GIVEN, judge, read_verdict
 from whichbits.studies.store.manifest import Ledger, entries
 from whichbits.studies.store.store import Store
@@ -52,12 +53,12 @@ def test_a_price_of_the_specification_yields_to_one_for_the_same_device(
     ledger = Ledger(
         study="s", specification="", command="", model="m", notes=(), base="bf16", base_bytes=1, formats={"bf16": "bf16"},
         margin=0.1, seed=0, hardware="", engines=(), workloads={}, prices="default", cells=entries({}), version="1",
-        deployments={"here": {"hardware": "this-machine", "count": 1, "price_per_hour": 5.0, "price_source": GIVEN}},
+        deployments={"here": Deployment(hardware="this-machine", price_per_hour=5.0, price_source=GIVEN)},
     )  # fmt: skip
     judged: list[float] = []
 
-    def collect(*_: object, deployments: dict[str, dict[str, float]], **__: object) -> Findings:
-        judged.append(deployments["here"]["price_per_hour"])
+    def collect(*_: object, deployments: dict[str, Deployment], **__: object) -> Findings:
+        judged.append(deployments["here"].price_per_hour)
         return Findings(base="bf16", formats={"bf16": "bf16"})
 
     monkeypatch.setattr("whichbits.verdict.collect.collect", collect)

@@ -9,7 +9,7 @@ import pytest
 import whichbits
 from whichbits.prediction.predictor import predict
 from whichbits.schema.step import Cell
-from whichbits.serving.workload import Workload
+from whichbits.schema.workload import Workload
 from whichbits.studies.forecast import forecast
 from whichbits.studies.planning.estimate import Durations, Estimate
 from whichbits.studies.planning.planner import Expansion

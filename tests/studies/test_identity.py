@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from whichbits.schema.generate import GenerateSummary
+
 pytest.importorskip("torch")
 pytest.importorskip("lm_eval")
 
@@ -68,7 +70,7 @@ def plan(text: str) -> Plan:
 
 
 def keys(of: Plan, candidate: str) -> set[str]:
-    return {planned.cell.key for planned in of.cells if planned.cell.labels.get("candidate") == candidate}
+    return {planned.cell.key for planned in of.cells if planned.cell.labels.candidate == candidate}
 
 
 def by_address(model: Path, urls: dict[str, str], candidates: str = "") -> str:
@@ -177,7 +179,7 @@ def test_a_format_made_twice_in_the_same_way_is_refused_by_name(tiny_llama: Path
 def test_measuring_afresh_keeps_what_was_measured_aside(tiny_llama: Path, servers: list[Server], tmp_path: Path):
     store = Store(tmp_path)
     cells = [planned.cell for planned in plan(by_address(tiny_llama, {"bf16": servers[0].url})).cells]
-    store.finish(cells[0], store.partial(cells[0]), {"x": 1}, {})
+    store.finish(cells[0], store.partial(cells[0]), GenerateSummary(n=1, tokens=5), {})
     assert store.set_aside(cells) == 1
     assert not store.done(cells[0])
-    assert json.loads(next(tmp_path.glob("superseded/*/*/*/result.json")).read_text())["summary"] == {"x": 1}
+    assert json.loads(next(tmp_path.glob("superseded/*/*/*/result.json")).read_text())["summary"]["tokens"] == 5

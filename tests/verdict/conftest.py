@@ -12,7 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
+from whichbits.schema.labels import Labels
 from whichbits.schema.step import Record
+from whichbits.schema.summary import summary_class
+from whichbits.schema.workload import Limit, Slo, Workload
 
 
 class Cells:
@@ -31,9 +34,10 @@ class Cells:
         error: str | None = None,
     ) -> Record:
         key = hashlib.sha256(f"{kind} {sorted(labels.items())}".encode()).hexdigest()
+        found = summary_class(kind).model_validate(summary) if state == "done" else None
         directory = self.folder / kind / key
         directory.mkdir(parents=True, exist_ok=True)
-        record = Record(key, kind, labels, state, directory, summary or {}, {}, error)  # type: ignore[arg-type]
+        record = Record(key, kind, Labels.model_validate(labels), state, directory, found, {}, error)  # type: ignore[arg-type]
         if items is not None:
             parquet.write_table(pa.table(items), record.items)
         return record
@@ -71,6 +75,11 @@ class Cells:
         }  # fmt: skip
         labels = {"candidate": candidate, "task": task, "engine": engine, "repeat": str(repeat)}
         return self.record("evaluate", labels, summary, items)
+
+    def within(self, **limits: float) -> dict[str, Workload]:
+        """The workload `chat` with limits in seconds, at the 95th percentile."""
+        slo = Slo(**{name: Limit(seconds=seconds) for name, seconds in limits.items()})  # type: ignore[arg-type]
+        return {"chat": Workload(name="chat", prompt_tokens=128, output_tokens=32, slo=slo)}
 
     def probe(self, candidate: str, status: str = "native", kernel: str = "Int8") -> Record:
         labels = {"candidate": candidate, "format": candidate, "engine": "vllm"}

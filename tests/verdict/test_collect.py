@@ -52,8 +52,11 @@ def test_a_store_from_before_most_was_written_is_read_rightly(cells):
 
 
 def test_scores_of_other_samples_are_no_pair(cells):
-    drawn = {"temperature": 0.6, "samples": 4, "reducer": "mean"}
-    records = [cells.evaluate("bf16", BASE, **drawn), cells.evaluate("w8a8-int", INT8, **{**drawn, "samples": 8})]
+    drawn = {"temperature": 0.6, "top_p": 1.0, "samples": 4, "reducer": "mean"}
+    records = [
+        cells.evaluate("bf16", BASE, sampled=drawn),
+        cells.evaluate("w8a8-int", INT8, sampled={**drawn, "samples": 8}),
+    ]
     with pytest.raises(PairingError, match="samples differs, 4 and 8"):
         collect(records, "bf16", FORMATS)
 
@@ -106,9 +109,10 @@ def test_similarity_tables(cells):
     texts = {name: [0.5, 1.0] for name in ("rouge1", "rougeL", "bertscore", "sts")}
     texts |= {"length_ratio": [1.0, None], "item": ["a", "b"]}
     windows = {"window": [0, 1], "tokens": [10, 30], "kl_sum": [1.0, 1.0], "top1_same": [9, 28], "nll_sum": [20.0, 60.0]}
+    means = {"n_tokens": 40, "kl": 0.05, "top1_agreement": 0.925, "perplexity": 7.4, "base_perplexity": 7.0}
     records = [
-        cells.record("compare", labels, {}, texts),
-        cells.record("distribution", {"candidate": "w8a8-int", "text": "ours"}, {}, windows),
+        cells.record("compare", labels, {"n": 2, "rouge1": 0.75, "rougeL": 0.75, "bertscore": 0.75, "sts": 0.75}, texts),
+        cells.record("distribution", {"candidate": "w8a8-int", "text": "ours"}, means, windows),
     ]
     found = {s.measure: s for s in collect(records, "bf16", FORMATS).similarity}
     assert set(found) == {"rouge1", "rougeL", "bertscore", "sts", "kl", "top1_agreement", "perplexity"}

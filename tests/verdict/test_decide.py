@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from whichbits.schema.deployment import Deployment
 from whichbits.verdict.collect import collect
 from whichbits.verdict.decide import decide
 from whichbits.verdict.model import Verdict
@@ -159,7 +160,12 @@ def test_recommends_the_cheapest_non_inferior_by_mode(cells):
         *speeds(cells, "w8a8-int", synchronous=0.9, loaded=0.6),
         *speeds(cells, "w4a16-int", synchronous=0.5, loaded=1.2),
     ]
-    found = verdict(records, "w8a8-int", "w4a16-int", deployments={"here": {"price_per_hour": 2.0, "price_source": "a list"}})
+    found = verdict(
+        records,
+        "w8a8-int",
+        "w4a16-int",
+        deployments={"here": Deployment(hardware="h100", price_per_hour=2.0, price_source="a list")},
+    )
     alone, loaded = found.recommendations
     assert (alone.mode, alone.candidate, alone.runner_up) == ("synchronous", "w4a16-int", "w8a8-int")
     assert (loaded.mode, loaded.candidate, loaded.runner_up) == ("asynchronous", "w8a8-int", "bf16")
@@ -269,7 +275,7 @@ def test_without_a_valid_round_there_is_an_invalid_figure_and_no_recommendation(
 
 def test_an_slo_limits_the_load(cells):
     records = [*non_inferior_pair(cells), *speeds(cells, "w8a8-int", synchronous=0.5, loaded=0.5)]
-    limits = {"chat": {"slo": {"latency": {"seconds": 1.2, "percentile": 95.0}, "ttft": None}}}
+    limits = cells.within(latency=1.2)
     found = verdict(records, "w8a8-int", workloads=limits)
     loaded = next(entry for entry in found.recommendations if entry.mode == "asynchronous")
     assert loaded.candidate == "w8a8-int"
@@ -278,7 +284,7 @@ def test_an_slo_limits_the_load(cells):
 
 def test_limits_that_nothing_keeps_are_said(cells):
     records = [*non_inferior_pair(cells), *speeds(cells, "w8a8-int", synchronous=0.5, loaded=0.5)]
-    limits = {"chat": {"slo": {"latency": {"seconds": 0.001, "percentile": 95.0}, "ttft": None}}}
+    limits = cells.within(latency=0.001)
     found = verdict(records, "w8a8-int", workloads=limits)
     assert found.recommendations == ()
     (entry,) = caveats(found, "limits_not_kept")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from whichbits.schema.workload import Limit
 from whichbits.verdict.collect import collect
 from whichbits.verdict.limits import limits_of
 from whichbits.verdict.speed import loads
@@ -13,7 +14,7 @@ def standing(cells, seconds, limit, *, concurrency=16, metric="latency", percent
     """Of a load whose rounds have these mean latencies; 10 requests for each in flight, all within 0.1 % of the mean."""
     records = [cells.serve("w8a8-int", r, {concurrency: (s, 1.0)}, spread=1e-4) for r, s in enumerate(seconds)]
     (load,) = [load for load in loads(collect(records, "bf16", FORMATS)) if load.candidate == "w8a8-int"]
-    return limits_of(load, {metric: {"seconds": limit, "percentile": percentile}, "itl": None}, level=0.95)
+    return limits_of(load, {metric: Limit(seconds=limit, percentile=percentile)}, level=0.95)
 
 
 @pytest.mark.parametrize(

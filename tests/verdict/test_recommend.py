@@ -9,6 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from whichbits.core.errors import UserError
+from whichbits.schema.deployment import Deployment
+from whichbits.schema.serve import WeightsBehind
+from whichbits.schema.served_weights import Agreement
 from whichbits.verdict.collect import collect
 from whichbits.verdict.decide import decide
 from whichbits.verdict.estimates import Estimate, SingleRound
@@ -73,10 +76,12 @@ def test_what_cannot_be_compared_with_the_base_is_not_deployed(cells):
 
 @pytest.mark.parametrize("other", ["base", "candidate"])
 def test_speeds_of_other_weights_are_no_comparison(cells, other: str):
-    away = {"distance": 0.5, "limit": 0.1, "reason": None}
-    weights = {"base": away | {"distance": 0.01}, "candidate": away | {"distance": 0.01}, other: away}
+    near, away = (Agreement(distance=distance, limit=0.1) for distance in (0.01, 0.5))
+    weights = WeightsBehind(**{"base": near, "candidate": near, other: away})
     records = scored(cells, a=(2, 2)) + served(cells, "a", 1 / 1.5)
-    records = [replace(r, summary={**r.summary, "weights": weights}) if r.kind == "serve" else r for r in records]
+    records = [
+        replace(r, summary=r.summary.model_copy(update={"weights": weights})) if r.kind == "serve" else r for r in records
+    ]
     found = verdict(records, "a")
     assert {"base": "bf16", "candidate": "a"}[other] == next(one.candidate for one in found.served_weights if one.other)
     if other == "base":
@@ -110,18 +115,14 @@ def test_a_candidate_that_was_never_served_leaves_nothing_compared(cells):
 
 def test_a_base_that_keeps_no_limit_was_compared_all_the_same(cells):
     records = scored(cells, a=(2, 2)) + served(cells, "a", 0.5)
-    limits = {"chat": {"slo": {"latency": {"seconds": 0.8, "percentile": 95.0}}}}
+    limits = cells.within(latency=0.8)
     (entry,) = verdict(records, "a", workloads=limits).recommendations
     assert (entry.candidate, entry.code, entry.advantage) == ("a", "base_outside_limits", None)
 
 
-def limited(seconds):
-    return {"chat": {"slo": {"latency": {"seconds": seconds, "percentile": 95.0}}}}
-
-
 def test_limits_that_one_round_does_not_tell_are_no_reason_to_deploy(cells):
     # the base misses the limit of 0.8 s, and one round cannot show that the candidate keeps it
-    found = verdict(scored(cells, a=(2, 2)) + served(cells, "a", 0.5, wobble=(1.0,)), "a", workloads=limited(0.8))
+    found = verdict(scored(cells, a=(2, 2)) + served(cells, "a", 0.5, wobble=(1.0,)), "a", workloads=cells.within(latency=0.8))
     assert found.recommendations == ()
     assert [(entry.code, entry.candidates) for entry in found.not_recommended] == [("limits_not_shown", ("a",))]
 
@@ -129,7 +130,7 @@ def test_limits_that_one_round_does_not_tell_are_no_reason_to_deploy(cells):
 def test_a_base_that_may_keep_the_limits_is_compared(cells):
     # the interval of the base's p95 holds the limit; the candidate keeps it and is twice as fast
     records = [cells.serve("a", r, {16: (0.5 * w, 1.0 * w)}, spread=1e-4) for r, w in enumerate(THREE)]
-    found = verdict(scored(cells, a=(2, 2)) + records, "a", workloads=limited(0.995))
+    found = verdict(scored(cells, a=(2, 2)) + records, "a", workloads=cells.within(latency=0.995))
     (entry,) = found.recommendations
     assert (entry.candidate, entry.code) == ("a", "fastest")
     unclear = [note.candidate for cost in found.cost for note in cost.notes if note.code == "limits_not_shown"]
@@ -141,7 +142,7 @@ def test_a_load_that_is_shown_to_keep_the_limits_goes_before_a_faster_one_that_m
     records = scored(cells, a=(2, 2))
     for r, w in enumerate((1.0, 1.2, 0.8)):
         records.append(cells.serve("a", r, {16: (0.5, 0.6), 32: (0.8 * w, 1.2)}, spread=1e-4))
-    cost = next(c for c in verdict(records, "a", workloads=limited(0.9)).cost if c.candidate == "a")
+    cost = next(c for c in verdict(records, "a", workloads=cells.within(latency=0.9)).cost if c.candidate == "a")
     free = next(c for c in verdict(records, "a").cost if c.candidate == "a")
     assert (cost.rung, cost.base_rung, free.rung) == ("concurrency 16", "concurrency 16", "concurrency 32")
 
@@ -149,16 +150,13 @@ def test_a_load_that_is_shown_to_keep_the_limits_goes_before_a_faster_one_that_m
 def test_limits_that_are_not_shown_to_be_kept_are_said(cells):
     # p95 of 0.90, 0.99 and 0.81 s: below 1.05 s each time, and not shown to be
     records = scored(cells, a=(2, 2)) + served(cells, "a", 0.9, wobble=(1.0, 1.1, 0.9))
-    near, far = (
-        verdict(records, "a", workloads={"chat": {"slo": {"latency": {"seconds": seconds, "percentile": 95.0}}}})
-        for seconds in (1.05, 1.5)
-    )
+    near, far = (verdict(records, "a", workloads=cells.within(latency=seconds)) for seconds in (1.05, 1.5))
     assert (notes(near, "a"), notes(far, "a")) == ({"limits_not_shown"}, set())
 
 
 def test_the_fastest_of_those_that_keep_limits_the_base_does_not(cells):
     records = scored(cells, a=(2, 2), b=(5, 4)) + served(cells, "a", 0.5) + served(cells, "b", 0.4)
-    limits = {"chat": {"slo": {"latency": {"seconds": 0.8, "percentile": 95.0}}}}
+    limits = cells.within(latency=0.8)
     (entry,) = verdict(records, "a", "b", workloads=limits).recommendations
     assert (entry.candidate, entry.code, entry.runner_up) == ("b", "base_outside_limits", "a")
 
@@ -297,8 +295,9 @@ def test_a_rate_that_is_no_number_is_invalid_and_readable_back(cells, rate):
     records = scored(cells, a=(2, 2))
     for r in range(3):
         record = cells.serve("a", r, {16: (0.5, 1.0)})
-        record.summary["rungs"][0]["metrics"]["requests_per_second"] = rate
-        records.append(record)
+        level = record.summary.rungs[0]
+        spoiled = level.model_copy(update={"metrics": level.metrics.model_copy(update={"requests_per_second": rate})})
+        records.append(replace(record, summary=record.summary.model_copy(update={"rungs": (spoiled,)})))
     found = verdict(records, "a")
     assert found.recommendations == ()
     left_out = [reason for entry in found.caveats if entry.code == "invalid_round" for reason in entry.reasons]
@@ -322,7 +321,11 @@ def test_times_that_are_no_numbers_make_the_round_invalid(cells, seconds):
 @pytest.mark.parametrize("price", [0, 0.0, -1.0, math.nan, math.inf])
 def test_a_price_that_cannot_be_divided_by_is_refused_by_name(cells, price):
     with pytest.raises(UserError, match=r"deployment here: price_per_hour = ") as refused:
-        verdict(scored(cells, a=(2, 2)) + served(cells, "a", 0.5), "a", deployments={"here": {"price_per_hour": price}})
+        verdict(
+            scored(cells, a=(2, 2)) + served(cells, "a", 0.5),
+            "a",
+            deployments={"here": Deployment(hardware="h100", price_per_hour=price)},
+        )
     assert refused.value.remedy
 
 
@@ -331,7 +334,7 @@ def test_the_cost_of_a_row_of_table_5(cells):
     records = [cells.serve("a", r, {1: (9.7, 24.5)}) for r in range(3)]
     priced, unpriced = (
         next(c for c in verdict(records, "a", deployments=deployments).cost if c.candidate == "a")
-        for deployments in ({"here": {"price_per_hour": 0.80, "price_source": "the paper"}}, {})
+        for deployments in ({"here": Deployment(hardware="h100", price_per_hour=0.80, price_source="the paper")}, {})
     )
     assert priced.mode == "synchronous"
     assert priced.queries_per_dollar is not None and priced.queries_per_dollar.value == pytest.approx(462, rel=0.02)

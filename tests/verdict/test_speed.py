@@ -51,7 +51,7 @@ def test_swapping_numerator_and_denominator_inverts_the_ratio(rows):
 def test_the_base_is_measured_once_though_every_cell_holds_a_copy(cells):
     copies = [cells.serve(name, r, {1: (1.0, 2.0)}) for r in range(2) for name in ("w8a8-int", "w4a16-int")]
     load = load_of(loads(collect(copies, "bf16", FORMATS)), "bf16", "synchronous")
-    assert [r.repeat for r in load.own] == ["0", "1"]
+    assert [r.repeat for r in load.own] == [0, 1]
 
 
 def test_two_measurements_of_one_round_count_as_their_mean(cells):

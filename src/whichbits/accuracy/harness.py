@@ -62,8 +62,10 @@ def run_harness(
         answers.append(_items(task, harness_tasks, outcome["samples"]))
     available = sum(len(harness_task.eval_docs) for harness_task in harness_tasks.values())
     versions = sorted({str(harness_task.VERSION) for harness_task in harness_tasks.values()})
-    more = {"most": most(task, available), "source_version": ", ".join(versions), "lm_eval": version("lm_eval")}
-    return summarize(task, reduced(task, answers), work, available=available, **more)
+    return summarize(
+        task, reduced(task, answers), work, available=available, most=most(task, available),
+        source_version=", ".join(versions), lm_eval=version("lm_eval"),
+    )  # fmt: skip
 
 
 def _refuse_samples(task: Task, harness_task: Any) -> None:

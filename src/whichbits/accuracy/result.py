@@ -14,6 +14,7 @@ from whichbits.accuracy.informative import uninformative
 from whichbits.accuracy.reducers.reducer import Answer
 from whichbits.accuracy.reducers.registry import reducer
 from whichbits.accuracy.task import Task
+from whichbits.schema.evaluate import EvaluateSummary, Sampled
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class Work:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """An evaluated task: `summary` for result.json, `items` for items.parquet."""
+    """An evaluated task: its score, and its items."""
 
-    summary: dict[str, Any]
+    summary: EvaluateSummary
     items: tuple[Item, ...]
 
     def rows(self) -> list[dict[str, Any]]:
@@ -125,23 +126,32 @@ def variances(scores: Sequence[Sequence[float]]) -> tuple[float | None, float]:
     return max(0.0, spread - within / len(scores[0])), within
 
 
-def _samples(task: Task, items: Sequence[Item]) -> dict[str, Any]:
+def _sampled(task: Task, items: Sequence[Item]) -> Sampled | None:
     """What a summary says of sampled answers; nothing of greedy ones."""
     if task.temperature == 0:
-        return {}
-    stated: dict[str, Any] = task.sampling.model_dump()
-    if task.samples > 1:
-        between, within = variances([item.sample_scores for item in items])
-        answers = statistics.fmean(statistics.fmean(item.sample_scores) for item in items)
-        stated |= {"sample_mean": answers, "variance_between": between, "variance_within": within}
-    return stated
+        return None
+    if task.samples == 1:
+        return Sampled(**task.sampling.model_dump())
+    between, within = variances([item.sample_scores for item in items])
+    answers = statistics.fmean(statistics.fmean(item.sample_scores) for item in items)
+    return Sampled(**task.sampling.model_dump(), sample_mean=answers, variance_between=between, variance_within=within)
 
 
-def summarize(task: Task, items: Sequence[Item], work: Work, *, available: int, **more: Any) -> TaskResult:
+def summarize(
+    task: Task,
+    items: Sequence[Item],
+    work: Work,
+    *,
+    available: int,
+    most: int | None,
+    source_version: str | None = None,
+    lm_eval: str | None = None,
+    sandbox: str | None = None,
+) -> TaskResult:
     """Mean score, its standard error (sd / √n, n − 1 in the variance), chance, tokens an item.
 
-    `available` is how many items the task has without a limit. `uninformative` is why the task says nothing where this model is
-    the base, or None.
+    `available` is how many items the task has without a limit, `most` how many it can have. `uninformative` is why it says
+    nothing where this model is the base, or None.
     """
     items = distinct(items)
     n = len(items)
@@ -151,20 +161,23 @@ def summarize(task: Task, items: Sequence[Item], work: Work, *, available: int, 
         raise ValueError(f"{task.name}: metric {task.metric} gives {outside[0].score} on item {outside[0].item}, not 0 to 1")
     score = statistics.fmean(scores)
     chance = task.chance if task.chance is not None else statistics.fmean(item.chance for item in items)
-    summary = {
-        "task": task.name,
-        "version": task.version,
-        "kind": task.kind,
-        "metric": task.metric,
-        "n": n,
-        "available": available,
-        "score": score,
-        "stderr": statistics.stdev(scores) / math.sqrt(n) if n > 1 else None,
-        "chance": chance,
-        "uninformative": uninformative(score, chance),
-        "prompt_tokens": work.prompt_tokens / n,
-        "generated_tokens": work.generated_tokens / n,
-        **_samples(task, items),
-        **more,
-    }
+    summary = EvaluateSummary(
+        task=task.name,
+        version=task.version,
+        kind=task.kind,
+        metric=task.metric,
+        n=n,
+        available=available,
+        score=score,
+        stderr=statistics.stdev(scores) / math.sqrt(n) if n > 1 else None,
+        chance=chance,
+        uninformative=uninformative(score, chance),
+        prompt_tokens=work.prompt_tokens / n,
+        generated_tokens=work.generated_tokens / n,
+        sampled=_sampled(task, items),
+        most=most,
+        source_version=source_version,
+        lm_eval=lm_eval,
+        sandbox=sandbox,
+    )
     return TaskResult(summary=summary, items=items)

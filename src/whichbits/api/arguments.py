@@ -11,7 +11,7 @@ from whichbits.studies.specification.schema import Specification, specify
 from whichbits.studies.specification.source import Source
 
 if TYPE_CHECKING:
-    from whichbits.serving.workload import Workload
+    from whichbits.schema.workload import Workload
 
 BASE = ("bf16", "fp16")
 """Names that the base may have, by its dtype."""

@@ -12,7 +12,7 @@ from whichbits.api.weights import ServedWeights, weights_of
 from whichbits.studies.study import run_part
 
 if TYPE_CHECKING:
-    from whichbits.serving.result import Metrics
+    from whichbits.schema.serve import Metrics
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,21 @@ def bench(
     `url` is where a server serves it already, and `served_model_name` the name it does so under, where it lists several.
     With `fresh` it is measured though the store has results of the same server and workload.
     """
-    from whichbits.serving.result import Metrics
+    from whichbits.schema.serve import ServeSummary
 
     entries = [parse_workload(name).model_dump(mode="json") for name in workload]
     engine = served_at({BASE: (url, served_model_name)})
     part = part_of_a_study("bench", model, workloads=entries, rounds=rounds, engine=engine, seed=seed)
     return tuple(
         MeasuredLoad(
-            workload=record.labels["workload"],
-            round=int(record.labels["repeat"]) + 1,
-            load=level["rung"],
-            valid=level["valid"],
-            reasons=tuple(level["reasons"]),
-            metrics=Metrics.model_validate(level["metrics"]),
+            workload=str(record.labels.workload),
+            round=record.labels.repeat + 1,
+            load=level.rung,
+            valid=level.valid,
+            reasons=level.reasons,
+            metrics=level.metrics,
             weights=weights_of(record),
         )
         for record in run_part(part, store, {"serve"}, fresh=fresh)
-        for level in record.summary["rungs"]
+        for level in record.found(ServeSummary).rungs
     )

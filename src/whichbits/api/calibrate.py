@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
+from whichbits.schema.serve import ServeSummary
 from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
@@ -37,25 +38,26 @@ def _serving_results(folder: Path) -> list[dict[str, str]]:
     for record in ledger.records(Store(folder)):
         if record.kind != "serve" or record.state != "done":
             continue
-        deployment = ledger.deployments[record.labels["deployment"]]
-        workload = ledger.workloads[record.labels["workload"]]
-        valid = [rung for rung in record.summary["rungs"] if rung["valid"] and rung["concurrency"] is not None]
+        deployment = ledger.deployments[str(record.labels.deployment)]
+        workload = ledger.workloads[str(record.labels.workload)]
+        valid = [level for level in record.found(ServeSummary).rungs if level.valid and level.concurrency is not None]
         if not valid:
             continue
         common = {
             "model": ledger.model,
-            "format": ledger.formats[record.labels["candidate"]],
-            "hardware": _device(str(deployment["hardware"]), int(deployment["count"]), ledger),
-            "count": str(deployment["count"]),
-            "prompt_tokens": str(workload["prompt_tokens"]),
-            "output_tokens": str(workload["output_tokens"]),
+            "format": ledger.formats[record.labels.candidate],
+            "hardware": _device(deployment.hardware, deployment.count, ledger),
+            "count": str(deployment.count),
+            "prompt_tokens": str(workload.prompt_tokens),
+            "output_tokens": str(workload.output_tokens),
             "engine": _engine(ledger),
         }
-        for rung in valid:
-            metrics = rung["metrics"]
-            means = {name: _cell((metrics[name] or {}).get("mean")) for name in ("latency_s", "ttft_s", "tpot_s")}
-            speeds = {**means, "qps": _cell(metrics["requests_per_second"])}
-            rows.append({**common, "concurrency": str(rung["concurrency"]), **speeds})
+        for level in valid:
+            metrics = level.metrics
+            found = {"latency_s": metrics.latency_s, "ttft_s": metrics.ttft_s, "tpot_s": metrics.tpot_s}
+            means = {name: _cell(one.mean if one else None) for name, one in found.items()}
+            speeds = {**means, "qps": _cell(metrics.requests_per_second)}
+            rows.append({**common, "concurrency": str(level.concurrency), **speeds})
     if not rows:
         raise UserError(f"store: {folder} holds no valid measurement of a speed", remedy="give its study workloads, and run it")
     return rows
@@ -68,7 +70,7 @@ def _cell(value: float | None) -> str:
 
 def _engine(ledger: Ledger) -> str:
     """The engine that the study started, with its version. Raises UserError where it started none."""
-    version = next((engine["version"] for engine in ledger.engines if engine["name"] == "vLLM"), None)
+    version = next((engine.version for engine in ledger.engines if engine.name == "vLLM"), None)
     if version is None:
         raise UserError(
             "store: its speeds were measured at an address, and what the server ran on is not known here",

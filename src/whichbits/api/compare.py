@@ -8,6 +8,8 @@ from pathlib import Path
 from whichbits.api.arguments import BASE, part_of_a_study, served_at
 from whichbits.api.weights import weights_of
 from whichbits.core.errors import UserError
+from whichbits.schema.compare import CompareSummary
+from whichbits.schema.distribution import DistributionSummary
 from whichbits.studies.specification.schema import Candidate
 from whichbits.studies.study import run_part
 
@@ -60,9 +62,9 @@ def compare(
     wanted = {"quantize", "distribution"} if emulated else {"quantize", "generate", "compare", "distribution"}
     found: list[Measure] = []
     for record in run_part(part, store, wanted):
-        if record.kind in ("compare", "distribution"):
-            on = record.labels.get("prompts") or record.labels.get("text")
-            found += [Measure(on, name, value) for name, value in record.summary.items()]
+        if isinstance(record.summary, CompareSummary | DistributionSummary):
+            on = record.labels.prompts or record.labels.text
+            found += [Measure(on, name, value) for name, value in record.summary.model_dump().items()]
         if (weights := weights_of(record)) is not None:
-            found.append(Measure(record.labels["candidate"], "weights", str(weights)))
+            found.append(Measure(record.labels.candidate, "weights", str(weights)))
     return tuple(found)

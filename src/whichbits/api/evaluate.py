@@ -9,6 +9,7 @@ from pathlib import Path
 from whichbits.api.arguments import BASE, part_of_a_study, served_at
 from whichbits.api.weights import ServedWeights, weights_of
 from whichbits.core.errors import UserError
+from whichbits.schema.evaluate import EvaluateSummary
 from whichbits.studies.specification.schema import task_entry
 from whichbits.studies.study import run_part
 
@@ -57,13 +58,14 @@ def evaluate(
     part = part_of_a_study("evaluate", model, tasks=choices, base_repeats=1, engine=engine, seed=seed)
     return tuple(
         TaskScore(
-            task=record.summary["task"],
-            metric=record.summary["metric"],
-            n=record.summary["n"],
-            score=record.summary["score"],
-            stderr=record.summary.get("stderr"),
-            chance=record.summary.get("chance"),
+            task=found.task,
+            metric=found.metric,
+            n=found.n,
+            score=found.score,
+            stderr=found.stderr,
+            chance=found.chance,
             weights=weights_of(record),
         )
         for record in run_part(part, store, {"evaluate"}, emulated=emulated, data_dir=data_dir)
+        for found in (record.found(EvaluateSummary),)
     )

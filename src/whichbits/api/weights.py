@@ -37,7 +37,7 @@ def weights_of(record: Record) -> ServedWeights | None:
     """Of the candidate that a result is of; None where no server at an address was asked."""
     from whichbits.verdict.collect import weights_of as compared
 
-    candidate = record.labels["candidate"]
+    candidate = record.labels.candidate
     found = next((one for one in compared(record, candidate) if one.candidate == candidate), None)
     if found is None:
         return None

@@ -19,7 +19,7 @@ from whichbits.formats.format import Format
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from whichbits.serving.distribution import Distribution
+    from whichbits.schema.serve import Distribution
 
 Row = Mapping[str, Any]
 

@@ -17,6 +17,7 @@ from typing import Protocol
 from whichbits.core.files import write_atomically
 from whichbits.core.home import cache_directory
 from whichbits.engines.errors import EngineError
+from whichbits.schema.served_weights import Agreement
 
 TEXTS = (
     "The train to the coast leaves at half past seven, and the ticket office opens at six.",
@@ -90,19 +91,6 @@ def reference(checkpoint: Path, identity: str, *, threads: int, allow_custom_cod
     return found
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How near a server's log-probabilities are to those of the given weights: root mean squares, nats a token.
-
-    `reason` says why they were not compared, where `distance` is None.
-    """
-
-    distance: float | None = None
-    limit: float | None = None
-    """What rounding explains."""
-    reason: str | None = None
-
-
 def agreement(server: Scorer, expected: Reference | None) -> Agreement:
     """Ask a server for the log-probabilities of the reference's tokens, and compare them."""
     if expected is None:
@@ -114,7 +102,7 @@ def agreement(server: Scorer, expected: Reference | None) -> Agreement:
         served = [total for total, _ in server.loglikelihood(expected.pairs)]
     except EngineError as error:
         return Agreement(reason=str(error))
-    return Agreement(_distance(served, expected.logprobs), expected.limit)
+    return Agreement(distance=_distance(served, expected.logprobs), limit=expected.limit)
 
 
 def _computed(checkpoint: Path, threads: int, allow_custom_code: bool) -> Reference:

@@ -1,1 +1,1 @@
-"""The contract of the store: what packages say to each other, as types."""
+"""The contract of the store: what steps are labelled with and what they return, declared once and read as it was written."""

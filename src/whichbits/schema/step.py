@@ -8,10 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+from whichbits.schema.labels import Labels
+from whichbits.schema.summary import Summary
 
 Json = Any
 """A value that `json.dumps` writes: None, bool, int, float, str, list or dict of these."""
+
+Found = TypeVar("Found", bound=Summary)
 
 
 def canonical_json(value: Json) -> str:
@@ -31,7 +36,7 @@ class Cell:
     version: int
     inputs: Mapping[str, Json]
     reads: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Labels = field(default_factory=Labels)
     places: Mapping[str, Json] = field(default_factory=dict)
 
     @cached_property
@@ -47,12 +52,19 @@ class Record:
 
     key: str
     kind: str
-    labels: Mapping[str, str]
+    labels: Labels
     state: Literal["done", "failed", "missing"]
     directory: Path
-    summary: Mapping[str, Json] = field(default_factory=dict)
+    summary: Summary | None = None
+    """None where there is no result."""
     provenance: Mapping[str, Json] = field(default_factory=dict)
     error: str | None = None
+
+    def found(self, summary: type[Found]) -> Found:
+        """The summary of a finished step of the kind that `summary` is of."""
+        if not isinstance(self.summary, summary):
+            raise TypeError(f"{self.kind} {self.key}, {self.state}, has no {summary.__name__}")
+        return self.summary
 
     @property
     def items(self) -> Path:

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from whichbits.core.percentiles import minimum_samples, order_interval
-from whichbits.serving.workload import Frozen
+from whichbits.schema.serve import Distribution, Percentile
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0)
-
-
-class Percentile(Frozen):
-    """A percentile with its order-statistic interval."""
-
-    value: float
-    low: float
-    high: float | None
-    """None where the sample has no order statistic that bounds it."""
-
-
-class Distribution(Frozen):
-    """Of one latency over a rung's requests, in seconds."""
-
-    n: int
-    mean: float
-    percentiles: Mapping[str, Percentile | None]
-    """By '50', '90', '95', '99'; None where `n` is below `minimum_samples`."""
 
 
 def percentile(values: Sequence[float], at: float) -> Percentile | None:

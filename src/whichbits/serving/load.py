@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whichbits.engines.http.connection import Connection
+from whichbits.schema.workload import Workload
 from whichbits.serving.client import open_session, request_body, send
 from whichbits.serving.observation import Observation
 from whichbits.serving.prompts import prompt
-from whichbits.serving.workload import Rung, Workload
+from whichbits.serving.workload import Rung
 
 START_DELAY_S = 0.1
 """From the start of the loop to the first request."""

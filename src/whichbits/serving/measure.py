@@ -18,15 +18,17 @@ from whichbits.engines.errors import EngineError
 from whichbits.engines.http.connection import Connection
 from whichbits.engines.http.identity import Snapshot, changed, reach, snapshot
 from whichbits.engines.http.requests import HttpClient
+from whichbits.schema.serve import Evidence, Metrics
+from whichbits.schema.workload import Workload
 from whichbits.serving.client import request_body
 from whichbits.serving.counters import foreign_tokens, prefix_cache_hit_rate
 from whichbits.serving.observation import in_one_piece
 from whichbits.serving.prompts import ordinary_tokens
-from whichbits.serving.result import Evidence, Metrics, RungResult, metrics_of, rows_of
+from whichbits.serving.result import RungResult, metrics_of, rows_of
 from whichbits.serving.saturation import saturated
 from whichbits.serving.steady import Steady, steady, waves
 from whichbits.serving.validity import judge
-from whichbits.serving.workload import Rung, Workload, closed_rung, open_rung
+from whichbits.serving.workload import Rung, closed_rung, open_rung
 
 if TYPE_CHECKING:
     from whichbits.serving.load import Load

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from whichbits.schema.workload import Workload
 from whichbits.serving.result import RungResult
-from whichbits.serving.workload import Workload
 
 Outcome = list[RungResult] | Exception
 Measure = Callable[[str, Workload, int], Outcome]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from whichbits.serving.result import Evidence, Metrics
-from whichbits.serving.workload import Rung, Workload
+from whichbits.schema.serve import Evidence, Metrics
+from whichbits.schema.workload import Workload
+from whichbits.serving.workload import Rung
 
 MINIMUM_WAVES = 3.5
 """Of the five waves or more that are sent, the steady window of staggered requests holds about one fewer."""

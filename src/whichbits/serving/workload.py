@@ -1,90 +1,19 @@
-"""Workloads: what one request looks like, the ladder of loads, and the latency limits."""
+"""Load levels of a workload, the workloads that ship with the package, and how a user names one."""
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 
 from whichbits.core.errors import UserError
-
-Concurrency = Annotated[int, Field(ge=1, le=4096)]
-
-
-class Frozen(BaseModel):
-    """Immutable, and strict about its fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Limit(Frozen):
-    """A latency that a percentile of the requests must not exceed."""
-
-    seconds: float = Field(gt=0, allow_inf_nan=False)
-    percentile: float = Field(default=95, gt=0, lt=100)
-
-
-class Slo(Frozen):
-    """Latency limits of a workload; one that is absent is not asked for."""
-
-    ttft: Limit | None = None
-    """Time to first token of a request."""
-    itl: Limit | None = None
-    """Mean gap between the chunks of a request's stream."""
-    latency: Limit | None = None
-    """Time from sending a request to its last byte."""
-
-    @model_validator(mode="after")
-    def _some_limit(self) -> Slo:
-        if self.ttft is None and self.itl is None and self.latency is None:
-            raise ValueError("names no limit; give at least one of ttft, itl, latency, or leave slo out")
-        return self
-
-
-class Workload(Frozen):
-    """A use case: lengths of prompt and output in tokens, the loads to measure it at, and its limits."""
-
-    name: str
-    prompt_tokens: int = Field(ge=4)
-    output_tokens: int = Field(ge=2)
-    synchronous: bool = True
-    """Measure one request at a time."""
-    concurrency: tuple[Concurrency, ...] | Literal["auto"] = "auto"
-    """Numbers of requests kept in flight; `auto` doubles from 2 until throughput stops growing."""
-    waves: int = Field(default=10, ge=5, le=1000)
-    """Requests measured at concurrency N: waves · N, after a warm-up of N."""
-    rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Poisson arrivals per second, measured as a rung of its own."""
-    rate_requests: int = Field(default=100, ge=20, le=100_000)
-    """Requests measured at `rate`, after a warm-up of a tenth of them."""
-    slo: Slo | None = None
-
-    @field_validator("name")
-    @classmethod
-    def _kebab_case(cls, name: str) -> str:
-        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
-            raise ValueError("must be lower-case words joined by hyphens, e.g. multi-turn-chat")
-        return name
-
-    @field_validator("concurrency")
-    @classmethod
-    def _ascending(cls, concurrency: tuple[int, ...] | str) -> tuple[int, ...] | str:
-        if not isinstance(concurrency, str) and list(concurrency) != sorted(set(concurrency)):
-            raise ValueError("must be ascending without repetition, e.g. [4, 16, 64]")
-        return concurrency
-
-    @model_validator(mode="after")
-    def _some_rung(self) -> Workload:
-        if not self.synchronous and not self.concurrency and self.rate is None:
-            raise ValueError("measures nothing; set synchronous: true, a concurrency or a rate")
-        return self
+from whichbits.schema.workload import Limit, Slo, Workload
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from math import exp, fsum
 import torch
 from torch import Tensor
 
+from whichbits.schema.distribution import DistributionSummary
+
 Logits = Callable[[Tensor], Tensor]
 """Token ids (int64, [tokens]) to next-token logits (floating, [tokens, vocabulary])."""
 
@@ -64,13 +66,13 @@ def compare_distributions(
         yield WindowComparison(index, len(targets), kl, same, nll, base_nll)
 
 
-def summarise(rows: Sequence[WindowComparison]) -> dict[str, float | int]:
-    """The `distribution` cell's summary: means over all tokens, and perplexities exp(mean negative log-likelihood)."""
+def summarise(rows: Sequence[WindowComparison]) -> DistributionSummary:
+    """Means over all tokens, and perplexities exp(mean negative log-likelihood)."""
     tokens = sum(row.tokens for row in rows)
-    return {
-        "n_tokens": tokens,
-        "kl": fsum(row.kl_sum for row in rows) / tokens,
-        "top1_agreement": sum(row.top1_same for row in rows) / tokens,
-        "perplexity": exp(fsum(row.nll_sum for row in rows) / tokens),
-        "base_perplexity": exp(fsum(row.base_nll_sum for row in rows) / tokens),
-    }
+    return DistributionSummary(
+        n_tokens=tokens,
+        kl=fsum(row.kl_sum for row in rows) / tokens,
+        top1_agreement=sum(row.top1_same for row in rows) / tokens,
+        perplexity=exp(fsum(row.nll_sum for row in rows) / tokens),
+        base_perplexity=exp(fsum(row.base_nll_sum for row in rows) / tokens),
+    )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from whichbits.schema.compare import CompareSummary
 from whichbits.similarity.generate import GeneratedText
 from whichbits.similarity.scorers import Scorer, rouge
 
@@ -79,16 +80,16 @@ def first_difference(left: str, right: str) -> int | None:
     return next((index for index, (one, other) in enumerate(common) if one != other), min(len(left), len(right)))
 
 
-def summarise(rows: Sequence[TextComparison]) -> dict[str, float | int]:
-    """The `compare` cell's summary: number of items and the mean of each score."""
-    return {
-        "n": len(rows),
-        "rouge1": fmean(row.rouge1 for row in rows),
-        "rougeL": fmean(row.rougeL for row in rows),
-        "bertscore": fmean(row.bertscore for row in rows),
-        "sts": fmean(row.sts for row in rows),
-        "identical": fmean(row.first_difference is None for row in rows),
-    }
+def summarise(rows: Sequence[TextComparison]) -> CompareSummary:
+    """Number of texts and the mean of each score."""
+    return CompareSummary(
+        n=len(rows),
+        rouge1=fmean(row.rouge1 for row in rows),
+        rougeL=fmean(row.rougeL for row in rows),
+        bertscore=fmean(row.bertscore for row in rows),
+        sts=fmean(row.sts for row in rows),
+        identical=fmean(row.first_difference is None for row in rows),
+    )
 
 
 def _trivial_score(left: str, right: str) -> float | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from whichbits.schema.deployment import Deployment
 from whichbits.schema.step import Record
 from whichbits.studies.store.manifest import Ledger
 from whichbits.studies.store.store import Store
@@ -21,27 +22,29 @@ if TYPE_CHECKING:
 GIVEN = "given in the specification"
 
 
-def deployment_prices(
+def priced_deployment(
     hardware: str, count: int, given: float | None, preset: str, overrides: Mapping[str, float]
-) -> dict[str, Any]:
-    """Price of a deployment by the hour, its source, and what to say of it; nothing for a machine without a price."""
+) -> Deployment:
+    """A deployment with its price by the hour, that price's source, and what to say of it; a machine may have no price."""
     if given is not None:
-        return {"price_per_hour": given, "price_source": GIVEN, "warnings": []}
+        return Deployment(hardware=hardware, count=count, price_per_hour=given, price_source=GIVEN)
     from whichbits.cost.prices import prices
 
     listed = prices(preset, overrides)
     device = "cpu" if hardware == "this-machine" else hardware
     if device not in listed.devices and device == "cpu":
-        return {"price_per_hour": None, "price_source": None, "warnings": []}
+        return Deployment(hardware=hardware, count=count)
     price = listed.price(device)
     today = datetime.now(UTC).date()
     source = f"{price.source}{f', {price.as_of.isoformat()}' if price.as_of else ''}"
-    return {
-        "price_per_hour": price.per_hour(count),
-        "price_source": source,
-        "as_of": (price.as_of or today).isoformat(),
-        "warnings": list(listed.warnings(today, [device])),
-    }
+    return Deployment(
+        hardware=hardware,
+        count=count,
+        price_per_hour=price.per_hour(count),
+        price_source=source,
+        as_of=(price.as_of or today).isoformat(),
+        warnings=tuple(listed.warnings(today, [device])),
+    )
 
 
 def judge(ledger: Ledger, store: Store, *, margin: float | None = None, prices: Mapping[str, float] | None = None) -> Verdict:
@@ -50,13 +53,13 @@ def judge(ledger: Ledger, store: Store, *, margin: float | None = None, prices: 
     from whichbits.verdict.collect import collect
     from whichbits.verdict.decide import decide
 
-    deployments = {name: dict(entry) for name, entry in ledger.deployments.items()}
-    for entry in deployments.values():
+    deployments = dict(ledger.deployments)
+    for name, entry in ledger.deployments.items():
         if prices:
-            anew = deployment_prices(entry["hardware"], entry["count"], None, ledger.prices, prices)
+            anew = priced_deployment(entry.hardware, entry.count, None, ledger.prices, prices)
             # A price that the specification gives yields only to one that is given for the same device now.
-            if entry["price_source"] != GIVEN or anew["price_source"] == BY_USER:
-                entry |= anew
+            if entry.price_source != GIVEN or anew.price_source == BY_USER:
+                deployments[name] = anew
     findings = collect(
         ledger.records(store),
         ledger.base,
@@ -65,7 +68,7 @@ def judge(ledger: Ledger, store: Store, *, margin: float | None = None, prices: 
         workloads=ledger.workloads,
         base_bytes=ledger.base_bytes,
     )
-    warnings = [warning for entry in deployments.values() for warning in entry.get("warnings", ())]
+    warnings = [warning for entry in deployments.values() for warning in entry.warnings]
     return decide(
         findings,
         study=ledger.study,
@@ -94,7 +97,7 @@ def _write_cards(verdict: Verdict, ledger: Ledger, store: Store) -> None:
         manifest = store.folder / "cells" / record.kind / record.key / "checkpoint" / FILE
         if record.kind == "quantize" and manifest.is_file():
             folder.mkdir(exist_ok=True)
-            candidate = record.labels["candidate"]
+            candidate = record.labels.candidate
             text = card(
                 Manifest.model_validate_json(manifest.read_text(encoding="utf-8")),
                 ledger.model,
@@ -153,10 +156,10 @@ def _context(ledger: Ledger, store: Store) -> ReportContext:
         hardware=ledger.hardware,
         engines=tuple(
             Engine(
-                name=engine["name"],
-                version=engine["version"],
-                arguments=tuple(f"{name} {value}" for name, value in engine.get("arguments", {}).items()),
-                environment=engine.get("environment", {}),
+                name=engine.name,
+                version=engine.version,
+                arguments=tuple(f"{name} {value}" for name, value in engine.arguments.items()),
+                environment=dict(engine.environment),
             )
             for engine in ledger.engines
         ),
@@ -168,10 +171,10 @@ def _context(ledger: Ledger, store: Store) -> ReportContext:
             CellEntry(
                 key=record.key,
                 kind=record.kind,
-                labels=dict(record.labels),
+                labels=record.labels.shown(),
                 state=record.state,
                 seconds=record.provenance.get("seconds"),
-                summary=dict(record.summary),
+                summary=record.summary.model_dump(mode="json", exclude_none=True) if record.summary else {},
                 directory=f"cells/{record.kind}/{record.key}",
                 error=record.error,
             )
@@ -183,12 +186,12 @@ def _context(ledger: Ledger, store: Store) -> ReportContext:
         prices=tuple(
             Price(
                 hardware=name,
-                per_hour=entry["price_per_hour"],
-                source=entry["price_source"],
-                as_of=entry.get("as_of", date.today().isoformat()),
+                per_hour=entry.price_per_hour,
+                source=entry.price_source or "",
+                as_of=entry.as_of or date.today().isoformat(),
             )
             for name, entry in ledger.deployments.items()
-            if entry["price_per_hour"] is not None
+            if entry.price_per_hour is not None
         ),
     )
 

@@ -28,15 +28,15 @@ def forecast(expansion: Expansion) -> Callable[[Cell], float | None]:
 
     def seconds(cell: Cell) -> float | None:
         predicted = KINDS[cell.kind].seconds
-        served = cell.kind == "serve" or cell.labels.get("engine", "emulated") != "emulated"
-        if predicted is None or not served or not known or cell.labels.get("candidate") not in formats:
+        served = cell.kind == "serve" or (cell.labels.engine or "emulated") != "emulated"
+        if predicted is None or not served or not known or cell.labels.candidate not in formats:
             return None
 
         def ask(prompt: float, output: float, concurrencies: Sequence[float]) -> list[float | None]:
             from whichbits.prediction.predictor import predict_many
             from whichbits.prediction.query import Query
 
-            model, format = str(expansion.model.path), formats[cell.labels["candidate"]]
+            model, format = str(expansion.model.path), formats[cell.labels.candidate]
             asked = [
                 Query(
                     model,

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError, parted
+from whichbits.schema.deployment import EngineUsed
+from whichbits.schema.probe import ProbeSummary
 from whichbits.studies.planning.estimate import Durations, Estimate
 from whichbits.studies.specification.schema import Specification
 from whichbits.studies.specification.source import Source
@@ -53,7 +55,8 @@ def probed(expansion: Expansion, store: Store, *, quiet: bool = False, console: 
     run(plan, expansion, store, quiet=quiet, console=console)
     records = [store.record(planned.cell) for planned in plan.cells]
     statuses = {
-        record.labels["format"]: str(record.summary["status"]) if record.state == "done" else "refused" for record in records
+        str(record.labels.format): record.found(ProbeSummary).status if record.state == "done" else "refused"
+        for record in records
     }
     return replace(expansion, statuses=statuses)
 
@@ -112,24 +115,24 @@ def _disk_errors(store: Store) -> Iterator[None]:
 
 def ledger_of(expansion: Expansion, plan: Plan, overrides: Mapping[str, float], command: str, seconds: float) -> Ledger:
     """What the store needs to know to judge and report later."""
-    from whichbits.studies.conclusion import deployment_prices
+    from whichbits.studies.conclusion import priced_deployment
     from whichbits.studies.store.manifest import Ledger, entries
 
     chosen = expansion.specification
     deployment = chosen.deployment
-    engines: list[dict[str, Any]] = []
+    engines: list[EngineUsed] = []
     if expansion.command is not None:
         serving = expansion.serving
         engines.append(
-            {
-                "name": "vLLM",
-                "version": expansion.command.version,
-                "arguments": serving["arguments"],
-                "environment": serving["environment"],
-            }
+            EngineUsed(
+                name="vLLM",
+                version=expansion.command.version,
+                arguments=serving["arguments"],
+                environment=serving["environment"],
+            )
         )
-    engines += [{"name": name, "version": version} for name, version in expansion.emulation["versions"].items()]
-    priced = deployment_prices(deployment.hardware, deployment.count, deployment.price_per_hour, chosen.prices, overrides)
+    engines += [EngineUsed(name=name, version=version) for name, version in expansion.emulation["versions"].items()]
+    priced = priced_deployment(deployment.hardware, deployment.count, deployment.price_per_hour, chosen.prices, overrides)
     return Ledger(
         study=chosen.name,
         specification=expansion.source.text or chosen.model_dump_json(indent=1),
@@ -149,8 +152,8 @@ def ledger_of(expansion: Expansion, plan: Plan, overrides: Mapping[str, float], 
         seed=chosen.seed,
         hardware=expansion.hardware.kind,
         engines=tuple(engines),
-        workloads={workload.name: workload.model_dump(mode="json") for workload in expansion.workloads},
-        deployments={deployment.name: {"hardware": deployment.hardware, "count": deployment.count, **priced}},
+        workloads={workload.name: workload for workload in expansion.workloads},
+        deployments={deployment.name: priced},
         prices=chosen.prices,
         cells=entries(planned.cell for planned in plan.cells),
         seconds={"run": round(seconds, 1)},
@@ -160,7 +163,7 @@ def ledger_of(expansion: Expansion, plan: Plan, overrides: Mapping[str, float], 
 
 def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) -> Preview:
     """The cells of a plan, which are done, and how long the others will take by what the store has seen, else predicted."""
-    from whichbits.studies.conclusion import deployment_prices
+    from whichbits.studies.conclusion import priced_deployment
     from whichbits.studies.execution.progress import name
     from whichbits.studies.forecast import forecast
 
@@ -188,9 +191,9 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
         )
     left = durations.total(missing, predicted)
     deployment = expansion.specification.deployment
-    price = deployment_prices(
+    price = priced_deployment(
         deployment.hardware, deployment.count, deployment.price_per_hour, expansion.specification.prices, overrides
-    )["price_per_hour"]
+    ).price_per_hour
     undecided = (
         "" if expansion.statuses or not expansion.probes().cells else " Candidates with `run: auto` are shown as served."
     )

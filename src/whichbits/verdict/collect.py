@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from whichbits.core.errors import UserError
+from whichbits.schema.deployment import Deployment
+from whichbits.schema.evaluate import EvaluateSummary, Sampled
+from whichbits.schema.generate import GenerateSummary
+from whichbits.schema.probe import ProbeSummary
+from whichbits.schema.quantize import QuantizeSummary
+from whichbits.schema.serve import Metrics, ServeSummary, WeightsBehind
+from whichbits.schema.served_weights import Agreement
 from whichbits.schema.step import Record
+from whichbits.schema.workload import Workload
 from whichbits.verdict.estimates import Provenance
 from whichbits.verdict.findings import Findings, Kernel, Round, ScoredTask, SimilaritySample, Size
 from whichbits.verdict.model import ServedWeights
@@ -30,15 +38,13 @@ def collect(
     base: str,
     formats: Mapping[str, str],
     *,
-    deployments: Mapping[str, Mapping[str, Any]] | None = None,
-    workloads: Mapping[str, Mapping[str, Any]] | None = None,
+    deployments: Mapping[str, Deployment] | None = None,
+    workloads: Mapping[str, Workload] | None = None,
     base_bytes: int | None = None,
 ) -> Findings:
     """Read and join the results of a study.
 
-    `formats` maps each candidate to its format; `deployments` a deployment's name to `price_per_hour` and `price_source` (both
-    may be None or absent); `workloads` a workload's name to its `slo`, which maps ttft, itl or latency to {"seconds",
-    "percentile"} or None.
+    `formats` maps each candidate to its format; `deployments` and `workloads` are by name.
     `base_bytes` is the size of the base's weights, needed where no `quantize` cell holds the base.
 
     Failed and missing cells become `failures`. Raises PairingError where two runs that should be compared did not
@@ -71,7 +77,7 @@ def collect(
 def _failure(record: Record) -> Failure:
     """A cell that gave no result."""
     state: Literal["failed", "missing"] = "missing" if record.state == "missing" else "failed"
-    return Failure(kind=record.kind, labels=dict(record.labels), state=state, error=record.error or None)
+    return Failure(kind=record.kind, labels=record.labels.shown(), state=state, error=record.error or None)
 
 
 def _provenance(engine: str) -> Provenance:
@@ -83,11 +89,16 @@ Scored = dict[tuple[str, str, str], Record]
 Tables = Mapping[tuple[str, str, str], Columns]
 
 
+def _place(record: Record) -> tuple[str, str, str]:
+    """Candidate, task and engine of an evaluation."""
+    return record.labels.candidate, str(record.labels.task), str(record.labels.engine)
+
+
 def _first_repeats(records: Sequence[Record]) -> Scored:
     scored: Scored = {}
     for record in records:
-        if record.labels.get("repeat", "0") == "0":
-            key = (record.labels["candidate"], record.labels["task"], record.labels["engine"])
+        if record.labels.repeat == 0:
+            key = _place(record)
             if key in scored:
                 raise PairingError(f"two evaluate cells for {', '.join(key)}: {scored[key].key} and {record.key}")
             scored[key] = record
@@ -104,32 +115,41 @@ def _join(
     same: Sequence[str] = (*SCORED_AS, "concurrency", "engine"),
 ) -> ScoredTask:
     """Pair two runs of one task; `left` is the one that differences are taken from, `same` what they must share."""
-    task = left.labels["task"]
-    what = f"{task} ({engine}), {candidate} against {left.labels['candidate']}"
+    task = str(left.labels.task)
+    what = f"{task} ({engine}), {candidate} against {left.labels.candidate}"
     for name in same:
-        theirs, ours = ((record.provenance if name == "engine" else record.summary).get(name) for record in (left, right))
+        theirs, ours = (_shared(record, name) for record in (left, right))
         if theirs != ours:
             raise PairingError(f"{what}: {name} differs, {theirs!r} and {ours!r}")
-    items = int(left.summary["n"])
+    found = left.found(EvaluateSummary)
     return ScoredTask(
         candidate=candidate,
         task=task,
         engine=engine,
         provenance=_provenance(engine),
-        available=_most(left.summary, items),
-        pair=pair_scores(*tables, chance=float(left.summary["chance"]), what=what),
+        available=_most(found),
+        pair=pair_scores(*tables, chance=found.chance, what=what),
         cells=(right.key, left.key),
-        uninformative=left.summary.get("uninformative"),
+        uninformative=found.uninformative,
     )
 
 
-def _most(summary: Mapping[str, Any], items: int) -> int | None:
+def _shared(record: Record, name: str) -> object:
+    """What two runs of a task must have in common."""
+    found = record.found(EvaluateSummary)
+    if name == "engine":
+        return record.provenance.get(name)
+    return getattr(found.sampled, name, None) if name in Sampled.model_fields else getattr(found, name)
+
+
+def _most(summary: EvaluateSummary) -> int | None:
     """How many different items the task can have; None: more than anyone asks for."""
-    if "most" in summary:
-        most: int | None = summary["most"]
-        return most
+    if "most" in summary.model_fields_set:
+        return summary.most
     # Stores from before `most` was written: only generators made items, and none of them stated an end.
-    return None if summary.get("kind") == "generated" else summary.get("available", items)
+    if summary.kind == "generated":
+        return None
+    return summary.n if summary.available is None else summary.available
 
 
 def _against_base(scored: Scored, tables: Tables, base: str) -> Iterator[ScoredTask]:
@@ -143,9 +163,9 @@ def _against_base(scored: Scored, tables: Tables, base: str) -> Iterator[ScoredT
 def _base_against_itself(records: Sequence[Record], scored: Scored, tables: Tables, base: str) -> Iterator[ScoredTask]:
     """The base's second run against its first; it may run at another concurrency, which is part of the noise."""
     for record in records:
-        task, engine = record.labels["task"], record.labels["engine"]
+        _, task, engine = _place(record)
         first = (base, task, engine)
-        if record.labels["candidate"] == base and record.labels.get("repeat", "0") == "1" and first in scored:
+        if record.labels.candidate == base and record.labels.repeat == 1 and first in scored:
             both = (tables[first], read_columns(record.items, SCORE_COLUMNS))
             yield _join(scored[first], record, both, candidate=base, engine=engine, same=SCORED_AS)
 
@@ -163,8 +183,8 @@ def _incomplete(records: Sequence[Record], base: str) -> dict[tuple[str, str], t
 
     Where it is served, every candidate has every task; in emulation the base has every task that a candidate has.
     """
-    first = [record for record in records if record.kind == "evaluate" and record.labels.get("repeat", "0") == "0"]
-    places = [(record.labels["candidate"], record.labels["engine"], record.labels["task"]) for record in first]
+    first = [record for record in records if record.kind == "evaluate" and record.labels.repeat == 0]
+    places = [(candidate, engine, task) for candidate, task, engine in map(_place, first)]
     expected = {(candidate, engine, task) for candidate, engine, _ in places if engine != EMULATED for _, _, task in places}
     expected |= {(base, engine, task) for _, engine, task in places} | set(places)
     done = {place for place, record in zip(places, first, strict=True) if record.state == "done"}
@@ -178,20 +198,20 @@ def _failed(records: Sequence[Record]) -> dict[str, Failure]:
     """First failed cell of each candidate."""
     failed: dict[str, Failure] = {}
     for record in records:
-        if record.state == "failed" and "candidate" in record.labels:
-            failed.setdefault(record.labels["candidate"], _failure(record))
+        if record.state == "failed":
+            failed.setdefault(record.labels.candidate, _failure(record))
     return failed
 
 
 def _text_similarity(records: Sequence[Record]) -> Iterator[SimilaritySample]:
     for record in records:
         columns = read_columns(record.items, COMPARE_MEASURES)
-        engine = record.labels["engine"]
+        engine = str(record.labels.engine)
         for measure in COMPARE_MEASURES:
             values = np.array([value for value in columns[measure] if value is not None], dtype=np.float64)
             if len(values) > 1:
                 yield SimilaritySample(
-                    record.labels["candidate"], engine, _provenance(engine), record.labels.get("prompts", ""), measure,
+                    record.labels.candidate, engine, _provenance(engine), record.labels.prompts or "", measure,
                     values, np.ones(len(values)), False, (record.key,),
                 )  # fmt: skip
 
@@ -204,8 +224,8 @@ def _distributions(records: Sequence[Record]) -> Iterator[SimilaritySample]:
         for measure, column in (("kl", "kl_sum"), ("top1_agreement", "top1_same"), ("perplexity", "nll_sum")):
             if len(tokens) > 1:
                 yield SimilaritySample(
-                    record.labels["candidate"], record.labels.get("engine", EMULATED), "emulated",
-                    record.labels.get("text", ""), measure, np.array(columns[column], dtype=np.float64), tokens,
+                    record.labels.candidate, record.labels.engine or EMULATED, "emulated",
+                    record.labels.text or "", measure, np.array(columns[column], dtype=np.float64), tokens,
                     measure == "perplexity", (record.key,),
                 )  # fmt: skip
 
@@ -214,34 +234,34 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
     for record in records:
         table = read_columns(record.items, ("role", "rung", "ok", *REQUEST_COLUMNS))
         roles, rungs, finished = (np.array(table[name], dtype=object) for name in ("role", "rung", "ok"))
-        labels = record.labels
-        for role, entries in (("candidate", record.summary["rungs"]), ("base", record.summary["base_rungs"])):
+        labels, found = record.labels, record.found(ServeSummary)
+        for role, entries in (("candidate", found.rungs), ("base", found.base_rungs)):
             for entry in entries:
-                mine = (roles == role) & (rungs.astype(str) == str(entry["rung"])) & finished.astype(bool)
+                mine = (roles == role) & (rungs.astype(str) == entry.rung) & finished.astype(bool)
                 requests = {name: np.array(table[name], dtype=np.float64)[mine] for name in REQUEST_COLUMNS}
-                problems = tuple(no_numbers(entry["metrics"], requests)) if entry["valid"] else ()
+                problems = tuple(no_numbers(entry.metrics, requests)) if entry.valid else ()
                 yield Round(
-                    candidate=base if role == "base" else labels["candidate"],
-                    against=labels["candidate"],
-                    workload=labels["workload"],
-                    deployment=labels["deployment"],
-                    rung=str(entry["rung"]),
-                    concurrency=entry["concurrency"],
-                    sitting=str(record.summary["sitting"]),
-                    repeat=labels["repeat"],
-                    valid=bool(entry["valid"]) and not problems,
-                    reasons=(*entry["reasons"], *problems),
-                    metrics=entry["metrics"],
+                    candidate=base if role == "base" else labels.candidate,
+                    against=labels.candidate,
+                    workload=str(labels.workload),
+                    deployment=str(labels.deployment),
+                    rung=entry.rung,
+                    concurrency=entry.concurrency,
+                    sitting=found.sitting,
+                    repeat=labels.repeat,
+                    valid=entry.valid and not problems,
+                    reasons=(*entry.reasons, *problems),
+                    metrics=entry.metrics,
                     requests=requests,
                     cells=(record.key,),
                 )
 
 
-def no_numbers(metrics: Mapping[str, Any], requests: Mapping[str, FloatArray]) -> Iterator[str]:
+def no_numbers(metrics: Metrics, requests: Mapping[str, FloatArray]) -> Iterator[str]:
     """What of a round that calls itself valid is no finite number above 0, and so cannot enter a figure."""
     for name in RATES:
-        if not is_rate(metrics.get(name)):
-            yield unusable_rate(name, metrics.get(name))
+        if not is_rate(rate := getattr(metrics, name)):
+            yield unusable_rate(name, rate)
     for name in ("latency_s", "ttft_s"):
         values = requests[name]
         wrong = int(np.sum(~(np.isfinite(values) & (values > 0))))
@@ -249,10 +269,10 @@ def no_numbers(metrics: Mapping[str, Any], requests: Mapping[str, FloatArray]) -
             yield unusable_times(name, wrong, len(values))
 
 
-def _checked(deployments: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def _checked(deployments: Mapping[str, Deployment]) -> dict[str, Deployment]:
     """Deployments whose prices can be divided by."""
     for name, entry in deployments.items():
-        price = entry.get("price_per_hour")
+        price = entry.price_per_hour
         if price is not None and not is_rate(price):
             raise UserError(
                 f"deployment {name}: price_per_hour = {price!r} is not a finite number above 0",
@@ -265,11 +285,11 @@ def _kernels(records: Sequence[Record]) -> dict[str, Kernel]:
     """The probe's word on each candidate in the serving engine; at an address of the user's there is nothing to probe."""
     kernels: dict[str, Kernel] = {}
     for record in records:
-        if record.labels.get("engine") == "url":
-            kernels.setdefault(record.labels["candidate"], Kernel("unknown", None, None))
+        if record.labels.engine == "url":
+            kernels.setdefault(record.labels.candidate, Kernel("unknown", None, None))
         elif record.kind == "probe" and record.state == "done":
-            summary = record.summary
-            kernels[record.labels["candidate"]] = Kernel(summary["status"], summary.get("kernel"), summary.get("reason"))
+            found = record.found(ProbeSummary)
+            kernels[record.labels.candidate] = Kernel(found.status, found.kernel, found.reason)
     return kernels
 
 
@@ -286,17 +306,21 @@ def _served_weights(records: Sequence[Record], base: str) -> Iterator[ServedWeig
 
 def weights_of(record: Record, base: str) -> Iterator[ServedWeights]:
     """What a cell says of the weights behind the addresses that it asked: of a `serve` cell the candidate's and the base's."""
-    if record.kind in ("evaluate", "generate", "serve") and (stated := record.summary.get("weights")) is not None:
-        candidate = record.labels["candidate"]
-        named = {base: stated["base"], candidate: stated["candidate"]} if record.kind == "serve" else {candidate: stated}
-        yield from (ServedWeights(candidate=name, **one) for name, one in named.items())
+    candidate = record.labels.candidate
+    match record.summary:
+        case EvaluateSummary(weights=Agreement() as one) | GenerateSummary(weights=Agreement() as one):
+            named = {candidate: one}
+        case ServeSummary(weights=WeightsBehind() as both):
+            named = {base: both.base, candidate: both.candidate}
+        case _:
+            return
+    for name, one in named.items():
+        yield ServedWeights(candidate=name, distance=one.distance, limit=one.limit, reason=one.reason)
 
 
 def _sizes(records: Sequence[Record], base: str, base_bytes: int | None) -> Iterator[Size]:
-    if base_bytes is not None and all(record.labels["candidate"] != base for record in records):
+    if base_bytes is not None and all(record.labels.candidate != base for record in records):
         yield Size(base, base_bytes, None, ())
     for record in records:
-        bits = record.summary.get("bits_per_weight")
-        yield Size(
-            record.labels["candidate"], int(record.summary["bytes"]), None if bits is None else float(bits), (record.key,)
-        )
+        found = record.found(QuantizeSummary)
+        yield Size(record.labels.candidate, found.bytes, found.bits_per_weight, (record.key,))

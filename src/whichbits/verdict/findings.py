@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from whichbits.schema.deployment import Deployment
+from whichbits.schema.serve import Metrics
+from whichbits.schema.workload import Limit, Workload
 from whichbits.verdict.estimates import Provenance
 from whichbits.verdict.model import ServedWeights
 from whichbits.verdict.paired import Paired
@@ -67,10 +69,10 @@ class Round:
     concurrency: int | None
     """Requests in flight; None where they arrive at a rate."""
     sitting: str
-    repeat: str
+    repeat: int
     valid: bool
     reasons: tuple[str, ...]
-    metrics: Mapping[str, Any]
+    metrics: Metrics
     requests: Mapping[str, FloatArray]
     cells: tuple[str, ...]
 
@@ -113,14 +115,19 @@ class Findings:
     kernels: Mapping[str, Kernel] = field(default_factory=dict)
     served_weights: tuple[ServedWeights, ...] = ()
     sizes: tuple[Size, ...] = ()
-    deployments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    workloads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    deployments: Mapping[str, Deployment] = field(default_factory=dict)
+    workloads: Mapping[str, Workload] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
 
     @property
     def served_others(self) -> frozenset[str]:
         """Candidates, the base among them, whose servers do not serve their weights."""
         return frozenset(entry.candidate for entry in self.served_weights if entry.other)
+
+    def limits(self, workload: str) -> Mapping[str, Limit]:
+        """The limits of latency of a workload by name: ttft, itl or latency."""
+        found = self.workloads.get(workload)
+        return found.slo.limits() if found is not None and found.slo is not None else {}
 
     @property
     def candidates(self) -> tuple[str, ...]:

@@ -8,15 +8,14 @@ from typing import Literal
 import numpy as np
 
 from whichbits.core.percentiles import order_interval
+from whichbits.schema.workload import Limit
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.speed import Load, average, finite, series, valid_only
 
-Slo = Mapping[str, Mapping[str, float] | None]
-"""Limits: ttft, itl or latency → {"seconds", "percentile"}, or None."""
 Standing = Literal["kept", "missed", "open"]
 
 
-def limits_of(load: Load, slo: Slo, *, level: float) -> Standing:
+def limits_of(load: Load, limits: Mapping[str, Limit], *, level: float) -> Standing:
     """Whether a load is shown to keep every limit, or to miss one; open where an interval holds its limit.
 
     The interval is that of the percentile over rounds. Where rounds have too few requests for the percentile, it is the
@@ -24,13 +23,11 @@ def limits_of(load: Load, slo: Slo, *, level: float) -> Standing:
     that it is kept: nothing says how much another round would differ.
     """
     standing: Standing = "kept"
-    for name, limit in slo.items():
-        if limit is None:
-            continue
-        low, high = _interval(load, f"{name}_s", limit["percentile"], level)
-        if low > limit["seconds"]:
+    for name, limit in limits.items():
+        low, high = _interval(load, f"{name}_s", limit.percentile, level)
+        if low > limit.seconds:
             return "missed"
-        if high is None or high > limit["seconds"]:
+        if high is None or high > limit.seconds:
             standing = "open"
     return standing
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from whichbits.schema.deployment import Deployment
+from whichbits.schema.workload import Limit
 from whichbits.verdict.comparison import Comparison, Profile, compare, rate
 from whichbits.verdict.estimates import Estimate, Mode, SingleRound, Timed
 from whichbits.verdict.findings import Findings
-from whichbits.verdict.limits import Slo, limits_of
+from whichbits.verdict.limits import limits_of
 from whichbits.verdict.model import CostFinding
 from whichbits.verdict.reasons import (
     FewRounds,
@@ -107,15 +109,15 @@ def _belongs(load: Load, workload: str, deployment: str, mode: Mode) -> bool:
 def _options(
     findings: Findings, workload: str, deployment: str, mode: Mode, here: Sequence[Load], level: float
 ) -> ServingOptions:
-    slo = findings.workloads.get(workload, {}).get("slo") or {}
+    limits = findings.limits(workload)
     grouped: dict[str, list[Load]] = {}
     for load in here:
         grouped.setdefault(load.candidate, []).append(load)
-    profiles = {name: _profile(name, own, slo, level) for name, own in grouped.items()}
+    profiles = {name: _profile(name, own, limits, level) for name, own in grouped.items()}
     standing = {name: _standing(profiles.get(name)) for name in dict.fromkeys((findings.base, *findings.candidates))}
     base = profiles.get(findings.base)
     within = [profiles[name] for name in grouped if standing.get(name) == "measured"]
-    priced = findings.deployments.get(deployment, {})
+    priced = findings.deployments.get(deployment)
     options = tuple(
         _option(profile, within, base if base in within else None, mode, grouped[profile.candidate], priced,
                speed_problem(findings, profile.candidate), level)
@@ -125,9 +127,9 @@ def _options(
     return ServingOptions(workload, deployment, mode, reference, options, standing)
 
 
-def _profile(name: str, own: Sequence[Load], slo: Slo, level: float) -> Profile:
+def _profile(name: str, own: Sequence[Load], limits: Mapping[str, Limit], level: float) -> Profile:
     found = {load.rung: queries(load) for load in own}
-    standing = {load.rung: limits_of(load, slo, level=level) for load in own}
+    standing = {load.rung: limits_of(load, limits, level=level) for load in own}
     kept, unclear = (frozenset(rung for rung in found if found[rung] and standing[rung] == state) for state in ("kept", "open"))
     return Profile(
         name,
@@ -152,7 +154,7 @@ def _option(
     base: Profile | None,
     mode: Mode,
     own: Sequence[Load],
-    deployment: Mapping[str, object],
+    deployment: Deployment | None,
     problem: SpeedProblem | None,
     level: float,
 ) -> ServingOption:
@@ -160,7 +162,7 @@ def _option(
     compared = None if base is None or profile is base else compare(profile, base, None, level=level)
     others = [other for other in within if other is not profile and (profile is base or other is base)]
     per_second, best = rate(profile, others, compared.above if compared else None, level=level)
-    price, source = deployment.get("price_per_hour"), deployment.get("price_source")
+    price = deployment.price_per_hour if deployment else None
     load = next(load for load in own if load.rung == best)
     cost = CostFinding(
         candidate=profile.candidate,
@@ -172,9 +174,9 @@ def _option(
         cost_reduction=None if compared is None else compared.ratio,
         rounds=0 if compared is None else len(compared.shared.rounds),
         notes=() if compared is None or base is None else tuple(_notes(profile, base, compared, mode)),
-        queries_per_dollar=_scaled(per_second, 3600 / float(price)) if isinstance(price, int | float) else None,
-        price_per_hour=float(price) if isinstance(price, int | float) else None,
-        price_source=None if source is None else str(source),
+        queries_per_dollar=_scaled(per_second, 3600 / price) if price is not None else None,
+        price_per_hour=price,
+        price_source=deployment.price_source if deployment else None,
         valid=problem is None,
         cells=load.cells,
     )

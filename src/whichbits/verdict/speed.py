@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 
@@ -21,7 +22,7 @@ RATES = ("requests_per_second", "output_tokens_per_second")
 TIMES = ("latency_s", "ttft_s", "itl_s", "tpot_s")
 PERCENTILES = (50.0, 95.0, 99.0)
 """Given for the times of whole requests; the gaps behind a percentile of ITL are not in the tables, only their means."""
-RoundKey = tuple[str, str]
+RoundKey = tuple[str, int]
 """A round: (sitting, repeat)."""
 Series = Mapping[RoundKey, RoundValue]
 """A metric by round."""
@@ -80,9 +81,9 @@ def loads(findings: Findings) -> tuple[Load, ...]:
 
 def _distinct(rounds: Sequence[Round]) -> list[Round]:
     """The base's rounds, each once, though every candidate's cell of that round may hold a copy."""
-    seen: dict[tuple[str, str, str], Round] = {}
+    seen: dict[tuple[str, int, str], Round] = {}
     for r in rounds:
-        seen.setdefault((r.sitting, r.repeat, str(sorted(r.metrics.items(), key=str))), r)
+        seen.setdefault((r.sitting, r.repeat, r.metrics.model_dump_json()), r)
     return list(seen.values())
 
 
@@ -108,11 +109,11 @@ def _in_round(r: Round, metric: str, percentile: float | None) -> RoundValue | N
     mean = mean_of_requests(sample, _in_flight(r))
     if metric not in RATES:
         return mean
-    rate = r.metrics[metric]
+    rate = getattr(r.metrics, metric)
     return RoundValue(float(rate), mean.relative_error, mean.degrees) if is_rate(rate) else None
 
 
-def is_rate(value: object) -> bool:
+def is_rate(value: object) -> TypeGuard[float]:
     """Whether a value is a finite number above 0."""
     return isinstance(value, int | float) and math.isfinite(value) and value > 0
 
@@ -127,8 +128,8 @@ def _in_flight(r: Round) -> float:
     """Requests in flight: as set, or where they arrive at a rate by Little's law, rate · latency."""
     if r.concurrency is not None:
         return float(r.concurrency)
-    rate = r.metrics["requests_per_second"]
-    return max(1.0, float(rate) * float(finite(r.requests["latency_s"]).mean())) if is_rate(rate) else 1.0
+    rate = r.metrics.requests_per_second
+    return max(1.0, rate * float(finite(r.requests["latency_s"]).mean())) if is_rate(rate) else 1.0
 
 
 def finite(values: FloatArray) -> FloatArray:

@@ -36,9 +36,9 @@ def _still_rising(workload: str, findings: Findings) -> Iterator[StillRising]:
     """Say where the highest throughput was at the end of the ladder."""
     ladders: dict[str, list[tuple[float, int]]] = {}
     for r in findings.rounds:
-        rate = r.metrics["requests_per_second"]
+        rate = r.metrics.requests_per_second
         if r.workload == workload and r.valid and r.concurrency is not None and r.concurrency > 1 and is_rate(rate):
-            ladders.setdefault(r.candidate, []).append((float(rate), r.concurrency))
+            ladders.setdefault(r.candidate, []).append((rate, r.concurrency))
     tops = {name: max(concurrency for _, concurrency in ladder) for name, ladder in ladders.items()}
     ends = [name for name, ladder in ladders.items() if max(ladder)[1] == tops[name]]
     if ends:
@@ -49,8 +49,10 @@ def _limits(findings: Findings, level: float) -> Iterator[LimitsNotKept]:
     """Workloads whose limits nothing keeps, so that nothing is recommended for them."""
     measured = [load for load in loads(findings) if any(r.valid for r in load.own)]
     for workload, deployment in dict.fromkeys((load.workload, load.deployment) for load in measured):
-        slo = findings.workloads.get(workload, {}).get("slo") or {}
+        limits = findings.limits(workload)
         here = [load for load in measured if (load.workload, load.deployment) == (workload, deployment)]
-        if slo and all(limits_of(load, slo, level=level) == "missed" for load in here):
-            stated = tuple(StatedLimit(metric=name, **limit) for name, limit in slo.items() if limit)
+        if limits and all(limits_of(load, limits, level=level) == "missed" for load in here):
+            stated = tuple(
+                StatedLimit(metric=name, seconds=limit.seconds, percentile=limit.percentile) for name, limit in limits.items()
+            )
             yield LimitsNotKept(workload=workload, deployment=deployment, limits=stated)

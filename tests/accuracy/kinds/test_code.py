@@ -63,8 +63,8 @@ def test_right_and_wrong_answers_are_scored(sandbox, embedded_model: Path) -> No
     assert [item.score for item in result.items] == [1.0, 0.0, 1.0]
     assert [item.item for item in result.items] == [first["task_id"], second["task_id"], third["task_id"]]
     assert "another" not in result.items[0].prediction
-    assert result.summary["score"] == pytest.approx(2 / 3)
-    assert result.summary["sandbox"] == sandbox.mode
+    assert result.summary.score == pytest.approx(2 / 3)
+    assert result.summary.sandbox == sandbox.mode
 
 
 def test_without_a_sandbox_nothing_is_generated(embedded_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

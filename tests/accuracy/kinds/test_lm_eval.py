@@ -36,7 +36,7 @@ def test_gsm8k_from_local_files(tmp_path: Path, tiny_llama: Path, plain_tiny) ->
     lines(tmp_path / "gsm8k" / "test.jsonl", [{"question": f"2 + {n}?", "answer": f"So #### {2 + n}"} for n in range(3)])
     one = task("gsm8k").model_copy(update={"max_tokens": 4, "num_fewshot": 2})
     result = evaluate(one, plain_tiny, tiny_llama, data_dir=tmp_path)
-    assert result.summary["n"] == 3
+    assert result.summary.n == 3
     assert result.items[0].target == "So #### 2"
     assert result.items[0].prediction == "[invalid]"
     shown = harness_tasks(one, seed=0, data_dir=tmp_path)["gsm8k"]
@@ -44,7 +44,7 @@ def test_gsm8k_from_local_files(tmp_path: Path, tiny_llama: Path, plain_tiny) ->
     flexible = evaluate(
         one.model_copy(update={"filter": "flexible-extract"}), plain_tiny, tiny_llama, data_dir=tmp_path, limit=2
     )
-    assert flexible.summary["n"] == 2
+    assert flexible.summary.n == 2
 
 
 def test_the_metric_must_exist(tmp_path: Path, tiny_llama: Path, plain_tiny) -> None:
@@ -82,7 +82,7 @@ def test_winogrande_keeps_its_gold_choice(tmp_path: Path, tiny_llama: Path, plai
     lines(tmp_path / "winogrande" / "winogrande_xl" / "train.jsonl", rows)
     result = evaluate(harness("winogrande"), plain_tiny, tiny_llama, data_dir=tmp_path)
     assert [item.target for item in result.items] == ["Ann met Bea so Ann", "Ann met Bea so Bea"] * 2
-    assert result.summary["chance"] == 0.5
+    assert result.summary.chance == 0.5
     for item in result.items:
         assert item.score == float(item.prediction == item.target)
 
@@ -109,4 +109,4 @@ def test_published_files(one: str, tmp_path: Path, tiny_llama: Path, plain_tiny)
     chosen = task(one).model_copy(update={"max_tokens": 2} if one == "gsm8k" else {})
     chosen = chosen.model_copy(update={"num_fewshot": 1}) if one == "gsm8k" else chosen
     result = evaluate(chosen, plain_tiny, tiny_llama, data_dir=tmp_path, limit=3)
-    assert result.summary["n"] == 3
+    assert result.summary.n == 3

@@ -86,4 +86,4 @@ def test_a_named_task_is_scored_from_local_files(tmp_path: Path, tiny_llama: Pat
         rows = [{"question": f"{n}?", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"} for n in range(3)]
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = evaluate(define("arc_easy"), plain_tiny, tiny_llama, data_dir=tmp_path, limit=2)
-    assert (result.summary["n"], result.summary["available"], result.summary["chance"]) == (2, 3, 0.5)
+    assert (result.summary.n, result.summary.available, result.summary.chance) == (2, 3, 0.5)

@@ -54,8 +54,8 @@ def test_a_registered_kind_is_scored(apart: None, tiny_llama: Path, plain_tiny) 
     registry.register(Echo())
     task = registry.task_kind("echo").define(TaskRequest("letters", "abcd"))
     result = evaluate(task, plain_tiny, tiny_llama)
-    assert (result.summary["kind"], result.summary["n"], result.summary["chance"]) == ("echo", 4, 0.25)
-    assert task.version == result.summary["version"] == 3
+    assert (result.summary.kind, result.summary.n, result.summary.chance) == ("echo", 4, 0.25)
+    assert task.version == result.summary.version == 3
     assert [item.target for item in result.items] == list("abcd")
     assert all(item.score == float(item.prediction == item.target) for item in result.items)
 

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from whichbits.schema.labels import Labels
 from whichbits.schema.step import Cell
+from whichbits.schema.summary import Summary
 from whichbits.studies.execution.local import LocalExecutor
 from whichbits.studies.execution.runner import Runner
 from whichbits.studies.planning.plan import Plan, Served
@@ -29,6 +31,23 @@ from whichbits.studies.store.store import Store
 SPECIFICATION = Specification.model_validate({"version": 1, "name": "test", "model": "m", "candidates": ["x"]})
 
 
+class Total(Summary, kind="add"):
+    total: int
+    pid: int
+
+
+class Odd(Summary, kind="misbehave"):
+    x: float = 0.0
+
+
+class Asked(Summary, kind="ask"):
+    addresses: tuple[str, ...]
+
+
+class Seen(Summary, kind="variable"):
+    found: str | None
+
+
 def add(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     """Sum of its own input and what it reads."""
     for job in jobs:
@@ -37,7 +56,7 @@ def add(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
             total += int((folder / "total").read_text())
         (job.directory / "total").write_text(str(total))
         context.progress("adding")
-        yield job, Result({"total": total, "pid": os.getpid()})
+        yield job, Result(Total(total=total, pid=os.getpid()))
 
 
 def misbehave(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result | Exception]]:
@@ -50,22 +69,22 @@ def misbehave(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, 
             case "one":
                 yield job, ValueError("only this one")
             case "nan":
-                yield job, Result({"x": float("nan")})
+                yield job, Result(Odd(x=float("nan")))
             case "die asking":
                 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGKILL)).start()
                 context.server(job.servers[0])
             case "fine":
-                yield job, Result({})
+                yield job, Result(Odd())
 
 
 def ask(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     for job in jobs:
-        yield job, Result({"addresses": [context.server(name) for name in job.servers]})
+        yield job, Result(Asked(addresses=tuple(context.server(name) for name in job.servers)))
 
 
 def variable(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     for job in jobs:
-        yield job, Result({"found": os.environ.get("WHICHBITS_TEST")})
+        yield job, Result(Seen(found=os.environ.get("WHICHBITS_TEST")))
 
 
 @dataclass
@@ -109,7 +128,7 @@ class Quiet:
     def started(self, cell: Cell) -> None: ...
     def progress(self, cell: Cell, text: str) -> None: ...
     def ended(self, cell: Cell, state: str, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
-        self.ends.append((cell.labels.get("name", cell.kind), state, error))
+        self.ends.append((cell.labels.candidate or cell.kind, state, error))
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -135,8 +154,8 @@ def test_cells_run_after_what_they_read_each_in_its_own_process_and_only_once(tm
     first = runner(tmp_path, [one, two, three])
     assert set(first.run().values()) == {"done"}
     summaries = [first.store.record(planned.cell).summary for planned in (one, two, three)]
-    assert [summary["total"] for summary in summaries] == [1, 3, 7]
-    assert len({os.getpid(), *(summary["pid"] for summary in summaries)}) == 4
+    assert [summary.total for summary in summaries] == [1, 3, 7]
+    assert len({os.getpid(), *(summary.pid for summary in summaries)}) == 4
     again = runner(tmp_path, [one, two, three])
     again.run()
     assert again.observer.ends == []
@@ -151,19 +170,19 @@ def test_a_job_has_the_environment_of_the_time_when_it_begins(tmp_path: Path, mo
         planned = Planned(Cell("variable", 1, {"number": number}), "local")
         running = runner(tmp_path, [planned])
         running.run()
-        assert running.store.record(planned.cell).summary == {"found": value}
+        assert running.store.record(planned.cell).summary == Seen(found=value)
 
 
 def test_one_failure_stops_only_what_needs_it(tmp_path: Path):
-    bad = Planned(Cell("misbehave", 1, {"how": "raise"}, labels={"name": "bad", "candidate": "c"}), "local")
-    needs = Planned(Cell("add", 1, {"value": 1}, {"x": bad.cell.key}, {"name": "needs"}), "local", {"x": bad.cell})
-    fine = Planned(Cell("add", 1, {"value": 5}, labels={"name": "fine"}), "local")
+    bad = Planned(Cell("misbehave", 1, {"how": "raise"}, labels=Labels(candidate="bad")), "local")
+    needs = Planned(Cell("add", 1, {"value": 1}, {"x": bad.cell.key}, Labels(candidate="needs")), "local", {"x": bad.cell})
+    fine = Planned(Cell("add", 1, {"value": 5}, labels=Labels(candidate="fine")), "local")
     run = runner(tmp_path, [bad, needs, fine])
     states = run.run()
     assert states == {bad.cell.key: "failed", needs.cell.key: "failed", fine.cell.key: "done"}
     causes = {name: error for name, _, error in run.observer.ends}
     assert causes["bad"] == "ValueError: a cause in two lines"
-    assert causes["needs"] == "needs misbehave of c, which failed"
+    assert causes["needs"] == "needs misbehave of bad, which failed"
 
 
 @pytest.mark.parametrize(
@@ -201,7 +220,9 @@ def test_a_failed_cell_is_tried_again_by_the_next_run(tmp_path: Path):
 
 def asking(name: str, value: int, lane: str = "server") -> Planned:
     names = ("a", "b") if lane == "sitting" else (name,)
-    return Planned(Cell("ask", 1, {"name": name, "value": value}, labels={"name": f"{name}{value}"}), lane, servers=names)  # type: ignore[arg-type]
+    return Planned(
+        Cell("ask", 1, {"name": name, "value": value}, labels=Labels(candidate=f"{name}{value}")), lane, servers=names
+    )  # type: ignore[arg-type]
 
 
 def test_cells_that_need_the_same_server_share_one_start(tmp_path: Path):
@@ -218,7 +239,7 @@ def test_servers_that_the_sitting_needs_stay_up(tmp_path: Path):
     assert set(run.run().values()) == {"done"}
     assert servers.events[:2] == ["open a", "open b"]
     assert sorted(servers.events[2:]) == ["close a", "close b"]
-    assert run.store.record(cells[2].cell).summary["addresses"] == ["http://a", "http://b"]
+    assert run.store.record(cells[2].cell).summary == Asked(addresses=("http://a", "http://b"))
 
 
 def test_with_room_for_one_server_the_other_gives_way(tmp_path: Path):
@@ -238,7 +259,7 @@ def test_a_server_that_does_not_start_fails_its_cells_with_its_cause(tmp_path: P
 
 
 def test_a_cell_that_dies_while_its_server_starts_stops_no_other(tmp_path: Path):
-    dies = Planned(Cell("misbehave", 1, {"how": "die asking"}, labels={"name": "dies"}), "server", servers=("a",))
+    dies = Planned(Cell("misbehave", 1, {"how": "die asking"}, labels=Labels(candidate="dies")), "server", servers=("a",))
     run = runner(tmp_path, [dies, asking("b", 1)], FakeServers(start_s=1.0), ["a", "b"])
     run.run()
     ends = {name: (state, error) for name, state, error in run.observer.ends}
@@ -254,6 +275,7 @@ def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Pa
             import os, subprocess, sys, time
             from pathlib import Path
             from whichbits.schema.step import Cell
+            from whichbits.schema.summary import Summary
             from whichbits.studies.execution.local import LocalExecutor
             from whichbits.studies.steps.step import Kind, Result
             from whichbits.studies.planning.plan import Plan
@@ -261,6 +283,9 @@ def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Pa
             from whichbits.studies.execution.runner import Runner
             from whichbits.studies.specification.schema import Specification
             from whichbits.studies.store.store import Store
+
+            class Slept(Summary, kind="sleep"):
+                pass
 
             class Quiet:
                 def started(self, cell): print("started", cell.inputs["n"], flush=True)
@@ -276,7 +301,7 @@ def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Pa
                     child = subprocess.Popen(["sleep", "300"]) if job.cell.inputs["n"] == 1 else None
                     context.progress(f"{os.getpid()} {child.pid if child else ''}")
                     time.sleep(job.cell.inputs["n"] * float(sys.argv[2]))
-                    yield job, Result({})
+                    yield job, Result(Slept())
 
             def main():
                 spec = Specification.model_validate({"version": 1, "name": "t", "model": "m", "candidates": ["x"]})

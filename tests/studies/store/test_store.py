@@ -9,14 +9,18 @@ from pathlib import Path
 import pytest
 
 from whichbits.core.errors import UserError
+from whichbits.schema.generate import GenerateSummary
+from whichbits.schema.labels import Labels
 from whichbits.schema.step import Cell
 from whichbits.studies.planning.estimate import Durations
 from whichbits.studies.store.store import Store
 
+FOUND = GenerateSummary(n=1, tokens=5)
+
 
 def test_key_depends_on_inputs_and_reads_but_not_on_labels():
-    cell = Cell("kind", 1, {"a": 1, "b": [1, 2]}, {"role": "x"}, {"label": "one"})
-    assert cell.key == Cell("kind", 1, {"b": [1, 2], "a": 1}, {"role": "x"}, {"label": "two"}).key
+    cell = Cell("kind", 1, {"a": 1, "b": [1, 2]}, {"role": "x"}, Labels(candidate="one"))
+    assert cell.key == Cell("kind", 1, {"b": [1, 2], "a": 1}, {"role": "x"}, Labels(candidate="two")).key
     others = [
         Cell("other", 1, cell.inputs, cell.reads),
         Cell("kind", 2, cell.inputs, cell.reads),
@@ -32,39 +36,39 @@ def test_key_is_the_sha256_of_the_canonical_text():
 
 
 def test_a_cell_is_done_only_once_renamed(tmp_path: Path):
-    store, cell = Store(tmp_path), Cell("kind", 1, {"a": 1}, labels={"candidate": "x"})
+    store, cell = Store(tmp_path), Cell("generate", 1, {"a": 1}, labels=Labels(candidate="x"))
     partial = store.partial(cell)
     (partial / "artifact").write_text("bytes")
     assert not store.done(cell)
     assert store.record(cell).state == "missing"
-    final = store.finish(cell, partial, {"score": 0.5}, {"seconds": 1.0})
+    final = store.finish(cell, partial, FOUND, {"seconds": 1.0})
     assert store.done(cell)
     assert not partial.exists()
     assert (final / "artifact").read_text() == "bytes"
     assert json.loads((final / "result.json").read_text())["key"] == cell.key
     record = store.record(cell)
-    assert (record.state, record.summary, record.labels) == ("done", {"score": 0.5}, {"candidate": "x"})
+    assert (record.state, record.summary, record.labels) == ("done", FOUND, Labels(candidate="x"))
 
 
 def test_the_second_to_finish_leaves_the_first_result(tmp_path: Path):
-    store, cell = Store(tmp_path), Cell("kind", 1, {})
+    store, cell = Store(tmp_path), Cell("generate", 1, {})
     first = store.partial(cell)
-    store.finish(cell, first, {"score": 1}, {})
+    store.finish(cell, first, FOUND, {})
     second = store.partial(cell)
-    store.finish(cell, second, {"score": 2}, {})
-    assert store.record(cell).summary == {"score": 1}
+    store.finish(cell, second, GenerateSummary(n=2, tokens=9), {})
+    assert store.record(cell).summary == FOUND
     assert not second.exists()
 
 
 def test_a_failure_keeps_cause_and_log_and_is_forgotten_after_success(tmp_path: Path):
-    store, cell = Store(tmp_path), Cell("kind", 1, {})
+    store, cell = Store(tmp_path), Cell("generate", 1, {})
     partial = store.partial(cell)
     (partial / "log.txt").write_text("what it said")
     store.fail(cell, partial, "disk full")
     record = store.record(cell)
     assert (record.state, record.error) == ("failed", "disk full")
     assert (store.failure(cell) / "log.txt").read_text() == "what it said"
-    store.finish(cell, store.partial(cell), {}, {})
+    store.finish(cell, store.partial(cell), FOUND, {})
     assert store.record(cell).state == "done"
     assert not store.failure(cell).exists()
 
@@ -90,7 +94,7 @@ def test_two_runs_on_one_store_are_kept_apart(tmp_path: Path):
 
 
 def test_what_a_killed_run_left_in_flight_is_swept(tmp_path: Path):
-    store, cell = Store(tmp_path), Cell("kind", 1, {})
+    store, cell = Store(tmp_path), Cell("generate", 1, {})
     partial = store.partial(cell)
     (partial / "half").write_text("x")
     with store.locked():
@@ -107,11 +111,31 @@ def test_a_store_that_cannot_be_written_is_an_error_of_the_user(tmp_path: Path):
     "text", ['{"summary": {', "[]", "\x00", '{"kind": "kind", "labels": {}, "summary": {}}', "[" * 100_000]
 )
 def test_a_damaged_result_is_named_with_what_to_do(tmp_path: Path, text: str):
-    store, cell = Store(tmp_path), Cell("kind", 1, {})
-    final = store.finish(cell, store.partial(cell), {"score": 1}, {})
+    store, cell = Store(tmp_path), Cell("generate", 1, {})
+    final = store.finish(cell, store.partial(cell), FOUND, {})
     (final / "result.json").write_text(text)
     for read in (lambda: store.record(cell), lambda: Durations().read(tmp_path)):
         with pytest.raises(UserError, match=r"result\.json is damaged") as caught:
             read()
         assert f"delete the folder {final}" in caught.value.remedy
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("summary", ['{"n": 1}', '{"n": "many", "tokens": 5}', "[]"])
+def test_a_summary_that_is_not_one_of_its_kind_is_damage(tmp_path: Path, summary: str):
+    store, cell = Store(tmp_path), Cell("generate", 1, {})
+    final = store.finish(cell, store.partial(cell), FOUND, {})
+    text = json.loads((final / "result.json").read_text()) | {"summary": json.loads(summary)}
+    (final / "result.json").write_text(json.dumps(text))
+    with pytest.raises(UserError, match=r"result\.json is damaged: summary") as caught:
+        store.record(cell)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_summary_with_a_field_that_this_version_has_not_is_read(tmp_path: Path):
+    store, cell = Store(tmp_path), Cell("generate", 1, {})
+    final = store.finish(cell, store.partial(cell), FOUND, {})
+    text = json.loads((final / "result.json").read_text())
+    text["summary"]["of_a_later_version"] = 1
+    (final / "result.json").write_text(json.dumps(text))
+    assert store.record(cell).summary == FOUND

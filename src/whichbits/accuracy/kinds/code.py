@@ -92,7 +92,7 @@ def evaluate_code(task: Task, model: LanguageModel, tokenizer: PromptTokenizer, 
                 target="passes the tests" if outcome.passed else f"passes the tests ({outcome.reason})",
             )
         )
-    return summarize(task, items, adapter.work, available=len(every), sandbox=sandbox.mode)
+    return summarize(task, items, adapter.work, available=len(every), most=len(every), sandbox=sandbox.mode)
 
 
 class HumanEval(TaskKind):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from whichbits.engines.vllm.server import Server
 from whichbits.formats.catalogue import kernels_of
 from whichbits.formats.kernels import Device
 from whichbits.hardware.machine import Hardware
+from whichbits.schema.probe import ProbeSummary
 
 Status = Literal["native", "reference", "refused"]
 
@@ -31,16 +31,6 @@ SATURATES = (
 _NOT_A_REFUSAL = ("OSError", "MemoryError", "ImportError", "ModuleNotFoundError", "unrecognized arguments", "Available memory")
 
 
-@dataclass(frozen=True)
-class Probe:
-    """What an engine does with a format on this hardware; `kernel` is the name in its log, `seconds` what asking took."""
-
-    status: Status
-    kernel: str | None
-    reason: str | None
-    seconds: float
-
-
 def probe(
     command: EngineCommand,
     format_name: str,
@@ -53,7 +43,7 @@ def probe(
     cpus: Collection[int] | None = None,
     max_length: int = 64,
     start_timeout_s: float = 300.0,
-) -> Probe:
+) -> ProbeSummary:
     """Start the engine on a tiny checkpoint of the format, ask for one completion, and read its log.
 
     arguments, environment and cpus are the study's, of which the length is cut to `max_length` tokens. Refused means that the
@@ -79,11 +69,11 @@ def probe(
         refusal = ended.cause
     seconds = time.monotonic() - began
     if refusal is not None:
-        return Probe("refused", None, _short(refusal), seconds)
+        return ProbeSummary(status="refused", reason=_short(refusal), seconds=seconds)
     status, kernel, reason = judge(
         kernels(log.read_text(errors="replace", encoding="utf-8")), format_name, device_kind(hardware)
     )
-    return Probe(status, kernel, with_saturation(kernel, reason, sums_exactly()), seconds)
+    return ProbeSummary(status=status, kernel=kernel, reason=with_saturation(kernel, reason, sums_exactly()), seconds=seconds)
 
 
 def sums_exactly() -> bool:

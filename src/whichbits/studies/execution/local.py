@@ -287,7 +287,7 @@ def _work(step: Run, jobs: Sequence[Job], connection: Connection, environment: M
                     traceback.print_exception(outcome)
                     connection.send(Failed(job, _cause(outcome)))
                 else:
-                    json.dumps([outcome.summary, outcome.provenance], allow_nan=False)
+                    json.dumps([outcome.summary.model_dump(), outcome.provenance], allow_nan=False)
                     connection.send(Finished(job, outcome))
                 left.pop(job.cell.key)
                 line.job = next(iter(left.values()), job)

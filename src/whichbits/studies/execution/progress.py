@@ -28,9 +28,10 @@ LOG_EVERY_S = 10.0
 
 def name(cell: Cell) -> str:
     """What people call a cell: its kind and what distinguishes it."""
-    parts = [cell.labels[key] for key in ("candidate", "task", "workload", "text", "engine") if key in cell.labels]
-    if cell.labels.get("repeat", "0") != "0":
-        parts.append(f"repeat {cell.labels['repeat']}")
+    labels = cell.labels
+    parts = [part for part in (labels.candidate, labels.task, labels.workload, labels.text, labels.engine) if part]
+    if labels.repeat:
+        parts.append(f"repeat {labels.repeat}")
     return f"{cell.kind} {' · '.join(parts)}"
 
 

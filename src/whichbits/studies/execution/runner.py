@@ -238,7 +238,7 @@ class Runner:
         """Whether what the cell needs is done; if not, it fails with the first cause."""
         for cell in planned.before:
             if self._states.get(cell.key, "done") == "failed":
-                self._fail(planned, f"needs {cell.kind} of {cell.labels.get('candidate', '?')}, which failed")
+                self._fail(planned, f"needs {cell.kind} of {cell.labels.candidate}, which failed")
                 return False
         return not self._stopping.is_set()
 

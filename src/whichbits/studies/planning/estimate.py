@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from whichbits.schema.labels import Labels
 from whichbits.schema.step import Cell
 from whichbits.studies.store.store import read_result
 
@@ -39,9 +40,9 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def group(kind: str, labels: Mapping[str, str]) -> tuple[str, ...]:
+def group(kind: str, labels: Labels) -> tuple[str, ...]:
     """Cells of one group take about the same time: same kind, task or workload, and engine."""
-    return (kind, labels.get("task", ""), labels.get("workload", ""), labels.get("engine", ""))
+    return (kind, labels.task or "", labels.workload or "", labels.engine or "")
 
 
 class Durations:
@@ -50,7 +51,7 @@ class Durations:
     def __init__(self) -> None:
         self._seconds: dict[tuple[str, ...], list[float]] = {}
 
-    def add(self, kind: str, labels: Mapping[str, str], seconds: float) -> None:
+    def add(self, kind: str, labels: Labels, seconds: float) -> None:
         """Note how long one cell took."""
         for key in {group(kind, labels), (kind,)}:
             self._seconds.setdefault(key, []).append(seconds)
@@ -60,7 +61,7 @@ class Durations:
         for path in store.glob("cells/*/*/result.json"):
             result = read_result(path)
             if "seconds" in result["provenance"]:
-                self.add(result["kind"], result["labels"], float(result["provenance"]["seconds"]))
+                self.add(result["kind"], Labels.model_validate(result["labels"]), float(result["provenance"]["seconds"]))
 
     def cell(self, cell: Cell) -> float | None:
         """Median of the cell's group, else of its kind; None where none was run."""

@@ -36,7 +36,7 @@ class Expansion(Resolution):
     def probes(self) -> Plan:
         """Only the probes that decide how candidates with `run: auto` run."""
         undecided = {c.format for c in self.specification.candidates if c.run == "auto" and c.format is not None}
-        chosen = tuple(planned for planned in KINDS["probe"].plan(self, ()) if planned.cell.labels["format"] in undecided)
+        chosen = tuple(planned for planned in KINDS["probe"].plan(self, ()) if planned.cell.labels.format in undecided)
         return Plan(self.specification, self.base, chosen, {})
 
     def _check_urls(self, served: Mapping[str, Served]) -> None:

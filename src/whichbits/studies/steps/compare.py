@@ -27,11 +27,11 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
         "bertscore": _encoder(study, "bertscore_encoder", wanted.bertscore_encoder),
         "sts": _encoder(study, "encoder", wanted.encoder),
     }
-    generated = {planned.cell.labels["candidate"]: planned.cell for planned in before if planned.cell.kind == "generate"}
+    generated = {planned.cell.labels.candidate: planned.cell for planned in before if planned.cell.kind == "generate"}
     for name, cell in generated.items():
         if name != study.base:
             reads = {"base": generated[study.base], "candidate": cell}
-            compared = Cell("compare", COMPARE.version, {"encoders": encoders}, keys(reads), dict(cell.labels))
+            compared = Cell("compare", COMPARE.version, {"encoders": encoders}, keys(reads), cell.labels)
             yield Planned(compared, "local", reads)
 
 

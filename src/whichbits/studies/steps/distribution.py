@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
+from whichbits.schema.labels import Labels
 from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.items import write_items
 from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of, custom_code, threads
@@ -41,7 +42,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
         "base": dict(base.files),
         "engine": study.emulation,
     }
-    labels = {"text": wanted.text.stem if wanted.text else "built-in"}
+    labels = Labels(text=wanted.text.stem if wanted.text else "built-in")
     places = {**base.places("base"), "documents": documents}
     for subject in candidates:
         yield on_engine(study, DISTRIBUTION, subject, "emulated", inputs, labels, places)

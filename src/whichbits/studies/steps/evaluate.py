@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
+from whichbits.schema.labels import Labels
 from whichbits.schema.step import Cell, Json
 from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.forecast import Ask, batch_seconds
@@ -111,7 +112,7 @@ def _on_task(
         "repeat": repeat,
         "engine": engine,
     }
-    return on_engine(study, EVALUATE, subject, label, inputs, {"task": task.name, "repeat": str(repeat)}, places)
+    return on_engine(study, EVALUATE, subject, label, inputs, Labels(task=task.name, repeat=repeat), places)
 
 
 def _repeated(engine: dict[str, Json], repeat: int) -> dict[str, Json]:
@@ -164,7 +165,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
                 allow_custom_code=custom_code(job),
             )
         write_items(job.directory, result.rows())
-        summary = {**result.summary, "concurrency": inputs["engine"].get("concurrency"), **stated("weights", weights)}
+        summary = result.summary.model_copy(update={"concurrency": inputs["engine"].get("concurrency"), "weights": weights})
         counts = token_counts(model)
         more = {"seed": inputs["seed"], "token_counts": counts, **stated("server", served_by(job, context))}
         yield job, Result(summary, provenance(job, engine=inputs["engine"], **more))

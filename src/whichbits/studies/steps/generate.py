@@ -8,6 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
+from whichbits.schema.generate import GenerateSummary
+from whichbits.schema.labels import Labels
 from whichbits.schema.step import Cell
 from whichbits.studies.steps.forecast import Ask, batch_seconds
 from whichbits.studies.steps.items import write_items
@@ -40,7 +42,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     stride = max(1, len(prompts) // wanted.limit) if wanted.limit else 1
     chosen = [prompt.model_dump(mode="json") for prompt in prompts[::stride][: wanted.limit]]
     inputs = {"prompts": chosen, "max_tokens": wanted.max_tokens, "engine": study.serving}
-    labels = {"prompts": wanted.prompts.stem if wanted.prompts else "built-in"}
+    labels = Labels(prompts=wanted.prompts.stem if wanted.prompts else "built-in")
     for subject in study.subjects:
         if subject.served:
             yield on_engine(study, GENERATE, subject, study.specification.engine.kind, inputs, labels)
@@ -67,7 +69,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
             weights = served_weights(job, model)
             texts = generate_texts(model, tokenizer, prompts, max_tokens=inputs["max_tokens"])
         write_items(job.directory, [asdict(text) for text in texts])
-        summary = {"n": len(texts), "tokens": sum(text.tokens for text in texts), **stated("weights", weights)}
+        summary = GenerateSummary(n=len(texts), tokens=sum(text.tokens for text in texts), weights=weights)
         counts, served = token_counts(model), stated("server", served_by(job, context))
         yield job, Result(summary, provenance(job, engine=inputs["engine"], token_counts=counts, **served))
 

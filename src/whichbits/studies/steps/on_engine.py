@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from whichbits.schema.labels import Labels
 from whichbits.schema.step import Cell, Json
 from whichbits.studies.steps.planned import Planned, keys
 
@@ -33,7 +34,7 @@ def on_engine(
     subject: Subject,
     label: str,
     inputs: Mapping[str, Json],
-    labels: Mapping[str, str],
+    labels: Labels,
     places: Mapping[str, Json] | None = None,
 ) -> Planned:
     """A step that runs a checkpoint in an engine."""
@@ -47,7 +48,7 @@ def on_engine(
             **(study.server_of(subject.name) if label != "emulated" else {}),
         },
         keys(subject.reads()),
-        {"candidate": subject.name, **labels, "engine": label},
+        labels.model_copy(update={"candidate": subject.name, "engine": label}),
         {
             **subject.places(),
             "tokenizer": str(study.model.path),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whichbits.schema.labels import Labels
 from whichbits.schema.step import Cell
 from whichbits.studies.steps.job import custom_code
 from whichbits.studies.steps.on_engine import consent
@@ -34,7 +34,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
             "probe",
             PROBE.version,
             inputs,
-            labels={"candidate": subject.name, "format": subject.format.name, "engine": "vllm"},
+            labels=Labels(candidate=subject.name, format=subject.format.name, engine="vllm"),
             places={"command": list(study.command.argv), "tokenizer": str(study.model.path), **consent(study)},
         )
         yield Planned(cell, "local")
@@ -60,7 +60,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
             log=job.directory / "engine.txt",
             cpus=job.cpus,
         )
-        yield job, Result(asdict(found), provenance(job, engine=engine))
+        yield job, Result(found, provenance(job, engine=engine))
 
 
 def _tiny_checkpoint(job: Job) -> Path:

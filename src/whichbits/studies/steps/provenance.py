@@ -11,7 +11,6 @@ from whichbits.studies.steps.step import Job
 
 if TYPE_CHECKING:
     from whichbits.engines.http.identity import EngineIdentity
-    from whichbits.engines.served_weights import Agreement
 
 
 def engine_versions() -> dict[str, str]:
@@ -29,6 +28,6 @@ def provenance(job: Job, **more: Any) -> dict[str, Any]:
     }
 
 
-def stated(field: str, value: Agreement | EngineIdentity | None) -> dict[str, Any]:
+def stated(field: str, value: EngineIdentity | None) -> dict[str, Any]:
     """A field of a summary or provenance; none where there is nothing to state."""
     return {} if value is None else {field: asdict(value)}

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
+from whichbits.schema.labels import Labels
+from whichbits.schema.quantize import QuantizeSummary
 from whichbits.schema.step import Cell, Json
 from whichbits.studies.steps.items import write_items
 from whichbits.studies.steps.job import custom_code, threads
@@ -47,7 +49,7 @@ def making(study: Study, candidate: Candidate) -> tuple[Format, Planned]:
         "quantize",
         QUANTIZE.version,
         {"base": dict(study.model.files), "format": fitted.model_dump(mode="json"), "recipe": recipe},
-        labels={"candidate": candidate.name, "format": fitted.name},
+        labels=Labels(candidate=candidate.name, format=fitted.name),
         places={"base": str(study.model.path), "custom_code": study.specification.trust_remote_code},
     )
     return fitted, Planned(cell, "local")
@@ -139,13 +141,13 @@ def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext) 
 def _result(job: Job, made: Made, members: Sequence[Job]) -> Result:
     manifest, errors = made
     write_items(job.directory, [error.model_dump() for error in errors])
-    summary = {
-        "bytes": manifest.bytes,
-        "bits_per_weight": manifest.bits_per_weight,
-        "weights": manifest.weights,
-        "files": manifest.files,
-    }
-    shared = {"made_with": [each.cell.labels.get("candidate") for each in members if each is not job]} if members[1:] else {}
+    summary = QuantizeSummary(
+        bytes=manifest.bytes,
+        bits_per_weight=manifest.bits_per_weight,
+        weights=manifest.weights,
+        files=manifest.files,
+    )
+    shared = {"made_with": [each.cell.labels.candidate for each in members if each is not job]} if members[1:] else {}
     more = {"versions": manifest.versions, "seed": job.cell.inputs["recipe"]["seed"], **shared}
     return Result(summary, provenance(job, **more))
 

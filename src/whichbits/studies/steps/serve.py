@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
+from whichbits.schema.labels import Labels
+from whichbits.schema.serve import LoadLevel, ServeSummary, WeightsBehind
 from whichbits.schema.step import Cell
 from whichbits.studies.steps.forecast import Ask
 from whichbits.studies.steps.items import write_items
@@ -21,9 +23,10 @@ from whichbits.studies.steps.step import Job, Kind, Result, ServerFailed, StepCo
 
 if TYPE_CHECKING:
     from whichbits.engines.http.identity import EngineIdentity
-    from whichbits.engines.served_weights import Agreement
+    from whichbits.schema.served_weights import Agreement
+    from whichbits.schema.workload import Workload
     from whichbits.serving.result import RungResult
-    from whichbits.serving.workload import Rung, Workload
+    from whichbits.serving.workload import Rung
     from whichbits.studies.steps.study import Study
 
 
@@ -63,12 +66,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
                     "repeat": repeat,
                     "seed": study.specification.seed + repeat,
                 }
-                labels = {
-                    "candidate": subject.name,
-                    "workload": workload.name,
-                    "deployment": deployment.name,
-                    "repeat": str(repeat),
-                }
+                labels = Labels(candidate=subject.name, workload=workload.name, deployment=deployment.name, repeat=repeat)
                 places = {
                     **subject.places(),
                     "tokenizer": str(study.model.path),
@@ -82,7 +80,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
 
 def seconds(cell: Cell, ask: Ask) -> float | None:
     """Seconds of a workload's loads."""
-    from whichbits.serving.workload import Workload
+    from whichbits.schema.workload import Workload
 
     return ladder_seconds(Workload.model_validate(cell.inputs["workload"]), ask)
 
@@ -123,30 +121,30 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     measurement of its own round too, so that their ratio is taken within the sitting. What fails for one candidate leaves the
     others' measurements as they are.
     """
+    from whichbits.schema.workload import Workload
     from whichbits.serving.session import fixed, measure_round, order
-    from whichbits.serving.workload import Workload
 
     sitting = uuid.uuid4().hex[:12]
-    rounds: dict[tuple[str, str], list[Job]] = {}
+    rounds: dict[tuple[int, str], list[Job]] = {}
     for job in jobs:
-        rounds.setdefault((job.cell.labels["repeat"], job.cell.labels["workload"]), []).append(job)
+        rounds.setdefault((job.cell.labels.repeat, str(job.cell.labels.workload)), []).append(job)
     workloads: dict[str, Workload] = {}
     planned: dict[str, EngineIdentity | None] = {}
     for job in jobs:
         servers = job.cell.inputs["servers"]
         planned[job.cell.places["base"]] = planned_server(servers.get("base"))
-        planned[job.cell.labels["candidate"]] = planned_server(servers.get("server"))
+        planned[job.cell.labels.candidate] = planned_server(servers.get("server"))
     who: dict[str, EngineIdentity] = {}
     expected = references(jobs)
     weights: dict[str, Agreement] = {}
     for (repeat, workload_name), group in rounds.items():
         first = group[0]
-        asked = {name for job in group for name in (job.cell.places["base"], job.cell.labels["candidate"])}
-        names = order(sorted(asked), seed=first.cell.inputs["seed"] - int(repeat), repeat=int(repeat))
+        asked = {name for job in group for name in (job.cell.places["base"], job.cell.labels.candidate)}
+        names = order(sorted(asked), seed=first.cell.inputs["seed"] - repeat, repeat=repeat)
         workload = workloads.get(workload_name) or Workload.model_validate(first.cell.inputs["workload"])
 
         def of_round(name: str, workload: Workload, at_least: int, job: Job = first) -> list[RungResult] | Exception:
-            context.progress(f"round {int(job.cell.labels['repeat']) + 1}: {name}")
+            context.progress(f"round {job.cell.labels.repeat + 1}: {name}")
             return _measured(name, job, context, workload, at_least, planned, who)
 
         measured = measure_round(names, workload, of_round)
@@ -203,23 +201,25 @@ def _paired(
 ) -> Result | Exception:
     """A step's result: its candidate's rungs beside the base's of the same round, and the order in which all were measured."""
     rows: list[dict[str, Any]] = []
-    summary: dict[str, Any] = {"sitting": sitting, "order": list(order)}
-    for role, name, field in (
-        ("base", job.cell.places["base"], "base_rungs"),
-        ("candidate", job.cell.labels["candidate"], "rungs"),
-    ):
+    levels: dict[str, tuple[LoadLevel, ...]] = {}
+    roles = {"base": job.cell.places["base"], "candidate": job.cell.labels.candidate}
+    for role, name in roles.items():
         results = measured[name]
         if isinstance(results, Exception):
             return results
-        summary[field] = [rung.summary() for rung in results]
+        levels[role] = tuple(rung.level() for rung in results)
         for rung in results:
             rows += [{"role": role, "rung": rung.rung, "concurrency": rung.concurrency, **asdict(row)} for row in rung.rows]
     write_items(job.directory, rows)
-    if weights:
-        roles = {"base": job.cell.places["base"], "candidate": job.cell.labels["candidate"]}
-        summary["weights"] = {role: asdict(weights[name]) for role, name in roles.items()}
+    summary = ServeSummary(
+        sitting=sitting,
+        order=tuple(order),
+        rungs=levels["candidate"],
+        base_rungs=levels["base"],
+        weights=WeightsBehind(candidate=weights[roles["candidate"]], base=weights[roles["base"]]) if weights else None,
+    )
     inputs = job.cell.inputs
-    servers = {"candidate": who[job.cell.labels["candidate"]].fields(), "base": who[job.cell.places["base"]].fields()}
+    servers = {role: who[name].fields() for role, name in roles.items()}
     facts = provenance(job, engine=inputs["engine"], sitting=sitting, seed=inputs["seed"], servers=servers)
     return Result(summary, {**facts, "measured_at": time.time()})
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from whichbits.engines.http.endpoint import Endpoint
     from whichbits.engines.http.identity import EngineIdentity
     from whichbits.engines.protocol import LanguageModel
-    from whichbits.engines.served_weights import Agreement, Reference
+    from whichbits.engines.served_weights import Reference
+    from whichbits.schema.served_weights import Agreement
 
 
 def model_of(job: Job, context: StepContext, stack: ExitStack) -> LanguageModel:
@@ -74,7 +75,7 @@ def references(jobs: Sequence[Job]) -> dict[str, Reference | None]:
     found: dict[str, Reference | None] = {}
     for job in jobs:
         if job.cell.inputs["engine"]["kind"] == "url":
-            for name, base in ((job.cell.places["base"], True), (job.cell.labels["candidate"], False)):
+            for name, base in ((job.cell.places["base"], True), (job.cell.labels.candidate, False)):
                 if name not in found:
                     found[name] = _reference(job, base)
     return found
@@ -125,7 +126,8 @@ def agreement_of(who: EngineIdentity, job: Job, expected: Reference | None) -> A
     """How near what answered at a candidate's address is to its weights, asked after the load, once a session."""
     from whichbits.core.errors import UserError
     from whichbits.engines.errors import EngineError
-    from whichbits.engines.served_weights import Agreement, agreement
+    from whichbits.engines.served_weights import agreement
+    from whichbits.schema.served_weights import Agreement
 
     try:
         with endpoint(job, who.address, who.model, 1) as model:

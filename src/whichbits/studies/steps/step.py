@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from whichbits.schema.step import Cell, Json
+from whichbits.schema.summary import Summary
 
 if TYPE_CHECKING:
     from whichbits.studies.steps.forecast import Ask
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class Result:
     """What a step returns; tables and artifacts it has written into the job's directory."""
 
-    summary: Mapping[str, Json]
+    summary: Summary
     provenance: Mapping[str, Json] = field(default_factory=dict)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from whichbits.hardware.machine import Hardware
     from whichbits.models.resolve import Model
     from whichbits.schema.step import Json
-    from whichbits.serving.workload import Workload
+    from whichbits.schema.workload import Workload
     from whichbits.studies.specification.schema import Specification, TaskChoice
     from whichbits.studies.specification.source import Source
     from whichbits.studies.steps.subject import Subject

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from whichbits.core.errors import UserError
+from whichbits.schema.deployment import Deployment, EngineUsed
+from whichbits.schema.labels import Labels
 from whichbits.schema.step import Cell, Record
+from whichbits.schema.workload import Workload
 from whichbits.studies.store.store import Store
 
 FILE = "study.json"
@@ -22,7 +24,7 @@ class LedgerCell(BaseModel):
 
     key: str
     kind: str
-    labels: dict[str, str]
+    labels: Labels
 
 
 class Ledger(BaseModel):
@@ -41,9 +43,9 @@ class Ledger(BaseModel):
     margin: float
     seed: int
     hardware: str
-    engines: tuple[dict[str, Any], ...]
-    workloads: dict[str, dict[str, Any]]
-    deployments: dict[str, dict[str, Any]]
+    engines: tuple[EngineUsed, ...]
+    workloads: Mapping[str, Workload]
+    deployments: Mapping[str, Deployment]
     prices: str
     """Name of the price list."""
     cells: tuple[LedgerCell, ...]
@@ -58,7 +60,7 @@ class Ledger(BaseModel):
     def write(self, folder: Path) -> None:
         """Write the ledger into a store."""
         aside = folder / f".{FILE}"
-        aside.write_text(self.model_dump_json(indent=1), encoding="utf-8")
+        aside.write_text(self.model_dump_json(indent=1, exclude_none=True), encoding="utf-8")
         aside.replace(folder / FILE)
 
 
@@ -77,4 +79,4 @@ def read(folder: Path) -> Ledger:
 
 def entries(cells: Iterable[Cell]) -> tuple[LedgerCell, ...]:
     """Ledger entries of a plan's cells; one that several candidates share (a probe of their format) has an entry for each."""
-    return tuple(LedgerCell(key=cell.key, kind=cell.kind, labels=dict(cell.labels)) for cell in cells)
+    return tuple(LedgerCell(key=cell.key, kind=cell.kind, labels=cell.labels) for cell in cells)

@@ -13,13 +13,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from whichbits.core.errors import UserError
+from whichbits.schema.labels import Labels
 from whichbits.schema.step import Cell, Json, Record
+from whichbits.schema.summary import Summary, summary_class
 
 
 def read_result(path: Path) -> dict[str, Any]:
     """A finished cell's `result.json`. Raises UserError where it is damaged."""
     return _read(path, ("kind", "labels", "summary", "provenance"))
+
+
+def _summary(path: Path, kind: str, found: Json) -> Summary:
+    """The summary of a finished step. Raises UserError where it is not one of its kind."""
+    try:
+        return summary_class(kind).model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise _damaged(path, f"summary.{where} = {first['input']!r} is not valid ({first['msg']})") from error
+
+
+def _damaged(path: Path, problem: str | None) -> UserError:
+    return UserError(
+        f"store: {path} is damaged: {problem}",
+        remedy=f"delete the folder {path.parent} and run the study again; only this cell is computed anew",
+    )
 
 
 def _read(path: Path, fields: Sequence[str]) -> dict[str, Any]:
@@ -30,10 +51,7 @@ def _read(path: Path, fields: Sequence[str]) -> dict[str, Any]:
     except (OSError, ValueError, TypeError, RecursionError) as error:
         problem = str(error)
     if problem is not None:
-        raise UserError(
-            f"store: {path} is damaged: {problem}",
-            remedy=f"delete the folder {path.parent} and run the study again; only this cell is computed anew",
-        )
+        raise _damaged(path, problem)
     return found
 
 
@@ -79,7 +97,7 @@ class Store:
             if folder.name not in names:
                 shutil.rmtree(folder)
 
-    def finish(self, cell: Cell, partial: Path, summary: Mapping[str, Json], provenance: Mapping[str, Json]) -> Path:
+    def finish(self, cell: Cell, partial: Path, summary: Summary, provenance: Mapping[str, Json]) -> Path:
         """Write `result.json` beside what the cell left in `partial`, and rename all of it into place."""
         result = {
             "key": cell.key,
@@ -87,8 +105,8 @@ class Store:
             "version": cell.version,
             "inputs": cell.inputs,
             "reads": cell.reads,
-            "labels": cell.labels,
-            "summary": summary,
+            "labels": cell.labels.model_dump(exclude_unset=True),
+            "summary": summary.model_dump(),
             "provenance": provenance,
         }
         path = partial / "result.json"
@@ -129,7 +147,7 @@ class Store:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         (folder / "error.json").write_text(
-            json.dumps({"labels": dict(cell.labels), "error": error}, indent=1), encoding="utf-8"
+            json.dumps({"labels": cell.labels.shown(), "error": error}, indent=1), encoding="utf-8"
         )
         if partial is not None:
             log = partial / "log.txt"
@@ -141,17 +159,17 @@ class Store:
         """What analysis sees of the cell."""
         return self.record_of(cell.kind, cell.key, cell.labels)
 
-    def record_of(self, kind: str, key: str, labels: Mapping[str, str]) -> Record:
+    def record_of(self, kind: str, key: str, labels: Labels) -> Record:
         """What analysis sees of the cell of that kind and key; its labels are those of the current plan."""
         directory = self.folder / "cells" / kind / key
         result = directory / "result.json"
         if result.is_file():
             found = read_result(result)
-            return Record(key, kind, dict(labels), "done", directory, found["summary"], found["provenance"])
+            return Record(key, kind, labels, "done", directory, _summary(result, kind, found["summary"]), found["provenance"])
         cause = self.folder / "failed" / f"{kind}-{key}" / "error.json"
         if cause.is_file():
-            return Record(key, kind, dict(labels), "failed", directory, error=_read(cause, ("error",))["error"])
-        return Record(key, kind, dict(labels), "missing", directory)
+            return Record(key, kind, labels, "failed", directory, error=_read(cause, ("error",))["error"])
+        return Record(key, kind, labels, "missing", directory)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

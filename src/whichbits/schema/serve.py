@@ -1,0 +1,114 @@
+"""What `serve` steps return: the metrics of each load level and the evidence for their validity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from whichbits.schema.frozen import Frozen
+from whichbits.schema.served_weights import Agreement
+from whichbits.schema.summary import Summary
+
+
+class Percentile(Frozen):
+    """A percentile with its order-statistic interval."""
+
+    value: float
+    low: float
+    high: float | None
+    """None where the sample has no order statistic that bounds it."""
+
+
+class Distribution(Frozen):
+    """Of one latency over a load level's requests, in seconds."""
+
+    n: int
+    mean: float
+    percentiles: Mapping[str, Percentile | None]
+    """By '50', '90', '95', '99'; None where `n` is too small for it."""
+
+
+class Metrics(Frozen):
+    """Metrics of one load level; docs/serving.md defines each by its formula. None where no request gave one."""
+
+    requests_per_second: float | None
+    output_tokens_per_second: float | None
+    ttft_s: Distribution | None = None
+    itl_s: Distribution | None = None
+    """Over all gaps between chunks of all requests."""
+    tpot_s: Distribution | None = None
+    latency_s: Distribution | None = None
+
+
+class Evidence(Frozen):
+    """What the validity of a load level was judged by."""
+
+    requests: int
+    """Measured requests that were answered in full."""
+    requests_planned: int
+    errors: int
+    """Of all requests, warm-up included."""
+    first_error: str | None
+    steady_s: float | None
+    """Length of the steady window."""
+    waves: float | None
+    """Mean latencies that fit into it."""
+    in_flight: float | None
+    """Mean number of requests in flight in it; Little's law makes it X · R."""
+    offered_rate: float | None
+    """Arrivals per second in it; None for a closed loop."""
+    dispatch_delay_s: float | None
+    """Mean time from when a request was due to when it was sent."""
+    client_cpu: float
+    """Cores' worth of CPU that the client used."""
+    client_busiest_cpu: float
+    """The same of its busiest process."""
+    client_cpus: int
+    """Cores it was allowed."""
+    clock_step_s: float
+    prompt_tokens: tuple[int, int] | None
+    """Smallest and largest, as the server counted."""
+    output_tokens: tuple[int, int] | None
+    tokens_per_chunk: float | None
+    prefix_cache_hit_rate: float | None
+    """Hits / queries of the server's prefix cache during the load level; None where it does not say."""
+    foreign_tokens: float | None
+    """Share of the tokens the server generated meanwhile that were not ours; None where it does not say."""
+    loop_lag_s: float | None = None
+    """Mean lateness of the client's event loop, and so of the times it stamps."""
+    at_once: float | None = None
+    """Share of the requests of which all tokens arrived in one piece; None where none was answered."""
+
+
+class LoadLevel(Frozen):
+    """One load level of one workload, measured once."""
+
+    rung: str
+    """'synchronous', 'concurrency N' or 'rate R'."""
+    concurrency: int | None
+    """Requests in flight; None where they arrive at a rate."""
+    rate: float | None = None
+    """Arrivals per second."""
+    valid: bool
+    reasons: tuple[str, ...] = ()
+    """Why it is not valid."""
+    metrics: Metrics
+    evidence: Evidence | None = None
+
+
+class WeightsBehind(Frozen):
+    """What was found of the weights behind the addresses of a candidate and the base."""
+
+    candidate: Agreement
+    base: Agreement
+
+
+class ServeSummary(Summary, kind="serve"):
+    """A candidate's speed and the base's of the same round; their requests are in `items.parquet`."""
+
+    sitting: str
+    """Measurement session."""
+    order: tuple[str, ...] = ()
+    """In which the candidates of the round were measured."""
+    rungs: tuple[LoadLevel, ...]
+    base_rungs: tuple[LoadLevel, ...]
+    weights: WeightsBehind | None = None
