@@ -22,7 +22,7 @@ SLOW = (
     "prediction/training/test_fit.py",
     "quantization/calibration/test_data.py",
     "quantization/mixed_precision/test_search.py",
-    "quantization/model/test_agreement.py",
+    "quantization/passes/test_agreement.py",
     "quantization/passes/test_calibrated.py",
     "quantization/passes/test_direct.py",
     "quantization/passes/test_pipeline.py",

@@ -22,11 +22,12 @@ from whichbits.formats.catalogue import get
 from whichbits.models.resolve import resolve
 from whichbits.quantization.model.decoder import empty, empty_model, first_inputs
 from whichbits.quantization.model.replicas import Replica, filled, run
-from whichbits.quantization.model.tensors import base_tensors, of_layer, outside_layers
-from whichbits.quantization.passes.layer import round_weight
+from whichbits.quantization.model.tensors import of_layer, outside_layers
 from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.rounding.fake_quantize import quantized_activations
+from whichbits.quantization.rounding.weight import round_weight
 from whichbits.quantization.statistics.forward import InputStatistics, observe
+from whichbits.quantization.transforms.base import base_tensors
 from whichbits.quantization.transforms.smoothing import balancing_scale, smoothing_scale
 
 FORMAT = get("w8a8-int")

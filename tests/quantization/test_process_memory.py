@@ -37,7 +37,7 @@ main()
 COMPARE = """
 import sys
 from pathlib import Path
-from whichbits.quantization.model import agreement
+from whichbits.quantization.passes import agreement
 agreement.LENGTH = 8  # logits of few tokens, so that the matrices make the peak
 agreement.check_agreement(Path(sys.argv[1]))
 """

@@ -261,7 +261,7 @@ def test_structures_that_are_not_understood(follow: Any, base: Path, tmp_path: P
 
 def test_rotations(follow: Any, base: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from whichbits.quantization.model.tensors import base_tensors
+    from whichbits.quantization.transforms.base import base_tensors
 
     def prefixed(tensors: dict[str, Any]) -> None:
         for name in list(tensors):
@@ -356,7 +356,7 @@ def test_tensors_that_are_not_the_model_s(follow: Any, base: Path, tmp_path: Pat
 
 
 def test_a_format_that_is_not_written(follow: Any, base: Path) -> None:
-    from whichbits.quantization.passes.direct import fit_to
+    from whichbits.quantization.passes.fitting import fit_to
 
     follow(
         "format {name} cannot be written",
@@ -392,7 +392,7 @@ def own_code(base: Path, folder: Path, body: str) -> Path:
 
 def test_what_the_calibrated_pass_does_not_compute(follow: Any, base: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from whichbits.quantization.model.agreement import check_agreement
+    from whichbits.quantization.passes.agreement import check_agreement
 
     scaled = "        found = super().forward(*args, **kwargs)\n        found.logits = found.logits * 2\n        return found"
     cases = {
@@ -435,9 +435,9 @@ def test_weights_beyond_what_scales_hold(follow: Any) -> None:
 def test_layers_that_the_pass_does_not_reach(follow: Any, base: Path, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from whichbits.models.resolve import resolve
-    from whichbits.quantization.model.agreement import check_agreement
     from whichbits.quantization.model.decoder import Call
     from whichbits.quantization.model.replicas import Replica
+    from whichbits.quantization.passes.agreement import check_agreement
     from whichbits.quantization.passes.pipeline import _by_weight
     from whichbits.quantization.rounding.kv_cache import largest_keys_and_values
 

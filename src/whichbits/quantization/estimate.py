@@ -14,9 +14,9 @@ from whichbits.formats.format import Format, fit
 from whichbits.formats.mixed import unit
 from whichbits.models.configuration import Configuration
 from whichbits.quantization.calibration.self_generated import AT_A_TIME
-from whichbits.quantization.model.agreement import LARGEST_LAYER, LENGTH, SAMPLES
 from whichbits.quantization.model.attention import LONGEST
 from whichbits.quantization.model.decoder import LOGITS_AT_A_TIME, TOKENS_AT_A_TIME
+from whichbits.quantization.passes.agreement import LARGEST_LAYER, LENGTH, SAMPLES
 from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.statistics.backward import EVERY, LARGEST_CURVATURE
 from whichbits.quantization.transforms.awq import CLIPS, STRENGTHS

@@ -10,8 +10,9 @@ pytest.importorskip("numba")
 from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.formats.checkpoint.compress import decompress  # noqa: E402
 from whichbits.formats.format import fit  # noqa: E402
-from whichbits.quantization.passes.layer import quantize_layer, round_weight  # noqa: E402
+from whichbits.quantization.passes.layer import quantize_layer  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
+from whichbits.quantization.rounding.weight import round_weight  # noqa: E402
 from whichbits.quantization.statistics.forward import InputStatistics  # noqa: E402
 
 ROWS, COLUMNS = 64, 320

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from whichbits.core.conversation import Messages, messages
 from whichbits.core.errors import UserError
-from whichbits.quantization.calibration.texts import check_sha256
+from whichbits.quantization.calibration.checksum import check_sha256
 
 if TYPE_CHECKING:
     from whichbits.quantization.recipe.recipe import Calibration

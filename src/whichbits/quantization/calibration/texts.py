@@ -11,6 +11,7 @@ from whichbits.core.conversation import Messages, messages
 from whichbits.core.errors import UserError
 from whichbits.core.text import decode, json_lines, read_bytes
 from whichbits.models.tokenization import render
+from whichbits.quantization.calibration.checksum import check_sha256
 
 if TYPE_CHECKING:
     from whichbits.quantization.recipe.recipe import Calibration
@@ -44,15 +45,6 @@ def read_file(calibration: Calibration) -> bytes:
 
 def _name(calibration: Calibration) -> str:
     return f"calibration file {calibration.file}"
-
-
-def check_sha256(calibration: Calibration, digest: str, what: str) -> None:
-    """Raises UserError where `what` has another SHA-256 than the recipe says."""
-    if calibration.sha256 not in (None, digest):
-        raise UserError(
-            f"{what} has SHA-256 {digest}, not {calibration.sha256}",
-            remedy="restore what was meant, or leave sha256 out",
-        )
 
 
 def _conversations(content: bytes, calibration: Calibration) -> Iterator[Messages]:

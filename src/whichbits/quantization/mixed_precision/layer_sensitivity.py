@@ -12,14 +12,15 @@ from whichbits.formats.checkpoint.names import layer_prefix
 from whichbits.formats.format import Format, fit
 from whichbits.formats.mixed import targets, unit
 from whichbits.quantization.mixed_precision.knapsack import Option, assign
-from whichbits.quantization.model.agreement import check_agreement
 from whichbits.quantization.model.decoder import empty, empty_model, fill, first_inputs
 from whichbits.quantization.model.devices import computing_devices
 from whichbits.quantization.model.replicas import Replica, filled, run
-from whichbits.quantization.model.tensors import base_tensors, of_layer, outside_layers
-from whichbits.quantization.passes.layer import global_scales, round_weight
+from whichbits.quantization.model.tensors import of_layer, outside_layers
+from whichbits.quantization.passes.agreement import check_agreement
 from whichbits.quantization.recipe.recipe import LayerChoice, Recipe
 from whichbits.quantization.rounding.fake_quantize import activations_quantized
+from whichbits.quantization.rounding.weight import global_scales, round_weight
+from whichbits.quantization.transforms.base import base_tensors
 
 if TYPE_CHECKING:
     import torch

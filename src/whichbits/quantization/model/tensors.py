@@ -1,4 +1,4 @@
-"""The tensors that a pass starts from: those of the base, read when they are asked for, rotated where the recipe says so."""
+"""The tensors of a checkpoint, read when they are asked for."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.files import language_prefix, read_tensor, tensor_files
 from whichbits.formats.checkpoint.names import DECODER, EMBEDDINGS, HEAD, HEAD_BIAS, LAYERS, layer_prefix
-from whichbits.models.configuration import read_configuration, stated_dtype
-from whichbits.quantization.recipe.recipe import Recipe
-from whichbits.quantization.transforms.rotation import RotatedTensors
+from whichbits.models.configuration import stated_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -88,23 +85,6 @@ class TensorsAs(Mapping[str, "torch.Tensor"]):
     def __getitem__(self, name: str) -> torch.Tensor:
         tensor = self._tensors[name].to(self._device)
         return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
-
-
-def base_tensors(
-    base: Path, recipe: Recipe, device: str = "cpu", *, allow_custom_code: bool = False
-) -> Mapping[str, torch.Tensor]:
-    """The tensors of the model in `base` as `recipe` quantizes them, brought to `device` when they are asked for.
-
-    Raises UserError where its rotation cannot be done.
-    """
-    stored = TensorsOnDevice(StoredTensors(base), device)
-    if not recipe.rotation:
-        return stored
-    if language_prefix(tensor_files(base)):
-        raise UserError(
-            "rotation: the model reads images too, whose embeddings would not be rotated", remedy="leave rotation out"
-        )
-    return RotatedTensors(stored, read_configuration(base, allow_custom_code=allow_custom_code), recipe.seed)
 
 
 def paged_in(tensor: torch.Tensor) -> torch.Tensor:

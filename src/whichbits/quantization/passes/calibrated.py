@@ -14,15 +14,15 @@ from whichbits.formats.checkpoint.names import layer_number
 from whichbits.formats.checkpoint.writer import ShardWriter
 from whichbits.formats.format import Format
 from whichbits.quantization.calibration.data import calibration_data
-from whichbits.quantization.model.agreement import check_agreement
 from whichbits.quantization.model.devices import computing_devices
-from whichbits.quantization.model.tensors import base_tensors
 from whichbits.quantization.output.folder import base_hashes, complete, folder_aside, refuse_existing
 from whichbits.quantization.output.manifest import FILE, Manifest, ModuleError, Used, versions
-from whichbits.quantization.passes.direct import SHARD_BYTES, Progress, fit_to
+from whichbits.quantization.passes.agreement import check_agreement
+from whichbits.quantization.passes.fitting import SHARD_BYTES, Progress, fit_to
 from whichbits.quantization.passes.pipeline import Job, stream
 from whichbits.quantization.passes.resume import LayerStore, drop_states, kept_data, unfinished
 from whichbits.quantization.recipe.recipe import Recipe
+from whichbits.quantization.transforms.base import base_tensors
 
 if TYPE_CHECKING:
     import torch

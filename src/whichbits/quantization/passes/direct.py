@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whichbits.core.errors import UserError
-from whichbits.formats.catalogue import get
 from whichbits.formats.checkpoint.files import language_prefix, shard_files, tensor_files
 from whichbits.formats.checkpoint.writer import ShardWriter
-from whichbits.formats.format import Format, fit
-from whichbits.formats.mixed import choose, mix
-from whichbits.models.configuration import read_configuration
+from whichbits.formats.format import Format
 from whichbits.quantization.model.devices import computing_devices
 from whichbits.quantization.model.memory import give_back_freed
-from whichbits.quantization.model.structure import layer_linears, tensor_shapes
-from whichbits.quantization.model.tensors import base_tensors
 from whichbits.quantization.output.folder import base_hashes, complete, folder_aside
 from whichbits.quantization.output.manifest import Manifest, ModuleError
+from whichbits.quantization.passes.calibrated import Target, quantize_calibrated
+from whichbits.quantization.passes.fitting import SHARD_BYTES, Progress, fit_to
 from whichbits.quantization.passes.layer import quantize_layer
 from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.rounding.kv_cache import cache_scales
+from whichbits.quantization.transforms.base import base_tensors
 
 if TYPE_CHECKING:
     import torch
-
-SHARD_BYTES = 2**30
-
-Progress = Callable[[int, int], None]
 
 
 def quantize_checkpoint(
@@ -57,8 +50,6 @@ def quantize_checkpoint(
     """
     fitted, layers = fit_to(base, format, recipe, allow_custom_code=allow_custom_code)
     if recipe.calibrated or fitted.needs_data:
-        from whichbits.quantization.passes.calibrated import Target, quantize_calibrated
-
         (result,) = quantize_calibrated(
             base,
             [Target(format, recipe, out)],
@@ -78,26 +69,6 @@ def quantize_checkpoint(
             aside, base, fitted, recipe, linears, base_files or base_hashes(base), allow_custom_code=allow_custom_code
         )
     return manifest, errors
-
-
-def fit_to(base: Path, format: Format, recipe: Recipe, *, allow_custom_code: bool = False) -> tuple[Format, list[list[str]]]:
-    """`format` fitted to the model in `base`, and the names of the weights to quantize, layer by layer.
-
-    Layers for which `recipe` has another format become parts of the fitted one. Raises UserError.
-    """
-    if format.weights is None or format.refused:
-        reason = format.refused or "it is the base itself"
-        raise UserError(f"format {format.name} cannot be written: {reason}", remedy="choose another format")
-    shapes = tensor_shapes(base)
-    layers = layer_linears(read_configuration(base, allow_custom_code=allow_custom_code), shapes)
-    modules = {name.removesuffix(".weight"): (shapes[name][0], shapes[name][1]) for layer in layers for name in layer}
-    if not recipe.layers:
-        return fit(format, modules.values(), group_size=recipe.group_size), layers
-    chosen = choose(format.name, [(choice.match, choice.format) for choice in recipe.layers], modules)
-    formats = {name: get(name) for name in {*chosen.values()} - {format.name}} | {format.name: format}
-    kept = {f"{module}.weight" for module, name in chosen.items() if formats[name].is_base}
-    fitted = mix(format, formats, chosen, modules, recipe.group_size)
-    return fitted, [[name for name in layer if name not in kept] for layer in layers]
 
 
 def _write_weights(

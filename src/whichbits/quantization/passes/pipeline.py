@@ -16,7 +16,7 @@ from whichbits.quantization.model.finite import check_states, check_tensors
 from whichbits.quantization.model.memory import give_back_freed
 from whichbits.quantization.model.prefetch import layers_ahead
 from whichbits.quantization.model.replicas import filled, in_turn, refill, run
-from whichbits.quantization.model.tensors import base_tensors, outside_layers
+from whichbits.quantization.model.tensors import outside_layers
 from whichbits.quantization.output.manifest import ModuleError
 from whichbits.quantization.passes.layer import quantize_layer
 from whichbits.quantization.passes.resume import SensitivityStore
@@ -25,6 +25,7 @@ from whichbits.quantization.rounding.kv_cache import cache_scales, largest_keys_
 from whichbits.quantization.statistics.backward import ObservedLayer, observe_backwards
 from whichbits.quantization.statistics.forward import InputStatistics, norm_offsets, observe
 from whichbits.quantization.transforms.awq import activation_aware
+from whichbits.quantization.transforms.base import base_tensors
 from whichbits.quantization.transforms.smoothing import balance, smooth
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from pathlib import Path
 from whichbits.quantization.output.folder import told_when_full
 from whichbits.quantization.output.manifest import Manifest, ModuleError
 from whichbits.quantization.passes.calibrated import Target, quantize_calibrated
-from whichbits.quantization.passes.direct import Progress, quantize_checkpoint
+from whichbits.quantization.passes.direct import quantize_checkpoint
+from whichbits.quantization.passes.fitting import Progress
 
 Made = tuple[Manifest, tuple[ModuleError, ...]]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from whichbits.formats.checkpoint.names import ATTENTION
-from whichbits.quantization.passes.layer import round_weight
 from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.rounding.groups import from_groups, to_groups
+from whichbits.quantization.rounding.weight import round_weight
 from whichbits.quantization.statistics.forward import InputStatistics
 from whichbits.quantization.transforms.smoothing import rescale
 

@@ -16,8 +16,8 @@ safetensors = pytest.importorskip("safetensors.torch")
 pytest.importorskip("accelerate")
 
 from whichbits.core.errors import UserError  # noqa: E402
-from whichbits.quantization.model import agreement  # noqa: E402
-from whichbits.quantization.model.agreement import TRANSFORMED, check_agreement, distance, tolerance  # noqa: E402
+from whichbits.quantization.passes import agreement  # noqa: E402
+from whichbits.quantization.passes.agreement import TRANSFORMED, check_agreement, distance, tolerance  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
 
 SIZES: dict[str, Any] = {
