@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")])
 PATH = re.compile(r"(?<![\w/.-])(?:src|tests|benchmarks|tools|docs|examples|requirements)/[\w./-]*\w/?")
 MODULE = re.compile(r"(?<![\w/.-])whichbits(?:\.[A-Za-z_]\w*)+")
-GROUP = re.compile(r'^GROUP = "(.+)"$', re.MULTILINE)
+GROUP = re.compile(r'^(?:\w+_)?GROUP = "(.+)"$', re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 

@@ -97,7 +97,7 @@ def test_a_bad_recipe_file_is_named(content: str | None, message: str, tmp_path:
             r"recipe\.calibration\.sample: .*did you mean samples\? the fields there are source, file",
         ),
         ({"layers": [{"match": "a"}]}, r"recipe\.layers\.0\.format: .*the fields there are match, format"),
-        ({"rounding": "gtpq"}, r"'rtn' or 'gptq' \(value 'gtpq'\) → correct it"),
+        ({"rounding": "gtpq"}, r"recipe\.rounding: .*rtn, gptq \(value 'gtpq'\) → correct it"),
         ({"calibration": {"samples": 0}, "rounding": "gptq"}, r"recipe\.calibration\.samples: .* greater than 0"),
         ({"damping": 0.5}, r"recipe: damping would do nothing .*rounding rtn"),
     ],

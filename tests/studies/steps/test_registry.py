@@ -16,6 +16,7 @@ import pytest
 
 import whichbits
 from whichbits.accuracy.kinds.registry import OURS
+from whichbits.quantization.recipe.methods import ROUNDERS, TRANSFORMS
 from whichbits.studies.steps.registry import KINDS
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "steps.json"
@@ -23,6 +24,9 @@ SOURCE = Path(whichbits.__file__).parent
 NAMED = {
     "whichbits.accuracy.sandbox.run": ("whichbits.accuracy.sandbox.child",),
     "whichbits.accuracy.kinds.registry": tuple(module for module, _ in OURS.values()),
+    "whichbits.quantization.recipe.methods": tuple(
+        dict.fromkeys(module for methods in (ROUNDERS, TRANSFORMS) for module, _ in methods.ours.values())
+    ),
 }
 """What a module starts, or loads, by a name in a text."""
 

@@ -40,6 +40,7 @@ from whichbits.quantization.model.tensors import (
 from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.transforms.check import scaled_at_random
 from whichbits.quantization.transforms.rotation import RotatedTensors
+from whichbits.quantization.transforms.transform import asked
 
 if TYPE_CHECKING:
     import torch
@@ -99,9 +100,9 @@ class Merged:
 
 
 def _merged(recipes: Sequence[Recipe]) -> Merged:
-    heads = any(recipe.balancing is not None for recipe in recipes)
-    scales = heads or any(recipe.smoothing is not None or recipe.awq for recipe in recipes)
-    return Merged(scales, heads, next((recipe.seed for recipe in recipes if recipe.rotation), None))
+    transforms = [each.transform for recipe in recipes for each in asked(recipe)]
+    heads = any(transform.scales_heads for transform in transforms)
+    return Merged(bool(transforms), heads, next((recipe.seed for recipe in recipes if recipe.rotation), None))
 
 
 @cache

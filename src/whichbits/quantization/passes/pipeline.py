@@ -24,9 +24,8 @@ from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.rounding.kv_cache import cache_scales, largest_keys_and_values
 from whichbits.quantization.statistics.backward import ObservedLayer, observe_backwards
 from whichbits.quantization.statistics.forward import InputStatistics, norm_offsets, observe
-from whichbits.quantization.transforms.awq import activation_aware
 from whichbits.quantization.transforms.base import base_tensors
-from whichbits.quantization.transforms.smoothing import balance, smooth
+from whichbits.quantization.transforms.transform import CalibratedLayer, asked
 
 if TYPE_CHECKING:
     import torch
@@ -226,18 +225,14 @@ def _prepared(
     offsets: Mapping[str, float],
     prefix: str,
 ) -> tuple[Tensors, Sequence[InputStatistics]]:
-    """The layer's tensors scaled as the job has it, before any rounding, and the statistics of its new inputs."""
-    recipe = job.recipe
-    if recipe.smoothing is not None:
-        tensors, statistics = smooth(tensors, statistics, recipe.smoothing, offsets)
-    if recipe.balancing is not None:
-        head: int = layer.self_attn.head_dim  # type: ignore[assignment, union-attr]
-        tensors, statistics = balance(tensors, statistics, recipe.balancing, offsets, head)
-    if recipe.awq:
-        tensors, statistics = activation_aware(tensors, statistics, offsets, job.format, prefix)
-    merged = [name for name in ("smoothing", "balancing", "awq") if getattr(recipe, name)]
-    if merged:
-        check_tensors({prefix + name: tensor for name, tensor in tensors.items()}, f"scaled by {' and '.join(merged)}")
+    """The layer's tensors transformed as the job has it, before any rounding, and the statistics of its new inputs."""
+    wanted = asked(job.recipe)
+    for each in wanted:
+        calibrated = CalibratedLayer(tensors, statistics, offsets, job.format, prefix, layer)
+        tensors, statistics = each.transform.apply(calibrated, each.strength)
+    if wanted:
+        how = " and ".join(each.name for each in wanted)
+        check_tensors({prefix + name: tensor for name, tensor in tensors.items()}, f"scaled by {how}")
     return tensors, statistics
 
 

@@ -20,8 +20,11 @@ from pydantic import (
 
 from whichbits.core.errors import UserError
 from whichbits.formats.catalogue import find_name
+from whichbits.quantization.recipe.methods import ROUNDERS, TRANSFORMS, Methods
 
 ScaleSearch = Literal["minmax", "mse", "activation"]
+
+WRITTEN_IF_GIVEN = ("awq", "layers", "residual", "sensitivity", "shrinkage", "transforms")
 
 IDLE = " would do nothing with "
 """What is said of fields that do not apply."""
@@ -83,6 +86,22 @@ class LayerChoice(BaseModel):
         return find_name(format) or format
 
 
+class TransformChoice(BaseModel):
+    """A transform that another package brings, by name; what `strength` means is its own business."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    strength: float = 1.0
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name in TRANSFORMS.ours:
+            raise ValueError(f"{name} is a field of its own")
+        return _one_of(TRANSFORMS, name)
+
+
 class Recipe(BaseModel):
     """How a checkpoint is made: rounding, scale search, the size of a weight group (None: the format's rule), seed.
 
@@ -91,14 +110,15 @@ class Recipe(BaseModel):
     module's input, `residual` for that in the residual stream where a module adds to it. With `sensitivity` errors count by the
     curvature of the base's loss, from so many draws a token. `smoothing` is SmoothQuant's strength (None: not smoothed),
     `balancing` that of scales by moments in its place; `awq` scales and clips weights as AWQ does; `rotation` merges Hadamard
-    rotations, drawn by the seed, into the weights.
+    rotations, drawn by the seed, into the weights. `rounding` may name another package's rounder, and `transforms` its
+    transforms, which come after the others.
     Modules that `layers` match get the format named there in place of the checkpoint's; of several matches the first counts.
     Fields that do not apply are neither accepted nor written.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rounding: Literal["rtn", "gptq"] = "rtn"
+    rounding: str = "rtn"
     scales: ScaleSearch = "mse"
     group_size: PositiveInt | None = None
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -113,18 +133,25 @@ class Recipe(BaseModel):
     balancing: float | None = Field(default=None, ge=0, le=1)
     awq: bool = False
     rotation: bool = False
+    transforms: tuple[TransformChoice, ...] = ()
     calibration: Calibration = Calibration()
     layers: tuple[LayerChoice, ...] = ()
+
+    @field_validator("rounding")
+    @classmethod
+    def _known(cls, rounding: str) -> str:
+        return _one_of(ROUNDERS, rounding)
 
     @property
     def calibrated(self) -> bool:
         """Whether making the checkpoint takes tokens run through the model."""
         return (
-            self.rounding == "gptq"
+            ROUNDERS.get(self.rounding).calibrated
             or self.scales == "activation"
             or self.smoothing is not None
             or self.balancing is not None
             or self.awq
+            or bool(self.transforms)
         )
 
     @property
@@ -144,7 +171,7 @@ class Recipe(BaseModel):
         calibrated = set() if self.calibrated else {"propagate_error", "sensitivity", "smoothing"}
         # Formats with scales of activations that are found on data are calibrated whatever the recipe.
         data = {"calibration"} if not self.calibrated and self.calibration == Calibration() else set()
-        data |= {name for name in ("awq", "layers", "residual", "sensitivity", "shrinkage") if not getattr(self, name)}
+        data |= {name for name in WRITTEN_IF_GIVEN if not getattr(self, name)}
         data |= {"balancing"} if self.balancing is None else set()
         return gptq | calibrated | data | (set() if self.rotation else {"rotation"})
 
@@ -166,6 +193,13 @@ class Recipe(BaseModel):
         return {name: value for name, value in handler(self).items() if name not in self.unused}
 
 
+def _one_of(methods: Methods, name: str) -> str:
+    """The name, which has to be one of those known."""
+    if name not in methods.ours and name not in methods.names():
+        raise ValueError(f"there is no such {methods.kind}; those known are {', '.join(methods.names())}")
+    return name
+
+
 def parse(fields: Mapping[str, Any]) -> Recipe:
     """The recipe with these fields. Raises UserError where one is not known or has a value that it cannot have."""
     try:
@@ -182,7 +216,7 @@ def parse(fields: Mapping[str, Any]) -> Recipe:
 
 def _remedy(kind: str, place: tuple[str, ...]) -> str:
     """What to do about a mistake at `place` in a recipe."""
-    parts: dict[str, type[BaseModel]] = {"calibration": Calibration, "layers": LayerChoice}
+    parts: dict[str, type[BaseModel]] = {"calibration": Calibration, "layers": LayerChoice, "transforms": TransformChoice}
     within = parts.get(place[0], Recipe) if place[1:] else Recipe
     if kind not in ("extra_forbidden", "missing"):
         return "correct it, or leave it out" if place else "leave one of them out"

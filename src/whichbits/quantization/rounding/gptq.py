@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from whichbits.quantization.rounding.gptq_kernel import round_block
+from whichbits.quantization.rounding.rounder import Rounder, Unrounded
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +18,18 @@ BLOCK = 128
 
 STRIP = 32
 """Rows that are rounded at once where rows make up for the error of others."""
+
+
+class Gptq(Rounder):
+    """GPTQ as the recipe has it: `damping`, `shrinkage`, `act_order`."""
+
+    def round(self, unrounded: Unrounded) -> torch.Tensor:
+        """See `Rounder`. Raises ArithmeticError where the Hessian cannot be factorised."""
+        recipe, fed = unrounded.recipe, unrounded.statistics
+        if fed is None:
+            raise ValueError("GPTQ needs the statistics of a layer's inputs")
+        factor = fed.factor(damping=recipe.damping, shrinkage=recipe.shrinkage, act_order=recipe.act_order)
+        return gptq(unrounded.weight, unrounded.args, unrounded.scale, factor, unrounded.rows)
 
 
 def gptq(
@@ -69,6 +81,8 @@ def _round_columns(
     left: torch.Tensor, by_row: torch.Tensor, group: torch.Tensor, factor: Factor, args: QuantizationArgs
 ) -> torch.Tensor:
     """`left`, its columns in the order in which they are rounded, rounded in place."""
+    from whichbits.quantization.rounding.gptq_kernel import round_block
+
     columns = left.shape[1]
     for begin in range(0, columns, BLOCK):
         end = min(begin + BLOCK, columns)

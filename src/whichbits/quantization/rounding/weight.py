@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from whichbits.quantization.rounding.rounders import Rounded, find_scale, nearest, round_to_nearest, stored_scale
+from whichbits.quantization.rounding.rounder import Unrounded, rounder
+from whichbits.quantization.rounding.rounders import Rounded, find_scale, nearest, stored_scale
 from whichbits.quantization.rounding.scales import nvfp4_global_scale
 from whichbits.quantization.rounding.zero_points import find_range, zero_shift
 from whichbits.quantization.statistics.hessian import column_importance, output_error, shrunk
@@ -32,16 +33,13 @@ def round_weight(
 
     `rows` is the factor of the curvature at its output, where GPTQ is to see it; `target` is what the weight is to come near,
     where that is another than itself.
-    Raises ArithmeticError where GPTQ's Hessian cannot be factorised.
+    Raises ArithmeticError where the rounder cannot compute it.
     """
     scales, dtype, importance = recipe.scales, weight.dtype, _importance(recipe, fed)
-    if recipe.rounding == "rtn" and args.symmetric:
-        return round_to_nearest(weight, args, scales=scales, dtype=dtype, global_scale=global_scale, importance=importance)
-    factor, target = None, weight if target is None else target
-    if recipe.rounding == "gptq":
-        if fed is None:
-            raise ValueError("GPTQ needs the statistics of a layer's inputs")
-        factor = fed.factor(damping=recipe.damping, shrinkage=recipe.shrinkage, act_order=recipe.act_order)
+    own = rounder(recipe.rounding)
+    if own.calibrated and fed is None:
+        raise ValueError(f"rounding {recipe.rounding} needs the statistics of a layer's inputs")
+    target = weight if target is None else target
     if args.symmetric:
         scale = find_scale(target, args, scales=scales, dtype=dtype, global_scale=global_scale, importance=importance)
         zero_point, shift = None, None
@@ -49,12 +47,9 @@ def round_weight(
         scale, zero_point = find_range(target, args, scales=scales, dtype=dtype, importance=importance)
         shift = zero_shift(scale, zero_point, args, *weight.shape)
     target = target.float() if shift is None else target.float() + shift
-    if fed is None or factor is None:
-        rounded, errors = nearest(target, scale, args), None
-    else:
-        from whichbits.quantization.rounding.gptq import gptq
-
-        rounded = gptq(target, args, scale, factor, rows)
+    rounded = own.round(Unrounded(target, args, scale, recipe, fed, rows))
+    errors = None
+    if own.calibrated and fed is not None:
         plain = nearest(target, scale, args)
         errors = output_error(rounded - target, fed.hessian), output_error(plain - target, fed.hessian)
     rounded = rounded if shift is None else rounded - shift

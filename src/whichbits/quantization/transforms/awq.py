@@ -11,6 +11,7 @@ from whichbits.quantization.rounding.groups import from_groups, to_groups
 from whichbits.quantization.rounding.weight import round_weight
 from whichbits.quantization.statistics.forward import InputStatistics
 from whichbits.quantization.transforms.smoothing import rescale
+from whichbits.quantization.transforms.transform import CalibratedLayer, Transform, Transformed
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +31,18 @@ NOT_CLIPPED = (ATTENTION.query, ATTENTION.key, ATTENTION.fused)
 """Modules whose weights are not clipped: their products are exponents."""
 
 SMALLEST = 1e-4
+
+
+class Awq(Transform):
+    """AWQ, by the recipe's field `awq`."""
+
+    def strength(self, recipe: Recipe, name: str) -> float | None:
+        """See `Transform`; the strength of the scales is searched."""
+        return 1.0 if recipe.awq else None
+
+    def apply(self, layer: CalibratedLayer, strength: float) -> Transformed:
+        """See `Transform`."""
+        return activation_aware(layer.tensors, layer.statistics, layer.offsets, layer.format, layer.prefix)
 
 
 def activation_aware(

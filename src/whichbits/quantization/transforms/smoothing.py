@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.names import ATTENTION, EXPERTS, MLPS
+from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.statistics.forward import InputStatistics
+from whichbits.quantization.transforms.transform import CalibratedLayer, Transform, Transformed
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +31,33 @@ def smoothing_scale(largest_input: torch.Tensor, largest_weight: torch.Tensor, s
     scale = largest_input.pow(strength) / largest_weight.pow(1 - strength)
     empty = (largest_input == 0) | (largest_weight == 0)
     return torch.where(empty, 1.0, scale.clamp(min=SMALLEST))
+
+
+class Smoothing(Transform):
+    """SmoothQuant, by the recipe's field `smoothing`."""
+
+    def strength(self, recipe: Recipe, name: str) -> float | None:
+        """See `Transform`."""
+        return recipe.smoothing
+
+    def apply(self, layer: CalibratedLayer, strength: float) -> Transformed:
+        """See `Transform`."""
+        return smooth(layer.tensors, layer.statistics, strength, layer.offsets)
+
+
+class Balancing(Transform):
+    """Scales by moments, by the recipe's field `balancing`."""
+
+    scales_heads: ClassVar[bool] = True
+
+    def strength(self, recipe: Recipe, name: str) -> float | None:
+        """See `Transform`."""
+        return recipe.balancing
+
+    def apply(self, layer: CalibratedLayer, strength: float) -> Transformed:
+        """See `Transform`."""
+        head: int = layer.module.self_attn.head_dim  # type: ignore[assignment, union-attr]
+        return balance(layer.tensors, layer.statistics, strength, layer.offsets, head)
 
 
 def smooth(
