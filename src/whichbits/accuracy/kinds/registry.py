@@ -21,6 +21,7 @@ OURS: Mapping[str, tuple[str, str]] = {
     "jsonl": ("whichbits.accuracy.kinds.jsonl", "Jsonl"),
     "lm-eval": ("whichbits.accuracy.kinds.lm_eval", "LmEval"),
     "human-eval": ("whichbits.accuracy.kinds.code", "HumanEval"),
+    "mbpp": ("whichbits.accuracy.kinds.code", "Mbpp"),
 }
 """Module and class of each kind of the package; a module is imported when its kind is asked for."""
 

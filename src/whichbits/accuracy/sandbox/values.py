@@ -1,11 +1,16 @@
 """Python values as one line of JSON, built from the plain types alone: nothing of a sender's classes reaches the receiver."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 MAX_LINE = 1 << 22
 """Largest line, in bytes, that either side reads."""
+
+
+class Matched:
+    """That a regular expression matched: what is left of a match object, which equals nothing but itself."""
 
 
 def dumps(value: object) -> str:
@@ -28,6 +33,8 @@ def _encode(value: object) -> object:
         return {"complex": [value.real, value.imag]}
     if isinstance(value, (bytes, bytearray)):
         return {"bytes": list(value)}
+    if isinstance(value, re.Match):
+        return {"match": []}
     if isinstance(value, range):
         return {"range": [value.start, value.stop, value.step]}
     if isinstance(value, dict):
@@ -43,6 +50,7 @@ def _encode(value: object) -> object:
 MAKERS: dict[str, Callable[[list[Any]], Any]] = {
     "list": list, "tuple": tuple, "set": set, "frozenset": frozenset, "bytes": bytes, "iterator": iter, "dict": dict,
     "complex": lambda parts: complex(*parts), "range": lambda parts: range(*parts),
+    "match": lambda _: Matched(),
 }  # fmt: skip
 
 

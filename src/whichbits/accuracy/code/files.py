@@ -1,0 +1,49 @@
+"""Files of code problems in a data directory, by their authors' names."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from whichbits.core.errors import UserError
+from whichbits.core.text import json_lines, parse_json, read_bytes
+
+
+def problem_file(data_dir: Path | None, patterns: Sequence[str], *, task: str, remedy: str) -> Path:
+    """The one file of the data directory, or of a folder in it, whose name matches. Raises UserError where there is not one."""
+    if data_dir is None:
+        raise UserError(f"data_dir: the problems of {task} are read from a local directory", remedy=remedy)
+    found = optional_files(data_dir, patterns)
+    if not found:
+        raise UserError(f"data_dir: {data_dir} has no {patterns[0]}, the problems of {task}", remedy=remedy)
+    if len(found) > 1:
+        raise UserError(
+            f"data_dir: the problems of {task} are in {found[0]} and in {found[1]}", remedy="keep one of the two files"
+        )
+    return found[0]
+
+
+def optional_files(data_dir: Path, patterns: Sequence[str]) -> list[Path]:
+    """Files of the data directory, or of a folder in it, whose names match."""
+    return sorted({path for pattern in patterns for place in (pattern, f"*/{pattern}") for path in data_dir.glob(place)})
+
+
+def rows(file: Path) -> list[dict[str, Any]]:
+    """Objects of a JSON list, or of a file with one a line, plain or with gzip. Raises UserError where it is none."""
+    content = read_bytes(file, f"data_dir: {file}")
+    if file.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError) as error:
+            raise UserError(f"data_dir: {file} cannot be unpacked: {error}", remedy="download it again") from error
+    whole = file.name.removesuffix(".gz").endswith(".json")
+    found = (
+        parse_json(content, str(file), form="a JSON list of objects")
+        if whole
+        else [row for _, row in json_lines(content, str(file))]
+    )
+    if not (isinstance(found, list) and found and all(isinstance(row, dict) for row in found)):
+        raise UserError(f"data_dir: {file} is not a list of problems", remedy="download it again")
+    return found
