@@ -42,7 +42,7 @@ SLOW = (
     "similarity/test_scorers.py",
     "studies/execution",
     "studies/planning/test_planner.py",
-    "studies/test_custom_code.py",
+    "studies/test_remote_code.py",
     "studies/test_identity.py",
     "studies/test_outside_task_kind.py",
     "studies/test_processes.py",

@@ -274,7 +274,7 @@ def test_custom_code_is_part_of_the_model_once_allowed(make: Make, tmp_path: Pat
     """The model type is one that transformers knows, so its own class is used."""
     folder = configure(make(), auto_map={"AutoModel": "modeling.Model"})
     (folder / "modeling.py").write_text("raise SystemExit('nothing asked for this class')")
-    assert "modeling.py" in resolve(str(folder), cache=tmp_path, allow_custom_code=True).files
+    assert "modeling.py" in resolve(str(folder), cache=tmp_path, trust_remote_code=True).files
 
 
 def test_a_tokenizer_is_there_and_the_models_own(make: Make, tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_a_models_own_code_runs_only_with_consent(random_base: Callable[[str], P
     for recipe in (GPTQ, Recipe()):
         with pytest.raises(UserError, match=r"'own'.*--trust-remote-code"):
             quantize_checkpoint(base, get("w8a8-int"), recipe, tmp_path / "refused")
-    quantize_checkpoint(base, get("w8a8-int"), GPTQ, tmp_path / "out", allow_custom_code=True)
+    quantize_checkpoint(base, get("w8a8-int"), GPTQ, tmp_path / "out", trust_remote_code=True)
     quantize_checkpoint(random_base("Llama"), get("w8a8-int"), GPTQ, tmp_path / "known")
     assert (tmp_path / "out" / "own.py").exists()
     own, known = (safetensors.load_file(tmp_path / name / "model.safetensors") for name in ("out", "known"))

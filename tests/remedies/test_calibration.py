@@ -369,7 +369,7 @@ def nearest(folder: Path, out: Path) -> None:
     """What NEAREST advises: a checkpoint that is rounded to nearest."""
     from whichbits.quantization.passes.direct import quantize_checkpoint
 
-    quantize_checkpoint(folder, get("w8a8-int"), parse(recipe_fields("nearest")), out, allow_custom_code=True)
+    quantize_checkpoint(folder, get("w8a8-int"), parse(recipe_fields("nearest")), out, trust_remote_code=True)
 
 
 OWN = """\
@@ -402,7 +402,7 @@ def test_what_the_calibrated_pass_does_not_compute(follow: Any, base: Path, tmp_
     for number, (error, folder) in enumerate(cases.items()):
         follow(
             error,
-            mistake=partial(check_agreement, folder, allow_custom_code=True),
+            mistake=partial(check_agreement, folder, trust_remote_code=True),
             remedy=partial(nearest, folder, tmp_path / f"nearest-{number}"),
         )
 
@@ -488,5 +488,5 @@ def test_a_class_that_only_its_own_code_has(follow: Any, tmp_path: Path) -> None
     follow(
         "transformers cannot build the model of {base}",
         mistake=lambda: empty_library_model(tmp_path),
-        remedy=lambda: empty_library_model(tmp_path, allow_custom_code=True),
+        remedy=lambda: empty_library_model(tmp_path, trust_remote_code=True),
     )

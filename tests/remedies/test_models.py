@@ -146,9 +146,9 @@ def test_code_of_a_configuration_s_own(follow: Any, tmp_path: Path) -> None:
     code = "from transformers import LlamaConfig\n\nclass OwnConfig(LlamaConfig):\n    model_type = 'own'\n"
     (tmp_path / "own.py").write_text(code)
     follow(
-        "runs only with consent",
+        "runs only with trust_remote_code",
         mistake=lambda: read_configuration(tmp_path),
-        remedy=lambda: read_configuration(tmp_path, allow_custom_code=True),
+        remedy=lambda: read_configuration(tmp_path, trust_remote_code=True),
     )
 
 

@@ -270,7 +270,7 @@ def test_code_of_its_own(follow: Any, make: Make, resolved: Any) -> None:
     follow(
         "comes with Python code of its own",
         mistake=lambda: resolved(folder),
-        remedy=lambda: resolved(folder, allow_custom_code=True),
+        remedy=lambda: resolved(folder, trust_remote_code=True),
     )
 
 

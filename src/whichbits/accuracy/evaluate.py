@@ -19,18 +19,18 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     data_dir: Path | None = None,
-    allow_custom_code: bool = False,
+    trust_remote_code: bool = False,
 ) -> TaskResult:
     """Score of `model` on `task`, with every item.
 
     `limit` keeps the first items (of each subtask of a group); `seed` draws generated items, few-shot examples and samples at a
     temperature; `data_dir` holds public data sets for machines without a network; code that comes with the tokenizer runs only
-    where `allow_custom_code` says so. Raises UserError where the task cannot be run
+    where `trust_remote_code` says so. Raises UserError where the task cannot be run
     as stated (an item longer than the engine's context, a data set that cannot be reached), and SandboxUnavailable where
     generated code cannot be confined.
     """
     kind = task_kind(task.kind)
     kind.check(task)
     task.sampling.check()
-    tokenizer = PromptTokenizer(tokenizer_path, allow_custom_code=allow_custom_code)
+    tokenizer = PromptTokenizer(tokenizer_path, trust_remote_code=trust_remote_code)
     return kind.evaluate(task, model, tokenizer, limit=limit, seed=seed, data_dir=data_dir)

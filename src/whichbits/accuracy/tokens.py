@@ -14,11 +14,11 @@ class PromptTokenizer:
     """A checkpoint's tokenizer, under the rules of `models.tokenization`.
 
     A text begins with BOS where the tokenizer begins every text with it, once; nothing is appended. Code that comes with the
-    tokenizer runs only where `allow_custom_code` says so.
+    tokenizer runs only where `trust_remote_code` says so.
     """
 
-    def __init__(self, path: Path, *, allow_custom_code: bool = False) -> None:
-        self.hf: Any = load_tokenizer(path, allow_custom_code=allow_custom_code)
+    def __init__(self, path: Path, *, trust_remote_code: bool = False) -> None:
+        self.hf: Any = load_tokenizer(path, trust_remote_code=trust_remote_code)
         self.name = str(path)
 
     @property

@@ -121,7 +121,7 @@ def quantize(
         _check_export(export, targets, budget)
     _check_folders([Path(out) / f"mixed-{budget}"] if limits else [target.out for target in targets], export)
     computing_devices(device)  # refused before there is anything to lose
-    base = resolve(model, allow_custom_code=trust_remote_code)
+    base = resolve(model, trust_remote_code=trust_remote_code)
     with _progress(console) as start:
         if limits:
             targets = [_within_budget(base, targets, limits, Path(out) / f"mixed-{budget}", start, device, trust_remote_code)]
@@ -215,7 +215,7 @@ def _within_budget(
     out: Path,
     start: Callable[[str], Progress],
     device: str | None,
-    custom_code: bool,
+    trust_remote_code: bool,
 ) -> Target:
     """One checkpoint with the formats of the targets, each layer's chosen under the budget."""
     from whichbits.quantization.mixed_precision.search import choose_formats
@@ -227,7 +227,7 @@ def _within_budget(
         targets[0].recipe,
         **limits,
         device=device,
-        allow_custom_code=custom_code,
+        trust_remote_code=trust_remote_code,
         on_progress=start("sensitivity"),
     )
     own = next(target for target in targets if target.format.name == found.format)
@@ -265,7 +265,7 @@ def _exported(folder: Path, export: str) -> Path:
 
 
 def _make(
-    base: Model, targets: Sequence[Target], start: Callable[[str], Progress], device: str | None, custom_code: bool
+    base: Model, targets: Sequence[Target], start: Callable[[str], Progress], device: str | None, trust_remote_code: bool
 ) -> list[Made]:
     """Make the checkpoints, each with its model card; those that are calibrated alike come first."""
     from whichbits.quantization.output.card import FILE, card
@@ -273,7 +273,7 @@ def _make(
 
     made: dict[Path, Made] = {}
     for group in sorted(passes(targets), key=lambda group: not group[0].calibrated):
-        results = make(base.path, group, base_files=base.files, start=start, device=device, allow_custom_code=custom_code)
+        results = make(base.path, group, base_files=base.files, start=start, device=device, trust_remote_code=trust_remote_code)
         made |= {target.out: result for target, result in zip(group, results, strict=True)}
     for target in targets:
         (target.out / FILE).write_text(card(made[target.out][0], base.reference), encoding="utf-8")
@@ -376,7 +376,7 @@ def _widths(model: str, trust_remote_code: bool) -> Widths:
 
     shape = catalogue().get(model)
     if shape is None or Path(model).exists():
-        base = resolve(model, allow_custom_code=trust_remote_code, weights=False)
+        base = resolve(model, trust_remote_code=trust_remote_code, weights=False)
         return widths_of(base.configuration, base.shapes, layer_linears(base.configuration, base.shapes))
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     head = shape.hidden * shape.vocab

@@ -69,7 +69,7 @@ class Reference:
         return max(LEAST, ROUNDING * self.rounding)
 
 
-def reference(checkpoint: Path, identity: str, *, threads: int, allow_custom_code: bool = False) -> Reference | None:
+def reference(checkpoint: Path, identity: str, *, threads: int, trust_remote_code: bool = False) -> Reference | None:
     """The checkpoint's reference, computed once for each `identity` (of its files) and kept in the cache.
 
     None where the weights do not fit into half of this machine's free memory, or their format has no emulation.
@@ -84,7 +84,7 @@ def reference(checkpoint: Path, identity: str, *, threads: int, allow_custom_cod
     if 4 * size > _free_memory() // 2:  # 4-bit weights take four times their size in 16 bit, 16-bit ones twice in float32
         return None
     try:
-        found = _computed(checkpoint, threads, allow_custom_code)
+        found = _computed(checkpoint, threads, trust_remote_code)
     except EngineError:
         return None
     write_atomically(kept, json.dumps(asdict(found)))
@@ -105,18 +105,18 @@ def agreement(server: Scorer, expected: Reference | None) -> Agreement:
     return Agreement(distance=_distance(served, expected.logprobs), limit=expected.limit)
 
 
-def _computed(checkpoint: Path, threads: int, allow_custom_code: bool) -> Reference:
+def _computed(checkpoint: Path, threads: int, trust_remote_code: bool) -> Reference:
     import torch
 
     from whichbits.engines.emulation.model import Emulated
     from whichbits.models.tokenization import load_tokenizer, text_ids
 
-    tokenizer = load_tokenizer(checkpoint, allow_custom_code=allow_custom_code)
+    tokenizer = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code)
     tokens = tuple(tuple(text_ids(tokenizer, text)[:TOKENS]) for text in TEXTS)
     expected = Reference(tokens, (), 0.0)
     rows = []
     for dtype in (None, torch.float32):
-        model = Emulated(checkpoint, threads=threads, dtype=dtype, allow_custom_code=allow_custom_code)
+        model = Emulated(checkpoint, threads=threads, dtype=dtype, trust_remote_code=trust_remote_code)
         rows.append([total for total, _ in model.loglikelihood(expected.pairs)])
         del model
     return Reference(tokens, tuple(rows[0]), _distance(*rows))

@@ -52,7 +52,7 @@ def model_class(configuration: Configuration, folder: Path) -> Any:
 
     config = configuration.library
     own = getattr(config, "auto_map", None) or {}
-    if configuration.custom_code and configuration.model_type not in LLAMAS and "AutoModelForCausalLM" in own:
+    if configuration.has_remote_code and configuration.model_type not in LLAMAS and "AutoModelForCausalLM" in own:
         from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
         return get_class_from_dynamic_module(own["AutoModelForCausalLM"], str(folder), local_files_only=True)

@@ -28,8 +28,8 @@ class Configuration:
     `dtype` is what the file states (bfloat16, float16, float32, ...), None where it states none; `max_positions` the longest
     sequence in tokens, None where neither file nor class says so; `experts` 0 where there are none; `prediction_layers` the
     layers beyond `layers` that predict further tokens and are no part of the model; `quantization` what the file says of
-    it, as it is there; `custom_code` whether it names Python code of the model's own that may run. `library` is transformers'
-    object of the whole file, without what it states of the code that computes attention and experts.
+    it, as it is there; `has_remote_code` whether it names Python code of the model's own that may run. `library` is
+    transformers' object of the whole file, without what it states of the code that computes attention and experts.
     """
 
     model_type: str
@@ -46,7 +46,7 @@ class Configuration:
     experts: int = 0
     prediction_layers: int = 0
     multimodal: bool = False
-    custom_code: bool = False
+    has_remote_code: bool = False
     beginning: int | None = None
     """Id of the beginning-of-text token, where the file names one."""
     quantization: Any = None
@@ -72,15 +72,15 @@ def read_json(folder: Path) -> dict[str, Any]:
     return config
 
 
-def read_configuration(folder: Path, *, allow_custom_code: bool = False) -> Configuration:
+def read_configuration(folder: Path, *, trust_remote_code: bool = False) -> Configuration:
     """The configuration of the model in `folder`.
 
-    A model's own Python code runs only where `allow_custom_code` says so, and that of LLAMAS is not needed. Raises UserError
+    A model's own Python code runs only where `trust_remote_code` says so, and that of LLAMAS is not needed. Raises UserError
     where the file is missing or no JSON, transformers does not know its model type (nor may its code run), or the model is no
     decoder.
     """
     stated = read_json(folder)
-    whole = library_configuration(folder, stated, allow_custom_code=allow_custom_code)
+    whole = library_configuration(folder, stated, trust_remote_code=trust_remote_code)
     text = whole.get_text_config(decoder=True)
     place = folder / "config.json"
     with _missing_fields(place, text):
@@ -100,7 +100,7 @@ def read_configuration(folder: Path, *, allow_custom_code: bool = False) -> Conf
             experts=_first(text, EXPERTS) or 0,
             prediction_layers=_first(text, PREDICTION_LAYERS) or _first(whole, PREDICTION_LAYERS) or 0,
             multimodal=text is not whole,
-            custom_code=allow_custom_code and "auto_map" in stated,
+            has_remote_code=trust_remote_code and "auto_map" in stated,
             beginning=_first(text, ("bos_token_id",), least=0),
             quantization=stated_quantization(stated),
             library=whole,
@@ -120,7 +120,7 @@ def stated_dtype(folder: Path) -> str | None:
     return dtype if dtype in ("bfloat16", "float16") else None
 
 
-def library_configuration(folder: Path, stated: Mapping[str, Any] | None = None, *, allow_custom_code: bool = False) -> Any:
+def library_configuration(folder: Path, stated: Mapping[str, Any] | None = None, *, trust_remote_code: bool = False) -> Any:
     """transformers' object of the config.json of `folder`, whose content is `stated` where it has been read; see above."""
     stated = read_json(folder) if stated is None else stated
     try:
@@ -137,14 +137,14 @@ def library_configuration(folder: Path, stated: Mapping[str, Any] | None = None,
     with quiet():
         try:
             return _without_kernels(
-                AutoConfig.from_pretrained(folder, trust_remote_code=allow_custom_code, local_files_only=True)
+                AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
             )
         except Exception as error:  # the library's classes check their fields in ways of their own
             known = f"model_type {stated['model_type']!r:.100}"
-            if "auto_map" in stated and not allow_custom_code:
+            if "auto_map" in stated and not trust_remote_code:
                 raise UserError(
                     f"{folder / 'config.json'}: transformers does not know it ({known}), and the Python code that comes with "
-                    "it (auto_map) runs only with consent",
+                    "it (auto_map) runs only with trust_remote_code",
                     remedy="read that code, then allow it (--trust-remote-code), or choose a model that transformers knows",
                 ) from error
             raise UserError(

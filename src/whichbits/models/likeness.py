@@ -21,7 +21,7 @@ ARITHMETIC = re.compile(
 """Fields of config.json that change what a model computes, and that no format changes."""
 
 
-def refuse_another_model(base: Model, candidate: Model, *, allow_custom_code: bool = False) -> None:
+def refuse_another_model(base: Model, candidate: Model, *, trust_remote_code: bool = False) -> None:
     """Raise UserError where `candidate` cannot be a checkpoint of `base`: other sizes, other arithmetic, or other token ids."""
     for name, own, other in _differences(base, candidate):
         raise UserError(
@@ -29,7 +29,7 @@ def refuse_another_model(base: Model, candidate: Model, *, allow_custom_code: bo
             f"and the base's {own!r:.80}",
             remedy="give a checkpoint made of the base, or name the model that it was made of as the base",
         )
-    token = _other_id(base.path, candidate.path, allow_custom_code)
+    token = _other_id(base.path, candidate.path, trust_remote_code)
     if token is not None:
         raise UserError(
             f"{candidate.reference} has the tokenizer of another model than {base.reference}: {token!r:.80} has another id",
@@ -37,9 +37,9 @@ def refuse_another_model(base: Model, candidate: Model, *, allow_custom_code: bo
         )
 
 
-def likeness_notes(name: str, base: Model, candidate: Model, *, allow_custom_code: bool = False) -> tuple[str, ...]:
+def likeness_notes(name: str, base: Model, candidate: Model, *, trust_remote_code: bool = False) -> tuple[str, ...]:
     """What the reader must know of a candidate's files beside its weights, in sentences."""
-    own, other = (load_tokenizer(model.path, allow_custom_code=allow_custom_code).chat_template for model in (base, candidate))
+    own, other = (load_tokenizer(model.path, trust_remote_code=trust_remote_code).chat_template for model in (base, candidate))
     if own == other:
         return ()
     return (
@@ -72,7 +72,7 @@ def _arithmetic(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _other_id(base: Path, candidate: Path, allow_custom_code: bool) -> str | None:
+def _other_id(base: Path, candidate: Path, trust_remote_code: bool) -> str | None:
     """A token that two tokenizers give different ids; None where they agree on all that both have."""
-    own, other = (load_tokenizer(path, allow_custom_code=allow_custom_code).get_vocab() for path in (base, candidate))
+    own, other = (load_tokenizer(path, trust_remote_code=trust_remote_code).get_vocab() for path in (base, candidate))
     return next((token for token, number in own.items() if other.get(token, number) != number), None)

@@ -22,9 +22,9 @@ TORCH_DTYPES = {
 }  # fmt: skip
 
 
-def where_it_loads(folder: Path, format: str, *, allow_custom_code: bool = False) -> tuple[str, ...]:
+def where_it_loads(folder: Path, format: str, *, trust_remote_code: bool = False) -> tuple[str, ...]:
     """Sentences on where the finished checkpoint in `folder`, of the format of that name, does not load; none where it does."""
-    configuration = read_configuration(folder, allow_custom_code=allow_custom_code)
+    configuration = read_configuration(folder, trust_remote_code=trust_remote_code)
     said = []
     refused = refused_by_transformers(folder, configuration)
     if refused is not None:

@@ -65,7 +65,7 @@ def resolve(
     *,
     cache: Path | None = None,
     allow_download: bool = True,
-    allow_custom_code: bool = False,
+    trust_remote_code: bool = False,
     weights: bool = True,
 ) -> Model:
     """Find the model that `reference` names: an embedded one, a local folder, or a hub id (`owner/name[@revision]`).
@@ -76,7 +76,7 @@ def resolve(
     All that can be wrong with a model is said here, before anything runs it. Raises UserError where the model is missing or
     incomplete; its configuration is none that transformers knows; its tensors are not those of its configuration, in name,
     shape or dtype, or not finite; it is quantized in a way that is not recognized; its tokenizer cannot be loaded; or it comes
-    with code of its own and `allow_custom_code` is not set.
+    with code of its own and `trust_remote_code` is not set.
     """
     cache = cache or cache_directory()
     notes: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ def resolve(
             f"model {reference!r:.200} is neither a folder nor a hub id",
             remedy=f"give the path of a folder, a hub id (owner/name), or one of {', '.join(EMBEDDED)}",
         )
-    model = _describe(reference, path, remote, cache=cache, allow_custom_code=allow_custom_code)
+    model = _describe(reference, path, remote, cache=cache, trust_remote_code=trust_remote_code)
     return replace(model, notes=(*notes, *model.notes))
 
 
@@ -109,15 +109,15 @@ def _folder(reference: str) -> Path | None:
         return None
 
 
-def _describe(reference: str, path: Path, remote: Outline | None, *, cache: Path, allow_custom_code: bool) -> Model:
+def _describe(reference: str, path: Path, remote: Outline | None, *, cache: Path, trust_remote_code: bool) -> Model:
     """The model in `path`, or, with its weights `remote`, all of it but those."""
     if (path / "adapter_config.json").exists():
         raise UserError(
             f"{path} is an adapter (adapter_config.json), which changes a base model's weights",
             remedy="merge it into its base first (PEFT: merge_and_unload, then save_pretrained), and give that folder",
         )
-    _refuse_custom_code(reference, path, allow_custom_code)
-    configuration = read_configuration(path, allow_custom_code=allow_custom_code)
+    _refuse_remote_code(reference, path, trust_remote_code)
+    configuration = read_configuration(path, trust_remote_code=trust_remote_code)
     recognized = _recognized(path, configuration)
     stored = stored_tensors(path) if remote is None else {}
     if remote is None and not ((path / SINGLE).exists() or (path / INDEX).exists()):
@@ -128,7 +128,7 @@ def _describe(reference: str, path: Path, remote: Outline | None, *, cache: Path
     shapes = _compared(path, configuration, recognized, stored, remote)
     dtype = compute_dtype(path, configuration, stored)
     files = {path / "config.json", *companion_files(path), *path.glob(INDEX)}
-    if configuration.custom_code:
+    if configuration.has_remote_code:
         files |= set(path.glob("*.py"))
     facts = {file.name: file_facts(file, cache) for file in files | {tensor.file for tensor in stored.values()}}
     for name, found in facts.items():
@@ -139,7 +139,7 @@ def _describe(reference: str, path: Path, remote: Outline | None, *, cache: Path
         names = shard_names(path, remote.sha256)
         hashes |= {name: remote.sha256[name] for name in names}
         size = sum(remote.bytes[name] for name in names)
-    check_tokenizer(path, configuration.vocabulary, allow_custom_code=allow_custom_code)
+    check_tokenizer(path, configuration.vocabulary, trust_remote_code=trust_remote_code)
     return Model(
         reference=reference,
         path=path,
@@ -153,11 +153,11 @@ def _describe(reference: str, path: Path, remote: Outline | None, *, cache: Path
     )
 
 
-def _refuse_custom_code(reference: str, path: Path, allowed: bool) -> None:
+def _refuse_remote_code(reference: str, path: Path, allowed: bool) -> None:
     if "auto_map" in read_json(path) and not allowed:
         raise UserError(
             f"{reference} comes with Python code of its own (auto_map in config.json), which would run on this machine",
-            remedy="read that code, then allow it with allow_custom_code, or choose a model that transformers knows",
+            remedy="read that code, then allow it with trust_remote_code, or choose a model that transformers knows",
         )
 
 

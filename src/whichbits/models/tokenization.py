@@ -20,15 +20,15 @@ TEMPLATE_DATE = datetime(2024, 7, 26)
 _PROBES = ("a", "the", "0", ".", "\n")
 
 
-def load_tokenizer(folder: Path | str, *, allow_custom_code: bool = False) -> Any:
-    """The tokenizer of a checkpoint; code that comes with it runs only where `allow_custom_code` says so.
+def load_tokenizer(folder: Path | str, *, trust_remote_code: bool = False) -> Any:
+    """The tokenizer of a checkpoint; code that comes with it runs only where `trust_remote_code` says so.
 
     Raises UserError where the folder has none that can be read.
     """
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=allow_custom_code)
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         if isinstance(error, ValueError) and "trust_remote_code" in str(error):
             raise
@@ -39,14 +39,14 @@ def load_tokenizer(folder: Path | str, *, allow_custom_code: bool = False) -> An
         ) from error
 
 
-def check_tokenizer(folder: Path, vocabulary: int, *, allow_custom_code: bool = False) -> None:
+def check_tokenizer(folder: Path, vocabulary: int, *, trust_remote_code: bool = False) -> None:
     """Raise UserError where the tokenizer in `folder` cannot be loaded, or has ids that a model of `vocabulary` has not.
 
     Tokens that were added to it are left out: classes add some of their own, which no text has.
     """
     remedy = "put the files of the model's tokenizer (tokenizer.json, tokenizer_config.json) beside its weights"
     with quiet():
-        tokenizer = load_tokenizer(folder, allow_custom_code=allow_custom_code)
+        tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     added = tokenizer.get_added_vocab()
     highest = max((number for word, number in tokenizer.get_vocab().items() if word not in added), default=-1)
     if highest < 0:

@@ -167,7 +167,7 @@ def test_what_the_pass_does_not_compute_is_refused_by_name(belief: str, tmp_path
     what, body = BELIEFS[belief]
     folder = own_code(save("Llama", tmp_path / "base"), tmp_path / belief.replace(" ", "_"), body)
     with pytest.raises(UserError, match=what) as refused:
-        check_agreement(folder, allow_custom_code=True)
+        check_agreement(folder, trust_remote_code=True)
     assert "--recipe nearest" in str(refused.value) and "\n" not in str(refused.value)
 
 
@@ -187,9 +187,9 @@ def test_scales_that_would_change_the_model_are_refused(tmp_path: Path, one_thre
         + "            layer.self_attn.v_proj.register_forward_hook(lambda v, args, out: out.clamp(-0.3, 0.3))\n"
     )
     folder = own_code(save("Llama", tmp_path / "base"), tmp_path / "own", body)
-    check_agreement(folder, [Recipe(rounding="gptq", smoothing=0.5)], allow_custom_code=True)
+    check_agreement(folder, [Recipe(rounding="gptq", smoothing=0.5)], trust_remote_code=True)
     with pytest.raises(UserError, match="balancing"):
-        check_agreement(folder, [Recipe(rounding="gptq", balancing=1.0)], allow_custom_code=True)
+        check_agreement(folder, [Recipe(rounding="gptq", balancing=1.0)], trust_remote_code=True)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_what_cannot_be_run_is_refused_in_one_line(tmp_path: Path, one_thread: N
     body = "    def forward(self, *args, **kwargs):\n        raise KeyError('a line\\nand another')\n"
     folder = own_code(save("Llama", tmp_path / "base"), tmp_path / "own", body)
     with pytest.raises(UserError, match="KeyError") as refused:
-        check_agreement(folder, allow_custom_code=True)
+        check_agreement(folder, trust_remote_code=True)
     assert "\n" not in str(refused.value)
 
 

@@ -28,7 +28,7 @@ class Emulated:
     """A checkpoint in transformers, with the same methods as a served one.
 
     threads: torch's threads, for this whole process. batch_tokens: padded tokens in one forward pass. dtype: of the arithmetic
-    between the quantizers, the checkpoint's own unless given. allow_custom_code: whether Python code that comes with the
+    between the quantizers, the checkpoint's own unless given. trust_remote_code: whether Python code that comes with the
     checkpoint may run. The base checkpoint runs as it is.
     """
 
@@ -39,11 +39,11 @@ class Emulated:
         threads: int,
         batch_tokens: int = 2048,
         dtype: torch.dtype | None = None,
-        allow_custom_code: bool = False,
+        trust_remote_code: bool = False,
     ) -> None:
         torch.set_num_threads(threads)
-        self._tokenizer: Any = load_tokenizer(checkpoint, allow_custom_code=allow_custom_code)
-        self._model: Any = generation.neutral(_loaded(Path(checkpoint), dtype, allow_custom_code).eval())
+        self._tokenizer: Any = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code)
+        self._model: Any = generation.neutral(_loaded(Path(checkpoint), dtype, trust_remote_code).eval())
         _emulate(self._model)
         self._ends = generation.end_ids(Path(checkpoint), self._model.config, self._tokenizer.eos_token_id)
         self._batch_tokens = batch_tokens
@@ -220,7 +220,7 @@ def _left_padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def _loaded(checkpoint: Path, dtype: torch.dtype | None, allow_custom_code: bool) -> Any:
+def _loaded(checkpoint: Path, dtype: torch.dtype | None, trust_remote_code: bool) -> Any:
     """The checkpoint's model. Raises EngineError where some of its numbers would not be the checkpoint's."""
     from transformers import GenerationConfig
 
@@ -230,7 +230,7 @@ def _loaded(checkpoint: Path, dtype: torch.dtype | None, allow_custom_code: bool
     from whichbits.models.configuration import read_configuration
     from whichbits.models.patterns import refuse_patterns
 
-    configuration = read_configuration(checkpoint, allow_custom_code=allow_custom_code)
+    configuration = read_configuration(checkpoint, trust_remote_code=trust_remote_code)
     refuse_patterns(checkpoint, configuration.quantization, tensor_files(checkpoint))
     if is_quantized_mixture(checkpoint, configuration.library):
         return load_mixture(checkpoint, configuration.library, dtype)

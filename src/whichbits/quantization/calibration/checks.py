@@ -47,7 +47,7 @@ def warnings(
     calibration: Calibration,
     *,
     device: str = "cpu",
-    allow_custom_code: bool = False,
+    trust_remote_code: bool = False,
 ) -> tuple[str, ...]:
     """What looks wrong with calibration `tokens` int64 [samples, length] for the model in `base`; empty where nothing does.
 
@@ -61,8 +61,8 @@ def warnings(
     found += missing_scripts(vocabulary_scripts(tokenizer), script_shares(tokenizer.batch_decode(tokens)))
     from whichbits.quantization.calibration.perplexity import negative_log_likelihood
 
-    nats = partial(negative_log_likelihood, base, device=device, allow_custom_code=allow_custom_code)
-    beginning = read_configuration(base, allow_custom_code=allow_custom_code).beginning
+    nats = partial(negative_log_likelihood, base, device=device, trust_remote_code=trust_remote_code)
+    beginning = read_configuration(base, trust_remote_code=trust_remote_code).beginning
     return (*found, *base_warnings(nats, tokenizer, tokens, start, beginning))
 
 

@@ -39,27 +39,27 @@ def calibration_data(
     on_token: Callable[[int, int], None] | None = None,
     *,
     device: str = "cpu",
-    allow_custom_code: bool = False,
+    trust_remote_code: bool = False,
 ) -> CalibrationData:
     """The tokens that `calibration` asks for, for the model in the folder `base`; the same for the same seed.
 
     What the model says of text, and what it writes itself, is computed on `device`; `on_token(done, all)` counts the steps of
-    that writing; code of the model's own runs only where `allow_custom_code` says so. Raises UserError where a file or data set
+    that writing; code of the model's own runs only where `trust_remote_code` says so. Raises UserError where a file or data set
     cannot be read, is too short, or is not what it is said to be, or where a sample is longer than the model reads.
     """
     import torch
 
-    _check_length(base, calibration.length, allow_custom_code)
-    tokenizer = load_tokenizer(base, allow_custom_code=allow_custom_code)
+    _check_length(base, calibration.length, trust_remote_code)
+    tokenizer = load_tokenizer(base, trust_remote_code=trust_remote_code)
     start = start_ids(tokenizer)
     generator = torch.Generator().manual_seed(seed)
     match calibration.source:
         case "self":
-            config = library_configuration(base, allow_custom_code=allow_custom_code)
+            config = library_configuration(base, trust_remote_code=trust_remote_code)
             ends = end_ids(base, config, tokenizer.eos_token_id)
             tokens = self_written(
                 base, start, ends, calibration.samples, calibration.length, seed, on_token,
-                device=device, allow_custom_code=allow_custom_code,
+                device=device, trust_remote_code=trust_remote_code,
             )  # fmt: skip
         case "random":
             ordinary = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
@@ -69,7 +69,7 @@ def calibration_data(
         case _:
             tokens = windows(_token_stream(calibration, tokenizer, seed, start), start, calibration, generator)
     fingerprint = hashlib.sha256(tokens.numpy().astype("<i8").tobytes()).hexdigest()
-    found = warnings(base, tokenizer, tokens, start, calibration, device=device, allow_custom_code=allow_custom_code)
+    found = warnings(base, tokenizer, tokens, start, calibration, device=device, trust_remote_code=trust_remote_code)
     return CalibrationData(tokens, fingerprint, found)
 
 
@@ -144,8 +144,8 @@ def _token_stream(calibration: Calibration, tokenizer: Any, seed: int, start: li
     return stream
 
 
-def _check_length(base: Path, length: int, allow_custom_code: bool) -> None:
-    longest = read_configuration(base, allow_custom_code=allow_custom_code).max_positions
+def _check_length(base: Path, length: int, trust_remote_code: bool) -> None:
+    longest = read_configuration(base, trust_remote_code=trust_remote_code).max_positions
     if longest is not None and length > longest:
         raise UserError(
             f"calibration.length: {length} tokens, and the model reads {longest}", remedy=f"choose a length up to {longest}"

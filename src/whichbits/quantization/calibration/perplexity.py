@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def negative_log_likelihood(
-    base: Path, tokens: torch.Tensor, *, device: str = "cpu", allow_custom_code: bool = False
+    base: Path, tokens: torch.Tensor, *, device: str = "cpu", trust_remote_code: bool = False
 ) -> torch.Tensor:
     """Nats of each token of `tokens` [samples, length] but the first, float32 [samples, length - 1], on the CPU.
 
-    Computed on `device`, by the model in the folder `base`, whose own Python code runs only where `allow_custom_code` says so.
+    Computed on `device`, by the model in the folder `base`, whose own Python code runs only where `trust_remote_code` says so.
     Raises UserError where transformers does not know the model.
     """
     import torch
 
     tensors = TensorsOnDevice(StoredTensors(base), device)
-    decoder = empty_model(base, allow_custom_code=allow_custom_code, device=device)
+    decoder = empty_model(base, trust_remote_code=trust_remote_code, device=device)
     hidden, calls = first_inputs(decoder, outside_layers(tensors), tokens)
     for number, layer in enumerate(decoder.layers):
         hidden = run(filled(layer, of_layer(tensors, number), calls[number], [device]), hidden)

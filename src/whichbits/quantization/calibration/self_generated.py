@@ -23,14 +23,14 @@ def self_written(
     on_token: Callable[[int, int], None] | None = None,
     *,
     device: str = "cpu",
-    allow_custom_code: bool = False,
+    trust_remote_code: bool = False,
 ) -> torch.Tensor:
     """Text that the model in `base` samples from its own distribution, at temperature 1; int64 [samples, length].
 
     A sample begins with `start`, or else the model's beginning-of-text token, and then a token drawn uniformly, so that samples
     differ in subject. On the CPU weights are mapped from the checkpoint's files, so they take no memory beside the pass that
     follows; another `device` must hold the whole model meanwhile.
-    `on_token(done, all)` counts steps; the model's own Python code runs only where `allow_custom_code` says so.
+    `on_token(done, all)` counts steps; the model's own Python code runs only where `trust_remote_code` says so.
     `ends` are the ids that end a text, which no sample does. Nothing else of a generation_config.json is used: the text is the
     model's plain distribution.
     Source: LLM-QAT (Liu et al., arXiv 2305.17888), section 3.1.
@@ -44,8 +44,8 @@ def self_written(
 
     model: Any = AutoModelForCausalLM.from_pretrained(
         base,
-        config=read_configuration(Path(base), allow_custom_code=allow_custom_code).library,
-        trust_remote_code=allow_custom_code,
+        config=read_configuration(Path(base), trust_remote_code=trust_remote_code).library,
+        trust_remote_code=trust_remote_code,
         generation_config=GenerationConfig(),  # type: ignore[no-untyped-call]
     )
     neutral(model).to(device)

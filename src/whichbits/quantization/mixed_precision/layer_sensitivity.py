@@ -36,7 +36,7 @@ def measure(
     recipe: Recipe,
     *,
     device: str | None = None,
-    allow_custom_code: bool = False,
+    trust_remote_code: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Option]:
     """An option for each unit of modules (see `mixed.unit`) and each of `formats` that fits it, from one walk through `base`.
@@ -48,8 +48,8 @@ def measure(
     UserError where no format fits a unit, or the model is not understood.
     """
     computing = computing_devices(device)[0]
-    check_agreement(base, [recipe], device=computing, allow_custom_code=allow_custom_code)
-    decoder = empty_model(base, allow_custom_code=allow_custom_code, device=computing)
+    check_agreement(base, [recipe], device=computing, trust_remote_code=trust_remote_code)
+    decoder = empty_model(base, trust_remote_code=trust_remote_code, device=computing)
     tensors = base_tensors(base, recipe, computing)
     hidden, calls = first_inputs(decoder, outside_layers(tensors), tokens)
     options: list[Option] = []

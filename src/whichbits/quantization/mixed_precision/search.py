@@ -37,7 +37,7 @@ def choose_formats(
     bits_per_weight: float | None = None,
     error: float | None = None,
     device: str | None = None,
-    allow_custom_code: bool = False,
+    trust_remote_code: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Choice:
     """Spend a budget of bits for each weight on disk, scales included, or of error, on the linear layers of `base`.
@@ -47,11 +47,11 @@ def choose_formats(
     layers. Raises UserError where the budget cannot be met, no format fits a layer, or the model is not understood.
     """
     shapes = tensor_shapes(base)
-    layers = layer_linears(read_configuration(base, allow_custom_code=allow_custom_code), shapes)
+    layers = layer_linears(read_configuration(base, trust_remote_code=trust_remote_code), shapes)
     weights = sum(shapes[name][0] * shapes[name][1] for layer in layers for name in layer)
     few = recipe.calibration.model_copy(update={"samples": min(SAMPLES, recipe.calibration.samples)})
     tokens = calibration_data(
-        base, few, recipe.seed, device=computing_devices(device)[0], allow_custom_code=allow_custom_code
+        base, few, recipe.seed, device=computing_devices(device)[0], trust_remote_code=trust_remote_code
     ).tokens
     options = measure(
         base,
@@ -60,7 +60,7 @@ def choose_formats(
         tokens,
         recipe,
         device=device,
-        allow_custom_code=allow_custom_code,
+        trust_remote_code=trust_remote_code,
         on_progress=on_progress,
     )
     bits = None if bits_per_weight is None else bits_per_weight * weights

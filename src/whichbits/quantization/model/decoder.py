@@ -43,16 +43,16 @@ class Call:
     kwargs: Mapping[str, Any]
 
 
-def empty_model(base: Path, *, allow_custom_code: bool = False, device: str = "cpu", dtype: torch.dtype | None = None) -> Any:
+def empty_model(base: Path, *, trust_remote_code: bool = False, device: str = "cpu", dtype: torch.dtype | None = None) -> Any:
     """The decoder of the model in `base`, built from config.json, its parameters without memory, its buffers on `device`.
 
     Experts are linear layers of their own, named as in the checkpoint. A model's own Python code runs only where
-    `allow_custom_code` says so (see `library_configuration`). `dtype` is the configuration's unless given. Raises UserError
+    `trust_remote_code` says so (see `library_configuration`). `dtype` is the configuration's unless given. Raises UserError
     where transformers does not know the model, or its experts are not understood.
     """
     from whichbits.formats.checkpoint.experts import separate_experts
 
-    decoder = empty_library_model(base, allow_custom_code=allow_custom_code, device=device, dtype=dtype).get_decoder()
+    decoder = empty_library_model(base, trust_remote_code=trust_remote_code, device=device, dtype=dtype).get_decoder()
     use_blocks(decoder)
     names = tensor_shapes(base)
     for number, layer in enumerate(decoder.layers):
@@ -62,7 +62,7 @@ def empty_model(base: Path, *, allow_custom_code: bool = False, device: str = "c
 
 
 def empty_library_model(
-    base: Path, *, allow_custom_code: bool = False, device: str = "cpu", dtype: torch.dtype | None = None
+    base: Path, *, trust_remote_code: bool = False, device: str = "cpu", dtype: torch.dtype | None = None
 ) -> Any:
     """The language model in `base` as the library builds it, its parameters without memory, its buffers on `device`.
 
@@ -72,13 +72,13 @@ def empty_library_model(
     from transformers import AutoModelForCausalLM
 
     try:
-        config = library_configuration(base, allow_custom_code=allow_custom_code)
+        config = library_configuration(base, trust_remote_code=trust_remote_code)
         dtype = dtype or config.dtype
         config = config.get_text_config()
         # Buffers are real: rotary frequencies are computed from the configuration and are in no checkpoint.
         with init_empty_weights(include_buffers=False):
             model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                config, dtype=dtype, trust_remote_code=allow_custom_code
+                config, dtype=dtype, trust_remote_code=trust_remote_code
             )
     except ValueError as error:
         raise UserError(

@@ -38,7 +38,7 @@ def complete(
     calibration: Used | None = None,
     errors: Sequence[ModuleError] = (),
     *,
-    allow_custom_code: bool = False,
+    trust_remote_code: bool = False,
 ) -> Manifest:
     """Add to a `folder` that holds the weights what else a checkpoint needs, and return the manifest written there.
 
@@ -48,7 +48,7 @@ def complete(
     for pattern in (*COMPANIONS, *LICENSES, "*.py"):
         for file in base.glob(pattern):
             shutil.copyfile(file, folder / file.name)
-    config, configuration = read_json(base), read_configuration(base, allow_custom_code=allow_custom_code)
+    config, configuration = read_json(base), read_configuration(base, trust_remote_code=trust_remote_code)
     shapes = tensor_shapes(base)
     if recipe.rotation:
         config["tie_word_embeddings"] = False
@@ -68,7 +68,7 @@ def complete(
         bytes=sum(file.stat().st_size for file in shard_files(folder)),
         calibration=calibration,
         beside_nearest=beside_nearest(errors),
-        loading=where_it_loads(folder, format.name, allow_custom_code=allow_custom_code),
+        loading=where_it_loads(folder, format.name, trust_remote_code=trust_remote_code),
     )
     (folder / FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest

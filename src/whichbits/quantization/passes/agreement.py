@@ -70,7 +70,7 @@ class Difference:
 
 
 def check_agreement(
-    base: Path, recipes: Sequence[Recipe] = (), *, device: str = "cpu", allow_custom_code: bool = False
+    base: Path, recipes: Sequence[Recipe] = (), *, device: str = "cpu", trust_remote_code: bool = False
 ) -> None:
     """Compare the walk through the layers of the model in `base` with the library's own forward, on a few tokens.
 
@@ -80,14 +80,14 @@ def check_agreement(
     library's forward runs by its own code; embeddings, each layer and the head are filled, by the library's own loading, when
     they are called, and emptied before the walk's are filled. So one of them is in memory at a time (a layer twice while it is
     scaled). Of a checkpoint with other models beside the language model, that alone is compared. The model's own Python code
-    runs only where `allow_custom_code` says so.
+    runs only where `trust_remote_code` says so.
     A model of FP16 is run in FP16 as well. Raises UserError that names what differs first, what cannot be run, or where hidden
     states leave the range of FP16.
     """
     files = tuple(
         (str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in [base / "config.json", *shard_files(base)]
     )
-    _agrees(base, files, _merged(recipes), device, allow_custom_code)
+    _agrees(base, files, _merged(recipes), device, trust_remote_code)
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ def _merged(recipes: Sequence[Recipe]) -> Merged:
 
 
 @cache
-def _agrees(base: Path, files: tuple[tuple[str, int, int], ...], merged: Merged, device: str, allow_custom_code: bool) -> None:
+def _agrees(base: Path, files: tuple[tuple[str, int, int], ...], merged: Merged, device: str, trust_remote_code: bool) -> None:
     """Compare a model of these `files` once in the life of a process. Raises UserError as `check_agreement`."""
-    comparison = _Comparison(base, merged, device, allow_custom_code)
+    comparison = _Comparison(base, merged, device, trust_remote_code)
     try:
         found = next(comparison.differences(), None)
     except UserError:
@@ -162,11 +162,11 @@ def some_tokens(config: Any) -> torch.Tensor:
 class _Comparison:
     """The walk's layers run on the same hidden states while the library's forward runs."""
 
-    def __init__(self, base: Path, merged: Merged, device: str, allow_custom_code: bool) -> None:
+    def __init__(self, base: Path, merged: Merged, device: str, trust_remote_code: bool) -> None:
         self._base = base
         self._merged = merged
         self._device = device
-        self._allow_custom_code = allow_custom_code
+        self._trust_remote_code = trust_remote_code
         self._shapes = tensor_shapes(base)
         self._dtype = computed_in(self._shapes)
         self._stored = StoredTensors(base)
@@ -183,7 +183,7 @@ class _Comparison:
         """What differs by more than rounding, in the order of the forward."""
         import torch
 
-        configuration = read_configuration(self._base, allow_custom_code=self._allow_custom_code)
+        configuration = read_configuration(self._base, trust_remote_code=self._trust_remote_code)
         linears = layer_linears(configuration, self._shapes)
         model = self._library_model()
         walk = self._walk()
@@ -209,7 +209,7 @@ class _Comparison:
         """Run the tokens in FP16, where that is the model's type. Raises UserError where hidden states leave its range."""
         import torch
 
-        walk = empty_model(self._base, allow_custom_code=self._allow_custom_code, device=self._device)
+        walk = empty_model(self._base, trust_remote_code=self._trust_remote_code, device=self._device)
         if walk.dtype != torch.float16:
             return
         tensors = TensorsAs(StoredTensors(self._base), walk.dtype, self._device)
@@ -222,7 +222,7 @@ class _Comparison:
 
     def _library_model(self) -> Any:
         model = empty_library_model(
-            self._base, allow_custom_code=self._allow_custom_code, device=self._device, dtype=self._dtype
+            self._base, trust_remote_code=self._trust_remote_code, device=self._device, dtype=self._dtype
         )
         # Other ways to run fused experts know no float64, and others to run attention no cap.
         model.set_experts_implementation("eager")
@@ -231,7 +231,7 @@ class _Comparison:
         return model
 
     def _walk(self) -> Any:
-        return empty_model(self._base, allow_custom_code=self._allow_custom_code, device=self._device, dtype=self._dtype)
+        return empty_model(self._base, trust_remote_code=self._trust_remote_code, device=self._device, dtype=self._dtype)
 
     def _hooks(self, model: Any, configuration: Configuration, linears: Sequence[Sequence[str]]) -> Iterator[tuple[Any, Any]]:
         """What is hooked into the library's model: pairs of what registers a hook, and the hook.

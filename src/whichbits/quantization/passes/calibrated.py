@@ -62,7 +62,7 @@ def quantize_calibrated(
     texts: Path | None = None,
     shard_bytes: int = SHARD_BYTES,
     device: str | None = None,
-    allow_custom_code: bool = False,
+    trust_remote_code: bool = False,
 ) -> list[tuple[Manifest, tuple[ModuleError, ...]]]:
     """Write the checkpoint folder of each target in one pass over `base`; returns the manifest and errors of each.
 
@@ -84,18 +84,18 @@ def quantize_calibrated(
             refuse_existing(target.out)
     if len({(target.recipe.calibration, target.recipe.seed) for target in targets}) != 1:
         raise UserError("the formats of one pass differ in calibration or seed", remedy="make them in separate passes")
-    fitted = [fit_to(base, target.format, target.recipe, allow_custom_code=allow_custom_code) for target in targets]
+    fitted = [fit_to(base, target.format, target.recipe, trust_remote_code=trust_remote_code) for target in targets]
     layers, recipe = fitted[0][1], targets[0].recipe
     if any(others != layers for _, others in fitted):
         raise UserError("the formats of one pass leave different modules in 16 bit", remedy="make them in separate passes")
-    check_agreement(base, [target.recipe for target in targets], device=devices[0], allow_custom_code=allow_custom_code)
+    check_agreement(base, [target.recipe for target in targets], device=devices[0], trust_remote_code=trust_remote_code)
     known = dict(base_files or base_hashes(base))
     # Text that the model writes takes as long as many layers; a pass that goes on does not write it again.
     data = kept_data(
         folders[0] if texts is None else texts,
         {"base": known, "versions": versions(calibrated=True), "seed": recipe.seed, "data": recipe.calibration.model_dump()},
         lambda: calibration_data(
-            base, recipe.calibration, recipe.seed, on_token, device=devices[0], allow_custom_code=allow_custom_code
+            base, recipe.calibration, recipe.seed, on_token, device=devices[0], trust_remote_code=trust_remote_code
         ),
         shared=texts is not None,
     )
@@ -117,7 +117,7 @@ def quantize_calibrated(
             lambda job, number: stores[job].get(number),
             folders[0],
             devices=devices,
-            allow_custom_code=allow_custom_code,
+            trust_remote_code=trust_remote_code,
         ):
             stores[quantized.job].put(quantized.number, quantized.tensors, quantized.errors)
             finished += len(quantized.errors)
@@ -130,9 +130,9 @@ def quantize_calibrated(
         if manifest is None:
             with folder_aside(target.out, needed=sum(file.stat().st_size for file in shard_files(base))) as aside:
                 writer = ShardWriter(aside, shard_bytes=shard_bytes, prefix=language_prefix(tensor_files(base)))
-                _write_weights(base_tensors(base, job.recipe, allow_custom_code=allow_custom_code), store, len(layers), writer)
+                _write_weights(base_tensors(base, job.recipe, trust_remote_code=trust_remote_code), store, len(layers), writer)
                 manifest = complete(
-                    aside, base, job.format, job.recipe, linears, known, used, errors, allow_custom_code=allow_custom_code
+                    aside, base, job.format, job.recipe, linears, known, used, errors, trust_remote_code=trust_remote_code
                 )
         results.append((manifest, errors))
     # Not one by one: a run that was interrupted between two of them goes on with the second.

@@ -34,7 +34,7 @@ def quantize_checkpoint(
     on_progress: Progress | None = None,
     shard_bytes: int = SHARD_BYTES,
     device: str | None = None,
-    allow_custom_code: bool = False,
+    trust_remote_code: bool = False,
 ) -> tuple[Manifest, tuple[ModuleError, ...]]:
     """Write the checkpoint folder `out`: `base` in `format`, made by `recipe`.
 
@@ -42,13 +42,13 @@ def quantize_checkpoint(
     recipe merges into them; tokenizer, chat template and generation config are carried along. At most a layer and a shard are
     in memory, and for a calibrated recipe the next layer and the hidden states of its samples. `out` appears once it is
     complete. `base_files` are the SHA-256 of the base's files where they are known already; `on_progress(done, all)` counts
-    modules; it is computed on `device` (see `computing_devices`); a model's own Python code runs only where `allow_custom_code`
+    modules; it is computed on `device` (see `computing_devices`); a model's own Python code runs only where `trust_remote_code`
     says so. Returns the manifest and the error of each module.
 
     Raises UserError where the format cannot be written or does not fit, the base cannot be quantized, `out` exists, or the
     disk is too full; for a calibrated recipe also as `quantize_calibrated`.
     """
-    fitted, layers = fit_to(base, format, recipe, allow_custom_code=allow_custom_code)
+    fitted, layers = fit_to(base, format, recipe, trust_remote_code=trust_remote_code)
     if recipe.calibrated or fitted.needs_data:
         (result,) = quantize_calibrated(
             base,
@@ -57,16 +57,16 @@ def quantize_checkpoint(
             on_progress=on_progress,
             shard_bytes=shard_bytes,
             device=device,
-            allow_custom_code=allow_custom_code,
+            trust_remote_code=trust_remote_code,
         )
         return result
     linears = [name for layer in layers for name in layer]
     with folder_aside(out, needed=sum(file.stat().st_size for file in shard_files(base))) as aside:
         writer = ShardWriter(aside, shard_bytes=shard_bytes, prefix=language_prefix(tensor_files(base)))
-        tensors = base_tensors(base, recipe, computing_devices(device)[0], allow_custom_code=allow_custom_code)
+        tensors = base_tensors(base, recipe, computing_devices(device)[0], trust_remote_code=trust_remote_code)
         errors = _write_weights(tensors, layers, fitted, recipe, writer, on_progress)
         manifest = complete(
-            aside, base, fitted, recipe, linears, base_files or base_hashes(base), allow_custom_code=allow_custom_code
+            aside, base, fitted, recipe, linears, base_files or base_hashes(base), trust_remote_code=trust_remote_code
         )
     return manifest, errors
 

@@ -20,7 +20,7 @@ Progress = Callable[[int, int], None]
 """Is told how many of all are done."""
 
 
-def fit_to(base: Path, format: Format, recipe: Recipe, *, allow_custom_code: bool = False) -> tuple[Format, list[list[str]]]:
+def fit_to(base: Path, format: Format, recipe: Recipe, *, trust_remote_code: bool = False) -> tuple[Format, list[list[str]]]:
     """`format` fitted to the model in `base`, and the names of the weights to quantize, layer by layer.
 
     Layers for which `recipe` has another format become parts of the fitted one. Raises UserError.
@@ -29,7 +29,7 @@ def fit_to(base: Path, format: Format, recipe: Recipe, *, allow_custom_code: boo
         reason = format.refused or "it is the base itself"
         raise UserError(f"format {format.name} cannot be written: {reason}", remedy="choose another format")
     shapes = tensor_shapes(base)
-    layers = layer_linears(read_configuration(base, allow_custom_code=allow_custom_code), shapes)
+    layers = layer_linears(read_configuration(base, trust_remote_code=trust_remote_code), shapes)
     modules = {name.removesuffix(".weight"): (shapes[name][0], shapes[name][1]) for layer in layers for name in layer}
     if not recipe.layers:
         return fit(format, modules.values(), group_size=recipe.group_size), layers

@@ -75,7 +75,7 @@ def stream(
     scratch: Path,
     *,
     devices: Sequence[str] = ("cpu",),
-    allow_custom_code: bool = False,
+    trust_remote_code: bool = False,
 ) -> Iterator[QuantizedLayer]:
     """Quantize each decoder layer of `base` for each job, in the order of the layers, on `tokens` [samples, length].
 
@@ -84,14 +84,14 @@ def stream(
     a layer that an earlier run has finished, None for others; such a layer is not quantized again. In memory are one layer and
     the next of each stream, its Hessians, and their hidden states; what the base says of its tokens is kept in the folder
     `scratch`. All of it happens on the first of `devices`, but that all of them run the samples, in turn. A model's own Python
-    code runs only where `allow_custom_code` says so.
+    code runs only where `trust_remote_code` says so.
     """
-    decoder = empty_model(base, allow_custom_code=allow_custom_code, device=devices[0])
+    decoder = empty_model(base, trust_remote_code=trust_remote_code, device=devices[0])
     empty_layers = list(decoder.layers)
     streams = []
     for numbers in _kinds(jobs):
         recipe = jobs[numbers[0]].recipe
-        tensors = base_tensors(base, recipe, devices[0], allow_custom_code=allow_custom_code)
+        tensors = base_tensors(base, recipe, devices[0], trust_remote_code=trust_remote_code)
         shared = tuple(number for number in numbers if not jobs[number].recipe.propagates)
         together: list[tuple[int, ...]] = [(number,) for number in numbers if jobs[number].recipe.propagates]
         sensitivity = None

@@ -35,7 +35,7 @@ def make(
     start: Callable[[str], Progress],
     texts: Path | None = None,
     device: str | None = None,
-    allow_custom_code: bool = False,
+    trust_remote_code: bool = False,
 ) -> list[Made]:
     """Write the checkpoints of one of the `passes`; the manifest and errors of each.
 
@@ -54,7 +54,7 @@ def make(
                 base_files=base_files,
                 on_progress=progress,
                 device=device,
-                allow_custom_code=allow_custom_code,
+                trust_remote_code=trust_remote_code,
             )
         ]
     with told_when_full(targets[0].out.parent):
@@ -66,5 +66,5 @@ def make(
             on_progress=start("modules"),
             texts=texts,
             device=device,
-            allow_custom_code=allow_custom_code,
+            trust_remote_code=trust_remote_code,
         )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def base_tensors(
-    base: Path, recipe: Recipe, device: str = "cpu", *, allow_custom_code: bool = False
+    base: Path, recipe: Recipe, device: str = "cpu", *, trust_remote_code: bool = False
 ) -> Mapping[str, torch.Tensor]:
     """The tensors of the model in `base` as `recipe` quantizes them, brought to `device` when they are asked for.
 
@@ -31,4 +31,4 @@ def base_tensors(
         raise UserError(
             "rotation: the model reads images too, whose embeddings would not be rotated", remedy="leave rotation out"
         )
-    return RotatedTensors(stored, read_configuration(base, allow_custom_code=allow_custom_code), recipe.seed)
+    return RotatedTensors(stored, read_configuration(base, trust_remote_code=trust_remote_code), recipe.seed)

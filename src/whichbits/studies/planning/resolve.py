@@ -57,7 +57,7 @@ class Resolution:
             model = resolve(
                 self.specification.model,
                 allow_download=self.allow_download,
-                allow_custom_code=self.specification.trust_remote_code,
+                trust_remote_code=self.specification.trust_remote_code,
                 weights=self.weights,
             )
         except UserError as error:
@@ -140,12 +140,12 @@ class Resolution:
             ready = resolve(
                 candidate.checkpoint,
                 allow_download=self.allow_download,
-                allow_custom_code=self.specification.trust_remote_code,
+                trust_remote_code=self.specification.trust_remote_code,
                 weights=self.weights,
             )
-            consent = self.specification.trust_remote_code
-            refuse_another_model(self.model, ready, allow_custom_code=consent)
-            notes = likeness_notes(candidate.name, self.model, ready, allow_custom_code=consent)
+            trusted = self.specification.trust_remote_code
+            refuse_another_model(self.model, ready, trust_remote_code=trusted)
+            notes = likeness_notes(candidate.name, self.model, ready, trust_remote_code=trusted)
             return Subject(candidate.name, ready.format, served, emulated, ready.files, ready.path, notes=notes)
         format, made_by = quantize.making(self, candidate)
         return Subject(candidate.name, format, served, emulated, made_by=made_by)
@@ -194,10 +194,10 @@ class Resolution:
         settings = serving_settings(
             self.hardware, self.model.configuration.kv_bytes_per_token, max_length=self.max_length, max_concurrency=most
         )
-        consent = {"trust-remote-code": True} if self.specification.trust_remote_code else {}
+        trusted = {"trust-remote-code": True} if self.specification.trust_remote_code else {}
         return replace(
             settings,
-            arguments={**settings.arguments, **consent, **engine.arguments},
+            arguments={**settings.arguments, **trusted, **engine.arguments},
             environment={**settings.environment, **engine.environment},
         )
 

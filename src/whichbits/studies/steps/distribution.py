@@ -10,7 +10,7 @@ from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
 from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.items import write_items
-from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of, custom_code, threads
+from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of, threads, trust_remote_code
 from whichbits.studies.steps.on_engine import on_engine
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance
@@ -57,7 +57,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
 
     for job in jobs:
         inputs = job.cell.inputs
-        tokenizer = load_tokenizer(job.cell.places["tokenizer"], allow_custom_code=custom_code(job))
+        tokenizer = load_tokenizer(job.cell.places["tokenizer"], trust_remote_code=trust_remote_code(job))
         windows = token_windows(tokenizer, job.cell.places["documents"], inputs["window_tokens"])
         # Windows from all over the text, whatever their number.
         chosen = windows[:: max(1, len(windows) // inputs["windows"])][: inputs["windows"]]
@@ -66,7 +66,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
                 checkpoint_of(job, role),
                 threads=threads(job),
                 batch_tokens=BATCH_TOKENS,
-                allow_custom_code=custom_code(job),
+                trust_remote_code=trust_remote_code(job),
             )
             for role in ("base", "checkpoint")
         )

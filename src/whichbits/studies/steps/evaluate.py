@@ -13,7 +13,7 @@ from whichbits.schema.step import Cell, Json
 from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.forecast import Ask, batch_seconds
 from whichbits.studies.steps.items import write_items
-from whichbits.studies.steps.job import custom_code
+from whichbits.studies.steps.job import trust_remote_code
 from whichbits.studies.steps.on_engine import engines, on_engine
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance, stated
@@ -162,7 +162,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
                 limit=inputs["limit"],
                 seed=inputs["seed"],
                 data_dir=Path(data_dir) if data_dir else None,
-                allow_custom_code=custom_code(job),
+                trust_remote_code=trust_remote_code(job),
             )
         write_items(job.directory, result.rows())
         summary = result.summary.model_copy(update={"concurrency": inputs["engine"].get("concurrency"), "weights": weights})

@@ -13,7 +13,7 @@ from whichbits.schema.labels import Labels
 from whichbits.schema.step import Cell
 from whichbits.studies.steps.forecast import Ask, batch_seconds
 from whichbits.studies.steps.items import write_items
-from whichbits.studies.steps.job import custom_code
+from whichbits.studies.steps.job import trust_remote_code
 from whichbits.studies.steps.on_engine import on_engine
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance, stated
@@ -62,7 +62,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
 
     for job in jobs:
         inputs = job.cell.inputs
-        tokenizer = load_tokenizer(job.cell.places["tokenizer"], allow_custom_code=custom_code(job))
+        tokenizer = load_tokenizer(job.cell.places["tokenizer"], trust_remote_code=trust_remote_code(job))
         prompts = [Prompt.model_validate(prompt) for prompt in inputs["prompts"]]
         with ExitStack() as stack:
             model = model_of(job, context, stack)

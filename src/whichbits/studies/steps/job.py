@@ -16,9 +16,9 @@ def checkpoint_of(job: Job, role: str = "checkpoint") -> Path:
     return job.reads[role] / "checkpoint" if role in job.reads else Path(job.cell.places[role])
 
 
-def custom_code(job: Job) -> bool:
-    """Whether the specification consents to Python code that comes with the model."""
-    return bool(job.cell.places.get("custom_code"))
+def trust_remote_code(job: Job) -> bool:
+    """Whether the specification lets Python code run that comes with the model."""
+    return bool(job.cell.places.get("trust_remote_code"))
 
 
 def threads(job: Job) -> int:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from whichbits.studies.steps.subject import Subject
 
 
-def consent(study: Study) -> dict[str, Json]:
+def remote_code(study: Study) -> dict[str, Json]:
     """Whether code that comes with the model may run, as a place: not part of a key."""
-    return {"custom_code": study.specification.trust_remote_code}
+    return {"trust_remote_code": study.specification.trust_remote_code}
 
 
 def engines(study: Study, subject: Subject) -> Iterator[tuple[str, dict[str, Json]]]:
@@ -52,7 +52,7 @@ def on_engine(
         {
             **subject.places(),
             "tokenizer": str(study.model.path),
-            **consent(study),
+            **remote_code(study),
             **({"data_dir": str(study.data_dir)} if study.data_dir else {}),
             **(places or {}),
         },

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Cell
-from whichbits.studies.steps.job import custom_code
-from whichbits.studies.steps.on_engine import consent
+from whichbits.studies.steps.job import trust_remote_code
+from whichbits.studies.steps.on_engine import remote_code
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
@@ -35,7 +35,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
             PROBE.version,
             inputs,
             labels=Labels(candidate=subject.name, format=subject.format.name, engine="vllm"),
-            places={"command": list(study.command.argv), "tokenizer": str(study.model.path), **consent(study)},
+            places={"command": list(study.command.argv), "tokenizer": str(study.model.path), **remote_code(study)},
         )
         yield Planned(cell, "local")
 
@@ -74,7 +74,7 @@ def _tiny_checkpoint(job: Job) -> Path:
 
     inputs = job.cell.inputs
     base = job.directory / "base"
-    tokenizer = AutoTokenizer.from_pretrained(job.cell.places["tokenizer"], trust_remote_code=custom_code(job))
+    tokenizer = AutoTokenizer.from_pretrained(job.cell.places["tokenizer"], trust_remote_code=trust_remote_code(job))
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

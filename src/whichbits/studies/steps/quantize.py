@@ -12,7 +12,7 @@ from whichbits.schema.labels import Labels
 from whichbits.schema.quantize import QuantizeSummary
 from whichbits.schema.step import Cell, Json
 from whichbits.studies.steps.items import write_items
-from whichbits.studies.steps.job import custom_code, threads
+from whichbits.studies.steps.job import threads, trust_remote_code
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
@@ -50,7 +50,7 @@ def making(study: Study, candidate: Candidate) -> tuple[Format, Planned]:
         QUANTIZE.version,
         {"base": dict(study.model.files), "format": fitted.model_dump(mode="json"), "recipe": recipe},
         labels=Labels(candidate=candidate.name, format=fitted.name),
-        places={"base": str(study.model.path), "custom_code": study.specification.trust_remote_code},
+        places={"base": str(study.model.path), "trust_remote_code": study.specification.trust_remote_code},
     )
     return fitted, Planned(cell, "local")
 
@@ -132,7 +132,7 @@ def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext) 
             base_files=first.cell.inputs["base"],
             start=start,
             texts=first.shared,
-            allow_custom_code=custom_code(first),
+            trust_remote_code=trust_remote_code(first),
         )
     except Exception as error:  # noqa: BLE001 - memory or arithmetic may fail one pass of several formats, and none alone
         return error

@@ -15,7 +15,7 @@ from whichbits.schema.serve import LoadLevel, ServeSummary, WeightsBehind
 from whichbits.schema.step import Cell
 from whichbits.studies.steps.forecast import Ask
 from whichbits.studies.steps.items import write_items
-from whichbits.studies.steps.on_engine import consent
+from whichbits.studies.steps.on_engine import remote_code
 from whichbits.studies.steps.planned import Planned, keys
 from whichbits.studies.steps.provenance import provenance
 from whichbits.studies.steps.served import agreement_of, api_key, planned_server, references, server_of
@@ -72,7 +72,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
                     "tokenizer": str(study.model.path),
                     "base": base.name,
                     "base_checkpoint": str(base.folder),
-                    **consent(study),
+                    **remote_code(study),
                 }
                 cell = Cell("serve", SERVE.version, inputs, keys(subject.reads()), labels, places)
                 yield Planned(cell, "sitting", subject.reads(), tuple(dict.fromkeys((base.name, subject.name))))

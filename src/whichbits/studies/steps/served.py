@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.studies.steps.digest import digest
-from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of, custom_code, threads
+from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of, threads, trust_remote_code
 from whichbits.studies.steps.step import Job, StepContext
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ def model_of(job: Job, context: StepContext, stack: ExitStack) -> LanguageModel:
     if engine["kind"] == "emulated":
         from whichbits.engines.emulation.model import Emulated
 
-        return Emulated(checkpoint_of(job), threads=threads(job), batch_tokens=BATCH_TOKENS, allow_custom_code=custom_code(job))
+        return Emulated(
+            checkpoint_of(job), threads=threads(job), batch_tokens=BATCH_TOKENS, trust_remote_code=trust_remote_code(job)
+        )
     url = context.server(job.servers[0])
     who = server_of(job.servers[0], url, job, planned_server(job.cell.inputs.get("server")))
     return stack.enter_context(endpoint(job, url, who.model, engine["concurrency"]))
@@ -38,7 +40,7 @@ def endpoint(job: Job, url: str, model: str, concurrency: int) -> Endpoint:
     def tokenizer() -> Any:
         from whichbits.models.tokenization import load_tokenizer
 
-        return load_tokenizer(job.cell.places["tokenizer"], allow_custom_code=custom_code(job))
+        return load_tokenizer(job.cell.places["tokenizer"], trust_remote_code=trust_remote_code(job))
 
     engine = job.cell.inputs["engine"]
     return Endpoint(
@@ -67,7 +69,7 @@ def _reference(job: Job, base: bool = False) -> Reference | None:
 
     files, reads = (job.cell.inputs["base"], {}) if base else (job.cell.inputs.get("checkpoint"), dict(job.cell.reads))
     checkpoint = Path(job.cell.places["base_checkpoint"]) if base else checkpoint_of(job)
-    return reference(checkpoint, digest([files, reads]), threads=threads(job), allow_custom_code=custom_code(job))
+    return reference(checkpoint, digest([files, reads]), threads=threads(job), trust_remote_code=trust_remote_code(job))
 
 
 def references(jobs: Sequence[Job]) -> dict[str, Reference | None]:

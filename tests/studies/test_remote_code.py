@@ -1,4 +1,4 @@
-"""A model with Python code of its own, through every cell that runs it on this machine: only with consent."""
+"""A model with Python code of its own, through every cell that runs it on this machine: only with trust_remote_code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ tasks:
 similarity: {{limit: 2, max_tokens: 8, windows: 1, window_tokens: 16}}
 workloads:
   - {{name: mine, prompt_tokens: 32, output_tokens: 8, concurrency: [2]}}
-trust_remote_code: {consent}
+trust_remote_code: {trusted}
 max_length: 128
 {engine}
 """
@@ -76,8 +76,8 @@ def own(tiny_llama: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_every_local_cell_runs_the_models_code_with_consent(own: Path, tmp_path: Path):
-    text = TEXT.format(model=own, consent="true", engine=URLS)
+def test_every_local_cell_runs_the_models_code_with_trusted(own: Path, tmp_path: Path):
+    text = TEXT.format(model=own, trusted="true", engine=URLS)
     done: dict[str, Path] = {}
     kinds = []
     for planned in Expansion(*parse(text, "own.yaml"), ask_servers=False).plan().cells:
@@ -94,16 +94,16 @@ def test_every_local_cell_runs_the_models_code_with_consent(own: Path, tmp_path:
     assert sorted(kinds) == ["distribution", "evaluate", "evaluate", "quantize"], "the base is evaluated in emulation too"
 
 
-def test_without_consent_there_is_no_plan(own: Path):
+def test_without_trusted_there_is_no_plan(own: Path):
     with pytest.raises(UserError, match="comes with Python code of its own"):
-        Expansion(*parse(TEXT.format(model=own, consent="false", engine=URLS), "own.yaml"), ask_servers=False).plan()
+        Expansion(*parse(TEXT.format(model=own, trusted="false", engine=URLS), "own.yaml"), ask_servers=False).plan()
 
 
-def test_the_engine_is_told_of_the_consent(tiny_llama: Path):
-    def arguments(consent: str) -> dict[str, object]:
+def test_the_engine_is_told_of_the_trusted(tiny_llama: Path):
+    def arguments(trusted: str) -> dict[str, object]:
         return dict(
             Expansion(
-                *parse(TEXT.format(model=tiny_llama, consent=consent, engine=""), "own.yaml"), ask_servers=False
+                *parse(TEXT.format(model=tiny_llama, trusted=trusted, engine=""), "own.yaml"), ask_servers=False
             ).settings.arguments
         )
 
