@@ -33,14 +33,16 @@ def test_a_table_has_a_column_a_format_also_where_one_is_refused() -> None:
 
 
 def test_a_ranking_has_a_row_a_deployment() -> None:
-    shown = CliRunner().invoke(
-        app, ["predict", "--model", LLAMA, "--workload", "rag", "--all-hardware", "--count", "1", "--json"]
-    )
-    rows = json.loads(shown.stdout)
+    words = ["predict", "--model", LLAMA, "--workload", "rag", "--all-hardware", "--count", "1"]
+    rows = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert {row["count"] for row in rows} == {1}
     priced = [row["dollars_per_1000"] for row in rows if row["dollars_per_1000"] is not None]
     assert priced == sorted(priced)
     assert len(priced) > 4
+    lines = CliRunner().invoke(app, words).stdout.splitlines()
+    answered = [row for row in rows if row["qps"] is not None]
+    assert len(lines) == 2 + len(answered) < len(rows), "a line a deployment with an answer, in a pipe"
+    assert lines[-1].startswith(f"{len(rows) - len(answered)} of {len(rows)} deployments have no answer")
 
 
 @pytest.mark.parametrize(

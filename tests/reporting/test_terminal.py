@@ -9,9 +9,9 @@ from whichbits.verdict.caveat_codes import Remark
 from whichbits.verdict.model import NoRecommendation
 
 
-def shown(verdict, report: Path | None = None, **options) -> str:
+def shown(verdict, report: Path | None = None, serve: dict[str, str] | None = None, **options) -> str:
     out = io.StringIO()
-    summary(verdict, Console(file=out, width=80, **options), report)
+    summary(verdict, Console(file=out, width=80, **options), report, serve)
     return out.getvalue()
 
 
@@ -51,3 +51,21 @@ def test_what_was_not_compared_and_where_is_shown(verdict):
     text = shown(verdict.model_copy(update={"not_recommended": (refused,)}), no_color=True)
     assert re.search(r"demo-chat on h100 +asynchronous +not compared", text)
     assert "demo-chat on cpu, 2 cores" in text
+
+
+def test_what_is_recommended_is_served_by_a_command_of_one_line(verdict):
+    commands = {name: f"vllm serve /{'folder/' * 20}{name}" for name in ("w8a8-int", "w4a16-int", "bf16")}
+    text = shown(verdict, serve=commands)
+    recommended = {entry.candidate for entry in verdict.recommendations}
+    assert recommended
+    assert {name for name in commands if f"Serve   {commands[name]}\n" in text} == recommended
+
+
+def test_queries_per_dollar_stand_where_there_is_a_price(verdict):
+    text = shown(verdict, no_color=True)
+    entry = verdict.recommendations[0]
+    place = (entry.candidate, entry.workload, entry.deployment, entry.mode)
+    cost = next(c for c in verdict.cost if (c.candidate, c.workload, c.deployment, c.mode) == place)
+    assert f"{cost.queries_per_dollar.value:,.0f} (" in text
+    unpriced = tuple(c.model_copy(update={"queries_per_dollar": None}) for c in verdict.cost)
+    assert "Queries per dollar" not in shown(verdict.model_copy(update={"cost": unpriced}))

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from whichbits.schema.deployment import Deployment
-from whichbits.studies.conclusion import GIVEN, judge, read_verdict
+from whichbits.schema.labels import Labels
+from whichbits.schema.quantize import QuantizeSummary
+from whichbits.schema.step import Cell
+from whichbits.studies.conclusion import GIVEN, judge, read_verdict, serve_commands
 from whichbits.studies.store.manifest import Ledger, entries
 from whichbits.studies.store.store import Store
 from whichbits.verdict.decide import decide
@@ -64,3 +67,20 @@ def test_a_price_of_the_specification_yields_to_one_for_the_same_device(
     monkeypatch.setattr("whichbits.verdict.collect.collect", collect)
     judge(ledger, Store(tmp_path), prices=prices)
     assert judged == [expected]
+
+
+def test_each_checkpoint_that_is_here_has_the_command_that_serves_it(tmp_path: Path):
+    store = Store(tmp_path)
+    made, missing = (Cell("quantize", 1, {"n": n}, labels=Labels(candidate=f"int{n}")) for n in (8, 4))
+    store.finish(made, store.partial(made), QuantizeSummary(bytes=1), {})
+    ledger = Ledger(
+        study="s", specification="", command="", model="m", notes=(), base="bf16", base_bytes=1, margin=0.1, seed=0,
+        hardware="", formats={"bf16": "bf16", "int8": "w8a8-int", "int4": "w4a16-int", "cache": "bf16+kv-fp8"}, engines=(),
+        workloads={}, deployments={}, prices="default", cells=entries([made, missing]), version="1",
+        checkpoints={"bf16": "/models/a model", "cache": "/models/b"},
+    )  # fmt: skip
+    assert serve_commands(ledger, store) == {
+        "bf16": "vllm serve '/models/a model'",
+        "cache": "vllm serve /models/b --kv-cache-dtype fp8",
+        "int8": f"vllm serve {tmp_path}/cells/quantize/{made.key}/checkpoint",
+    }

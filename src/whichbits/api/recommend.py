@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,18 +20,35 @@ def recommend(store: Path, *, margin: float | None = None, price: Sequence[str] 
     from whichbits.studies import conclusion
     from whichbits.studies.store.manifest import read
 
-    overrides = overrides_of(price)
-    if margin is not None and not 0 < margin < 1:
-        raise UserError(f"margin: {margin} is not between 0 and 1", remedy="give a share, as 0.02 for 2 %")
+    overrides = _overrides(margin, price)
     ledger = read(Path(store))
     kept = conclusion.read_verdict(Path(store)) if margin is None and not overrides else None
     return kept or conclusion.judge(ledger, Store(Path(store)), margin=margin, prices=overrides)
 
 
-def report(store: Path) -> Written:
-    """Write report.html and verdict.json of a study again, from its store alone. Raises UserError."""
+def report(store: Path, *, margin: float | None = None, price: Sequence[str] | None = None) -> Written:
+    """Write report.html and verdict.json of a study again, from its store alone, at its own margin and prices or at others.
+
+    Raises UserError.
+    """
     from whichbits.studies import conclusion
     from whichbits.studies.store.manifest import read
 
+    overrides = _overrides(margin, price)
     ledger, place = read(Path(store)), Store(Path(store))
-    return conclusion.write(conclusion.judge(ledger, place), ledger, place)
+    return conclusion.write(conclusion.judge(ledger, place, margin=margin, prices=overrides), ledger, place)
+
+
+def serve_commands(store: Path) -> Mapping[str, str]:
+    """The command that serves each candidate of a study whose checkpoint is here. Raises UserError."""
+    from whichbits.studies import conclusion
+    from whichbits.studies.store.manifest import read
+
+    return conclusion.serve_commands(read(Path(store)), Store(Path(store)))
+
+
+def _overrides(margin: float | None, price: Sequence[str] | None) -> Mapping[str, float]:
+    """Prices by device, once the margin is known to be one."""
+    if margin is not None and not 0 < margin < 1:
+        raise UserError(f"margin: {margin} is not between 0 and 1", remedy="give a share, as 0.02 for 2 %")
+    return overrides_of(price)

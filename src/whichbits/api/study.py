@@ -32,6 +32,8 @@ class Outcome:
     """Steps that failed."""
     seconds: float
     """Wall-clock time of this run."""
+    serve: Mapping[str, str]
+    """The command that serves each candidate whose checkpoint is here."""
     seconds_by_kind: Mapping[str, float]
     """Of all steps, those of earlier runs too, by kind."""
 
@@ -87,7 +89,7 @@ def study(
         written = conclusion.write(verdict, ledger, place)
     by_kind = conclusion.kind_seconds(ledger.records(place))
     failed = sum(state == "failed" for state in states.values())
-    return Outcome(verdict, written.html, place.folder, failed, seconds, by_kind)
+    return Outcome(verdict, written.html, place.folder, failed, seconds, conclusion.serve_commands(ledger, place), by_kind)
 
 
 def plan(

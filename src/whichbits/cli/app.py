@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import whichbits
-from whichbits.cli.options import AsJson, DataDir, Fresh, Prices, Seed, ServedName, StoreArgument, StoreDir
+from whichbits.cli.options import AsJson, DataDir, Fresh, Margin, Prices, Seed, ServedName, StoreArgument, StoreDir
 from whichbits.cli.predict import predict
 from whichbits.cli.quantize import quantize
 from whichbits.core.environment import drop_arithmetic
@@ -109,7 +110,7 @@ def study(
         from whichbits.reporting.terminal import summary
         from whichbits.studies.planning.estimate import duration
 
-        summary(outcome.verdict, console(), report=outcome.report)
+        summary(outcome.verdict, console(), report=outcome.report, serve=outcome.serve)
         by_kind = ", ".join(f"{kind} {duration(seconds)}" for kind, seconds in outcome.seconds_by_kind.items())
         console().print(f"This run took {duration(outcome.seconds)}. Seconds of all steps, by kind: {by_kind}.")
     if outcome.failed:
@@ -211,7 +212,7 @@ def calibrate(
 @app.command()
 def recommend(
     store: StoreArgument,
-    margin: Annotated[float | None, typer.Option(help="Judge again at this margin, e.g. 0.02.")] = None,
+    margin: Margin = None,
     price: Prices = None,
     as_json: AsJson = False,
 ) -> None:
@@ -222,17 +223,28 @@ def recommend(
     if as_json:
         print_json(verdict)
     else:
+        from whichbits.api.recommend import serve_commands
         from whichbits.reporting.terminal import summary
 
-        summary(verdict, console(), report=store / "report.html")
+        # The page in the store holds the study's own margin and prices.
+        own = margin is None and not price
+        summary(verdict, console(), report=store / "report.html" if own else None, serve=serve_commands(store))
+        if not own:
+            given = ["--margin", f"{margin:g}"] if margin is not None else []
+            given += [word for entry in price or () for word in ("--price", entry)]
+            console().print(
+                "\nThe report in the store is of the study's own margin and prices; for these:",
+                shlex.join(["whichbits", "report", str(store), *given]),
+                soft_wrap=True,
+            )
 
 
 @app.command()
-def report(store: StoreArgument, as_json: AsJson = False) -> None:
+def report(store: StoreArgument, margin: Margin = None, price: Prices = None, as_json: AsJson = False) -> None:
     """Write report.html and verdict.json of a study again, from its store alone."""
     from whichbits.cli.tables import console, print_json
 
-    written = whichbits.report(store)
+    written = whichbits.report(store, margin=margin, price=price)
     if as_json:
         print_json({"report": str(written.html), "verdict": str(written.verdict)})
     else:

@@ -18,4 +18,5 @@ ServedName = Annotated[
 ]
 StoreArgument = Annotated[Path, typer.Argument(help="Store of a study, e.g. studies/demo.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what the store holds already; it is kept aside there.")]
+Margin = Annotated[float | None, typer.Option(help="Judge again at this margin, e.g. 0.02.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]

@@ -55,7 +55,7 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict speed and cost on hardware that is not available, with intervals."""
-    from whichbits.cli.tables import print_results, print_rows
+    from whichbits.cli.tables import console, print_results, print_rows
 
     question = {"model": model, "format": format, "hardware": hardware, "count": count, "workload": workload}
     load = {"concurrency": concurrency, "rate": rate, "tensor-parallel": tensor_parallel}
@@ -80,7 +80,13 @@ def predict(
             count=count if all_hardware or count is not None else 1, max_ttft=max_ttft, max_tpot=max_tpot,
             max_latency=max_latency, engine=engine, price=price, coefficients=coefficients,
         )  # fmt: skip
-        print_results([_ranked_row(entry) for entry in ranked], as_json)
+        if as_json:
+            print_results([_ranked_row(entry) for entry in ranked], as_json)
+            return
+        print_rows([_ranked_row(entry) for entry in ranked if entry.prediction is not None])
+        without = sum(entry.prediction is None for entry in ranked)
+        if without:
+            console().print(f"{without} of {len(ranked)} deployments have no answer; --json says why.")
         return
     answers = whichbits.predict(
         model, hardware=hardware, workload=workload, format=format, count=1 if count is None else count,

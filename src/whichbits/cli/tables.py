@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
     from whichbits.schema.serve import Distribution
 
 Row = Mapping[str, Any]
+UNBROKEN = 100_000
+"""Columns of what is no terminal."""
 
 
 def console() -> Console:
-    """Standard output."""
+    """Standard output; in a pipe or a file a row or a sentence is one line, unless COLUMNS says how wide it is."""
     from rich.console import Console
 
-    return Console()
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else UNBROKEN)
 
 
 def print_json(value: Any) -> None:

@@ -68,6 +68,8 @@ class ReportContext(Frozen):
     """Seed by purpose."""
     specification: str
     """The study's specification, as YAML."""
+    serve: dict[str, str] = Field(default_factory=dict)
+    """The command that serves each candidate whose checkpoint is here."""
     commands: tuple[str, ...] = ()
     """Exact command lines that do this study again."""
     cells: tuple[CellEntry, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from whichbits.reporting.numbers import interval, times
 from whichbits.reporting.overview import is_emulated, would_change
+from whichbits.verdict.estimates import SingleRound
 from whichbits.verdict.model import NoRecommendation, Recommendation, Verdict
 from whichbits.verdict.words.answer import reasons, sentence
 from whichbits.verdict.words.caveats import caveats
@@ -59,14 +60,29 @@ def _recommendations(verdict: Verdict) -> Table:
     table.add_column("Mode")
     table.add_column("Deploy", overflow="fold")
     table.add_column("Over the base's", no_wrap=True)
+    priced = any(cost.queries_per_dollar is not None for cost in verdict.cost)
+    if priced:
+        table.add_column("Queries per dollar", no_wrap=True)
     deployments = {r.deployment for r in verdict.recommendations} | {r.deployment for r in verdict.not_recommended}
     several = len(deployments) > 1
     for r in verdict.recommendations:
         gain = times(r.advantage) if r.advantage else ""
-        table.add_row(plain(_use(r, several)), r.mode, plain(r.candidate, "bold"), gain)
+        dollars = [_per_dollar(r, verdict)] if priced else []
+        table.add_row(plain(_use(r, several)), r.mode, plain(r.candidate, "bold"), gain, *dollars)
     for refused in verdict.not_recommended:
-        table.add_row(plain(_use(refused, several)), refused.mode, plain("not compared", "dim"), "")
+        table.add_row(plain(_use(refused, several)), refused.mode, plain("not compared", "dim"), "", *([""] * priced))
     return table
+
+
+def _per_dollar(entry: Recommendation, verdict: Verdict) -> str:
+    """Queries per dollar of what is recommended, where there is a price."""
+    place = (entry.candidate, entry.workload, entry.deployment, entry.mode)
+    found = next((c for c in verdict.cost if (c.candidate, c.workload, c.deployment, c.mode) == place), None)
+    if found is None or found.queries_per_dollar is None:
+        return ""
+    value = found.queries_per_dollar
+    shown = f"{value.value:,.0f}"
+    return shown if isinstance(value, SingleRound) else f"{shown} ({value.low:,.0f} – {value.high:,.0f})"
 
 
 def _use(entry: Recommendation | NoRecommendation, several: bool) -> str:
@@ -74,10 +90,11 @@ def _use(entry: Recommendation | NoRecommendation, several: bool) -> str:
     return f"{entry.workload} on {entry.deployment}" if several else entry.workload
 
 
-def summary(verdict: Verdict, console: Console, report: Path | None = None) -> None:
+def summary(verdict: Verdict, console: Console, report: Path | None = None, serve: Mapping[str, str] | None = None) -> None:
     """Print the verdict, its reasons, the formats, the recommendations and what would change them.
 
-    `report` is the path of the page, printed last on a line of its own.
+    `serve` holds the commands that serve candidates; those of what is recommended are printed. `report` is the path of the
+    page. Both are on lines of their own, which are not broken.
     """
     console.print()
     console.print(plain(sentence(verdict), "bold"))
@@ -88,6 +105,10 @@ def summary(verdict: Verdict, console: Console, report: Path | None = None) -> N
     if verdict.recommendations or verdict.not_recommended:
         console.print()
         console.print(_recommendations(verdict))
+    for name in dict.fromkeys(entry.candidate for entry in verdict.recommendations):
+        if serve and name in serve:
+            console.print()
+            console.print(Text("Serve   ") + plain(serve[name]), soft_wrap=True)
     for title, lines in (
         ("What would change the answer", [f"{about}: {line}" for about, line in would_change(verdict)]),
         ("Caveats", [*caveats(verdict), *map(failure, verdict.failures)]),

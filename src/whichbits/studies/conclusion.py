@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -92,7 +93,7 @@ def _write_cards(verdict: Verdict, ledger: Ledger, store: Store) -> None:
     from whichbits.quantization.output.card import card
     from whichbits.quantization.output.manifest import FILE, Manifest
 
-    folder = store.folder / "cards"
+    folder, commands = store.folder / "cards", serve_commands(ledger, store)
     for record in ledger.records(store):
         manifest = store.folder / "cells" / record.kind / record.key / "checkpoint" / FILE
         if record.kind == "quantize" and manifest.is_file():
@@ -102,8 +103,19 @@ def _write_cards(verdict: Verdict, ledger: Ledger, store: Store) -> None:
                 Manifest.model_validate_json(manifest.read_text(encoding="utf-8")),
                 ledger.model,
                 recovery_table(verdict, candidate),
+                serve=commands.get(candidate),
             )
             (folder / f"{candidate.replace('/', '-')}.md").write_text(text, encoding="utf-8")
+
+
+def serve_commands(ledger: Ledger, store: Store) -> dict[str, str]:
+    """The command that serves each candidate whose checkpoint is here, by candidate."""
+    folders = dict(ledger.checkpoints)
+    for record in ledger.records(store):
+        if record.kind == "quantize" and record.state == "done":
+            folders[record.labels.candidate] = str((record.directory / "checkpoint").absolute())
+    cache = {name: ("--kv-cache-dtype", "fp8") for name, format in ledger.formats.items() if "+" in format}
+    return {name: shlex.join(["vllm", "serve", folder, *cache.get(name, ())]) for name, folder in folders.items()}
 
 
 def recovery_table(verdict: Verdict, candidate: str) -> list[dict[str, str]]:
@@ -166,6 +178,7 @@ def _context(ledger: Ledger, store: Store) -> ReportContext:
         date=_date(records),
         seeds={"study": ledger.seed},
         specification=ledger.specification,
+        serve=serve_commands(ledger, store),
         commands=(ledger.command, f"whichbits recommend {store.folder}", f"whichbits report {store.folder}"),
         cells=tuple(
             CellEntry(

@@ -126,7 +126,7 @@ class InvalidRound(Frozen):
     candidate: str
     workload: str
     load: str
-    round: str
+    round: int
     reasons: tuple[str, ...]
     """As the measurement says them."""
 

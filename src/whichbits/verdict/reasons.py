@@ -147,7 +147,7 @@ class RoundInvalid(Frozen):
     """A round is left out."""
 
     code: Literal["round_invalid"] = "round_invalid"
-    round: str
+    round: int
     reason: str | None
     """As the measurement says it."""
 

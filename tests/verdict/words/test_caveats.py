@@ -70,7 +70,7 @@ SAID = [
         "bf16 and a: served at an address given, so which kernels ran is not known.",
     ),
     (
-        c.InvalidRound(candidate="a", workload="chat", load="synchronous", round="2", reasons=("client saturated",)),
+        c.InvalidRound(candidate="a", workload="chat", load="synchronous", round=2, reasons=("client saturated",)),
         "Invalid and left out: a, chat, synchronous, round 2: client saturated.",
     ),
     (

@@ -92,8 +92,8 @@ def test_what_is_not_recommended_says_why(code):
 
 
 SPEEDS = [
-    (RoundInvalid(round="2", reason="client saturated"), "round 2: client saturated"),
-    (RoundInvalid(round="2", reason=None), "round 2: not valid"),
+    (RoundInvalid(round=2, reason="client saturated"), "round 2: client saturated"),
+    (RoundInvalid(round=2, reason=None), "round 2: not valid"),
     (OneRound(), "one round only: nothing says how much another would differ, so there is no interval"),
     (OtherWeights(server="a"), "the server of a does not serve its weights"),
     (KernelNotProbed(), "no probe says which kernel served it"),

@@ -12,11 +12,11 @@ from whichbits.quantization.output.manifest import Manifest
 FILE = "README.md"
 
 
-def card(manifest: Manifest, base: str, measured: Sequence[Mapping[str, str]] = ()) -> str:
+def card(manifest: Manifest, base: str, measured: Sequence[Mapping[str, str]] = (), *, serve: str | None = None) -> str:
     """Markdown: what the checkpoint is, how it was made, how to run it, and what it keeps of its base.
 
     `base` is what its user called the base model. `measured` are the rows of a table, all with the same columns; without them
-    the card says that nothing was measured, and how to do so.
+    the card says that nothing was measured, and how to do so. `serve` is the command that serves the checkpoint where it lies.
     """
     format = manifest.format
     name = base.rstrip("/").rsplit("/", 1)[-1]
@@ -35,7 +35,7 @@ def card(manifest: Manifest, base: str, measured: Sequence[Mapping[str, str]] = 
         _beside_nearest(manifest),
         "SHA-256 of the base's files, of the code and of the files here, and all versions: `manifest.json`.",
         "## Run it",
-        _fenced("vllm serve DIR", "bash"),
+        _fenced(serve or "vllm serve DIR", "bash"),
         "\n".join(manifest.loading),
         "## What it keeps of the base",
         _table(measured) if measured else _unmeasured(base, format.name),

@@ -46,6 +46,8 @@ class Ledger(BaseModel):
     engines: tuple[EngineUsed, ...]
     workloads: Mapping[str, Workload]
     deployments: Mapping[str, Deployment]
+    checkpoints: Mapping[str, str] = {}
+    """Folders of the base and of the candidates that were checkpoints already."""
     prices: str
     """Name of the price list."""
     cells: tuple[LedgerCell, ...]
