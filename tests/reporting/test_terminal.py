@@ -66,6 +66,6 @@ def test_queries_per_dollar_stand_where_there_is_a_price(verdict):
     entry = verdict.recommendations[0]
     place = (entry.candidate, entry.workload, entry.deployment, entry.mode)
     cost = next(c for c in verdict.cost if (c.candidate, c.workload, c.deployment, c.mode) == place)
-    assert f"{cost.queries_per_dollar.value:,.0f} (" in text
+    assert f"{cost.queries_per_dollar.value:,.0f} (" in " ".join(text.split())
     unpriced = tuple(c.model_copy(update={"queries_per_dollar": None}) for c in verdict.cost)
     assert "Queries per dollar" not in shown(verdict.model_copy(update={"cost": unpriced}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -60,29 +60,26 @@ def _recommendations(verdict: Verdict) -> Table:
     table.add_column("Mode")
     table.add_column("Deploy", overflow="fold")
     table.add_column("Over the base's", no_wrap=True)
-    priced = any(cost.queries_per_dollar is not None for cost in verdict.cost)
-    if priced:
-        table.add_column("Queries per dollar", no_wrap=True)
     deployments = {r.deployment for r in verdict.recommendations} | {r.deployment for r in verdict.not_recommended}
     several = len(deployments) > 1
     for r in verdict.recommendations:
         gain = times(r.advantage) if r.advantage else ""
-        dollars = [_per_dollar(r, verdict)] if priced else []
-        table.add_row(plain(_use(r, several)), r.mode, plain(r.candidate, "bold"), gain, *dollars)
+        table.add_row(plain(_use(r, several)), r.mode, plain(r.candidate, "bold"), gain)
     for refused in verdict.not_recommended:
-        table.add_row(plain(_use(refused, several)), refused.mode, plain("not compared", "dim"), "", *([""] * priced))
+        table.add_row(plain(_use(refused, several)), refused.mode, plain("not compared", "dim"), "")
     return table
 
 
-def _per_dollar(entry: Recommendation, verdict: Verdict) -> str:
-    """Queries per dollar of what is recommended, where there is a price."""
-    place = (entry.candidate, entry.workload, entry.deployment, entry.mode)
-    found = next((c for c in verdict.cost if (c.candidate, c.workload, c.deployment, c.mode) == place), None)
-    if found is None or found.queries_per_dollar is None:
-        return ""
-    value = found.queries_per_dollar
-    shown = f"{value.value:,.0f}"
-    return shown if isinstance(value, SingleRound) else f"{shown} ({value.low:,.0f} – {value.high:,.0f})"
+def _per_dollar(verdict: Verdict) -> Iterator[str]:
+    """Queries per dollar of what is recommended, with the price, where there is one."""
+    for entry in verdict.recommendations:
+        place = (entry.candidate, entry.workload, entry.deployment, entry.mode)
+        for cost in verdict.cost:
+            if (cost.candidate, cost.workload, cost.deployment, cost.mode) == place and cost.queries_per_dollar is not None:
+                value = cost.queries_per_dollar
+                spread = "" if isinstance(value, SingleRound) else f" ({value.low:,.0f} – {value.high:,.0f})"
+                use = f"{entry.candidate} for {entry.workload} on {entry.deployment}, {entry.mode}"
+                yield f"{use}, at ${cost.price_per_hour:g}/h: {value.value:,.0f}{spread}"
 
 
 def _use(entry: Recommendation | NoRecommendation, several: bool) -> str:
@@ -110,6 +107,7 @@ def summary(verdict: Verdict, console: Console, report: Path | None = None, serv
             console.print()
             console.print(Text("Serve   ") + plain(serve[name]), soft_wrap=True)
     for title, lines in (
+        ("Queries per dollar", list(_per_dollar(verdict))),
         ("What would change the answer", [f"{about}: {line}" for about, line in would_change(verdict)]),
         ("Caveats", [*caveats(verdict), *map(failure, verdict.failures)]),
     ):
