@@ -74,7 +74,7 @@ TASKS = {
     "order": (2400, 0.25, 0.562, 4.1, 1.3),
     "choice": (3000, 0.25, 0.641, 3.0, -0.9),
 }
-RUNGS = {"synchronous": 1.0, "concurrency 4": 2.9, "concurrency 16": 6.1}
+LOAD_LEVELS = {"synchronous": 1.0, "concurrency 4": 2.9, "concurrency 16": 6.1}
 
 
 def task_findings() -> list[TaskRecovery]:
@@ -110,19 +110,19 @@ def speed_findings() -> list[SpeedFinding]:
         ("requests_per_second", None), ("output_tokens_per_second", None), ("latency_s", None), ("ttft_s", None),
         ("ttft_s", 95.0), ("tpot_s", None),
     )  # fmt: skip
-    for rung, load in RUNGS.items():
+    for load_level, load in LOAD_LEVELS.items():
         for metric, percentile in metrics:
             base = {
                 "requests_per_second": 0.61 * load, "output_tokens_per_second": 19.6 * load,
                 "latency_s": 1.63 * (1 + load / 5), "ttft_s": 0.121 * load ** 1.3, "tpot_s": 0.048 * (0.8 + load / 5),
             }[metric] * (1.4 if percentile else 1)  # fmt: skip
             for name in ("bf16", "w8a8-int", "w4a16-int", "w4a16-int-mse"):
-                faster = 1.0 if name == "bf16" else CANDIDATES[name][5 if rung == "synchronous" else 6]
+                faster = 1.0 if name == "bf16" else CANDIDATES[name][5 if load_level == "synchronous" else 6]
                 ratio = 1 / faster if metric.endswith("_s") else faster
-                valid = not (rung == "concurrency 16" and name == "w4a16-int")
+                valid = not (load_level == "concurrency 16" and name == "w4a16-int")
                 found.append(
                     SpeedFinding(
-                        candidate=name, workload="demo-chat", deployment="cpu, 2 cores", rung=rung, metric=metric,
+                        candidate=name, workload="demo-chat", deployment="cpu, 2 cores", load_level=load_level, metric=metric,
                         percentile=percentile, estimate=about(base * ratio, base * ratio * 0.04),
                         ratio=None if name == "bf16" else about(ratio, 0.031), valid=valid,
                         reasons=() if valid else (RoundInvalid(round=0, reason="client saturated: 97 % of a core"),),
@@ -135,13 +135,13 @@ def speed_findings() -> list[SpeedFinding]:
 def cost_findings() -> list[CostFinding]:
     return [
         CostFinding(
-            candidate=name, workload="demo-chat", deployment="cpu, 2 cores", mode=mode, rung=rung,
+            candidate=name, workload="demo-chat", deployment="cpu, 2 cores", mode=mode, load_level=load_level,
             cost_reduction=about(CANDIDATES[name][column], 0.035),
             queries_per_dollar=about(base * CANDIDATES[name][column], 900),
             price_per_hour=0.096, price_source="price list", valid=(mode, name) != ("asynchronous", "w4a16-int"),
             cells=(key(f"serve {name} 1"), key(f"serve {name} 2")),
         )
-        for mode, rung, column, base in (
+        for mode, load_level, column, base in (
             ("synchronous", "synchronous", 5, 22_900), ("asynchronous", "concurrency 16", 6, 139_500),
         )
         for name in ("w8a8-int", "w4a16-int", "w4a16-int-mse")

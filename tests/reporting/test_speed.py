@@ -6,7 +6,7 @@ from whichbits.reporting.speed import metric_title, pareto_charts, speed_section
 
 def test_invalid_figures_are_listed_and_drawn_as_crosses(verdict, context):
     (section,) = speed_sections(verdict, Citations(context.cells))
-    assert {(row.candidate, row.rung) for row in section.invalid} == {("w4a16-int", "concurrency 16")}
+    assert {(row.candidate, row.load_level) for row in section.invalid} == {("w4a16-int", "concurrency 16")}
     assert all(chart.chart.count("cross") == 1 for chart in section.charts)
     assert len(section.rows) == len(verdict.speed)
 
@@ -14,7 +14,7 @@ def test_invalid_figures_are_listed_and_drawn_as_crosses(verdict, context):
 def test_rungs_stand_in_order_of_load(verdict, context):
     shuffled = verdict.model_copy(update={"speed": verdict.speed[::-1]})
     (section,) = speed_sections(shuffled, Citations(context.cells))
-    assert list(dict.fromkeys(row.rung for row in section.rows)) == ["synchronous", "concurrency 4", "concurrency 16"]
+    assert list(dict.fromkeys(row.load_level for row in section.rows)) == ["synchronous", "concurrency 4", "concurrency 16"]
     assert section.charts[0].title == "Requests per second"
 
 
@@ -39,7 +39,10 @@ def test_nothing_measured_is_no_chart(empty_verdict):
 
 def test_rates_of_arrival_stand_beside_requests_in_flight(verdict, context):
     rated = [
-        f.model_copy(update={"rung": f"rate {r}"}) for r in ("10", "2.5") for f in verdict.speed if f.rung == "synchronous"
+        f.model_copy(update={"load_level": f"rate {r}"})
+        for r in ("10", "2.5")
+        for f in verdict.speed
+        if f.load_level == "synchronous"
     ]
     (section,) = speed_sections(verdict.model_copy(update={"speed": (*rated, *verdict.speed)}), Citations(context.cells))
     labels = re.findall(r'text-anchor="middle">([^<]*)<', section.charts[0].chart)

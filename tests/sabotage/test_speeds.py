@@ -84,7 +84,7 @@ def test_no_speed_of_other_weights_enters_a_verdict(small_model: Path, serve: Se
     }  # fmt: skip
     said = {entry.code: entry.candidate for entry in verdict.caveats if entry.code in ("other_weights", "weights_not_compared")}
     assert said == {"other_weights": "other", "weights_not_compared": "mute"}
-    assert len({one.rung for one in verdict.speed}) == 1
+    assert len({one.load_level for one in verdict.speed}) == 1
     log = (tmp_path / "store" / "run.log").read_text()
     assert all(f"from {urls[name]}" in log or f", {urls[name]}" in log for name in urls)
 

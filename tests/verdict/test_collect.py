@@ -123,7 +123,7 @@ def test_similarity_tables(cells):
 
 def test_rounds_keep_the_base_of_their_own_cell(cells):
     found = collect([cells.serve("w8a8-int", 0, {1: (1.0, 1.5), 4: (2.0, 3.0)})], "bf16", FORMATS).rounds
-    assert [(r.candidate, r.against, r.rung) for r in found] == [
+    assert [(r.candidate, r.against, r.load_level) for r in found] == [
         ("w8a8-int", "w8a8-int", "synchronous"),
         ("w8a8-int", "w8a8-int", "concurrency 4"),
         ("bf16", "w8a8-int", "synchronous"),

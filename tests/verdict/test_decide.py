@@ -253,7 +253,7 @@ def test_invalid_rounds_are_shown_and_left_out(cells):
         cells.serve("w8a8-int", 2, {1: (50.0, 1.0), 16: (50.0, 2.0)}, valid=False),
     ]
     found = verdict(records, "w8a8-int")
-    alone = next(s for s in found.speed if (s.candidate, s.rung, s.metric) == ("w8a8-int", "synchronous", "latency_s"))
+    alone = next(s for s in found.speed if (s.candidate, s.load_level, s.metric) == ("w8a8-int", "synchronous", "latency_s"))
     assert alone.estimate.value == pytest.approx(0.5, rel=0.03)
     assert [(why.code, why.round, why.reason) for why in alone.reasons] == [("round_invalid", 2, "client saturated")]
     left_out = caveats(found, "invalid_round")

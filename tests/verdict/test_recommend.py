@@ -144,7 +144,7 @@ def test_a_load_that_is_shown_to_keep_the_limits_goes_before_a_faster_one_that_m
         records.append(cells.serve("a", r, {16: (0.5, 0.6), 32: (0.8 * w, 1.2)}, spread=1e-4))
     cost = next(c for c in verdict(records, "a", workloads=cells.within(latency=0.9)).cost if c.candidate == "a")
     free = next(c for c in verdict(records, "a").cost if c.candidate == "a")
-    assert (cost.rung, cost.base_rung, free.rung) == ("concurrency 16", "concurrency 16", "concurrency 32")
+    assert (cost.load_level, cost.base_load_level, free.load_level) == ("concurrency 16", "concurrency 16", "concurrency 32")
 
 
 def test_limits_that_are_not_shown_to_be_kept_are_said(cells):
@@ -237,7 +237,7 @@ def test_loads_of_one_side_and_loads_of_fewer_rounds_do_not_enter(cells):
         records.append(cells.serve("a", r, loads, invalid=bad, spread=1e-4))
     found = verdict(records, "a")
     cost = next(c for c in found.cost if c.candidate == "a")
-    assert (cost.rung, cost.base_rung, cost.rounds) == ("concurrency 16", "concurrency 16", 3)
+    assert (cost.load_level, cost.base_load_level, cost.rounds) == ("concurrency 16", "concurrency 16", 3)
     assert cost.cost_reduction is not None and cost.cost_reduction.value == pytest.approx(1.25, rel=0.01)
     assert notes(found, "a") == {"loads_left_out", "loads_not_shared"}
 
@@ -249,7 +249,7 @@ def test_ladders_that_differ_from_round_to_round_are_compared_where_they_agree(c
         loads = {16: (1.0 * w, 1.0), **({32: (1.0, 2.0)} if r == 2 else {})}
         records.append(cells.serve("a", r, loads, spread=1e-4))
     cost = next(c for c in verdict(records, "a").cost if c.candidate == "a")
-    assert (cost.rung, cost.rounds) == ("concurrency 16", 3)
+    assert (cost.load_level, cost.rounds) == ("concurrency 16", 3)
     assert cost.cost_reduction is not None and cost.cost_reduction.value == pytest.approx(1.0, rel=0.01)
 
 
@@ -258,7 +258,7 @@ def test_the_loads_of_both_are_named_where_they_differ(cells):
     records += [cells.serve("a", r, {16: (1.0 * w, 1.0), 32: (1.5 * w, 2.5)}, spread=1e-4) for r, w in enumerate(THREE)]
     found = verdict(records, "a")
     cost = next(c for c in found.cost if c.candidate == "a")
-    assert (cost.rung, cost.base_rung) == ("concurrency 32", "concurrency 16")
+    assert (cost.load_level, cost.base_load_level) == ("concurrency 32", "concurrency 16")
     assert isinstance(cost.cost_reduction, Estimate)
     assert cost.cost_reduction.value == pytest.approx(32 / 1.5 / 16, rel=0.01)
     (entry,) = found.recommendations

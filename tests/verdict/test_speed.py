@@ -17,7 +17,7 @@ def by_round(values, error=0.01):
 
 
 def load_of(found, candidate, rung):
-    return next(load for load in found if (load.candidate, load.rung) == (candidate, rung))
+    return next(load for load in found if (load.candidate, load.load_level) == (candidate, rung))
 
 
 def test_ratio_is_taken_within_each_round():

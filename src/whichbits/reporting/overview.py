@@ -118,7 +118,9 @@ def _speeds(verdict: Verdict) -> Check:
     if not verdict.speed:
         return Check(False, "No speed was measured")
     bad = [f for f in verdict.speed if not f.valid]
-    details = dict.fromkeys(f"{f.candidate}, {f.workload}, {f.rung}: {'; '.join(map(speed_reason, f.reasons))}" for f in bad)
+    details = dict.fromkeys(
+        f"{f.candidate}, {f.workload}, {f.load_level}: {'; '.join(map(speed_reason, f.reasons))}" for f in bad
+    )
     text = f"{len(verdict.speed) - len(bad)} of {len(verdict.speed)} speed figures are valid"
     return Check(not bad, f"{text}; the others are shown and not used" if bad else text, tuple(details))
 

@@ -261,9 +261,9 @@ def _queries(queries_per_dollar: Timed | None) -> str:
 
 
 def _option(deployment: str, findings: Sequence[CostFinding]) -> str:
-    rungs = " / ".join(dict.fromkeys(c.rung for c in findings))
+    load_levels = " / ".join(dict.fromkeys(c.load_level for c in findings))
     prices = dict.fromkeys(f"${c.price_per_hour:g} per hour" for c in findings if c.price_per_hour is not None)
-    return " · ".join([deployment, f"load: {rungs}", *prices])
+    return " · ".join([deployment, f"load: {load_levels}", *prices])
 
 
 def size_panel(verdict: Verdict, citations: Citations) -> Panel | None:

@@ -31,7 +31,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Step:
-    """One value of a ladder, at the category with this index."""
+    """One value of a sweep, at the category with this index."""
 
     category: int
     y: Estimate
@@ -41,7 +41,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Ladder:
+class Sweep:
     """The values of one candidate from category to category."""
 
     name: str
@@ -117,14 +117,12 @@ def scatter(points: Sequence[Point], x: Scale, y: Scale, *, margin: float, label
     return _frame(Markup("").join(parts), below, y, "%", height, label)
 
 
-def ladder(
-    ladders: Sequence[Ladder], categories: Sequence[str], y: Scale, *, unit: str, label: str, height: int = 170
-) -> Markup:
+def sweep(sweeps: Sequence[Sweep], categories: Sequence[str], y: Scale, *, unit: str, label: str, height: int = 170) -> Markup:
     """Values from category to category, one line a candidate; invalid values are crosses that no line joins."""
     width = 100 / len(categories)
     parts = []
-    for i, one in enumerate(ladders):
-        shift = (i - (len(ladders) - 1) / 2) * min(width * 0.6 / max(len(ladders), 1), 4)
+    for i, one in enumerate(sweeps):
+        shift = (i - (len(sweeps) - 1) / 2) * min(width * 0.6 / max(len(sweeps), 1), 4)
         places = {s.category: f"{width * (s.category + 0.5) + shift:.2f}%" for s in one.steps}
         line = '<line class="{}" x1="{}" x2="{}" y1="{}" y2="{}"/>'
         for a, b in ((a, b) for a, b in pairwise(one.steps) if a.valid and b.valid):

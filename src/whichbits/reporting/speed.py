@@ -11,7 +11,7 @@ from markupsafe import Markup
 from whichbits.reporting.citations import Citations
 from whichbits.reporting.numbers import drawn, interval, seconds_interval, times
 from whichbits.reporting.panels import by, series_of
-from whichbits.reporting.plot import Ladder, Point, Step, ladder, scatter
+from whichbits.reporting.plot import Point, Step, Sweep, scatter, sweep
 from whichbits.reporting.scale import around, from_zero
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.model import CostFinding, SpeedFinding, Verdict
@@ -31,7 +31,7 @@ RATES = {"requests_per_second": "1/s", "output_tokens_per_second": "1/s"}
 
 @dataclass(frozen=True)
 class SpeedChart:
-    """One metric over the rungs of the ladder."""
+    """One metric over the levels of the sweep."""
 
     title: str
     unit: str
@@ -43,7 +43,7 @@ class SpeedRow:
     """One figure of the table."""
 
     metric: str
-    rung: str
+    load_level: str
     candidate: str
     series: str
     value: str
@@ -90,16 +90,16 @@ def value_text(finding: SpeedFinding) -> str:
     return interval(finding.estimate, RATES.get(finding.metric, ""))
 
 
-def _rung_order(rung: str) -> tuple[str, float]:
-    kind, _, load = rung.partition(" ")
+def _level_order(load_level: str) -> tuple[str, float]:
+    kind, _, load = load_level.partition(" ")
     return (kind, float(load)) if re.fullmatch(r"\d+(\.\d+)?", load) else ("", 0.0)
 
 
-def _short(rung: str) -> str:
-    """A rung as the axis labels it: 'sync', the requests in flight, or the rate of arrival."""
-    if rung.startswith("rate "):
-        return f"{rung.removeprefix('rate ')}/s"
-    return "sync" if rung == "synchronous" else rung.removeprefix("concurrency ")
+def _short(load_level: str) -> str:
+    """A load_level as the axis labels it: 'sync', the requests in flight, or the rate of arrival."""
+    if load_level.startswith("rate "):
+        return f"{load_level.removeprefix('rate ')}/s"
+    return "sync" if load_level == "synchronous" else load_level.removeprefix("concurrency ")
 
 
 def _metric_order(finding: SpeedFinding) -> tuple[int, float]:
@@ -113,12 +113,12 @@ def speed_sections(verdict: Verdict, citations: Citations) -> list[SpeedSection]
     series = series_of(verdict)
     sections = []
     for (workload, deployment), found in by(verdict.speed, "workload", "deployment").items():
-        ordered = sorted(found, key=lambda f: (_metric_order(f), _rung_order(f.rung)))
-        rungs = sorted({f.rung for f in found}, key=_rung_order)
-        charts = tuple(_chart(group, rungs, series, citations) for group in by(ordered, "metric", "percentile").values())
+        ordered = sorted(found, key=lambda f: (_metric_order(f), _level_order(f.load_level)))
+        levels = sorted({f.load_level for f in found}, key=_level_order)
+        charts = tuple(_chart(group, levels, series, citations) for group in by(ordered, "metric", "percentile").values())
         rows = tuple(
             SpeedRow(
-                metric_title(f.metric, f.percentile), f.rung, f.candidate, series.get(f.candidate, "s0"), value_text(f),
+                metric_title(f.metric, f.percentile), f.load_level, f.candidate, series.get(f.candidate, "s0"), value_text(f),
                 times(f.ratio) if f.ratio else "", f.valid, tuple(map(speed_reason, f.reasons)), citations.cite(f.cells),
             )
             for f in ordered
@@ -136,23 +136,23 @@ def speed_sections(verdict: Verdict, citations: Citations) -> list[SpeedSection]
     return sections
 
 
-def _chart(found: Sequence[SpeedFinding], rungs: Sequence[str], series: dict[str, str], citations: Citations) -> SpeedChart:
+def _chart(found: Sequence[SpeedFinding], levels: Sequence[str], series: dict[str, str], citations: Citations) -> SpeedChart:
     first = found[0]
     seconds = first.metric.endswith("_s")
     milli = seconds and max(f.estimate.value for f in found) < 1
     unit = "ms" if milli else "s" if seconds else RATES.get(first.metric, "")
     factor = 1000.0 if milli else 1.0
     title = metric_title(first.metric, first.percentile)
-    ladders = []
+    sweeps = []
     for (candidate,), values in by(found, "candidate").items():
         steps = tuple(
-            Step(rungs.index(f.rung), _times(drawn(f.estimate), factor), f.valid, _hover(f), citations.link(f.cells))
+            Step(levels.index(f.load_level), _times(drawn(f.estimate), factor), f.valid, _hover(f), citations.link(f.cells))
             for f in values
         )
-        ladders.append(Ladder(candidate, series.get(candidate, "s0"), steps))
-    y = from_zero([s.y for one in ladders for s in one.steps], count=4)
-    short = [_short(rung) for rung in rungs]
-    return SpeedChart(title, unit, ladder(ladders, short, y, unit=unit, label=title))
+        sweeps.append(Sweep(candidate, series.get(candidate, "s0"), steps))
+    y = from_zero([s.y for one in sweeps for s in one.steps], count=4)
+    short = [_short(load_level) for load_level in levels]
+    return SpeedChart(title, unit, sweep(sweeps, short, y, unit=unit, label=title))
 
 
 def _times(estimate: Estimate, factor: float) -> Estimate:
@@ -161,7 +161,7 @@ def _times(estimate: Estimate, factor: float) -> Estimate:
 
 
 def _hover(finding: SpeedFinding) -> str:
-    text = f"{finding.candidate}, {finding.rung}: {value_text(finding)}"
+    text = f"{finding.candidate}, {finding.load_level}: {value_text(finding)}"
     if finding.ratio:
         text += f", {times(finding.ratio)} the base"
     return text if finding.valid else f"{text}. Invalid: {'; '.join(map(speed_reason, finding.reasons))}"
@@ -178,11 +178,11 @@ def pareto_charts(verdict: Verdict, citations: Citations) -> list[ParetoChart]:
         points, absent = _points(verdict, found, citations)
         if len(points) > 1:
             x = around([p.x for p in points], include=(1.0,))
-            rungs = sorted({c.rung for c in found if c.valid}, key=_rung_order)
+            levels = sorted({c.load_level for c in found if c.valid}, key=_level_order)
             margin = 100 * (1 - verdict.margin)
             label = f"speed against recovery, {workload}, {mode}"
             chart = scatter(points, x, y, margin=margin, label=label)
-            charts.append(ParetoChart(f"{workload} · {mode}", f"{deployment} · {', '.join(rungs)}", chart, absent))
+            charts.append(ParetoChart(f"{workload} · {mode}", f"{deployment} · {', '.join(levels)}", chart, absent))
     return charts
 
 

@@ -65,10 +65,10 @@ class Round:
     """The candidate in whose cell this was measured; for the base's rounds, the one it is paired with."""
     workload: str
     deployment: str
-    rung: str
+    load_level: str
     concurrency: int | None
     """Requests in flight; None where they arrive at a rate."""
-    sitting: str
+    session: str
     repeat: int
     valid: bool
     reasons: tuple[str, ...]

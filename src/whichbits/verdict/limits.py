@@ -36,10 +36,10 @@ def _interval(load: Load, metric: str, percentile: float, level: float) -> tuple
     """Lower and upper end of a percentile in seconds; no upper end where nothing bounds it."""
     rounds = valid_only(load.own)
     by_round = series(rounds, metric, percentile)
-    if len(by_round) == len({(r.sitting, r.repeat) for r in rounds}):
+    if len(by_round) == len({(r.session, r.repeat) for r in rounds}):
         found = average(by_round, level=level)
         if isinstance(found, Estimate):
             return found.low, found.high
     pooled = finite(np.concatenate([r.requests[metric] for r in rounds])) if rounds else np.array([])
     low, high = order_interval(pooled.tolist(), percentile, level)
-    return low, high if len({(r.sitting, r.repeat) for r in rounds}) > 1 else None
+    return low, high if len({(r.session, r.repeat) for r in rounds}) > 1 else None

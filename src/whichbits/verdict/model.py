@@ -158,7 +158,7 @@ class SpeedFinding(Frozen):
     candidate: str
     workload: str
     deployment: str
-    rung: str
+    load_level: str
     """'synchronous' or 'concurrency N'."""
     metric: str
     """requests_per_second, latency_s, ttft_s, itl_s, tpot_s, output_tokens_per_second."""
@@ -181,9 +181,9 @@ class CostFinding(Frozen):
     workload: str
     deployment: str
     mode: Mode
-    rung: str
+    load_level: str
     """The load at which it served most."""
-    base_rung: str | None = None
+    base_load_level: str | None = None
     """The load of the base that it is compared with."""
     cost_reduction: Timed | None
     """Queries per dollar over the base's; needs no price within one device kind."""

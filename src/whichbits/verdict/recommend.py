@@ -52,7 +52,7 @@ def recommendations(
                     mode=options.mode,
                     candidate=found.option.candidate,
                     code=found.code,
-                    load=found.option.cost.rung,
+                    load=found.option.cost.load_level,
                     compared=found.compared,
                     equals=found.equals,
                     not_shown_slower=found.not_shown_slower,
@@ -92,7 +92,7 @@ def _answer(
     if standing == "outside_limits":
         if not options:
             return "limits_not_kept", ()
-        sure = [option for option in options if option.cost.rung in option.profile.kept]
+        sure = [option for option in options if option.cost.load_level in option.profile.kept]
         if not sure:
             return "limits_not_shown", _all(options)
         return _without_base(sure, place, decisions, level)

@@ -102,7 +102,7 @@ def serving_options(findings: Findings, *, level: float) -> tuple[ServingOptions
 
 
 def _belongs(load: Load, workload: str, deployment: str, mode: Mode) -> bool:
-    alone = load.rung == SYNCHRONOUS
+    alone = load.load_level == SYNCHRONOUS
     return (load.workload, load.deployment) == (workload, deployment) and alone == (mode == "synchronous")
 
 
@@ -128,13 +128,16 @@ def _options(
 
 
 def _profile(name: str, own: Sequence[Load], limits: Mapping[str, Limit], level: float) -> Profile:
-    found = {load.rung: queries(load) for load in own}
-    standing = {load.rung: limits_of(load, limits, level=level) for load in own}
-    kept, unclear = (frozenset(rung for rung in found if found[rung] and standing[rung] == state) for state in ("kept", "open"))
+    found = {load.load_level: queries(load) for load in own}
+    standing = {load.load_level: limits_of(load, limits, level=level) for load in own}
+    kept, unclear = (
+        frozenset(load_level for load_level in found if found[load_level] and standing[load_level] == state)
+        for state in ("kept", "open")
+    )
     return Profile(
         name,
-        {rung: values for rung, values in found.items() if values},
-        {load.rung: load.measured for load in own},
+        {load_level: values for load_level, values in found.items() if values},
+        {load.load_level: load.measured for load in own},
         allowed=kept or unclear,
         kept=kept,
     )
@@ -163,14 +166,14 @@ def _option(
     others = [other for other in within if other is not profile and (profile is base or other is base)]
     per_second, best = rate(profile, others, compared.above if compared else None, level=level)
     price = deployment.price_per_hour if deployment else None
-    load = next(load for load in own if load.rung == best)
+    load = next(load for load in own if load.load_level == best)
     cost = CostFinding(
         candidate=profile.candidate,
         workload=load.workload,
         deployment=load.deployment,
         mode=mode,
-        rung=best,
-        base_rung=None if compared is None else compared.below,
+        load_level=best,
+        base_load_level=None if compared is None else compared.below,
         cost_reduction=None if compared is None else compared.ratio,
         rounds=0 if compared is None else len(compared.shared.rounds),
         notes=() if compared is None or base is None else tuple(_notes(profile, base, compared, mode)),
@@ -209,6 +212,6 @@ def _notes(profile: Profile, base: Profile, compared: Comparison, mode: Mode) ->
     left = tuple(sorted(both - set(shared.loads)))
     if left:
         yield LoadsLeftOut(code="loads_left_out", loads=left, compared=shared.loads)
-    sessions = {sitting for sitting, _ in shared.rounds}
+    sessions = {session for session, _ in shared.rounds}
     if len(sessions) > 1:
         yield SeveralSessions(sessions=len(sessions))

@@ -23,7 +23,7 @@ TIMES = ("latency_s", "ttft_s", "itl_s", "tpot_s")
 PERCENTILES = (50.0, 95.0, 99.0)
 """Given for the times of whole requests; the gaps behind a percentile of ITL are not in the tables, only their means."""
 RoundKey = tuple[str, int]
-"""A round: (sitting, repeat)."""
+"""A round: (session, repeat)."""
 Series = Mapping[RoundKey, RoundValue]
 """A metric by round."""
 
@@ -35,7 +35,7 @@ class Load:
     candidate: str
     workload: str
     deployment: str
-    rung: str
+    load_level: str
     concurrency: int | None
     """Requests in flight; None where they arrive at a rate."""
     own: tuple[Round, ...]
@@ -49,7 +49,7 @@ class Load:
     @property
     def measured(self) -> frozenset[RoundKey]:
         """Rounds in which it was measured, valid or not."""
-        return frozenset((r.sitting, r.repeat) for r in self.own)
+        return frozenset((r.session, r.repeat) for r in self.own)
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -63,19 +63,19 @@ class Load:
 
 
 def loads(findings: Findings) -> tuple[Load, ...]:
-    """Every (candidate, workload, deployment, rung) that was measured, the base first."""
-    keys = {(r.candidate, r.workload, r.deployment, r.rung): r.concurrency for r in findings.rounds}
+    """Every (candidate, workload, deployment, load_level) that was measured, the base first."""
+    keys = {(r.candidate, r.workload, r.deployment, r.load_level): r.concurrency for r in findings.rounds}
     order = {name: place for place, name in enumerate((findings.base, *findings.candidates))}
     formed = []
     for key in sorted(keys, key=lambda key: (order.get(key[0], len(order)), *key[1:])):
-        candidate, workload, deployment, rung = key
-        here = [r for r in findings.rounds if (r.workload, r.deployment, r.rung) == (workload, deployment, rung)]
+        candidate, workload, deployment, load_level = key
+        here = [r for r in findings.rounds if (r.workload, r.deployment, r.load_level) == (workload, deployment, load_level)]
         own = [r for r in here if r.candidate == candidate]
         if candidate == findings.base:
             own, paired = _distinct(own), []
         else:
             paired = [r for r in here if r.candidate == findings.base and r.against == candidate]
-        formed.append(Load(candidate, workload, deployment, rung, keys[key], tuple(own), tuple(paired)))
+        formed.append(Load(candidate, workload, deployment, load_level, keys[key], tuple(own), tuple(paired)))
     return tuple(formed)
 
 
@@ -83,7 +83,7 @@ def _distinct(rounds: Sequence[Round]) -> list[Round]:
     """The base's rounds, each once, though every candidate's cell of that round may hold a copy."""
     seen: dict[tuple[str, int, str], Round] = {}
     for r in rounds:
-        seen.setdefault((r.sitting, r.repeat, r.metrics.model_dump_json()), r)
+        seen.setdefault((r.session, r.repeat, r.metrics.model_dump_json()), r)
     return list(seen.values())
 
 
@@ -93,7 +93,7 @@ def series(rounds: Sequence[Round], metric: str, percentile: float | None = None
     for r in rounds:
         value = _in_round(r, metric, percentile)
         if value is not None:
-            found.setdefault((r.sitting, r.repeat), []).append(value)
+            found.setdefault((r.session, r.repeat), []).append(value)
     return {key: _geometric_mean(values) for key, values in found.items()}
 
 
@@ -204,7 +204,7 @@ def _speed_finding(
         candidate=load.candidate,
         workload=load.workload,
         deployment=load.deployment,
-        rung=load.rung,
+        load_level=load.load_level,
         metric=metric,
         percentile=percentile,
         estimate=estimate,
@@ -219,6 +219,6 @@ def _speed_finding(
 def queries(load: Load) -> Series:
     """Queries per second by round, valid rounds only: 1 / latency when alone, throughput otherwise."""
     rounds = valid_only(load.own)
-    if load.rung != SYNCHRONOUS:
+    if load.load_level != SYNCHRONOUS:
         return series(rounds, "requests_per_second")
     return {key: RoundValue(1 / v.value, v.relative_error, v.degrees) for key, v in series(rounds, "latency_s").items()}

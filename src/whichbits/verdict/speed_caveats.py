@@ -29,18 +29,18 @@ def speed_caveats(findings: Findings, all_options: Sequence[ServingOptions], *, 
 def _invalid(findings: Findings) -> Iterator[InvalidRound]:
     for r in findings.rounds:
         if not r.valid:
-            yield InvalidRound(candidate=r.candidate, workload=r.workload, load=r.rung, round=r.repeat, reasons=r.reasons)
+            yield InvalidRound(candidate=r.candidate, workload=r.workload, load=r.load_level, round=r.repeat, reasons=r.reasons)
 
 
 def _still_rising(workload: str, findings: Findings) -> Iterator[StillRising]:
-    """Say where the highest throughput was at the end of the ladder."""
-    ladders: dict[str, list[tuple[float, int]]] = {}
+    """Say where the highest throughput was at the end of the sweep."""
+    sweeps: dict[str, list[tuple[float, int]]] = {}
     for r in findings.rounds:
         rate = r.metrics.requests_per_second
         if r.workload == workload and r.valid and r.concurrency is not None and r.concurrency > 1 and is_rate(rate):
-            ladders.setdefault(r.candidate, []).append((rate, r.concurrency))
-    tops = {name: max(concurrency for _, concurrency in ladder) for name, ladder in ladders.items()}
-    ends = [name for name, ladder in ladders.items() if max(ladder)[1] == tops[name]]
+            sweeps.setdefault(r.candidate, []).append((rate, r.concurrency))
+    tops = {name: max(concurrency for _, concurrency in sweep) for name, sweep in sweeps.items()}
+    ends = [name for name, sweep in sweeps.items() if max(sweep)[1] == tops[name]]
     if ends:
         yield StillRising(workload=workload, candidates=tuple(ends))
 
