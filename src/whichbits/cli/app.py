@@ -226,14 +226,14 @@ def recommend(
         from whichbits.api.recommend import serve_commands
         from whichbits.reporting.terminal import summary
 
-        # The page in the store holds the study's own margin and prices.
+        # The page in the store may hold another margin and other prices.
         own = margin is None and not price
         summary(verdict, console(), report=store / "report.html" if own else None, serve=serve_commands(store))
         if not own:
             given = ["--margin", f"{margin:g}"] if margin is not None else []
             given += [word for entry in price or () for word in ("--price", entry)]
             console().print(
-                "\nThe report in the store is of the study's own margin and prices; for these:",
+                "\nThe report in the store is of another margin or price. For these:",
                 shlex.join(["whichbits", "report", str(store), *given]),
                 soft_wrap=True,
             )
