@@ -14,7 +14,7 @@ def test_every_shipped_task_and_suite_loads() -> None:
 def test_a_wrong_name_is_told_with_the_near_ones() -> None:
     with pytest.raises(UserError, match=r"no task 'gms8k'.*'gsm8k'"):
         task("gms8k")
-    with pytest.raises(UserError, match="choose from arc_challenge"):
+    with pytest.raises(UserError, match="choose from aime24, arc_challenge"):
         task("zzzz")
     with pytest.raises(UserError, match=r"is a suite.*recall"):
         task("generated")
