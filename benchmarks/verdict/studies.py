@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from whichbits.schema.labels import Labels
-from whichbits.schema.summary import summary_class
+from whichbits.schema.summaries import summary_class
 
 sys.path.insert(0, str(Path(__file__).parent))
 from whichbits.schema.step import Record

@@ -14,7 +14,7 @@ import pytest
 
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Record
-from whichbits.schema.summary import summary_class
+from whichbits.schema.summaries import summary_class
 from whichbits.schema.workload import Limit, Slo, Workload
 
 

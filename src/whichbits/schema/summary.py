@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-_KINDS: dict[str, type[Summary]] = {}
+KINDS: dict[str, type[Summary]] = {}
+"""Classes by kind of step, of the modules that have been imported."""
 
 
 class Summary(BaseModel):
@@ -23,11 +24,4 @@ class Summary(BaseModel):
         """Register the class for its kind of step."""
         super().__init_subclass__(**config)
         cls.kind_of_step = kind
-        _KINDS[kind] = cls
-
-
-def summary_class(kind: str) -> type[Summary]:
-    """The class of the summaries of a kind of step. Raises KeyError for a kind that nobody has declared."""
-    from whichbits.schema import compare, distribution, evaluate, generate, probe, quantize, serve  # noqa: F401  # they register
-
-    return _KINDS[kind]
+        KINDS[kind] = cls

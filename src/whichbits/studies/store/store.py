@@ -18,7 +18,8 @@ from pydantic import ValidationError
 from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Cell, Json, Record
-from whichbits.schema.summary import Summary, summary_class
+from whichbits.schema.summaries import summary_class
+from whichbits.schema.summary import Summary
 
 
 def read_result(path: Path) -> dict[str, Any]:

@@ -1,0 +1,11 @@
+"""All kinds of summaries; importing them registers them."""
+
+from __future__ import annotations
+
+from whichbits.schema import compare, distribution, evaluate, generate, probe, quantize, serve  # noqa: F401
+from whichbits.schema.summary import KINDS, Summary
+
+
+def summary_class(kind: str) -> type[Summary]:
+    """The class of the summaries of a kind of step. Raises KeyError for a kind that nobody has declared."""
+    return KINDS[kind]
