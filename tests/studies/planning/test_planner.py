@@ -42,13 +42,13 @@ def plan(model: Path, *changes: tuple[str, str], data_dir: Path | None = None) -
 
 
 def keys(made: Plan) -> dict[tuple[object, ...], str]:
-    return {(p.cell.kind, *sorted(p.cell.labels.items())): p.cell.key for p in made.cells}
+    return {(p.cell.kind, *p.cell.labels.shown().items()): p.cell.key for p in made.cells}
 
 
 def changed(before: Plan, after: Plan) -> set[tuple[str, str]]:
     """Kind and candidate of the cells whose key is new."""
     old = set(keys(before).values())
-    return {(p.cell.kind, p.cell.labels["candidate"]) for p in after.cells if p.cell.key not in old}
+    return {(p.cell.kind, p.cell.labels.candidate) for p in after.cells if p.cell.key not in old}
 
 
 def test_every_cell_comes_after_what_it_reads(tiny_llama: Path):
@@ -83,7 +83,7 @@ def test_a_changed_recipe_recomputes_only_what_depends_on_it(tiny_llama: Path):
 
 def test_without_a_recipe_a_candidate_is_made_as_the_command_line_makes_it(tiny_llama: Path):
     made = plan(tiny_llama, ("{format: w4a16-int, run", "{format: w4a16-int, recipe: {scales: minmax}, run")).cells
-    recipes = {p.cell.labels["candidate"]: p.cell.inputs["recipe"] for p in made if p.cell.kind == "quantize"}
+    recipes = {p.cell.labels.candidate: p.cell.inputs["recipe"] for p in made if p.cell.kind == "quantize"}
     assert (recipes["w8a8-int"]["rounding"], recipes["w8a8-int"]["calibration"]["source"]) == ("gptq", "self")
     assert recipes["w8a8-int"]["sensitivity"] > 0
     assert (recipes["w4a16-int"]["rounding"], recipes["w4a16-int"]["scales"]) == ("rtn", "minmax")
@@ -116,7 +116,7 @@ def test_each_input_changes_its_own_kinds(tiny_llama: Path, change: tuple[str, s
 def test_a_generated_task_has_as_many_items_as_are_asked_for(tiny_llama: Path):
     def items(*changes: tuple[str, str]) -> set[int]:
         cells = plan(tiny_llama, *changes).cells
-        return {p.cell.inputs["task"]["items"] for p in cells if p.cell.labels.get("task") == "recall"}
+        return {p.cell.inputs["task"]["items"] for p in cells if p.cell.labels.task == "recall"}
 
     assert items() == items(("limit: 50", "limit: 420")) == {420}
     assert items(("limit: 50", "limit: 421")) == {421}
@@ -129,11 +129,7 @@ def test_margins_prices_and_names_change_no_key(tiny_llama: Path):
 
 def test_emulated_candidates_bring_the_base_in_the_same_emulation(tiny_llama: Path):
     made = plan(tiny_llama)
-    emulated = {
-        p.cell.labels["candidate"]
-        for p in made.cells
-        if p.cell.labels.get("engine") == "emulated" and p.cell.kind == "evaluate"
-    }
+    emulated = {p.cell.labels.candidate for p in made.cells if p.cell.labels.engine == "emulated" and p.cell.kind == "evaluate"}
     assert emulated == {"bf16", "w8a8-int"}
 
 
@@ -188,7 +184,7 @@ def test_presets_name_tasks_workloads_and_formats_that_exist(name: str, tiny_lla
 def test_a_task_of_the_harness_by_its_name(tiny_llama: Path):
     pytest.importorskip("lm_eval")
     made = plan(tiny_llama, ("- order", "- {lm_eval: boolq, num_fewshot: 2, limit: 5}"))
-    (task,) = {json.dumps(p.cell.inputs["task"]) for p in made.cells if p.cell.labels.get("task") == "boolq"}
+    (task,) = {json.dumps(p.cell.inputs["task"]) for p in made.cells if p.cell.labels.task == "boolq"}
     stated = json.loads(task)
     assert (stated["kind"], stated["source"], stated["metric"], stated["num_fewshot"]) == ("lm-eval", "boolq", "acc", 2)
     assert len(stated["definition"]) == 64
@@ -200,7 +196,7 @@ def test_a_task_of_the_harness_by_its_name(tiny_llama: Path):
 
 def test_sampling_is_part_of_the_key_and_checked_before_a_run(tiny_llama: Path):
     drawn = plan(tiny_llama, ("- order", "- {name: order, sampling: {temperature: 0.6, samples: 4, reducer: pass@2}}"))
-    (stated,) = {json.dumps(p.cell.inputs["task"]) for p in drawn.cells if p.cell.labels.get("task") == "order"}
+    (stated,) = {json.dumps(p.cell.inputs["task"]) for p in drawn.cells if p.cell.labels.task == "order"}
     found = json.loads(stated)
     assert (found["temperature"], found["samples"], found["reducer"], "top_p" in found) == (0.6, 4, "pass@2", False)
     with pytest.raises(UserError, match=r"line 8.*sampling.*4 times the same"):
@@ -216,7 +212,7 @@ def test_local_data_of_the_harness_are_part_of_the_key(tiny_llama: Path, tmp_pat
     before = plan(tiny_llama, change, data_dir=tmp_path)
     file.write_text("{} \n")
     after = plan(tiny_llama, change, data_dir=tmp_path)
-    scored = {p.cell.key for p in before.cells if p.cell.labels.get("task") == "boolq"}
+    scored = {p.cell.key for p in before.cells if p.cell.labels.task == "boolq"}
     assert scored and not scored & {p.cell.key for p in after.cells}
-    others = {p.cell.key for p in before.cells if p.cell.labels.get("task") == "recall"}
+    others = {p.cell.key for p in before.cells if p.cell.labels.task == "recall"}
     assert others <= {p.cell.key for p in after.cells}
