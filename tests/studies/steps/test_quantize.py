@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from whichbits.schema.labels import Labels
+
 torch = pytest.importorskip("torch")
 pytest.importorskip("compressed_tensors")
 
@@ -46,7 +48,7 @@ def job(tiny_llama: Path) -> Iterator[Callable[..., Job]]:
             "recipe": Recipe.model_validate(recipe).model_dump(mode="json"),
             "base": hashes,
         }
-        cell = Cell("quantize", 7, inputs, labels={"candidate": name}, places={"base": str(tiny_llama)})
+        cell = Cell("quantize", 7, inputs, labels=Labels(candidate=name), places={"base": str(tiny_llama)})
         return Job(cell, store.partial(cell), {}, kept=store.kept(cell), shared=store.shared)
 
     before = torch.get_num_threads()
@@ -56,7 +58,7 @@ def job(tiny_llama: Path) -> Iterator[Callable[..., Job]]:
 
 def results(jobs: Sequence[Job], context: Quiet | None = None) -> dict[str, Result | Exception]:
     one_core = [Job(each.cell, each.directory, {}, (), frozenset({0}), each.kept, each.shared) for each in jobs]
-    return {done.cell.labels["candidate"]: outcome for done, outcome in run(one_core, context or Quiet())}
+    return {done.cell.labels.candidate: outcome for done, outcome in run(one_core, context or Quiet())}
 
 
 def weights(job: Job) -> bytes:
@@ -90,7 +92,7 @@ def test_one_pass_makes_them_in_the_bytes_of_passes_of_their_own(
     assert len(list(store.shared.glob("calibration-*.safetensors"))) == 1
     assert made["w8a8-int"].provenance["made_with"] == ["w4a16-int"]  # type: ignore[union-attr]
     for each in jobs:
-        alone = job(Store(tmp_path / f"alone-{each.cell.labels['candidate']}"), each.cell.labels["candidate"], GPTQ)
+        alone = job(Store(tmp_path / f"alone-{each.cell.labels.candidate}"), each.cell.labels.candidate, GPTQ)
         (outcome,) = results([alone]).values()
         assert isinstance(outcome, Result)
         assert "made_with" not in outcome.provenance
@@ -114,17 +116,17 @@ def test_layers_of_a_killed_run_are_not_made_again(
     with pytest.raises(Killed):
         results(jobs, Deadly())
     with store.locked():  # what the next run sweeps away
-        jobs = [job(store, each.cell.labels["candidate"], GPTQ) for each in jobs]
+        jobs = [job(store, each.cell.labels.candidate, GPTQ) for each in jobs]
         store.sweep(each.cell for each in jobs)
         context = Quiet()
         made = results(jobs, context)
     assert context.lines == ["21 of 28 modules", "28 of 28 modules"], "only the second layer is left to do"
     whole = Store(tmp_path / "whole")
-    again = [job(whole, each.cell.labels["candidate"], GPTQ) for each in jobs]
+    again = [job(whole, each.cell.labels.candidate, GPTQ) for each in jobs]
     results(again)
     assert [weights(each) for each in jobs] == [weights(each) for each in again]
     for each in jobs:
-        outcome = made[each.cell.labels["candidate"]]
+        outcome = made[each.cell.labels.candidate]
         assert isinstance(outcome, Result)
         assert store.kept(each.cell).is_dir()
         store.finish(each.cell, each.directory, outcome.summary, {})
