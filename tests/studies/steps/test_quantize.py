@@ -17,7 +17,6 @@ pytest.importorskip("compressed_tensors")
 from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.quantization.passes import together as passes  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
-from whichbits.schema.labels import Labels  # noqa: E402
 from whichbits.schema.step import Cell  # noqa: E402
 from whichbits.studies.steps.quantize import QUANTIZE, run, together  # noqa: E402
 from whichbits.studies.steps.step import Job, Result  # noqa: E402
