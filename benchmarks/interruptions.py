@@ -54,7 +54,7 @@ def results(store: Path) -> dict[str, dict]:
     import pyarrow.parquet
 
     found = {}
-    for path in store.glob("cells/*/*/result.json"):
+    for path in store.glob("cells/**/result.json"):
         result = json.loads(path.read_text())
         if result["kind"] == "evaluate":
             result["scores"] = pyarrow.parquet.read_table(path.parent / "items.parquet").column("score").to_pylist()

@@ -55,7 +55,12 @@ executor.stop()
 
 LOOK = """\
 import subprocess, sys
+from whichbits.schema.summary import Summary
 from whichbits.studies.steps.step import Result
+
+class Looked(Summary, kind="look"):
+    said: list[str]
+    path: list[str]
 
 def look(jobs, context):
     import colorsys, csv, html, random
@@ -66,7 +71,7 @@ def look(jobs, context):
         import os
         pool.apply(os.getpid)
     import named
-    yield jobs[0], Result({"said": said, "path": sys.path})
+    yield jobs[0], Result(Looked(said=said, path=sys.path))
 """
 
 

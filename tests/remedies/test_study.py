@@ -14,7 +14,8 @@ from whichbits.schema.generate import GenerateSummary
 from whichbits.schema.step import Cell
 from whichbits.studies.specification.schema import load, parse
 from whichbits.studies.store import manifest
-from whichbits.studies.store.store import Store, read_result
+from whichbits.studies.store.result import read_result
+from whichbits.studies.store.store import Store
 
 GOOD = """\
 version: 1

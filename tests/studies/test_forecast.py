@@ -59,7 +59,7 @@ def test_requests_of_a_task_run_side_by_side() -> None:
 def test_a_forecast_is_the_predictors_answer_for_the_deployment(tiny_llama: Path) -> None:
     expansion = Expansion(*parse(TEXT.format(model=tiny_llama), "small.yaml"), ask_servers=False)
     seconds = forecast(expansion)
-    cells = {(p.cell.kind, p.cell.labels["candidate"]): p.cell for p in expansion.plan().cells if p.cell.kind == "serve"}
+    cells = {(p.cell.kind, p.cell.labels.candidate): p.cell for p in expansion.plan().cells if p.cell.kind == "serve"}
     ask = {"prompt_tokens": 32, "output_tokens": 8}
     one, four = (predict(str(tiny_llama), "w8a8-int", "A100", concurrency=c, **ask).latency_s for c in (1, 4))
     assert seconds(cells["serve", "w8a8-int"]) == pytest.approx(11 * one + 11 * four + 55)

@@ -14,6 +14,7 @@ import pytest
 BUSY = """\
 import os, re, subprocess, sys, time
 from pathlib import Path
+from whichbits.schema.generate import GenerateSummary
 from whichbits.studies.steps.step import Result
 
 def busy(jobs, context):
@@ -33,7 +34,7 @@ def busy(jobs, context):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             time.sleep(300)
         case "ends":
-            yield jobs[0], Result({})
+            yield jobs[0], Result(GenerateSummary(n=0, tokens=0))
 """
 
 RUNNER = """\

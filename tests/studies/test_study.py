@@ -66,7 +66,7 @@ def study(folder: Path, text: str, **options: object) -> subprocess.CompletedPro
 
 def results(store: Path) -> dict[str, dict[str, object]]:
     """`result.json` of each finished cell by key."""
-    found = [json.loads(path.read_text()) for path in store.glob("cells/*/*/result.json")]
+    found = [json.loads(path.read_text()) for path in store.glob("cells/**/result.json")]
     return {result["key"]: result for result in found}
 
 
@@ -92,9 +92,9 @@ def test_emulation_alone_needs_no_engine(emulated: Path):
 
 def test_a_second_run_does_only_what_is_missing(emulated: Path, tiny_llama: Path):
     store = emulated / "studies/tiny"
-    before = {path: path.stat().st_mtime_ns for path in store.glob("cells/*/*/result.json")}
+    before = {path: path.stat().st_mtime_ns for path in store.glob("cells/**/result.json")}
     study(emulated, EMULATED.format(model=tiny_llama))
-    assert {path: path.stat().st_mtime_ns for path in store.glob("cells/*/*/result.json")} == before
+    assert {path: path.stat().st_mtime_ns for path in store.glob("cells/**/result.json")} == before
 
 
 def test_recommend_and_report_need_only_the_store(emulated: Path, tmp_path: Path):
@@ -196,12 +196,12 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, tiny_llama: Path):
     )  # fmt: skip
     store = tmp_path / "studies/tiny"
     deadline = time.monotonic() + 120
-    while not any(store.glob("cells/*/*/result.json")) and time.monotonic() < deadline:
+    while not any(store.glob("cells/**/result.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "finished cells are kept" in errors
     assert "Traceback" not in errors
-    assert any(store.glob("cells/*/*/result.json"))
+    assert any(store.glob("cells/**/result.json"))
     assert not any((store / "failed").glob("*"))

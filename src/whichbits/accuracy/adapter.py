@@ -37,7 +37,8 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
 
     `max_gen_toks` holds where a task states no generation limit of its own; None then is an error. `templated` says that
     contexts are what a chat template wrote: they get no special tokens. Where `sampling` has a temperature, it replaces what
-    requests say, and each of them has a seed of its own, of its `sample`-th answer.
+    requests say, and each of them has a seed of its own, of its `sample`-th answer. The first `skip` documents (of each task)
+    are not asked: their answers are empty, and nothing is counted for them.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         templated: bool = False,
         sampling: Sampling | None = None,
         sample: int = 0,
+        skip: int = 0,
     ) -> None:
         super().__init__()
         self.model = model
@@ -63,6 +65,7 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         self.templated = templated
         self.sampling = sampling or Sampling()
         self.sample = sample
+        self.skip = skip
         self.work = Work()
 
     @property
@@ -91,6 +94,20 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
 
     def _count(self, prompt_tokens: int, generated_tokens: int) -> None:
         self.work = Work(self.work.prompt_tokens + prompt_tokens, self.work.generated_tokens + generated_tokens)
+
+    def _asked(self, requests: Sequence[Instance]) -> list[int]:
+        """Indices of the requests that go to the model."""
+        return [index for index, request in enumerate(requests) if request.doc_id is None or request.doc_id >= self.skip]
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Log-likelihood (nats) of each continuation, and whether it is the greedy one."""
+        answers = [(0.0, False)] * len(requests)
+        asked = self._asked(requests)
+        if asked:
+            found = super().loglikelihood([requests[index] for index in asked], disable_tqdm)
+            for index, answer in zip(asked, found, strict=True):
+                answers[index] = answer
+        return answers
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[tuple[str, str], list[int], list[int]]], **_: Any
@@ -142,8 +159,8 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Continue each context until one of its stop strings, which is cut off."""
         groups: dict[_Limits, list[int]] = defaultdict(list)
-        for index, request in enumerate(requests):
-            groups[self._limits(request.args[1])].append(index)
+        for index in self._asked(requests):
+            groups[self._limits(requests[index].args[1])].append(index)
         texts = [""] * len(requests)
         for limits, indices in groups.items():
             prompts = [self.tok_encode(requests[index].args[0]) for index in indices]

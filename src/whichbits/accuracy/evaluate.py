@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
+from whichbits.accuracy.kept import Kept, KeptDiffer
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.result import TaskResult
 from whichbits.accuracy.task import Task
@@ -20,17 +22,23 @@ def evaluate(
     seed: int = 0,
     data_dir: Path | None = None,
     trust_remote_code: bool = False,
+    kept: Kept | None = None,
 ) -> TaskResult:
     """Score of `model` on `task`, with every item.
 
     `limit` keeps the first items (of each subtask of a group); `seed` draws generated items, few-shot examples and samples at a
     temperature; `data_dir` holds public data sets for machines without a network; code that comes with the tokenizer runs only
-    where `trust_remote_code` says so. Raises UserError where the task cannot be run
-    as stated (an item longer than the engine's context, a data set that cannot be reached), and SandboxUnavailable where
-    generated code cannot be confined.
+    where `trust_remote_code` says so. What was `kept` of an earlier run with a smaller limit is not asked again, where the kind
+    can begin in the middle and the items are the same.
+
+    Raises UserError where the task cannot be run as stated (an item longer than the engine's context, a data set that cannot be
+    reached), and SandboxUnavailable where generated code cannot be confined.
     """
     kind = task_kind(task.kind)
     kind.check(task)
     task.sampling.check()
     tokenizer = PromptTokenizer(tokenizer_path, trust_remote_code=trust_remote_code)
+    if kept is not None:
+        with suppress(KeptDiffer):  # its data are not what they were: all is asked
+            return kind.extend(task, model, tokenizer, kept=kept, limit=limit, seed=seed, data_dir=data_dir)
     return kind.evaluate(task, model, tokenizer, limit=limit, seed=seed, data_dir=data_dir)

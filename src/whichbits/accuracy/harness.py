@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from whichbits.accuracy.kept import Kept
 from whichbits.accuracy.result import Item, TaskResult, Work, reduced, summarize
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
@@ -19,13 +20,15 @@ def run_harness(
     model: LanguageModel,
     tokenizer: PromptTokenizer,
     *,
+    kept: Kept | None = None,
     limit: int | None,
     seed: int,
     most: Callable[[Task, int], int | None] = lambda _task, available: available,
 ) -> TaskResult:
     """Run lm-evaluation-harness's task objects on `model` and gather their items.
 
-    `most` says how many items there can be, of the task and how many there are.
+    `most` says how many items there can be, of the task and how many there are. Items that are `kept` are not asked again.
+    Raises KeptDiffer where they are not the task's.
     """
     from lm_eval.evaluator import evaluate as run
 
@@ -35,7 +38,7 @@ def run_harness(
     for harness_task in harness_tasks.values():
         _refuse_samples(task, harness_task)
         limit_scoring(harness_task)
-    work, answers = Work(), []
+    work, answers, numbers = Work(), [], list[int]()
     for sample in range(task.samples):
         for harness_task in harness_tasks.values():
             harness_task.set_fewshot_seed(seed=seed)
@@ -48,6 +51,7 @@ def run_harness(
             templated=task.chat_template,
             sampling=task.sampling,
             sample=sample,
+            skip=kept.count if kept else 0,
         )
         outcome = run(
             lm=adapter,
@@ -59,11 +63,15 @@ def run_harness(
             fewshot_as_multiturn=task.chat_template,
         )
         work += adapter.work
-        answers.append(_items(task, harness_tasks, outcome["samples"]))
+        numbers, items = _items(task, harness_tasks, outcome["samples"])
+        answers.append(items)
+    made: Sequence[Item] = reduced(task, answers)
+    if kept is not None:
+        made, work = kept.put(made, [number < kept.count for number in numbers]), work + kept.work
     available = sum(len(harness_task.eval_docs) for harness_task in harness_tasks.values())
     versions = sorted({str(harness_task.VERSION) for harness_task in harness_tasks.values()})
     return summarize(
-        task, reduced(task, answers), work, available=available, most=most(task, available),
+        task, made, work, available=available, most=most(task, available),
         source_version=", ".join(versions), lm_eval=version("lm_eval"),
     )  # fmt: skip
 
@@ -77,13 +85,12 @@ def _refuse_samples(task: Task, harness_task: Any) -> None:
         )
 
 
-def _items(task: Task, harness_tasks: dict[str, Any], samples: dict[str, list[dict[str, Any]]]) -> list[Item]:
-    """The items of one run over all members."""
-    return [
-        _item(task, harness_tasks[name], sample, prefix=f"{name}/" if len(samples) > 1 else "")
-        for name, of_task in samples.items()
-        for sample in _filtered(task, of_task)
-    ]
+def _items(task: Task, harness_tasks: dict[str, Any], samples: dict[str, list[dict[str, Any]]]) -> tuple[list[int], list[Item]]:
+    """The items of one run over all members, with the number of each in its member."""
+    rows = [(name, sample) for name, of_task in samples.items() for sample in _filtered(task, of_task)]
+    prefixes = {name: f"{name}/" if len(samples) > 1 else "" for name in samples}
+    items = [_item(task, harness_tasks[name], sample, prefix=prefixes[name]) for name, sample in rows]
+    return [sample["doc_id"] for _, sample in rows], items
 
 
 def _filtered(task: Task, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from whichbits.accuracy.kept import Kept
 from whichbits.accuracy.result import TaskResult
 from whichbits.accuracy.task import Task, TaskRequest
 from whichbits.accuracy.tokens import PromptTokenizer
@@ -44,6 +45,23 @@ class TaskKind(ABC):
 
         Raises UserError where the task cannot be run as stated.
         """
+
+    def extend(
+        self,
+        task: Task,
+        model: LanguageModel,
+        tokenizer: PromptTokenizer,
+        *,
+        kept: Kept,
+        limit: int | None,
+        seed: int,
+        data_dir: Path | None,
+    ) -> TaskResult:
+        """The result of `evaluate`, without asking again for the first items, which are kept from an earlier run.
+
+        A kind that cannot begin in the middle asks for all of them, as here. Raises KeptDiffer where the items have changed.
+        """
+        return self.evaluate(task, model, tokenizer, limit=limit, seed=seed, data_dir=data_dir)
 
     def define(self, request: TaskRequest) -> Task:
         """The task that a user asks for. Raises UserError for a field that the kind does not take, and what `check` raises."""
@@ -125,9 +143,35 @@ class HarnessKind(TaskKind):
         data_dir: Path | None,
     ) -> TaskResult:
         """Score of `model` on the task's harness objects."""
+        return self._run(task, model, tokenizer, None, limit, seed, data_dir)
+
+    def extend(
+        self,
+        task: Task,
+        model: LanguageModel,
+        tokenizer: PromptTokenizer,
+        *,
+        kept: Kept,
+        limit: int | None,
+        seed: int,
+        data_dir: Path | None,
+    ) -> TaskResult:
+        """Asks for the other items alone; all prompts are made, since few-shot examples are drawn one after another."""
+        return self._run(task, model, tokenizer, kept, limit, seed, data_dir)
+
+    def _run(
+        self,
+        task: Task,
+        model: LanguageModel,
+        tokenizer: PromptTokenizer,
+        kept: Kept | None,
+        limit: int | None,
+        seed: int,
+        data_dir: Path | None,
+    ) -> TaskResult:
         from whichbits.accuracy.harness import run_harness
 
         # Some of lm-evaluation-harness's tasks shuffle with the global generator while they load; a step has its own process.
         random.seed(seed)
         made = self.harness_tasks(task, seed=seed, data_dir=data_dir)
-        return run_harness(task, made, model, tokenizer, limit=limit, seed=seed, most=self.most)
+        return run_harness(task, made, model, tokenizer, kept=kept, limit=limit, seed=seed, most=self.most)

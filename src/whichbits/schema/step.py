@@ -13,6 +13,9 @@ from typing import Any, Literal, TypeVar
 from whichbits.schema.labels import Labels
 from whichbits.schema.summary import Summary
 
+Items = int | Literal["all"]
+"""How many of a step's items: the first so many, or all."""
+
 Json = Any
 """A value that `json.dumps` writes: None, bool, int, float, str, list or dict of these."""
 
@@ -29,7 +32,8 @@ class Cell:
     """One job of a study.
 
     `inputs` holds everything that can change the result, `reads` the keys of the cells whose results it uses, by role.
-    Not part of the key: `labels` say what it means to people, `places` where its inputs are on this machine.
+    Not part of the key: `labels` say what it means to people, `places` where its inputs are on this machine, and `items` how
+    many items are wanted, where a step is counted in them: more are added to those that are there.
     """
 
     kind: str
@@ -38,6 +42,7 @@ class Cell:
     reads: Mapping[str, str] = field(default_factory=dict)
     labels: Labels = field(default_factory=Labels)
     places: Mapping[str, Json] = field(default_factory=dict)
+    items: Items | None = None
 
     @cached_property
     def key(self) -> str:

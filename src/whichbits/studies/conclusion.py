@@ -95,7 +95,7 @@ def _write_cards(verdict: Verdict, ledger: Ledger, store: Store) -> None:
 
     folder, commands = store.folder / "cards", serve_commands(ledger, store)
     for record in ledger.records(store):
-        manifest = store.folder / "cells" / record.kind / record.key / "checkpoint" / FILE
+        manifest = record.directory / "checkpoint" / FILE
         if record.kind == "quantize" and manifest.is_file():
             folder.mkdir(exist_ok=True)
             candidate = record.labels.candidate
@@ -188,7 +188,7 @@ def _context(ledger: Ledger, store: Store) -> ReportContext:
                 state=record.state,
                 seconds=record.provenance.get("seconds"),
                 summary=record.summary.model_dump(mode="json", exclude_none=True) if record.summary else {},
-                directory=f"cells/{record.kind}/{record.key}",
+                directory=record.directory.relative_to(store.folder).as_posix(),
                 error=record.error,
             )
             for record in records

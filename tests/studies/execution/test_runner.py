@@ -141,8 +141,26 @@ def unplanned(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
 
 def runner(tmp_path: Path, cells: Sequence[Planned], servers: FakeServers | None = None, names: Sequence[str] = ()) -> Runner:
     plan = Plan(SPECIFICATION, "bf16", tuple(cells), {name: Served(name, folder=tmp_path) for name in names})
-    kinds = {run.__name__: Kind(run.__name__, 1, unplanned, run) for run in (add, misbehave, ask, variable)}
+    kinds = {run.__name__: Kind(run.__name__, 1, unplanned, run) for run in (add, misbehave, ask, variable, count)}
     return Runner(plan, Store(tmp_path / "store"), kinds, LocalExecutor(tmp_path / "store"), servers or FakeServers(), Quiet())
+
+
+class Counted(Summary, kind="count"):
+    new: int
+
+
+def count(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
+    """How many items it had to compute."""
+    for job in jobs:
+        yield job, Result(Counted(new=int(job.cell.items or 0) - (job.earlier.items if job.earlier else 0)))
+
+
+def test_more_items_are_more_work_only_by_what_is_new(tmp_path: Path):
+    for items, new in ((5, 5), (8, 3), (8, 3), (20, 12)):
+        cell = Cell("count", 1, {"task": "a"}, items=items)
+        run = runner(tmp_path, [Planned(cell, "local")])
+        assert set(run.run().values()) == {"done"}
+        assert run.store.record(cell).summary == Counted(new=new)
 
 
 def test_cells_run_after_what_they_read_each_in_its_own_process_and_only_once(tmp_path: Path):
@@ -337,13 +355,18 @@ def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Pa
     assert "started 0" not in again.stdout
 
 
+class Paired(Summary, kind="pair"):
+    pid: int
+    together: int
+
+
 def pair(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     """Each leaves a file where it is to outlive a kill, and the first a killed run would leave."""
     for job in jobs:
         assert job.kept is not None
         assert job.shared is not None
         job.kept.mkdir(parents=True)
-        yield job, Result({"pid": os.getpid(), "together": len(jobs)})
+        yield job, Result(Paired(pid=os.getpid(), together=len(jobs)))
 
 
 def test_cells_that_share_work_run_in_one_process_and_keep_nothing_once_done(tmp_path: Path):
@@ -358,8 +381,8 @@ def test_cells_that_share_work_run_in_one_process_and_keep_nothing_once_done(tmp
     left.mkdir(parents=True)
     assert set(made.run().values()) == {"done"}
     summaries = [made.store.record(planned.cell).summary for planned in (*cells, *alone)]
-    assert [summary["together"] for summary in summaries] == [2, 2, 2, 2, 1, 1]
-    assert summaries[0]["pid"] == summaries[2]["pid"] != summaries[1]["pid"] == summaries[3]["pid"]
+    assert [summary.together for summary in summaries] == [2, 2, 2, 2, 1, 1]
+    assert summaries[0].pid == summaries[2].pid != summaries[1].pid == summaries[3].pid
     assert list((made.store.folder / "unfinished").iterdir()) == []
 
 

@@ -101,7 +101,8 @@ def test_a_new_candidate_leaves_the_others_alone(tiny_llama: Path):
 @pytest.mark.parametrize(
     ("change", "kinds"),
     [
-        (("limit: 50", "limit: 40"), {"evaluate"}),
+        (("limit: 50", "limit: 40"), set()),  # how many items is no part of a key
+        (("limit: 50", "limit: 421"), set()),
         (("max_tokens: 8,", "max_tokens: 9,"), {"generate", "compare"}),
         (("window_tokens: 32", "window_tokens: 33"), {"distribution"}),
         (("output_tokens: 8", "output_tokens: 9"), {"serve"}),
@@ -114,12 +115,14 @@ def test_each_input_changes_its_own_kinds(tiny_llama: Path, change: tuple[str, s
 
 
 def test_a_generated_task_has_as_many_items_as_are_asked_for(tiny_llama: Path):
-    def items(*changes: tuple[str, str]) -> set[int]:
+    def items(*changes: tuple[str, str]) -> set[tuple[object, int]]:
+        """How many items are wanted, and how many are made."""
         cells = plan(tiny_llama, *changes).cells
-        return {p.cell.inputs["task"]["items"] for p in cells if p.cell.labels.task == "recall"}
+        return {(p.cell.items, p.cell.places["items"]) for p in cells if p.cell.labels.task == "recall"}
 
-    assert items() == items(("limit: 50", "limit: 420")) == {420}
-    assert items(("limit: 50", "limit: 421")) == {421}
+    assert items() == {(50, 420)}
+    assert items(("limit: 50", "limit: 420")) == items((", limit: 50", "")) == {(420, 420)}
+    assert items(("limit: 50", "limit: 421")) == {(421, 421)}
 
 
 def test_margins_prices_and_names_change_no_key(tiny_llama: Path):

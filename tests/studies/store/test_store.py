@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from whichbits.core.errors import UserError
+from whichbits.schema.evaluate import EvaluateSummary
 from whichbits.schema.generate import GenerateSummary
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Cell
+from whichbits.schema.step import Cell, Items
 from whichbits.studies.planning.estimate import Durations
+from whichbits.studies.steps.step import Earlier
 from whichbits.studies.store.store import Store
 
 FOUND = GenerateSummary(n=1, tokens=5)
@@ -139,3 +142,70 @@ def test_a_summary_with_a_field_that_this_version_has_not_is_read(tmp_path: Path
     text["summary"]["of_a_later_version"] = 1
     (final / "result.json").write_text(json.dumps(text))
     assert store.record(cell).summary == FOUND
+
+
+def found(n: int) -> EvaluateSummary:
+    return EvaluateSummary(task="recall", metric="exact_match", n=n, score=0.5)
+
+
+def scored(store: Store, items: Items, n: int) -> Cell:
+    """A finished cell that is counted in items."""
+    cell = Cell("evaluate", 2, {"task": {"name": "recall"}, "seed": 0}, items=items)
+    store.finish(cell, store.partial(cell), found(n), {"seconds": float(n)})
+    return cell
+
+
+def test_a_cell_has_a_result_for_each_number_of_items_and_finds_the_longest_that_is_shorter(tmp_path: Path):
+    store = Store(tmp_path)
+    some, more, every = (replace(scored(store, 5, 5), items=items) for items in (5, 8, "all"))
+    assert some.key == more.key == every.key
+    assert (store.done(some), store.done(more), store.earlier(some)) == (True, False, None)
+    assert store.earlier(more) == store.earlier(every) == Earlier(5, store.directory(some))
+    scored(store, 8, 8)
+    assert store.earlier(every) == Earlier(8, store.directory(more))
+    assert store.earlier(replace(some, items=6)) == Earlier(5, store.directory(some))
+    scored(store, "all", 20)
+    assert store.earlier(replace(some, items=30)) == Earlier(8, store.directory(more))
+    assert [store.record(cell).found(EvaluateSummary).n for cell in (some, more, every)] == [5, 8, 20]
+    assert store.earlier(Cell("compare", 1, {})) is None
+    durations = Durations()
+    durations.read(tmp_path)
+    assert durations.cell(some) == 8
+
+
+def test_measuring_afresh_sets_all_numbers_of_items_aside(tmp_path: Path):
+    store = Store(tmp_path)
+    some, more = scored(store, 5, 5), scored(store, 8, 8)
+    assert store.set_aside([more]) == 1
+    assert (store.done(some), store.done(more), store.earlier(more)) == (False, False, None)
+    assert len(list(tmp_path.glob("superseded/*/evaluate/*/8/result.json"))) == 1
+
+
+def former(store: Store, limit: int | None, made: int | None) -> Cell:
+    """A result of a store whose keys held the number of items."""
+    inputs = {"task": {"name": "recall", "items": made}, "limit": limit, "seed": 0}
+    cell = Cell("evaluate", 2, inputs, {"checkpoint": "x"})
+    store.finish(cell, store.partial(cell), found(limit or made or 20), {})
+    return cell
+
+
+def test_results_of_a_store_whose_keys_held_the_number_of_items_are_read_as_they_are(tmp_path: Path):
+    old = [former(Store(tmp_path), *numbers) for numbers in ((5, 420), (None, 420), (None, None))]
+    store = Store(tmp_path)
+    now = [
+        Cell("evaluate", 2, {"task": {"name": "recall"}, "seed": 0}, {"checkpoint": "x"}, items=n) for n in (5, 420, "all", 6)
+    ]
+    assert [store.done(cell) for cell in now] == [True, True, True, False]
+    assert [store.directory(cell) for cell in now[:3]] == [store.directory(cell) for cell in old]
+    assert [store.record(cell).found(EvaluateSummary).n for cell in now[:3]] == [5, 420, 20]
+    assert store.earlier(now[3]) == Earlier(5, store.directory(old[0]))
+    assert not store.done(replace(now[0], version=3))
+    assert store.set_aside([now[0]]) == 1
+    assert not any(store.done(cell) for cell in now)
+
+
+def test_a_damaged_result_of_such_a_store_is_named(tmp_path: Path):
+    path = Store(tmp_path).directory(former(Store(tmp_path), 5, None)) / "result.json"
+    path.write_text("{}")
+    with pytest.raises(UserError, match="damaged: it has no version"):
+        Store(tmp_path).done(Cell("evaluate", 2, {}, items=5))

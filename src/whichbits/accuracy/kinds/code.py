@@ -13,6 +13,7 @@ from whichbits.accuracy.answers import generate_answers
 from whichbits.accuracy.code import humaneval, mbpp
 from whichbits.accuracy.code.extract import program_of
 from whichbits.accuracy.code.problem import Problem
+from whichbits.accuracy.kept import Kept
 from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.result import Item, TaskResult, reduced, summarize, text_hash
 from whichbits.accuracy.sandbox.run import Outcome, Sandbox, open_sandbox
@@ -33,9 +34,14 @@ def evaluate_code(
     limit: int | None,
     seed: int,
     sandbox: Sandbox,
+    kept: Kept | None = None,
 ) -> TaskResult:
-    """Share of answers that pass their tests, or what the task's reducer makes of several answers a problem."""
-    asked = problems[:limit]
+    """Share of answers that pass their tests, or what the task's reducer makes of several answers a problem.
+
+    Problems that are `kept` are not asked again. Raises KeptDiffer where they are not the task's.
+    """
+    known = list(problems[:limit][: kept.count if kept else 0])
+    asked = problems[:limit][len(known) :]
     prompts = [_prompt(problem, tokenizer, chat=task.chat_template) for problem in asked]
     samples, work = generate_answers(task, model, tokenizer, prompts, seed=seed)
     programs = [
@@ -60,7 +66,12 @@ def evaluate_code(
         ]
         for texts, of_sample in zip(samples, programs, strict=True)
     ]
-    return summarize(task, reduced(task, items), work, available=len(problems), most=len(problems), sandbox=sandbox.mode)
+    made: Sequence[Item] = reduced(task, items)
+    if kept is not None:
+        unasked = [_item(problem, _prompt(problem, tokenizer, chat=task.chat_template), "", NO_PROGRAM) for problem in known]
+        made = kept.put([*unasked, *made], [True] * len(unasked) + [False] * len(made))
+        work += kept.work
+    return summarize(task, made, work, available=len(problems), most=len(problems), sandbox=sandbox.mode)
 
 
 def _prompt(problem: Problem, tokenizer: PromptTokenizer, *, chat: bool) -> str:
@@ -117,11 +128,37 @@ class CodeKind(TaskKind):
         data_dir: Path | None,
     ) -> TaskResult:
         """pass@1, or pass@K of several answers with the reducer of that name."""
+        return self._run(task, model, tokenizer, None, limit, seed, data_dir)
+
+    def extend(
+        self,
+        task: Task,
+        model: LanguageModel,
+        tokenizer: PromptTokenizer,
+        *,
+        kept: Kept,
+        limit: int | None,
+        seed: int,
+        data_dir: Path | None,
+    ) -> TaskResult:
+        """Writes and runs the other programs alone."""
+        return self._run(task, model, tokenizer, kept, limit, seed, data_dir)
+
+    def _run(
+        self,
+        task: Task,
+        model: LanguageModel,
+        tokenizer: PromptTokenizer,
+        kept: Kept | None,
+        limit: int | None,
+        seed: int,
+        data_dir: Path | None,
+    ) -> TaskResult:
         sandbox = open_sandbox()
         if seconds := self.limits.get(task.source):
             sandbox = replace(sandbox, cpu_seconds=seconds, wall_seconds=4.0 * seconds)
         problems = self.sources[task.source](data_dir)
-        return evaluate_code(task, model, tokenizer, problems, limit=limit, seed=seed, sandbox=sandbox)
+        return evaluate_code(task, model, tokenizer, problems, limit=limit, seed=seed, sandbox=sandbox, kept=kept)
 
     def data_files(self, task: Task, data_dir: Path | None) -> Mapping[str, Path] | None:
         """Files of the data directory, by name. Raises UserError where they are not there."""

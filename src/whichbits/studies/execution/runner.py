@@ -249,7 +249,8 @@ class Runner:
         for planned in group:
             reads = {role: self.store.directory(cell) for role, cell in planned.reads.items()}
             partial, kept = self.store.partial(planned.cell), self.store.kept(planned.cell)
-            jobs.append(Job(planned.cell, partial, reads, planned.servers, cpus, kept, self.store.shared))
+            earlier, shared = self.store.earlier(planned.cell), self.store.shared
+            jobs.append(Job(planned.cell, partial, reads, planned.servers, cpus, kept, shared, earlier))
         started = time.monotonic()
         for planned in group:
             self._set(planned.cell, "running")

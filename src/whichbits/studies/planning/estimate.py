@@ -9,7 +9,7 @@ from statistics import median
 
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Cell
-from whichbits.studies.store.store import read_result
+from whichbits.studies.store.result import read_result, result_files
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Durations:
 
     def read(self, store: Path) -> None:
         """Note all finished cells of a store."""
-        for path in store.glob("cells/*/*/result.json"):
+        for path in result_files(store):
             result = read_result(path)
             if "seconds" in result["provenance"]:
                 self.add(result["kind"], Labels.model_validate(result["labels"]), float(result["provenance"]["seconds"]))

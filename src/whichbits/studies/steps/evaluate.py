@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,15 +13,16 @@ from whichbits.schema.labels import Labels
 from whichbits.schema.step import Cell, Json
 from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.forecast import Ask, batch_seconds
-from whichbits.studies.steps.items import write_items
+from whichbits.studies.steps.items import read_items, write_items
 from whichbits.studies.steps.job import trust_remote_code
 from whichbits.studies.steps.on_engine import engines, on_engine
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance, stated
 from whichbits.studies.steps.served import model_of, served_by, served_weights, token_counts
-from whichbits.studies.steps.step import Job, Kind, Result, StepContext
+from whichbits.studies.steps.step import Earlier, Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
+    from whichbits.accuracy.kept import Kept
     from whichbits.accuracy.sampling import Sampling
     from whichbits.accuracy.task import Task
     from whichbits.studies.specification.schema import TaskChoice
@@ -103,16 +105,20 @@ def _on_task(
     from whichbits.accuracy.kinds.registry import task_kind
 
     stated = task.model_dump(mode="json")
-    places = {"source": task.source} if task_kind(task.kind).reads_source else {}
+    made = stated.pop("items")
+    places: dict[str, Json] = {"items": made}
+    if task_kind(task.kind).reads_source:
+        places["source"] = task.source
+        stated["source"] = Path(task.source).name
     inputs = {
-        "task": {**stated, "source": Path(task.source).name} if places else stated,
+        "task": stated,
         "data": _data_hash(task, study.data_dir),
-        "limit": limit,
         "seed": study.specification.seed,
         "repeat": repeat,
         "engine": engine,
     }
-    return on_engine(study, EVALUATE, subject, label, inputs, Labels(task=task.name, repeat=repeat), places)
+    labels = Labels(task=task.name, repeat=repeat)
+    return on_engine(study, EVALUATE, subject, label, inputs, labels, places, limit or made or "all")
 
 
 def _repeated(engine: dict[str, Json], repeat: int) -> dict[str, Json]:
@@ -136,18 +142,29 @@ def _data_hash(task: Task, data_dir: Path | None) -> str | None:
 def seconds(cell: Cell, ask: Ask) -> float | None:
     """Seconds, at most, of a task whose items are known before anything is loaded."""
     from whichbits.accuracy.kinds.registry import task_kind
+
+    task = _task(cell)
+    lengths = task_kind(task.kind).prompt_lengths(task, limit=_limit(cell), seed=cell.inputs["seed"])
+    return None if lengths is None else batch_seconds(lengths, task.max_tokens or 1, cell.inputs["engine"], ask)
+
+
+def _task(cell: Cell) -> Task:
+    """The task as it was planned, on this machine."""
     from whichbits.accuracy.task import Task
 
-    inputs = cell.inputs
-    task = Task.model_validate({**inputs["task"], "source": cell.places.get("source", inputs["task"]["source"])})
-    lengths = task_kind(task.kind).prompt_lengths(task, limit=inputs["limit"], seed=inputs["seed"])
-    return None if lengths is None else batch_seconds(lengths, task.max_tokens or 1, inputs["engine"], ask)
+    stated = cell.inputs["task"]
+    places = {"source": cell.places.get("source", stated["source"]), "items": cell.places["items"]}
+    return Task.model_validate({**stated, **places})
+
+
+def _limit(cell: Cell) -> int | None:
+    """How many items are wanted; None for all."""
+    return None if cell.items == "all" else cell.items
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     """Score a checkpoint on a task, item by item."""
     from whichbits.accuracy.evaluate import evaluate as evaluate_task
-    from whichbits.accuracy.task import Task
 
     for job in jobs:
         inputs = job.cell.inputs
@@ -156,19 +173,31 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
             model = model_of(job, context, stack)
             weights = served_weights(job, model)
             result = evaluate_task(
-                Task.model_validate({**inputs["task"], "source": job.cell.places.get("source", inputs["task"]["source"])}),
+                _task(job.cell),
                 model,
                 Path(job.cell.places["tokenizer"]),
-                limit=inputs["limit"],
+                limit=_limit(job.cell),
                 seed=inputs["seed"],
                 data_dir=Path(data_dir) if data_dir else None,
                 trust_remote_code=trust_remote_code(job),
+                kept=_kept(job.earlier) if job.earlier else None,
             )
         write_items(job.directory, result.rows())
         summary = result.summary.model_copy(update={"concurrency": inputs["engine"].get("concurrency"), "weights": weights})
         counts = token_counts(model)
         more = {"seed": inputs["seed"], "token_counts": counts, **stated("server", served_by(job, context))}
+        if job.earlier:
+            more["earlier_items"] = job.earlier.items
         yield job, Result(summary, provenance(job, engine=inputs["engine"], **more))
+
+
+def _kept(earlier: Earlier) -> Kept | None:
+    """What an earlier result found of its items, and the tokens that this took."""
+    from whichbits.accuracy.kept import kept
+    from whichbits.schema.evaluate import EvaluateSummary
+
+    result = json.loads((earlier.directory / "result.json").read_text(encoding="utf-8"))
+    return kept(earlier.items, EvaluateSummary.model_validate(result["summary"]), read_items(earlier.directory))
 
 
 EVALUATE = Kind(

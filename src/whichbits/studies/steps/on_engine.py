@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Cell, Json
+from whichbits.schema.step import Cell, Items, Json
 from whichbits.studies.steps.planned import Planned, keys
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ def on_engine(
     inputs: Mapping[str, Json],
     labels: Labels,
     places: Mapping[str, Json] | None = None,
+    items: Items | None = None,
 ) -> Planned:
-    """A step that runs a checkpoint in an engine."""
+    """A step that runs a checkpoint in an engine; `items` as in `Cell`."""
     cell = Cell(
         kind.name,
         kind.version,
@@ -56,6 +57,7 @@ def on_engine(
             **({"data_dir": str(study.data_dir)} if study.data_dir else {}),
             **(places or {}),
         },
+        items,
     )
     if label == "emulated":
         return Planned(cell, "local", subject.reads())

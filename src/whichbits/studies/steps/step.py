@@ -25,6 +25,14 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """A result of the same step with fewer items."""
+
+    items: int
+    directory: Path
+
+
+@dataclass(frozen=True)
 class Job:
     """A step as its kind's function sees it."""
 
@@ -41,6 +49,8 @@ class Job:
     """Folder of its own for what is to outlive a killed run; it goes once the step is finished."""
     shared: Path | None = None
     """Folder for what later steps, of this run or another, can use too."""
+    earlier: Earlier | None = None
+    """The items that need not be computed again, where there are some."""
 
 
 class ServerFailed(Exception):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from whichbits.core.errors import UserError
 from whichbits.schema.deployment import Deployment, EngineUsed
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Cell, Record
+from whichbits.schema.step import Cell, Items, Record
 from whichbits.schema.workload import Workload
 from whichbits.studies.store.store import Store
 
@@ -25,6 +25,8 @@ class LedgerCell(BaseModel):
     key: str
     kind: str
     labels: Labels
+    items: Items | None = None
+    """How many items; None for kinds that are not counted in items, and in stores whose keys held the number."""
 
 
 class Ledger(BaseModel):
@@ -57,7 +59,7 @@ class Ledger(BaseModel):
 
     def records(self, store: Store) -> list[Record]:
         """What analysis sees of each cell."""
-        return [store.record_of(cell.kind, cell.key, cell.labels) for cell in self.cells]
+        return [store.record_of(cell.kind, cell.key, cell.labels, cell.items) for cell in self.cells]
 
     def write(self, folder: Path) -> None:
         """Write the ledger into a store."""
@@ -81,4 +83,4 @@ def read(folder: Path) -> Ledger:
 
 def entries(cells: Iterable[Cell]) -> tuple[LedgerCell, ...]:
     """Ledger entries of a plan's cells; one that several candidates share (a probe of their format) has an entry for each."""
-    return tuple(LedgerCell(key=cell.key, kind=cell.kind, labels=cell.labels) for cell in cells)
+    return tuple(LedgerCell(key=cell.key, kind=cell.kind, labels=cell.labels, items=cell.items) for cell in cells)

@@ -8,52 +8,17 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Cell, Json, Record
-from whichbits.schema.summaries import summary_class
+from whichbits.schema.step import Cell, Items, Json, Record
 from whichbits.schema.summary import Summary
-
-
-def read_result(path: Path) -> dict[str, Any]:
-    """A finished cell's `result.json`. Raises UserError where it is damaged."""
-    return _read(path, ("kind", "labels", "summary", "provenance"))
-
-
-def _summary(path: Path, kind: str, found: Json) -> Summary:
-    """The summary of a finished step. Raises UserError where it is not one of its kind."""
-    try:
-        return summary_class(kind).model_validate(found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise _damaged(path, f"summary.{where} = {first['input']!r} is not valid ({first['msg']})") from error
-
-
-def _damaged(path: Path, problem: str | None) -> UserError:
-    return UserError(
-        f"store: {path} is damaged: {problem}",
-        remedy=f"delete the folder {path.parent} and run the study again; only this cell is computed anew",
-    )
-
-
-def _read(path: Path, fields: Sequence[str]) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        absent = [name for name in fields if name not in found]
-        problem = f"it has no {absent[0]}" if absent else None
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        problem = str(error)
-    if problem is not None:
-        raise _damaged(path, problem)
-    return found
+from whichbits.studies.steps.step import Earlier
+from whichbits.studies.store.former import former_results
+from whichbits.studies.store.result import read_fields, read_result, read_summary
 
 
 class Store:
@@ -61,15 +26,39 @@ class Store:
 
     What cells in flight keep for another run is under `unfinished/`, and what they share under `shared/`.
 
-    A finished cell is written aside and renamed into place, and never rewritten.
+    A finished cell is written aside and renamed into place, and never rewritten. One that is counted in items has a directory
+    for each number of them that was asked for.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._former: Mapping[tuple[str, Items], Path] | None = None
 
     def directory(self, cell: Cell) -> Path:
         """Where the finished cell is, or will be."""
-        return self.folder / "cells" / cell.kind / cell.key
+        return self._directory(cell.kind, cell.key, cell.items)
+
+    def _directory(self, kind: str, key: str, items: Items | None) -> Path:
+        step = self.folder / "cells" / kind / key
+        if items is None:
+            return step
+        own = step / str(items)
+        return own if (own / "result.json").is_file() else self._former_results().get((key, items), own)
+
+    def _former_results(self) -> Mapping[tuple[str, Items], Path]:
+        if self._former is None:
+            self._former = former_results(self.folder)
+        return self._former
+
+    def earlier(self, cell: Cell) -> Earlier | None:
+        """The result of the cell with the most items that are fewer than are wanted."""
+        if cell.items is None:
+            return None
+        step = self.folder / "cells" / cell.kind / cell.key
+        there = [int(path.parent.name) for path in step.glob("*/result.json") if path.parent.name.isdecimal()]
+        there += [items for key, items in self._former_results() if key == cell.key and items != "all"]
+        fewer = [items for items in there if cell.items == "all" or items < cell.items]
+        return Earlier(max(fewer), self._directory(cell.kind, cell.key, max(fewer))) if fewer else None
 
     def done(self, cell: Cell) -> bool:
         """Whether the cell's result is there."""
@@ -107,6 +96,7 @@ class Store:
             "inputs": cell.inputs,
             "reads": cell.reads,
             "labels": cell.labels.model_dump(exclude_unset=True),
+            **({} if cell.items is None else {"items": cell.items}),
             "summary": summary.model_dump(),
             "provenance": provenance,
         }
@@ -129,14 +119,20 @@ class Store:
         return final
 
     def set_aside(self, cells: Iterable[Cell]) -> int:
-        """Move the results of these cells to `superseded/TIME/`, so that they are computed anew; how many there were."""
-        done = [cell for cell in {cell.key: cell for cell in cells}.values() if self.done(cell)]
+        """Move all results of these cells to `superseded/TIME/`, so that they are computed anew; how many cells had some."""
         aside = self.folder / "superseded" / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        for cell in done:
-            place = aside / cell.kind / cell.key
-            place.parent.mkdir(parents=True, exist_ok=True)
-            self.directory(cell).rename(place)
-        return len(done)
+        former = self._former_results()
+        moved = 0
+        for cell in {cell.key: cell for cell in cells}.values():
+            folders = [self.folder / "cells" / cell.kind / cell.key, *(former[name] for name in former if name[0] == cell.key)]
+            there = [folder for folder in folders if folder.is_dir()]
+            moved += bool(there)
+            for folder in there:
+                place = aside / cell.kind / folder.name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                folder.rename(place)
+        self._former = None
+        return moved
 
     def failure(self, cell: Cell) -> Path:
         """Where the last failure of the cell is kept: `error.json` and `log.txt`."""
@@ -158,18 +154,20 @@ class Store:
 
     def record(self, cell: Cell) -> Record:
         """What analysis sees of the cell."""
-        return self.record_of(cell.kind, cell.key, cell.labels)
+        return self.record_of(cell.kind, cell.key, cell.labels, cell.items)
 
-    def record_of(self, kind: str, key: str, labels: Labels) -> Record:
+    def record_of(self, kind: str, key: str, labels: Labels, items: Items | None = None) -> Record:
         """What analysis sees of the cell of that kind and key; its labels are those of the current plan."""
-        directory = self.folder / "cells" / kind / key
+        directory = self._directory(kind, key, items)
         result = directory / "result.json"
         if result.is_file():
             found = read_result(result)
-            return Record(key, kind, labels, "done", directory, _summary(result, kind, found["summary"]), found["provenance"])
+            return Record(
+                key, kind, labels, "done", directory, read_summary(result, kind, found["summary"]), found["provenance"]
+            )
         cause = self.folder / "failed" / f"{kind}-{key}" / "error.json"
         if cause.is_file():
-            return Record(key, kind, labels, "failed", directory, error=_read(cause, ("error",))["error"])
+            return Record(key, kind, labels, "failed", directory, error=read_fields(cause, ("error",))["error"])
         return Record(key, kind, labels, "missing", directory)
 
     @contextmanager

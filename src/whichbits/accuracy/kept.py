@@ -1,0 +1,57 @@
+"""Items of an earlier, shorter run of a task, which need not be asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from whichbits.accuracy.result import Item, Work, distinct
+from whichbits.schema.evaluate import EvaluateSummary
+
+
+class KeptDiffer(Exception):
+    """Items of an earlier run are not those that the task has now; the message names the first."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an earlier run of a task with a smaller limit found."""
+
+    count: int
+    """Its limit: it had the first so many items (of each subtask of a group)."""
+    items: Mapping[str, Item]
+    """By name. Their `chance` is not known."""
+    work: Work
+
+    def put(self, items: Iterable[Item], known: Sequence[bool]) -> tuple[Item, ...]:
+        """All items of a run that did not ask for those that are `known`, with what was found of these.
+
+        Raises KeptDiffer where a known item is none of the earlier run's, or was asked in other words.
+        """
+        together = []
+        for item, is_known in zip(distinct(items), known, strict=True):
+            before = self.items.get(item.item) if is_known else item
+            if before is None or (before.prompt_hash, before.target_hash) != (item.prompt_hash, item.target_hash):
+                raise KeptDiffer(item.item)
+            together.append(replace(before, chance=item.chance))
+        if sum(known) != len(self.items):
+            raise KeptDiffer(f"{len(self.items)} items before, {sum(known)} now")
+        return tuple(together)
+
+
+def kept(count: int, summary: EvaluateSummary, rows: Iterable[Mapping[str, Any]]) -> Kept | None:
+    """What a run with the limit `count` found, from its summary and its rows of items.parquet.
+
+    None where the tokens were not counted.
+    """
+    if summary.prompt_tokens is None or summary.generated_tokens is None:
+        return None
+    items = [_item(row) for row in rows]
+    work = Work(round(summary.prompt_tokens * summary.n), round(summary.generated_tokens * summary.n))
+    return Kept(count, {item.item: item for item in items}, work)
+
+
+def _item(row: Mapping[str, Any]) -> Item:
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    return Item(**fields)

@@ -1,0 +1,56 @@
+"""Reading of what a store holds: `result.json` of a finished step, `error.json` of a failed one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from whichbits.core.errors import UserError
+from whichbits.schema.step import Json
+from whichbits.schema.summaries import summary_class
+from whichbits.schema.summary import Summary
+
+
+def result_files(folder: Path) -> Iterator[Path]:
+    """`result.json` of every finished step of a store."""
+    yield from folder.glob("cells/*/*/result.json")
+    yield from folder.glob("cells/*/*/*/result.json")
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """A finished cell's `result.json`. Raises UserError where it is damaged."""
+    return read_fields(path, ("kind", "labels", "summary", "provenance"))
+
+
+def read_summary(path: Path, kind: str, found: Json) -> Summary:
+    """The summary of a finished step. Raises UserError where it is not one of its kind."""
+    try:
+        return summary_class(kind).model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise _damaged(path, f"summary.{where} = {first['input']!r} is not valid ({first['msg']})") from error
+
+
+def _damaged(path: Path, problem: str | None) -> UserError:
+    return UserError(
+        f"store: {path} is damaged: {problem}",
+        remedy=f"delete the folder {path.parent} and run the study again; only this cell is computed anew",
+    )
+
+
+def read_fields(path: Path, fields: Sequence[str]) -> dict[str, Any]:
+    """A JSON object with these fields. Raises UserError where it is damaged."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        absent = [name for name in fields if name not in found]
+        problem = f"it has no {absent[0]}" if absent else None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        problem = str(error)
+    if problem is not None:
+        raise _damaged(path, problem)
+    return found

@@ -1,0 +1,57 @@
+"""A step with more items keeps what an earlier result found, and asks for the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from whichbits.schema.step import Record
+from whichbits.studies.planning.planner import Expansion
+from whichbits.studies.specification.schema import parse
+from whichbits.studies.steps.evaluate import EVALUATE
+from whichbits.studies.steps.items import read_items, write_items
+from whichbits.studies.steps.step import Job
+from whichbits.studies.store.store import Store
+
+pytest.importorskip("torch")
+pytest.importorskip("lm_eval")
+
+TEXT = """\
+version: 1
+name: s
+model: {model}
+candidates: [{{format: w8a8-int, run: emulated}}]
+tasks: [{{name: choice, limit: {limit}}}]
+"""
+
+
+class Context:
+    def progress(self, text: str) -> None: ...
+    def server(self, name: str) -> str:
+        raise AssertionError("nothing is served")
+
+
+def run(store: Store, model: Path, limit: int) -> Record:
+    """Run the base's step with so many items, as the runner does."""
+    plan = Expansion(*parse(TEXT.format(model=model, limit=limit), "s.yaml")).plan()
+    cell = next(p.cell for p in plan.cells if p.cell.kind == "evaluate" and not p.cell.reads)
+    job = Job(cell, store.partial(cell), {}, earlier=store.earlier(cell))
+    ((_, result),) = EVALUATE.run([job], Context())
+    assert not isinstance(result, Exception)
+    store.finish(cell, job.directory, result.summary, result.provenance)
+    return store.record(cell)
+
+
+def test_the_first_items_are_those_of_the_earlier_result(tiny_llama: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "grown")
+    whole, some = run(Store(tmp_path / "whole"), tiny_llama, 6), run(store, tiny_llama, 4)
+    marked = [{**row, "prediction": f"{row['prediction']} (kept)"} for row in read_items(some.directory)]
+    write_items(some.directory, marked)
+    grown = run(store, tiny_llama, 6)
+    rows = read_items(grown.directory)
+    assert rows[:4] == marked
+    assert [row["prompt_hash"] for row in rows] == [row["prompt_hash"] for row in read_items(whole.directory)]
+    same = ("n", "chance", "available", "most", "prompt_tokens", "generated_tokens", "source_version")
+    assert [getattr(grown.summary, name) for name in same] == [getattr(whole.summary, name) for name in same]
+    assert (grown.provenance["earlier_items"], "earlier_items" in some.provenance) == (4, False)
