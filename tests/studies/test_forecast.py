@@ -8,6 +8,7 @@ import pytest
 
 import whichbits
 from whichbits.prediction.predictor import predict
+from whichbits.schema.labels import Labels
 from whichbits.schema.step import Cell
 from whichbits.schema.workload import Workload
 from whichbits.studies.forecast import forecast
@@ -69,7 +70,7 @@ def test_a_forecast_is_the_predictors_answer_for_the_deployment(tiny_llama: Path
 
 def test_what_is_stored_counts_before_what_is_predicted() -> None:
     durations = Durations()
-    durations.add("serve", {}, 10.0)
+    durations.add("serve", Labels(), 10.0)
     cells = [Cell("serve", 1, {}), Cell("generate", 1, {}), Cell("compare", 1, {})]
     total = durations.total(cells, lambda cell: 5.0 if cell.kind != "compare" else None)
     assert total == Estimate(seconds=15.0, unknown=1, predicted=5.0)
