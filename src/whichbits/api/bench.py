@@ -13,6 +13,7 @@ from whichbits.studies.study import run_part
 
 if TYPE_CHECKING:
     from whichbits.schema.serve import Metrics
+    from whichbits.schema.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ def bench(
     *,
     url: str | None = None,
     served_model_name: str | None = None,
+    concurrency: Sequence[int] | None = None,
+    rate: float | None = None,
     rounds: int = 1,
     store: Path | None = None,
     seed: int = 0,
@@ -46,12 +49,13 @@ def bench(
 ) -> tuple[MeasuredLoad, ...]:
     """Measure how fast a checkpoint is served, for each workload, round and load level. Raises UserError.
 
-    `url` is where a server serves it already, and `served_model_name` the name it does so under, where it lists several.
-    With `fresh` it is measured though the store has results of the same server and workload.
+    `concurrency` are numbers of requests in flight (1: one at a time) and `rate` is Poisson arrivals a second, in place of the
+    workload's own loads. `url` is where a server serves it already, and `served_model_name` the name it does so under, where
+    it lists several. With `fresh` it is measured though the store has results of the same server and workload.
     """
     from whichbits.schema.serve import ServeSummary
 
-    entries = [parse_workload(name).model_dump(mode="json") for name in workload]
+    entries = [_at(parse_workload(name), concurrency, rate).model_dump(mode="json") for name in workload]
     engine = served_at({BASE: (url, served_model_name)})
     part = part_of_a_study("bench", model, workloads=entries, rounds=rounds, engine=engine, seed=seed)
     return tuple(
@@ -67,3 +71,14 @@ def bench(
         for record in run_part(part, store, {"serve"}, fresh=fresh)
         for level in record.found(ServeSummary).rungs
     )
+
+
+def _at(workload: Workload, concurrency: Sequence[int] | None, rate: float | None) -> Workload:
+    """The workload at other loads, where some are given. Raises UserError for a load that is none."""
+    if concurrency is None and rate is None:
+        return workload
+    from whichbits.serving.workload import parse_workload as checked
+
+    levels = sorted(set(concurrency or ()))
+    loads = {"synchronous": 1 in levels, "concurrency": [level for level in levels if level != 1], "rate": rate}
+    return checked({**workload.model_dump(mode="json"), **loads})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whichbits.api.arguments import BASE, part_of_a_study, served_at
 from whichbits.api.weights import weights_of
@@ -12,6 +13,10 @@ from whichbits.schema.compare import CompareSummary
 from whichbits.schema.distribution import DistributionSummary
 from whichbits.studies.specification.schema import Candidate
 from whichbits.studies.study import run_part
+
+if TYPE_CHECKING:
+    from whichbits.schema.step import Record
+    from whichbits.verdict.estimates import Estimate
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,9 @@ class Measure:
     """Name of the prompts or of the text; the candidate's for what is said of its server."""
     measure: str
     value: float | int | str | None
+    low: float | None = None
+    """95 % interval over prompts, or over windows of the text; None where the measure has none."""
+    high: float | None = None
 
 
 def compare(
@@ -63,8 +71,19 @@ def compare(
     found: list[Measure] = []
     for record in run_part(part, store, wanted):
         if isinstance(record.summary, CompareSummary | DistributionSummary):
-            on = record.labels.prompts or record.labels.text
-            found += [Measure(on, name, value) for name, value in record.summary.model_dump().items()]
+            on, intervals = record.labels.prompts or record.labels.text, _intervals(record, seed)
+            for name, value in record.summary.model_dump().items():
+                within = intervals.get(name)
+                found.append(Measure(on, name, value, within.low if within else None, within.high if within else None))
         if (weights := weights_of(record)) is not None:
             found.append(Measure(record.labels.candidate, "weights", str(weights)))
     return tuple(found)
+
+
+def _intervals(record: Record, seed: int) -> dict[str, Estimate]:
+    """The measures of a comparison that have an interval, by name."""
+    from whichbits.verdict.collect import collect
+    from whichbits.verdict.similarity import similarity_finding
+
+    samples = collect([record], "", {}).similarity
+    return {sample.measure: similarity_finding(sample, level=0.95, seed=seed).estimate for sample in samples}

@@ -178,6 +178,10 @@ def bench(
     workload: Annotated[list[str], typer.Option("--workload", help="Workload by name, or PROMPT/OUTPUT tokens; repeatable.")],
     url: Annotated[str | None, typer.Option(help="Address that serves the model already; default: start a server.")] = None,
     served_model_name: ServedName = None,
+    concurrency: Annotated[
+        list[int] | None, typer.Option(help="Requests in flight, in place of the workload's loads; repeatable.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Poisson arrivals a second, in place of the workload's loads.")] = None,
     rounds: Annotated[int, typer.Option(help="How often each workload is measured.")] = 1,
     store: StoreDir = None,
     seed: Seed = 0,
@@ -188,8 +192,9 @@ def bench(
     from whichbits.cli.tables import print_results
 
     rows = whichbits.bench(
-        model, workload, url=url, served_model_name=served_model_name, rounds=rounds, store=store, seed=seed, fresh=fresh
-    )
+        model, workload, url=url, served_model_name=served_model_name, concurrency=concurrency, rate=rate, rounds=rounds,
+        store=store, seed=seed, fresh=fresh,
+    )  # fmt: skip
     print_results(rows, as_json)
 
 
