@@ -54,7 +54,7 @@ def test_round_to_nearest_needs_no_recipe(block_llama: Path, tmp_path: Path) -> 
 def test_an_alias_makes_the_format_once(block_llama: Path, tmp_path: Path) -> None:
     (row,) = whichbits.quantize(str(block_llama), ["INT8"], tmp_path / "out", recipe={"scales": "minmax"})
     folder = tmp_path / "out" / "w8a8-int"
-    assert (row["format"], row["folder"]) == ("w8a8-int", str(folder))
+    assert (row.format, row.folder) == ("w8a8-int", folder)
     assert Manifest.model_validate_json((folder / "manifest.json").read_text()).format.name == "w8a8-int"
     with pytest.raises(UserError, match="format w4a16-int is named twice"):
         whichbits.quantize(str(block_llama), ["int4", "w4a16-int"], tmp_path / "twice")
