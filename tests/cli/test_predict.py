@@ -39,7 +39,7 @@ def test_a_ranking_has_a_row_a_deployment() -> None:
     priced = [row["dollars_per_1000"] for row in rows if row["dollars_per_1000"] is not None]
     assert priced == sorted(priced)
     assert len(priced) > 4
-    lines = CliRunner().invoke(app, words).stdout.splitlines()
+    lines = CliRunner().invoke(app, words, env={"COLUMNS": None}).stdout.splitlines()
     answered = [row for row in rows if row["qps"] is not None]
     assert len(lines) == 2 + len(answered) < len(rows), "a line a deployment with an answer, in a pipe"
     assert lines[-1].startswith(f"{len(rows) - len(answered)} of {len(rows)} deployments have no answer")

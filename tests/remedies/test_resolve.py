@@ -107,7 +107,7 @@ def _without_prefix(tensors: dict[str, Any]) -> None:
 SPOILT: dict[str, Callable[[dict[str, Any]], Any]] = {
     "holds an adapter that is not merged: {adapters}": lambda t: t.update({DOWN.replace("weight", "lora_A.weight"): t[DOWN]}),
     "{folder} {what} {differing} ({model_type})": lambda t: t.pop(NORM),
-    "lacks lm_head.weight, and tie_word_embeddings is false": lambda t: t.pop("lm_head.weight"),
+    "lacks {head}, and tie_word_embeddings is false": lambda t: t.pop("lm_head.weight"),
     "{folder}: {beyond} lie beyond num_hidden_layers": _third_layer,
     "{folder}: {name} has the shape {stored}, and the model": lambda t: t.update({DOWN: t[DOWN].t()}),
     "{folder}: all tensors are named {prefix}": _prefixed("module."),
@@ -139,7 +139,7 @@ def test_tensors_that_the_configuration_can_be_mended_for(follow: Any, make: Mak
     )
     headless = change(make(name="headless"), lambda t: t.pop("lm_head.weight"))
     follow(
-        "lacks lm_head.weight",
+        "lacks {head}, and",
         mistake=lambda: resolved(headless),
         remedy=lambda: resolved(configure(headless, tie_word_embeddings=True)),
     )

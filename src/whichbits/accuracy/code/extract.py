@@ -70,7 +70,7 @@ def _fenced(text: str) -> Iterator[tuple[str, str]]:
 
 def parsed(code: str) -> ast.Module | None:
     """The code without the fewest lines of its end that keep it from being Python; None where nothing is left."""
-    lines = textwrap.dedent(code).splitlines()
+    lines = textwrap.dedent(code).replace("\r\n", "\n").split("\n")
     while lines:
         try:
             tree = tree_of("\n".join(lines))

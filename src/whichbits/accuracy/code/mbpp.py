@@ -118,7 +118,7 @@ def _plus(row: Mapping[str, Any], assertion: str) -> Problem:
     # The last publication has an assertion in the prompt; the first one has none.
     words = row["prompt"].strip().strip("\"'").strip()
     task, mark, tests = words.partition("\nassert ")
-    tests = mark.strip() + " " + tests if mark else next(line for line in assertion.splitlines() if line.startswith("assert"))
+    tests = mark.strip() + " " + tests if mark else next(line for line in assertion.split("\n") if line.startswith("assert"))
     inputs = restored([*row["base_input"], *row["plus_input"]], assertion, entry_point)
     return Problem(
         name=f"Mbpp/{_number(row)}",
