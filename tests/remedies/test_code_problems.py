@@ -12,6 +12,7 @@ import pytest
 from whichbits.accuracy.answers import generate_answers
 from whichbits.accuracy.code import mbpp
 from whichbits.accuracy.code.files import rows
+from whichbits.accuracy.code.mbpp import Base, Sanitized
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.registry import task
 from whichbits.accuracy.task import Task
@@ -62,13 +63,17 @@ def test_files_of_problems(follow: Any, tmp_path: Path):
         mistake=lambda: mbpp.mbpp(tmp_path),
         remedy=lambda: (write(first, examples), mbpp.mbpp(tmp_path)),
     )
-    follow("is not a list of problems", mistake=lambda: rows(write(tmp_path / "x.json", {})), remedy=lambda: rows(first))
+    follow(
+        "is not a list of problems",
+        mistake=lambda: rows(write(tmp_path / "x.json", {}), Sanitized),
+        remedy=lambda: rows(first, Sanitized),
+    )
     packed = tmp_path / "p.jsonl.gz"
     packed.write_bytes(b"{}")
     follow(
         "cannot be unpacked",
-        mistake=lambda: rows(packed),
-        remedy=lambda: (packed.write_bytes(gzip.compress(b'{"a": 1}\n')), rows(packed)),
+        mistake=lambda: rows(packed, Base),
+        remedy=lambda: (packed.write_bytes(gzip.compress(b'{"task_id": 1}\n')), rows(packed, Base)),
     )
 
 

@@ -26,7 +26,7 @@ def test_problems(follow: Any, tmp_path: Path):
         file.write_text(json.dumps({"problem": "1 + 1?", "answer": "2"}) + "\n")
         questions("aime24", tmp_path)
 
-    follow("there is no {absent}", mistake=lambda: questions("aime24", tmp_path), remedy=mend)
+    follow("{where}: {field} is not as it should be", mistake=lambda: questions("aime24", tmp_path), remedy=mend)
     kind, whole = task_kind("mathematics"), task("aime24")
     raised = follow(
         "is none of kind",

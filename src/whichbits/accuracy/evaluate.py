@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
 from pathlib import Path
 
 from whichbits.accuracy.kept import Kept, KeptDiffer
@@ -38,7 +38,8 @@ def evaluate(
     kind.check(task)
     task.sampling.check()
     tokenizer = PromptTokenizer(tokenizer_path, trust_remote_code=trust_remote_code)
-    if kept is not None:
-        with suppress(KeptDiffer):  # its data are not what they were: all is asked
-            return kind.extend(task, model, tokenizer, kept=kept, limit=limit, seed=seed, data_dir=data_dir)
-    return kind.evaluate(task, model, tokenizer, limit=limit, seed=seed, data_dir=data_dir)
+    try:
+        return kind.evaluate(task, model, tokenizer, limit=limit, seed=seed, data_dir=data_dir, kept=kept)
+    except KeptDiffer as changed:  # its data are not what they were
+        logging.getLogger(__name__).warning("item %s is not as it was: all items are asked again", changed)
+        return kind.evaluate(task, model, tokenizer, limit=limit, seed=seed, data_dir=data_dir, kept=None)

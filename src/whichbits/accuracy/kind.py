@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +25,8 @@ class TaskKind(ABC):
     """Of the tasks that users define; raised by hand with every change of the kind that can change a score."""
     metrics: ClassVar[tuple[str, ...]] = ()
     """The metrics of its tasks, the default first; none where they depend on the task."""
+    sources: ClassVar[Collection[str]] = ()
+    """What `Task.source` may say; anything where there are none."""
     options: ClassVar[tuple[str, ...]] = ("metric", "max_tokens", "stop", "chat_template")
     """Fields of a request that its tasks take."""
     reads_source: ClassVar[bool] = False
@@ -40,28 +42,13 @@ class TaskKind(ABC):
         limit: int | None,
         seed: int,
         data_dir: Path | None,
+        kept: Kept | None,
     ) -> TaskResult:
         """Score of `model` on the task, item by item; `limit` keeps the first items.
 
-        Raises UserError where the task cannot be run as stated.
+        Items that are `kept` of an earlier run need not be asked again; a kind that cannot begin in the middle asks for all.
+        Raises UserError where the task cannot be run as stated, and KeptDiffer where kept items are not the task's.
         """
-
-    def extend(
-        self,
-        task: Task,
-        model: LanguageModel,
-        tokenizer: PromptTokenizer,
-        *,
-        kept: Kept,
-        limit: int | None,
-        seed: int,
-        data_dir: Path | None,
-    ) -> TaskResult:
-        """The result of `evaluate`, without asking again for the first items, which are kept from an earlier run.
-
-        A kind that cannot begin in the middle asks for all of them, as here. Raises KeptDiffer where the items have changed.
-        """
-        return self.evaluate(task, model, tokenizer, limit=limit, seed=seed, data_dir=data_dir)
 
     def define(self, request: TaskRequest) -> Task:
         """The task that a user asks for. Raises UserError for a field that the kind does not take, and what `check` raises."""
@@ -97,6 +84,11 @@ class TaskKind(ABC):
         if task.items is not None:
             raise UserError(
                 f"items: task {task.name} is of kind {self.name}, whose items are not made", remedy="leave items out"
+            )
+        if self.sources and task.source not in self.sources:
+            raise UserError(
+                f"source: {task.source!r} is none of kind {self.name} (task {task.name})",
+                remedy=f"choose from {', '.join(self.sources)}",
             )
         self.check_metric(task)
 
@@ -141,34 +133,12 @@ class HarnessKind(TaskKind):
         limit: int | None,
         seed: int,
         data_dir: Path | None,
-    ) -> TaskResult:
-        """Score of `model` on the task's harness objects."""
-        return self._run(task, model, tokenizer, None, limit, seed, data_dir)
-
-    def extend(
-        self,
-        task: Task,
-        model: LanguageModel,
-        tokenizer: PromptTokenizer,
-        *,
-        kept: Kept,
-        limit: int | None,
-        seed: int,
-        data_dir: Path | None,
-    ) -> TaskResult:
-        """Asks for the other items alone; all prompts are made, since few-shot examples are drawn one after another."""
-        return self._run(task, model, tokenizer, kept, limit, seed, data_dir)
-
-    def _run(
-        self,
-        task: Task,
-        model: LanguageModel,
-        tokenizer: PromptTokenizer,
         kept: Kept | None,
-        limit: int | None,
-        seed: int,
-        data_dir: Path | None,
     ) -> TaskResult:
+        """Score of `model` on the task's harness objects.
+
+        Kept items are not asked again, but all prompts are made, since few-shot examples are drawn one after another.
+        """
         from whichbits.accuracy.harness import run_harness
 
         # Some of lm-evaluation-harness's tasks shuffle with the global generator while they load; a step has its own process.

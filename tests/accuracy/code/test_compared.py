@@ -40,6 +40,11 @@ def test_floats_have_a_tolerance_and_integers_none() -> None:
     assert passes(lambda x: 1e9 + 50, "def f(x):\n    return 1e9\n", [[1]])
 
 
+def test_a_reference_that_takes_no_input_lets_nothing_pass() -> None:
+    assert not passes(lambda x: 2 * x, "def f(x):\n    return absent * x\n", [[1], [2]])
+    assert not passes(lambda x: 2 * x, DOUBLE, [[1]], contract="\n    assert x > 1\n")
+
+
 def test_inputs_that_break_the_contract_are_left_out() -> None:
     inputs = [[1], [-1]]
     only_positive = lambda x: 2 * x if x > 0 else None  # noqa: E731

@@ -85,13 +85,13 @@ def wrong(problems: list[Problem]) -> dict[str, str]:
 
 def solutions() -> dict[str, str]:
     """HumanEval's own solutions, by name."""
-    return {row["task_id"]: row["prompt"] + row["canonical_solution"] for row in humaneval.original()}
+    return {row.task_id: row.prompt + row.canonical_solution for row in humaneval.original()}
 
 
 def references(folder: Path) -> dict[str, str]:
     """EvalPlus's solutions of HumanEval, some of which correct HumanEval's own, by name."""
-    plus = humaneval._plus_rows(folder)
-    return {row["task_id"]: row["prompt"] + plus[row["task_id"]]["canonical_solution"] for row in humaneval.original()}
+    plus = humaneval.plus_rows(folder)
+    return {row.task_id: row.prompt + plus[row.task_id].canonical_solution for row in humaneval.original()}
 
 
 def knows(problem: Problem, inputs: list[list[object]]) -> str:
@@ -114,7 +114,7 @@ def test_every_solution_of_humaneval_passes_and_a_wrong_one_fails(sandbox: Sandb
     problems = humaneval.humaneval()
     assert len(problems) == 164
     whole = solutions()
-    bodies = {row["task_id"]: row["canonical_solution"] for row in humaneval.original()}
+    bodies = {row.task_id: row.canonical_solution for row in humaneval.original()}
     programs = {one.name: whole[one.name] if one.name in ODD else completed(one, bodies[one.name]) for one in problems}
     assert failing(sandbox, problems, programs) == {}
     assert len(failing(sandbox, problems[::8], wrong(problems))) == len(problems[::8])
@@ -124,7 +124,7 @@ def test_every_solution_of_mbpp_passes_and_a_wrong_one_fails(sandbox: Sandbox) -
     folder = data("mbpp_sanitized")
     problems = mbpp.mbpp(folder)
     assert len(problems) == 257
-    codes = {f"Mbpp/{row['task_id']}": row["code"] for row in rows(mbpp.sanitized_file(folder))}
+    codes = {f"Mbpp/{row.task_id}": row.code for row in rows(mbpp.sanitized_file(folder), mbpp.Sanitized)}
     assert failing(sandbox, problems, codes) == {}
     assert len(failing(sandbox, problems[::8], wrong(problems))) == len(problems[::8])
 
@@ -144,7 +144,7 @@ def test_every_solution_of_mbpp_plus_passes_and_a_wrong_one_fails(sandbox: Sandb
     folder = data("mbpp_plus_2023")
     problems = mbpp.mbpp_plus(folder)
     assert len(problems) == 399
-    codes = {f"Mbpp/{row['task_id']}": row["canonical_solution"] for row in rows(mbpp.plus_files(folder)[0])}
+    codes = {f"Mbpp/{row.task_id}": row.canonical_solution for row in rows(mbpp.plus_files(folder)[0], mbpp.Plus)}
     tried = [one for one in problems[::EVERY] if one.name not in SLOW]
     special = [one for one in problems if one.name in ("Mbpp/56", "Mbpp/737", "Mbpp/787", "Mbpp/794")]
     assert failing(sandbox, [*tried, *special], codes) == {}
@@ -155,9 +155,9 @@ def test_who_knows_the_base_inputs_alone_passes_humaneval_and_not_humaneval_plus
     folder = data("humaneval_plus_2023")
     base = {one.name: one for one in humaneval.humaneval()}
     plus = {one.name: one for one in humaneval.humaneval_plus(folder)}
-    inputs = humaneval._plus_rows(folder)
+    inputs = humaneval.plus_rows(folder)
     names = [f"HumanEval/{number}" for number in (2, 3, 5, 7, 23, 31, 35, 42)]
-    programs = {name: knows(base[name], inputs[name]["base_input"]) for name in names}
+    programs = {name: knows(base[name], inputs[name].base_input) for name in names}
     assert failing(sandbox, [base[name] for name in names], programs) == {}
     assert list(failing(sandbox, [plus[name] for name in names], programs)) == names
 
@@ -166,11 +166,11 @@ def test_who_knows_the_base_inputs_alone_passes_humaneval_and_not_humaneval_plus
 def test_right_and_wrong_answers_are_scored(sandbox: Sandbox, tiny_llama: Path, source: str, kind: str) -> None:
     if kind == "mbpp":
         folder = data("mbpp_sanitized")
-        codes = {f"Mbpp/{row['task_id']}": row["code"] for row in rows(mbpp.sanitized_file(folder))}
+        codes = {f"Mbpp/{row.task_id}": row.code for row in rows(mbpp.sanitized_file(folder), mbpp.Sanitized)}
         right = [codes[one.name] for one in mbpp.mbpp(folder)[:3]]
     else:
         folder = None
-        right = [row["canonical_solution"].removeprefix("   ") for row in humaneval.original()[:3]]
+        right = [row.canonical_solution.removeprefix("   ") for row in humaneval.original()[:3]]
     texts = [f"{right[0]}\n[DONE]\n\ndef another():\n    never closed (", " return 'wrong'", right[2]]
     asked = task("humaneval" if kind == "human-eval" else "mbpp")
     if kind == "human-eval":
@@ -184,7 +184,7 @@ def test_right_and_wrong_answers_are_scored(sandbox: Sandbox, tiny_llama: Path, 
 
 
 def test_more_problems_are_written_and_run_alone(sandbox: Sandbox, tiny_llama: Path) -> None:
-    first, second, third = (row["canonical_solution"].removeprefix("   ") for row in humaneval.original()[:3])
+    first, second, third = (row.canonical_solution.removeprefix("   ") for row in humaneval.original()[:3])
     one = task("humaneval").sampled(Sampling(temperature=0.2, samples=2))
     whole = evaluate(one, Answers([first, second, third, " return 1", second, third]), tiny_llama, limit=3)
     some = evaluate(one, Answers([first, second, " return 1", second]), tiny_llama, limit=2)
@@ -195,17 +195,17 @@ def test_more_problems_are_written_and_run_alone(sandbox: Sandbox, tiny_llama: P
 
 def test_a_chat_reply_is_read_and_run(sandbox: Sandbox, embedded_model: Path) -> None:
     first, second = humaneval.original()[:2]
-    solution = first["prompt"] + first["canonical_solution"]
+    solution = first.prompt + first.canonical_solution
     replies = [f"<think>\nEasy.\n</think>\n\nHere it is:\n\n```python\n{solution}```\nIt works.", "I cannot do that."]
     result = evaluate(task("humaneval_chat"), Answers(replies), embedded_model, limit=2)
     assert [item.score for item in result.items] == [1.0, 0.0]
     assert "no program in the reply" in result.items[1].target
     prompt = _prompt(humaneval.humaneval()[1], PromptTokenizer(embedded_model), chat=True)
-    assert second["prompt"].strip() in prompt and prompt.rstrip().endswith("assistant")
+    assert second.prompt.strip() in prompt and prompt.rstrip().endswith("assistant")
 
 
 def test_pass_at_2_of_four_answers(sandbox: Sandbox, tiny_llama: Path) -> None:
-    first, second = (row["canonical_solution"].removeprefix("   ") for row in humaneval.original()[:2])
+    first, second = (row.canonical_solution.removeprefix("   ") for row in humaneval.original()[:2])
     drawn = task("humaneval").sampled(Sampling(temperature=0.2, samples=4, reducer="pass@2"))
     # (samples, problems): the first is solved once in four, the second always
     texts = [first, second, " return 1", second, " return 2", second, " return 1", second]
@@ -223,7 +223,7 @@ def test_without_a_sandbox_nothing_is_generated(tiny_llama: Path, monkeypatch: p
 
 def test_prompts_end_in_three_of_the_four_spaces() -> None:
     problem = humaneval.humaneval()[0]
-    assert problem.completion == humaneval.original()[0]["prompt"].rstrip() + "\n   "
+    assert problem.completion == humaneval.original()[0].prompt.rstrip() + "\n   "
     assert problem.begun == problem.completion
 
 

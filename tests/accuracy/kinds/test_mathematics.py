@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("math_verify")
 
-from whichbits.accuracy.code.files import rows
+from whichbits.accuracy.code.files import Row, rows
 from whichbits.accuracy.evaluate import evaluate
 from whichbits.accuracy.kinds.mathematics import ASKED_FOR, judge, questions, source_file
 from whichbits.accuracy.kinds.registry import task_kind
@@ -53,10 +53,14 @@ def test_equal_answers_have_equal_votes() -> None:
     assert judge("I do not know.", "1").vote == ""
 
 
+class Solved(Row):
+    solution: str
+
+
 def test_the_solutions_of_math_500_give_their_answers() -> None:
     folder = data("math500")
     asked = questions("math-500", folder)
-    solutions = [row["solution"] for row in rows(source_file("math-500", folder))]
+    solutions = [row.solution for row in rows(source_file("math-500", folder), Solved)]
     assert len(asked) == 500
     assert not any(one.problem.startswith(ASKED_FOR.strip()) for one in asked)
     tried = list(zip(asked, solutions, strict=True))[::5]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from whichbits.core.errors import UserError
 from whichbits.core.text import json_lines, parse_json, read_bytes
@@ -30,20 +32,45 @@ def optional_files(data_dir: Path, patterns: Sequence[str]) -> list[Path]:
     return sorted({path for pattern in patterns for place in (pattern, f"*/{pattern}") for path in data_dir.glob(place)})
 
 
-def rows(file: Path) -> list[dict[str, Any]]:
-    """Objects of a JSON list, or of a file with one a line, plain or with gzip. Raises UserError where it is none."""
+class Row(BaseModel):
+    """A problem as a file has it; fields that nothing reads are left out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+
+
+Kind = TypeVar("Kind", bound=Row)
+
+
+def rows(file: Path, kind: type[Kind]) -> list[Kind]:
+    """Rows of a JSON list, or of a file with an object a line, plain or with gzip.
+
+    Raises UserError where the file is none, and with the row and the field where a row is not of its kind.
+    """
     content = read_bytes(file, f"data_dir: {file}")
     if file.suffix == ".gz":
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError) as error:
             raise UserError(f"data_dir: {file} cannot be unpacked: {error}", remedy="download it again") from error
-    whole = file.name.removesuffix(".gz").endswith(".json")
+    return read_rows(content, file, kind, whole=file.name.removesuffix(".gz").endswith(".json"))
+
+
+def read_rows(content: bytes, file: object, kind: type[Kind], *, whole: bool = False) -> list[Kind]:
+    """Rows of the content of `file`: an object a line, or the whole a list. Raises UserError as `rows` does."""
     found = (
         parse_json(content, str(file), form="a JSON list of objects")
         if whole
         else [row for _, row in json_lines(content, str(file))]
     )
-    if not (isinstance(found, list) and found and all(isinstance(row, dict) for row in found)):
+    if not (isinstance(found, list) and found):
         raise UserError(f"data_dir: {file} is not a list of problems", remedy="download it again")
-    return found
+    return [_row(row, f"data_dir: {file} row {number}", kind) for number, row in enumerate(found, start=1)]
+
+
+def _row(row: object, where: str, kind: type[Kind]) -> Kind:
+    try:
+        return kind.model_validate(row)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the row"
+        raise UserError(f"{where}: {field} is not as it should be: {first['msg']}", remedy="download it again") from error

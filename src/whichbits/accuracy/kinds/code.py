@@ -19,7 +19,6 @@ from whichbits.accuracy.result import Item, TaskResult, reduced, summarize, text
 from whichbits.accuracy.sandbox.run import Outcome, Sandbox, open_sandbox
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
-from whichbits.core.errors import UserError
 from whichbits.engines.protocol import LanguageModel
 
 NO_PROGRAM = Outcome(passed=False, reason="no program in the reply")
@@ -108,15 +107,6 @@ class CodeKind(TaskKind):
     limits: ClassVar[Mapping[str, int]] = {}
     """Seconds of CPU that a program may take, where not the sandbox's usual."""
 
-    def check(self, task: Task) -> None:
-        """Raise UserError where the source is none of the kind's."""
-        super().check(task)
-        if task.source not in self.sources:
-            raise UserError(
-                f"source: {task.source!r} is none of kind {self.name} (task {task.name})",
-                remedy=f"choose from {', '.join(self.sources)}",
-            )
-
     def evaluate(
         self,
         task: Task,
@@ -126,34 +116,9 @@ class CodeKind(TaskKind):
         limit: int | None,
         seed: int,
         data_dir: Path | None,
-    ) -> TaskResult:
-        """pass@1, or pass@K of several answers with the reducer of that name."""
-        return self._run(task, model, tokenizer, None, limit, seed, data_dir)
-
-    def extend(
-        self,
-        task: Task,
-        model: LanguageModel,
-        tokenizer: PromptTokenizer,
-        *,
-        kept: Kept,
-        limit: int | None,
-        seed: int,
-        data_dir: Path | None,
-    ) -> TaskResult:
-        """Writes and runs the other programs alone."""
-        return self._run(task, model, tokenizer, kept, limit, seed, data_dir)
-
-    def _run(
-        self,
-        task: Task,
-        model: LanguageModel,
-        tokenizer: PromptTokenizer,
         kept: Kept | None,
-        limit: int | None,
-        seed: int,
-        data_dir: Path | None,
     ) -> TaskResult:
+        """pass@1, or pass@K of several answers with the reducer of that name; programs that are kept are not run again."""
         sandbox = open_sandbox()
         if seconds := self.limits.get(task.source):
             sandbox = replace(sandbox, cpu_seconds=seconds, wall_seconds=4.0 * seconds)

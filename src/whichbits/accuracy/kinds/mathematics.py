@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic import AliasChoices, Field
+
 from whichbits.accuracy.answers import generate_answers
 from whichbits.accuracy.code.extract import after_thought
-from whichbits.accuracy.code.files import problem_file, rows
+from whichbits.accuracy.code.files import Row, problem_file, rows
+from whichbits.accuracy.kept import Kept
 from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.result import Item, TaskResult, reduced, summarize, text_hash
 from whichbits.accuracy.task import Task
@@ -30,13 +33,12 @@ FOLDERS: Mapping[str, Sequence[str]] = {
 """Names of the folder, in the data directory or in a folder in it, that has `test.jsonl`."""
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(Row):
     """A problem with its answer."""
 
-    name: str
-    problem: str
-    answer: str
+    name: str = Field(default="", validation_alias=AliasChoices("unique_id", "id"))
+    problem: str = Field(min_length=1)
+    answer: str = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -49,17 +51,11 @@ class Judged:
 
 
 def questions(source: str, data_dir: Path | None) -> list[Question]:
-    """The problems of a source. Raises UserError where the file is not there or lacks a field."""
-    file = source_file(source, data_dir)
-    found = []
-    for number, row in enumerate(rows(file), start=1):
-        if absent := [name for name in ("problem", "answer") if row.get(name) in (None, "")]:
-            raise UserError(
-                f"{file} line {number}: there is no {absent[0]}", remedy="give each problem a problem and an answer"
-            )
-        name = str(row.get("unique_id", row.get("id", number)))
-        found.append(Question(name, str(row["problem"]).removeprefix(ASKED_FOR), str(row["answer"])))
-    return found
+    """The problems of a source. Raises UserError where the file is not there or a row lacks a field."""
+    return [
+        row.model_copy(update={"name": row.name or str(number), "problem": row.problem.removeprefix(ASKED_FOR)})
+        for number, row in enumerate(rows(source_file(source, data_dir), Question), start=1)
+    ]
 
 
 def source_file(source: str, data_dir: Path | None) -> Path:
@@ -92,15 +88,7 @@ class Mathematics(TaskKind):
 
     name = "mathematics"
     metrics: ClassVar[tuple[str, ...]] = ("math_verify",)
-
-    def check(self, task: Task) -> None:
-        """Raise UserError where the source is none of the kind's."""
-        super().check(task)
-        if task.source not in FOLDERS:
-            raise UserError(
-                f"source: {task.source!r} is none of kind {self.name} (task {task.name})",
-                remedy=f"choose from {', '.join(FOLDERS)}",
-            )
+    sources: ClassVar = FOLDERS
 
     def evaluate(
         self,
@@ -111,6 +99,7 @@ class Mathematics(TaskKind):
         limit: int | None,
         seed: int,
         data_dir: Path | None,
+        kept: Kept | None,
     ) -> TaskResult:
         """Share of right answers, or what the task's reducer makes of several answers a problem."""
         judge("\\boxed{1}", "1")  # an error now where math-verify is not installed

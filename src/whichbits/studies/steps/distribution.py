@@ -14,7 +14,7 @@ from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of, threads, tr
 from whichbits.studies.steps.on_engine import on_engine
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance
-from whichbits.studies.steps.step import Job, Kind, Result, StepContext
+from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
     from whichbits.studies.steps.study import Study
@@ -83,11 +83,5 @@ DISTRIBUTION = Kind(
     version=2,
     plan=plan,
     run=run,
-    preload=(
-        "torch",
-        "transformers.models.auto.modeling_auto",
-        "transformers.models.auto.tokenization_auto",
-        "transformers.models.llama.modeling_llama",
-        "whichbits.engines.emulation.model",
-    ),
+    preload=(*TRANSFORMERS, "whichbits.engines.emulation.model"),
 )

@@ -19,7 +19,7 @@ from whichbits.studies.steps.on_engine import engines, on_engine
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance, stated
 from whichbits.studies.steps.served import model_of, served_by, served_weights, token_counts
-from whichbits.studies.steps.step import Earlier, Job, Kind, Result, StepContext
+from whichbits.studies.steps.step import TRANSFORMERS, Earlier, Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
     from whichbits.accuracy.kept import Kept
@@ -206,13 +206,5 @@ EVALUATE = Kind(
     plan=plan,
     run=run,
     seconds=seconds,
-    preload=(
-        "torch",
-        "transformers.models.auto.modeling_auto",
-        "transformers.models.auto.tokenization_auto",
-        "transformers.models.llama.modeling_llama",
-        "lm_eval.evaluator",
-        "whichbits.accuracy.adapter",
-        "whichbits.engines.emulation.model",
-    ),
+    preload=(*TRANSFORMERS, "lm_eval.evaluator", "whichbits.accuracy.adapter", "whichbits.engines.emulation.model"),
 )

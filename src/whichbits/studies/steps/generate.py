@@ -18,7 +18,7 @@ from whichbits.studies.steps.on_engine import on_engine
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance, stated
 from whichbits.studies.steps.served import model_of, served_by, served_weights, token_counts
-from whichbits.studies.steps.step import Job, Kind, Result, StepContext
+from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
     from whichbits.studies.steps.study import Study
@@ -80,11 +80,5 @@ GENERATE = Kind(
     plan=plan,
     run=run,
     seconds=seconds,
-    preload=(
-        "torch",
-        "transformers.models.auto.modeling_auto",
-        "transformers.models.auto.tokenization_auto",
-        "transformers.models.llama.modeling_llama",
-        "whichbits.engines.emulation.model",
-    ),
+    preload=(*TRANSFORMERS, "whichbits.engines.emulation.model"),
 )

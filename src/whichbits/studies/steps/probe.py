@@ -12,7 +12,7 @@ from whichbits.studies.steps.job import trust_remote_code
 from whichbits.studies.steps.on_engine import remote_code
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance
-from whichbits.studies.steps.step import Job, Kind, Result, StepContext
+from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
     from whichbits.studies.steps.study import Study
@@ -105,11 +105,5 @@ PROBE = Kind(
     version=2,
     plan=plan,
     run=run,
-    preload=(
-        "torch",
-        "transformers.models.auto.modeling_auto",
-        "transformers.models.auto.tokenization_auto",
-        "transformers.models.llama.modeling_llama",
-        "whichbits.quantization.passes.direct",
-    ),
+    preload=(*TRANSFORMERS, "whichbits.quantization.passes.direct"),
 )

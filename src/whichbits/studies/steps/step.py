@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from whichbits.studies.steps.planned import Planned
     from whichbits.studies.steps.study import Study
 
+TRANSFORMERS = (
+    "torch",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.llama.modeling_llama",
+)
+"""What a kind preloads that runs models in transformers."""
+
 
 @dataclass(frozen=True)
 class Result:
