@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from whichbits.api.compare import compare
     from whichbits.api.evaluate import evaluate
     from whichbits.api.predict import predict, predict_points, rank_hardware
+    from whichbits.api.published import compare_published, list_published, published_tables
     from whichbits.api.quantize import estimate_quantization, quantize
     from whichbits.api.recommend import recommend, report
     from whichbits.api.study import plan, study
@@ -25,14 +26,17 @@ __all__ = [
     "bench",
     "calibrate",
     "compare",
+    "compare_published",
     "doctor",
     "estimate_quantization",
     "evaluate",
     "list_formats",
     "list_hardware",
+    "list_published",
     "plan",
     "predict",
     "predict_points",
+    "published_tables",
     "quantize",
     "rank_hardware",
     "recommend",
@@ -44,14 +48,17 @@ _MODULES = {
     "bench": "api.bench",
     "calibrate": "api.calibrate",
     "compare": "api.compare",
+    "compare_published": "api.published",
     "doctor": "engines.doctor",
     "estimate_quantization": "api.quantize",
     "evaluate": "api.evaluate",
     "list_formats": "api.catalogues",
     "list_hardware": "api.catalogues",
+    "list_published": "api.published",
     "plan": "api.study",
     "predict": "api.predict",
     "predict_points": "api.predict",
+    "published_tables": "api.published",
     "quantize": "api.quantize",
     "rank_hardware": "api.predict",
     "recommend": "api.recommend",

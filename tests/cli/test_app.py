@@ -19,7 +19,7 @@ def run(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str
     return subprocess.run([*PROGRAM, *words], capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
 
 
-LIGHT = [["--help"], ["formats"], ["hardware"], ["formats", "--json"]]
+LIGHT = [["--help"], ["formats"], ["hardware"], ["formats", "--json"], ["published"], ["published", "2"]]
 
 
 @pytest.mark.parametrize("words", LIGHT, ids=" ".join)
@@ -77,6 +77,9 @@ def test_every_command_is_a_function_with_the_same_parameters():
         if name == "predict":  # three questions, each a function of its own
             functions = (whichbits.predict, whichbits.rank_hardware, whichbits.predict_points)
             assert ours.keys() - {"all_hardware"} <= {key for function in functions for key in parameters(function)}
+            continue
+        if name == "published":
+            assert ours.keys() == {*parameters(whichbits.list_published), *parameters(whichbits.compare_published)}
             continue
         theirs = parameters(getattr(whichbits, listed.get(name, name)))
         assert ours.items() <= theirs.items(), name

@@ -6,7 +6,8 @@ from importlib.resources import files
 import pytest
 
 from whichbits.cost.prices import prices
-from whichbits.prediction.training.measurements import PUBLISHED, printed, published
+from whichbits.prediction.training.measurements import PUBLISHED, published
+from whichbits.published.figures import printed_number as printed
 
 
 def rows(table: str) -> list[dict[str, str]]:

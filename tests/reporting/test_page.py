@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from whichbits.reporting.context import ReportContext
+from whichbits.reporting.context import PublishedComparison, ReportContext
 from whichbits.reporting.page import render
 from whichbits.verdict.estimates import SingleRound
 from whichbits.verdict.model import GuidelineRow, NoRecommendation, Verdict
@@ -175,3 +175,14 @@ def test_a_page_of_one_round_shows_no_interval_of_speed(verdict, context):
     text = Page(render(verdict.model_copy(update={"speed": speed, "cost": cost}), context)).text
     assert "1.42× (one round)" in text
     assert f"{next(s for s in verdict.speed if s.ratio).ratio.value:.2f}× (one round)" in text
+
+
+def test_published_figures_stand_in_a_table_of_their_own(verdict: Verdict, context: ReportContext):
+    assert "Published for the same model" not in render(verdict, context)
+    entry = PublishedComparison(
+        candidate="w8a8-int", on="winogrande", quantity="recovery", own=None, published=100.51, above_chance=101.4,
+        source="2411.02355-table-10-11", erratum="swapped",
+    )  # fmt: skip
+    page = Page(render(verdict, context.model_copy(update={"published": (entry,)})))
+    for said in ("Published for the same model", "winogrande", "100.5 %", "101.4 %", "2411.02355-table-10-11", "swapped"):
+        assert said in page.text

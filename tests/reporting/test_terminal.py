@@ -4,8 +4,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from whichbits.reporting.context import PublishedComparison
 from whichbits.reporting.terminal import plain, summary
 from whichbits.verdict.caveat_codes import Remark
+from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.model import NoRecommendation
 
 
@@ -69,3 +71,22 @@ def test_queries_per_dollar_stand_where_there_is_a_price(verdict):
     assert f"{cost.queries_per_dollar.value:,.0f} (" in " ".join(text.split())
     unpriced = tuple(c.model_copy(update={"queries_per_dollar": None}) for c in verdict.cost)
     assert "Queries per dollar" not in shown(verdict.model_copy(update={"cost": unpriced}))
+
+
+def test_published_recoveries_of_suites_stand_next_to_the_studys(verdict):
+    own = Estimate(value=99.3, low=97.9, high=100.7)
+    of_suite = PublishedComparison(
+        candidate="w8a8-int",
+        on="leaderboard-v1",
+        quantity="recovery",
+        own=own,
+        own_tasks=("order",),
+        published=100.31,
+        source="t",
+    )
+    of_task = of_suite.model_copy(update={"on": "gsm8k_llama", "own_tasks": ()})
+    out = io.StringIO()
+    summary(verdict, Console(file=out, width=80, no_color=True), published=(of_suite, of_task))
+    assert re.search(r"^w8a8-int +99\.3 % \(97\.9 – 100\.7\) +100\.3 % +leaderboard-v1$", out.getvalue(), re.MULTILINE)
+    assert "gsm8k_llama" not in out.getvalue()
+    assert "published" not in shown(verdict)

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 import whichbits
 from whichbits.cli.options import AsJson, DataDir, Fresh, Margin, Prices, Seed, ServedName, StoreArgument, StoreDir
 from whichbits.cli.predict import predict
+from whichbits.cli.published import published
 from whichbits.cli.quantize import quantize
 from whichbits.core.environment import drop_arithmetic
 from whichbits.core.errors import UserError
@@ -109,8 +110,11 @@ def study(
     else:
         from whichbits.reporting.terminal import summary
         from whichbits.studies.planning.estimate import duration
+        from whichbits.studies.published import published_next_to
 
-        summary(outcome.verdict, console(), report=outcome.report, serve=outcome.serve)
+        summary(
+            outcome.verdict, console(), report=outcome.report, serve=outcome.serve, published=published_next_to(outcome.verdict)
+        )
         by_kind = ", ".join(f"{kind} {duration(seconds)}" for kind, seconds in outcome.seconds_by_kind.items())
         console().print(f"This run took {duration(outcome.seconds)}. Seconds of all steps, by kind: {by_kind}.")
     if outcome.failed:
@@ -199,6 +203,7 @@ def bench(
 
 
 app.command()(predict)
+app.command()(published)
 
 
 @app.command()
@@ -230,10 +235,14 @@ def recommend(
     else:
         from whichbits.api.recommend import serve_commands
         from whichbits.reporting.terminal import summary
+        from whichbits.studies.published import published_next_to
 
         # The page in the store may hold another margin and other prices.
         own = margin is None and not price
-        summary(verdict, console(), report=store / "report.html" if own else None, serve=serve_commands(store))
+        summary(
+            verdict, console(), report=store / "report.html" if own else None, serve=serve_commands(store),
+            published=published_next_to(verdict),
+        )  # fmt: skip
         if not own:
             given = ["--margin", f"{margin:g}"] if margin is not None else []
             given += [word for entry in price or () for word in ("--price", entry)]

@@ -16,6 +16,9 @@ from whichbits.api.catalogues import Device
 from whichbits.api.weights import ServedWeights
 from whichbits.formats.catalogue import aliases_of
 from whichbits.formats.format import Format
+from whichbits.published.figures import PublishedFigure
+from whichbits.reporting.context import PublishedComparison
+from whichbits.reporting.numbers import interval
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,6 +95,10 @@ def _row(result: Any) -> Row:
             return _device(result)
         case Format():
             return _format(result)
+        case PublishedFigure():
+            return _figure(result)
+        case PublishedComparison():
+            return _comparison(result)
         case Mapping():
             return result
     row = {name: getattr(result, name) for name in result.__dataclass_fields__}
@@ -135,6 +142,25 @@ def _device(device: Device) -> Row:
         "bandwidth_gb_s": round(device.bandwidth_gb_s),
         **{name: None if rate is None else round(rate) for name, rate in rates.items()},
         "usd_per_hour": device.usd_per_hour,
+    }
+
+
+def _figure(figure: PublishedFigure) -> Row:
+    names = ("model", "format", "setting", "on", "quantity", "printed", "corrected", "erratum", "source")
+    return {name: getattr(figure, name) for name in names}
+
+
+def _comparison(entry: PublishedComparison) -> Row:
+    unit = "%" if entry.quantity == "recovery" else ""
+    return {
+        "candidate": entry.candidate,
+        "on": entry.on,
+        "quantity": entry.quantity,
+        "here": interval(entry.own, unit) if entry.own else None,
+        "published": entry.published,
+        "published_above_chance": entry.above_chance,
+        "source": entry.source,
+        "erratum": entry.erratum,
     }
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from whichbits.verdict.estimates import Frozen
+from whichbits.verdict.estimates import Estimate, Frozen
 
 
 class Engine(Frozen):
@@ -29,6 +29,27 @@ class Price(Frozen):
     source: str
     as_of: str
     """Date the price was read, ISO 8601."""
+
+
+class PublishedComparison(Frozen):
+    """What a paper or model card says of the same base model in a candidate's format, next to what was found here."""
+
+    candidate: str
+    on: str
+    """Suite, task, or prompts."""
+    quantity: str
+    """recovery, or a measure of similarity."""
+    own: Estimate | None
+    """What was found here, %, or in the measure's unit; None where it was not measured, or says nothing."""
+    own_tasks: tuple[str, ...] = ()
+    """The tasks that `own` rests on, where the published figure is of a suite."""
+    published: float
+    """As printed, or where no recovery is printed, as the printed scores give it; corrected where an error is known."""
+    above_chance: float | None = None
+    """The recovery, %, with the study's chance level taken off both scores; None where that changes nothing."""
+    source: str
+    erratum: str | None = None
+    """What is wrong with the figure as it is printed."""
 
 
 class CellEntry(Frozen):
@@ -79,3 +100,5 @@ class ReportContext(Frozen):
     price_list: str | None = None
     """Name of the price list; None where costs are relative only."""
     prices: tuple[Price, ...] = ()
+    published: tuple[PublishedComparison, ...] = ()
+    """What is published of the same base model."""

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from whichbits.reporting.numbers import interval, times
+from whichbits.reporting.context import PublishedComparison
+from whichbits.reporting.numbers import interval, significant, times
 from whichbits.reporting.overview import is_emulated, would_change
 from whichbits.verdict.estimates import SingleRound
 from whichbits.verdict.model import NoRecommendation, Recommendation, Verdict
@@ -87,11 +88,30 @@ def _use(entry: Recommendation | NoRecommendation, several: bool) -> str:
     return f"{entry.workload} on {entry.deployment}" if several else entry.workload
 
 
-def summary(verdict: Verdict, console: Console, report: Path | None = None, serve: Mapping[str, str] | None = None) -> None:
+def _published(comparisons: Sequence[PublishedComparison]) -> Table:
+    """What is published of whole suites, next to what the study found over all of its tasks."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("Candidate", overflow="fold")
+    table.add_column("Here, all tasks", no_wrap=True)
+    table.add_column("Published", no_wrap=True)
+    table.add_column("Of", overflow="fold")
+    for entry in comparisons:
+        own = interval(entry.own, "%") if entry.own else ""
+        table.add_row(plain(entry.candidate), own, f"{significant(entry.published, 4)} %", plain(entry.on))
+    return table
+
+
+def summary(
+    verdict: Verdict,
+    console: Console,
+    report: Path | None = None,
+    serve: Mapping[str, str] | None = None,
+    published: Sequence[PublishedComparison] = (),
+) -> None:
     """Print the verdict, its reasons, the formats, the recommendations and what would change them.
 
     `serve` holds the commands that serve candidates; those of what is recommended are printed. `report` is the path of the
-    page. Both are on lines of their own, which are not broken.
+    page. Both are on lines of their own, which are not broken. Of `published` recoveries those of suites are printed.
     """
     console.print()
     console.print(plain(sentence(verdict), "bold"))
@@ -99,6 +119,10 @@ def summary(verdict: Verdict, console: Console, report: Path | None = None, serv
     if verdict.formats:
         console.print()
         console.print(_formats(verdict))
+    if suites := [entry for entry in published if entry.own_tasks]:
+        console.print()
+        console.print(Text("Recovery published for this model, by other recipes, prompts and engines", style="bold"))
+        console.print(_published(suites))
     if verdict.recommendations or verdict.not_recommended:
         console.print()
         console.print(_recommendations(verdict))

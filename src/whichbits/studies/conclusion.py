@@ -14,7 +14,7 @@ from whichbits.studies.store.manifest import Ledger
 from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
-    from whichbits.reporting.context import ReportContext
+    from whichbits.reporting.context import PublishedComparison, ReportContext
     from whichbits.reporting.write import Written
     from whichbits.verdict.estimates import Estimate
     from whichbits.verdict.model import Verdict
@@ -83,9 +83,10 @@ def judge(ledger: Ledger, store: Store, *, margin: float | None = None, prices: 
 def write(verdict: Verdict, ledger: Ledger, store: Store) -> Written:
     """Write `report.html`, `verdict.json`, and the model card of each checkpoint that the study made, into the store."""
     from whichbits.reporting.write import write as write_files
+    from whichbits.studies.published import published_next_to
 
     _write_cards(verdict, ledger, store)
-    return write_files(verdict, _context(ledger, store), store.folder)
+    return write_files(verdict, _context(ledger, store, published_next_to(verdict)), store.folder)
 
 
 def _write_cards(verdict: Verdict, ledger: Ledger, store: Store) -> None:
@@ -157,7 +158,7 @@ def _interval(estimate: Estimate) -> str:
     return f"{estimate.value:.1f} ({estimate.low:.1f} to {estimate.high:.1f})"
 
 
-def _context(ledger: Ledger, store: Store) -> ReportContext:
+def _context(ledger: Ledger, store: Store, published: tuple[PublishedComparison, ...]) -> ReportContext:
     from whichbits.reporting.context import CellEntry, Engine, Price, ReportContext
 
     records = ledger.records(store)
@@ -206,6 +207,7 @@ def _context(ledger: Ledger, store: Store) -> ReportContext:
             for name, entry in ledger.deployments.items()
             if entry.price_per_hour is not None
         ),
+        published=published,
     )
 
 

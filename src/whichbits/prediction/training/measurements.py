@@ -16,6 +16,7 @@ from whichbits.models.catalogue import find_shape
 from whichbits.models.shape import Shape
 from whichbits.prediction.model.kernels import Engine, Kernel, engine, kernel
 from whichbits.prediction.query import question, read_rows
+from whichbits.published.figures import printed_number
 
 QUANTITIES = ("latency_s", "tpot_s", "ttft_s", "qps")
 PUBLISHED = ("paper_table_5", "paper_table_6", "r1_distill_llama_8b_latency", "r1_distill_llama_8b_rate")
@@ -54,16 +55,6 @@ class Measurement:
         return "max" if self.concurrency == float("inf") else "synchronous" if self.concurrency == 1 else "loaded"
 
 
-def printed(text: str) -> tuple[float, float, float]:
-    """Value of a printed number such as `24.5` or `6.8k` and the bounds of what rounds to it."""
-    text = text.strip()
-    scale = 1000.0 if text.endswith("k") else 1.0
-    digits = text.removesuffix("k")
-    half = 0.5 * 10 ** -len(digits.partition(".")[2]) * scale
-    value = float(digits) * scale
-    return value, value - half, value + half
-
-
 def _narrowed(bounds: tuple[float, float], others: tuple[float, float]) -> tuple[float, float]:
     low, high = max(bounds[0], others[0]), min(bounds[1], others[1])
     return (low, high) if low <= high else bounds
@@ -73,9 +64,9 @@ def _published_row(row: Mapping[str, str], table: str) -> Measurement:
     """A row of a published table; Q/$ narrows what the latency or rate was rounded from."""
     synchronous = "latency_s" in row
     quantity = "latency_s" if synchronous else "qps"
-    _, low, high = printed(row[quantity])
+    _, low, high = printed_number(row[quantity])
     if row.get("queries_per_dollar"):
-        _, few, many = printed(row["queries_per_dollar"])
+        _, few, many = printed_number(row["queries_per_dollar"])
         hourly = float(row["price_per_hour"])
         if synchronous:
             low, high = _narrowed((low, high), (3600 / (many * hourly), 3600 / (few * hourly)))
