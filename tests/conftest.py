@@ -13,6 +13,7 @@ SLOW = (
     "accuracy/sandbox",
     "accuracy/test_adapter.py",
     "accuracy/test_harness.py",
+    "accuracy/test_suites.py",
     "cli",
     "core/test_terminal.py",
     "engines/emulation/test_model.py",

@@ -75,7 +75,7 @@ CASES = {
         ("limit: 4", "limit: 4, bertscore_encoder: ~/no", "limit: 4, bertscore_encoder: /"),
     ],
     "is longer than the model's context": [("window_tokens: 32", "window_tokens: 65", "window_tokens: 64")],
-    "does not fit: workloads need {needed} tokens": [
+    "does not fit: workloads and tasks need {needed} tokens": [
         ("max_length: 64", "max_length: 65", "max_length: 64"),
         ("max_length: 64", "max_length: 39", "max_length: 40"),
     ],

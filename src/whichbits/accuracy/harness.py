@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from statistics import fmean
 from typing import Any
 
 from whichbits.accuracy.kept import Kept
@@ -103,9 +104,10 @@ def _filtered(task: Task, samples: Sequence[dict[str, Any]]) -> list[dict[str, A
 
 
 def _item(task: Task, harness_task: Any, sample: dict[str, Any], *, prefix: str) -> Item:
-    if task.metric not in sample["metrics"]:
+    metrics = task.metric.split("+")
+    if absent := [metric for metric in metrics if metric not in sample["metrics"]]:
         raise UserError(
-            f"metric: {harness_task.task_name} has no metric {task.metric!r}",
+            f"metric: {harness_task.task_name} has no metric {absent[0]!r}",
             remedy=f"choose from {', '.join(sample['metrics'])}",
         )
     document = sample["doc"]
@@ -123,7 +125,7 @@ def _item(task: Task, harness_task: Any, sample: dict[str, Any], *, prefix: str)
         prompt_hash=sample["prompt_hash"],
         target_hash=sample["target_hash"],
         cluster=str((document.get("cluster") if isinstance(document, dict) else None) or prefix + sample["doc_hash"]),
-        score=_score(task, sample[task.metric]),
+        score=fmean(_score(task, sample[metric]) for metric in metrics),
         prediction=prediction,
         target=target,
         chance=chance,
@@ -131,9 +133,11 @@ def _item(task: Task, harness_task: Any, sample: dict[str, Any], *, prefix: str)
 
 
 def _score(task: Task, value: Any) -> float:
-    """A metric's value of one item. Raises UserError for what is no number from 0 to 1."""
+    """A metric's value of one item, the mean where it has several. Raises UserError for what is no number from 0 to 1."""
     if isinstance(value, int | float) and 0 <= value <= 1:
         return float(value)
+    if isinstance(value, list) and value:  # IFEval: one an instruction of the prompt
+        return fmean(_score(task, one) for one in value)
     if getattr(value, "ndim", None) == 0:  # NumPy's and torch's numbers
         return _score(task, value.item())
     raise UserError(

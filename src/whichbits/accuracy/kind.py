@@ -112,6 +112,10 @@ class TaskKind(ABC):
         """How many different items there can be; `available` is how many there were. None: more than anyone asks for."""
         return available
 
+    def request_length(self, task: Task) -> int | None:
+        """Tokens of its longest request, prompt and answer together, where the task states them; else None."""
+        return None
+
     def prompt_lengths(self, task: Task, *, limit: int | None, seed: int) -> Sequence[int] | None:
         """Characters of each request's prompt, where they are known before anything is loaded; else None."""
         return None

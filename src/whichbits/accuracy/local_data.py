@@ -4,7 +4,7 @@ A data set `owner/name` with configuration `config` is looked for in `<data_dir>
 
 - a copy of the hub's repository (`hf download owner/name --repo-type dataset --local-dir <data_dir>/owner/name`), or
 - files `[config/]<split>.jsonl`, `.json` (a list of objects) or `.parquet` with the hub's field names, or
-- for ARC and TruthfulQA, the files as their authors publish them.
+- for ARC, TruthfulQA, IFEval and BIG-Bench Hard, the files as their authors publish them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from whichbits.core.text import json_lines, parse_json, read_bytes
 
 SPLITS = {
     "train": "train", "training": "train",
-    "validation": "validation", "val": "validation", "valid": "validation", "dev": "validation",
-    "test": "test",
+    "validation": "validation", "val": "validation", "valid": "validation",
+    "dev": "dev", "test": "test",
 }  # fmt: skip
 SUFFIXES = (".jsonl", ".json", ".parquet")
 
@@ -27,7 +27,10 @@ Row = dict[str, Any]
 
 
 def local_dataset(data_dir: Path, name: str, config: str | None) -> Mapping[str, Any]:
-    """Splits of a data set on disk, by name (`train`, `validation`, `test`), as `datasets.Dataset`."""
+    """Splits of a data set on disk, by name (`train`, `validation`, `dev`, `test`), as `datasets.Dataset`.
+
+    Where there is a `dev` and no `validation`, it is both.
+    """
     from datasets import Dataset, load_dataset
 
     folder = dataset_folder(data_dir, name)
@@ -43,7 +46,7 @@ def local_dataset(data_dir: Path, name: str, config: str | None) -> Mapping[str,
             f"data_dir: {folder} holds no split of {name}" + (f" ({config})" if config else ""),
             remedy=f"name the files {folder / (config or '')}/test.jsonl (or train, validation; .json, .parquet)",
         )
-    return splits
+    return {"validation": splits["dev"], **splits} if "dev" in splits else splits
 
 
 def dataset_folder(data_dir: Path, name: str) -> Path:
@@ -58,8 +61,13 @@ def dataset_folder(data_dir: Path, name: str) -> Path:
 
 
 def _split_files(folder: Path, config: str | None) -> dict[str, Path]:
-    """Files of the splits: those in the folder of the configuration, else those beside it."""
+    """Files of the splits: those in the folder of the configuration, else those beside it.
+
+    A file that has the configuration's own name, as in BIG-Bench Hard, is the test split.
+    """
     files: dict[str, Path] = {}
+    if config and (own := folder / f"{config}.json").is_file():
+        files["test"] = own
     for place in [folder / config, folder] if config else [folder]:
         for file in sorted(place.iterdir()) if place.is_dir() else []:
             # The authors' names carry a prefix: ARC-Challenge-Test.jsonl, hellaswag_val.jsonl.
@@ -75,6 +83,7 @@ def _rows(file: Path, name: str) -> list[Row]:
     content, where, whole = read_bytes(file, f"data_dir: {file}"), f"data_dir: {file}", file.suffix == ".json"
     form = "a JSON list of objects" if whole else "one JSON object a line"
     rows = parse_json(content, where, form=form) if whole else [row for _, row in json_lines(content, where)]
+    rows = rows["examples"] if isinstance(rows, dict) and "examples" in rows else rows  # BIG-Bench's form
     if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
         raise UserError(
             f"data_dir: {file} is not a list of objects",
@@ -107,5 +116,5 @@ def _truthfulqa(row: Row) -> Row:
     return {"question": row["question"], **{key: row[key] for key in ("mc1_targets", "mc2_targets")}, **lists}
 
 
-AUTHORS_SPLITS = {"mc_task.json": "validation"}
+AUTHORS_SPLITS = {"mc_task.json": "validation", "input_data.jsonl": "train"}
 AUTHORS_FORMATS: Mapping[str, Callable[[Row], Row]] = {"allenai/ai2_arc": _arc, "truthfulqa/truthful_qa": _truthfulqa}

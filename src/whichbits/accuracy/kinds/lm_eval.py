@@ -75,7 +75,12 @@ def public_tasks(task: Task, *, data_dir: Path | None) -> dict[str, Any]:
     try:
         specs = [task.source] if data_dir is None else _local(task.source, data_dir, index)
         loaded: dict[str, Any] = _manager().load(specs)["tasks"]
-    except (OSError, ModuleNotFoundError) as error:  # no network, a gated data set, a package that the task needs
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"task: {task.source} needs the package {error.name}",
+            remedy=f"install it next to lm-eval: pip install {error.name}",
+        ) from error
+    except OSError as error:  # no network, a gated data set
         place = f"in {data_dir}" if data_dir else "on the hub"
         raise UserError(
             f"task: the data of {task.source} could not be loaded {place}: {' '.join(str(error).split())[:300]}",

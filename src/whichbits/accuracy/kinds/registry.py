@@ -22,6 +22,7 @@ OURS: Mapping[str, tuple[str, str]] = {
     "lm-eval": ("whichbits.accuracy.kinds.lm_eval", "LmEval"),
     "human-eval": ("whichbits.accuracy.kinds.code", "HumanEval"),
     "mbpp": ("whichbits.accuracy.kinds.code", "Mbpp"),
+    "ruler": ("whichbits.accuracy.kinds.ruler", "Ruler"),
     "mathematics": ("whichbits.accuracy.kinds.mathematics", "Mathematics"),
 }
 """Module and class of each kind of the package; a module is imported when its kind is asked for."""

@@ -97,7 +97,8 @@ class Resolution:
         """Longest request served, tokens."""
         from whichbits.studies.planning.addresses import longest_request
 
-        needed = max((w.prompt_tokens + w.output_tokens for w in self.workloads), default=0)
+        asked = evaluate.request_length([task for task, _ in self.tasks])
+        needed = max([asked, *(w.prompt_tokens + w.output_tokens for w in self.workloads)])
         servers = self.servers
         try:
             taken = longest_request(servers, self.specification.max_length or needed)
@@ -108,7 +109,8 @@ class Resolution:
         if chosen > self.model.max_positions or chosen < needed:
             raise self.source.error(
                 ("max_length",),
-                f"{chosen} does not fit: workloads need {needed} tokens, the model's context has {self.model.max_positions}",
+                f"{chosen} does not fit: workloads and tasks need {needed} tokens, "
+                f"the model's context has {self.model.max_positions}",
                 "choose a length between the two",
             )
         return chosen

@@ -126,6 +126,13 @@ def _repeated(engine: dict[str, Json], repeat: int) -> dict[str, Json]:
     return engine if repeat == 0 else {**engine, "concurrency": max(1, int(engine["concurrency"]) // 2**repeat)}
 
 
+def request_length(tasks: Sequence[Task]) -> int:
+    """Tokens of the longest request of tasks that state it; 0 where none does."""
+    from whichbits.accuracy.kinds.registry import task_kind
+
+    return max((task_kind(task.kind).request_length(task) or 0 for task in tasks), default=0)
+
+
 def _data_hash(task: Task, data_dir: Path | None) -> str | None:
     """Hash of the files that a task reads on this machine, where it reads any."""
     from whichbits.accuracy.kinds.registry import task_kind

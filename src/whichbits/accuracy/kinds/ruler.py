@@ -1,0 +1,196 @@
+"""RULER: 13 tasks that ask for something out of a long text, made from a seed at a stated length in tokens of the model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar
+
+from whichbits.accuracy.answers import generate_answers
+from whichbits.accuracy.kept import Kept
+from whichbits.accuracy.kind import TaskKind
+from whichbits.accuracy.result import Item, TaskResult, Work, reduced, summarize, text_hash
+from whichbits.accuracy.ruler.draft import Draft
+from whichbits.accuracy.ruler.fit import fit
+from whichbits.accuracy.ruler.haystack import haystack, haystack_file
+from whichbits.accuracy.ruler.members import GROUPS, MEMBERS, Drafts, Member, match
+from whichbits.accuracy.ruler.questions import question_file
+from whichbits.accuracy.task import Task, TaskRequest
+from whichbits.accuracy.tokens import PromptTokenizer
+from whichbits.core.errors import UserError
+from whichbits.engines.protocol import LanguageModel
+
+ITEMS = 500
+"""Of each of RULER's tasks, as in its paper."""
+
+TOKENS_AT_ONCE = 2**23
+"""Prompts are made, asked and forgotten in parts of about so many tokens: all of them would fill the memory."""
+
+SHORTEST = 1024
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An item as it is asked: at the length, prompt and answer together."""
+
+    name: str
+    prompt: str
+    answers: tuple[str, ...]
+    cluster: str
+
+
+class Ruler(TaskKind):
+    """RULER's tasks, one or several at a length; a source is written `niah_single_1,vt@8192` or `all@4096`."""
+
+    name = "ruler"
+    metrics: ClassVar[tuple[str, ...]] = ("string_match",)
+    options: ClassVar[tuple[str, ...]] = ("metric", "chat_template")
+
+    def define(self, request: TaskRequest) -> Task:
+        """The tasks and the length that a user asks for, 500 items of each."""
+        task = super().define(replace(request, chat_template=None))
+        return task.model_copy(update={"items": ITEMS, "chat_template": bool(request.chat_template)})
+
+    def check(self, task: Task) -> None:
+        """Raise UserError for a source that names no tasks or no length."""
+        source_of(task)
+        self.check_metric(task)
+
+    def with_items(self, task: Task, count: int, *, seed: int) -> Task:
+        """The task with more items of each of RULER's tasks."""
+        return task if count <= (task.items or ITEMS) else task.model_copy(update={"items": count})
+
+    def most(self, task: Task, available: int) -> int | None:
+        """Items have no end, but for questions."""
+        return available if any(member.asks for member in source_of(task)[0]) else None
+
+    def request_length(self, task: Task) -> int | None:
+        """The length that the source states."""
+        return source_of(task)[1]
+
+    def data_files(self, task: Task, data_dir: Path | None) -> Mapping[str, Path] | None:
+        """The haystack, where there is one, and the questions. Raises UserError where a file of questions is not there."""
+        members = source_of(task)[0]
+        asked = [question_file(member.name, data_dir) for member in members if member.asks]
+        text = [file for file in [haystack_file(data_dir)] if file]
+        return {file.name: file for file in [*asked, *text]}
+
+    def evaluate(
+        self,
+        task: Task,
+        model: LanguageModel,
+        tokenizer: PromptTokenizer,
+        *,
+        limit: int | None,
+        seed: int,
+        data_dir: Path | None,
+        kept: Kept | None,
+    ) -> TaskResult:
+        """Mean score of the items of all members. The prompts of kept items are made again, and not asked."""
+        members, length = source_of(task)
+        self.data_files(task, data_dir)
+        check_length(task, length, model.max_length)
+        text, known = haystack(data_dir), kept.count if kept else 0
+        made, is_known, work, available = list[Item](), list[bool](), Work(), 0
+        for member in members:
+            drafts = Drafts(member, length, f"ruler/{task.version}/{seed}", text, data_dir)
+            all_items = drafts.count(task.items or ITEMS)
+            wanted = min(all_items, limit or all_items)
+            available += all_items
+            answered = task.model_copy(update={"max_tokens": member.max_tokens})
+            asked = asked_items(drafts, wanted, tokenizer, chat=task.chat_template, prefixed=len(members) > 1)
+            every = not member.asks
+            answered_before = [_item(one, "", every) for one in islice(asked, min(known, wanted))]
+            made += answered_before
+            while part := list(islice(asked, max(1, TOKENS_AT_ONCE // length))):
+                samples, tokens = generate_answers(answered, model, tokenizer, [one.prompt for one in part], seed=seed)
+                made += reduced(task, [[_item(*two, every) for two in zip(part, said, strict=True)] for said in samples])
+                work += tokens
+            is_known += [True] * len(answered_before) + [False] * (wanted - len(answered_before))
+        put: Sequence[Item] = made
+        if kept is not None:
+            put, work = kept.put(made, is_known), work + kept.work
+        return summarize(
+            task, put, work, available=available, most=self.most(task, available), source_version=f"haystack: {text.name}"
+        )
+
+
+def source_of(task: Task) -> tuple[list[Member], int]:
+    """RULER's tasks and the length in tokens that a task names. Raises UserError."""
+    names, _, length = task.source.partition("@")
+    if not re.fullmatch("[0-9]{1,8}", length) or int(length) < SHORTEST:
+        raise UserError(
+            f"source: {task.source!r} states no length of {SHORTEST} tokens or more (task {task.name})",
+            remedy="write tasks and length, as niah_single_1,vt@8192 or all@4096",
+        )
+    listed = [name for part in names.split(",") for name in GROUPS.get(part.strip(), (part.strip(),))]
+    for name in listed:
+        if name not in MEMBERS:
+            raise UserError(
+                f"source: RULER has no task {name!r} (task {task.name})",
+                remedy=f"choose from {', '.join([*GROUPS, *MEMBERS])}",
+            )
+    return [MEMBERS[name] for name in dict.fromkeys(listed)], int(length)
+
+
+def check_length(task: Task, length: int, max_length: int) -> None:
+    """Raise UserError where requests of `length` tokens do not fit the engine."""
+    if length > max_length:
+        raise UserError(
+            f"task: {task.name} asks with {length} tokens, and the engine takes {max_length}",
+            remedy=f"set max_length to {length}, or choose a shorter one of RULER's lengths",
+        )
+
+
+def asked_items(drafts: Drafts, count: int, tokenizer: PromptTokenizer, *, chat: bool, prefixed: bool) -> Iterator[Asked]:
+    """The first `count` items at their length. Raises UserError where even the shortest form of one is too long.
+
+    The first item's units are where the search for the others' begins.
+    """
+    start: int | None = None
+    for number in range(count):
+        draft = drafts.draft(number)
+
+        def prompt(units: int, draft: Draft = draft) -> str:
+            return _prompt(tokenizer, draft.write(units), draft.begun, chat=chat)
+
+        budget = drafts.length - drafts.member.max_tokens
+        units = fit(
+            lambda units: len(tokenizer.encode(prompt(units), special=False if chat else None)),
+            least=draft.least,
+            most=draft.most,
+            budget=budget,
+            start=start,
+        )
+        if units is None:
+            raise UserError(
+                f"source: item {number} of RULER's {drafts.member.name} does not fit {drafts.length} tokens",
+                remedy="choose a greater length",
+            )
+        start = units if start is None else start
+        name = f"{drafts.member.name}/{number}" if prefixed else str(number)
+        cluster = name if draft.cluster is None else f"{drafts.member.name}/{draft.cluster}"
+        yield Asked(name, prompt(units), draft.answers, cluster)
+
+
+def _prompt(tokenizer: PromptTokenizer, request: str, begun: str, *, chat: bool) -> str:
+    """The request, and the answer begun, as RULER does for models with and without a chat template."""
+    if not chat:
+        return f"{request} {begun}"
+    return tokenizer.chat([{"role": "user", "content": request}, {"role": "assistant", "content": begun}], answer_begun=True)
+
+
+def _item(asked: Asked, reply: str, every: bool) -> Item:
+    target = " | ".join(asked.answers)
+    return Item(
+        item=asked.name,
+        prompt_hash=text_hash(asked.prompt),
+        target_hash=text_hash(target),
+        cluster=asked.cluster,
+        score=match(reply, asked.answers, every=every),
+        prediction=reply,
+        target=target,
+    )
