@@ -243,6 +243,16 @@ def test_tasks_of_the_harness(follow: Any, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     follow("could not be loaded", mistake=lambda: load("arc_easy", None), remedy=lambda: load("arc_easy", tmp_path))
+
+    def missing(_: object) -> object:
+        raise ModuleNotFoundError("No module named 'langdetect'", name="langdetect")
+
+    def needs() -> object:
+        with monkeypatch.context() as patch:
+            patch.setattr(lm_eval, "_manager", lambda: SimpleNamespace(load=missing, task_index={"arc_easy": None}))
+            return load("arc_easy", None)
+
+    follow("needs the package {name}", mistake=needs, remedy=lambda: load("arc_easy", tmp_path))
     unsafe = SimpleNamespace(UNSAFE_CODE=True)
     manager = SimpleNamespace(load=lambda _: {"tasks": {"humaneval": unsafe}}, task_index={"humaneval": None})
     monkeypatch.setattr(lm_eval, "_manager", lambda: manager)

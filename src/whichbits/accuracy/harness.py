@@ -105,11 +105,12 @@ def _filtered(task: Task, samples: Sequence[dict[str, Any]]) -> list[dict[str, A
 
 def _item(task: Task, harness_task: Any, sample: dict[str, Any], *, prefix: str) -> Item:
     metrics = task.metric.split("+")
-    if absent := [metric for metric in metrics if metric not in sample["metrics"]]:
-        raise UserError(
-            f"metric: {harness_task.task_name} has no metric {absent[0]!r}",
-            remedy=f"choose from {', '.join(sample['metrics'])}",
-        )
+    for metric in metrics:
+        if metric not in sample["metrics"]:
+            raise UserError(
+                f"metric: {harness_task.task_name} has no metric {metric!r}",
+                remedy=f"choose from {', '.join(sample['metrics'])}",
+            )
     document = sample["doc"]
     answers = sample["filtered_resps"]
     if harness_task.OUTPUT_TYPE == "multiple_choice":

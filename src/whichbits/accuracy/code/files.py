@@ -64,10 +64,11 @@ def read_rows(content: bytes, file: object, kind: type[Kind], *, whole: bool = F
     )
     if not (isinstance(found, list) and found):
         raise UserError(f"data_dir: {file} is not a list of problems", remedy="download it again")
-    return [_row(row, f"data_dir: {file} row {number}", kind) for number, row in enumerate(found, start=1)]
+    return [read_row(row, f"data_dir: {file} row {number}", kind) for number, row in enumerate(found, start=1)]
 
 
-def _row(row: object, where: str, kind: type[Kind]) -> Kind:
+def read_row(row: object, where: str, kind: type[Kind]) -> Kind:
+    """A row as its kind; `where` is how an error calls it. Raises UserError with the field that is not as it should be."""
     try:
         return kind.model_validate(row)
     except ValidationError as error:

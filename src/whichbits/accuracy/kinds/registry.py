@@ -23,6 +23,7 @@ OURS: Mapping[str, tuple[str, str]] = {
     "human-eval": ("whichbits.accuracy.kinds.code", "HumanEval"),
     "mbpp": ("whichbits.accuracy.kinds.code", "Mbpp"),
     "ruler": ("whichbits.accuracy.kinds.ruler", "Ruler"),
+    "gpqa": ("whichbits.accuracy.kinds.gpqa", "Gpqa"),
     "mathematics": ("whichbits.accuracy.kinds.mathematics", "Mathematics"),
 }
 """Module and class of each kind of the package; a module is imported when its kind is asked for."""
