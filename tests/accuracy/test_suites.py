@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("lm_eval")
 
-from whichbits.accuracy.harness import run_harness
+from whichbits.accuracy.harness import _gold, run_harness
 from whichbits.accuracy.kinds.lm_eval import data_files
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.local_data import local_dataset
@@ -269,14 +269,17 @@ def test_bbh_and_ifeval_are_read_as_their_authors_publish_them(tmp_path: Path) -
     assert set(data_files(task("leaderboard_ifeval"), tmp_path)) == {"instruction-following-eval/input_data.jsonl"}
 
 
-def test_every_answer_of_bbh_is_one_of_its_choices(tmp_path: Path) -> None:
+def test_three_answers_of_bbh_are_none_of_its_choices_and_cannot_be_given(tmp_path: Path) -> None:
     _bbh(tmp_path)
     objects = task_kind("lm-eval").harness_tasks(task("leaderboard_bbh"), seed=0, data_dir=tmp_path)
     assert len(objects) == 24
-    for member in objects.values():
-        for document in member.eval_docs:
-            target, choices = member.doc_to_target(document), member.doc_to_choice(document)
-            assert 0 <= target < len(choices) if isinstance(target, int) else target in choices
+    golds = [
+        _gold(member, document, [str(choice) for choice in member.doc_to_choice(document)])
+        for member in objects.values()
+        for document in member.eval_docs
+    ]
+    assert sum(not gold for gold in golds) == 3
+    assert all(len(gold) <= 1 for gold in golds)
 
 
 def test_a_package_that_a_task_needs_is_named(tmp_path: Path) -> None:

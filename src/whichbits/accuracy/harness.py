@@ -148,10 +148,13 @@ def _score(task: Task, value: Any) -> float:
 
 
 def _gold(harness_task: Any, document: Any, choices: Sequence[str]) -> list[int]:
-    """Indices of the right choices."""
+    """Indices of the right choices; none where the answer is no choice, and every choice is wrong (three items of BBH)."""
     # Where every choice is a context of its own (Winogrande), the harness keeps the gold index in the text field.
     gold = harness_task.doc_to_text(document) if harness_task.multiple_input else harness_task.doc_to_target(document)
-    return [choices.index(one) if isinstance(one, str) else int(one) for one in (gold if isinstance(gold, list) else [gold])]
+    listed = gold if isinstance(gold, list) else [gold]
+    return [
+        choices.index(one) if isinstance(one, str) else int(one) for one in listed if one in choices or not isinstance(one, str)
+    ]
 
 
 def _chosen(answers: Sequence[tuple[float, bool]], choices: Sequence[str], metric: str) -> int:
