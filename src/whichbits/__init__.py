@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from whichbits.api.catalogues import list_formats, list_hardware
     from whichbits.api.compare import compare
     from whichbits.api.evaluate import evaluate
+    from whichbits.api.evaluate_from import evaluate_from
     from whichbits.api.predict import predict, predict_points, rank_hardware
     from whichbits.api.published import compare_published, list_published, published_tables
     from whichbits.api.quantize import estimate_quantization, quantize
@@ -30,6 +31,7 @@ __all__ = [
     "doctor",
     "estimate_quantization",
     "evaluate",
+    "evaluate_from",
     "list_formats",
     "list_hardware",
     "list_published",
@@ -52,6 +54,7 @@ _MODULES = {
     "doctor": "engines.doctor",
     "estimate_quantization": "api.quantize",
     "evaluate": "api.evaluate",
+    "evaluate_from": "api.evaluate_from",
     "list_formats": "api.catalogues",
     "list_hardware": "api.catalogues",
     "list_published": "api.published",

@@ -184,5 +184,5 @@ def test_published_figures_stand_in_a_table_of_their_own(verdict: Verdict, conte
         source="2411.02355-table-10-11", erratum="swapped",
     )  # fmt: skip
     page = Page(render(verdict, context.model_copy(update={"published": (entry,)})))
-    for said in ("Published for the same model", "winogrande", "100.5 %", "101.4 %", "2411.02355-table-10-11", "swapped"):
+    for said in ("Published for the same model", "winogrande", "100.51 %", "101.4 %", "2411.02355-table-10-11", "swapped"):
         assert said in page.text

@@ -37,6 +37,12 @@ def overrides_of(price: Sequence[str] | None) -> dict[str, float]:
     return dict(parse_override(entry) for entry in price)
 
 
+def check_margin(margin: float) -> None:
+    """Raise UserError for a margin that is no share."""
+    if not 0 < margin < 1:
+        raise UserError(f"margin: {margin} is not between 0 and 1", remedy="give a share, as 0.02 for 2 %")
+
+
 def part_of_a_study(name: str, model: str, **fields: Any) -> Specification:
     """A small study of what a command asks for; `fields` are those of a specification. Raises UserError."""
     return specify({"version": 1, "name": name, "model": model, "candidates": [], **fields}, Source("", name))

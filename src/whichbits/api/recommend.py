@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whichbits.api.arguments import overrides_of
-from whichbits.core.errors import UserError
+from whichbits.api.arguments import check_margin, overrides_of
 from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
@@ -49,6 +48,6 @@ def serve_commands(store: Path) -> Mapping[str, str]:
 
 def _overrides(margin: float | None, price: Sequence[str] | None) -> Mapping[str, float]:
     """Prices by device, once the margin is known to be one."""
-    if margin is not None and not 0 < margin < 1:
-        raise UserError(f"margin: {margin} is not between 0 and 1", remedy="give a share, as 0.02 for 2 %")
+    if margin is not None:
+        check_margin(margin)
     return overrides_of(price)

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import whichbits
+from whichbits.cli.evaluate import evaluate
 from whichbits.cli.options import AsJson, DataDir, Fresh, Margin, Prices, Seed, ServedName, StoreArgument, StoreDir
 from whichbits.cli.predict import predict
 from whichbits.cli.published import published
@@ -124,27 +125,7 @@ def study(
 app.command()(quantize)
 
 
-@app.command()
-def evaluate(
-    model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
-    task: Annotated[list[str], typer.Option("--task", help="Task by name, lm_eval:NAME, or a JSONL file; repeatable.")],
-    emulated: Annotated[bool, typer.Option("--emulated", help="Run in transformers instead of the serving engine.")] = False,
-    url: Annotated[str | None, typer.Option(help="Address that serves the model already; default: start a server.")] = None,
-    served_model_name: ServedName = None,
-    limit: Annotated[int | None, typer.Option(help="Use only the first items of each task.")] = None,
-    store: StoreDir = None,
-    data_dir: DataDir = None,
-    seed: Seed = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Score one checkpoint on tasks."""
-    from whichbits.cli.tables import print_results
-
-    rows = whichbits.evaluate(
-        model, task, emulated=emulated, url=url, served_model_name=served_model_name, limit=limit, store=store,
-        data_dir=data_dir, seed=seed,
-    )  # fmt: skip
-    print_results(rows, as_json)
+app.command()(evaluate)
 
 
 @app.command()

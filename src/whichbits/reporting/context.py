@@ -44,7 +44,7 @@ class PublishedComparison(Frozen):
     own_tasks: tuple[str, ...] = ()
     """The tasks that `own` rests on, where the published figure is of a suite."""
     published: float
-    """As printed, or where no recovery is printed, as the printed scores give it; corrected where an error is known."""
+    """As printed, or where only scores are, as these give it, to two digits; corrected where an error is known."""
     above_chance: float | None = None
     """The recovery, %, with the study's chance level taken off both scores; None where that changes nothing."""
     source: str

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from whichbits.reporting.context import PublishedComparison
-from whichbits.reporting.numbers import interval, significant, times
+from whichbits.reporting.numbers import interval, times
 from whichbits.reporting.overview import is_emulated, would_change
 from whichbits.verdict.estimates import SingleRound
 from whichbits.verdict.model import NoRecommendation, Recommendation, Verdict
@@ -97,7 +97,7 @@ def _published(comparisons: Sequence[PublishedComparison]) -> Table:
     table.add_column("Of", overflow="fold")
     for entry in comparisons:
         own = interval(entry.own, "%") if entry.own else ""
-        table.add_row(plain(entry.candidate), own, f"{significant(entry.published, 4)} %", plain(entry.on))
+        table.add_row(plain(entry.candidate), own, f"{entry.published:g} %", plain(entry.on))
     return table
 
 

@@ -75,8 +75,8 @@ class _OfFormat:
                 on=task.task,
                 quantity="recovery",
                 own=task.recovery,
-                published=printed[on].value if on in printed or pair is None else ratio(*pair).value,
-                above_chance=ratio(*pair, chance=100 * task.chance).value if raw and pair is not None else None,
+                published=printed[on].value if on in printed or pair is None else round(ratio(*pair).value, 2),
+                above_chance=round(ratio(*pair, chance=100 * task.chance).value, 2) if raw and pair is not None else None,
                 source=figure.source,
                 erratum=_erratum(figure),
             )

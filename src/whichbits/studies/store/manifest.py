@@ -40,7 +40,8 @@ class Ledger(BaseModel):
     model: str
     notes: tuple[str, ...]
     base: str
-    base_bytes: int
+    base_bytes: int | None = None
+    """None where the base's weights are not known."""
     formats: dict[str, str]
     margin: float
     seed: int

@@ -1,0 +1,169 @@
+"""What results of another tool are read as, and the class of what reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from whichbits.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Something that two runs must share for their scores to be compared."""
+
+    field: str
+    value: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class ImportedItem:
+    """One scored item."""
+
+    item: str
+    prompt: str
+    """What the model was asked, as far as the tool writes it; two runs must agree on it."""
+    target: str
+    score: float
+    """From 0 (wrong) to 1 (right)."""
+    prediction: str = ""
+    chance: float = 0.0
+    """Expected score of guessing on this item."""
+
+    @property
+    def prompt_hash(self) -> str:
+        """SHA-256 of the prompt."""
+        return hashlib.sha256(self.prompt.encode()).hexdigest()
+
+    @property
+    def target_hash(self) -> str:
+        """SHA-256 of the target."""
+        return hashlib.sha256(self.target.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ImportedTask:
+    """A task with what its scores depend on, and its items."""
+
+    name: str
+    metric: str
+    settings: tuple[Setting, ...]
+    items: tuple[ImportedItem, ...]
+
+    @property
+    def chance(self) -> float:
+        """Expected score of guessing."""
+        return sum(item.chance for item in self.items) / len(self.items)
+
+
+@dataclass(frozen=True)
+class ImportedRun:
+    """What a tool wrote of one model."""
+
+    tool: str
+    path: Path
+    model: str
+    engine: str
+    """What ran the model, in the tool's words."""
+    settings: tuple[Setting, ...]
+    """Of all tasks."""
+    tasks: tuple[ImportedTask, ...]
+    unknown: tuple[str, ...] = ()
+    """What the tool does not write, so that it could not be compared."""
+
+
+class Importer(ABC):
+    """Reads the results of one tool. Raises UserError for results that are damaged or lack what a comparison needs."""
+
+    name: ClassVar[str]
+    reads: ClassVar[str]
+    """The files that it reads, for people."""
+
+    @abstractmethod
+    def recognizes(self, path: Path) -> bool:
+        """Whether a file or folder is, or holds, results of the tool; it is there."""
+
+    @abstractmethod
+    def read(self, path: Path, metric: str | None) -> ImportedRun:
+        """The results in a file or folder that it recognizes, by `metric` where it is given, else by the tool's first one."""
+
+
+class Settings:
+    """Collects what two runs must share; a value that a file does not state is one too."""
+
+    def __init__(self) -> None:
+        self._found: list[Setting] = []
+
+    def add(self, field: str, value: object, remedy: str) -> None:
+        """Add one; equal values are equal texts."""
+        self._found.append(Setting(field, stated(value), remedy))
+
+    def all(self) -> tuple[Setting, ...]:
+        """What was added."""
+        return tuple(self._found)
+
+
+def stated(value: object) -> str:
+    """A value of a JSON file as text that is the same for equal values."""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def damaged(where: object, problem: str) -> UserError:
+    """Results are not as their tool writes them."""
+    return UserError(f"from: {where} {problem}", remedy="give results as the tool wrote them")
+
+
+def ambiguous(path: Path, several: str) -> UserError:
+    """A folder holds more than one run."""
+    return UserError(f"from: {path} holds {several}", remedy="name one of them in place of the folder")
+
+
+def the_only(found: Iterable[Path], path: Path, what: str) -> Path:
+    """The one file of what was found. Raises UserError where there are several."""
+    files = sorted(found)
+    if len(files) > 1:
+        raise ambiguous(path, f"{len(files)} {what}: {', '.join(file.name for file in files[:3])}")
+    return files[0]
+
+
+def chosen_metric(asked: str | None, there: Sequence[str], preferred: Sequence[str], task: str) -> str:
+    """The metric that is asked for, or the first preferred one that is there, or the first of all. Raises UserError."""
+    if asked is not None and asked not in there:
+        raise UserError(f"metric: {task} has no metric {asked!r:.80}", remedy=f"choose from {', '.join(there)}")
+    if not there:
+        raise UserError(f"metric: {task} has no score of an item", remedy="leave the task out: name others with --task")
+    return asked or next((metric for metric in preferred if metric in there), there[0])
+
+
+def unit_score(value: Any, *, item: str, task: str, metric: str) -> float:
+    """A score from 0 to 1. Raises UserError for what is none."""
+    if isinstance(value, bool | int | float) and 0 <= value <= 1:
+        return float(value)
+    raise UserError(
+        f"metric: {metric} of {task} gives {value!r:.80} on item {item}, and not a number from 0 to 1",
+        remedy="name a metric that scores each item from 0 to 1 with --metric, or other tasks with --task",
+    )
+
+
+def field(value: Any, *names: str, where: str) -> Any:
+    """A field of a field of ... a JSON object. Raises UserError where it is not there."""
+    found = value
+    for name in names:
+        if not isinstance(found, Mapping) or name not in found:
+            raise damaged(where, f"has no {'.'.join(names)}")
+        found = found[name]
+    return found
+
+
+def numbered(names: Iterable[str]) -> Iterator[str]:
+    """Names, with a number behind those that occurred before."""
+    times: dict[str, int] = {}
+    for name in names:
+        times[name] = times.get(name, 0) + 1
+        yield name if times[name] == 1 else f"{name} ({times[name]})"

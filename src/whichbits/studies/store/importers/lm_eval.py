@@ -1,0 +1,211 @@
+"""lm-evaluation-harness: `results_DATE.json` and `samples_TASK_DATE.jsonl`, as `--output_path --log_samples` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from whichbits.core.errors import UserError
+from whichbits.core.text import json_lines, parse_json, read_bytes
+from whichbits.studies.store.importers.importer import (
+    ImportedItem,
+    ImportedRun,
+    ImportedTask,
+    Importer,
+    Setting,
+    Settings,
+    chosen_metric,
+    damaged,
+    field,
+    stated,
+    the_only,
+    unit_score,
+)
+
+RESULTS = "results_"
+PREFERRED = ("acc_norm", "acc", "exact_match", "prompt_level_strict_acc", "pass@1", "em", "accuracy")
+"""Which metric of a task is compared where none is named."""
+BY_CHOICE = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match")
+"""Metrics of a multiple choice that guessing gets right once in as many times as there are choices."""
+OF_THE_TASK = ("num_fewshot", "filter_list", "metric_list", "generation_kwargs", "repeats", "output_type")
+"""Fields of a task's configuration that are named first when they differ."""
+NOT_COMPARED = ("task", "task_alias", "group", "tag", "metadata", "dataset_kwargs")
+"""Names, where the data lie, and the model's arguments again."""
+NO_METRICS = ("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "doc_hash", "prompt_hash",
+              "target_hash")  # fmt: skip
+OF_THE_MODEL = ("add_bos_token", "max_length", "max_model_len", "max_gen_toks", "prefix_token_id", "enable_thinking",
+                "think_end_token", "chat_template_args", "truncation", "softmax_dtype", "mixed_precision_dtype", "temperature",
+                "top_p", "seed")  # fmt: skip
+"""Arguments of the model that change prompts or answers without being the model."""
+
+
+class LmEvalImporter(Importer):
+    """lm-evaluation-harness's results of one invocation, with the samples next to them."""
+
+    name = "lm-eval"
+    reads = "a results_*.json of lm-evaluation-harness, or its folder, with samples_*.jsonl (--log_samples)"
+
+    def recognizes(self, path: Path) -> bool:
+        """By the name of the file, and the configurations of tasks in it."""
+        return any(b'"configs"' in file.read_bytes() for file in _files(path))
+
+    def read(self, path: Path, metric: str | None) -> ImportedRun:
+        """A task for each task and group of tasks; the members of a group are items of one task."""
+        file = the_only(_files(path), path, "results of lm-evaluation-harness")
+        where = str(file)
+        found = parse_json(read_bytes(file, where), where, form="what lm-evaluation-harness wrote")
+        config = field(found, "config", where=where)
+        tasks = tuple(
+            _task(name, members, metric, found, file)
+            for name, members in _members(field(found, "configs", where=where), found.get("group_subtasks", {})).items()
+        )
+        return ImportedRun(
+            tool=self.name,
+            path=file,
+            model=str(found.get("model_name") or _arguments(config).get("pretrained") or file.parent.name),
+            engine=str(config.get("model")),
+            settings=_settings(found, config),
+            tasks=tasks,
+        )
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(path.rglob(f"{RESULTS}*.json"))
+    return [path] if path.name.startswith(RESULTS) and path.suffix == ".json" else []
+
+
+def _arguments(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`--model_args`, which older versions write as one text."""
+    given = config.get("model_args") or {}
+    if isinstance(given, Mapping):
+        return given
+    return dict(part.split("=", 1) for part in str(given).split(",") if "=" in part)
+
+
+def _settings(found: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Setting, ...]:
+    settings, template = Settings(), "run both with the same --apply_chat_template and --system_instruction"
+    settings.add("lm_eval_version", found.get("lm_eval_version"), "run both by one version of lm-evaluation-harness")
+    settings.add("model (engine)", config.get("model"), "run both by one engine (--model)")
+    settings.add("chat_template_sha", found.get("chat_template_sha"), template)
+    settings.add("system_instruction_sha", found.get("system_instruction_sha"), template)
+    settings.add("fewshot_as_multiturn", bool(found.get("fewshot_as_multiturn")), "run both with or without it")
+    settings.add("limit", config.get("limit"), "run both with the same --limit")
+    settings.add("gen_kwargs", config.get("gen_kwargs") or {}, "run both with the same --gen_kwargs")
+    for seed in ("random_seed", "numpy_seed", "torch_seed", "fewshot_seed"):
+        settings.add(seed, config.get(seed), "run both with the same --seed")
+    settings.add("max_length", found.get("max_length"), "give both the same max_length (or max_model_len)")
+    settings.add("tokenizer_bos_token", found.get("tokenizer_bos_token"), "give both the base's tokenizer")
+    arguments = _arguments(config)
+    dtype = config.get("model_dtype") or arguments.get("dtype")
+    settings.add("dtype", str(dtype).removeprefix("torch."), "compute both in one dtype (--model_args dtype=...)")
+    for name in OF_THE_MODEL:
+        settings.add(f"model_args.{name}", arguments.get(name), "run both with the same --model_args")
+    return settings.all()
+
+
+def _members(configs: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The tasks that were run, by the outermost group that holds them, or by themselves."""
+    parents = {member: group for group, members in groups.items() for member in members}
+    found: dict[str, list[str]] = {}
+    for task in configs:
+        name = task
+        while name in parents and parents[name] != name:
+            name = parents[name]
+        found.setdefault(name, []).append(task)
+    return found
+
+
+def _task(name: str, members: list[str], metric: str | None, found: Mapping[str, Any], file: Path) -> ImportedTask:
+    samples = {member: _samples(file, member) for member in members}
+    there = _metrics([sample for rows in samples.values() for sample in rows])
+    names = [entry.partition(",")[0] for entry in there]
+    preferred = [there[names.index(wanted)] for wanted in PREFERRED if wanted in names]
+    asked = metric if metric is None or metric in there else next((e for e in there if e.partition(",")[0] == metric), metric)
+    chosen = chosen_metric(asked, there, preferred, name)
+    settings = Settings()
+    settings.add("metrics and filters", there, "score both by the same metrics and filters")
+    for member in members:
+        prefix = f"{member}: " if len(members) > 1 else ""
+        settings.add(f"{prefix}version", found.get("versions", {}).get(member), "use one version of the task for both")
+        settings.add(f"{prefix}n-shot", found.get("n-shot", {}).get(member), "run both with the same --num_fewshot")
+        config = found["configs"][member]
+        for key in (*OF_THE_TASK, *sorted(set(config) - {*OF_THE_TASK, *NOT_COMPARED})):
+            settings.add(f"{prefix}{key}", config.get(key), "define the task in one way for both")
+    return ImportedTask(
+        name=name,
+        metric=chosen,
+        settings=settings.all(),
+        items=tuple(
+            item
+            for member, rows in samples.items()
+            for item in _items(f"{member}/" if len(members) > 1 else "", rows, chosen, name, found["configs"][member], file)
+        ),
+    )
+
+
+def _samples(file: Path, task: str) -> list[Mapping[str, Any]]:
+    """The samples of a task of the same invocation."""
+    path = file.with_name(f"samples_{task}_{file.stem.removeprefix(RESULTS)}.jsonl")
+    if not path.is_file():
+        raise UserError(f"from: there is no {path.name} next to {file}", remedy="run lm-evaluation-harness with --log_samples")
+    rows = [sample for _, sample in json_lines(read_bytes(path, str(path)), str(path))]
+    if not rows:
+        raise damaged(path, "has no items")
+    return rows
+
+
+def _metrics(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Metrics that all items have, as METRIC, or METRIC,FILTER where there are several filters."""
+    filters = tuple(dict.fromkeys(str(row.get("filter", "none")) for row in rows))
+    found = []
+    for filter in filters:
+        of_filter = [row for row in rows if str(row.get("filter", "none")) == filter]
+        for metric in of_filter[0].get("metrics", _older_metrics(of_filter[0])):
+            if all(metric in row for row in of_filter):
+                found.append(metric if filter == "none" else f"{metric},{filter}")
+    return tuple(found)
+
+
+def _older_metrics(row: Mapping[str, Any]) -> list[str]:
+    """What in a row is a metric, in versions that do not list them."""
+    return [name for name in row if name not in NO_METRICS]
+
+
+def _items(
+    prefix: str, rows: Sequence[Mapping[str, Any]], chosen: str, task: str, config: Mapping[str, Any], file: Path
+) -> Iterator[ImportedItem]:
+    metric, _, filter = chosen.partition(",")
+    choice = config.get("output_type") == "multiple_choice" and metric in BY_CHOICE
+    for row in rows:
+        if str(row.get("filter", "none")) != (filter or "none"):
+            continue
+        item = f"{prefix}{field(row, 'doc_id', where=str(file))}"
+        arguments = field(row, "arguments", where=str(file))
+        yield ImportedItem(
+            item=item,
+            prompt=stated([arguments, row.get("doc_hash")]),
+            target=stated(row.get("target")),
+            score=unit_score(row[metric], item=item, task=task, metric=chosen),
+            prediction=stated(row.get("filtered_resps")),
+            chance=_chance(row, arguments) if choice else 0.0,
+        )
+
+
+def _chance(row: Mapping[str, Any], arguments: Any) -> float:
+    """Share of the choices that are right."""
+    document = row.get("doc")
+    if isinstance(document, Mapping) and "mc2_targets" in document:  # TruthfulQA's mc2 is the probability of all true answers
+        labels = document["mc2_targets"].get("labels") or [0]
+        return float(sum(labels) / len(labels))
+    choices = _choices(arguments)
+    right = str(row.get("target")).count(",") + 1 if str(row.get("target")).startswith("[") else 1
+    return right / choices if choices > right else 0.0
+
+
+def _choices(arguments: Any) -> int:
+    """How many continuations were compared; those without a context (for mutual information) are left out."""
+    requests = list(arguments.values()) if isinstance(arguments, Mapping) else list(arguments)
+    texts = [list(request.values()) if isinstance(request, Mapping) else list(request) for request in requests]
+    return len({stated(text) for text in texts if text and text[0] != ""})
