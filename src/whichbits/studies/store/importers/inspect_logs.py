@@ -29,6 +29,8 @@ SAMPLES = "samples/"
 GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 """What Inspect counts these values of a score as."""
 PREFERRED = ("choice", "match", "includes", "exact", "pattern", "answer")
+OF_A_SAMPLE = ("id", "epoch", "input", "choices", "target", "messages", "scores", "error")
+"""What is read of a sample; its events can be many times as much."""
 CONFIG = ("limit", "sample_id", "epochs", "epochs_reducer", "message_limit", "token_limit", "time_limit")
 
 
@@ -77,7 +79,7 @@ class _Log:
 
     def __init__(self, file: Path) -> None:
         self.file, self.where = file, str(file)
-        self.header = _archived(file, HEADER) if file.suffix == ".eval" else _json(file)
+        self.header = _header(file) if file.suffix == ".eval" else _json(file)
         self.evaluation: Mapping[str, Any] = field(self.header, "eval", where=self.where)
         self.model = str(field(self.evaluation, "model", where=self.where))
         if self.header.get("status") != "success":
@@ -119,9 +121,10 @@ class _Log:
             yield from self.header.get("samples") or []
             return
         with _opened(self.file) as archive:
-            names = [name for name in archive.namelist() if name.startswith(SAMPLES) and name.endswith(".json")]
-        for name in names:
-            yield _archived(self.file, name)
+            for name in archive.namelist():
+                if name.startswith(SAMPLES) and name.endswith(".json"):
+                    sample = _archived(archive, self.file, name)
+                    yield {field: sample[field] for field in OF_A_SAMPLE if field in sample}
 
     def _items(self, samples: list[Mapping[str, Any]], task: str, metric: str) -> Iterator[ImportedItem]:
         by_item: dict[str, list[Mapping[str, Any]]] = {}
@@ -187,15 +190,19 @@ def _opened(file: Path) -> zipfile.ZipFile:
         raise damaged(file, f"is no archive: {error}") from error
 
 
-def _archived(file: Path, name: str) -> Any:
-    """A JSON file of an archive."""
+def _header(file: Path) -> Any:
     with _opened(file) as archive:
-        try:
-            content = archive.read(name)
-        except KeyError as error:
-            raise _unfinished(file, f"did not end: it has no {name}") from error
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            raise UserError(
-                f"from: {name} of {file} cannot be unpacked: {error}", remedy="convert it: inspect log convert --to json"
-            ) from error
+        return _archived(archive, file, HEADER)
+
+
+def _archived(archive: zipfile.ZipFile, file: Path, name: str) -> Any:
+    """A JSON file of the archive that is open."""
+    try:
+        content = archive.read(name)
+    except KeyError as error:
+        raise _unfinished(file, f"did not end: it has no {name}") from error
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise UserError(
+            f"from: {name} of {file} cannot be unpacked: {error}", remedy="convert it: inspect log convert --to json"
+        ) from error
     return parse_json(content, f"{file}, {name}", form="a log as Inspect wrote it")

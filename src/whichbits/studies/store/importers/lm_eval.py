@@ -182,30 +182,39 @@ def _items(
         if str(row.get("filter", "none")) != (filter or "none"):
             continue
         item = f"{prefix}{field(row, 'doc_id', where=str(file))}"
-        arguments = field(row, "arguments", where=str(file))
+        requests = _requests(field(row, "arguments", where=str(file)))
         yield ImportedItem(
             item=item,
-            prompt=stated([arguments, row.get("doc_hash")]),
+            prompt=stated([_by_context(requests), row.get("doc_hash")]),
             target=stated(row.get("target")),
             score=unit_score(row[metric], item=item, task=task, metric=chosen),
             prediction=stated(row.get("filtered_resps")),
-            chance=_chance(row, arguments) if choice else 0.0,
+            chance=_chance(row, requests) if choice else 0.0,
         )
 
 
-def _chance(row: Mapping[str, Any], arguments: Any) -> float:
+def _requests(arguments: Any) -> list[list[Any]]:
+    """The requests of an item, each a context with a continuation or with what generation is to keep to."""
+    requests = list(arguments.values()) if isinstance(arguments, Mapping) else list(arguments)
+    return [list(request.values()) if isinstance(request, Mapping) else list(request) for request in requests]
+
+
+def _by_context(requests: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """The requests, each context once: it can be long, and is that of all choices."""
+    found: dict[str, list[Any]] = {}
+    for context, *rest in requests:
+        found.setdefault(stated(context), []).append(rest)
+    return [[context, rests] for context, rests in found.items()]
+
+
+def _chance(row: Mapping[str, Any], requests: Sequence[Sequence[Any]]) -> float:
     """Share of the choices that are right."""
     document = row.get("doc")
     if isinstance(document, Mapping) and "mc2_targets" in document:  # TruthfulQA's mc2 is the probability of all true answers
         labels = document["mc2_targets"].get("labels") or [0]
         return float(sum(labels) / len(labels))
-    choices = _choices(arguments)
-    right = str(row.get("target")).count(",") + 1 if str(row.get("target")).startswith("[") else 1
+    # Continuations without a context are there for mutual information.
+    choices = len({stated(request) for request in requests if request[0] != ""})
+    target = str(row.get("target"))
+    right = target.count(",") + 1 if target.startswith("[") else 1
     return right / choices if choices > right else 0.0
-
-
-def _choices(arguments: Any) -> int:
-    """How many continuations were compared; those without a context (for mutual information) are left out."""
-    requests = list(arguments.values()) if isinstance(arguments, Mapping) else list(arguments)
-    texts = [list(request.values()) if isinstance(request, Mapping) else list(request) for request in requests]
-    return len({stated(text) for text in texts if text and text[0] != ""})
