@@ -13,8 +13,9 @@ from whichbits.accuracy.reducers.pass_at_k import pass_at_k
 from whichbits.accuracy.reducers.reducer import Answer
 from whichbits.accuracy.reducers.registry import reducer
 from whichbits.accuracy.result import variances
-from whichbits.accuracy.sampling import Sampling, sample_seed
+from whichbits.accuracy.sampling import check, sample_seed
 from whichbits.core.errors import UserError
+from whichbits.schema.sampling import Sampling
 
 
 def answers(*pairs: tuple[float, str]) -> list[Answer]:
@@ -60,8 +61,8 @@ def test_reducers_by_name() -> None:
 )
 def test_sampling_that_contradicts_itself(sampling: dict[str, object], problem: str) -> None:
     with pytest.raises(UserError, match=problem):
-        Sampling(**sampling).check()
-    Sampling(temperature=0.6, top_p=0.95, samples=20, reducer="pass@10").check()
+        check(Sampling(**sampling))
+    check(Sampling(temperature=0.6, top_p=0.95, samples=20, reducer="pass@10"))
 
 
 def test_seeds_differ_by_item_and_sample_and_are_the_same_everywhere() -> None:

@@ -11,8 +11,9 @@ import pytest
 from whichbits.accuracy.evaluate import evaluate
 from whichbits.accuracy.registry import task
 from whichbits.accuracy.result import text_hash
-from whichbits.accuracy.sampling import Sampling, sample_seed
+from whichbits.accuracy.sampling import sample_seed
 from whichbits.core.errors import UserError
+from whichbits.schema.sampling import Sampling
 
 pytest.importorskip("lm_eval")
 DRAWN = Sampling(temperature=0.6, top_p=0.95, samples=4, reducer="mean")

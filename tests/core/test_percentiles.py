@@ -11,7 +11,7 @@ def test_floors_are_those_of_loadgen():
     assert [minimum_samples(p) for p in (50, 90, 95, 99)] == [7, 44, 90, 459]
 
 
-@pytest.mark.parametrize("n", [1, 2, 7, 80, 459, 3000])
+@pytest.mark.parametrize("n", [1, 2, 7, 80, 459, 3000, 100_000])
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.95, 0.99])
 def test_the_binomial_quantile_is_scipys(n, share):
     for probability in (0.025, 0.5, 0.975):

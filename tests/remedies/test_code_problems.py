@@ -11,9 +11,9 @@ import pytest
 
 from whichbits.accuracy.answers import generate_answers
 from whichbits.accuracy.code import mbpp
-from whichbits.accuracy.code.files import rows
 from whichbits.accuracy.code.mbpp import Base, Sanitized
 from whichbits.accuracy.kinds.registry import task_kind
+from whichbits.accuracy.problem_files import rows
 from whichbits.accuracy.registry import task
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer

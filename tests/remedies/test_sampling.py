@@ -13,13 +13,14 @@ from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.reducers.reducer import Answer
 from whichbits.accuracy.reducers.registry import reducer
 from whichbits.accuracy.registry import task
-from whichbits.accuracy.sampling import Sampling
+from whichbits.accuracy.sampling import check as check_sampling
+from whichbits.schema.sampling import Sampling
 
 HALF = [Answer(0.5, "a"), Answer(1, "b")]
 
 
 def check(**stated: Any) -> None:
-    Sampling(**stated).check()
+    check_sampling(Sampling(**stated))
 
 
 def test_samples(follow: Any):

@@ -13,10 +13,11 @@ from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_tex
 
 from whichbits.accuracy.answers import ENGINE_STOPS, check_fits
 from whichbits.accuracy.result import Work, text_hash
-from whichbits.accuracy.sampling import Sampling, sample_seed
+from whichbits.accuracy.sampling import sample_seed
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
 from whichbits.engines.protocol import LanguageModel
+from whichbits.schema.sampling import Sampling
 
 LENGTH_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 KNOWN = {"until", "do_sample", "temperature", "top_p", *LENGTH_NAMES}

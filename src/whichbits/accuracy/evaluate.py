@@ -8,6 +8,7 @@ from pathlib import Path
 from whichbits.accuracy.kept import Kept, KeptDiffer
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.result import TaskResult
+from whichbits.accuracy.sampling import check
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.engines.protocol import LanguageModel
@@ -36,7 +37,7 @@ def evaluate(
     """
     kind = task_kind(task.kind)
     kind.check(task)
-    task.sampling.check()
+    check(task.sampling)
     tokenizer = PromptTokenizer(tokenizer_path, trust_remote_code=trust_remote_code)
     try:
         return kind.evaluate(task, model, tokenizer, limit=limit, seed=seed, data_dir=data_dir, kept=kept)

@@ -73,7 +73,7 @@ def run_harness(
     versions = sorted({str(harness_task.VERSION) for harness_task in harness_tasks.values()})
     return summarize(
         task, made, work, available=available, most=most(task, available),
-        source_version=", ".join(versions), lm_eval=version("lm_eval"),
+        source_version=", ".join(versions), lm_eval=version("lm_eval"), kept=kept.count if kept else 0,
     )  # fmt: skip
 
 

@@ -40,6 +40,19 @@ class Kept:
         return tuple(together)
 
 
+def together(
+    earlier: Kept | None, unasked: Sequence[Item], asked: Sequence[Item], work: Work
+) -> tuple[Sequence[Item], Work, int]:
+    """All items of a task whose first ones were not asked, the work for them, and how many were kept.
+
+    Raises KeptDiffer where what was kept is not of these items.
+    """
+    if earlier is None:
+        return asked, work, 0
+    items = earlier.put([*unasked, *asked], [True] * len(unasked) + [False] * len(asked))
+    return items, work + earlier.work, earlier.count
+
+
 def kept(count: int, summary: EvaluateSummary, rows: Iterable[Mapping[str, Any]]) -> Kept | None:
     """What a run with the limit `count` found, from its summary and its rows of items.parquet.
 

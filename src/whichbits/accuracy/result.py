@@ -7,7 +7,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from whichbits.accuracy.informative import uninformative
@@ -57,6 +57,8 @@ class TaskResult:
 
     summary: EvaluateSummary
     items: tuple[Item, ...]
+    kept: int = field(default=0, compare=False)
+    """Items of each subtask that were found by an earlier run, and not asked again."""
 
     def rows(self) -> list[dict[str, Any]]:
         """Rows of items.parquet: item, prompt_hash, target_hash, cluster, score, prediction, target.
@@ -148,6 +150,7 @@ def summarize(
     source_version: str | None = None,
     lm_eval: str | None = None,
     sandbox: str | None = None,
+    kept: int = 0,
 ) -> TaskResult:
     """Mean score, its standard error (sd / √n, n − 1 in the variance), chance, tokens an item.
 
@@ -182,4 +185,4 @@ def summarize(
         lm_eval=lm_eval,
         sandbox=sandbox,
     )
-    return TaskResult(summary=summary, items=items)
+    return TaskResult(summary=summary, items=items, kept=kept)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from whichbits.accuracy.sampling import Sampling
+from whichbits.schema.sampling import Sampling
 
 LATER = ("definition", "top_p", "samples", "reducer", "rescale")
 
@@ -24,9 +24,9 @@ class Task(BaseModel):
     version: int = Field(ge=1)
     """Raised by hand with every change that can change a score."""
     kind: str
-    """Name of its kind: `generated`, `jsonl`, `lm-eval`, `human-eval`, or one from outside the package."""
+    """Name of its kind: `generated`, `jsonl`, `lm-eval`, `human-eval`, `mbpp`, `mathematics`, or one from outside."""
     source: str
-    """Generator's name, path of the JSONL file, lm-evaluation-harness's name of a task or group, or `human-eval`."""
+    """Generator's name, path of the JSONL file, lm-evaluation-harness's name of a task or group, or a name of the kind's."""
     description: str
     metric: str
     """`acc`, `acc_norm`, `exact_match`, `regex`, `pass@1`, or, for `lm-eval`, any of its metrics with values from 0 to 1;

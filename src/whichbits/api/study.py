@@ -78,6 +78,7 @@ def study(
         plan = expansion.plan()
         if fresh:
             set_aside_measured(plan, place)
+        place.sweep(planned.cell for planned in plan.missing(place))
         ledger_of(expansion, plan, overrides, command, 0.0).write(place.folder)
         states = run(plan, expansion, place, quiet=quiet, console=console)
         seconds = time.monotonic() - began

@@ -27,11 +27,17 @@ def order_interval(values: Sequence[float], at: float, level: float = 0.95) -> t
 
 
 def binomial_quantile(probability: float, n: int, share: float) -> int:
-    """Smallest k with P(X ≤ k) ≥ `probability` for X of Binomial(n, share), 0 < share < 1."""
+    """Smallest k with P(X ≤ k) ≥ `probability` for X of Binomial(n, share), 0 < share < 1.
+
+    As scipy's `binom.ppf`, which this package does without. What lies more than ten standard deviations below the mean is left
+    out of the sum: it is less than a float can tell.
+    """
+    width = 10 * math.sqrt(n * share * (1 - share)) + 10
+    first = max(0, math.floor(n * share - width))
+    all_ways, yes, no = math.lgamma(n + 1), math.log(share), math.log1p(-share)
     total = 0.0
-    for k in range(n + 1):
-        ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-        total += math.exp(ways + k * math.log(share) + (n - k) * math.log1p(-share))
+    for k in range(first, n + 1):
+        total += math.exp(all_ways - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * yes + (n - k) * no)
         if total >= probability:
             return k
     return n

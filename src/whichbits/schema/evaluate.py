@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from whichbits.schema.frozen import Frozen
+from whichbits.schema.frozen import Stored
+from whichbits.schema.sampling import Sampling
 from whichbits.schema.served_weights import Agreement
 from whichbits.schema.summary import Summary
 
 
-class Sampled(Frozen):
+class Sampled(Sampling, Stored):
     """How answers were drawn, and how they spread."""
 
-    temperature: float
-    top_p: float
-    samples: int
-    """Answers an item."""
-    reducer: str
-    """How an item's answers become its score."""
     sample_mean: float | None = None
     """Mean score of all answers; None with one answer an item."""
     variance_between: float | None = None

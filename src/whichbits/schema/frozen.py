@@ -1,4 +1,4 @@
-"""What all data that packages exchange has in common."""
+"""What data that packages exchange have in common."""
 
 from __future__ import annotations
 
@@ -9,3 +9,9 @@ class Frozen(BaseModel):
     """Immutable, and strict about its fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Stored(Frozen):
+    """What results hold: a field that a store of another version has, and the class has not, is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")

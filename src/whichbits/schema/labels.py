@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from whichbits.schema.frozen import Frozen
+from whichbits.schema.frozen import Stored
 
 
-class Labels(Frozen):
+class Labels(Stored):
     """Of which candidate a step is, and of what else; what a kind of step has no use for is None."""
 
     candidate: str = ""

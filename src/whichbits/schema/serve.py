@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from whichbits.schema.frozen import Frozen
+from whichbits.schema.frozen import Stored
 from whichbits.schema.served_weights import Agreement
 from whichbits.schema.summary import Summary
 
 
-class Percentile(Frozen):
+class Percentile(Stored):
     """A percentile with its order-statistic interval."""
 
     value: float
@@ -18,7 +18,7 @@ class Percentile(Frozen):
     """None where the sample has no order statistic that bounds it."""
 
 
-class Distribution(Frozen):
+class Distribution(Stored):
     """Of one latency over a load level's requests, in seconds."""
 
     n: int
@@ -27,7 +27,7 @@ class Distribution(Frozen):
     """By '50', '90', '95', '99'; None where `n` is too small for it."""
 
 
-class Metrics(Frozen):
+class Metrics(Stored):
     """Metrics of one load level; docs/serving.md defines each by its formula. None where no request gave one."""
 
     requests_per_second: float | None
@@ -39,7 +39,7 @@ class Metrics(Frozen):
     latency_s: Distribution | None = None
 
 
-class Evidence(Frozen):
+class Evidence(Stored):
     """What the validity of a load level was judged by."""
 
     requests: int
@@ -79,7 +79,7 @@ class Evidence(Frozen):
     """Share of the requests of which all tokens arrived in one piece; None where none was answered."""
 
 
-class LoadLevel(Frozen):
+class LoadLevel(Stored):
     """One load level of one workload, measured once."""
 
     rung: str
@@ -95,7 +95,7 @@ class LoadLevel(Frozen):
     evidence: Evidence | None = None
 
 
-class WeightsBehind(Frozen):
+class WeightsBehind(Stored):
     """What was found of the weights behind the addresses of a candidate and the base."""
 
     candidate: Agreement

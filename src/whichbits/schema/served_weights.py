@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from whichbits.schema.frozen import Frozen
+from whichbits.schema.frozen import Stored
 
 
-class Agreement(Frozen):
+class Agreement(Stored):
     """How near a server's log-probabilities are to those of the weights here: root mean squares, nats a token."""
 
     distance: float | None = None

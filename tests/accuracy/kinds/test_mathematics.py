@@ -11,13 +11,15 @@ import pytest
 
 pytest.importorskip("math_verify")
 
-from whichbits.accuracy.code.files import Row, rows
 from whichbits.accuracy.evaluate import evaluate
+from whichbits.accuracy.kept import kept
 from whichbits.accuracy.kinds.mathematics import ASKED_FOR, judge, questions, source_file
 from whichbits.accuracy.kinds.registry import task_kind
+from whichbits.accuracy.problem_files import Row, rows
 from whichbits.accuracy.registry import expand, task
-from whichbits.accuracy.sampling import Sampling
+from whichbits.accuracy.sampling import check
 from whichbits.core.errors import UserError
+from whichbits.schema.sampling import Sampling
 
 DATA = Path(os.environ.get("WHICHBITS_TEST_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
 """Public data sets, which are no part of the repository."""
@@ -98,6 +100,30 @@ def test_majority_and_mean_of_several_answers(tmp_path: Path, embedded_model: Pa
     assert scores == {"mean": [pytest.approx(2 / 3)] * 2, "majority": [1, 0.5 if _apart() else 1]}
 
 
+def test_more_problems_are_asked_alone(tmp_path: Path, embedded_model: Path) -> None:
+    (tmp_path / "aime24").mkdir()
+    problems = [{"id": number, "problem": f"{number} + 1?", "answer": str(number + 1)} for number in range(3)]
+    (tmp_path / "aime24" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in problems))
+    asked = task("aime24").sampled(Sampling(temperature=0.6, samples=2))
+
+    class Model:
+        max_length = 100_000
+
+        def __init__(self, *said: str) -> None:
+            self.said = said
+
+        def generate(self, prompts, **_):
+            assert len(prompts) == len(self.said)
+            return [SimpleNamespace(text=f"\\boxed{{{text}}}", tokens=1) for text in self.said]
+
+    whole = evaluate(asked, Model("1", "2", "3", "1", "0", "0"), embedded_model, data_dir=tmp_path)
+    some = evaluate(asked, Model("1", "2", "1", "0"), embedded_model, data_dir=tmp_path, limit=2)
+    longer = evaluate(asked, Model("3", "0"), embedded_model, data_dir=tmp_path, kept=kept(2, some.summary, some.rows()))
+    assert longer == whole
+    assert (whole.kept, longer.kept) == (0, 2)
+    assert [item.score for item in longer.items] == [1.0, 0.5, 0.5]
+
+
 def _apart() -> bool:
     """Whether math-verify writes 0.5 and 1/2 differently, so that they are two votes."""
     return judge(r"\boxed{0.5}", "1").vote != judge(r"\boxed{\frac12}", "1").vote
@@ -106,6 +132,6 @@ def _apart() -> bool:
 def test_the_shipped_tasks_are_at_the_papers_sampling(tmp_path: Path) -> None:
     for one in expand(["reasoning"]):
         assert (one.temperature, one.top_p, one.samples, one.reducer) == (0.6, 0.95, 20, "mean")
-        one.sampling.check()
+        check(one.sampling)
         with pytest.raises(UserError, match="data_dir"):
             task_kind(one.kind).data_files(one, tmp_path)

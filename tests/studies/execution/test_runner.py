@@ -379,11 +379,25 @@ def test_cells_that_share_work_run_in_one_process_and_keep_nothing_once_done(tmp
     made.kinds = {"pair": work}
     left = made.store.folder / "unfinished" / "pair-0000"  # of a cell that is no longer in the plan
     left.mkdir(parents=True)
+    made.store.sweep(planned.cell for planned in made.plan.missing(made.store))
     assert set(made.run().values()) == {"done"}
     summaries = [made.store.record(planned.cell).summary for planned in (*cells, *alone)]
     assert [summary.together for summary in summaries] == [2, 2, 2, 2, 1, 1]
     assert summaries[0].pid == summaries[2].pid != summaries[1].pid == summaries[3].pid
     assert list((made.store.folder / "unfinished").iterdir()) == []
+
+
+def test_a_run_of_other_cells_leaves_what_an_unfinished_one_keeps(tmp_path: Path):
+    """As a study runs its probes first, which are a plan of their own."""
+    unfinished = Cell("quantize", 1, {})
+    made = runner(tmp_path, [Planned(Cell("add", 1, {"value": 1}), "local")])
+    made.store.kept(unfinished).mkdir(parents=True)
+    assert set(made.run().values()) == {"done"}
+    assert made.store.kept(unfinished).is_dir()
+    made.store.sweep([unfinished])
+    assert made.store.kept(unfinished).is_dir()
+    made.store.sweep([])
+    assert not made.store.kept(unfinished).exists()
 
 
 def test_what_a_failed_cell_has_kept_stays_for_the_next_run(tmp_path: Path):

@@ -13,6 +13,7 @@ from whichbits.core.errors import UserError
 from whichbits.schema.evaluate import EvaluateSummary
 from whichbits.schema.generate import GenerateSummary
 from whichbits.schema.labels import Labels
+from whichbits.schema.served_weights import Agreement
 from whichbits.schema.step import Cell, Items
 from whichbits.studies.planning.estimate import Durations
 from whichbits.studies.steps.step import Earlier
@@ -209,3 +210,37 @@ def test_a_damaged_result_of_such_a_store_is_named(tmp_path: Path):
     path.write_text("{}")
     with pytest.raises(UserError, match="damaged: it has no version"):
         Store(tmp_path).done(Cell("evaluate", 2, {}, items=5))
+
+
+def test_a_field_within_a_result_that_this_version_has_not_is_read(tmp_path: Path):
+    store, cell = Store(tmp_path), Cell("generate", 1, {})
+    near = GenerateSummary(n=1, tokens=5, weights=Agreement(distance=0.1, limit=0.2))
+    final = store.finish(cell, store.partial(cell), near, {})
+    text = json.loads((final / "result.json").read_text())
+    text["summary"]["weights"]["of_a_later_version"] = 1
+    (final / "result.json").write_text(json.dumps(text))
+    assert store.record(cell).summary == near
+
+
+def test_a_kind_of_step_that_this_version_does_not_know_is_said(tmp_path: Path):
+    store, cell = Store(tmp_path), Cell("generate", 1, {})
+    final = store.finish(cell, store.partial(cell), FOUND, {})
+    place = tmp_path / "cells" / "later" / cell.key
+    place.parent.mkdir()
+    final.rename(place)
+    with pytest.raises(UserError, match="kind of step, later, that this version does not know"):
+        store.record_of("later", cell.key, cell.labels)
+
+
+@pytest.mark.parametrize("text", ["{", '{"kind": "evaluate", "labels": {}, "summary": {"n": 2}, "provenance": {}}'])
+def test_a_damaged_shorter_result_is_named_with_what_to_do(tmp_path: Path, text: str):
+    store = Store(tmp_path)
+    shorter, longer = (Cell("evaluate", 1, {}, items=items) for items in (2, 4))
+    scored = EvaluateSummary(task="t", metric="acc", n=2, score=0.5)
+    final = store.finish(shorter, store.partial(shorter), scored, {})
+    found = store.earlier(longer)
+    assert found is not None and (found.items, found.summary) == (2, scored)
+    (final / "result.json").write_text(text)
+    with pytest.raises(UserError, match=r"result\.json is damaged") as caught:
+        store.earlier(longer)
+    assert f"delete the folder {final}" in caught.value.remedy

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from whichbits.accuracy.code.python import tree_of
@@ -22,7 +22,7 @@ class Shape:
     """`list`, `tuple` or `set` where one of them stood; the first that did."""
     number: type | None = None
     """`complex` where one stood."""
-    element: Shape | None = field(default=None)
+    element: Shape | None = None
     """Of all elements of the container, or values of the dictionary."""
 
     def see(self, value: object) -> None:
@@ -57,16 +57,16 @@ def restored(inputs: Sequence[Sequence[Any]], assertions: str, entry_point: str)
 
 def literal_calls(assertions: str, entry_point: str) -> Iterator[list[Any]]:
     """Arguments of each call of the function that has literals alone."""
-    for call in calls(assertions, entry_point):
+    for call in calls(tree_of(assertions), entry_point):
         try:
             yield [ast.literal_eval(argument) for argument in call.args]
         except ValueError:
             continue
 
 
-def calls(assertions: str, entry_point: str) -> Iterator[ast.Call]:
+def calls(tree: ast.AST, entry_point: str) -> Iterator[ast.Call]:
     """Calls of the function."""
-    for node in ast.walk(tree_of(assertions)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == entry_point:
             yield node
 
@@ -82,6 +82,6 @@ def _set_of_call(test: ast.expr, entry_point: str) -> bool:
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "set"
-        and any(True for argument in node.args for _ in calls(ast.unparse(argument), entry_point))
+        and any(True for argument in node.args for _ in calls(argument, entry_point))
         for node in ast.walk(test)
     )

@@ -13,7 +13,7 @@ from whichbits.accuracy.answers import generate_answers
 from whichbits.accuracy.code import humaneval, mbpp
 from whichbits.accuracy.code.extract import program_of
 from whichbits.accuracy.code.problem import Problem
-from whichbits.accuracy.kept import Kept
+from whichbits.accuracy.kept import Kept, together
 from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.result import Item, TaskResult, reduced, summarize, text_hash
 from whichbits.accuracy.sandbox.run import Outcome, Sandbox, open_sandbox
@@ -65,12 +65,10 @@ def evaluate_code(
         ]
         for texts, of_sample in zip(samples, programs, strict=True)
     ]
-    made: Sequence[Item] = reduced(task, items)
-    if kept is not None:
-        unasked = [_item(problem, _prompt(problem, tokenizer, chat=task.chat_template), "", NO_PROGRAM) for problem in known]
-        made = kept.put([*unasked, *made], [True] * len(unasked) + [False] * len(made))
-        work += kept.work
-    return summarize(task, made, work, available=len(problems), most=len(problems), sandbox=sandbox.mode)
+    unasked = [_item(problem, _prompt(problem, tokenizer, chat=task.chat_template), "", NO_PROGRAM) for problem in known]
+    made, work, before = together(kept, unasked, reduced(task, items), work)
+    every = len(problems)
+    return summarize(task, made, work, available=every, most=every, sandbox=sandbox.mode, kept=before)
 
 
 def _prompt(problem: Problem, tokenizer: PromptTokenizer, *, chat: bool) -> str:

@@ -11,9 +11,9 @@ from pydantic import AliasChoices, Field
 
 from whichbits.accuracy.answers import generate_answers
 from whichbits.accuracy.code.extract import after_thought
-from whichbits.accuracy.code.files import Row, problem_file, rows
-from whichbits.accuracy.kept import Kept
+from whichbits.accuracy.kept import Kept, together
 from whichbits.accuracy.kind import TaskKind
+from whichbits.accuracy.problem_files import Row, problem_file, rows
 from whichbits.accuracy.result import Item, TaskResult, reduced, summarize, text_hash
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
@@ -101,15 +101,17 @@ class Mathematics(TaskKind):
         data_dir: Path | None,
         kept: Kept | None,
     ) -> TaskResult:
-        """Share of right answers, or what the task's reducer makes of several answers a problem."""
+        """Share of right answers, or what the task's reducer makes of several answers; problems that are kept are not asked."""
         judge("\\boxed{1}", "1")  # an error now where math-verify is not installed
         every = questions(task.source, data_dir)
-        asked = every[:limit]
-        texts = [REQUEST.format(problem=one.problem) for one in asked]
+        wanted, first = every[:limit], kept.count if kept else 0
+        texts = [REQUEST.format(problem=one.problem) for one in wanted]
         prompts = [tokenizer.chat([{"role": "user", "content": text}]) if task.chat_template else text for text in texts]
-        samples, work = generate_answers(task, model, tokenizer, prompts, seed=seed)
-        items = [[_item(*three) for three in zip(asked, prompts, replies, strict=True)] for replies in samples]
-        return summarize(task, reduced(task, items), work, available=len(every), most=len(every))
+        samples, work = generate_answers(task, model, tokenizer, prompts[first:], seed=seed)
+        items = [[_item(*three) for three in zip(wanted[first:], prompts[first:], replies, strict=True)] for replies in samples]
+        unasked = [_item(question, prompt, "") for question, prompt in zip(wanted[:first], prompts[:first], strict=True)]
+        made, work, before = together(kept, unasked, reduced(task, items), work)
+        return summarize(task, made, work, available=len(every), most=len(every), kept=before)
 
     def data_files(self, task: Task, data_dir: Path | None) -> Mapping[str, Path] | None:
         """The file of problems."""

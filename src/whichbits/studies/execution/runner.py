@@ -104,7 +104,6 @@ class Runner:
     def run(self) -> dict[str, State]:
         """State of each cell of the plan by key, once nothing more can be done."""
         missing = self.plan.missing(self.store)
-        self.store.sweep(planned.cell for planned in missing)
         with self._changed:
             self._states.update({planned.cell.key: "done" for planned in self.plan.cells})
             self._states.update({planned.cell.key: "waiting" for planned in missing})

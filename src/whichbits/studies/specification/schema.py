@@ -14,8 +14,6 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveInt,
     ValidationError,
@@ -26,6 +24,8 @@ from pydantic_core import PydanticCustomError
 
 from whichbits.core.errors import UserError
 from whichbits.formats.catalogue import find_name
+from whichbits.schema.frozen import Frozen
+from whichbits.schema.sampling import Sampling
 from whichbits.studies.specification.source import Source, explain, read
 
 Run = Literal["auto", "served", "emulated", "both"]
@@ -49,13 +49,7 @@ Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Repeats = Annotated[int, Field(ge=1, le=100)]
 
 
-class Part(BaseModel):
-    """Immutable, and strict about its fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Candidate(Part):
+class Candidate(Frozen):
     """A column of the study: a format with a recipe, or a ready checkpoint."""
 
     format: str | None = None
@@ -88,19 +82,7 @@ class Candidate(Part):
         return self
 
 
-class SamplingChoice(Part):
-    """How answers are drawn; what is left out is greedy, and one answer an item."""
-
-    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of the probability that the likeliest tokens must have together; the others are not drawn."""
-    samples: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Answers an item."""
-    reducer: str | None = None
-    """`mean`, `pass@K`, or `majority`: how an item's answers become its score."""
-
-
-class TaskChoice(Part):
+class TaskChoice(Frozen):
     """A task: one of ours by name, one of lm-evaluation-harness, the user's own JSONL file, or one of another kind."""
 
     name: str = ""
@@ -124,7 +106,7 @@ class TaskChoice(Part):
     """Strings that end an answer; default: the end of a line for a JSONL prompt."""
     chat_template: bool | None = None
     """Whether prompts go through the tokenizer's chat template; default: no."""
-    sampling: SamplingChoice | None = None
+    sampling: Sampling | None = None
     """How answers are drawn, of any task; default: the task's own way, greedy unless its description says otherwise."""
     limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Use the first `limit` items; a generated task makes as many, also more than its usual number."""
@@ -169,7 +151,7 @@ def task_entry(text: str) -> dict[str, str]:
     return {"lm_eval": name.strip()} if colon and prefix == "lm_eval" else {"name": text}
 
 
-class Similarity(Part):
+class Similarity(Frozen):
     """Greedy texts and next-token distributions, candidate against base."""
 
     prompts: Path | None = None
@@ -186,7 +168,7 @@ class Similarity(Part):
     """Encoder of BERTScore (the paper's: roberta-large)."""
 
 
-class Engine(Part):
+class Engine(Frozen):
     """What serves the checkpoints."""
 
     kind: Literal["vllm", "url"] = "vllm"
@@ -253,7 +235,7 @@ class Engine(Part):
         return named if isinstance(named, str) else named.get(candidate)
 
 
-class Deployment(Part):
+class Deployment(Frozen):
     """Hardware, and what an hour of it costs."""
 
     name: Name = "here"
@@ -267,7 +249,7 @@ def _short_form(field: str, key: str, text: str) -> dict[str, str]:
     return task_entry(text) if field == "tasks" else {key: text}
 
 
-class Specification(Part):
+class Specification(Frozen):
     """A whole study."""
 
     version: Literal[1]

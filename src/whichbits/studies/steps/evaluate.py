@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,7 +22,6 @@ from whichbits.studies.steps.step import TRANSFORMERS, Earlier, Job, Kind, Resul
 
 if TYPE_CHECKING:
     from whichbits.accuracy.kept import Kept
-    from whichbits.accuracy.sampling import Sampling
     from whichbits.accuracy.task import Task
     from whichbits.studies.specification.schema import TaskChoice
     from whichbits.studies.steps.study import Study
@@ -32,14 +30,17 @@ if TYPE_CHECKING:
 
 def tasks(study: Study) -> tuple[tuple[Task, TaskChoice], ...]:
     """Tasks of a study with what the specification says of each; a suite stands for its tasks."""
+    from whichbits.accuracy.sampling import check as check_sampling
+
     specification, found = study.specification, list[tuple["Task", "TaskChoice"]]()
     for index, choice in enumerate(specification.tasks):
         try:
-            sampling = _sampling(choice)
+            if choice.sampling is not None:
+                check_sampling(choice.sampling)
         except UserError as error:
             raise study.source.placed(("tasks", index, "sampling"), error) from error
         try:
-            expanded = tuple(_extended(task, choice.limit, specification.seed) for task in _tasks(choice, sampling))
+            expanded = tuple(_extended(task, choice.limit, specification.seed) for task in _tasks(choice))
         except UserError as error:
             raise study.source.placed(("tasks", index, "name" if choice.lm_eval is None else "lm_eval"), error) from error
         names = [*(task.name for task, _ in found), *(task.name for task in expanded)]
@@ -48,21 +49,10 @@ def tasks(study: Study) -> tuple[tuple[Task, TaskChoice], ...]:
     return tuple(found)
 
 
-def _sampling(choice: TaskChoice) -> Sampling | None:
-    """How answers are drawn, where the specification says it; raises UserError where it cannot be so."""
-    if choice.sampling is None:
-        return None
-    from whichbits.accuracy.sampling import Sampling
-
-    sampling = Sampling(**choice.sampling.model_dump(exclude_none=True))
-    sampling.check()
-    return sampling
-
-
-def _tasks(choice: TaskChoice, sampling: Sampling | None) -> tuple[Task, ...]:
+def _tasks(choice: TaskChoice) -> tuple[Task, ...]:
     """Tasks that an entry of the specification stands for, with its sampling."""
     found = _named(choice)
-    return found if sampling is None else tuple(task.sampled(sampling) for task in found)
+    return found if choice.sampling is None else tuple(task.sampled(choice.sampling) for task in found)
 
 
 def _named(choice: TaskChoice) -> tuple[Task, ...]:
@@ -193,8 +183,8 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         summary = result.summary.model_copy(update={"concurrency": inputs["engine"].get("concurrency"), "weights": weights})
         counts = token_counts(model)
         more = {"seed": inputs["seed"], "token_counts": counts, **stated("server", served_by(job, context))}
-        if job.earlier:
-            more["earlier_items"] = job.earlier.items
+        if result.kept:
+            more["earlier_items"] = result.kept
         yield job, Result(summary, provenance(job, engine=inputs["engine"], **more))
 
 
@@ -203,8 +193,8 @@ def _kept(earlier: Earlier) -> Kept | None:
     from whichbits.accuracy.kept import kept
     from whichbits.schema.evaluate import EvaluateSummary
 
-    result = json.loads((earlier.directory / "result.json").read_text(encoding="utf-8"))
-    return kept(earlier.items, EvaluateSummary.model_validate(result["summary"]), read_items(earlier.directory))
+    assert isinstance(earlier.summary, EvaluateSummary), "a result of the same kind"
+    return kept(earlier.items, earlier.summary, read_items(earlier.directory))
 
 
 EVALUATE = Kind(

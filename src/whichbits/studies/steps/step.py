@@ -38,6 +38,7 @@ class Earlier:
 
     items: int
     directory: Path
+    summary: Summary
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,11 @@ def read_summary(path: Path, kind: str, found: Json) -> Summary:
     """The summary of a finished step. Raises UserError where it is not one of its kind."""
     try:
         return summary_class(kind).model_validate(found)
+    except KeyError as error:
+        raise UserError(
+            f"store: {path} is of a kind of step, {kind}, that this version does not know",
+            remedy="use the version that wrote the store, or delete the folder of that kind",
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

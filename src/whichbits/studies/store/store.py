@@ -51,14 +51,18 @@ class Store:
         return self._former
 
     def earlier(self, cell: Cell) -> Earlier | None:
-        """The result of the cell with the most items that are fewer than are wanted."""
+        """The result of the cell with the most items that are fewer than are wanted. Raises UserError where it is damaged."""
         if cell.items is None:
             return None
         step = self.folder / "cells" / cell.kind / cell.key
         there = [int(path.parent.name) for path in step.glob("*/result.json") if path.parent.name.isdecimal()]
         there += [items for key, items in self._former_results() if key == cell.key and items != "all"]
         fewer = [items for items in there if cell.items == "all" or items < cell.items]
-        return Earlier(max(fewer), self._directory(cell.kind, cell.key, max(fewer))) if fewer else None
+        if not fewer:
+            return None
+        folder = self._directory(cell.kind, cell.key, max(fewer))
+        result = folder / "result.json"
+        return Earlier(max(fewer), folder, read_summary(result, cell.kind, read_result(result)["summary"]))
 
     def done(self, cell: Cell) -> bool:
         """Whether the cell's result is there."""

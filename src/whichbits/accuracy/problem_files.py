@@ -1,4 +1,4 @@
-"""Files of code problems in a data directory, by their authors' names."""
+"""Files of problems in a data directory, by their authors' names, and their rows."""
 
 from __future__ import annotations
 
