@@ -41,7 +41,8 @@ def test_an_address_of_one_of_two(follow: Any, tmp_path: Path):
 
 def test_a_margin_that_is_no_share(follow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("whichbits.studies.store.manifest.read", lambda _: None)
-    monkeypatch.setattr("whichbits.studies.conclusion.judge", lambda *_, margin, **__: margin)
+    monkeypatch.setattr("whichbits.studies.conclusion.at", lambda _, margin, prices: margin)
+    monkeypatch.setattr("whichbits.studies.conclusion.read_verdict", lambda ledger, folder: ledger)
     for margin in (2.0, 0.0, -0.01, float("nan")):
         follow(
             "margin: {margin} is not between 0 and 1",

@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.api.arguments import check_margin, overrides_of
-from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
     from whichbits.reporting.write import Written
+    from whichbits.studies.store.manifest import Ledger
     from whichbits.verdict.model import Verdict
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A verdict with what the store has beside it."""
+
+    verdict: Verdict
+    report: Path | None
+    """The page of this verdict; None where the store has none, or one at another margin or other prices."""
+    serve: Mapping[str, str]
+    """The command that serves each candidate whose checkpoint is here."""
 
 
 def recommend(store: Path, *, margin: float | None = None, price: Sequence[str] | None = None) -> Verdict:
     """The verdict of a study from its store alone, at its own margin and prices or at others. Raises UserError."""
     from whichbits.studies import conclusion
-    from whichbits.studies.store.manifest import read
+    from whichbits.studies.store.store import Store
 
-    overrides = _overrides(margin, price)
-    ledger = read(Path(store))
-    kept = conclusion.read_verdict(Path(store)) if margin is None and not overrides else None
-    return kept or conclusion.judge(ledger, Store(Path(store)), margin=margin, prices=overrides)
+    ledger, folder = _ledger(store, margin, price), Path(store)
+    return conclusion.read_verdict(ledger, folder) or conclusion.judge(ledger, ledger.records(Store(folder)))
+
+
+def advise(store: Path, *, margin: float | None = None, price: Sequence[str] | None = None) -> Advice:
+    """The verdict as `recommend` gives it, with the page and the commands that people are shown. Raises UserError."""
+    from whichbits.studies import conclusion
+    from whichbits.studies.store.store import Store
+
+    ledger, folder = _ledger(store, margin, price), Path(store)
+    records, page = ledger.records(Store(folder)), folder / "report.html"
+    kept = conclusion.read_verdict(ledger, folder)
+    shown = page if kept is not None and page.is_file() else None
+    return Advice(kept or conclusion.judge(ledger, records), shown, conclusion.serve_commands(ledger, records))
 
 
 def report(store: Path, *, margin: float | None = None, price: Sequence[str] | None = None) -> Written:
@@ -31,23 +53,26 @@ def report(store: Path, *, margin: float | None = None, price: Sequence[str] | N
     Raises UserError.
     """
     from whichbits.studies import conclusion
+    from whichbits.studies.store.store import Store
+
+    ledger, folder = _ledger(store, margin, price), Path(store)
+    records = ledger.records(Store(folder))
+    verdict = conclusion.judge(ledger, records)
+    return conclusion.write(verdict, ledger, records, folder, options=options_of(margin, price))
+
+
+def options_of(margin: float | None, price: Sequence[str] | None) -> list[str]:
+    """The options of a command line that give a margin and prices."""
+    given = [] if margin is None else ["--margin", str(margin)]
+    return given + [word for entry in price or () for word in ("--price", entry)]
+
+
+def _ledger(store: Path, margin: float | None, price: Sequence[str] | None) -> Ledger:
+    """The study of a store at the margin and prices that are asked for."""
+    from whichbits.studies.conclusion import at
     from whichbits.studies.store.manifest import read
 
-    overrides = _overrides(margin, price)
-    ledger, place = read(Path(store)), Store(Path(store))
-    return conclusion.write(conclusion.judge(ledger, place, margin=margin, prices=overrides), ledger, place)
-
-
-def serve_commands(store: Path) -> Mapping[str, str]:
-    """The command that serves each candidate of a study whose checkpoint is here. Raises UserError."""
-    from whichbits.studies import conclusion
-    from whichbits.studies.store.manifest import read
-
-    return conclusion.serve_commands(read(Path(store)), Store(Path(store)))
-
-
-def _overrides(margin: float | None, price: Sequence[str] | None) -> Mapping[str, float]:
-    """Prices by device, once the margin is known to be one."""
     if margin is not None:
         check_margin(margin)
-    return overrides_of(price)
+    prices = overrides_of(price)
+    return at(read(Path(store)), margin, prices)

@@ -86,11 +86,12 @@ def study(
         ledger.write(place.folder)
         from whichbits.studies import conclusion
 
-        verdict = conclusion.judge(ledger, place)
-        written = conclusion.write(verdict, ledger, place)
-    by_kind = conclusion.kind_seconds(ledger.records(place))
+        records = ledger.records(place)
+        verdict = conclusion.judge(ledger, records)
+        written = conclusion.write(verdict, ledger, records, place.folder)
+    by_kind = conclusion.kind_seconds(records)
     failed = sum(state == "failed" for state in states.values())
-    return Outcome(verdict, written.html, place.folder, failed, seconds, conclusion.serve_commands(ledger, place), by_kind)
+    return Outcome(verdict, written.html, place.folder, failed, seconds, conclusion.serve_commands(ledger, records), by_kind)
 
 
 def plan(

@@ -210,28 +210,19 @@ def recommend(
     """Say which format to deploy, from a study's store alone."""
     from whichbits.cli.tables import console, print_json
 
-    verdict = whichbits.recommend(store, margin=margin, price=price)
     if as_json:
-        print_json(verdict)
+        print_json(whichbits.recommend(store, margin=margin, price=price))
     else:
-        from whichbits.api.recommend import serve_commands
+        from whichbits.api.recommend import advise, options_of
         from whichbits.reporting.terminal import summary
         from whichbits.studies.published import published_next_to
 
-        # The page in the store may hold another margin and other prices.
-        own = margin is None and not price
-        summary(
-            verdict, console(), report=store / "report.html" if own else None, serve=serve_commands(store),
-            published=published_next_to(verdict),
-        )  # fmt: skip
-        if not own:
-            given = ["--margin", f"{margin:g}"] if margin is not None else []
-            given += [word for entry in price or () for word in ("--price", entry)]
-            console().print(
-                "\nThe report in the store is of another margin or price. For these:",
-                shlex.join(["whichbits", "report", str(store), *given]),
-                soft_wrap=True,
-            )
+        advice = advise(store, margin=margin, price=price)
+        published = published_next_to(advice.verdict)
+        summary(advice.verdict, console(), report=advice.report, serve=advice.serve, published=published)
+        if advice.report is None:
+            command = shlex.join(["whichbits", "report", str(store), *options_of(margin, price)])
+            console().print("\nThe store holds no report of this verdict. To write it:", command, soft_wrap=True)
 
 
 @app.command()

@@ -8,19 +8,23 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whichbits.formats.catalogue import get
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.step import Record
 from whichbits.studies.store.manifest import Ledger
-from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
     from whichbits.reporting.context import PublishedComparison, ReportContext
     from whichbits.reporting.write import Written
     from whichbits.verdict.estimates import Estimate
-    from whichbits.verdict.model import Verdict
+    from whichbits.verdict.model import CostFinding, Verdict
 
 
 GIVEN = "given in the specification"
+VLLM = "vLLM"
+"""Its name among the engines of a ledger."""
+TRUSTED = "trust-remote-code"
+"""The argument by which vLLM runs a model's own Python code."""
 
 
 def priced_deployment(
@@ -48,11 +52,9 @@ def priced_deployment(
     )
 
 
-def judge(ledger: Ledger, store: Store, *, margin: float | None = None, prices: Mapping[str, float] | None = None) -> Verdict:
-    """The verdict on what the store holds, at the study's margin and prices or at others."""
+def at(ledger: Ledger, margin: float | None, prices: Mapping[str, float]) -> Ledger:
+    """The study at another margin and at other prices by device, where any are given."""
     from whichbits.cost.prices import BY_USER
-    from whichbits.verdict.collect import collect
-    from whichbits.verdict.decide import decide
 
     deployments = dict(ledger.deployments)
     for name, entry in ledger.deployments.items():
@@ -61,62 +63,87 @@ def judge(ledger: Ledger, store: Store, *, margin: float | None = None, prices: 
             # A price that the specification gives yields only to one that is given for the same device now.
             if entry.price_source != GIVEN or anew.price_source == BY_USER:
                 deployments[name] = anew
+    return ledger.model_copy(update={"margin": ledger.margin if margin is None else margin, "deployments": deployments})
+
+
+def judge(ledger: Ledger, records: Sequence[Record]) -> Verdict:
+    """The verdict on the records of a store, at the ledger's margin and prices."""
+    from whichbits.verdict.collect import collect
+    from whichbits.verdict.decide import decide
+
     findings = collect(
-        ledger.records(store),
+        records,
         ledger.base,
         ledger.formats,
-        deployments=deployments,
+        deployments=ledger.deployments,
         workloads=ledger.workloads,
         base_bytes=ledger.base_bytes,
     )
-    warnings = [warning for entry in deployments.values() for warning in entry.warnings]
+    warnings = [warning for entry in ledger.deployments.values() for warning in entry.warnings]
     return decide(
         findings,
         study=ledger.study,
         model=ledger.model,
-        margin=margin or ledger.margin,
+        margin=ledger.margin,
         notes=(*ledger.notes, *warnings),
         seed=ledger.seed,
     )
 
 
-def write(verdict: Verdict, ledger: Ledger, store: Store) -> Written:
-    """Write `report.html`, `verdict.json`, and the model card of each checkpoint that the study made, into the store."""
+def write(verdict: Verdict, ledger: Ledger, records: Sequence[Record], folder: Path, *, options: Sequence[str] = ()) -> Written:
+    """Write `report.html`, `verdict.json`, and the model card of each checkpoint that the study made, into the store's folder.
+
+    `options` are those that change the study's own margin and prices to the ledger's.
+    """
     from whichbits.reporting.write import write as write_files
     from whichbits.studies.published import published_next_to
 
-    _write_cards(verdict, ledger, store)
-    return write_files(verdict, _context(ledger, store, published_next_to(verdict)), store.folder)
+    serve = serve_commands(ledger, records)
+    _write_cards(verdict, ledger.model, records, serve, folder / "cards")
+    commands = [shlex.join(["whichbits", command, str(folder), *options]) for command in ("recommend", "report")]
+    context = _context(ledger, records, folder, serve, (ledger.command, *commands), published_next_to(verdict))
+    return write_files(verdict, context, folder)
 
 
-def _write_cards(verdict: Verdict, ledger: Ledger, store: Store) -> None:
-    """`cards/CANDIDATE.md`: what made the checkpoint, and what it keeps of the base."""
+def _write_cards(verdict: Verdict, model: str, records: Sequence[Record], serve: Mapping[str, str], folder: Path) -> None:
+    """`CANDIDATE.md` in `folder`: what made the checkpoint, and what it keeps of the base."""
     from whichbits.quantization.output.card import card
     from whichbits.quantization.output.manifest import FILE, Manifest
 
-    folder, commands = store.folder / "cards", serve_commands(ledger, store)
-    for record in ledger.records(store):
+    for record in records:
         manifest = record.directory / "checkpoint" / FILE
         if record.kind == "quantize" and manifest.is_file():
             folder.mkdir(exist_ok=True)
             candidate = record.labels.candidate
             text = card(
                 Manifest.model_validate_json(manifest.read_text(encoding="utf-8")),
-                ledger.model,
+                model,
                 recovery_table(verdict, candidate),
-                serve=commands.get(candidate),
+                serve=serve.get(candidate),
             )
             (folder / f"{candidate.replace('/', '-')}.md").write_text(text, encoding="utf-8")
 
 
-def serve_commands(ledger: Ledger, store: Store) -> dict[str, str]:
+def serve_commands(ledger: Ledger, records: Sequence[Record]) -> dict[str, str]:
     """The command that serves each candidate whose checkpoint is here, by candidate."""
     folders = dict(ledger.checkpoints)
-    for record in ledger.records(store):
+    for record in records:
         if record.kind == "quantize" and record.state == "done":
             folders[record.labels.candidate] = str((record.directory / "checkpoint").absolute())
-    cache = {name: ("--kv-cache-dtype", "fp8") for name, format in ledger.formats.items() if "+" in format}
-    return {name: shlex.join(["vllm", "serve", folder, *cache.get(name, ())]) for name, folder in folders.items()}
+    trusted = any(engine.name == VLLM and engine.arguments.get(TRUSTED) for engine in ledger.engines)
+    shared = (f"--{TRUSTED}",) if trusted else ()
+    return {
+        name: shlex.join(["vllm", "serve", folder, *shared, *_cache_arguments(ledger.formats[name])])
+        for name, folder in folders.items()
+    }
+
+
+def _cache_arguments(format: str) -> tuple[str, ...]:
+    """What tells vLLM of a quantized key-value cache."""
+    cache = get(format).kv_cache
+    if cache is None:
+        return ()
+    return ("--kv-cache-dtype", f"{'fp' if cache.type == 'float' else cache.type}{cache.num_bits}")
 
 
 def recovery_table(verdict: Verdict, candidate: str) -> list[dict[str, str]]:
@@ -158,10 +185,16 @@ def _interval(estimate: Estimate) -> str:
     return f"{estimate.value:.1f} ({estimate.low:.1f} to {estimate.high:.1f})"
 
 
-def _context(ledger: Ledger, store: Store, published: tuple[PublishedComparison, ...]) -> ReportContext:
+def _context(
+    ledger: Ledger,
+    records: Sequence[Record],
+    folder: Path,
+    serve: Mapping[str, str],
+    commands: tuple[str, ...],
+    published: tuple[PublishedComparison, ...],
+) -> ReportContext:
     from whichbits.reporting.context import CellEntry, Engine, Price, ReportContext
 
-    records = ledger.records(store)
     return ReportContext(
         study=ledger.study,
         model=ledger.model,
@@ -179,8 +212,8 @@ def _context(ledger: Ledger, store: Store, published: tuple[PublishedComparison,
         date=_date(records),
         seeds={"study": ledger.seed},
         specification=ledger.specification,
-        serve=serve_commands(ledger, store),
-        commands=(ledger.command, f"whichbits recommend {store.folder}", f"whichbits report {store.folder}"),
+        serve=dict(serve),
+        commands=commands,
         cells=tuple(
             CellEntry(
                 key=record.key,
@@ -189,7 +222,7 @@ def _context(ledger: Ledger, store: Store, published: tuple[PublishedComparison,
                 state=record.state,
                 seconds=record.provenance.get("seconds"),
                 summary=record.summary.model_dump(mode="json", exclude_none=True) if record.summary else {},
-                directory=record.directory.relative_to(store.folder).as_posix(),
+                directory=record.directory.relative_to(folder).as_posix(),
                 error=record.error,
             )
             for record in records
@@ -226,11 +259,11 @@ def kind_seconds(records: Sequence[Record]) -> dict[str, float]:
     return {kind: round(value, 1) for kind, value in seconds.items()}
 
 
-def read_verdict(folder: Path) -> Verdict | None:
-    """The verdict that a store holds, to be judged anew where there is none.
+def read_verdict(ledger: Ledger, folder: Path) -> Verdict | None:
+    """The verdict that a store holds, to be judged anew where there is none at the ledger's margin and prices.
 
-    None where it was written by another version, is damaged, or is older than `study.json`: then a run has begun since, and
-    the verdict may not know all cells.
+    None also where it was written by another version, is damaged, or is older than `study.json`: then a run has begun since,
+    and the verdict may not know all cells.
     """
     from whichbits.studies.store.manifest import FILE
     from whichbits.verdict.model import Verdict
@@ -239,6 +272,13 @@ def read_verdict(folder: Path) -> Verdict | None:
     try:
         if path.stat().st_mtime_ns < (folder / FILE).stat().st_mtime_ns:
             return None
-        return Verdict.model_validate_json(path.read_text(encoding="utf-8"))
+        verdict = Verdict.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return verdict if verdict.margin == ledger.margin and all(_at_price_of(ledger, cost) for cost in verdict.cost) else None
+
+
+def _at_price_of(ledger: Ledger, cost: CostFinding) -> bool:
+    entry = ledger.deployments.get(cost.deployment)
+    price = (None, None) if entry is None else (entry.price_per_hour, entry.price_source)
+    return (cost.price_per_hour, cost.price_source) == price

@@ -115,7 +115,7 @@ def _disk_errors(store: Store) -> Iterator[None]:
 
 def ledger_of(expansion: Expansion, plan: Plan, overrides: Mapping[str, float], command: str, seconds: float) -> Ledger:
     """What the store needs to know to judge and report later."""
-    from whichbits.studies.conclusion import priced_deployment
+    from whichbits.studies.conclusion import VLLM, priced_deployment
     from whichbits.studies.store.manifest import Ledger, entries
 
     chosen = expansion.specification
@@ -125,7 +125,7 @@ def ledger_of(expansion: Expansion, plan: Plan, overrides: Mapping[str, float], 
         serving = expansion.serving
         engines.append(
             EngineUsed(
-                name="vLLM",
+                name=VLLM,
                 version=expansion.command.version,
                 arguments=serving["arguments"],
                 environment=serving["environment"],
