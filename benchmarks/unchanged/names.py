@@ -16,7 +16,7 @@ IDENTITY = [
     "candidate", "format", "task", "suite", "text", "prompts", "measure", "workload", "deployment", "engine", "metric", "name",
 ]  # fmt: skip
 """Fields that tell results, and rows of a verdict, apart."""
-VARYING = ["seconds", "started", "finished", "date", "cpus", "schema_version"]
+VARYING = ["seconds", "started", "finished", "date", "cpus", "schema_version", "round"]
 """Fields of a verdict whose numbers say when and how, not what."""
 RENAMED: list[tuple[str, str]] = []
 """Regular expressions in keys of the first record, and what stands in the second for them, as for `re.sub`."""

@@ -31,6 +31,7 @@ from whichbits.verdict.reasons import Bounded
 from whichbits.verdict.recommend import recommendations
 from whichbits.verdict.rounds import RoundValue, Sides, best_ratio, best_value, half_width
 from whichbits.verdict.serving_options import serving_options
+from whichbits.verdict.speed import loads
 
 Array = NDArray[np.float64]
 SPREADS = (0.01, 0.03, 0.06)
@@ -294,7 +295,8 @@ def studies(count: int, spread: float, rounds: int, rng: np.random.Generator) ->
         truth = dict(zip(CANDIDATES, np.where(rng.random(5) < 0.2, 1.0, rng.uniform(0.8, 1.6, 5)), strict=True))
         decisions = {name: _non_inferior(name, 99.5 + rng.normal(0, 0.3)) for name in CANDIDATES}
         findings = _study(truth, spread, rounds, rng)
-        answers, _ = recommendations(findings, serving_options(findings, level=0.95), decisions, margin=0.01, level=0.95)
+        options = serving_options(findings, loads(findings), level=0.95)
+        answers, _ = recommendations(findings, options, decisions, margin=0.01, level=0.95)
         (answer,) = answers
         best = max(truth.values())
         if answer.candidate == "base":

@@ -34,6 +34,21 @@ def test_light_commands_import_nothing_heavy(words: list[str]):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+ASKED = ["predict", "--model", "meta-llama/Llama-3.1-8B-Instruct", "--hardware", "A100", "--workload", "rag"]
+
+
+@pytest.mark.parametrize("words", [["formats"], ["hardware"], ASKED], ids=lambda words: words[0])
+def test_what_asks_for_no_study_loads_none(words: list[str]):
+    code = (
+        "import sys, whichbits.cli.app\n"
+        f"sys.argv = ['whichbits', *{words!r}]\n"
+        "try: whichbits.cli.app.main()\nexcept SystemExit as end: assert not end.code\n"
+        "print(sorted(name for name in sys.modules if name.startswith(('whichbits.studies', 'whichbits.verdict'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize("words", [["--version"], ["-h"], ["study", "-h"]], ids=" ".join)
 def test_as_a_module_it_is_the_same_program(words: list[str], tmp_path: Path):
     for name in ("html.py", "typer.py"):

@@ -125,7 +125,7 @@ def speed_findings() -> list[SpeedFinding]:
                         candidate=name, workload="demo-chat", deployment="cpu, 2 cores", load_level=load_level, metric=metric,
                         percentile=percentile, estimate=about(base * ratio, base * ratio * 0.04),
                         ratio=None if name == "bf16" else about(ratio, 0.031), valid=valid,
-                        reasons=() if valid else (RoundInvalid(round=0, reason="client saturated: 97 % of a core"),),
+                        reasons=() if valid else (RoundInvalid(round=1, reason="client saturated: 97 % of a core"),),
                         cells=(key(f"serve {name} 1"), key(f"serve {name} 2")),
                     )
                 )  # fmt: skip

@@ -255,9 +255,9 @@ def test_invalid_rounds_are_shown_and_left_out(cells):
     found = verdict(records, "w8a8-int")
     alone = next(s for s in found.speed if (s.candidate, s.load_level, s.metric) == ("w8a8-int", "synchronous", "latency_s"))
     assert alone.estimate.value == pytest.approx(0.5, rel=0.03)
-    assert [(why.code, why.round, why.reason) for why in alone.reasons] == [("round_invalid", 2, "client saturated")]
+    assert [(why.code, why.round, why.reason) for why in alone.reasons] == [("round_invalid", 3, "client saturated")]
     left_out = caveats(found, "invalid_round")
-    assert ("w8a8-int", "chat", "synchronous", 2, ("client saturated",)) in [
+    assert ("w8a8-int", "chat", "synchronous", 3, ("client saturated",)) in [
         (entry.candidate, entry.workload, entry.load, entry.round, entry.reasons) for entry in left_out
     ]
 

@@ -314,7 +314,7 @@ def test_times_that_are_no_numbers_make_the_round_invalid(cells, seconds):
     found = verdict(records, "a")
     assert notes(found, "a") == {"few_rounds", "rounds_left_out"}
     (entry,) = [entry for entry in found.caveats if entry.code == "invalid_round"]
-    assert entry.round == 0
+    assert entry.round == 1
     assert "latency_s of 160 of 160 requests is not a finite number above 0" in entry.reasons
 
 

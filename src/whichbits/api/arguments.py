@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
-from whichbits.studies.specification.schema import Specification, specify
-from whichbits.studies.specification.source import Source
 
 if TYPE_CHECKING:
     from whichbits.schema.workload import Workload
+    from whichbits.studies.specification.schema import Specification
 
 BASE = ("bf16", "fp16")
 """Names that the base may have, by its dtype."""
@@ -45,6 +44,9 @@ def check_margin(margin: float) -> None:
 
 def part_of_a_study(name: str, model: str, **fields: Any) -> Specification:
     """A small study of what a command asks for; `fields` are those of a specification. Raises UserError."""
+    from whichbits.studies.specification.schema import specify
+    from whichbits.studies.specification.source import Source
+
     return specify({"version": 1, "name": name, "model": model, "candidates": [], **fields}, Source("", name))
 
 

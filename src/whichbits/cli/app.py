@@ -11,6 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 import whichbits
+from whichbits.cli.bench import bench
+from whichbits.cli.catalogues import formats, hardware
 from whichbits.cli.evaluate import evaluate
 from whichbits.cli.options import AsJson, DataDir, Fresh, Margin, Prices, Seed, ServedName, StoreArgument, StoreDir
 from whichbits.cli.predict import predict
@@ -157,32 +159,7 @@ def compare(
     print_results(rows, as_json)
 
 
-@app.command()
-def bench(
-    model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
-    workload: Annotated[list[str], typer.Option("--workload", help="Workload by name, or PROMPT/OUTPUT tokens; repeatable.")],
-    url: Annotated[str | None, typer.Option(help="Address that serves the model already; default: start a server.")] = None,
-    served_model_name: ServedName = None,
-    concurrency: Annotated[
-        list[int] | None, typer.Option(help="Requests in flight, in place of the workload's loads; repeatable.")
-    ] = None,
-    rate: Annotated[float | None, typer.Option(help="Poisson arrivals a second, in place of the workload's loads.")] = None,
-    rounds: Annotated[int, typer.Option(help="How often each workload is measured.")] = 1,
-    store: StoreDir = None,
-    seed: Seed = 0,
-    fresh: Fresh = False,
-    as_json: AsJson = False,
-) -> None:
-    """Measure how fast a checkpoint is served."""
-    from whichbits.cli.tables import print_results
-
-    rows = whichbits.bench(
-        model, workload, url=url, served_model_name=served_model_name, concurrency=concurrency, rate=rate, rounds=rounds,
-        store=store, seed=seed, fresh=fresh,
-    )  # fmt: skip
-    print_results(rows, as_json)
-
-
+app.command()(bench)
 app.command()(predict)
 app.command()(published)
 
@@ -237,20 +214,8 @@ def report(store: StoreArgument, margin: Margin = None, price: Prices = None, as
         console().print(f"Report: {written.html}", soft_wrap=True)
 
 
-@app.command()
-def formats(as_json: AsJson = False) -> None:
-    """List the formats."""
-    from whichbits.cli.tables import print_results
-
-    print_results(whichbits.list_formats(), as_json)
-
-
-@app.command()
-def hardware(as_json: AsJson = False) -> None:
-    """List the hardware that is known, with peak rates and prices."""
-    from whichbits.cli.tables import print_results
-
-    print_results(whichbits.list_hardware(), as_json)
+app.command()(formats)
+app.command()(hardware)
 
 
 @app.command()

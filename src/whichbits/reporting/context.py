@@ -25,7 +25,7 @@ class Price(Frozen):
 
     hardware: str
     per_hour: float
-    currency: str = "USD"
+    """US dollars."""
     source: str
     as_of: str
     """Date the price was read, ISO 8601."""

@@ -182,7 +182,7 @@ def similarity_panels(verdict: Verdict, citations: Citations) -> list[Panel]:
     for (measure, data), findings in by(verdict.similarity, "measure", "data").items():
         title, unit = MEASURES.get(measure, (measure, ""))
         factor = 100.0 if unit == "%" else 1.0
-        scaled = [_scaled(f.estimate, factor) for f in findings]
+        scaled = [f.estimate.scaled(factor) for f in findings]
         marks = (Mark(1.0, "reference", "as long as the base's"),) if measure == "length_ratio" else ()
         scale = around(scaled, include=[m.value for m in marks], count=3)
         rows = tuple(
@@ -213,15 +213,10 @@ def _similarity_row(
     )  # fmt: skip
 
 
-def _scaled(estimate: Estimate, factor: float) -> Estimate:
-    value, low, high = (factor * x for x in (estimate.value, estimate.low, estimate.high))
-    return Estimate(value=value, low=low, high=high, level=estimate.level)
-
-
 def emulation_panel(verdict: Verdict, citations: Citations) -> Panel | None:
     """Emulated minus served score of the formats that ran both ways; None where none did."""
     series, marks = series_of(verdict), (Mark(0.0, "reference", "no difference"),)
-    scaled = {id(e): _scaled(e.difference, 100.0) for e in verdict.emulation}
+    scaled = {id(e): e.difference.scaled(100.0) for e in verdict.emulation}
     scale = around(list(scaled.values()), include=(0.0,))
     groups = []
     for (task,), findings in by(verdict.emulation, "task").items():

@@ -146,18 +146,13 @@ def _chart(found: Sequence[SpeedFinding], levels: Sequence[str], series: dict[st
     sweeps = []
     for (candidate,), values in by(found, "candidate").items():
         steps = tuple(
-            Step(levels.index(f.load_level), _times(drawn(f.estimate), factor), f.valid, _hover(f), citations.link(f.cells))
+            Step(levels.index(f.load_level), drawn(f.estimate).scaled(factor), f.valid, _hover(f), citations.link(f.cells))
             for f in values
         )
         sweeps.append(Sweep(candidate, series.get(candidate, "s0"), steps))
     y = from_zero([s.y for one in sweeps for s in one.steps], count=4)
     short = [_short(load_level) for load_level in levels]
     return SpeedChart(title, unit, sweep(sweeps, short, y, unit=unit, label=title))
-
-
-def _times(estimate: Estimate, factor: float) -> Estimate:
-    value, low, high = (factor * x for x in (estimate.value, estimate.low, estimate.high))
-    return Estimate(value=value, low=low, high=high, level=estimate.level)
 
 
 def _hover(finding: SpeedFinding) -> str:

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whichbits.verdict.findings import Findings, ScoredTask
+from whichbits.verdict.findings import EMULATED, Findings, ScoredTask
 from whichbits.verdict.model import EmulationError, SuiteRecovery, TaskRecovery
 from whichbits.verdict.reasons import Exclusion, NearChance, TaskNearChance, TaskSize, TooFew
 from whichbits.verdict.recovery import Recovery, paired_difference, recovery
 from whichbits.verdict.statistics import discordance
 
 LEAST_ABOVE_CHANCE = 0.05
-EMULATED = "emulated"
 
 
 def near_chance(tasks: Sequence[ScoredTask]) -> NearChance | None:

@@ -127,6 +127,7 @@ class InvalidRound(Frozen):
     workload: str
     load: str
     round: int
+    """From 1."""
     reasons: tuple[str, ...]
     """As the measurement says them."""
 

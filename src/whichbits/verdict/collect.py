@@ -18,17 +18,15 @@ from whichbits.schema.served_weights import Agreement
 from whichbits.schema.step import Record
 from whichbits.schema.workload import Workload
 from whichbits.verdict.estimates import Provenance
-from whichbits.verdict.findings import Findings, Kernel, Round, ScoredTask, SimilaritySample, Size
+from whichbits.verdict.findings import EMULATED, Findings, Kernel, Round, ScoredTask, SimilaritySample, Size
 from whichbits.verdict.model import ServedWeights
 from whichbits.verdict.pairing import SCORE_COLUMNS, Columns, PairingError, pair_scores, read_columns
 from whichbits.verdict.reasons import Failure
 from whichbits.verdict.speed import RATES, is_rate
 from whichbits.verdict.statistics import FloatArray
-from whichbits.verdict.words.measurements import unusable_rate, unusable_times
 
 COMPARE_MEASURES = ("rouge1", "rougeL", "bertscore", "sts", "length_ratio")
 REQUEST_COLUMNS = ("start_s", "ttft_s", "itl_s", "tpot_s", "latency_s", "output_tokens")
-EMULATED = "emulated"
 SCORED_AS = ("metric", "temperature", "top_p", "samples", "reducer")
 """What of a summary says how scores came about."""
 
@@ -258,15 +256,18 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
 
 
 def no_numbers(metrics: Metrics, requests: Mapping[str, FloatArray]) -> Iterator[str]:
-    """What of a round that calls itself valid is no finite number above 0, and so cannot enter a figure."""
+    """What of a round that calls itself valid is no finite number above 0, and so cannot enter a figure.
+
+    Said as the measurement says why a round is not valid.
+    """
     for name in RATES:
         if not is_rate(rate := getattr(metrics, name)):
-            yield unusable_rate(name, rate)
+            yield f"{name} is {rate}, not a finite number above 0"
     for name in ("latency_s", "ttft_s"):
         values = requests[name]
         wrong = int(np.sum(~(np.isfinite(values) & (values > 0))))
         if wrong or not len(values):
-            yield unusable_times(name, wrong, len(values))
+            yield f"{name} of {wrong} of {len(values)} requests is not a finite number above 0"
 
 
 def _checked(deployments: Mapping[str, Deployment]) -> dict[str, Deployment]:

@@ -43,7 +43,8 @@ def decide(
     names = tuple(dict.fromkeys((findings.base, *findings.formats)))
     decisions = [decision_on(findings, name, formed, margin=margin, level=level) for name in names]
     by_name = {decision.candidate: decision for decision in decisions}
-    all_options = serving_options(findings, level=level)
+    measured = loads(findings)
+    all_options = serving_options(findings, measured, level=level)
     recommended, refused = recommendations(findings, all_options, by_name, margin=margin, level=level)
     emulation = tuple(emulation_error(scored, level=level) for scored in findings.emulation)
     deciding = {name: entry for name in findings.candidates if (entry := deciding_suite(findings, name, formed)) is not None}
@@ -56,7 +57,7 @@ def decide(
         level=level,
         caveats=(
             *(Remark(text=note) for note in notes),
-            *caveats(findings, decisions, deciding, emulation, implausible, all_options, margin=margin, level=level),
+            *caveats(findings, decisions, deciding, emulation, implausible, measured, all_options, margin=margin, level=level),
         ),
         formats=tuple(decisions),
         recommendations=recommended,
@@ -69,7 +70,7 @@ def decide(
         similarity=tuple(similarity_finding(sample, level=level, seed=seed) for sample in findings.similarity),
         speed=tuple(
             finding
-            for load in loads(findings)
+            for load in measured
             for finding in speed_findings(load, speed_problem(findings, load.candidate), level=level)
         ),
         cost=tuple(option.cost for place in all_options for option in place.options),

@@ -14,6 +14,9 @@ from whichbits.verdict.paired import Paired
 from whichbits.verdict.reasons import Failure
 from whichbits.verdict.statistics import FloatArray
 
+EMULATED = "emulated"
+"""The engine that emulates a format's arithmetic."""
+
 
 @dataclass(frozen=True)
 class ScoredTask:
@@ -70,6 +73,7 @@ class Round:
     """Requests in flight; None where they arrive at a rate."""
     session: str
     repeat: int
+    """From 0."""
     valid: bool
     reasons: tuple[str, ...]
     metrics: Metrics

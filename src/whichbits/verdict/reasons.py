@@ -1,4 +1,4 @@
-"""Why a verdict says what it says: for each reason a code with its numbers. `words.py` says them in English."""
+"""Why a verdict says what it says: for each reason a code with its numbers. `words/` says them in English."""
 
 from __future__ import annotations
 
@@ -148,6 +148,7 @@ class RoundInvalid(Frozen):
 
     code: Literal["round_invalid"] = "round_invalid"
     round: int
+    """From 1."""
     reason: str | None
     """As the measurement says it."""
 

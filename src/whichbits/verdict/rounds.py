@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whichbits.verdict.statistics import POWER, FloatArray, tested_level
+from whichbits.verdict.estimates import POWER
+from whichbits.verdict.statistics import FloatArray, tested_level
 
 Places = NDArray[np.intp]
 WORSE = 0.02

@@ -9,7 +9,7 @@ from typing import Literal
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.workload import Limit
 from whichbits.verdict.comparison import Comparison, Profile, compare, rate
-from whichbits.verdict.estimates import Estimate, Mode, SingleRound, Timed
+from whichbits.verdict.estimates import SYNCHRONOUS, Mode
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.limits import limits_of
 from whichbits.verdict.model import CostFinding
@@ -25,7 +25,7 @@ from whichbits.verdict.reasons import (
     SeveralSessions,
     SpeedProblem,
 )
-from whichbits.verdict.speed import SYNCHRONOUS, Load, loads, queries
+from whichbits.verdict.speed import Load, queries
 
 MODES: tuple[Mode, ...] = ("synchronous", "asynchronous")
 FEW = 3
@@ -85,19 +85,19 @@ def speed_problem(findings: Findings, candidate: str) -> SpeedProblem | None:
     return KernelNotNative(status=probe.status, kernel=probe.kernel)
 
 
-def serving_options(findings: Findings, *, level: float) -> tuple[ServingOptions, ...]:
-    """Every workload, deployment and mode in which anything was measured.
+def serving_options(findings: Findings, measured: Sequence[Load], *, level: float) -> tuple[ServingOptions, ...]:
+    """Every workload, deployment and mode in which anything was measured; `measured` are the `loads` of the findings.
 
     Synchronous: one request at a time. Asynchronous: the number of requests in flight with the highest throughput, or, where
     the workload has limits, the highest of the loads that are shown to keep them; where none is, of those that may. Arrivals at
     a fixed rate do not enter: their throughput is the arrivals'.
     """
-    measured = [load for load in loads(findings) if load.concurrency is not None]
+    at_once = [load for load in measured if load.concurrency is not None]
     return tuple(
         _options(findings, workload, deployment, mode, here, level)
-        for workload, deployment in dict.fromkeys((load.workload, load.deployment) for load in measured)
+        for workload, deployment in dict.fromkeys((load.workload, load.deployment) for load in at_once)
         for mode in MODES
-        if (here := [load for load in measured if _belongs(load, workload, deployment, mode)])
+        if (here := [load for load in at_once if _belongs(load, workload, deployment, mode)])
     )
 
 
@@ -177,19 +177,13 @@ def _option(
         cost_reduction=None if compared is None else compared.ratio,
         rounds=0 if compared is None else len(compared.shared.rounds),
         notes=() if compared is None or base is None else tuple(_notes(profile, base, compared, mode)),
-        queries_per_dollar=_scaled(per_second, 3600 / price) if price is not None else None,
+        queries_per_dollar=per_second.scaled(3600 / price) if price is not None else None,
         price_per_hour=price,
         price_source=deployment.price_source if deployment else None,
         valid=problem is None,
         cells=load.cells,
     )
     return ServingOption(profile, cost, compared)
-
-
-def _scaled(value: Timed, factor: float) -> Timed:
-    if isinstance(value, SingleRound):
-        return SingleRound(value=value.value * factor)
-    return Estimate(value=value.value * factor, low=value.low * factor, high=value.high * factor, level=value.level)
 
 
 def _notes(profile: Profile, base: Profile, compared: Comparison, mode: Mode) -> Iterator[RoundsNote]:

@@ -10,14 +10,13 @@ from typing import TypeGuard
 import numpy as np
 
 from whichbits.core.percentiles import minimum_samples
-from whichbits.verdict.estimates import Estimate, SingleRound, Timed
+from whichbits.verdict.estimates import SYNCHRONOUS, Estimate, SingleRound, Timed
 from whichbits.verdict.findings import Findings, Round
 from whichbits.verdict.model import SpeedFinding
 from whichbits.verdict.reasons import OneRound, RoundInvalid, SpeedProblem, SpeedReason
 from whichbits.verdict.rounds import RoundValue, half_width, mean_of_requests
 from whichbits.verdict.statistics import FloatArray
 
-SYNCHRONOUS = "synchronous"
 RATES = ("requests_per_second", "output_tokens_per_second")
 TIMES = ("latency_s", "ttft_s", "itl_s", "tpot_s")
 PERCENTILES = (50.0, 95.0, 99.0)
@@ -59,7 +58,7 @@ class Load:
     def reasons(self) -> tuple[RoundInvalid, ...]:
         """Why rounds were left out."""
         invalid = [r for r in self.own if not r.valid]
-        return tuple(RoundInvalid(round=r.repeat, reason=reason) for r in invalid for reason in (r.reasons or (None,)))
+        return tuple(RoundInvalid(round=r.repeat + 1, reason=reason) for r in invalid for reason in (r.reasons or (None,)))
 
 
 def loads(findings: Findings) -> tuple[Load, ...]:

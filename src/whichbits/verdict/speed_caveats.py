@@ -8,11 +8,16 @@ from whichbits.verdict.caveat_codes import Caveat, InvalidRound, KernelsUnknown,
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.limits import limits_of
 from whichbits.verdict.serving_options import ServingOptions
-from whichbits.verdict.speed import is_rate, loads
+from whichbits.verdict.speed import Load, is_rate
 
 
-def speed_caveats(findings: Findings, all_options: Sequence[ServingOptions], *, level: float) -> Iterator[Caveat]:
-    """Kernels that are unknown, rounds that were left out, comparisons that rest on few rounds or unequal loads, limits."""
+def speed_caveats(
+    findings: Findings, measured: Sequence[Load], all_options: Sequence[ServingOptions], *, level: float
+) -> Iterator[Caveat]:
+    """Kernels that are unknown, rounds that were left out, comparisons that rest on few rounds or unequal loads, limits.
+
+    `measured` are the `loads` of the findings.
+    """
     unknown = [name for name, kernel in findings.kernels.items() if kernel.status == "unknown"]
     if unknown and findings.rounds:
         yield KernelsUnknown(candidates=tuple(unknown))
@@ -23,13 +28,15 @@ def speed_caveats(findings: Findings, all_options: Sequence[ServingOptions], *, 
                 yield Rounds(candidate=option.candidate, workload=options.workload, mode=options.mode, note=note)
     for workload in dict.fromkeys(r.workload for r in findings.rounds):
         yield from _still_rising(workload, findings)
-    yield from _limits(findings, level)
+    yield from _limits(findings, measured, level)
 
 
 def _invalid(findings: Findings) -> Iterator[InvalidRound]:
     for r in findings.rounds:
         if not r.valid:
-            yield InvalidRound(candidate=r.candidate, workload=r.workload, load=r.load_level, round=r.repeat, reasons=r.reasons)
+            yield InvalidRound(
+                candidate=r.candidate, workload=r.workload, load=r.load_level, round=r.repeat + 1, reasons=r.reasons
+            )
 
 
 def _still_rising(workload: str, findings: Findings) -> Iterator[StillRising]:
@@ -45,12 +52,12 @@ def _still_rising(workload: str, findings: Findings) -> Iterator[StillRising]:
         yield StillRising(workload=workload, candidates=tuple(ends))
 
 
-def _limits(findings: Findings, level: float) -> Iterator[LimitsNotKept]:
+def _limits(findings: Findings, measured: Sequence[Load], level: float) -> Iterator[LimitsNotKept]:
     """Workloads whose limits nothing keeps, so that nothing is recommended for them."""
-    measured = [load for load in loads(findings) if any(r.valid for r in load.own)]
-    for workload, deployment in dict.fromkeys((load.workload, load.deployment) for load in measured):
+    valid = [load for load in measured if any(r.valid for r in load.own)]
+    for workload, deployment in dict.fromkeys((load.workload, load.deployment) for load in valid):
         limits = findings.limits(workload)
-        here = [load for load in measured if (load.workload, load.deployment) == (workload, deployment)]
+        here = [load for load in valid if (load.workload, load.deployment) == (workload, deployment)]
         if limits and all(limits_of(load, limits, level=level) == "missed" for load in here):
             stated = tuple(
                 StatedLimit(metric=name, seconds=limit.seconds, percentile=limit.percentile) for name, limit in limits.items()

@@ -13,11 +13,11 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from whichbits.verdict.estimates import POWER
+
 FloatArray = NDArray[np.float64]
 KEPT = 0.9
 """Share of the stated error that tests and intervals are made for; the rest is for what their approximations miss."""
-POWER = 0.8
-"""Power at which sample sizes and smallest detectable differences are planned."""
 
 
 @dataclass(frozen=True)

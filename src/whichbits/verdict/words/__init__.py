@@ -1,1 +1,4 @@
-"""The verdict in English: its codes and numbers as a sentence, reasons and caveats. Nothing else in it writes prose."""
+"""The verdict in English: its codes and numbers as a sentence, reasons and caveats.
+
+No other module of the verdict has sentences of its own; what a step or a measurement said is quoted.
+"""

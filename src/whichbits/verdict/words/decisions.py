@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from whichbits.verdict.estimates import POWER
 from whichbits.verdict.model import Decision, Extension
 from whichbits.verdict.reasons import (
     BaseFailed,
@@ -20,7 +21,6 @@ from whichbits.verdict.reasons import (
     TooFew,
     Undecidable,
 )
-from whichbits.verdict.statistics import POWER
 from whichbits.verdict.words.numbers import listing, percent, plural
 
 NAMED = 3

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from whichbits.verdict.estimates import Estimate, SingleRound, Timed
-from whichbits.verdict.speed import SYNCHRONOUS
+from whichbits.verdict.estimates import SYNCHRONOUS, Estimate, SingleRound, Timed
 
 
 def percent(estimate: Estimate, bound: float | None = None) -> str:
