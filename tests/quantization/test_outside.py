@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +13,13 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("compressed_tensors")
 from safetensors.torch import load_file  # noqa: E402
 
+from whichbits.core.entry_points import Registry  # noqa: E402
 from whichbits.core.errors import UserError  # noqa: E402
 from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.quantization.passes.direct import quantize_checkpoint  # noqa: E402
-from whichbits.quantization.recipe.methods import ROUNDERS, TRANSFORMS, Methods  # noqa: E402
+from whichbits.quantization.recipe.methods import ROUNDERS, TRANSFORMS, Method  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe, parse  # noqa: E402
+from whichbits.quantization.transforms.transform import asked  # noqa: E402
 
 MODULE = '''\
 import torch
@@ -51,17 +56,20 @@ WEIGHT = "model.layers.0.mlp.up_proj"
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A package on the import path that brings a rounder `down` and a transform `shrink`."""
     package = tmp_path / "site" / "brought-1.0.dist-info"
     package.mkdir(parents=True)
     (package.parent / "brought.py").write_text(MODULE)
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: brought\nVersion: 1.0\n")
     (package / "entry_points.txt").write_text(
-        "[whichbits.rounders]\ndown = brought:Down\nnothing = brought:NOTHING\n"
-        "[whichbits.transforms]\nshrink = brought:Shrink\n"
+        "[whichbits.rounders]\ndown = brought:Down\nnothing = brought:NOTHING\nmoved = brought:Shrink\n"
+        "[whichbits.transforms]\nshrink = brought:Shrink\nlower = brought:Down\n"
     )
     monkeypatch.syspath_prepend(str(package.parent))
+    yield
+    for methods in (ROUNDERS, TRANSFORMS):
+        methods._loaded.clear()
 
 
 def stored(base: Path, recipe: Recipe, out: Path) -> torch.Tensor:
@@ -92,10 +100,37 @@ def test_a_transform_from_outside_changes_weights(tiny_llama: Path, tmp_path: Pa
 
 @pytest.mark.usefixtures("installed")
 def test_names_are_known_and_what_is_none_is_refused() -> None:
-    assert ROUNDERS.names() == ("rtn", "gptq", "down", "nothing")
-    assert TRANSFORMS.names() == ("smoothing", "balancing", "awq", "shrink")
-    with pytest.raises(UserError, match="is no rounder"):
+    assert ROUNDERS.names() == ("rtn", "gptq", "down", "moved", "nothing")
+    assert TRANSFORMS.names() == ("smoothing", "balancing", "awq", "lower", "shrink")
+    with pytest.raises(UserError, match="is no Rounder"):
         ROUNDERS.get("nothing")
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_transform_is_no_rounder_nor_a_rounder_a_transform() -> None:
+    with pytest.raises(UserError, match="is no Rounder"):
+        parse({"rounding": "moved"})
+    with pytest.raises(UserError, match="is no Transform"):
+        asked(parse({"transforms": [{"name": "lower"}]}))
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_transform_named_twice_has_each_of_its_strengths(tiny_llama: Path, tmp_path: Path) -> None:
+    twice = [{"name": "shrink", "strength": 0.5}, {"name": "shrink", "strength": 4.0}]
+    recipe = parse({"transforms": twice, "smoothing": 0.5, "scales": "minmax", "calibration": CALIBRATION})
+    assert [(each.name, each.strength) for each in asked(recipe)] == [("smoothing", 0.5), ("shrink", 0.5), ("shrink", 4.0)]
+    recipe = parse({"transforms": twice, "scales": "minmax", "calibration": CALIBRATION})
+    doubled = stored(tiny_llama, recipe, tmp_path / "doubled")
+    assert torch.equal(doubled, 2 * stored(tiny_llama, parse({"scales": "minmax"}), tmp_path / "rtn"))
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_version_of_the_package_is_in_the_manifest(tiny_llama: Path, tmp_path: Path) -> None:
+    recipe = parse({"rounding": "down", "transforms": [{"name": "shrink"}], "calibration": CALIBRATION})
+    assert recipe.packages == {"brought": "1.0"}
+    stored(tiny_llama, recipe, tmp_path / "down")
+    assert json.loads((tmp_path / "down" / "manifest.json").read_text())["versions"]["brought"] == "1.0"
+    assert parse({"rounding": "gptq", "awq": True}).packages == {}
 
 
 def test_a_name_that_is_not_known_is_refused_with_those_that_are() -> None:
@@ -112,7 +147,7 @@ def test_a_name_that_is_not_known_is_refused_with_those_that_are() -> None:
 def test_one_is_registered_by_a_call() -> None:
     from whichbits.quantization.rounding.nearest import Nearest
 
-    methods = Methods("rounder", "whichbits.rounders", ROUNDERS.ours)
+    methods: Registry[Method] = replace(ROUNDERS, _registered={})
     methods.register("mine", Nearest)
     assert isinstance(methods.get("mine"), Nearest)
     for name in ("mine", "gptq"):

@@ -21,6 +21,7 @@ from whichbits.accuracy.kinds.lm_eval_index import Member
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.registry import task
 from whichbits.accuracy.task import Task, TaskRequest
+from whichbits.core import entry_points
 from whichbits.core.errors import UserError
 
 
@@ -105,19 +106,19 @@ def test_kinds_by_name(follow: Any, monkeypatch: pytest.MonkeyPatch):
     class Other(Jsonl):
         name = "other"
 
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry, "KINDS", replace(registry.KINDS, _registered={}, _loaded={}))
     follow(
-        "there is a kind of task {name} already",
+        "there is a {what} {name} already",
         mistake=lambda: registry.register(Jsonl()),
         remedy=lambda: registry.register(Other()),
     )
-    raised = follow("there is no kind of task", mistake=lambda: task_kind("jsonk"), remedy=lambda: None)
+    raised = follow("there is no {what}", mistake=lambda: task_kind("jsonk"), remedy=lambda: None)
     for name in raised.remedy.removeprefix("choose from ").split(", "):
         assert task_kind(name).name == name
     points = {
         "wrong": EntryPoint("wrong", "json:loads", registry.GROUP),
         "right": EntryPoint("right", "whichbits.accuracy.kinds.jsonl:Jsonl", registry.GROUP),
     }
-    monkeypatch.setattr(registry, "entry_points", lambda group, name: [points[name]])
-    follow("names is no TaskKind", mistake=lambda: task_kind("wrong"), remedy=lambda: task_kind("right"))
-    registry._load.cache_clear()
+    monkeypatch.setattr(entry_points, "entry_points", lambda group, name: [points[name]])
+    raised = follow("names is no {base}", mistake=lambda: task_kind("wrong"), remedy=lambda: task_kind("right"))
+    assert "names is no TaskKind" in raised.message

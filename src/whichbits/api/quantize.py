@@ -34,7 +34,7 @@ class QuantizedCheckpoint:
     bytes: int
     bits_per_weight: float
     beside_nearest: BesideNearest | None
-    """GPTQ's squared error of the outputs over that of rounding to nearest, in sum, and the modules where it is larger."""
+    """The rounding's squared error of the outputs over that of rounding to nearest, in sum, and modules where it is larger."""
     warnings: tuple[str, ...]
     modules: tuple[ModuleError, ...]
     """The error of each module."""
@@ -74,7 +74,7 @@ class KindErrors:
     in_layer: str
     """The layer of the largest."""
     beside_nearest: float | None
-    """GPTQ's squared error of the outputs over that of rounding to nearest on the same grid, in sum."""
+    """The rounding's squared error of the outputs over that of rounding to nearest on the same grid, in sum."""
 
 
 def quantize(

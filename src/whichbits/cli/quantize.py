@@ -68,13 +68,13 @@ def quantize(
     from whichbits.api.quantize import errors_by_kind
 
     for made in checkpoints:
-        title = "relative error of the weights; GPTQ's error of the outputs next to that of rounding to nearest"
+        title = "relative error of the weights; the rounding's error of the outputs next to that of rounding to nearest"
         console().print(f"{made.format}: {title}", markup=False)
         print_results(errors_by_kind(made.modules), as_json)
         for warning in made.warnings:
             console().print(f"warning: {warning}", style="yellow", markup=False)
         for module, ratio in (made.beside_nearest.worse if made.beside_nearest else {}).items():
-            line = f"GPTQ made {ratio:.3f} times the error of rounding to nearest: {module}"
+            line = f"the rounding made {ratio:.3f} times the error of rounding to nearest: {module}"
             console().print(line, style="yellow", markup=False, soft_wrap=True)
         console().print()
     shown = ("format", "folder", "megabytes", "bits_per_weight", "mean_error", "beside_nearest", "exported")

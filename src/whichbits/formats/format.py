@@ -90,8 +90,8 @@ class Format(BaseModel):
     def bits_in_memory(self) -> float:
         """Bits of a weight as a kernel reads it, with the scale and zero point of its group.
 
-        A format with group sizes to choose from counts with its largest. A scale for each channel or block is less than a
-        thousandth of the weights and is not counted.
+        A format with group sizes to choose from counts with its largest. A scale for each channel or block is 16 bits a
+        row or block and is not counted.
         """
         args = self.weights
         if args is None:

@@ -142,7 +142,7 @@ def measure_rounding(format: Format, recipe: Recipe) -> float:
     name = f"{layer_prefix(0)}self_attn.{ATTENTION.output}.weight"
     fitted = fit(format, [(PROBE_ROWS, PROBE_COLUMNS)], group_size=recipe.group_size)
     # The factor of the Hessian is computed once, for all that read an input: at the first call, which is not counted.
-    statistics = {name: _statistics(recipe)} if recipe.calibrated or format.needs_data else None
+    statistics = {name: _statistics(recipe)} if recipe.needs_data(format) else None
 
     def work() -> None:
         for _ in quantize_layer({name: weight}, fitted, recipe, statistics):
@@ -162,7 +162,7 @@ def cost(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding:
     largest = max(rows * columns for rows, columns in widths.matrices)
     # The shard that is being filled, and the largest weight in float32 with its rounded copy and its error.
     memory = min(disk, HELD_BYTES) + 3 * BYTES_32 * largest
-    if not (recipe.calibrated or format.needs_data):
+    if not recipe.needs_data(format):
         return Cost(weights * rounding, memory, disk)
     states = BYTES_16 * recipe.calibration.samples * recipe.calibration.length * widths.hidden
     memory += _held_states(recipe) * states + _statistics_bytes(widths, recipe) + 2 * BYTES_16 * widths.layer_weights

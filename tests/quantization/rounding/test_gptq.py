@@ -9,9 +9,12 @@ from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.formats.checkpoint.compress import compress, decompress  # noqa: E402
 from whichbits.formats.format import Format, QuantizationArgs, fit  # noqa: E402
 from whichbits.formats.grid.grid import grid_of  # noqa: E402
+from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
 from whichbits.quantization.rounding.gptq import gptq, scales_by_row  # noqa: E402
-from whichbits.quantization.rounding.rounders import find_scale, round_to_nearest, stored_scale  # noqa: E402
+from whichbits.quantization.rounding.rounders import find_scale, stored_scale  # noqa: E402
 from whichbits.quantization.rounding.scales import nvfp4_global_scale  # noqa: E402
+from whichbits.quantization.rounding.weight import round_weight  # noqa: E402
+from whichbits.quantization.statistics.forward import InputStatistics  # noqa: E402
 from whichbits.quantization.statistics.hessian import accumulate, column_importance, factorise, mirror, output_error  # noqa: E402
 
 FORMATS = ["w8a8-fp", "w8a8-int", "w4a16-int", "fp8-block", "nvfp4a16", "mxfp4", "mxfp8"]
@@ -88,7 +91,7 @@ def test_without_correlations_it_is_round_to_nearest() -> None:
     weight, hessian = problem(8, 64)
     args = get("w8a8-int").weights
     assert args
-    nearest = round_to_nearest(weight, args, scales="mse", dtype=torch.bfloat16)
+    nearest = round_weight(weight, args, Recipe(scales="mse"), None, None)
     for act_order in (False, True):
         factor = factorise(torch.diag(hessian.diagonal()), damping=0.01, act_order=act_order)
         assert torch.equal(gptq(weight, args, nearest.scale, factor), nearest.weight)
@@ -102,7 +105,7 @@ def test_output_error_is_below_round_to_nearest_and_the_grid_is_kept(name: str, 
     assert format.weights
     scale, global_scale = scale_of(weight, format)
     ours = gptq(weight, format.weights, scale, factorise(hessian, damping=0.01, act_order=act_order))
-    nearest = round_to_nearest(weight, format.weights, scales="mse", dtype=torch.bfloat16, global_scale=global_scale)
+    nearest = round_weight(weight, format.weights, Recipe(scales="mse"), None, global_scale)
     assert torch.equal(stored_scale(scale, global_scale), nearest.scale)
     assert output_error(ours - weight, hessian) < 0.8 * output_error(nearest.weight - weight, hessian)
     stored = compress(ours, nearest.scale, format, dtype=torch.bfloat16, global_scale=global_scale)
@@ -115,9 +118,10 @@ def test_an_activation_weighted_search_lowers_the_weighted_error(name: str) -> N
     format = fit(get(name), [(128, 256)])
     assert format.weights
     importance = column_importance(hessian.diagonal())
+    fed = InputStatistics(hessian, hessian.diagonal().sqrt())
 
     def weighted_error(scales: str) -> float:
-        rounded = round_to_nearest(weight, format.weights, scales=scales, dtype=torch.bfloat16, importance=importance).weight
+        rounded = round_weight(weight, format.weights, Recipe(scales=scales), fed, None).weight
         return float(((rounded - weight).abs().pow(2.5) * importance).sum())
 
     assert weighted_error("activation") < weighted_error("mse")

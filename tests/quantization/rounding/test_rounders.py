@@ -10,8 +10,9 @@ from whichbits.formats.checkpoint.compress import compress, decompress  # noqa: 
 from whichbits.formats.format import fit  # noqa: E402
 from whichbits.quantization.passes.layer import quantize_layer  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
-from whichbits.quantization.rounding.rounders import relative_error, round_to_nearest  # noqa: E402
+from whichbits.quantization.rounding.rounders import relative_error  # noqa: E402
 from whichbits.quantization.rounding.scales import nvfp4_global_scale  # noqa: E402
+from whichbits.quantization.rounding.weight import round_weight  # noqa: E402
 
 WRITABLE = ["w8a8-fp", "w8a8-int", "w4a16-int", "w4a8-int", "w4a8-fp", "fp8-block", "nvfp4a16", "mxfp4", "mxfp8"]
 
@@ -24,14 +25,14 @@ def test_int8_by_hand() -> None:
     """Largest magnitude 255, so the scale is 2; ties go to even, the positive end is clipped to 127."""
     weight = torch.tensor([[-255.0, 255.0, 1.0, 3.0, 5.1, 0.0]])
     args = get("w8a8-int").weights
-    rounded = round_to_nearest(weight, args, scales="minmax", dtype=torch.bfloat16)
+    rounded = round_weight(weight, args, Recipe(scales="minmax"), None, None)
     assert rounded.scale.tolist() == [[2.0]]
     assert rounded.weight.tolist() == [[-256, 254, 0, 4, 6, 0]]
 
 
 def test_a_row_of_zeros_stays_zero() -> None:
     args = get("w8a8-int").weights
-    rounded = round_to_nearest(torch.zeros(2, 4), args, scales="mse", dtype=torch.bfloat16)
+    rounded = round_weight(torch.zeros(2, 4, dtype=torch.bfloat16), args, Recipe(scales="mse"), None, None)
     assert rounded.weight.tolist() == [[0.0] * 4] * 2
     assert (rounded.scale > 0).all()
 
@@ -49,7 +50,7 @@ def test_what_is_stored_is_what_was_rounded(name: str, scales: str) -> None:
     format = fit(get(name), [(256, 256)])
     assert format.weights
     global_scale = nvfp4_global_scale(weight.abs().amax()) if name == "nvfp4a16" else None
-    rounded = round_to_nearest(weight, format.weights, scales=scales, dtype=torch.bfloat16, global_scale=global_scale)
+    rounded = round_weight(weight, format.weights, Recipe(scales=scales), None, global_scale)
     stored = compress(rounded.weight, rounded.scale, format, dtype=torch.bfloat16, global_scale=global_scale)
     back = decompress(stored, format).to(torch.float32)
     torch.testing.assert_close(back, rounded.weight, rtol=2.0**-7, atol=1e-9)
@@ -60,12 +61,12 @@ def test_what_is_stored_is_what_was_rounded(name: str, scales: str) -> None:
 @pytest.mark.parametrize("name", ["w8a8-fp", "w8a8-int", "w4a16-int", "w4a8-int", "w4a8-fp", "fp8-block"])
 def test_codes_are_those_of_the_library_on_the_original_weight(name: str) -> None:
     """Compressing the rounded weight gives the codes that the library gives the unrounded one: rounding happens once."""
-    weight = random_weight(seed=1).to(torch.float32)
+    weight = random_weight(seed=1)
     format = fit(get(name), [(256, 256)])
     assert format.weights
-    rounded = round_to_nearest(weight, format.weights, scales="minmax", dtype=torch.bfloat16)
+    rounded = round_weight(weight, format.weights, Recipe(scales="minmax"), None, None)
     ours = compress(rounded.weight, rounded.scale, format, dtype=torch.bfloat16)
-    theirs = compress(weight, rounded.scale, format, dtype=torch.bfloat16)
+    theirs = compress(weight.to(torch.float32), rounded.scale, format, dtype=torch.bfloat16)
     assert all(torch.equal(ours[key].view(torch.uint8), tensor.view(torch.uint8)) for key, tensor in theirs.items())
 
 
@@ -97,4 +98,4 @@ def test_modules_that_one_kernel_may_fuse_share_nvfp4s_global_scale() -> None:
 
 def test_nvfp4_without_its_global_scale_is_an_error() -> None:
     with pytest.raises(ValueError, match="global scale"):
-        round_to_nearest(random_weight(), get("nvfp4a16").weights, scales="minmax", dtype=torch.bfloat16)
+        round_weight(random_weight(), get("nvfp4a16").weights, Recipe(scales="minmax"), None, None)

@@ -13,7 +13,7 @@ from whichbits.quantization.model.decoder import Call  # noqa: E402
 from whichbits.quantization.model.replicas import Replica  # noqa: E402
 from whichbits.quantization.passes.direct import quantize_checkpoint  # noqa: E402
 from whichbits.quantization.recipe.recipe import Calibration, Recipe  # noqa: E402
-from whichbits.quantization.rounding.rounders import round_to_nearest  # noqa: E402
+from whichbits.quantization.rounding.weight import round_weight  # noqa: E402
 from whichbits.quantization.statistics.forward import InputStatistics, norm_offsets, observe  # noqa: E402
 from whichbits.quantization.transforms.awq import STRENGTHS, awq_scale, clipped  # noqa: E402
 from whichbits.quantization.transforms.smoothing import rescale  # noqa: E402
@@ -26,7 +26,7 @@ def grouped(size: int) -> QuantizationArgs:
 
 
 def rounding(args: QuantizationArgs):
-    return lambda weight: round_to_nearest(weight, args, scales="minmax", dtype=torch.float32).weight
+    return lambda weight: round_weight(weight, args, Recipe(scales="minmax"), None, None).weight
 
 
 def output_error(weight: torch.Tensor, other: torch.Tensor, inputs: torch.Tensor) -> float:

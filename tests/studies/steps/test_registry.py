@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import whichbits
-from whichbits.accuracy.kinds.registry import OURS
+from whichbits.accuracy.kinds.registry import KINDS as TASK_KINDS
 from whichbits.quantization.recipe.methods import ROUNDERS, TRANSFORMS
 from whichbits.studies.steps.registry import KINDS
 
@@ -23,7 +23,7 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "steps.json"
 SOURCE = Path(whichbits.__file__).parent
 NAMED = {
     "whichbits.accuracy.sandbox.run": ("whichbits.accuracy.sandbox.child",),
-    "whichbits.accuracy.kinds.registry": tuple(module for module, _ in OURS.values()),
+    "whichbits.accuracy.kinds.registry": tuple(module for module, _ in TASK_KINDS.ours.values()),
     "whichbits.quantization.recipe.methods": tuple(
         dict.fromkeys(module for methods in (ROUNDERS, TRANSFORMS) for module, _ in methods.ours.values())
     ),

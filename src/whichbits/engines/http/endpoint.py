@@ -194,12 +194,15 @@ class Endpoint:
             raise ValueError(f"{len(prompt)} tokens of context and {more} more exceed the engine's {self._max_length}")
 
     def _map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """`function` of each item in order, `concurrency` at once; the first error ends it, and says how far it was."""
+        """`function` of each item in order, `concurrency` at once; an error ends it, and says how far it was.
+
+        Of several the one is raised whose item comes first.
+        """
         pool = ThreadPoolExecutor(self._concurrency)
         try:
             futures = [pool.submit(function, item) for item in items]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            errors = [error for future in done if (error := future.exception())]
+            errors = [error for future in futures if future in done and (error := future.exception())]
             if not errors:
                 check_one_model(self._models)
                 return [future.result() for future in futures]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from whichbits.engines.errors import EngineEnded, EngineError
 from whichbits.engines.http.endpoint import Endpoint
@@ -15,9 +15,7 @@ from whichbits.engines.vllm.server import Server
 from whichbits.formats.catalogue import kernels_of
 from whichbits.formats.kernels import Device
 from whichbits.hardware.machine import Hardware
-from whichbits.schema.probe import ProbeSummary
-
-Status = Literal["native", "reference", "refused"]
+from whichbits.schema.probe import ProbeSummary, Status
 
 INT8_ON_CPU = ("CPUInt8ScaledMM", "ZentorchInt8ScaledMM")
 """Kernels of processors whose products of integers are those of the processor's instructions."""

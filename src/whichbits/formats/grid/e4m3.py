@@ -40,10 +40,7 @@ class E4M3:
         return x.clamp(-self.largest, self.largest).to(torch.float8_e4m3fn).view(torch.uint8)
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
-        """The numbers of codes, float32.
-
-        On the CPU by a table of all 256: torch's own conversion takes several times as long there.
-        """
+        """The numbers of codes, float32; on the CPU by a table of all 256."""
         import torch
 
         if codes.device.type != "cpu":

@@ -21,8 +21,6 @@ by most of a step."""
 class E8M0:
     """2^-127 to 2^127."""
 
-    largest: float = 2.0**127
-
     def numbers(self) -> torch.Tensor:
         """All numbers, rising, float32."""
         import torch

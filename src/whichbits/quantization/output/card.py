@@ -57,8 +57,8 @@ def _beside_nearest(manifest: Manifest) -> str:
     if found is None:
         return ""
     text = (
-        f"On these tokens GPTQ's error of the linear layers' outputs is {found.ratio:.3f} times that of rounding to nearest on "
-        "the same grid, in sum; "
+        f"On these tokens the rounding's error of the linear layers' outputs is {found.ratio:.3f} times that of rounding to "
+        "nearest on the same grid, in sum; "
     )
     if not found.worse:
         return text + "it is larger for no module."

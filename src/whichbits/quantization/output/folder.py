@@ -58,7 +58,7 @@ def complete(
     (folder / RECIPE).write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120), encoding="utf-8")
     weights = sum(shapes[name][0] * shapes[name][1] for name in linears)
     manifest = Manifest(
-        versions=versions(calibrated=calibration is not None),
+        versions=versions(calibrated=calibration is not None) | recipe.packages,
         base=dict(base_files),
         format=format,
         recipe=recipe,

@@ -28,7 +28,7 @@ class Used(BaseModel):
 
 
 class BesideNearest(BaseModel):
-    """GPTQ's error of the outputs over that of rounding to nearest on the same grid, on the calibration tokens.
+    """The rounding's error of the outputs over that of rounding to nearest on the same grid, on the calibration tokens.
 
     `ratio` is that of the sums over all modules; `worse` has the ratio of each module where it is above 1.
     """
@@ -44,7 +44,7 @@ class Manifest(BaseModel):
 
     `base` and `files` map names of files to their SHA-256; `weights` counts the quantized weights, and `bits_per_weight` is
     what they take on disk with their scales; `bytes` is the size of all weight files; `calibration` is there where the recipe
-    is calibrated, `beside_nearest` where it rounds by GPTQ; `loading` says where the checkpoint does not load.
+    is calibrated, `beside_nearest` where its rounder is; `loading` says where the checkpoint does not load.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,9 +69,9 @@ class Manifest(BaseModel):
 class ModuleError(BaseModel):
     """What rounding did to one module.
 
-    `error` is the relative Frobenius error of its weight, |rounded - weight| / |weight|. Of GPTQ alone, `output_error` is the
-    sum of squared errors of its output over the calibration tokens, weighted as the recipe weighs them, and
-    `nearest_output_error` the one that rounding to nearest on the same grid would have made.
+    `error` is the relative Frobenius error of its weight, |rounded - weight| / |weight|. Of
+    calibrated rounders alone, `output_error` is the sum of squared errors of its output over the calibration tokens, weighted
+    as the recipe weighs them, and `nearest_output_error` the one that rounding to nearest on the same grid would have made.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -83,7 +83,7 @@ class ModuleError(BaseModel):
 
 
 def beside_nearest(errors: Sequence[ModuleError]) -> BesideNearest | None:
-    """What GPTQ was worth on the modules that it rounded; None where there is none."""
+    """What a calibrated rounder was worth on the modules that it rounded; None where there is none."""
     pairs = {each.module: (each.output_error, each.nearest_output_error) for each in errors}
     known = {module: (own, other) for module, (own, other) in pairs.items() if own is not None and other is not None}
     if not known:

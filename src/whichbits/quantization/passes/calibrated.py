@@ -44,7 +44,7 @@ class Target:
     @property
     def calibrated(self) -> bool:
         """Whether making it takes tokens run through the model."""
-        return self.recipe.calibrated or self.format.needs_data
+        return self.recipe.needs_data(self.format)
 
     @property
     def layers(self) -> Path:
@@ -153,7 +153,7 @@ def _complete_already(out: Path, job: Job) -> Manifest | None:
 def _settings(job: Job, base: Mapping[str, str], fingerprint: str, devices: Sequence[str]) -> dict[str, object]:
     """Everything that decides what a layer becomes."""
     return {
-        "versions": versions(calibrated=True),
+        "versions": versions(calibrated=True) | job.recipe.packages,
         "base": dict(base),
         "format": job.format.model_dump(mode="json"),
         "recipe": job.recipe.model_dump(mode="json"),

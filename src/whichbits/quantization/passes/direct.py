@@ -49,7 +49,7 @@ def quantize_checkpoint(
     disk is too full; for a calibrated recipe also as `quantize_calibrated`.
     """
     fitted, layers = fit_to(base, format, recipe, trust_remote_code=trust_remote_code)
-    if recipe.calibrated or fitted.needs_data:
+    if recipe.needs_data(format):
         (result,) = quantize_calibrated(
             base,
             [Target(format, recipe, out)],

@@ -18,9 +18,11 @@ from pydantic import (
     model_validator,
 )
 
+from whichbits.core.entry_points import Registry
 from whichbits.core.errors import UserError
-from whichbits.formats.catalogue import find_name
-from whichbits.quantization.recipe.methods import ROUNDERS, TRANSFORMS, Methods
+from whichbits.formats.catalogue import find_name, get
+from whichbits.formats.format import Format
+from whichbits.quantization.recipe.methods import ROUNDERS, TRANSFORMS, Method
 
 ScaleSearch = Literal["minmax", "mse", "activation"]
 
@@ -154,6 +156,17 @@ class Recipe(BaseModel):
             or bool(self.transforms)
         )
 
+    def needs_data(self, format: Format) -> bool:
+        """Whether a checkpoint of `format` takes tokens run through the model: by the recipe, or by a format in it."""
+        named = (find_name(choice.format) for choice in self.layers)  # one that is not known is refused as it is fitted
+        return self.calibrated or any(each.needs_data for each in (format, *(get(name) for name in named if name)))
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """Names and versions of the packages that bring its rounder and its transforms; none for whichbits' own."""
+        named = [(ROUNDERS, self.rounding), *((TRANSFORMS, choice.name) for choice in self.transforms)]
+        return {package: version for methods, name in named for package, version in methods.packages(name).items()}
+
     @property
     def propagates(self) -> bool:
         """Whether layers see the error of those before them; scales of activations alone are found on what the base gives."""
@@ -193,10 +206,10 @@ class Recipe(BaseModel):
         return {name: value for name, value in handler(self).items() if name not in self.unused}
 
 
-def _one_of(methods: Methods, name: str) -> str:
+def _one_of(methods: Registry[Method], name: str) -> str:
     """The name, which has to be one of those known."""
     if name not in methods.ours and name not in methods.names():
-        raise ValueError(f"there is no such {methods.kind}; those known are {', '.join(methods.names())}")
+        raise ValueError(f"there is no such {methods.what}; those known are {', '.join(methods.names())}")
     return name
 
 

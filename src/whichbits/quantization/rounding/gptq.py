@@ -26,8 +26,7 @@ class Gptq(Rounder):
     def round(self, unrounded: Unrounded) -> torch.Tensor:
         """See `Rounder`. Raises ArithmeticError where the Hessian cannot be factorised."""
         recipe, fed = unrounded.recipe, unrounded.statistics
-        if fed is None:
-            raise ValueError("GPTQ needs the statistics of a layer's inputs")
+        assert fed is not None, "it is calibrated"
         factor = fed.factor(damping=recipe.damping, shrinkage=recipe.shrinkage, act_order=recipe.act_order)
         return gptq(unrounded.weight, unrounded.args, unrounded.scale, factor, unrounded.rows)
 

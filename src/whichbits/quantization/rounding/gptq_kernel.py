@@ -42,7 +42,7 @@ def round_block(
     import torch
 
     grid = grid_of(args)
-    kind = next((number for type_, number in KINDS.items() if isinstance(grid, type_)), None)
+    kind = KINDS.get(type(grid))
     if kind is None or weight.device.type not in ("cpu", "cuda"):
         return round_block_torch(weight, scale, group, upper, args)
     lowest = grid.lowest if isinstance(grid, Integer) else -grid.largest

@@ -43,8 +43,7 @@ class Rounder(Method, ABC):
 
 
 def rounder(name: str) -> Rounder:
-    """The rounder of that name. Raises UserError where there is none."""
+    """The rounder of that name. Raises UserError as `Registry.get`."""
     found = ROUNDERS.get(name)
-    if not isinstance(found, Rounder):
-        raise TypeError(f"{type(found).__name__} is no Rounder")
+    assert isinstance(found, Rounder), "checked as it was loaded"
     return found

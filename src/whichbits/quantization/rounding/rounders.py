@@ -23,7 +23,8 @@ class Rounded:
 
     `weight` float32 [rows, columns]; `scale` float32 with the shape of the format's scales, as stored (for NVFP4 under
     `global_scale` [1], None elsewhere); `zero_point` of the same shape where the grid is asymmetric, else None; `errors`, of
-    GPTQ alone, are the errors of the layer's output that this weight makes, and that the nearest of the same grid would make.
+    calibrated rounders alone, are the errors of the layer's output that this weight makes, and that the nearest of the same
+    grid would make.
     """
 
     weight: torch.Tensor
@@ -31,20 +32,6 @@ class Rounded:
     global_scale: torch.Tensor | None = None
     zero_point: torch.Tensor | None = None
     errors: tuple[float, float] | None = None
-
-
-def round_to_nearest(
-    weight: torch.Tensor,
-    args: QuantizationArgs,
-    *,
-    scales: ScaleSearch,
-    dtype: torch.dtype,
-    global_scale: torch.Tensor | None = None,
-    importance: torch.Tensor | None = None,
-) -> Rounded:
-    """Each weight to the nearest number of the grid, under scales that are searched first; arguments as `find_scale`."""
-    scale = find_scale(weight, args, scales=scales, dtype=dtype, global_scale=global_scale, importance=importance)
-    return Rounded(nearest(weight, scale, args), stored_scale(scale, global_scale), global_scale)
 
 
 def nearest(weight: torch.Tensor, scale: torch.Tensor, args: QuantizationArgs) -> torch.Tensor:

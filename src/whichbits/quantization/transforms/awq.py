@@ -36,7 +36,7 @@ SMALLEST = 1e-4
 class Awq(Transform):
     """AWQ, by the recipe's field `awq`."""
 
-    def strength(self, recipe: Recipe, name: str) -> float | None:
+    def strength(self, recipe: Recipe) -> float | None:
         """See `Transform`; the strength of the scales is searched."""
         return 1.0 if recipe.awq else None
 

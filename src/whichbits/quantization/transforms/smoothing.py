@@ -36,7 +36,7 @@ def smoothing_scale(largest_input: torch.Tensor, largest_weight: torch.Tensor, s
 class Smoothing(Transform):
     """SmoothQuant, by the recipe's field `smoothing`."""
 
-    def strength(self, recipe: Recipe, name: str) -> float | None:
+    def strength(self, recipe: Recipe) -> float | None:
         """See `Transform`."""
         return recipe.smoothing
 
@@ -50,7 +50,7 @@ class Balancing(Transform):
 
     scales_heads: ClassVar[bool] = True
 
-    def strength(self, recipe: Recipe, name: str) -> float | None:
+    def strength(self, recipe: Recipe) -> float | None:
         """See `Transform`."""
         return recipe.balancing
 

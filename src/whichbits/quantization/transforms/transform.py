@@ -43,9 +43,9 @@ class Transform(Method, ABC):
     scales_heads: ClassVar[bool] = False
     """Whether it scales the input of attention's output projection too."""
 
-    def strength(self, recipe: Recipe, name: str) -> float | None:
-        """How much of it `recipe` asks for; None where it does not. By default what its `transforms` say of `name`."""
-        return next((choice.strength for choice in recipe.transforms if choice.name == name), None)
+    def strength(self, recipe: Recipe) -> float | None:
+        """How much of it a field of its own in `recipe` asks for; None where that does not, or there is no such field."""
+        return None
 
     @abstractmethod
     def apply(self, layer: CalibratedLayer, strength: float) -> Transformed:
@@ -62,13 +62,16 @@ class Asked:
 
 
 def asked(recipe: Recipe) -> list[Asked]:
-    """The transforms of a recipe in their order: those of the package, then those that it names. Raises UserError."""
-    found = []
-    for name in (*TRANSFORMS.ours, *(choice.name for choice in recipe.transforms)):
-        transform = TRANSFORMS.get(name)
-        if not isinstance(transform, Transform):
-            raise TypeError(f"{type(transform).__name__} is no Transform")
-        strength = transform.strength(recipe, name)
-        if strength is not None:
-            found.append(Asked(name, transform, strength))
+    """The transforms of a recipe in their order: those with fields of their own, then those that it names, each as often.
+
+    Raises UserError as `Registry.get`.
+    """
+    own = ((name, transform, transform.strength(recipe)) for name, transform in ((n, _transform(n)) for n in TRANSFORMS.ours))
+    found = [Asked(name, transform, strength) for name, transform, strength in own if strength is not None]
+    return found + [Asked(choice.name, _transform(choice.name), choice.strength) for choice in recipe.transforms]
+
+
+def _transform(name: str) -> Transform:
+    found = TRANSFORMS.get(name)
+    assert isinstance(found, Transform), "checked as it was loaded"
     return found

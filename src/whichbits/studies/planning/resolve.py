@@ -91,6 +91,7 @@ class Resolution:
 
     tasks = cached_property(evaluate.tasks)
     workloads = cached_property(serve.workloads)
+    matrices = cached_property(quantize.matrices)
 
     @cached_property
     def max_length(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
 from whichbits.schema.quantize import QuantizeSummary
-from whichbits.schema.step import Cell, Json
+from whichbits.schema.step import Cell
 from whichbits.studies.steps.items import write_items
 from whichbits.studies.steps.job import threads, trust_remote_code
 from whichbits.studies.steps.planned import Planned
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from whichbits.formats.format import Format
     from whichbits.quantization.passes.calibrated import Target
     from whichbits.quantization.passes.together import Made
+    from whichbits.quantization.recipe.recipe import Recipe
     from whichbits.studies.specification.schema import Candidate
     from whichbits.studies.steps.study import Study
 
@@ -34,7 +36,6 @@ def making(study: Study, candidate: Candidate) -> tuple[Format, Planned]:
     """A candidate's format, fitted to the model, and the step that makes its checkpoint."""
     from whichbits.formats.catalogue import get
     from whichbits.formats.format import fit
-    from whichbits.quantization.model.structure import layer_linears
 
     assert candidate.format is not None
     format = get(candidate.format)
@@ -42,20 +43,34 @@ def making(study: Study, candidate: Candidate) -> tuple[Format, Planned]:
     if format.is_base or format.refused:
         why = format.refused or "it is the base's own"
         raise UserError(f"format {format.name} cannot be made: {why}", remedy="choose another format")
-    shapes = study.model.shapes
-    named = (name for layer in layer_linears(study.model.configuration, shapes) for name in layer)
-    fitted = fit(format, {(shapes[name][0], shapes[name][1]) for name in named}, group_size=recipe["group_size"])
+    fitted = fit(format, study.matrices, group_size=recipe.group_size)
+    inputs = {
+        "base": dict(study.model.files),
+        "format": fitted.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json"),
+        # Of what other packages bring the recipe has the name alone.
+        **({"packages": recipe.packages} if recipe.packages else {}),
+    }
     cell = Cell(
         "quantize",
         QUANTIZE.version,
-        {"base": dict(study.model.files), "format": fitted.model_dump(mode="json"), "recipe": recipe},
+        inputs,
         labels=Labels(candidate=candidate.name, format=fitted.name),
         places={"base": str(study.model.path), "trust_remote_code": study.specification.trust_remote_code},
     )
     return fitted, Planned(cell, "local")
 
 
-def _recipe(recipe: Mapping[str, Any] | str, seed: int, format: Format) -> dict[str, Json]:
+def matrices(study: Study) -> frozenset[tuple[int, int]]:
+    """[rows, columns] of the model's weights to quantize. Raises UserError as `layer_linears`."""
+    from whichbits.quantization.model.structure import layer_linears
+
+    shapes = study.model.shapes
+    named = (name for layer in layer_linears(study.model.configuration, shapes) for name in layer)
+    return frozenset((shapes[name][0], shapes[name][1]) for name in named)
+
+
+def _recipe(recipe: Mapping[str, Any] | str, seed: int, format: Format) -> Recipe:
     """A recipe with its defaults, and the hash of its calibration data, so that it decides the result alone.
 
     Without any fields it is that of the default effort. A named recipe's group size is left out where the format has none to
@@ -67,7 +82,7 @@ def _recipe(recipe: Mapping[str, Any] | str, seed: int, format: Format) -> dict[
 
     fields = recipe_fields(recipe)
     fields = fitting(fields, format) if isinstance(recipe, str) else fields
-    return pinned(recipe_of({"seed": seed, **fields}, format, None, own_recipe=bool(recipe))).model_dump(mode="json")
+    return pinned(recipe_of({"seed": seed, **fields}, format, None, own_recipe=bool(recipe)))
 
 
 def together(cell: Cell) -> str | None:
@@ -76,7 +91,7 @@ def together(cell: Cell) -> str | None:
     from whichbits.quantization.recipe.recipe import Recipe
 
     format, recipe = Format.model_validate(cell.inputs["format"]), Recipe.model_validate(cell.inputs["recipe"])
-    if not (recipe.calibrated or format.needs_data):
+    if not recipe.needs_data(format):
         return None
     alike = {"seed": recipe.seed, "calibration": recipe.calibration.model_dump(mode="json"), "base": cell.inputs["base"]}
     return json.dumps(alike, sort_keys=True)
@@ -85,8 +100,8 @@ def together(cell: Cell) -> str | None:
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result | Exception]]:
     """Make checkpoints of one base model, those that can share a calibrated pass in one.
 
-    Where a pass of several fails, each is made alone: what one of them cannot have leaves the others as they are. Layers that
-    are finished by then are kept, as they are when the run is killed.
+    Where a pass of several fails, why is printed and each is made alone: what one of them cannot have leaves the others as they
+    are. Layers that are finished by then are kept, as they are when the run is killed.
     """
     import torch
 
@@ -98,6 +113,8 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         members = [job for job in jobs if targets[job.cell.key] in group]
         made = _made(members, group, context)
         if isinstance(made, Exception) and len(members) > 1:
+            traceback.print_exception(made)
+            _let_go(made)
             for job, target in zip(members, group, strict=True):
                 alone = _made([job], [target], context)
                 yield job, alone if isinstance(alone, Exception) else _result(job, alone[0], [job])
@@ -136,6 +153,14 @@ def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext) 
         )
     except Exception as error:  # noqa: BLE001 - memory or arithmetic may fail one pass of several formats, and none alone
         return error
+
+
+def _let_go(error: BaseException) -> None:
+    """Clear the frames that an error, and those that it came of, went through: they hold layers and statistics of the pass."""
+    traceback.clear_frames(error.__traceback__)
+    for earlier in {error.__cause__, error.__context__}:
+        if earlier is not None:
+            _let_go(earlier)
 
 
 def _result(job: Job, made: Made, members: Sequence[Job]) -> Result:

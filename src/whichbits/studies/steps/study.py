@@ -42,6 +42,11 @@ class Study(Protocol):
         ...
 
     @property
+    def matrices(self) -> frozenset[tuple[int, int]]:
+        """[rows, columns] of the base's weights to quantize."""
+        ...
+
+    @property
     def base(self) -> str:
         """Name of the base."""
         ...
