@@ -30,7 +30,7 @@ tasks:
   - {name: order, limit: 120}
 similarity: {limit: 4, max_tokens: 16, windows: 2, window_tokens: 64}
 workloads:
-  - {name: tiny-chat, prompt_tokens: 32, output_tokens: 8, concurrency: [2], waves: 5}
+  - {name: tiny-chat, prompt_tokens: 32, output_tokens: 8, concurrency: [2], requests_per_stream: 5}
 rounds: 2
 base_repeats: 2
 max_length: 512
@@ -50,11 +50,11 @@ def started(folder: Path) -> Path:
 
 
 def results(store: Path) -> dict[str, dict]:
-    """`result.json` of each finished cell by key, with the scores of its items."""
+    """`result.json` of each finished step by key, with the scores of its items."""
     import pyarrow.parquet
 
     found = {}
-    for path in store.glob("cells/**/result.json"):
+    for path in store.glob("steps/**/result.json"):
         result = json.loads(path.read_text())
         if result["kind"] == "evaluate":
             result["scores"] = pyarrow.parquet.read_table(path.parent / "items.parquet").column("score").to_pylist()
@@ -108,7 +108,7 @@ def speeds(store: Path) -> dict[tuple[str, str], tuple[float, float]]:
     """Interval of the requests per second of each candidate at each load."""
     found = json.loads((store / "verdict.json").read_text())["speed"]
     return {
-        (finding["candidate"], finding["rung"]): (finding["estimate"]["low"], finding["estimate"]["high"])
+        (finding["candidate"], finding["load_level"]): (finding["estimate"]["low"], finding["estimate"]["high"])
         for finding in found
         if finding["metric"] == "requests_per_second"
     }
@@ -129,7 +129,7 @@ def main() -> int:
         began = time.monotonic()
         subprocess.run(COMMAND, cwd=whole, check=True, stdout=subprocess.DEVNULL)
         usual = time.monotonic() - began
-        print(f"uninterrupted: {usual:.0f} s, {len(results(whole / STORE))} cells", flush=True)
+        print(f"uninterrupted: {usual:.0f} s, {len(results(whole / STORE))} steps", flush=True)
         broken = started(Path(name) / "broken-0")
         killed = 0
         while killed < kills:
@@ -145,7 +145,7 @@ def main() -> int:
                 while (left := leftovers(broken)) and time.monotonic() < deadline:
                     time.sleep(0.2)
                 done = len(results(broken / STORE))
-                print(f"kill {killed} after {wait:.0f} s: {done} cells done, {len(left)} processes left", flush=True)
+                print(f"kill {killed} after {wait:.0f} s: {done} steps done, {len(left)} processes left", flush=True)
                 problems += left
             else:
                 problems += compare(whole / STORE, broken / STORE)

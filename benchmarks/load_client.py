@@ -32,7 +32,13 @@ def main() -> None:
         try:
             assert server.stdout is not None
             url = f"http://127.0.0.1:{int(server.stdout.readline())}"
-            fields = {"name": "known", "prompt_tokens": 64, "output_tokens": TOKENS, "synchronous": False, "waves": 8}
+            fields = {
+                "name": "known",
+                "prompt_tokens": 64,
+                "output_tokens": TOKENS,
+                "synchronous": False,
+                "requests_per_stream": 8,
+            }
             (found,) = measure(url, "m", folder, parse_workload({**fields, "concurrency": [count]}), seed=1)
         finally:
             server.kill()

@@ -2,8 +2,8 @@
 
     python benchmarks/serving_client.py URL MODEL TOKENIZER_FOLDER [WORKLOAD] [CPU,...]
 
-Prints, for each rung: seconds beside the requests, the client's share of a core, dispatch delay; and for the synchronous
-rung the medians of TTFT and latency by `measure` and by a bare httpx loop on prompts of its own.
+Prints, for each load level: seconds beside the requests, the client's share of a core, dispatch delay; and for the synchronous
+load_level the medians of TTFT and latency by `measure` and by a bare httpx loop on prompts of its own.
 """
 
 from __future__ import annotations
@@ -35,9 +35,12 @@ def plain_request(client: httpx.Client, url: str, model: str, tokens: list[int],
 
 
 def plain(url: str, model: str, tokenizer: Path, workload: Workload) -> tuple[float, float]:
-    """Medians of TTFT and latency of `workload.waves` requests after one warm-up."""
+    """Medians of TTFT and latency of `workload.requests_per_stream` requests after one warm-up."""
     vocabulary = ordinary_tokens(tokenizer)
-    prompts = [prompt(vocabulary, workload.prompt_tokens, seed=10**6, rung="plain", index=i) for i in range(workload.waves + 1)]
+    prompts = [
+        prompt(vocabulary, workload.prompt_tokens, seed=10**6, level="plain", index=i)
+        for i in range(workload.requests_per_stream + 1)
+    ]
     with httpx.Client() as client:
         seen = [plain_request(client, url, model, tokens, workload.output_tokens) for tokens in prompts]
     ttft, latency = np.median(seen[1:], axis=0)
@@ -50,17 +53,17 @@ def main() -> None:
     workload = parse_workload(rest[0] if rest else "demo-chat")
     cpus = {int(cpu) for cpu in rest[1].split(",")} if len(rest) > 1 else None
     began = time.monotonic()
-    rungs = measure(url, model, Path(folder), workload, seed=0, cpus=cpus)
+    load_levels = measure(url, model, Path(folder), workload, seed=0, cpus=cpus)
     total = time.monotonic() - began
-    for one in rungs:
-        print(one.rung, "valid" if one.valid else one.reasons)
+    for one in load_levels:
+        print(one.load_level, "valid" if one.valid else one.reasons)
         metrics, seen = one.metrics, one.evidence
         print(f"  requests/s {metrics.requests_per_second}, mean latency {metrics.latency_s and metrics.latency_s.mean} s")
         print(f"  client: {seen.client_cpu:.3f} cores, requests {1e3 * (seen.dispatch_delay_s or 0):.1f} ms late")
-        print(f"  in flight {seen.in_flight}, waves {seen.waves}, prefix cache hit rate {seen.prefix_cache_hit_rate}")
-    busy = sum(max(row.start_s + (row.latency_s or 0) for row in one.rows) for one in rungs)
-    print(f"beside the requests: {total - busy:.2f} s over {len(rungs)} rungs ({total:.1f} s in all)")
-    rows = rungs[0].rows
+        print(f"  in flight {seen.in_flight}, mean latencies {seen.mean_latencies}, prefix hits {seen.prefix_cache_hit_rate}")
+    busy = sum(max(row.start_s + (row.latency_s or 0) for row in one.rows) for one in load_levels)
+    print(f"beside the requests: {total - busy:.2f} s over {len(load_levels)} load_levels ({total:.1f} s in all)")
+    rows = load_levels[0].rows
     ttft, latency = plain(url, model, Path(folder), workload)
     print(f"TTFT    {np.median([row.ttft_s for row in rows]):.4f} s, plain client {ttft:.4f} s")
     print(f"latency {np.median([row.latency_s for row in rows]):.4f} s, plain client {latency:.4f} s")

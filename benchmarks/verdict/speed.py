@@ -61,7 +61,7 @@ class Row:
     conditions: int
     rates: tuple[Rate, ...]
 
-    def cells(self) -> tuple[str, ...]:
+    def steps(self) -> tuple[str, ...]:
         """What the table shows."""
         low, high = min(r.covered for r in self.rates), max(r.covered for r in self.rates)
         runs = min(r.runs for r in self.rates)
@@ -311,7 +311,7 @@ def studies(count: int, spread: float, rounds: int, rng: np.random.Generator) ->
 def _non_inferior(name: str, recovery: float) -> Decision:
     suite = SuiteRecovery(
         candidate=name, engine="vllm", provenance="measured", items=1000, tasks=("t",), smallest_difference=0.5, flips=0.01,
-        noise_floor_flips=None, cells=(), recovery=Estimate(value=recovery, low=recovery - 0.4, high=recovery + 0.4),
+        noise_floor_flips=None, steps=(), recovery=Estimate(value=recovery, low=recovery - 0.4, high=recovery + 0.4),
     )  # fmt: skip
     return Decision(
         candidate=name, format=name, state="non-inferior", reason=Bounded(code="non_inferior", bound=99), suite=suite
@@ -353,7 +353,7 @@ def single(runs: int, seed: int, parts: Sequence[int]) -> Iterator[str]:
     yield "|---|--:|--:|--:|--:|--:|--:|"
     for part in parts:
         rng = np.random.default_rng([seed, part])
-        yield from (f"| {' | '.join(row.cells())} |" for row in PARTS[part](runs, rng))
+        yield from (f"| {' | '.join(row.steps())} |" for row in PARTS[part](runs, rng))
 
 
 def whole(count: int, seed: int, spreads: Sequence[float]) -> Iterator[str]:

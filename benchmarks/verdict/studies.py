@@ -146,26 +146,34 @@ class Study:
         self._record("evaluate", labels, summary, table)
 
     def _serve(self, candidate: str, repeat: int, speed: float) -> None:
-        rungs: dict[str, list[dict[str, Any]]] = {"candidate": [], "base": []}
+        load_levels: dict[str, list[dict[str, Any]]] = {"candidate": [], "base": []}
         columns: dict[str, list[np.ndarray]] = {}
-        for concurrency, rung in ((1, "synchronous"), (16, "concurrency 16")):
+        for concurrency, load_level in ((1, "synchronous"), (16, "concurrency 16")):
             for role, ratio in (("candidate", speed), ("base", 1.0)):
                 count = 12 * concurrency
                 mean = concurrency**0.5 / ratio * float(np.exp(self.rng.normal(0, SPREAD)))
                 latency = mean * self.rng.normal(1, 0.02, count)
                 rate = concurrency / float(latency.mean())
                 metrics = {"requests_per_second": rate, "output_tokens_per_second": 32 * rate}
-                rungs[role].append({"rung": rung, "concurrency": concurrency, "valid": True, "reasons": [], "metrics": metrics})
+                load_levels[role].append(
+                    {"load_level": load_level, "concurrency": concurrency, "valid": True, "reasons": [], "metrics": metrics}
+                )
                 own = {
-                    "role": np.full(count, role, object), "rung": np.full(count, rung, object), "ok": np.ones(count, bool),
-                    "start_s": np.arange(count) * mean, "ttft_s": latency / 10, "itl_s": latency / 40, "tpot_s": latency / 40,
+                    "role": np.full(count, role, object), "load_level": np.full(count, load_level, object),
+                    "ok": np.ones(count, bool), "start_s": np.arange(count) * mean,
+                    "ttft_s": latency / 10, "itl_s": latency / 40, "tpot_s": latency / 40,
                     "latency_s": latency, "output_tokens": np.full(count, 32),
                 }  # fmt: skip
                 for name, values in own.items():
                     columns.setdefault(name, []).append(values)
         table = {name: list(np.concatenate(parts)) for name, parts in columns.items()}
         labels = {"candidate": candidate, "workload": "chat", "deployment": "here", "repeat": str(repeat)}
-        self._record("serve", labels, {"sitting": "one", "rungs": rungs["candidate"], "base_rungs": rungs["base"]}, table)
+        self._record(
+            "serve",
+            labels,
+            {"session": "one", "load_levels": load_levels["candidate"], "base_load_levels": load_levels["base"]},
+            table,
+        )
 
 
 def tally(verdict: Verdict, counts: Counter[str]) -> None:

@@ -10,39 +10,39 @@ from whichbits.core.errors import UserError
 from whichbits.hardware.machine import describe
 from whichbits.schema.deployment import Deployment, EngineUsed
 from whichbits.schema.labels import Labels
-from whichbits.schema.serve import Distribution, LoadLevel, Metrics, ServeSummary
-from whichbits.schema.step import Cell
+from whichbits.schema.serve import Distribution, LoadLevelSummary, Metrics, ServeSummary
+from whichbits.schema.step import Step
 from whichbits.schema.workload import Workload
-from whichbits.studies.store.manifest import Ledger, entries
+from whichbits.studies.store.manifest import StudyManifest, entries
 from whichbits.studies.store.store import Store
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 
 
-def rung(concurrency: int | None, latency: float, *, valid: bool = True) -> LoadLevel:
+def load_level(concurrency: int | None, latency: float, *, valid: bool = True) -> LoadLevelSummary:
     parts = {"latency_s": latency, "ttft_s": latency / 10, "tpot_s": latency / 150}
     means = {name: Distribution(n=40, mean=value, percentiles={}) for name, value in parts.items()}
     rate = (concurrency or 1) / latency
     metrics = Metrics(requests_per_second=rate, output_tokens_per_second=128 * rate, **means)
-    return LoadLevel(rung=f"concurrency {concurrency}", concurrency=concurrency, valid=valid, metrics=metrics)
+    return LoadLevelSummary(load_level=f"concurrency {concurrency}", concurrency=concurrency, valid=valid, metrics=metrics)
 
 
 def store_of(
     folder: Path, claimed: str, machine: str = "1 × NVIDIA L4", *, count: int = 1, engine: str | None = "0.12.0"
 ) -> Path:
-    """A store with one finished measurement of a speed: three rungs, of which one is of a rate and one is not valid."""
-    cell = Cell("serve", 1, {}, labels=Labels(candidate="w8a8-int", workload="mine", deployment="one"))
-    Ledger(
+    """A store with one finished measurement of a speed: three load levels, of which one is of a rate and one is not valid."""
+    step = Step("serve", 1, {}, labels=Labels(candidate="w8a8-int", workload="mine", deployment="one"))
+    StudyManifest(
         study="s", specification="", command="", model=LLAMA, notes=(), base="bf16", base_bytes=1,
         formats={"bf16": "bf16", "w8a8-int": "w8a8-int"}, margin=0.01, seed=0, hardware=machine,
         engines=(EngineUsed(name="vLLM", version=engine),) if engine else (),
         workloads={"mine": Workload(name="mine", prompt_tokens=256, output_tokens=128)},
         deployments={"one": Deployment(hardware=claimed, count=count)}, prices="default",
-        cells=entries([cell]), version="0",
+        steps=entries([step]), version="0",
     ).write(folder)  # fmt: skip
-    rungs = (rung(4, 9.0), rung(None, 1.0), rung(8, 1.0, valid=False))
+    load_levels = (load_level(4, 9.0), load_level(None, 1.0), load_level(8, 1.0, valid=False))
     store = Store(folder)
-    store.finish(cell, store.partial(cell), ServeSummary(sitting="one", rungs=rungs, base_rungs=()), {})
+    store.finish(step, store.partial(step), ServeSummary(session="one", load_levels=load_levels, base_load_levels=()), {})
     return folder
 
 
@@ -50,7 +50,7 @@ def test_calibrating_by_a_study_moves_its_device_alone(tmp_path: Path) -> None:
     store_of(tmp_path, "L4")
     whichbits.calibrate(tmp_path, tmp_path / "mine.json")
     moved = json.loads((tmp_path / "mine.json").read_text())
-    assert moved["sources"]["given"] == 4  # the valid rung of 4 requests in flight
+    assert moved["sources"]["given"] == 4  # the valid load_level of 4 requests in flight
     asked = {"hardware": "L4", "workload": "256/128", "concurrency": 4, "engine": "vllm==0.12.0", "format": ["w8a8-int"]}
     before, after = (
         whichbits.predict(LLAMA, **asked, coefficients=file)[0].prediction for file in (None, tmp_path / "mine.json")

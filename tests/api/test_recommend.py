@@ -13,50 +13,55 @@ import whichbits
 from whichbits.api.recommend import advise
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.labels import Labels
-from whichbits.schema.serve import LoadLevel, Metrics, ServeSummary
-from whichbits.schema.step import Cell
+from whichbits.schema.serve import LoadLevelSummary, Metrics, ServeSummary
+from whichbits.schema.step import Step
 from whichbits.studies.conclusion import GIVEN
-from whichbits.studies.store.manifest import Ledger, entries
+from whichbits.studies.store.manifest import StudyManifest, entries
 from whichbits.studies.store.store import Store
 
 MARGIN, PRICE = 0.1, 5.0
 
 
-def measured(store: Store, repeat: int) -> Cell:
+def measured(store: Store, repeat: int) -> Step:
     """A round in which the candidate takes a second a request and the base two."""
-    cell = Cell(
+    step = Step(
         "serve", 1, {}, {"round": str(repeat)}, Labels(candidate="int8", workload="chat", deployment="a box", repeat=repeat)
     )
     seconds = {"candidate": 1.0, "base": 2.0}
     roles = [role for role in seconds for _ in range(10)]
     times = [seconds[role] * (1 + i % 3 / 100) for i, role in enumerate(roles)]
-    partial = store.partial(cell)
+    partial = store.partial(step)
     table = dict.fromkeys(("start_s", "ttft_s", "itl_s", "tpot_s", "latency_s", "output_tokens"), times)
-    table |= {"role": roles, "rung": ["synchronous"] * len(roles), "ok": [True] * len(roles)}
+    table |= {"role": roles, "load_level": ["synchronous"] * len(roles), "ok": [True] * len(roles)}
     parquet.write_table(pa.table(table), partial / "items.parquet")
-    rungs = {
+    load_levels = {
         role: (
-            LoadLevel(
-                rung="synchronous", concurrency=1, valid=True,
+            LoadLevelSummary(
+                load_level="synchronous", concurrency=1, valid=True,
                 metrics=Metrics(requests_per_second=1 / second, output_tokens_per_second=8 / second),
             ),
         )
         for role, second in seconds.items()
     }  # fmt: skip
-    store.finish(cell, partial, ServeSummary(sitting="one", rungs=rungs["candidate"], base_rungs=rungs["base"]), {})
-    return cell
+    store.finish(
+        step,
+        partial,
+        ServeSummary(session="one", load_levels=load_levels["candidate"], base_load_levels=load_levels["base"]),
+        {},
+    )
+    return step
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The store of a study of two rounds, with its report."""
     store = Store(tmp_path / "a store")
-    cells = [measured(store, repeat) for repeat in (0, 1)]
-    Ledger(
+    steps = [measured(store, repeat) for repeat in (0, 1)]
+    StudyManifest(
         study="s", specification="", command="whichbits study s", model="m", notes=(), base="bf16", base_bytes=1,
         formats={"bf16": "bf16", "int8": "w8a8-int"}, margin=MARGIN, seed=0, hardware="", engines=(), workloads={},
         deployments={"a box": Deployment(hardware="this-machine", price_per_hour=PRICE, price_source=GIVEN)},
-        prices="default", cells=entries(cells), version="1",
+        prices="default", steps=entries(steps), version="1",
     ).write(store.folder)  # fmt: skip
     whichbits.report(store.folder)
     return store.folder
@@ -94,7 +99,7 @@ def test_the_page_in_the_store_is_shown_with_its_own_verdict_alone(folder: Path,
     assert advise(folder, **options).report is None  # type: ignore[arg-type]
 
 
-def test_each_cell_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_each_step_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch):
     read: list[str] = []
     record_of = Store.record_of
     monkeypatch.setattr(

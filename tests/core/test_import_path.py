@@ -41,7 +41,7 @@ IN_A_JOB = """\
 import os, sys
 from pathlib import Path
 from looking import look
-from whichbits.schema.step import Cell
+from whichbits.schema.step import Step
 from whichbits.studies.execution.local import LocalExecutor
 from whichbits.studies.steps.step import Job
 os.environ["PYTHONPATH"] = ":" + os.environ["PYTHONPATH"]  # its empty entry is the working directory
@@ -49,7 +49,7 @@ sys.path.insert(0, "")
 folder = Path(sys.argv[1])
 folder.mkdir()
 executor = LocalExecutor(folder, ["html", "colorsys"])
-print(list(executor.run(look, [Job(Cell("look", 1, {}), folder, {})], lambda name: name)))
+print(list(executor.run(look, [Job(Step("look", 1, {}), folder, {})], lambda name: name)))
 executor.stop()
 """
 

@@ -42,7 +42,7 @@ def test_an_address_of_one_of_two(follow: Any, tmp_path: Path):
 def test_a_margin_that_is_no_share(follow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("whichbits.studies.store.manifest.read", lambda _: None)
     monkeypatch.setattr("whichbits.studies.conclusion.at", lambda _, margin, prices: margin)
-    monkeypatch.setattr("whichbits.studies.conclusion.read_verdict", lambda ledger, folder: ledger)
+    monkeypatch.setattr("whichbits.studies.conclusion.read_verdict", lambda manifest, folder: manifest)
     for margin in (2.0, 0.0, -0.01, float("nan")):
         follow(
             "margin: {margin} is not between 0 and 1",

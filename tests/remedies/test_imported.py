@@ -157,8 +157,8 @@ def test_runs_that_differ(follow: Any, tmp_path: Path, logs: Path):
 def test_the_store_of_another_study(follow: Any, tmp_path: Path, logs: Path):
     store = tmp_path / "store"
     judged(logs / "base", logs / "candidate", store)()
-    ledger = store / "study.json"
-    ledger.write_text(ledger.read_text().replace('"study": "imported"', '"study": "mine"'))
+    manifest = store / "study.json"
+    manifest.write_text(manifest.read_text().replace('"study": "imported"', '"study": "mine"'))
     follow(
         "is the store of study",
         mistake=judged(logs / "base", logs / "candidate", store),

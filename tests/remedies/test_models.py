@@ -216,7 +216,7 @@ def test_what_the_predictor_does_not_model(follow: Any, start_engine: Callable[.
     from whichbits.serving.workload import parse_workload
 
     Tokenizer(models.WordLevel({f"w{n}": n for n in range(64)}, unk_token="w0")).save(str(tmp_path / "tokenizer.json"))
-    load = {"name": "w", "prompt_tokens": 8, "output_tokens": 4, "concurrency": [], "waves": 5}
+    load = {"name": "w", "prompt_tokens": 8, "output_tokens": 4, "concurrency": [], "requests_per_stream": 5}
 
     def bench() -> None:
         (found,) = measure(start_engine(ttft=0.02, itl=0.005), "m", tmp_path, parse_workload(load), seed=0)

@@ -16,10 +16,10 @@ from whichbits.cli.predict import predict
 from whichbits.prediction.model.coefficients import shipped
 from whichbits.schema.deployment import Deployment, EngineUsed
 from whichbits.schema.labels import Labels
-from whichbits.schema.serve import Distribution, LoadLevel, Metrics, ServeSummary
-from whichbits.schema.step import Cell
+from whichbits.schema.serve import Distribution, LoadLevelSummary, Metrics, ServeSummary
+from whichbits.schema.step import Step
 from whichbits.schema.workload import Workload
-from whichbits.studies.store.manifest import Ledger, entries
+from whichbits.studies.store.manifest import StudyManifest, entries
 from whichbits.studies.store.store import Store
 
 ASKED = {"model": "llama-3.1-8b", "format": ["bf16"], "hardware": "A100", "workload": "256/128"}
@@ -51,19 +51,19 @@ def store(
 ) -> Path:
     """A store with a speed that was measured on a machine."""
     folder.mkdir(exist_ok=True)
-    cell = Cell("serve", 1, {}, labels=Labels(candidate="bf16", workload="mine", deployment="one"))
-    Ledger(
+    step = Step("serve", 1, {}, labels=Labels(candidate="bf16", workload="mine", deployment="one"))
+    StudyManifest(
         study="s", specification="", command="", model="llama-3.1-8b", notes=(), base="bf16", base_bytes=1,
         formats={"bf16": "bf16"}, margin=0.01, seed=0, hardware=machine,
         engines=(EngineUsed(name="vLLM", version=version),) if version else (),
         workloads={"mine": Workload(name="mine", prompt_tokens=256, output_tokens=128)},
-        deployments={"one": Deployment(hardware=hardware, count=count)}, prices="default", cells=entries([cell]), version="0",
+        deployments={"one": Deployment(hardware=hardware, count=count)}, prices="default", steps=entries([step]), version="0",
     ).write(folder)  # fmt: skip
     one = Distribution(n=40, mean=1.0, percentiles={})
     metrics = Metrics(requests_per_second=4.0, output_tokens_per_second=512.0, latency_s=one, ttft_s=one, tpot_s=one)
-    rung = LoadLevel(rung="concurrency 4", concurrency=4, valid=valid, metrics=metrics)
+    load_level = LoadLevelSummary(load_level="concurrency 4", concurrency=4, valid=valid, metrics=metrics)
     place = Store(folder)
-    place.finish(cell, place.partial(cell), ServeSummary(sitting="one", rungs=(rung,), base_rungs=()), {})
+    place.finish(step, place.partial(step), ServeSummary(sitting="one", load_levels=(load_level,), base_load_levels=()), {})
     return folder
 
 

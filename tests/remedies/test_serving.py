@@ -39,7 +39,7 @@ def test_a_limit_without_seconds(follow: Any) -> None:
 @pytest.mark.parametrize(
     ("wrong", "right", "remedy"),
     [
-        ({"wave": 10}, {"waves": 10}, "did you mean waves?"),
+        ({"request_per_stream": 10}, {"requests_per_stream": 10}, "did you mean requests_per_stream?"),
         ({"zzz": 10}, {"rate": 10}, "the fields are name, prompt_tokens"),
         ({"slo": {"tfft": {"seconds": 1}}}, {"slo": {"ttft": {"seconds": 1}}}, "did you mean ttft?"),
         ({"slo": {"p95": {"seconds": 1}}}, {"slo": {"itl": {"seconds": 1}}}, "the fields are ttft, itl, latency"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from whichbits.schema.generate import GenerateSummary
-from whichbits.schema.step import Cell
+from whichbits.schema.step import Step
 from whichbits.studies.specification.schema import load, parse
 from whichbits.studies.store import manifest
 from whichbits.studies.store.result import read_result
@@ -37,10 +38,10 @@ def reading(*change: str) -> Callable[[], Any]:
     return lambda: parse(GOOD.replace(old, new), "mine.yaml")
 
 
-def a_ledger() -> manifest.Ledger:
-    return manifest.Ledger(
-        study="mine", specification=GOOD, command="", model="some/model", notes=(), base="bf16", base_bytes=1, formats={},
-        margin=0.01, seed=0, hardware="cpu", engines=(), workloads={}, deployments={}, prices="default", cells=(), version="1",
+def a_manifest() -> manifest.StudyManifest:
+    return manifest.StudyManifest(
+        schema_version=manifest.SCHEMA, study="mine", specification=GOOD, command="", model="some/model", notes=(), base="bf16", base_bytes=1, formats={},
+        margin=0.01, seed=0, hardware="cpu", engines=(), workloads={}, deployments={}, prices="default", steps=(), version="1",
     )  # fmt: skip
 
 
@@ -191,27 +192,50 @@ def test_a_folder_without_a_study(follow: Any, tmp_path: Path) -> None:
     follow(
         "holds no study",
         mistake=lambda: manifest.read(tmp_path),
-        remedy=lambda: a_ledger().write(tmp_path / "store") or manifest.read(tmp_path / "store"),
+        remedy=lambda: a_manifest().write(tmp_path / "store") or manifest.read(tmp_path / "store"),
     )
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[" * 5000])
-def test_a_damaged_ledger_is_written_anew_by_a_run(follow: Any, tmp_path: Path, text: str) -> None:
+def test_a_damaged_manifest_is_written_anew_by_a_run(follow: Any, tmp_path: Path, text: str) -> None:
     (tmp_path / manifest.FILE).write_text(text)
     follow(
         "store: {path} is damaged",
         mistake=lambda: manifest.read(tmp_path),
-        remedy=lambda: a_ledger().write(tmp_path) or manifest.read(tmp_path),
+        remedy=lambda: a_manifest().write(tmp_path) or manifest.read(tmp_path),
     )
+
+
+def test_a_store_of_a_later_version(follow: Any, tmp_path: Path) -> None:
+    a_manifest().model_copy(update={"schema_version": 99}).write(tmp_path)
+
+    def name_another() -> None:
+        a_manifest().write(tmp_path / "other")
+        assert manifest.read(tmp_path / "other").schema_version == manifest.SCHEMA
+
+    (tmp_path / "other").mkdir()
+    follow("{path} has schema_version {schema_version}", mistake=lambda: manifest.read(tmp_path), remedy=name_another)
+
+
+def test_a_result_of_a_kind_of_step_that_is_not_known(follow: Any, tmp_path: Path) -> None:
+    store, step = Store(tmp_path), Step("generate", 1, {})
+    of_another = store.directory(step).parent.with_name("other")
+    store.finish(step, store.partial(step), GenerateSummary(n=1, tokens=5), {}).parent.rename(of_another)
+
+    def delete_the_folder() -> None:
+        shutil.rmtree(of_another)
+        assert store.record_of("other", step.key, step.labels).state == "missing"
+
+    follow("is of a kind of step", mistake=lambda: store.record_of("other", step.key, step.labels), remedy=delete_the_folder)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", "[" * 100_000])
 def test_a_damaged_result_is_deleted_and_computed_anew(follow: Any, tmp_path: Path, text: str) -> None:
-    store, cell = Store(tmp_path), Cell("generate", 1, {})
+    store, step = Store(tmp_path), Step("generate", 1, {})
     found = GenerateSummary(n=1, tokens=5)
 
     def run() -> Path:
-        return store.finish(cell, store.partial(cell), found, {}) / "result.json"
+        return store.finish(step, store.partial(step), found, {}) / "result.json"
 
     result = run()
     result.write_text(text)
@@ -220,25 +244,25 @@ def test_a_damaged_result_is_deleted_and_computed_anew(follow: Any, tmp_path: Pa
         for path in result.parent.iterdir():
             path.unlink()
         result.parent.rmdir()
-        assert not store.done(cell)
-        assert GenerateSummary.model_validate(read_result(run())["summary"]) == store.record(cell).summary == found
+        assert not store.done(step)
+        assert GenerateSummary.model_validate(read_result(run())["summary"]) == store.record(step).summary == found
 
-    error = follow("is damaged: {problem}", mistake=lambda: store.record(cell), remedy=delete_and_run)
+    error = follow("is damaged: {problem}", mistake=lambda: store.record(step), remedy=delete_and_run)
     assert str(result.parent) in error.remedy
 
 
 def test_a_damaged_cause_of_failure(follow: Any, tmp_path: Path) -> None:
-    store, cell = Store(tmp_path), Cell("generate", 1, {})
-    store.fail(cell, None, "a cause")
-    cause = store.failure(cell) / "error.json"
+    store, step = Store(tmp_path), Step("generate", 1, {})
+    store.fail(step, None, "a cause")
+    cause = store.failure(step) / "error.json"
     cause.write_text(json.dumps({}))
 
     def delete_and_run() -> None:
         cause.unlink()
         cause.parent.rmdir()
-        assert store.record(cell).state == "missing"
+        assert store.record(step).state == "missing"
 
-    follow("is damaged: {problem}", mistake=lambda: store.record(cell), remedy=delete_and_run)
+    follow("is damaged: {problem}", mistake=lambda: store.record(step), remedy=delete_and_run)
 
 
 def test_a_store_that_cannot_be_written(follow: Any, tmp_path: Path) -> None:
@@ -277,7 +301,7 @@ def test_a_store_that_fills_up(follow: Any, tmp_path: Path) -> None:
         with _disk_errors(Store(tmp_path)), log.open("w") as file:
             file.write("a" * 100_000)
 
-    error = "the same command again; finished cells"
+    error = "the same command again; finished steps"
     found = follow(
         "store: {folder} cannot be written: {strerror}",
         mistake=lambda: run(Path("/dev/full")),

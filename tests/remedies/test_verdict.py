@@ -10,7 +10,7 @@ import pytest
 
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.generate import GenerateSummary
-from whichbits.schema.step import Cell
+from whichbits.schema.step import Step
 from whichbits.studies.store.store import Store
 from whichbits.verdict.collect import collect
 from whichbits.verdict.pairing import read_columns
@@ -35,14 +35,14 @@ def test_items_that_cannot_be_read(follow: Any, tmp_path: Path):
     import pyarrow.parquet as parquet
 
     store = Store(tmp_path)
-    spoiled, other = (Cell("generate", 1, {"task": name}) for name in ("a", "b"))
+    spoiled, other = (Step("generate", 1, {"task": name}) for name in ("a", "b"))
 
-    def measure(cell: Cell) -> Path:
-        if not store.done(cell):
-            partial = store.partial(cell)
+    def measure(step: Step) -> Path:
+        if not store.done(step):
+            partial = store.partial(step)
             parquet.write_table(pa.table({"score": [1.0]}), partial / "items.parquet")
-            store.finish(cell, partial, GenerateSummary(n=1, tokens=1), {})
-        return store.record(cell).items
+            store.finish(step, partial, GenerateSummary(n=1, tokens=1), {})
+        return store.record(step).items
 
     path = measure(spoiled)
     measure(other)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from whichbits.reporting.context import CellEntry, Engine, Price, ReportContext
+from whichbits.reporting.context import Engine, Price, ReportContext, StepEntry
 from whichbits.verdict.caveat_codes import EmulatedAccuracy, Remark
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.model import (
@@ -88,7 +88,7 @@ def task_findings() -> list[TaskRecovery]:
                     provenance=provenance, items=items, chance=chance, base_score=base, score=score,
                     difference=about(score - base, half * (base - chance) / 100), recovery=about(recovery + shift, half),
                     excluded=None, flips=0.021 + (100 - recovery) / 150, smallest_difference=half * (base - chance) / 100,
-                    cells=(key(f"evaluate bf16 {task}"), key(f"evaluate {name} {task}")),
+                    steps=(key(f"evaluate bf16 {task}"), key(f"evaluate {name} {task}")),
                 )
             )  # fmt: skip
     found += [
@@ -97,7 +97,7 @@ def task_findings() -> list[TaskRecovery]:
             score=0.031, difference=about(-0.006, 0.022), recovery=None,
             excluded=NearChance(tasks=(TaskNearChance(task="humaneval", above_chance=0.037),), required=0.05), flips=0.018,
             smallest_difference=0.022,
-            cells=(key("evaluate bf16 humaneval"), key(f"evaluate {name} humaneval")),
+            steps=(key("evaluate bf16 humaneval"), key(f"evaluate {name} humaneval")),
         )
         for name in ("w8a8-int", "w4a16-int")
     ]  # fmt: skip
@@ -126,7 +126,7 @@ def speed_findings() -> list[SpeedFinding]:
                         percentile=percentile, estimate=about(base * ratio, base * ratio * 0.04),
                         ratio=None if name == "bf16" else about(ratio, 0.031), valid=valid,
                         reasons=() if valid else (RoundInvalid(round=1, reason="client saturated: 97 % of a core"),),
-                        cells=(key(f"serve {name} 1"), key(f"serve {name} 2")),
+                        steps=(key(f"serve {name} 1"), key(f"serve {name} 2")),
                     )
                 )  # fmt: skip
     return found
@@ -139,7 +139,7 @@ def cost_findings() -> list[CostFinding]:
             cost_reduction=about(CANDIDATES[name][column], 0.035),
             queries_per_dollar=about(base * CANDIDATES[name][column], 900),
             price_per_hour=0.096, price_source="price list", valid=(mode, name) != ("asynchronous", "w4a16-int"),
-            cells=(key(f"serve {name} 1"), key(f"serve {name} 2")),
+            steps=(key(f"serve {name} 1"), key(f"serve {name} 2")),
         )
         for mode, load_level, column, base in (
             ("synchronous", "synchronous", 5, 22_900), ("asynchronous", "concurrency 16", 6, 139_500),
@@ -160,7 +160,7 @@ def similarity_findings() -> list[SimilarityFinding]:
             found.append(
                 SimilarityFinding(
                     candidate=name, engine="vllm", provenance=provenance, measure=measure, items=128,
-                    estimate=about(worse, half), cells=(key(f"compare {name}"),),
+                    estimate=about(worse, half), steps=(key(f"compare {name}"),),
                 )
             )  # fmt: skip
     return found
@@ -195,15 +195,15 @@ def verdict() -> Verdict:
             candidate=name, engine="vllm" if provenance == "measured" else "emulated", provenance=provenance, items=9400,
             tasks=tuple(TASKS), recovery=about(recovery, half), smallest_difference=half, flips=0.021 + (100 - recovery) / 150,
             noise_floor_flips=0.004 if provenance == "measured" else None,
-            cells=tuple(key(f"evaluate {who} {task}") for who in ("bf16", name) for task in TASKS),
+            steps=tuple(key(f"evaluate {who} {task}") for who in ("bf16", name) for task in TASKS),
         )
         for name, (_, provenance, recovery, half, *_rest) in CANDIDATES.items()
     }  # fmt: skip
-    sizes = [SizeFinding(candidate="bf16", bytes=269_060_552, ratio=1.0, bits_per_weight=16.0, cells=(key("quantize bf16"),))]
+    sizes = [SizeFinding(candidate="bf16", bytes=269_060_552, ratio=1.0, bits_per_weight=16.0, steps=(key("quantize bf16"),))]
     sizes += [
         SizeFinding(
             candidate=name, bytes=size, ratio=size / 269_060_552, bits_per_weight=8 * size / 134_515_008,
-            cells=(key(f"quantize {name}"),),
+            steps=(key(f"quantize {name}"),),
         )
         for name, (_, _, _, _, size, *_rest) in CANDIDATES.items()
     ]  # fmt: skip
@@ -235,7 +235,7 @@ def verdict() -> Verdict:
         emulation=tuple(
             EmulationError(
                 candidate=name, task=task, items=TASKS[task][0], difference=about(shift, 0.004), disagreements=0.006,
-                cells=(key(f"evaluate {name} {task}"), key(f"emulate {name} {task}")),
+                steps=(key(f"evaluate {name} {task}"), key(f"emulate {name} {task}")),
             )
             for task in ("order", "choice")
             for name, shift in (("w8a8-int", 0.001), ("w4a16-int", -0.0015))
@@ -251,12 +251,12 @@ def verdict() -> Verdict:
 @pytest.fixture
 def context(verdict: Verdict) -> ReportContext:
     names = [f.candidate for f in verdict.formats]
-    cells = [
-        CellEntry(
+    steps = [
+        StepEntry(
             key=key(f"quantize {name}"), kind="quantize", labels={"candidate": name},
             state="failed" if name == "fp8-block" else "done", seconds=None if name == "fp8-block" else 6.4,
             error="width 576 is not a multiple of 128" if name == "fp8-block" else None,
-            directory=f"cells/quantize/{key(f'quantize {name}')}",
+            directory=f"steps/quantize/{key(f'quantize {name}')}",
         )
         for name in names
     ]  # fmt: skip
@@ -265,13 +265,13 @@ def context(verdict: Verdict) -> ReportContext:
     for name in names[:-1]:
         measured += [("evaluate", name, f"evaluate {name} {task}", {"task": task}) for task in (*TASKS, "humaneval")]
         measured += [("compare", name, f"compare {name}", {"n": 128})]
-        measured += [("serve", name, f"serve {name} {repeat}", {"sitting": repeat}) for repeat in (1, 2)]
+        measured += [("serve", name, f"serve {name} {repeat}", {"session": repeat}) for repeat in (1, 2)]
     for name in ("w8a8-int", "w4a16-int"):
         measured += [("evaluate", name, f"emulate {name} {task}", {"task": task}) for task in ("order", "choice")]
-    cells += [
-        CellEntry(
+    steps += [
+        StepEntry(
             key=key(name), kind=kind, labels={"candidate": candidate}, state="done", seconds=41.7, summary=summary,
-            directory=f"cells/{kind}/{key(name)}",
+            directory=f"steps/{kind}/{key(name)}",
         )
         for kind, candidate, name, summary in measured
     ]  # fmt: skip
@@ -291,7 +291,7 @@ def context(verdict: Verdict) -> ReportContext:
         seeds={"study": 0, "bootstrap": 0},
         specification="version: 1\nstudy: demo\nmodel: smollm2-135m-instruct\n",
         commands=("whichbits study demo --store studies/demo",),
-        cells=tuple(cells),
+        steps=tuple(steps),
         seconds={"quantize": 38.4, "accuracy": 402.0, "similarity": 61.0, "serving": 318.0},
         whichbits_version="0.1.0",
         price_list="example",
@@ -301,7 +301,7 @@ def context(verdict: Verdict) -> ReportContext:
 
 @pytest.fixture
 def empty_verdict(verdict: Verdict) -> Verdict:
-    """A study in which every cell failed."""
+    """A study in which every step failed."""
     nothing = dict.fromkeys(("tasks", "suites", "emulation", "similarity", "speed", "cost", "sizes", "recommendations"), ())
     others = [f.model_copy(update={"suite": None, "state": "failed", "reason": StepsFailed(failure=FAILURE), "extension": None})
               for f in verdict.formats if f.candidate != verdict.base]  # fmt: skip

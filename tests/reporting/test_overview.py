@@ -3,7 +3,7 @@ from whichbits.reporting.overview import checklist, format_rows, speed_texts, wo
 
 
 def test_rows_say_state_recovery_size_and_speed(verdict, context):
-    rows = {row.decision.candidate: row for row in format_rows(verdict, Citations(context.cells))}
+    rows = {row.decision.candidate: row for row in format_rows(verdict, Citations(context.steps))}
     assert rows["w8a8-int"].recovery == "99.3 % (97.9 – 100.7)"
     assert rows["w8a8-int"].size == "0.61×"
     assert [mode for mode, _ in rows["w8a8-int"].speeds] == ["synchronous", "asynchronous"]
@@ -32,7 +32,7 @@ def test_checklist_counts_what_it_finds(verdict, context):
     checks = checklist(verdict, context)
     texts = [check.text for check in checks]
     assert [check.passed for check in checks] == [False, False, False, True, True, False]
-    assert texts[0] == f"{len(context.cells) - 1} of {len(context.cells)} cells are complete"
+    assert texts[0] == f"{len(context.steps) - 1} of {len(context.steps)} steps are complete"
     assert texts[1].startswith("66 of 72 speed figures are valid")
     assert texts[2].startswith("4 of 5 tasks")
     assert "0.4 %" in texts[3]
@@ -41,7 +41,7 @@ def test_checklist_counts_what_it_finds(verdict, context):
 
 
 def test_checklist_of_a_study_without_results(empty_verdict, context):
-    nothing = context.model_copy(update={"cells": ()})
+    nothing = context.model_copy(update={"steps": ()})
     texts = [check.text for check in checklist(empty_verdict, nothing)]
     assert "No speed was measured" in texts
     assert "No task was scored" in texts

@@ -110,7 +110,7 @@ def test_every_link_within_the_page_has_its_target(verdict, context):
     links = {link[1:] for link in page.all("href") if link.startswith("#")}
     assert len(ids) == len(set(ids))
     assert links <= set(ids)
-    assert sum(link.startswith("cell-") for link in links) > 30
+    assert sum(link.startswith("step-") for link in links) > 30
 
 
 def test_the_page_says_it_all(verdict, context):
@@ -135,7 +135,7 @@ def test_a_study_in_which_all_failed_says_so(empty_verdict, context):
         "No verdict: no format could be compared with bf16 on any task.",
         "No task was scored.",
         "No speed was measured.",
-        "1 cell failed or missing",
+        "1 step failed or missing",
     ):
         assert line in text
 

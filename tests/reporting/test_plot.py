@@ -1,7 +1,7 @@
 import re
 from itertools import pairwise
 
-from whichbits.reporting.plot import Point, Step, Sweep, frontier, scatter, sweep
+from whichbits.reporting.plot import Point, Sweep, SweepPoint, frontier, scatter, sweep
 from whichbits.reporting.scale import linear
 from whichbits.reporting.strip import Mark, interval_strip
 from whichbits.verdict.estimates import Estimate
@@ -28,8 +28,8 @@ def test_labels_of_close_points_stand_apart():
 
 def test_no_line_joins_an_invalid_value():
     valid = [True, True, False, True]
-    steps = tuple(Step(i, exactly(1.0), ok, "") for i, ok in enumerate(valid))
-    html = sweep([Sweep("a", "s1", steps)], ["1", "2", "4", "8"], linear(0, 2), unit="s", label="")
+    points = tuple(SweepPoint(i, exactly(1.0), ok, "") for i, ok in enumerate(valid))
+    html = sweep([Sweep("a", "s1", points)], ["1", "2", "4", "8"], linear(0, 2), unit="s", label="")
     assert html.count('class="join') == 1
     assert html.count("cross") == 1
 

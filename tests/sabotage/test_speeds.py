@@ -15,7 +15,7 @@ from whichbits.core.errors import UserError
 from whichbits.studies.specification.schema import Specification
 from whichbits.verdict.model import Verdict
 
-LOAD = {"name": "w", "prompt_tokens": 16, "output_tokens": 4, "synchronous": True, "concurrency": [], "waves": 5}
+LOAD = {"name": "w", "prompt_tokens": 16, "output_tokens": 4, "synchronous": True, "concurrency": [], "requests_per_stream": 5}
 
 Serve = Callable[[Path], Any]
 
@@ -112,7 +112,7 @@ def test_a_server_that_changes_under_a_load_fails_the_step(when: int, small_mode
         whichbits.bench(str(small_model), ["16/4"], url=server.url, store=tmp_path)
     assert server.url in raised.value.message
     assert str(raised.value).count("→") == 1
-    assert not list(tmp_path.glob("cells/serve/*/result.json"))
+    assert not list(tmp_path.glob("steps/serve/*/result.json"))
 
 
 def test_a_remedy_stands_once_in_the_line_of_a_failed_step(small_model: Path, serve: Serve, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from whichbits.serving.workload import parse_workload
 
 pytest.importorskip("aiohttp", reason="aiohttp, of the extra 'measure', is not installed")
 
-CHAT = {"name": "test-chat", "prompt_tokens": 64, "output_tokens": 11, "concurrency": [4], "waves": 5}
+CHAT = {"name": "test-chat", "prompt_tokens": 64, "output_tokens": 11, "concurrency": [4], "requests_per_stream": 5}
 STREAMED = {"ttft": 0.2, "itl": 0.05}
 """0.2 s to the first of 11 tokens, then 0.05 s each: 0.7 s a request."""
 
@@ -31,7 +31,7 @@ def test_metrics_are_those_of_the_server(start_engine, word_tokenizer: Path):
     heard: list[tuple[str, int, int]] = []
     url = start_engine(**STREAMED)
     results = measure(url, "m", word_tokenizer, chat(), seed=1, on_progress=lambda *event: heard.append(event))
-    assert [one.rung for one in results] == ["synchronous", "concurrency 4"]
+    assert [one.load_level for one in results] == ["synchronous", "concurrency 4"]
     assert heard[5] == ("synchronous", 6, 6) and heard[-1] == ("concurrency 4", 24, 24)
     for result, streams in zip(results, (1, 4), strict=True):
         metrics = result.metrics
@@ -64,7 +64,7 @@ def test_metrics_are_those_of_the_server(start_engine, word_tokenizer: Path):
         ({"usage": False}, "errors: 6 requests failed, the first with the server sent no token usage"),
     ],
 )
-def test_faults_of_the_server_make_a_rung_invalid(start_engine, word_tokenizer: Path, fault, reason):
+def test_faults_of_the_server_make_a_load_level_invalid(start_engine, word_tokenizer: Path, fault, reason):
     (result,) = measure(start_engine(**STREAMED, **fault), "m", word_tokenizer, chat(concurrency=[]), seed=1)
     assert not result.valid
     assert any(found.startswith(reason) for found in result.reasons), result.reasons
@@ -82,7 +82,7 @@ def test_tokens_count_though_they_carry_no_text_or_share_a_chunk(start_engine, w
 def test_auto_ladder_ends_at_the_servers_slots(start_engine, word_tokenizer: Path):
     """A server of two slots: 4 in flight serve no more than 2."""
     results = measure(start_engine(ttft=0.1, itl=0.02, slots=2), "m", word_tokenizer, chat(concurrency="auto"), seed=1)
-    assert [one.rung for one in results] == ["synchronous", "concurrency 2", "concurrency 4"]
+    assert [one.load_level for one in results] == ["synchronous", "concurrency 2", "concurrency 4"]
 
 
 def test_arrivals_at_a_rate_the_server_cannot_serve(start_engine, word_tokenizer: Path):
@@ -90,7 +90,7 @@ def test_arrivals_at_a_rate_the_server_cannot_serve(start_engine, word_tokenizer
     url = start_engine(ttft=0.1, itl=0.01, slots=1)
     workload = chat(synchronous=False, concurrency=[], rate=15.0, rate_requests=40)
     (result,) = measure(url, "m", word_tokenizer, workload, seed=1)
-    assert result.rung == "rate 15" and result.concurrency is None
+    assert result.load_level == "rate 15" and result.concurrency is None
     assert any("requests served of" in reason for reason in result.reasons), result.reasons
 
 

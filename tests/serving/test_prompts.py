@@ -30,18 +30,18 @@ def test_a_tokenizer_written_in_python(tmp_path: Path):
 
 @given(length=st.integers(1, 300), seed=st.integers(0, 2**40), index=st.integers(0, 10**6))
 def test_prompt_is_exact_in_length_and_a_function_of_its_arguments(length, seed, index):
-    ids = prompt(WORDS, length, seed=seed, rung="concurrency 4", index=index)
+    ids = prompt(WORDS, length, seed=seed, level="concurrency 4", index=index)
     assert len(ids) == length
     assert set(ids) <= set(WORDS.tolist())
-    assert ids == prompt(WORDS, length, seed=seed, rung="concurrency 4", index=index)
+    assert ids == prompt(WORDS, length, seed=seed, level="concurrency 4", index=index)
 
 
 def test_no_two_prompts_share_a_block():
     """vLLM caches blocks of 16 tokens and more: none of 2,400 prompts begins as another does."""
     heads = [
-        tuple(prompt(WORDS, 128, seed=seed, rung=rung, index=index)[:16])
+        tuple(prompt(WORDS, 128, seed=seed, level=load_level, index=index)[:16])
         for seed in range(4)
-        for rung in ("synchronous", "concurrency 4", "concurrency 16")
+        for load_level in ("synchronous", "concurrency 4", "concurrency 16")
         for index in range(200)
     ]
     assert len(set(heads)) == len(heads)

@@ -6,15 +6,15 @@ import pytest
 
 from whichbits.core.errors import UserError
 from whichbits.schema.serve import Evidence, Metrics
-from whichbits.serving.result import RungResult
+from whichbits.serving.result import LoadLevelResult
 from whichbits.serving.session import concurrencies, fixed, measure_round, order
-from whichbits.serving.workload import closed_rung, parse_workload
+from whichbits.serving.workload import at_concurrency, parse_workload
 
 NAMES = ["bf16", "w4a16-int", "w8a8-int", "w8a8-fp"]
 AUTO = parse_workload({"name": "chat", "prompt_tokens": 64, "output_tokens": 8})
 
 
-def result(concurrency: int, rate: float | None) -> RungResult:
+def result(concurrency: int, rate: float | None) -> LoadLevelResult:
     metrics = Metrics(
         requests_per_second=rate, output_tokens_per_second=rate, ttft_s=None, itl_s=None, tpot_s=None, latency_s=None
     )
@@ -22,9 +22,9 @@ def result(concurrency: int, rate: float | None) -> RungResult:
         "requests": 1, "requests_planned": 1, "errors": 0, "client_cpu": 0.0, "client_busiest_cpu": 0.0, "client_cpus": 1,
         "clock_step_s": 0.0,
     }  # fmt: skip
-    return RungResult(
-        rung=closed_rung(AUTO, concurrency).name, concurrency=concurrency, rate=None, valid=rate is not None, reasons=(),
-        metrics=metrics, evidence=Evidence.model_validate(fields), rows=(),
+    return LoadLevelResult(
+        load_level=at_concurrency(AUTO, concurrency).name, concurrency=concurrency, rate=None,
+        valid=rate is not None, reasons=(), metrics=metrics, evidence=Evidence.model_validate(fields), rows=(),
     )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def test_the_ladder_of_real_servers_is_the_longest_of_theirs(start_engine, word_
     from whichbits.serving.measure import measure
 
     urls = {"two": start_engine(ttft=0.05, itl=0.01, slots=2), "four": start_engine(ttft=0.05, itl=0.01, slots=4)}
-    workload = AUTO.model_copy(update={"synchronous": False, "waves": 5})
+    workload = AUTO.model_copy(update={"synchronous": False, "requests_per_stream": 5})
 
     def of(name, workload, at_least):
         return measure(urls[name], "m", word_tokenizer, workload, seed=1, at_least=at_least)

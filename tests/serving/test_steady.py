@@ -5,7 +5,7 @@ import pytest
 from whichbits.serving.observation import Observation, row
 from whichbits.serving.result import metrics_of, rows_of
 from whichbits.serving.steady import steady
-from whichbits.serving.workload import Rung
+from whichbits.serving.workload import LoadLevel
 
 
 def seen(request: int, start: float, end: float, *, warmup: bool = False, tokens: int = 11, chunks: int = 11) -> Observation:
@@ -31,9 +31,9 @@ def test_row_of_a_failure_has_no_latency():
 
 def test_throughput_in_lock_step():
     """Two streams, waves of 2 s, the first a warm-up: one request a second, whatever the end of the run looks like."""
-    rung = Rung("concurrency 2", 2, None, warmup=2, requests=6)
+    load_level = LoadLevel("concurrency 2", 2, None, warmup=2, requests=6)
     all_seen = [seen(2 * wave + i, 2.0 * wave, 2.0 * wave + 2, warmup=wave == 0) for wave in range(4) for i in range(2)]
-    window = steady(all_seen, rung)
+    window = steady(all_seen, load_level)
     assert window is not None
     assert (window.begin_s, window.end_s) == (2.0, 8.0)
     assert window.requests_per_second == pytest.approx(1.0)
@@ -43,10 +43,10 @@ def test_throughput_in_lock_step():
 
 def test_staggered_streams_leave_ramp_and_drain_out():
     """Streams of 2 s half a period apart; dividing by the whole run would give 8 / 9 instead of 1 a second."""
-    rung = Rung("concurrency 2", 2, None, warmup=2, requests=6)
+    load_level = LoadLevel("concurrency 2", 2, None, warmup=2, requests=6)
     first = [seen(i, 2.0 * i, 2.0 * i + 2, warmup=i == 0) for i in range(4)]
     second = [seen(10 + i, 1 + 2.0 * i, 3 + 2.0 * i, warmup=i == 0) for i in range(4)]
-    window = steady(first + second, rung)
+    window = steady(first + second, load_level)
     assert window is not None
     assert (window.begin_s, window.end_s) == (3.0, 8.0)
     assert window.requests_per_second == pytest.approx(1.0)
@@ -55,16 +55,16 @@ def test_staggered_streams_leave_ramp_and_drain_out():
 
 def test_idle_client_shows_in_the_requests_in_flight():
     """One stream that rests 1 s after each request of 3 s: 3/4 in flight, one request in 4 s."""
-    rung = Rung("synchronous", 1, None, warmup=1, requests=5)
-    window = steady([seen(i, 4.0 * i, 4.0 * i + 3, warmup=i == 0) for i in range(6)], rung)
+    load_level = LoadLevel("synchronous", 1, None, warmup=1, requests=5)
+    window = steady([seen(i, 4.0 * i, 4.0 * i + 3, warmup=i == 0) for i in range(6)], load_level)
     assert window is not None
     assert window.in_flight == pytest.approx(0.75)
     assert window.requests_per_second == pytest.approx(0.25)
 
 
 def test_window_of_arrivals_ends_with_the_last():
-    rung = Rung("rate 1", None, 1.0, warmup=1, requests=4)
-    window = steady([seen(i, float(i), i + 0.5, warmup=i == 0) for i in range(5)], rung)
+    load_level = LoadLevel("rate 1", None, 1.0, warmup=1, requests=4)
+    window = steady([seen(i, float(i), i + 0.5, warmup=i == 0) for i in range(5)], load_level)
     assert window is not None
     assert (window.begin_s, window.end_s) == (1.0, 4.0)
     assert window.requests_per_second == pytest.approx(1.0)

@@ -4,13 +4,13 @@ import pytest
 
 from whichbits.schema.serve import Distribution, Evidence, Metrics
 from whichbits.serving.validity import judge
-from whichbits.serving.workload import closed_rung, named_workloads, open_rung
+from whichbits.serving.workload import at_concurrency, at_rate, named_workloads
 
 DEMO = named_workloads()["demo-chat"]
 GOOD = Evidence(
-    requests=20, requests_planned=20, errors=0, first_error=None, steady_s=10.0, waves=5.0, in_flight=3.98, offered_rate=None,
-    dispatch_delay_s=0.01, client_cpu=0.2, client_busiest_cpu=0.1, client_cpus=1, clock_step_s=0.0, prompt_tokens=(128, 128),
-    output_tokens=(32, 32), tokens_per_chunk=1.0, prefix_cache_hit_rate=0.0, foreign_tokens=0.0,
+    requests=20, requests_planned=20, errors=0, first_error=None, steady_s=10.0, mean_latencies=5.0, in_flight=3.98,
+    offered_rate=None, dispatch_delay_s=0.01, client_cpu=0.2, client_busiest_cpu=0.1, client_cpus=1, clock_step_s=0.0,
+    prompt_tokens=(128, 128), output_tokens=(32, 32), tokens_per_chunk=1.0, prefix_cache_hit_rate=0.0, foreign_tokens=0.0,
 )  # fmt: skip
 METRICS = Metrics(
     requests_per_second=2.0, output_tokens_per_second=64.0, itl_s=None, tpot_s=None,
@@ -19,8 +19,8 @@ METRICS = Metrics(
 )  # fmt: skip
 
 
-def test_good_rung_is_valid():
-    assert judge(GOOD, METRICS, closed_rung(DEMO, 4), DEMO) == ()
+def test_good_load_level_is_valid():
+    assert judge(GOOD, METRICS, at_concurrency(DEMO, 4), DEMO) == ()
 
 
 @pytest.mark.parametrize(
@@ -39,24 +39,24 @@ def test_good_rung_is_valid():
         ({"client_busiest_cpu": 0.9, "client_cpus": 8, "client_cpu": 1.0}, "client saturated: 1.00 of its 8 cores used, 0.90"),
         ({"dispatch_delay_s": 0.2}, "client saturated: requests were sent 200.0 ms late, 9.1%"),
         ({"clock_step_s": -0.5}, "clock stepped by -500.0 ms"),
-        ({"waves": 3.0}, "not in steady state: the window holds 3.0 mean latencies"),
+        ({"mean_latencies": 3.0}, "not in steady state: the window holds 3.0 mean latencies"),
         ({"in_flight": 3.7}, "not in steady state: 3.70 requests in flight (X·R) instead of 4"),
-        ({"steady_s": None, "waves": None, "in_flight": None}, "not in steady state: no time"),
+        ({"steady_s": None, "mean_latencies": None, "in_flight": None}, "not in steady state: no time"),
     ],
 )
 def test_each_fault_has_its_own_reason(change, reason):
-    reasons = judge(GOOD.model_copy(update=change), METRICS, closed_rung(DEMO, 4), DEMO)
+    reasons = judge(GOOD.model_copy(update=change), METRICS, at_concurrency(DEMO, 4), DEMO)
     assert len(reasons) == 1
     assert reasons[0].startswith(reason)
 
 
 def test_a_token_added_by_the_server_is_no_fault():
     changed = GOOD.model_copy(update={"prompt_tokens": (129, 129)})
-    assert judge(changed, METRICS, closed_rung(DEMO, 4), DEMO) == ()
+    assert judge(changed, METRICS, at_concurrency(DEMO, 4), DEMO) == ()
 
 
 def test_arrivals_faster_than_the_server():
-    rung = open_rung(DEMO, 3.0)
-    assert judge(GOOD.model_copy(update={"offered_rate": 2.1}), METRICS, rung, DEMO) == ()
-    reasons = judge(GOOD.model_copy(update={"offered_rate": 3.0}), METRICS, rung, DEMO)
+    load_level = at_rate(DEMO, 3.0)
+    assert judge(GOOD.model_copy(update={"offered_rate": 2.1}), METRICS, load_level, DEMO) == ()
+    reasons = judge(GOOD.model_copy(update={"offered_rate": 3.0}), METRICS, load_level, DEMO)
     assert reasons == ("not in steady state: 2.00 requests served of 3.00 that came each second",)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from whichbits.core.errors import UserError
-from whichbits.serving.workload import check_context, closed_rung, named_workloads, open_rung, parse_workload
+from whichbits.serving.workload import at_concurrency, at_rate, check_context, named_workloads, parse_workload
 
 
 def test_named_workloads_have_the_papers_lengths():
@@ -20,15 +20,15 @@ def test_named_workloads_have_the_papers_lengths():
         "demo-chat": (128, 32),
     }
     assert named_workloads()["demo-chat"].concurrency == (4, 16)
-    assert all(one.waves >= 5 for one in named_workloads().values())
+    assert all(one.requests_per_stream >= 5 for one in named_workloads().values())
 
 
-def test_rungs_measure_waves_after_a_warm_up():
-    workload = parse_workload({"name": "mine", "prompt_tokens": 8, "output_tokens": 8, "waves": 6, "rate": 2.5})
-    four = closed_rung(workload, 4)
+def test_load_levels_measure_waves_after_a_warm_up():
+    workload = parse_workload({"name": "mine", "prompt_tokens": 8, "output_tokens": 8, "requests_per_stream": 6, "rate": 2.5})
+    four = at_concurrency(workload, 4)
     assert (four.name, four.warmup, four.requests) == ("concurrency 4", 4, 24)
-    assert closed_rung(workload, 1).name == "synchronous"
-    arrivals = open_rung(workload, 2.5)
+    assert at_concurrency(workload, 1).name == "synchronous"
+    arrivals = at_rate(workload, 2.5)
     assert (arrivals.name, arrivals.concurrency, arrivals.warmup, arrivals.requests) == ("rate 2.5", None, 10, 100)
 
 
@@ -40,8 +40,16 @@ def test_rungs_measure_waves_after_a_warm_up():
         ({"name": "a", "prompt_tokens": 0, "output_tokens": 8}, "workload.prompt_tokens = 0", "greater than or equal to 4"),
         ({"name": "a", "output_tokens": 8}, "workload.prompt_tokens is missing", "prompt_tokens"),
         ({"name": "a", "prompt_tokens": 8, "output_tokns": 8}, "workload.output_tok", "output_tokens"),
-        ({"name": "a", "prompt_tokens": 8, "output_tokens": 8, "waves": 4}, "workload.waves = 4", "5"),
-        ({"name": "a", "prompt_tokens": 8, "output_tokens": 8, "waves": 10**9}, "workload.waves", "1000"),
+        (
+            {"name": "a", "prompt_tokens": 8, "output_tokens": 8, "requests_per_stream": 4},
+            "workload.requests_per_stream = 4",
+            "5",
+        ),
+        (
+            {"name": "a", "prompt_tokens": 8, "output_tokens": 8, "requests_per_stream": 10**9},
+            "workload.requests_per_stream",
+            "1000",
+        ),
         ({"name": "a", "prompt_tokens": 8, "output_tokens": 8, "rate": float("inf")}, "workload.rate = inf", "finite"),
         ({"name": "a", "prompt_tokens": 8, "output_tokens": 8, "concurrency": [9999]}, "workload.concurrency.0 = 9999", "4096"),
         ({"name": "a", "prompt_tokens": 8, "output_tokens": 8, "concurrency": [4, 2]}, "workload.concurrency", "ascending"),

@@ -9,14 +9,14 @@ import pytest
 import whichbits
 from whichbits.prediction.predictor import predict
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Cell
+from whichbits.schema.step import Step
 from whichbits.schema.workload import Workload
 from whichbits.studies.forecast import forecast
 from whichbits.studies.planning.estimate import Durations, Estimate
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse
 from whichbits.studies.steps.forecast import batch_seconds
-from whichbits.studies.steps.serve import ladder_seconds
+from whichbits.studies.steps.serve import sweep_seconds
 
 TEXT = """\
 version: 1
@@ -40,16 +40,16 @@ def at(rates: dict[float, float | None]):
 
 
 def test_a_ladder_takes_a_warm_up_and_its_waves_at_each_load() -> None:
-    workload = Workload(name="mine", prompt_tokens=32, output_tokens=8, concurrency=(4, 16), waves=5, rate=2.0)
+    workload = Workload(name="mine", prompt_tokens=32, output_tokens=8, concurrency=(4, 16), requests_per_stream=5, rate=2.0)
     # 6 waves of 1, 4 and 16 requests at 1, 2 and 4 a second; 10 + 100 requests at 2 a second.
-    assert ladder_seconds(workload, at({1: 1.0, 4: 2.0, 16: 4.0})) == pytest.approx(6 + 12 + 24 + 55)
-    assert ladder_seconds(workload, at({1: 1.0, 4: None, 16: 4.0})) is None
+    assert sweep_seconds(workload, at({1: 1.0, 4: 2.0, 16: 4.0})) == pytest.approx(6 + 12 + 24 + 55)
+    assert sweep_seconds(workload, at({1: 1.0, 4: None, 16: 4.0})) is None
 
 
 def test_an_automatic_ladder_ends_where_the_rate_stops_growing() -> None:
-    workload = Workload(name="mine", prompt_tokens=32, output_tokens=8, waves=9)
+    workload = Workload(name="mine", prompt_tokens=32, output_tokens=8, requests_per_stream=9)
     rates = {1: 1.0, 2: 2.0, 4: 2.05, 8: 1e-9}
-    assert ladder_seconds(workload, at(rates)) == pytest.approx(10 * (1 / 1.0 + 2 / 2.0 + 4 / 2.05))
+    assert sweep_seconds(workload, at(rates)) == pytest.approx(10 * (1 / 1.0 + 2 / 2.0 + 4 / 2.05))
 
 
 def test_requests_of_a_task_run_side_by_side() -> None:
@@ -60,35 +60,35 @@ def test_requests_of_a_task_run_side_by_side() -> None:
 def test_a_forecast_is_the_predictors_answer_for_the_deployment(tiny_llama: Path) -> None:
     expansion = Expansion(*parse(TEXT.format(model=tiny_llama), "small.yaml"), ask_servers=False)
     seconds = forecast(expansion)
-    cells = {(p.cell.kind, p.cell.labels.candidate): p.cell for p in expansion.plan().cells if p.cell.kind == "serve"}
+    steps = {(p.step.kind, p.step.labels.candidate): p.step for p in expansion.plan().steps if p.step.kind == "serve"}
     ask = {"prompt_tokens": 32, "output_tokens": 8}
     one, four = (predict(str(tiny_llama), "w8a8-int", "A100", concurrency=c, **ask).latency_s for c in (1, 4))
-    assert seconds(cells["serve", "w8a8-int"]) == pytest.approx(11 * one + 11 * four + 55)
-    assert seconds(cells["serve", "w8a8-fp"]) is None  # an A100 has no FP8
-    assert seconds(Cell("compare", 1, {})) is None
+    assert seconds(steps["serve", "w8a8-int"]) == pytest.approx(11 * one + 11 * four + 55)
+    assert seconds(steps["serve", "w8a8-fp"]) is None  # an A100 has no FP8
+    assert seconds(Step("compare", 1, {})) is None
 
 
 def test_what_is_stored_counts_before_what_is_predicted() -> None:
     durations = Durations()
     durations.add("serve", Labels(), 10.0)
-    cells = [Cell("serve", 1, {}), Cell("generate", 1, {}), Cell("compare", 1, {})]
-    total = durations.total(cells, lambda cell: 5.0 if cell.kind != "compare" else None)
+    steps = [Step("serve", 1, {}), Step("generate", 1, {}), Step("compare", 1, {})]
+    total = durations.total(steps, lambda step: 5.0 if step.kind != "compare" else None)
     assert total == Estimate(seconds=15.0, unknown=1, predicted=5.0)
-    assert str(total) == "15 s (5 s of it predicted) and 1 cell of unknown length"
+    assert str(total) == "15 s (5 s of it predicted) and 1 step of unknown length"
 
 
 def test_a_dry_run_names_hours_and_dollars_as_predicted(tiny_llama: Path, tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(TEXT.format(model=tiny_llama))
     shown = whichbits.plan(tmp_path / "small.yaml", store=tmp_path / "store")
-    times = {row["cell"]: row["time"] for row in shown.rows}
-    assert any("(predicted)" in time for cell, time in times.items() if cell.startswith("serve w8a8-int"))
-    assert all(time == "unknown" for cell, time in times.items() if cell.startswith("serve w8a8-fp"))
+    times = {row["step"]: row["time"] for row in shown.rows}
+    assert any("(predicted)" in time for step, time in times.items() if step.startswith("serve w8a8-int"))
+    assert all(time == "unknown" for step, time in times.items() if step.startswith("serve w8a8-fp"))
     assert "(predicted) and" in shown.text
     assert "Cost: $" in shown.text
 
 
 def test_verdicts_know_nothing_of_predictions() -> None:
-    # A predicted cell can decide nothing: what judges imports neither the predictor nor the forecast.
+    # A predicted step can decide nothing: what judges imports neither the predictor nor the forecast.
     source = Path(whichbits.__file__).parent
     for file in (
         *(source / "verdict").glob("*.py"),

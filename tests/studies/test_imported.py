@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import whichbits
 from whichbits.cli.app import app
 from whichbits.core.errors import UserError
-from whichbits.studies.store.manifest import read as read_ledger
+from whichbits.studies.store.manifest import read as read_manifest
 from whichbits.verdict.paired import Paired
 from whichbits.verdict.recovery import recovery
 
@@ -81,7 +81,7 @@ def test_what_was_imported_is_a_study_that_is_judged_again(tmp_path: Path, base:
     outcome = whichbits.evaluate_from(base, candidate(tmp_path, 50), store=tmp_path / "store")
     page = outcome.report.read_text(encoding="utf-8")
     assert "scores imported from inspect" in page
-    assert [cell.labels.task for cell in read_ledger(outcome.store).cells] == ["arc", "hellaswag"] * 2
+    assert [step.labels.task for step in read_manifest(outcome.store).steps] == ["arc", "hellaswag"] * 2
     assert whichbits.recommend(outcome.store) == outcome.verdict
     wider = whichbits.recommend(outcome.store, margin=0.2)
     assert next(each.state for each in wider.formats if each.candidate == "model-w4a16") == "non-inferior"
@@ -90,7 +90,7 @@ def test_what_was_imported_is_a_study_that_is_judged_again(tmp_path: Path, base:
 def test_the_same_results_are_imported_once(tmp_path: Path, base: Path) -> None:
     for _ in range(2):
         whichbits.evaluate_from(base, candidate(tmp_path, 50), store=tmp_path / "store")
-    assert len(list((tmp_path / "store" / "cells" / "evaluate").iterdir())) == 4
+    assert len(list((tmp_path / "store" / "steps" / "evaluate").iterdir())) == 4
 
 
 def test_the_base_against_itself_is_said_to_be_identical(tmp_path: Path, base: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_kind_from_another_package_is_in_results_and_report(tmp_path: Path, ti
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     store = tmp_path / "studies/outside"
-    found = [json.loads(file.read_text()) for file in store.glob("cells/evaluate/*/*/result.json")]
+    found = [json.loads(file.read_text()) for file in store.glob("steps/evaluate/*/*/result.json")]
     assert {one["labels"]["candidate"] for one in found} == {"bf16", "w8a8-int"}
     for one in found:
         assert (one["inputs"]["task"]["kind"], one["inputs"]["task"]["version"]) == ("successors", 4)

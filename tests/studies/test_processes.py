@@ -25,8 +25,8 @@ def busy(jobs, context):
         subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 300; true"]),
     ]
     ids = [os.getpid(), os.getppid(), *(child.pid for child in started)]
-    Path(jobs[0].cell.inputs["pids"]).write_text(" ".join(map(str, ids)))
-    match jobs[0].cell.inputs["how"]:
+    Path(jobs[0].step.inputs["pids"]).write_text(" ".join(map(str, ids)))
+    match jobs[0].step.inputs["how"]:
         case "in C":
             re.search("(a+)+$", "a" * 64 + "b")  # C code that lets no other thread run, for ever
         case "deaf":
@@ -41,15 +41,15 @@ RUNNER = """\
 import os, sys
 from pathlib import Path
 from busy import busy
-from whichbits.schema.step import Cell
+from whichbits.schema.step import Step
 from whichbits.studies.execution.local import LocalExecutor
 from whichbits.studies.steps.step import Job
 store, how = Path(sys.argv[1]), sys.argv[2]
 store.mkdir()
 executor = LocalExecutor(store)
 print(os.getpid(), executor._keeper.pid, flush=True)
-cell = Cell("busy", 1, {"how": how, "pids": str(store / "pids")})
-print(list(executor.run(busy, [Job(cell, store, {})], lambda name: name)), flush=True)
+step = Step("busy", 1, {"how": how, "pids": str(store / "pids")})
+print(list(executor.run(busy, [Job(step, store, {})], lambda name: name)), flush=True)
 executor.stop()
 print("stopped", flush=True)
 """

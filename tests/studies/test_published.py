@@ -17,18 +17,18 @@ def task(name: str, chance: float = 0.0, candidate: str = "int8", provenance: st
     return TaskRecovery(
         candidate=candidate, task=name, engine="vllm", provenance=provenance, items=100, chance=chance,  # type: ignore[arg-type]
         base_score=0.8, score=0.79, difference=Estimate(value=-0.01, low=-0.02, high=0.0), recovery=OWN, excluded=None,
-        flips=0.01, smallest_difference=0.01, cells=(),
+        flips=0.01, smallest_difference=0.01, steps=(),
     )  # fmt: skip
 
 
 def verdict(model: str, *tasks: TaskRecovery, base: str = "bf16", formats: dict[str, str] = NAMES) -> Verdict:
     suite = SuiteRecovery(
         candidate="int8", engine="vllm", provenance="measured", items=100, tasks=("gsm8k_llama",), recovery=OWN,
-        smallest_difference=1.0, flips=0.0, noise_floor_flips=None, cells=(),
+        smallest_difference=1.0, flips=0.0, noise_floor_flips=None, steps=(),
     )  # fmt: skip
     texts = SimilarityFinding(
         candidate="int8", engine="vllm", provenance="measured", measure="rougeL", items=5,
-        estimate=Estimate(value=0.5, low=0.4, high=0.6), cells=(),
+        estimate=Estimate(value=0.5, low=0.4, high=0.6), steps=(),
     )  # fmt: skip
     return Verdict(
         study="s", model=model, base=base, margin=0.01, caveats=(), recommendations=(), tasks=tasks, suites=(suite,),

@@ -1,4 +1,4 @@
-"""A model with Python code of its own, through every cell that runs it on this machine: only with trust_remote_code."""
+"""A model with Python code of its own, through every step that runs it on this machine: only with trust_remote_code."""
 
 from __future__ import annotations
 
@@ -76,21 +76,21 @@ def own(tiny_llama: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_every_local_cell_runs_the_models_code_with_trusted(own: Path, tmp_path: Path):
+def test_every_local_step_runs_the_models_code_with_trusted(own: Path, tmp_path: Path):
     text = TEXT.format(model=own, trusted="true", engine=URLS)
     done: dict[str, Path] = {}
     kinds = []
-    for planned in Expansion(*parse(text, "own.yaml"), ask_servers=False).plan().cells:
-        cell = planned.cell
+    for planned in Expansion(*parse(text, "own.yaml"), ask_servers=False).plan().steps:
+        step = planned.step
         if planned.lane != "local" or any(read.key not in done for read in planned.reads.values()):
             continue  # it asks a server, or reads what a server said
-        folder = tmp_path / cell.key
+        folder = tmp_path / step.key
         folder.mkdir()
-        job = Job(cell, folder, {role: done[read.key] for role, read in planned.reads.items()})
-        ((_, result),) = registry.KINDS[cell.kind].run([job], Context())
+        job = Job(step, folder, {role: done[read.key] for role, read in planned.reads.items()})
+        ((_, result),) = registry.KINDS[step.kind].run([job], Context())
         assert not isinstance(result, Exception)
-        done[cell.key] = folder
-        kinds.append(cell.kind)
+        done[step.key] = folder
+        kinds.append(step.kind)
     assert sorted(kinds) == ["distribution", "evaluate", "evaluate", "quantize"], "the base is evaluated in emulation too"
 
 

@@ -45,7 +45,7 @@ tasks:
   - {{name: recall, limit: 40}}
 similarity: {{limit: 3, max_tokens: 8, windows: 2, window_tokens: 32}}
 workloads:
-  - {{name: tiny-chat, prompt_tokens: 16, output_tokens: 8, concurrency: [2], waves: 5}}
+  - {{name: tiny-chat, prompt_tokens: 16, output_tokens: 8, concurrency: [2], requests_per_stream: 5}}
 rounds: 2
 max_length: 512
 """
@@ -65,8 +65,8 @@ def study(folder: Path, text: str, **options: object) -> subprocess.CompletedPro
 
 
 def results(store: Path) -> dict[str, dict[str, object]]:
-    """`result.json` of each finished cell by key."""
-    found = [json.loads(path.read_text()) for path in store.glob("cells/**/result.json")]
+    """`result.json` of each finished step by key."""
+    found = [json.loads(path.read_text()) for path in store.glob("steps/**/result.json")]
     return {result["key"]: result for result in found}
 
 
@@ -92,9 +92,9 @@ def test_emulation_alone_needs_no_engine(emulated: Path):
 
 def test_a_second_run_does_only_what_is_missing(emulated: Path, tiny_llama: Path):
     store = emulated / "studies/tiny"
-    before = {path: path.stat().st_mtime_ns for path in store.glob("cells/**/result.json")}
+    before = {path: path.stat().st_mtime_ns for path in store.glob("steps/**/result.json")}
     study(emulated, EMULATED.format(model=tiny_llama))
-    assert {path: path.stat().st_mtime_ns for path in store.glob("cells/**/result.json")} == before
+    assert {path: path.stat().st_mtime_ns for path in store.glob("steps/**/result.json")} == before
 
 
 def test_recommend_and_report_need_only_the_store(emulated: Path, tmp_path: Path):
@@ -111,13 +111,13 @@ def test_recommend_and_report_need_only_the_store(emulated: Path, tmp_path: Path
     assert "<html" in (store / "report.html").read_text()
 
 
-def test_every_number_of_the_verdict_names_cells_that_are_there(emulated: Path):
+def test_every_number_of_the_verdict_names_steps_that_are_there(emulated: Path):
     verdict = json.loads((emulated / "studies/tiny/verdict.json").read_text())
     there = set(results(emulated / "studies/tiny"))
     for table in ("tasks", "suites", "similarity", "sizes"):
         for row in verdict[table]:
-            assert set(row["cells"]) <= there, (table, row)
-            assert row["cells"] or row.get("candidate") == "bf16"
+            assert set(row["steps"]) <= there, (table, row)
+            assert row["steps"] or row.get("candidate") == "bf16"
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, tiny_llama: Path):
@@ -166,13 +166,13 @@ def test_served_emulated_and_refused_side_by_side(served: tuple[Path, subprocess
 @pytest.mark.server
 def test_speeds_are_paired_within_their_sitting(served: tuple[Path, subprocess.CompletedProcess[str]]):
     folder, _ = served
-    cells = [r for r in results(folder / "studies/served").values() if r["kind"] == "serve"]
-    assert {(r["labels"]["candidate"], r["labels"]["repeat"]) for r in cells} == {  # type: ignore[index]
+    steps = [r for r in results(folder / "studies/served").values() if r["kind"] == "serve"]
+    assert {(r["labels"]["candidate"], r["labels"]["repeat"]) for r in steps} == {  # type: ignore[index]
         (name, repeat) for name in ("bf16", "w8a8-int", "w4a16-int") for repeat in "01"
     }
-    assert len({r["summary"]["sitting"] for r in cells}) == 1  # type: ignore[index]
+    assert len({r["summary"]["session"] for r in steps}) == 1  # type: ignore[index]
     for repeat in "01":
-        bases = [r["summary"]["base_rungs"] for r in cells if r["labels"]["repeat"] == repeat]  # type: ignore[index]
+        bases = [r["summary"]["base_load_levels"] for r in steps if r["labels"]["repeat"] == repeat]  # type: ignore[index]
         assert all(base == bases[0] for base in bases)
 
 
@@ -196,12 +196,12 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, tiny_llama: Path):
     )  # fmt: skip
     store = tmp_path / "studies/tiny"
     deadline = time.monotonic() + 120
-    while not any(store.glob("cells/**/result.json")) and time.monotonic() < deadline:
+    while not any(store.glob("steps/**/result.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "finished cells are kept" in errors
+    assert "finished steps are kept" in errors
     assert "Traceback" not in errors
-    assert any(store.glob("cells/**/result.json"))
+    assert any(store.glob("steps/**/result.json"))
     assert not any((store / "failed").glob("*"))

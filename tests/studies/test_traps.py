@@ -109,7 +109,7 @@ workloads: []
 def test_a_study_among_traps_executes_none(traps: Traps, model: Path, tmp_path: Path) -> None:
     """In the working directory, the model, the store (before and as it is filled) and the data."""
     here, store, data = (traps.litter(tmp_path / name) for name in ("here", "store", "data"))
-    for name in ("cells/quantize", "cells/evaluate", "partial", "failed"):
+    for name in ("steps/quantize", "steps/evaluate", "partial", "failed"):
         traps.litter(store / name)
     (here / "study.yaml").write_text(STUDY)
     rows = [{"question": f"Number {n} is", "choices": [" even", " odd"], "answer": n % 2} for n in range(4)]

@@ -1,4 +1,4 @@
-"""Cells of a study written by hand: what `collect` reads."""
+"""Steps of a study written by hand: what `collect` reads."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from whichbits.schema.summaries import summary_class
 from whichbits.schema.workload import Limit, Slo, Workload
 
 
-class Cells:
-    """Writes the directories of finished cells under one folder and returns their records."""
+class Steps:
+    """Writes the directories of finished steps under one folder and returns their records."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -95,7 +95,7 @@ class Cells:
         deployment: str = "here",
         valid: bool = True,
         invalid: tuple[tuple[str, int], ...] = (),
-        sitting: str = "one",
+        session: str = "one",
         seed: int = 0,
         spread: float = 0.02,
     ) -> Record:
@@ -107,21 +107,21 @@ class Cells:
         rows: dict[str, list[Any]] = {
             name: []
             for name in (
-                "role", "rung", "concurrency", "request", "start_s", "ttft_s", "itl_s", "tpot_s", "latency_s",
+                "role", "load_level", "concurrency", "request", "start_s", "ttft_s", "itl_s", "tpot_s", "latency_s",
                 "prompt_tokens", "output_tokens", "ok",
             )
         }  # fmt: skip
-        rungs: dict[str, list[dict[str, Any]]] = {"candidate": [], "base": []}
+        load_levels: dict[str, list[dict[str, Any]]] = {"candidate": [], "base": []}
         for concurrency, pair in latency.items():
-            rung = "synchronous" if concurrency == 1 else f"concurrency {concurrency}"
+            load_level = "synchronous" if concurrency == 1 else f"concurrency {concurrency}"
             for role, mean in zip(("candidate", "base"), pair, strict=True):
                 if mean is None:
                     continue
                 for request in range(10 * concurrency):
                     seconds = mean * float(rng.normal(1, spread))
                     values = (
-                        role, rung, concurrency, request, request * seconds, seconds / 10, seconds / 40, seconds / 40, seconds,
-                        128, 32, True,
+                        role, load_level, concurrency, request, request * seconds, seconds / 10, seconds / 40, seconds / 40,
+                        seconds, 128, 32, True,
                     )  # fmt: skip
                     for name, value in zip(rows, values, strict=True):
                         rows[name].append(value)
@@ -129,14 +129,20 @@ class Cells:
                 metrics = {"requests_per_second": rate, "output_tokens_per_second": 32 * rate}
                 good = valid and (role, concurrency) not in invalid
                 reasons = [] if good else ["client saturated"]
-                rungs[role].append(
-                    {"rung": rung, "concurrency": concurrency, "valid": good, "reasons": reasons, "metrics": metrics}
+                load_levels[role].append(
+                    {
+                        "load_level": load_level,
+                        "concurrency": concurrency,
+                        "valid": good,
+                        "reasons": reasons,
+                        "metrics": metrics,
+                    }
                 )
         labels = {"candidate": candidate, "workload": workload, "deployment": deployment, "repeat": str(repeat)}
-        summary = {"sitting": sitting, "rungs": rungs["candidate"], "base_rungs": rungs["base"]}
+        summary = {"session": session, "load_levels": load_levels["candidate"], "base_load_levels": load_levels["base"]}
         return self.record("serve", labels, summary, rows)
 
 
 @pytest.fixture
-def cells(tmp_path: Path) -> Cells:
-    return Cells(tmp_path)
+def steps(tmp_path: Path) -> Steps:
+    return Steps(tmp_path)

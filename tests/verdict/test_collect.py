@@ -10,88 +10,88 @@ FORMATS = {"bf16": "bf16", "w8a8-int": "w8a8-int"}
 BASE, INT8 = [1, 1, 1, 0], [1, 0, 1, 0]
 
 
-def test_pairs_each_candidate_with_the_base_in_its_own_engine(cells):
+def test_pairs_each_candidate_with_the_base_in_its_own_engine(steps):
     records = [
-        cells.evaluate("bf16", BASE),
-        cells.evaluate("bf16", [1, 1, 0, 0], engine="emulated"),
-        cells.evaluate("w8a8-int", INT8),
-        cells.evaluate("w8a8-int", [1, 0, 0, 0], engine="emulated"),
+        steps.evaluate("bf16", BASE),
+        steps.evaluate("bf16", [1, 1, 0, 0], engine="emulated"),
+        steps.evaluate("w8a8-int", INT8),
+        steps.evaluate("w8a8-int", [1, 0, 0, 0], engine="emulated"),
     ]
     found = collect(records, "bf16", FORMATS)
     served, emulated = found.tasks
     assert (served.engine, served.provenance, served.pair.base.tolist()) == ("vllm", "measured", BASE)
     assert (emulated.engine, emulated.provenance, emulated.pair.base.tolist()) == ("emulated", "emulated", [1, 1, 0, 0])
-    assert served.cells == (records[2].key, records[0].key)
+    assert served.steps == (records[2].key, records[0].key)
     assert [(e.candidate, e.pair.base.tolist(), e.pair.score.tolist()) for e in found.emulation] == [
         ("bf16", BASE, [1, 1, 0, 0]),
         ("w8a8-int", INT8, [1, 0, 0, 0]),
     ]
 
 
-def test_the_second_run_of_the_base_is_its_noise(cells):
-    records = [cells.evaluate("bf16", BASE), cells.evaluate("bf16", [1, 1, 0, 0], repeat=1, concurrency=4)]
+def test_the_second_run_of_the_base_is_its_noise(steps):
+    records = [steps.evaluate("bf16", BASE), steps.evaluate("bf16", [1, 1, 0, 0], repeat=1, concurrency=4)]
     (noise,) = collect(records, "bf16", FORMATS).noise
     assert (noise.pair.base.tolist(), noise.pair.score.tolist()) == (BASE, [1, 1, 0, 0])
 
 
-def test_generated_tasks_have_any_number_of_items_but_for_those_that_run_out(cells):
+def test_generated_tasks_have_any_number_of_items_but_for_those_that_run_out(steps):
     tasks = {"recall": {"most": None}, "order": {"most": 649}, "arc": {"kind": "lm-eval"}}
-    records = [cells.evaluate(name, scores, task=task, **stated) for name, scores in (("bf16", BASE), ("w8a8-int", INT8))
+    records = [steps.evaluate(name, scores, task=task, **stated) for name, scores in (("bf16", BASE), ("w8a8-int", INT8))
                for task, stated in tasks.items()]  # fmt: skip
     found = {s.task: s.available for s in collect(records, "bf16", FORMATS).tasks}
     assert found == {"recall": None, "order": 649, "arc": 4}
 
 
-def test_a_store_from_before_most_was_written_is_read_rightly(cells):
+def test_a_store_from_before_most_was_written_is_read_rightly(steps):
     """Then only generators made items, and an advice to add items must not be lost."""
-    records = [cells.evaluate(name, scores, task=task, kind=kind, available=4)
+    records = [steps.evaluate(name, scores, task=task, kind=kind, available=4)
                for name, scores in (("bf16", BASE), ("w8a8-int", INT8))
                for task, kind in (("recall", "generated"), ("arc", "lm-eval"))]  # fmt: skip
     found = {s.task: s.available for s in collect(records, "bf16", FORMATS).tasks}
     assert found == {"recall": None, "arc": 4}
 
 
-def test_scores_of_other_samples_are_no_pair(cells):
+def test_scores_of_other_samples_are_no_pair(steps):
     drawn = {"temperature": 0.6, "top_p": 1.0, "samples": 4, "reducer": "mean"}
     records = [
-        cells.evaluate("bf16", BASE, sampled=drawn),
-        cells.evaluate("w8a8-int", INT8, sampled={**drawn, "samples": 8}),
+        steps.evaluate("bf16", BASE, sampled=drawn),
+        steps.evaluate("w8a8-int", INT8, sampled={**drawn, "samples": 8}),
     ]
     with pytest.raises(PairingError, match="samples differs, 4 and 8"):
         collect(records, "bf16", FORMATS)
 
 
-def test_other_prompts_are_an_error(cells):
-    records = [cells.evaluate("bf16", BASE), cells.evaluate("w8a8-int", INT8, prompts="another prompt")]
+def test_other_prompts_are_an_error(steps):
+    records = [steps.evaluate("bf16", BASE), steps.evaluate("w8a8-int", INT8, prompts="another prompt")]
     with pytest.raises(PairingError, match=r"recall \(vllm\), w8a8-int against bf16: prompt_hash of item"):
         collect(records, "bf16", FORMATS)
 
 
-def test_other_concurrency_is_an_error(cells):
-    records = [cells.evaluate("bf16", BASE), cells.evaluate("w8a8-int", INT8, concurrency=1)]
+def test_other_concurrency_is_an_error(steps):
+    records = [steps.evaluate("bf16", BASE), steps.evaluate("w8a8-int", INT8, concurrency=1)]
     with pytest.raises(PairingError, match="concurrency differs, 16 and 1"):
         collect(records, "bf16", FORMATS)
 
 
-def test_another_engine_version_is_an_error(cells):
-    records = [cells.evaluate("bf16", BASE), cells.evaluate("w8a8-int", INT8)]
+def test_another_engine_version_is_an_error(steps):
+    records = [steps.evaluate("bf16", BASE), steps.evaluate("w8a8-int", INT8)]
     versions = [replace(r, provenance={"engine": {"version": v}}) for r, v in zip(records, ("0.31", "0.32"), strict=True)]
     with pytest.raises(PairingError, match="engine differs"):
         collect(versions, "bf16", FORMATS)
 
 
-def test_two_cells_of_the_same_meaning_are_an_error(cells):
-    record = cells.evaluate("bf16", BASE)
-    with pytest.raises(PairingError, match="two evaluate cells for bf16, recall, vllm"):
+def test_two_steps_of_the_same_meaning_are_an_error(steps):
+    record = steps.evaluate("bf16", BASE)
+    with pytest.raises(PairingError, match="two evaluate steps for bf16, recall, vllm"):
         collect([record, record], "bf16", FORMATS)
 
 
-def test_failed_and_missing_cells_are_failures(cells):
+def test_failed_and_missing_steps_are_failures(steps):
     labels = {"candidate": "w8a8-int", "task": "recall", "engine": "vllm", "repeat": "0"}
     records = [
-        cells.evaluate("bf16", BASE),
-        cells.record("quantize", {"candidate": "w8a8-int", "format": "w8a8-int"}, state="failed", error="disk\nfull"),
-        cells.record("evaluate", labels, state="missing"),
+        steps.evaluate("bf16", BASE),
+        steps.record("quantize", {"candidate": "w8a8-int", "format": "w8a8-int"}, state="failed", error="disk\nfull"),
+        steps.record("evaluate", labels, state="missing"),
     ]
     found = collect(records, "bf16", FORMATS)
     assert found.tasks == ()
@@ -104,15 +104,15 @@ def test_failed_and_missing_cells_are_failures(cells):
     assert found.incomplete == {("w8a8-int", "vllm"): ("recall",)}
 
 
-def test_similarity_tables(cells):
+def test_similarity_tables(steps):
     labels = {"candidate": "w8a8-int", "prompts": "ours", "engine": "vllm"}
     texts = {name: [0.5, 1.0] for name in ("rouge1", "rougeL", "bertscore", "sts")}
     texts |= {"length_ratio": [1.0, None], "item": ["a", "b"]}
     windows = {"window": [0, 1], "tokens": [10, 30], "kl_sum": [1.0, 1.0], "top1_same": [9, 28], "nll_sum": [20.0, 60.0]}
     means = {"n_tokens": 40, "kl": 0.05, "top1_agreement": 0.925, "perplexity": 7.4, "base_perplexity": 7.0}
     records = [
-        cells.record("compare", labels, {"n": 2, "rouge1": 0.75, "rougeL": 0.75, "bertscore": 0.75, "sts": 0.75}, texts),
-        cells.record("distribution", {"candidate": "w8a8-int", "text": "ours"}, means, windows),
+        steps.record("compare", labels, {"n": 2, "rouge1": 0.75, "rougeL": 0.75, "bertscore": 0.75, "sts": 0.75}, texts),
+        steps.record("distribution", {"candidate": "w8a8-int", "text": "ours"}, means, windows),
     ]
     found = {s.measure: s for s in collect(records, "bf16", FORMATS).similarity}
     assert set(found) == {"rouge1", "rougeL", "bertscore", "sts", "kl", "top1_agreement", "perplexity"}
@@ -121,8 +121,8 @@ def test_similarity_tables(cells):
     assert found["sts"].provenance == "measured"
 
 
-def test_rounds_keep_the_base_of_their_own_cell(cells):
-    found = collect([cells.serve("w8a8-int", 0, {1: (1.0, 1.5), 4: (2.0, 3.0)})], "bf16", FORMATS).rounds
+def test_rounds_keep_the_base_of_their_own_step(steps):
+    found = collect([steps.serve("w8a8-int", 0, {1: (1.0, 1.5), 4: (2.0, 3.0)})], "bf16", FORMATS).rounds
     assert [(r.candidate, r.against, r.load_level) for r in found] == [
         ("w8a8-int", "w8a8-int", "synchronous"),
         ("w8a8-int", "w8a8-int", "concurrency 4"),

@@ -65,7 +65,7 @@ def test_a_missing_column_is_named(tmp_path):
 
 @pytest.mark.parametrize("content", [None, b"", b"PAR1 and no more"])
 def test_a_table_that_cannot_be_read_is_named_with_what_to_do(tmp_path: Path, content: bytes | None):
-    path = tmp_path / "cell" / "items.parquet"
+    path = tmp_path / "step" / "items.parquet"
     path.parent.mkdir()
     if content is not None:
         path.write_bytes(content)

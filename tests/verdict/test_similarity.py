@@ -17,7 +17,7 @@ def test_a_mean_over_prompts():
     found = similarity_finding(sample([0.5, 0.7, 0.9], [1.0, 1.0, 1.0]), level=0.95, seed=0)
     assert found.estimate.value == pytest.approx(0.7)
     assert found.estimate.low < 0.5 < 0.9 < found.estimate.high  # three prompts say little
-    assert (found.items, found.data, found.cells) == (3, "ours", ("key",))
+    assert (found.items, found.data, found.steps) == (3, "ours", ("key",))
 
 
 def test_perplexity_is_the_exponential_of_the_mean_per_token():

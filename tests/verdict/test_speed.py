@@ -16,8 +16,8 @@ def by_round(values, error=0.01):
     return {("one", str(r)): RoundValue(value, error, 9.0) for r, value in enumerate(values)}
 
 
-def load_of(found, candidate, rung):
-    return next(load for load in found if (load.candidate, load.load_level) == (candidate, rung))
+def load_of(found, candidate, load_level):
+    return next(load for load in found if (load.candidate, load.load_level) == (candidate, load_level))
 
 
 def test_ratio_is_taken_within_each_round():
@@ -48,28 +48,28 @@ def test_swapping_numerator_and_denominator_inverts_the_ratio(rows):
     assert there.low * back.high == pytest.approx(1)
 
 
-def test_the_base_is_measured_once_though_every_cell_holds_a_copy(cells):
-    copies = [cells.serve(name, r, {1: (1.0, 2.0)}) for r in range(2) for name in ("w8a8-int", "w4a16-int")]
+def test_the_base_is_measured_once_though_every_step_holds_a_copy(steps):
+    copies = [steps.serve(name, r, {1: (1.0, 2.0)}) for r in range(2) for name in ("w8a8-int", "w4a16-int")]
     load = load_of(loads(collect(copies, "bf16", FORMATS)), "bf16", "synchronous")
     assert [r.repeat for r in load.own] == [0, 1]
 
 
-def test_two_measurements_of_one_round_count_as_their_mean(cells):
-    records = [cells.serve("w8a8-int", 0, {4: (1.0, 2.0)}), cells.serve("w4a16-int", 0, {4: (1.0, 4.5)})]
+def test_two_measurements_of_one_round_count_as_their_mean(steps):
+    records = [steps.serve("w8a8-int", 0, {4: (1.0, 2.0)}), steps.serve("w4a16-int", 0, {4: (1.0, 4.5)})]
     base = load_of(loads(collect(records, "bf16", FORMATS)), "bf16", "concurrency 4")
     (value,) = series(base.own, "requests_per_second").values()
     assert value.value == pytest.approx(np.sqrt(4 / 2.0 * 4 / 4.5))
 
 
-def test_synchronous_queries_are_the_inverse_of_latency(cells):
-    records = [cells.serve("w8a8-int", 0, {1: (0.5, 1.0)})]
+def test_synchronous_queries_are_the_inverse_of_latency(steps):
+    records = [steps.serve("w8a8-int", 0, {1: (0.5, 1.0)})]
     load = load_of(loads(collect(records, "bf16", FORMATS)), "w8a8-int", "synchronous")
     (value,) = queries(load).values()
     assert value.value == pytest.approx(2.0, rel=0.03)
 
 
-def test_findings_of_a_load(cells):
-    records = [cells.serve("w8a8-int", r, {1: (0.5, 1.0), 16: (1.0, 2.0)}) for r in range(3)]
+def test_findings_of_a_load(steps):
+    records = [steps.serve("w8a8-int", r, {1: (0.5, 1.0), 16: (1.0, 2.0)}) for r in range(3)]
     formed = loads(collect(records, "bf16", FORMATS))
     found = {
         (s.metric, s.percentile): s for s in speed_findings(load_of(formed, "w8a8-int", "concurrency 16"), None, level=0.95)
@@ -85,9 +85,9 @@ def test_findings_of_a_load(cells):
     assert ("latency_s", 95.0) not in alone
 
 
-def test_a_percentile_is_the_mean_over_rounds_of_each_rounds_own(cells):
+def test_a_percentile_is_the_mean_over_rounds_of_each_rounds_own(steps):
     # 3 rounds whose medians are 1.00, 1.10 and 1.21 s: the pooled median would be 1.10 with an interval of a few ms
-    records = [cells.serve("w8a8-int", r, {16: (1.1**r, 1.1**r)}) for r in range(3)]
+    records = [steps.serve("w8a8-int", r, {16: (1.1**r, 1.1**r)}) for r in range(3)]
     load = load_of(loads(collect(records, "bf16", FORMATS)), "w8a8-int", "concurrency 16")
     median = next(s for s in speed_findings(load, None, level=0.95) if (s.metric, s.percentile) == ("latency_s", 50.0))
     half = 4.3027 * np.log(1.1) / np.sqrt(3)
@@ -97,9 +97,9 @@ def test_a_percentile_is_the_mean_over_rounds_of_each_rounds_own(cells):
     assert median.ratio.high / median.ratio.low < 1.05
 
 
-def test_one_round_has_no_interval(cells):
+def test_one_round_has_no_interval(steps):
     load = load_of(
-        loads(collect([cells.serve("w8a8-int", 0, {16: (1.0, 2.0)})], "bf16", FORMATS)), "w8a8-int", "concurrency 16"
+        loads(collect([steps.serve("w8a8-int", 0, {16: (1.0, 2.0)})], "bf16", FORMATS)), "w8a8-int", "concurrency 16"
     )
     for finding in speed_findings(load, None, level=0.95):
         assert isinstance(finding.estimate, SingleRound) and isinstance(finding.ratio, SingleRound)

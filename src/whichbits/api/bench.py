@@ -62,14 +62,14 @@ def bench(
         MeasuredLoad(
             workload=str(record.labels.workload),
             round=record.labels.repeat + 1,
-            load=level.rung,
+            load=level.load_level,
             valid=level.valid,
             reasons=level.reasons,
             metrics=level.metrics,
             weights=weights_of(record),
         )
         for record in run_part(part, store, {"serve"}, fresh=fresh)
-        for level in record.found(ServeSummary).rungs
+        for level in record.found(ServeSummary).load_levels
     )
 
 

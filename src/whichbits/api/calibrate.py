@@ -12,7 +12,7 @@ from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
     from whichbits.prediction.model.coefficients import Coefficients
-    from whichbits.studies.store.manifest import Ledger
+    from whichbits.studies.store.manifest import StudyManifest
 
 
 def calibrate(results: Path, out: Path) -> Coefficients:
@@ -33,44 +33,44 @@ def _serving_results(folder: Path) -> list[dict[str, str]]:
     """Valid load levels of a study's store as the predictor's rows."""
     from whichbits.studies.store.manifest import read
 
-    ledger = read(folder)
+    manifest = read(folder)
     rows: list[dict[str, str]] = []
-    for record in ledger.records(Store(folder)):
+    for record in manifest.records(Store(folder)):
         if record.kind != "serve" or record.state != "done":
             continue
-        deployment = ledger.deployments[str(record.labels.deployment)]
-        workload = ledger.workloads[str(record.labels.workload)]
-        valid = [level for level in record.found(ServeSummary).rungs if level.valid and level.concurrency is not None]
+        deployment = manifest.deployments[str(record.labels.deployment)]
+        workload = manifest.workloads[str(record.labels.workload)]
+        valid = [level for level in record.found(ServeSummary).load_levels if level.valid and level.concurrency is not None]
         if not valid:
             continue
         common = {
-            "model": ledger.model,
-            "format": ledger.formats[record.labels.candidate],
-            "hardware": _device(deployment.hardware, deployment.count, ledger),
+            "model": manifest.model,
+            "format": manifest.formats[record.labels.candidate],
+            "hardware": _device(deployment.hardware, deployment.count, manifest),
             "count": str(deployment.count),
             "prompt_tokens": str(workload.prompt_tokens),
             "output_tokens": str(workload.output_tokens),
-            "engine": _engine(ledger),
+            "engine": _engine(manifest),
         }
         for level in valid:
             metrics = level.metrics
             found = {"latency_s": metrics.latency_s, "ttft_s": metrics.ttft_s, "tpot_s": metrics.tpot_s}
-            means = {name: _cell(one.mean if one else None) for name, one in found.items()}
-            speeds = {**means, "qps": _cell(metrics.requests_per_second)}
+            means = {name: _step(one.mean if one else None) for name, one in found.items()}
+            speeds = {**means, "qps": _step(metrics.requests_per_second)}
             rows.append({**common, "concurrency": str(level.concurrency), **speeds})
     if not rows:
         raise UserError(f"store: {folder} holds no valid measurement of a speed", remedy="give its study workloads, and run it")
     return rows
 
 
-def _cell(value: float | None) -> str:
+def _step(value: float | None) -> str:
     """A number in a table, or nothing where there is none."""
     return "" if value is None else str(value)
 
 
-def _engine(ledger: Ledger) -> str:
+def _engine(manifest: StudyManifest) -> str:
     """The engine that the study started, with its version. Raises UserError where it started none."""
-    version = next((engine.version for engine in ledger.engines if engine.name == "vLLM"), None)
+    version = next((engine.version for engine in manifest.engines if engine.name == "vLLM"), None)
     if version is None:
         raise UserError(
             "store: its speeds were measured at an address, and what the server ran on is not known here",
@@ -79,7 +79,7 @@ def _engine(ledger: Ledger) -> str:
     return f"vllm=={version}" if str(version)[:1].isdigit() else "vllm"
 
 
-def _device(claimed: str, count: int, ledger: Ledger) -> str:
+def _device(claimed: str, count: int, manifest: StudyManifest) -> str:
     """The predictor's name of the hardware that a study's deployment claims, where the store says that it was there.
 
     Raises UserError for a claim that is not what measured: its speeds would be taken for those of the device that it names.
@@ -87,14 +87,14 @@ def _device(claimed: str, count: int, ledger: Ledger) -> str:
     from whichbits.hardware.catalogue import find, normalized
     from whichbits.hardware.machine import describe
 
-    present = dict(_accelerators(ledger.hardware))
+    present = dict(_accelerators(manifest.hardware))
     if claimed == "this-machine" and len(present) == 1:
         claimed = next(iter(present))
     if normalized(claimed) in ("cpu", "thismachine") and not present:
-        if describe().kind == ledger.hardware and not describe().gpus:
+        if describe().kind == manifest.hardware and not describe().gpus:
             return "cpu"
         raise UserError(
-            f"deployment.hardware: the study was measured on {ledger.hardware}, which is not the processor here",
+            f"deployment.hardware: the study was measured on {manifest.hardware}, which is not the processor here",
             remedy="calibrate on that machine",
         )
     device = find(claimed) if claimed != "this-machine" else None
@@ -106,7 +106,7 @@ def _device(claimed: str, count: int, ledger: Ledger) -> str:
         if device is not None and found == device.id and number >= count:
             return device.name
     raise UserError(
-        f"deployment.hardware: claims {count} × {claimed}, and the study was measured on {ledger.hardware}",
+        f"deployment.hardware: claims {count} × {claimed}, and the study was measured on {manifest.hardware}",
         remedy="set hardware (an id of `whichbits hardware`) and count to what measured it, and run the study again",
     )
 

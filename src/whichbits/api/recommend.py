@@ -11,7 +11,7 @@ from whichbits.api.arguments import check_margin, overrides_of
 
 if TYPE_CHECKING:
     from whichbits.reporting.write import Written
-    from whichbits.studies.store.manifest import Ledger
+    from whichbits.studies.store.manifest import StudyManifest
     from whichbits.verdict.model import Verdict
 
 
@@ -31,8 +31,8 @@ def recommend(store: Path, *, margin: float | None = None, price: Sequence[str] 
     from whichbits.studies import conclusion
     from whichbits.studies.store.store import Store
 
-    ledger, folder = _ledger(store, margin, price), Path(store)
-    return conclusion.read_verdict(ledger, folder) or conclusion.judge(ledger, ledger.records(Store(folder)))
+    manifest, folder = _manifest(store, margin, price), Path(store)
+    return conclusion.read_verdict(manifest, folder) or conclusion.judge(manifest, manifest.records(Store(folder)))
 
 
 def advise(store: Path, *, margin: float | None = None, price: Sequence[str] | None = None) -> Advice:
@@ -40,11 +40,11 @@ def advise(store: Path, *, margin: float | None = None, price: Sequence[str] | N
     from whichbits.studies import conclusion
     from whichbits.studies.store.store import Store
 
-    ledger, folder = _ledger(store, margin, price), Path(store)
-    records, page = ledger.records(Store(folder)), folder / "report.html"
-    kept = conclusion.read_verdict(ledger, folder)
+    manifest, folder = _manifest(store, margin, price), Path(store)
+    records, page = manifest.records(Store(folder)), folder / "report.html"
+    kept = conclusion.read_verdict(manifest, folder)
     shown = page if kept is not None and page.is_file() else None
-    return Advice(kept or conclusion.judge(ledger, records), shown, conclusion.serve_commands(ledger, records))
+    return Advice(kept or conclusion.judge(manifest, records), shown, conclusion.serve_commands(manifest, records))
 
 
 def report(store: Path, *, margin: float | None = None, price: Sequence[str] | None = None) -> Written:
@@ -55,10 +55,10 @@ def report(store: Path, *, margin: float | None = None, price: Sequence[str] | N
     from whichbits.studies import conclusion
     from whichbits.studies.store.store import Store
 
-    ledger, folder = _ledger(store, margin, price), Path(store)
-    records = ledger.records(Store(folder))
-    verdict = conclusion.judge(ledger, records)
-    return conclusion.write(verdict, ledger, records, folder, options=options_of(margin, price))
+    manifest, folder = _manifest(store, margin, price), Path(store)
+    records = manifest.records(Store(folder))
+    verdict = conclusion.judge(manifest, records)
+    return conclusion.write(verdict, manifest, records, folder, options=options_of(margin, price))
 
 
 def options_of(margin: float | None, price: Sequence[str] | None) -> list[str]:
@@ -67,7 +67,7 @@ def options_of(margin: float | None, price: Sequence[str] | None) -> list[str]:
     return given + [word for entry in price or () for word in ("--price", entry)]
 
 
-def _ledger(store: Path, margin: float | None, price: Sequence[str] | None) -> Ledger:
+def _manifest(store: Path, margin: float | None, price: Sequence[str] | None) -> StudyManifest:
     """The study of a store at the margin and prices that are asked for."""
     from whichbits.studies.conclusion import at
     from whichbits.studies.store.manifest import read

@@ -13,7 +13,7 @@ from whichbits.api.arguments import overrides_of
 from whichbits.studies.specification.schema import Specification, load
 from whichbits.studies.specification.source import Source
 from whichbits.studies.store.store import Store
-from whichbits.studies.study import Preview, check_prices, ledger_of, preview, probed, run, set_aside_measured
+from whichbits.studies.study import Preview, check_prices, manifest_of, preview, probed, run, set_aside_measured
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,20 +78,20 @@ def study(
         plan = expansion.plan()
         if fresh:
             set_aside_measured(plan, place)
-        place.sweep(planned.cell for planned in plan.missing(place))
-        ledger_of(expansion, plan, overrides, command, 0.0).write(place.folder)
+        place.sweep(planned.step for planned in plan.missing(place))
+        manifest_of(expansion, plan, overrides, command, 0.0).write(place.folder)
         states = run(plan, expansion, place, quiet=quiet, console=console)
         seconds = time.monotonic() - began
-        ledger = ledger_of(expansion, plan, overrides, command, seconds)
-        ledger.write(place.folder)
+        manifest = manifest_of(expansion, plan, overrides, command, seconds)
+        manifest.write(place.folder)
         from whichbits.studies import conclusion
 
-        records = ledger.records(place)
-        verdict = conclusion.judge(ledger, records)
-        written = conclusion.write(verdict, ledger, records, place.folder)
+        records = manifest.records(place)
+        verdict = conclusion.judge(manifest, records)
+        written = conclusion.write(verdict, manifest, records, place.folder)
     by_kind = conclusion.kind_seconds(records)
     failed = sum(state == "failed" for state in states.values())
-    return Outcome(verdict, written.html, place.folder, failed, seconds, conclusion.serve_commands(ledger, records), by_kind)
+    return Outcome(verdict, written.html, place.folder, failed, seconds, conclusion.serve_commands(manifest, records), by_kind)
 
 
 def plan(

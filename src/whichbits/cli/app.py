@@ -50,7 +50,7 @@ class Commands(TyperGroup):
             _print_error(UserError(f"{error.filename}: {error.strerror}", remedy="name a path that can be read and written"))
             raise typer.Exit(2) from error
         except KeyboardInterrupt as stop:
-            sys.stderr.write("stopped; finished cells are kept, run the same command to go on\n")
+            sys.stderr.write("stopped; finished steps are kept, run the same command to go on\n")
             raise typer.Exit(130) from stop
 
 
@@ -91,7 +91,7 @@ def study(
     specification: Annotated[str, typer.Argument(help="YAML file, or a preset: demo, paper-llama-3.1-8b, ...")] = "demo",
     store: StoreDir = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the cells, what is done already, hours and dollars.")
+        bool, typer.Option("--dry-run", help="Print the steps, what is done already, hours and dollars.")
     ] = False,
     price: Prices = None,
     data_dir: DataDir = None,

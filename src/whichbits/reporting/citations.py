@@ -1,4 +1,4 @@
-"""Where a figure comes from: the number of each cell in the list at the end, as a link."""
+"""Where a figure comes from: the number of each step in the list at the end, as a link."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from whichbits.reporting.context import CellEntry
+from whichbits.reporting.context import StepEntry
 
 KEY_SHOWN = 12
 """Hexadecimal digits of a key that are shown and that name its anchor."""
 
 
 def anchor(key: str) -> str:
-    """Name of the place of a cell in the page."""
-    return f"cell-{key[:KEY_SHOWN]}"
+    """Name of the place of a step in the page."""
+    return f"step-{key[:KEY_SHOWN]}"
 
 
 @dataclass(frozen=True)
 class Citations:
-    """The cells of a study, numbered from 1 in the order of the list."""
+    """The steps of a study, numbered from 1 in the order of the list."""
 
-    cells: Sequence[CellEntry]
+    steps: Sequence[StepEntry]
 
     def number(self, key: str) -> int | None:
-        """Number of the cell with this key; None where the list does not hold it."""
+        """Number of the step with this key; None where the list does not hold it."""
         return self._numbers.get(key)
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
-        return {cell.key: i for i, cell in enumerate(self.cells, 1)}
+        return {step.key: i for i, step in enumerate(self.steps, 1)}
 
     def link(self, keys: Iterable[str]) -> str | None:
-        """Address within the page of the first listed one of these cells, for a mark in a chart."""
+        """Address within the page of the first listed one of these steps, for a mark in a chart."""
         return next((f"#{anchor(key)}" for key in keys if self.number(key) is not None), None)
 
     def cite(self, keys: Iterable[str]) -> Markup:
-        """Links to these cells in the form '3, 12–19'; a key that the list does not hold is printed as it is."""
+        """Links to these steps in the form '3, 12–19'; a key that the list does not hold is printed as it is."""
         keys = tuple(dict.fromkeys(keys))
         numbers = sorted(n for n in map(self.number, keys) if n is not None)
         runs = [[n for _, n in run] for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])]
@@ -53,6 +53,6 @@ class Citations:
         return Markup("{}–{}").format(self._one(run[0]), self._one(run[-1]))
 
     def _one(self, number: int) -> Markup:
-        cell = self.cells[number - 1]
-        title = " · ".join([cell.kind, *cell.labels.values()])
-        return Markup('<a href="#{}" title="{}">{}</a>').format(anchor(cell.key), title, number)
+        step = self.steps[number - 1]
+        title = " · ".join([step.kind, *step.labels.values()])
+        return Markup('<a href="#{}" title="{}">{}</a>').format(anchor(step.key), title, number)

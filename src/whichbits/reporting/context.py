@@ -1,4 +1,4 @@
-"""What the report says with the verdict: what was run, on what, with which versions, and every cell."""
+"""What the report says with the verdict: what was run, on what, with which versions, and every step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from whichbits.verdict.estimates import Estimate, Frozen
 
 
 class Engine(Frozen):
-    """An engine that cells ran in."""
+    """An engine that steps ran in."""
 
     name: str
     version: str
@@ -52,8 +52,8 @@ class PublishedComparison(Frozen):
     """What is wrong with the figure as it is printed."""
 
 
-class CellEntry(Frozen):
-    """One cell of the study, as the list at the end of the report shows it."""
+class StepEntry(Frozen):
+    """One step of the study, as the list at the end of the report shows it."""
 
     key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     kind: str
@@ -93,7 +93,7 @@ class ReportContext(Frozen):
     """The command that serves each candidate whose checkpoint is here."""
     commands: tuple[str, ...] = ()
     """Exact command lines that do this study again."""
-    cells: tuple[CellEntry, ...] = ()
+    steps: tuple[StepEntry, ...] = ()
     seconds: dict[str, float] = Field(default_factory=dict)
     """Wall-clock seconds by kind of step."""
     whichbits_version: str

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from whichbits.reporting.citations import Citations
-from whichbits.reporting.context import CellEntry, ReportContext
+from whichbits.reporting.context import ReportContext, StepEntry
 from whichbits.reporting.numbers import fixed, interval, percent, times
 from whichbits.reporting.panels import by, recovery_marks, recovery_scale, series_of
 from whichbits.reporting.strip import interval_strip
@@ -76,13 +76,13 @@ def format_rows(verdict: Verdict, citations: Citations) -> list[FormatRow]:
         if suite:
             label = f"{name}: recovery {recovery}"
             strip = interval_strip(scale, suite.recovery, marks, series=series[name], label=label, hollow=emulated)
-        cells = (*(suite.cells if suite else ()), *(size.cells if size else ()))
-        cells += tuple(key for c in verdict.cost if c.candidate == name and c.valid for key in c.cells)
+        steps = (*(suite.steps if suite else ()), *(size.steps if size else ()))
+        steps += tuple(key for c in verdict.cost if c.candidate == name and c.valid for key in c.steps)
         rows.append(
             FormatRow(
                 decision, series[name], emulated, name in chosen, decision_reason(decision, verdict.margin), recovery, strip,
                 f"{size.ratio:.2f}×" if size else "",
-                () if name == verdict.base else speed_texts(name, verdict.cost), citations.cite(cells),
+                () if name == verdict.base else speed_texts(name, verdict.cost), citations.cite(steps),
             )
         )  # fmt: skip
     return rows
@@ -98,19 +98,19 @@ def would_change(verdict: Verdict) -> list[tuple[str, str]]:
 def checklist(verdict: Verdict, context: ReportContext) -> list[Check]:
     """What was checked, from the findings themselves."""
     return [
-        _cells(verdict, context),
+        _steps(verdict, context),
         _speeds(verdict),
         _tasks(verdict),
         _noise(verdict),
         _emulation(verdict),
-        _engines(verdict, context.cells),
+        _engines(verdict, context.steps),
     ]
 
 
-def _cells(verdict: Verdict, context: ReportContext) -> Check:
-    done = sum(c.state == "done" for c in context.cells)
+def _steps(verdict: Verdict, context: ReportContext) -> Check:
+    done = sum(c.state == "done" for c in context.steps)
     return Check(
-        done == len(context.cells), f"{done} of {len(context.cells)} cells are complete", tuple(map(failure, verdict.failures))
+        done == len(context.steps), f"{done} of {len(context.steps)} steps are complete", tuple(map(failure, verdict.failures))
     )
 
 
@@ -154,8 +154,8 @@ def _emulation(verdict: Verdict) -> Check:
     return Check(bool(verdict.emulation), f"Judged by emulation: {', '.join(emulated)}; {known}")
 
 
-def _engines(verdict: Verdict, cells: Sequence[CellEntry]) -> Check:
-    probes = [c for c in cells if c.kind == "probe" and c.state == "done"]
+def _engines(verdict: Verdict, steps: Sequence[StepEntry]) -> Check:
+    probes = [c for c in steps if c.kind == "probe" and c.state == "done"]
     if not probes:
         return Check(False, "No probe says which kernels the engine used")
     details = tuple(

@@ -68,7 +68,7 @@ def render(verdict: Verdict, context: ReportContext) -> str:
     Content-Security-Policy forbids any.
     """
     style = files("whichbits.reporting").joinpath("templates/page.css").read_text(encoding="utf-8")
-    cite = Citations(context.cells)
+    cite = Citations(context.steps)
     return (
         _environment()
         .get_template("page.html.j2")

@@ -121,7 +121,7 @@ def _excluded(finding: TaskRecovery, series: Mapping[str, str], citations: Citat
     emulated = finding.provenance == "emulated"
     why = excluded(finding.excluded) if finding.excluded else "no recovery"
     text = f"score {percent(finding.score)}"
-    cites = citations.cite(finding.cells)
+    cites = citations.cite(finding.steps)
     return Row(finding.candidate, css, emulated, Markup(""), text, cites, excluded=why)
 
 
@@ -132,7 +132,7 @@ def task_panel(verdict: Verdict, citations: Citations) -> Panel | None:
     for (task,), findings in by(verdict.tasks, "task").items():
         rows = [
             _interval_row(
-                scale, t.recovery, marks, interval(t.recovery, "%"), t.candidate, series, citations.cite(t.cells),
+                scale, t.recovery, marks, interval(t.recovery, "%"), t.candidate, series, citations.cite(t.steps),
                 emulated=t.provenance == "emulated",
             )
             if t.recovery
@@ -165,7 +165,7 @@ def suite_panel(verdict: Verdict, citations: Citations) -> Panel | None:
         detail = f"detects ±{significant(s.smallest_difference, 2)} points · {percent(s.flips)} of items changed"
         rows.append(
             _interval_row(
-                scale, s.recovery, marks, text, s.candidate, series, citations.cite(s.cells),
+                scale, s.recovery, marks, text, s.candidate, series, citations.cite(s.steps),
                 emulated=s.provenance == "emulated", detail=detail,
             )
         )  # fmt: skip
@@ -208,7 +208,7 @@ def _similarity_row(
     citations: Citations,
 ) -> Row:
     return _interval_row(
-        scale, estimate, marks, interval(estimate, unit), finding.candidate, series, citations.cite(finding.cells),
+        scale, estimate, marks, interval(estimate, unit), finding.candidate, series, citations.cite(finding.steps),
         emulated=finding.provenance == "emulated",
     )  # fmt: skip
 
@@ -222,7 +222,7 @@ def emulation_panel(verdict: Verdict, citations: Citations) -> Panel | None:
     for (task,), findings in by(verdict.emulation, "task").items():
         rows = tuple(
             _interval_row(
-                scale, scaled[id(e)], marks, interval(scaled[id(e)], "points"), e.candidate, series, citations.cite(e.cells),
+                scale, scaled[id(e)], marks, interval(scaled[id(e)], "points"), e.candidate, series, citations.cite(e.steps),
                 detail=f"{percent(e.disagreements)} of items scored differently",
             )
             for e in findings
@@ -241,7 +241,7 @@ def cost_panel(verdict: Verdict, citations: Citations) -> Panel | None:
         rows = [
             _interval_row(
                 scale, drawn(reduction), marks, "1×" if c.candidate == verdict.base else times(reduction),
-                c.candidate, series, citations.cite(c.cells), valid=c.valid, detail=_queries(c.queries_per_dollar),
+                c.candidate, series, citations.cite(c.steps), valid=c.valid, detail=_queries(c.queries_per_dollar),
             )
             for c in findings
             if (reduction := _UNITY if c.candidate == verdict.base else c.cost_reduction)
@@ -275,5 +275,5 @@ def size_panel(verdict: Verdict, citations: Citations) -> Panel | None:
         text = f"{byte_size(s.bytes)} ({s.ratio:.2f}×)"
         css = series.get(s.candidate, "s0")
         strip = bar_strip(scale, s.bytes / divisor, series=css, label=f"{s.candidate}: {text}")
-        rows.append(Row(s.candidate, css, False, strip, text, citations.cite(s.cells), f"{s.bytes:,} bytes{bits}"))
+        rows.append(Row(s.candidate, css, False, strip, text, citations.cite(s.steps), f"{s.bytes:,} bytes{bits}"))
     return Panel((Group("", "", tuple(rows)),), axis_strip(scale, unit))

@@ -18,7 +18,7 @@ LABEL_GAP = 15
 
 @dataclass(frozen=True)
 class Point:
-    """A candidate's place in a chart; the title is what hovering shows, the address the cell it came from."""
+    """A candidate's place in a chart; the title is what hovering shows, the address the step it came from."""
 
     x: Estimate
     y: Estimate
@@ -30,7 +30,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Step:
+class SweepPoint:
     """One value of a sweep, at the category with this index."""
 
     category: int
@@ -46,7 +46,7 @@ class Sweep:
 
     name: str
     series: str
-    steps: tuple[Step, ...]
+    points: tuple[SweepPoint, ...]
 
 
 def _y(scale: Scale, value: float, height: int) -> float:
@@ -123,12 +123,12 @@ def sweep(sweeps: Sequence[Sweep], categories: Sequence[str], y: Scale, *, unit:
     parts = []
     for i, one in enumerate(sweeps):
         shift = (i - (len(sweeps) - 1) / 2) * min(width * 0.6 / max(len(sweeps), 1), 4)
-        places = {s.category: f"{width * (s.category + 0.5) + shift:.2f}%" for s in one.steps}
+        places = {s.category: f"{width * (s.category + 0.5) + shift:.2f}%" for s in one.points}
         line = '<line class="{}" x1="{}" x2="{}" y1="{}" y2="{}"/>'
-        for a, b in ((a, b) for a, b in pairwise(one.steps) if a.valid and b.valid):
+        for a, b in ((a, b) for a, b in pairwise(one.points) if a.valid and b.valid):
             heights = _y(y, a.y.value, height), _y(y, b.y.value, height)
             parts.append(Markup(line).format(f"join {one.series}", places[a.category], places[b.category], *heights))
-        for s in one.steps:
+        for s in one.points:
             at, css = places[s.category], f"whisker {one.series}{'' if s.valid else ' invalid'}"
             bar = Markup(line).format(css, at, at, _y(y, s.y.low, height), _y(y, s.y.high, height))
             mark = point(at, _y(y, s.y.value, height), one.series, valid=s.valid)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from whichbits.reporting.citations import Citations
 from whichbits.reporting.numbers import drawn, interval, seconds_interval, times
 from whichbits.reporting.panels import by, series_of
-from whichbits.reporting.plot import Point, Step, Sweep, scatter, sweep
+from whichbits.reporting.plot import Point, Sweep, SweepPoint, scatter, sweep
 from whichbits.reporting.scale import around, from_zero
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.model import CostFinding, SpeedFinding, Verdict
@@ -119,7 +119,7 @@ def speed_sections(verdict: Verdict, citations: Citations) -> list[SpeedSection]
         rows = tuple(
             SpeedRow(
                 metric_title(f.metric, f.percentile), f.load_level, f.candidate, series.get(f.candidate, "s0"), value_text(f),
-                times(f.ratio) if f.ratio else "", f.valid, tuple(map(speed_reason, f.reasons)), citations.cite(f.cells),
+                times(f.ratio) if f.ratio else "", f.valid, tuple(map(speed_reason, f.reasons)), citations.cite(f.steps),
             )
             for f in ordered
         )  # fmt: skip
@@ -145,12 +145,14 @@ def _chart(found: Sequence[SpeedFinding], levels: Sequence[str], series: dict[st
     title = metric_title(first.metric, first.percentile)
     sweeps = []
     for (candidate,), values in by(found, "candidate").items():
-        steps = tuple(
-            Step(levels.index(f.load_level), drawn(f.estimate).scaled(factor), f.valid, _hover(f), citations.link(f.cells))
+        points = tuple(
+            SweepPoint(
+                levels.index(f.load_level), drawn(f.estimate).scaled(factor), f.valid, _hover(f), citations.link(f.steps)
+            )
             for f in values
         )
-        sweeps.append(Sweep(candidate, series.get(candidate, "s0"), steps))
-    y = from_zero([s.y for one in sweeps for s in one.steps], count=4)
+        sweeps.append(Sweep(candidate, series.get(candidate, "s0"), points))
+    y = from_zero([s.y for one in sweeps for s in one.points], count=4)
     short = [_short(load_level) for load_level in levels]
     return SpeedChart(title, unit, sweep(sweeps, short, y, unit=unit, label=title))
 
@@ -200,7 +202,7 @@ def _points(verdict: Verdict, found: Sequence[CostFinding], citations: Citations
             absent.append(f"{name}: its speed run is invalid")
         else:
             title = f"{name}: {times(cost.cost_reduction)} the base's speed, {interval(suite.recovery, '%')} recovery"
-            address = citations.link((*cost.cells, *suite.cells))
+            address = citations.link((*cost.steps, *suite.steps))
             hollow = suite.provenance == "emulated"
             points.append(Point(drawn(cost.cost_reduction), suite.recovery, series[name], name, title, address, hollow))
     return points, tuple(absent)

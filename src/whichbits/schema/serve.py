@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pydantic import AliasChoices, Field
+
 from whichbits.schema.frozen import Stored
 from whichbits.schema.served_weights import Agreement
 from whichbits.schema.summary import Summary
@@ -50,8 +52,8 @@ class Evidence(Stored):
     first_error: str | None
     steady_s: float | None
     """Length of the steady window."""
-    waves: float | None
-    """Mean latencies that fit into it."""
+    mean_latencies: float | None = Field(validation_alias=AliasChoices("mean_latencies", "waves"))
+    """How many mean latencies fit into it."""
     in_flight: float | None
     """Mean number of requests in flight in it; Little's law makes it X · R."""
     offered_rate: float | None
@@ -79,10 +81,10 @@ class Evidence(Stored):
     """Share of the requests of which all tokens arrived in one piece; None where none was answered."""
 
 
-class LoadLevel(Stored):
+class LoadLevelSummary(Stored):
     """One load level of one workload, measured once."""
 
-    rung: str
+    load_level: str = Field(validation_alias=AliasChoices("load_level", "rung"))
     """'synchronous', 'concurrency N' or 'rate R'."""
     concurrency: int | None
     """Requests in flight; None where they arrive at a rate."""
@@ -105,10 +107,10 @@ class WeightsBehind(Stored):
 class ServeSummary(Summary, kind="serve"):
     """A candidate's speed and the base's of the same round; their requests are in `items.parquet`."""
 
-    sitting: str
+    session: str = Field(validation_alias=AliasChoices("session", "sitting"))
     """Measurement session."""
     order: tuple[str, ...] = ()
     """In which the candidates of the round were measured."""
-    rungs: tuple[LoadLevel, ...]
-    base_rungs: tuple[LoadLevel, ...]
+    load_levels: tuple[LoadLevelSummary, ...] = Field(validation_alias=AliasChoices("load_levels", "rungs"))
+    base_load_levels: tuple[LoadLevelSummary, ...] = Field(validation_alias=AliasChoices("base_load_levels", "base_rungs"))
     weights: WeightsBehind | None = None

@@ -1,4 +1,4 @@
-"""A cell: one job of a study with all its inputs, and what analysis sees of it once it has run."""
+"""A step: one job of a study with all its inputs, and what analysis sees of it once it has run."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def canonical_json(value: Json) -> str:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Step:
     """One job of a study.
 
-    `inputs` holds everything that can change the result, `reads` the keys of the cells whose results it uses, by role.
-    Not part of the key: `labels` say what it means to people, `places` where its inputs are on this machine, and `items` how
+    `inputs` holds everything that can change the result, `reads` the keys of the steps whose results it uses, by role.
+    Not part of the key: `labels` say what it means to people, `local` where its inputs are on this machine, and `items` how
     many items are wanted, where a step is counted in them: more are added to those that are there.
     """
 
@@ -41,7 +41,7 @@ class Cell:
     inputs: Mapping[str, Json]
     reads: Mapping[str, str] = field(default_factory=dict)
     labels: Labels = field(default_factory=Labels)
-    places: Mapping[str, Json] = field(default_factory=dict)
+    local: Mapping[str, Json] = field(default_factory=dict)
     items: Items | None = None
 
     @cached_property
@@ -53,7 +53,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Record:
-    """A cell of a plan as analysis sees it: what it was, how it ended, and where its files are."""
+    """A step of a plan as analysis sees it: what it was, how it ended, and where its files are."""
 
     key: str
     kind: str

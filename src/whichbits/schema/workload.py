@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from whichbits.schema.frozen import Frozen
 
@@ -51,10 +51,10 @@ class Workload(Frozen):
     """Measure one request at a time."""
     concurrency: tuple[Concurrency, ...] | Literal["auto"] = "auto"
     """Numbers of requests kept in flight; `auto` doubles from 2 until throughput stops growing."""
-    waves: int = Field(default=10, ge=5, le=1000)
-    """Requests measured at concurrency N: waves · N, after a warm-up of N."""
+    requests_per_stream: int = Field(default=10, ge=5, le=1000, validation_alias=AliasChoices("requests_per_stream", "waves"))
+    """Requests measured at concurrency N: requests_per_stream · N, after a warm-up of N."""
     rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Poisson arrivals per second, measured as a rung of its own."""
+    """Poisson arrivals per second, measured as a load level of its own."""
     rate_requests: int = Field(default=100, ge=20, le=100_000)
     """Requests measured at `rate`, after a warm-up of a tenth of them."""
     slo: Slo | None = None
@@ -74,7 +74,7 @@ class Workload(Frozen):
         return concurrency
 
     @model_validator(mode="after")
-    def _some_rung(self) -> Workload:
+    def _some_load_level(self) -> Workload:
         if not self.synchronous and not self.concurrency and self.rate is None:
             raise ValueError("measures nothing; set synchronous: true, a concurrency or a rate")
         return self

@@ -17,7 +17,7 @@ from whichbits.schema.workload import Workload
 from whichbits.serving.client import open_session, request_body, send
 from whichbits.serving.observation import Observation
 from whichbits.serving.prompts import prompt
-from whichbits.serving.workload import Rung
+from whichbits.serving.workload import LoadLevel
 
 START_DELAY_S = 0.1
 """From the start of the loop to the first request."""
@@ -55,7 +55,7 @@ class Requests:
     """
 
     connection: Connection
-    rung: Rung
+    level: LoadLevel
     workload: Workload
     vocabulary: NDArray[np.int32]
     seed: int
@@ -66,7 +66,7 @@ class Requests:
     @property
     def total(self) -> int:
         """Number of requests, warm-up included."""
-        return self.rung.warmup + self.rung.requests
+        return self.level.warmup + self.level.requests
 
     def prepare(self, most: int | None = None) -> None:
         """Make the next bodies, `most` or as many as memory is for."""
@@ -87,14 +87,14 @@ class Requests:
 
     def _make(self, index: int) -> bytes:
         workload = self.workload
-        tokens = prompt(self.vocabulary, workload.prompt_tokens, seed=self.seed, rung=self.rung.name, index=index)
+        tokens = prompt(self.vocabulary, workload.prompt_tokens, seed=self.seed, level=self.level.name, index=index)
         return request_body(self.connection.model or "", tokens, workload.output_tokens)
 
 
 async def drive(requests: Requests, *, on_done: Callable[[int], None] = lambda done: None) -> Load:
     """Send a load's warm-up and measured requests, and watch them. `on_done` hears the number of finished requests."""
     requests.prepare()
-    rung = requests.rung
+    level = requests.level
     seen: list[Observation] = []
     lateness: list[float] = []
     with _no_collection():
@@ -106,7 +106,13 @@ async def drive(requests: Requests, *, on_done: Callable[[int], None] = lambda d
                 body = requests.take(index)
                 asyncio.get_running_loop().call_soon(requests.prepare, 1)
                 done = await send(
-                    session, requests.connection, body, request=index, warmup=index < rung.warmup, zero=zero, target=target
+                    session,
+                    requests.connection,
+                    body,
+                    request=index,
+                    warmup=index < level.warmup,
+                    zero=zero,
+                    target=target,
                 )
                 seen.append(done)
                 on_done(len(seen))
@@ -115,10 +121,10 @@ async def drive(requests: Requests, *, on_done: Callable[[int], None] = lambda d
             await _until(zero)
             wall, cpu, thread = time.time() - time.monotonic(), time.process_time(), time.thread_time()
             ticker = asyncio.create_task(_tick(lateness))
-            if rung.concurrency is not None:
-                await _closed_loop(one, rung.concurrency, requests.total, zero)
+            if level.concurrency is not None:
+                await _closed_loop(one, level.concurrency, requests.total, zero)
             else:
-                await _open_loop(one, _arrivals(rung, requests, zero))
+                await _open_loop(one, _arrivals(level, requests, zero))
             ticker.cancel()
             elapsed = time.perf_counter() - zero
     return Load(
@@ -151,10 +157,10 @@ async def _open_loop(one: Send, arrivals: list[float]) -> None:
     await asyncio.gather(*under_way)
 
 
-def _arrivals(rung: Rung, requests: Requests, zero: float) -> list[float]:
+def _arrivals(level: LoadLevel, requests: Requests, zero: float) -> list[float]:
     """When a Poisson process of the load's rate brings its requests."""
-    assert rung.rate is not None
-    gaps = np.random.default_rng(requests.seed).exponential(1 / rung.rate, requests.total)
+    assert level.rate is not None
+    gaps = np.random.default_rng(requests.seed).exponential(1 / level.rate, requests.total)
     due: list[float] = (zero + np.cumsum(gaps)).tolist()
     return due
 

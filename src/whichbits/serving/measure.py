@@ -1,4 +1,4 @@
-"""Measure a served checkpoint under a workload: its rungs one after the other, each judged."""
+"""Measure a served checkpoint under a workload: its load levels one after the other, each judged."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from whichbits.serving.client import request_body
 from whichbits.serving.counters import foreign_tokens, prefix_cache_hit_rate
 from whichbits.serving.observation import in_one_piece
 from whichbits.serving.prompts import ordinary_tokens
-from whichbits.serving.result import RungResult, metrics_of, rows_of
+from whichbits.serving.result import LoadLevelResult, metrics_of, rows_of
 from whichbits.serving.saturation import saturated
-from whichbits.serving.steady import Steady, steady, waves
+from whichbits.serving.steady import Steady, mean_latencies, steady
 from whichbits.serving.validity import judge
-from whichbits.serving.workload import Rung, closed_rung, open_rung
+from whichbits.serving.workload import LoadLevel, at_concurrency, at_rate
 
 if TYPE_CHECKING:
     from whichbits.serving.load import Load
 
 Progress = Callable[[str, int, int], None]
-"""Hears a rung's name, how many of its requests have ended, and how many it has, warm-up included."""
+"""Hears a load level's name, how many of its requests have ended, and how many it has, warm-up included."""
 
 HIGHEST_CONCURRENCY = 1024
-"""Where an `auto` ladder ends if throughput has not stopped growing."""
+"""Where an `auto` sweep ends if throughput has not stopped growing."""
 
 
 def measure(
@@ -50,31 +50,31 @@ def measure(
     cpus: set[int] | None = None,
     api_key: str | None = None,
     at_least: int = 0,
-    on_progress: Progress = lambda rung, done, total: None,
-) -> list[RungResult]:
-    """Put `workload` on the OpenAI-compatible server at `url` and measure each of its rungs.
+    on_progress: Progress = lambda level, done, total: None,
+) -> list[LoadLevelResult]:
+    """Put `workload` on the OpenAI-compatible server at `url` and measure each of its load levels.
 
     `url`, `model` and `api_key` are those of a `Connection`; model None stands for the only one that the server lists.
     `tokenizer` is a folder with its tokenizer.json. Prompts are a function of
-    (`seed`, rung, request): give each round of a sitting a seed of its own and all candidates of a round the same.
-    `cpus` are the cores the client may use; by default those of this process. An `auto` ladder does not end below `at_least`.
+    (`seed`, load level, request): give each round of a session a seed of its own and all candidates of a round the same.
+    `cpus` are the cores the client may use; by default those of this process. An `auto` sweep does not end below `at_least`.
     Raises UserError where the server does not answer or lacks the model, EngineError where it is not the one at the end of a
-    rung that it was at the beginning of the first; a rung that went wrong otherwise is returned as invalid.
+    load level that it was at the beginning of the first; a load level that went wrong otherwise is returned as invalid.
     """
     connection = reach(Connection(url, model, api_key))
     vocabulary = ordinary_tokens(tokenizer)
     _ask_once(connection, vocabulary)
-    results: list[RungResult] = []
+    results: list[LoadLevelResult] = []
     first = snapshot(connection)
     with _pinned(cpus) as allowed:
-        for rung in _ladder(workload, results, at_least):
-            results.append(_measure_rung(connection, first, rung, workload, vocabulary, seed, allowed, on_progress))
+        for level in _sweep(workload, results, at_least):
+            results.append(_measure_load_level(connection, first, level, workload, vocabulary, seed, allowed, on_progress))
             if _refuses(results[-1]):
                 break
     return results
 
 
-def no_answer(results: Sequence[RungResult]) -> str | None:
+def no_answer(results: Sequence[LoadLevelResult]) -> str | None:
     """What the server said, where it has answered no request of any load; None where it has answered some."""
     if any(one.evidence.requests for one in results):
         return None
@@ -96,68 +96,68 @@ def _ask_once(connection: Connection, vocabulary: NDArray[np.int32]) -> None:
         ) from error
 
 
-def _refuses(last: RungResult) -> bool:
+def _refuses(last: LoadLevelResult) -> bool:
     """Whether most requests of a load failed, so that a higher one tells nothing."""
     return last.evidence.errors > last.evidence.requests
 
 
-def _ladder(workload: Workload, results: Sequence[RungResult], at_least: int) -> Iterator[Rung]:
-    """Rungs of a workload, in order of load; an `auto` ladder looks at the `results` so far to know where to end.
+def _sweep(workload: Workload, results: Sequence[LoadLevelResult], at_least: int) -> Iterator[LoadLevel]:
+    """Load levels of a workload, in order of load; an `auto` sweep looks at the `results` so far to know where to end.
 
     It ends where throughput stops growing, but not below `at_least`, and at a load that gave none.
     """
     if workload.synchronous:
-        yield closed_rung(workload, 1)
+        yield at_concurrency(workload, 1)
     if workload.concurrency == "auto":
         concurrency = 2 if workload.synchronous else 1
         while concurrency <= HIGHEST_CONCURRENCY and _goes_on(concurrency, results, at_least):
-            yield closed_rung(workload, concurrency)
+            yield at_concurrency(workload, concurrency)
             concurrency *= 2
     else:
         for concurrency in workload.concurrency:
-            yield closed_rung(workload, concurrency)
+            yield at_concurrency(workload, concurrency)
     if workload.rate is not None:
-        yield open_rung(workload, workload.rate)
+        yield at_rate(workload, workload.rate)
 
 
-def _goes_on(concurrency: int, results: Sequence[RungResult], at_least: int) -> bool:
+def _goes_on(concurrency: int, results: Sequence[LoadLevelResult], at_least: int) -> bool:
     rates = [one.metrics.requests_per_second or 0.0 for one in results]
     return 0.0 not in rates and (concurrency <= at_least or not saturated(rates))
 
 
-def _measure_rung(
+def _measure_load_level(
     connection: Connection,
     first: Snapshot,
-    rung: Rung,
+    level: LoadLevel,
     workload: Workload,
     vocabulary: NDArray[np.int32],
     seed: int,
     cpus: frozenset[int],
     on_progress: Progress,
-) -> RungResult:
+) -> LoadLevelResult:
     from whichbits.serving.load import Requests, drive
 
-    requests = Requests(connection, rung, workload, vocabulary, seed)
+    requests = Requests(connection, level, workload, vocabulary, seed)
     before = snapshot(connection)
-    load = asyncio.run(drive(requests, on_done=lambda done: on_progress(rung.name, done, requests.total)))
+    load = asyncio.run(drive(requests, on_done=lambda done: on_progress(level.name, done, requests.total)))
     after = snapshot(connection)
     if how := changed(first, after):
-        raise EngineError(f"the server at {connection.url} has changed meanwhile ({rung.name}): {how}")
+        raise EngineError(f"the server at {connection.url} has changed meanwhile ({level.name}): {how}")
 
     rows = rows_of(load.observations)
-    window = steady(load.observations, rung)
+    window = steady(load.observations, level)
     metrics = metrics_of(load.observations, rows, window)
-    evidence = _evidence(load, rung, metrics, window, before, after, len(cpus))
-    reasons = judge(evidence, metrics, rung, workload)
-    return RungResult(
-        rung=rung.name, concurrency=rung.concurrency, rate=rung.rate, valid=not reasons, reasons=reasons,
+    evidence = _evidence(load, level, metrics, window, before, after, len(cpus))
+    reasons = judge(evidence, metrics, level, workload)
+    return LoadLevelResult(
+        load_level=level.name, concurrency=level.concurrency, rate=level.rate, valid=not reasons, reasons=reasons,
         metrics=metrics, evidence=evidence, rows=rows,
     )  # fmt: skip
 
 
 def _evidence(
     load: Load,
-    rung: Rung,
+    level: LoadLevel,
     metrics: Metrics,
     window: Steady | None,
     before: Snapshot,
@@ -168,16 +168,16 @@ def _evidence(
     answered = [one for one in seen if one.error is None and not one.warmup]
     errors = [one.error for one in seen if one.error is not None]
     chunks = sum(one.chunks for one in answered)
-    offered = window is not None and rung.concurrency is None
+    offered = window is not None and level.concurrency is None
     return Evidence(
         requests=len(answered),
-        requests_planned=rung.requests,
+        requests_planned=level.requests,
         errors=len(errors),
         first_error=errors[0] if errors else None,
         steady_s=window.seconds if window else None,
-        waves=waves(window, metrics.latency_s.mean) if window and metrics.latency_s else None,
+        mean_latencies=mean_latencies(window, metrics.latency_s.mean) if window and metrics.latency_s else None,
         in_flight=window.in_flight if window else None,
-        offered_rate=(rung.requests - 1) / window.seconds if window and offered else None,
+        offered_rate=(level.requests - 1) / window.seconds if window and offered else None,
         dispatch_delay_s=_mean([max(one.start_s - one.target_s, 0.0) for one in seen if not one.warmup]),
         client_cpu=load.client_cpu,
         client_busiest_cpu=load.busiest_cpu,

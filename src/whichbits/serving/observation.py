@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Observation:
-    """Time stamps of one request in seconds since the rung began; None where it did not get so far."""
+    """Time stamps of one request in seconds since the load level began; None where it did not get so far."""
 
     request: int
     warmup: bool
@@ -34,7 +34,7 @@ class RequestRow:
 
     request: int
     start_s: float
-    """Since the rung began."""
+    """Since the load level began."""
     ttft_s: float | None
     """First chunk with tokens − start."""
     itl_s: float | None

@@ -41,11 +41,11 @@ def _of_transformers(folder: Path) -> NDArray[np.int32]:
     return np.array(sorted(ids), dtype=np.int32)
 
 
-def prompt(vocabulary: NDArray[np.int32], length: int, *, seed: int, rung: str, index: int) -> list[int]:
-    """`length` token ids drawn uniformly from `vocabulary`, the same for equal (seed, rung, index).
+def prompt(vocabulary: NDArray[np.int32], length: int, *, seed: int, level: str, index: int) -> list[int]:
+    """`length` token ids drawn uniformly from `vocabulary`, the same for equal (seed, load level, index).
 
     Two prompts share their first k tokens with probability len(vocabulary)^-k, so none finds its prefix in a cache.
     """
-    generator = np.random.default_rng([seed, zlib.crc32(rung.encode()), index])
+    generator = np.random.default_rng([seed, zlib.crc32(level.encode()), index])
     drawn: list[int] = vocabulary[generator.integers(len(vocabulary), size=length)].tolist()
     return drawn

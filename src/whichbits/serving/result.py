@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from pydantic import ConfigDict
 
-from whichbits.schema.serve import Evidence, LoadLevel, Metrics
+from whichbits.schema.serve import Evidence, LoadLevelSummary, Metrics
 from whichbits.serving.distribution import distribution
 from whichbits.serving.observation import Observation, RequestRow, row
 from whichbits.serving.steady import Steady
 
 
-class RungResult(LoadLevel):
+class LoadLevelResult(LoadLevelSummary):
     """One load level of one workload, measured once, with its requests."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -20,9 +20,9 @@ class RungResult(LoadLevel):
     evidence: Evidence
     rows: tuple[RequestRow, ...]
 
-    def level(self) -> LoadLevel:
+    def level(self) -> LoadLevelSummary:
         """Everything but the requests."""
-        return LoadLevel(**{name: getattr(self, name) for name in LoadLevel.model_fields})
+        return LoadLevelSummary(**{name: getattr(self, name) for name in LoadLevelSummary.model_fields})
 
 
 def rows_of(seen: Sequence[Observation]) -> tuple[RequestRow, ...]:
@@ -31,7 +31,7 @@ def rows_of(seen: Sequence[Observation]) -> tuple[RequestRow, ...]:
 
 
 def metrics_of(seen: Sequence[Observation], rows: Sequence[RequestRow], window: Steady | None) -> Metrics:
-    """Metrics of a rung from its measured requests and its steady window."""
+    """Metrics of a load level from its measured requests and its steady window."""
     gaps = [gap for one in seen if not one.warmup and one.error is None for gap in one.gaps_s]
     return Metrics(
         requests_per_second=window.requests_per_second if window else None,

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from whichbits.schema.workload import Workload
-from whichbits.serving.result import RungResult
+from whichbits.serving.result import LoadLevelResult
 
-Outcome = list[RungResult] | Exception
+Outcome = list[LoadLevelResult] | Exception
 Measure = Callable[[str, Workload, int], Outcome]
-"""Measures a candidate of this name under a workload, an `auto` ladder at least up to this concurrency."""
+"""Measures a candidate of this name under a workload, an `auto` sweep at least up to this concurrency."""
 
 
 def order(names: Sequence[str], *, seed: int, repeat: int) -> list[str]:
@@ -25,7 +25,7 @@ def order(names: Sequence[str], *, seed: int, repeat: int) -> list[str]:
     return shuffled[::-1] if repeat % 2 else shuffled
 
 
-def concurrencies(results: Sequence[RungResult]) -> tuple[int, ...]:
+def concurrencies(results: Sequence[LoadLevelResult]) -> tuple[int, ...]:
     """Numbers of requests in flight that were measured, ascending, one at a time left out."""
     return tuple(sorted({one.concurrency for one in results if one.concurrency is not None and one.concurrency > 1}))
 
@@ -33,7 +33,7 @@ def concurrencies(results: Sequence[RungResult]) -> tuple[int, ...]:
 def measure_round(names: Sequence[str], workload: Workload, measure: Measure) -> dict[str, Outcome]:
     """Measure the candidates one after another, all at the same loads.
 
-    An `auto` ladder ends where the last of the candidates is saturated: each is measured at least as far as those before it,
+    An `auto` sweep ends where the last of the candidates is saturated: each is measured at least as far as those before it,
     and those that ended earlier are taken to the rest of the loads afterwards.
     """
     measured: dict[str, Outcome] = {}
@@ -55,7 +55,7 @@ def measure_round(names: Sequence[str], workload: Workload, measure: Measure) ->
 
 
 def fixed(workload: Workload, measured: Mapping[str, Outcome]) -> Workload:
-    """The workload with the ladder of a round that was measured, for the rounds that follow."""
+    """The workload with the load levels of a round that was measured, for the rounds that follow."""
     loads = sorted({load for outcome in measured.values() for load in _of(outcome)})
     return workload.model_copy(update={"concurrency": tuple(loads)}) if loads else workload
 
@@ -64,10 +64,10 @@ def _of(outcome: Outcome) -> tuple[int, ...]:
     return () if isinstance(outcome, Exception) else concurrencies(outcome)
 
 
-def _broken(results: Sequence[RungResult]) -> bool:
-    """Whether a ladder ended because a load gave no throughput at all."""
+def _broken(results: Sequence[LoadLevelResult]) -> bool:
+    """Whether a sweep ended because a load gave no throughput at all."""
     return any(one.concurrency is not None and not one.metrics.requests_per_second for one in results)
 
 
-def _place(one: RungResult) -> tuple[bool, float]:
+def _place(one: LoadLevelResult) -> tuple[bool, float]:
     return one.rate is not None, one.concurrency or 0

@@ -1,4 +1,4 @@
-"""The steady part of a rung, and the throughput in it."""
+"""The steady part of a load level, and the throughput in it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whichbits.serving.observation import Observation
-from whichbits.serving.workload import Rung
+from whichbits.serving.workload import LoadLevel
 
 
 @dataclass(frozen=True)
 class Steady:
-    """The steady window of a rung and its rates. Times in seconds since the rung began."""
+    """The steady window of a load level and its rates. Times in seconds since the load level began."""
 
     begin_s: float
     end_s: float
@@ -26,27 +26,27 @@ class Steady:
         return self.end_s - self.begin_s
 
 
-def steady_window(seen: Sequence[Observation], rung: Rung) -> tuple[float, float]:
+def steady_window(seen: Sequence[Observation], level: LoadLevel) -> tuple[float, float]:
     """Begin and end of the time in which the load is the one asked for.
 
-    Closed loop of N: from the N-th completion (the warm-up wave is through) to the first completion that no new request
+    Closed loop of N: from the N-th completion (the warm-up is through) to the first completion that no new request
     replaces, the N-th last. Arrivals at a rate: from the first measured arrival to the last.
     """
-    if rung.concurrency is None:
+    if level.concurrency is None:
         measured = [one.start_s for one in seen if not one.warmup]
         return min(measured), max(measured)
     ends = sorted(one.end_s for one in seen)
-    return ends[rung.concurrency - 1], ends[-rung.concurrency]
+    return ends[level.concurrency - 1], ends[-level.concurrency]
 
 
-def steady(seen: Sequence[Observation], rung: Rung) -> Steady | None:
+def steady(seen: Sequence[Observation], level: LoadLevel) -> Steady | None:
     """Rates in the steady window [a, b]; None where requests were too few to have one.
 
     A request that was in service for L seconds, of which s fall into the window, counts s/L of itself and of its tokens:
 
         requests per second = Σ (s_i / L_i) / (b − a)          in flight = Σ s_i / (b − a)
     """
-    begin, end = steady_window(seen, rung)
+    begin, end = steady_window(seen, level)
     if end <= begin:
         return None
     requests = tokens = busy = 0.0
@@ -62,6 +62,6 @@ def steady(seen: Sequence[Observation], rung: Rung) -> Steady | None:
     return Steady(begin, end, requests / window, tokens / window, busy / window)
 
 
-def waves(window: Steady, latency_s: float) -> float:
-    """Mean latencies that fit into the window; at concurrency N each is one wave of N requests."""
+def mean_latencies(window: Steady, latency_s: float) -> float:
+    """Mean latencies that fit into the window; at concurrency N each is the time of N requests."""
     return window.seconds / latency_s

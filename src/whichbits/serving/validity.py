@@ -1,13 +1,13 @@
-"""Whether a rung measured what it says, and if not why."""
+"""Whether a load level measured what it says, and if not why."""
 
 from __future__ import annotations
 
 from whichbits.schema.serve import Evidence, Metrics
 from whichbits.schema.workload import Workload
-from whichbits.serving.workload import Rung
+from whichbits.serving.workload import LoadLevel
 
-MINIMUM_WAVES = 3.5
-"""Of the five waves or more that are sent, the steady window of staggered requests holds about one fewer."""
+MINIMUM_LATENCIES = 3.5
+"""Mean latencies in the steady window: of the five requests a stream or more that are sent, it holds about one fewer."""
 LITTLE_TOLERANCE = 0.05
 BACKLOG_TOLERANCE = 0.10
 DISPATCH_TOLERANCE = 0.05
@@ -26,15 +26,15 @@ LOOP_LAG_S = 0.002
 """Lateness of timers that tells nothing: the kernel rounds them to a millisecond."""
 
 
-def judge(evidence: Evidence, metrics: Metrics, rung: Rung, workload: Workload) -> tuple[str, ...]:
-    """Reasons why the rung is not valid, in words; none where it is."""
+def judge(evidence: Evidence, metrics: Metrics, level: LoadLevel, workload: Workload) -> tuple[str, ...]:
+    """Reasons why the load level is not valid, in words; none where it is."""
     return (
         *_complete(evidence),
         *_stream(evidence),
         *_lengths(evidence, workload),
         *_server(evidence),
         *_client(evidence, metrics),
-        *_steady(evidence, metrics, rung),
+        *_steady(evidence, metrics, level),
     )
 
 
@@ -95,18 +95,19 @@ def _client(evidence: Evidence, metrics: Metrics) -> list[str]:
     if metrics.ttft_s is not None and lag is not None and lag > max(LOOP_LAG_S, LOOP_LAG_TOLERANCE * metrics.ttft_s.mean):
         found.append(f"client saturated: it read {lag * 1e3:.1f} ms late")
     if abs(evidence.clock_step_s) > CLOCK_STEP_S:
-        found.append(f"clock stepped by {evidence.clock_step_s * 1e3:.1f} ms during the rung")
+        found.append(f"clock stepped by {evidence.clock_step_s * 1e3:.1f} ms during the load_level")
     return found
 
 
-def _steady(evidence: Evidence, metrics: Metrics, rung: Rung) -> list[str]:
-    if evidence.steady_s is None or evidence.in_flight is None or evidence.waves is None:
+def _steady(evidence: Evidence, metrics: Metrics, level: LoadLevel) -> list[str]:
+    latencies, seen, wanted = evidence.mean_latencies, evidence.in_flight, level.concurrency
+    if evidence.steady_s is None or seen is None or latencies is None:
         return ["not in steady state: no time with the whole load in flight"]
     found = []
-    if evidence.waves < MINIMUM_WAVES:
-        found.append(f"not in steady state: the window holds {evidence.waves:.1f} mean latencies, fewer than {MINIMUM_WAVES}")
-    if rung.concurrency is not None and abs(rung.concurrency - evidence.in_flight) > LITTLE_TOLERANCE * rung.concurrency:
-        found.append(f"not in steady state: {evidence.in_flight:.2f} requests in flight (X·R) instead of {rung.concurrency}")
+    if latencies < MINIMUM_LATENCIES:
+        found.append(f"not in steady state: the window holds {latencies:.1f} mean latencies, fewer than {MINIMUM_LATENCIES}")
+    if wanted is not None and abs(wanted - seen) > LITTLE_TOLERANCE * wanted:
+        found.append(f"not in steady state: {seen:.2f} requests in flight (X·R) instead of {wanted}")
     achieved = metrics.requests_per_second
     if (
         evidence.offered_rate is not None

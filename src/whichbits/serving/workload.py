@@ -17,7 +17,7 @@ from whichbits.schema.workload import Limit, Slo, Workload
 
 
 @dataclass(frozen=True)
-class Rung:
+class LoadLevel:
     """One load: a fixed number of requests in flight (`concurrency`) or of arrivals per second (`rate`)."""
 
     name: str
@@ -27,16 +27,16 @@ class Rung:
     requests: int
 
 
-def closed_rung(workload: Workload, concurrency: int) -> Rung:
-    """Rung that keeps `concurrency` requests in flight; a warm-up wave comes before the measured ones."""
+def at_concurrency(workload: Workload, concurrency: int) -> LoadLevel:
+    """LoadLevel that keeps `concurrency` requests in flight; a warm-up of as many comes before the measured ones."""
     name = "synchronous" if concurrency == 1 else f"concurrency {concurrency}"
-    return Rung(name, concurrency, None, warmup=concurrency, requests=workload.waves * concurrency)
+    return LoadLevel(name, concurrency, None, warmup=concurrency, requests=workload.requests_per_stream * concurrency)
 
 
-def open_rung(workload: Workload, rate: float) -> Rung:
-    """Rung at which requests arrive by a Poisson process of `rate` per second, whatever the server does."""
+def at_rate(workload: Workload, rate: float) -> LoadLevel:
+    """LoadLevel at which requests arrive by a Poisson process of `rate` per second, whatever the server does."""
     warmup = -(-workload.rate_requests // 10)
-    return Rung(f"rate {rate:g}", None, rate, warmup=warmup, requests=workload.rate_requests)
+    return LoadLevel(f"rate {rate:g}", None, rate, warmup=warmup, requests=workload.rate_requests)
 
 
 @cache

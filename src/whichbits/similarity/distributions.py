@@ -17,7 +17,7 @@ Logits = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class WindowComparison:
-    """A row of the `distribution` cell's items: sums over the tokens that one window predicts, in nats."""
+    """A row of the `distribution` step's items: sums over the tokens that one window predicts, in nats."""
 
     window: int
     tokens: int

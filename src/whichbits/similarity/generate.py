@@ -47,7 +47,7 @@ class GreedyModel(Protocol):
 
 @dataclass(frozen=True)
 class GeneratedText:
-    """A row of the `generate` cell's items."""
+    """A row of the `generate` step's items."""
 
     item: str
     prompt_hash: str

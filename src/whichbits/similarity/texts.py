@@ -13,7 +13,7 @@ from whichbits.similarity.scorers import Scorer, rouge
 
 @dataclass(frozen=True)
 class TextComparison:
-    """A row of the `compare` cell's items; the four scores are 0–1, and 1 for identical texts."""
+    """A row of the `compare` step's items; the four scores are 0–1, and 1 for identical texts."""
 
     item: str
     rouge1: float

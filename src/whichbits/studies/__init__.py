@@ -1,1 +1,1 @@
-"""Specification, plan, store and runner of a study; a cell is known only as (kind, version, inputs, function)."""
+"""Specification, plan, store and runner of a study; a step is known only as (kind, version, inputs, function)."""

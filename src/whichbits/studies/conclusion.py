@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from whichbits.formats.catalogue import get
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.step import Record
-from whichbits.studies.store.manifest import Ledger
+from whichbits.studies.store.manifest import StudyManifest
 
 if TYPE_CHECKING:
     from whichbits.reporting.context import PublishedComparison, ReportContext
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 GIVEN = "given in the specification"
 VLLM = "vLLM"
-"""Its name among the engines of a ledger."""
+"""Its name among the engines of a manifest."""
 TRUSTED = "trust-remote-code"
 """The argument by which vLLM runs a model's own Python code."""
 
@@ -52,56 +52,58 @@ def priced_deployment(
     )
 
 
-def at(ledger: Ledger, margin: float | None, prices: Mapping[str, float]) -> Ledger:
+def at(manifest: StudyManifest, margin: float | None, prices: Mapping[str, float]) -> StudyManifest:
     """The study at another margin and at other prices by device, where any are given."""
     from whichbits.cost.prices import BY_USER
 
-    deployments = dict(ledger.deployments)
-    for name, entry in ledger.deployments.items():
+    deployments = dict(manifest.deployments)
+    for name, entry in manifest.deployments.items():
         if prices:
-            anew = priced_deployment(entry.hardware, entry.count, None, ledger.prices, prices)
+            anew = priced_deployment(entry.hardware, entry.count, None, manifest.prices, prices)
             # A price that the specification gives yields only to one that is given for the same device now.
             if entry.price_source != GIVEN or anew.price_source == BY_USER:
                 deployments[name] = anew
-    return ledger.model_copy(update={"margin": ledger.margin if margin is None else margin, "deployments": deployments})
+    return manifest.model_copy(update={"margin": manifest.margin if margin is None else margin, "deployments": deployments})
 
 
-def judge(ledger: Ledger, records: Sequence[Record]) -> Verdict:
-    """The verdict on the records of a store, at the ledger's margin and prices."""
+def judge(manifest: StudyManifest, records: Sequence[Record]) -> Verdict:
+    """The verdict on the records of a store, at the manifest's margin and prices."""
     from whichbits.verdict.collect import collect
     from whichbits.verdict.decide import decide
 
     findings = collect(
         records,
-        ledger.base,
-        ledger.formats,
-        deployments=ledger.deployments,
-        workloads=ledger.workloads,
-        base_bytes=ledger.base_bytes,
+        manifest.base,
+        manifest.formats,
+        deployments=manifest.deployments,
+        workloads=manifest.workloads,
+        base_bytes=manifest.base_bytes,
     )
-    warnings = [warning for entry in ledger.deployments.values() for warning in entry.warnings]
+    warnings = [warning for entry in manifest.deployments.values() for warning in entry.warnings]
     return decide(
         findings,
-        study=ledger.study,
-        model=ledger.model,
-        margin=ledger.margin,
-        notes=(*ledger.notes, *warnings),
-        seed=ledger.seed,
+        study=manifest.study,
+        model=manifest.model,
+        margin=manifest.margin,
+        notes=(*manifest.notes, *warnings),
+        seed=manifest.seed,
     )
 
 
-def write(verdict: Verdict, ledger: Ledger, records: Sequence[Record], folder: Path, *, options: Sequence[str] = ()) -> Written:
+def write(
+    verdict: Verdict, manifest: StudyManifest, records: Sequence[Record], folder: Path, *, options: Sequence[str] = ()
+) -> Written:
     """Write `report.html`, `verdict.json`, and the model card of each checkpoint that the study made, into the store's folder.
 
-    `options` are those that change the study's own margin and prices to the ledger's.
+    `options` are those that change the study's own margin and prices to the manifest's.
     """
     from whichbits.reporting.write import write as write_files
     from whichbits.studies.published import published_next_to
 
-    serve = serve_commands(ledger, records)
-    _write_cards(verdict, ledger.model, records, serve, folder / "cards")
+    serve = serve_commands(manifest, records)
+    _write_cards(verdict, manifest.model, records, serve, folder / "cards")
     commands = [shlex.join(["whichbits", command, str(folder), *options]) for command in ("recommend", "report")]
-    context = _context(ledger, records, folder, serve, (ledger.command, *commands), published_next_to(verdict))
+    context = _context(manifest, records, folder, serve, (manifest.command, *commands), published_next_to(verdict))
     return write_files(verdict, context, folder)
 
 
@@ -124,16 +126,16 @@ def _write_cards(verdict: Verdict, model: str, records: Sequence[Record], serve:
             (folder / f"{candidate.replace('/', '-')}.md").write_text(text, encoding="utf-8")
 
 
-def serve_commands(ledger: Ledger, records: Sequence[Record]) -> dict[str, str]:
+def serve_commands(manifest: StudyManifest, records: Sequence[Record]) -> dict[str, str]:
     """The command that serves each candidate whose checkpoint is here, by candidate."""
-    folders = dict(ledger.checkpoints)
+    folders = dict(manifest.checkpoints)
     for record in records:
         if record.kind == "quantize" and record.state == "done":
             folders[record.labels.candidate] = str((record.directory / "checkpoint").absolute())
-    trusted = any(engine.name == VLLM and engine.arguments.get(TRUSTED) for engine in ledger.engines)
+    trusted = any(engine.name == VLLM and engine.arguments.get(TRUSTED) for engine in manifest.engines)
     shared = (f"--{TRUSTED}",) if trusted else ()
     return {
-        name: shlex.join(["vllm", "serve", folder, *shared, *_cache_arguments(ledger.formats[name])])
+        name: shlex.join(["vllm", "serve", folder, *shared, *_cache_arguments(manifest.formats[name])])
         for name, folder in folders.items()
     }
 
@@ -186,20 +188,20 @@ def _interval(estimate: Estimate) -> str:
 
 
 def _context(
-    ledger: Ledger,
+    manifest: StudyManifest,
     records: Sequence[Record],
     folder: Path,
     serve: Mapping[str, str],
     commands: tuple[str, ...],
     published: tuple[PublishedComparison, ...],
 ) -> ReportContext:
-    from whichbits.reporting.context import CellEntry, Engine, Price, ReportContext
+    from whichbits.reporting.context import Engine, Price, ReportContext, StepEntry
 
     return ReportContext(
-        study=ledger.study,
-        model=ledger.model,
-        model_notes=ledger.notes,
-        hardware=ledger.hardware,
+        study=manifest.study,
+        model=manifest.model,
+        model_notes=manifest.notes,
+        hardware=manifest.hardware,
         engines=tuple(
             Engine(
                 name=engine.name,
@@ -207,15 +209,15 @@ def _context(
                 arguments=tuple(f"{name} {value}" for name, value in engine.arguments.items()),
                 environment=dict(engine.environment),
             )
-            for engine in ledger.engines
+            for engine in manifest.engines
         ),
         date=_date(records),
-        seeds={"study": ledger.seed},
-        specification=ledger.specification,
+        seeds={"study": manifest.seed},
+        specification=manifest.specification,
         serve=dict(serve),
         commands=commands,
-        cells=tuple(
-            CellEntry(
+        steps=tuple(
+            StepEntry(
                 key=record.key,
                 kind=record.kind,
                 labels=record.labels.shown(),
@@ -228,8 +230,8 @@ def _context(
             for record in records
         ),
         seconds=kind_seconds(records),
-        whichbits_version=ledger.version,
-        price_list=ledger.prices,
+        whichbits_version=manifest.version,
+        price_list=manifest.prices,
         prices=tuple(
             Price(
                 hardware=name,
@@ -237,7 +239,7 @@ def _context(
                 source=entry.price_source or "",
                 as_of=entry.as_of or date.today().isoformat(),
             )
-            for name, entry in ledger.deployments.items()
+            for name, entry in manifest.deployments.items()
             if entry.price_per_hour is not None
         ),
         published=published,
@@ -245,13 +247,13 @@ def _context(
 
 
 def _date(records: Sequence[Record]) -> datetime:
-    """When the last cell was finished."""
+    """When the last step was finished."""
     ends = [str(record.provenance["finished_at"]) for record in records if "finished_at" in record.provenance]
     return datetime.fromisoformat(max(ends)) if ends else datetime.now(UTC)
 
 
 def kind_seconds(records: Sequence[Record]) -> dict[str, float]:
-    """Seconds that the finished cells took, by kind."""
+    """Seconds that the finished steps took, by kind."""
     seconds: dict[str, float] = {}
     for record in {record.key: record for record in records}.values():
         if record.state == "done":
@@ -259,11 +261,11 @@ def kind_seconds(records: Sequence[Record]) -> dict[str, float]:
     return {kind: round(value, 1) for kind, value in seconds.items()}
 
 
-def read_verdict(ledger: Ledger, folder: Path) -> Verdict | None:
-    """The verdict that a store holds, to be judged anew where there is none at the ledger's margin and prices.
+def read_verdict(manifest: StudyManifest, folder: Path) -> Verdict | None:
+    """The verdict that a store holds, to be judged anew where there is none at the manifest's margin and prices.
 
     None also where it was written by another version, is damaged, or is older than `study.json`: then a run has begun since,
-    and the verdict may not know all cells.
+    and the verdict may not know all steps.
     """
     from whichbits.studies.store.manifest import FILE
     from whichbits.verdict.model import Verdict
@@ -275,10 +277,10 @@ def read_verdict(ledger: Ledger, folder: Path) -> Verdict | None:
         verdict = Verdict.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return verdict if verdict.margin == ledger.margin and all(_at_price_of(ledger, cost) for cost in verdict.cost) else None
+    return verdict if verdict.margin == manifest.margin and all(_at_price_of(manifest, cost) for cost in verdict.cost) else None
 
 
-def _at_price_of(ledger: Ledger, cost: CostFinding) -> bool:
-    entry = ledger.deployments.get(cost.deployment)
+def _at_price_of(manifest: StudyManifest, cost: CostFinding) -> bool:
+    entry = manifest.deployments.get(cost.deployment)
     price = (None, None) if entry is None else (entry.price_per_hour, entry.price_source)
     return (cost.price_per_hour, cost.price_source) == price

@@ -9,12 +9,12 @@ from whichbits.core.errors import UserError
 from whichbits.studies.steps.registry import KINDS
 
 if TYPE_CHECKING:
-    from whichbits.schema.step import Cell
+    from whichbits.schema.step import Step
     from whichbits.studies.planning.planner import Expansion
 
 
-def forecast(expansion: Expansion) -> Callable[[Cell], float | None]:
-    """Predicted seconds of a cell that talks to a server; None of the others, and where the predictor has no answer.
+def forecast(expansion: Expansion) -> Callable[[Step], float | None]:
+    """Predicted seconds of a step that talks to a server; None of the others, and where the predictor has no answer.
 
     The engine's version is that of the engine that would be started. The deployment's hardware is that of the specification;
     for `this-machine` without a GPU, its processor, measured.
@@ -26,17 +26,17 @@ def forecast(expansion: Expansion) -> Callable[[Cell], float | None]:
     known = deployment.hardware != "this-machine" or not expansion.hardware.gpus
     device = "cpu" if deployment.hardware == "this-machine" else deployment.hardware
 
-    def seconds(cell: Cell) -> float | None:
-        predicted = KINDS[cell.kind].seconds
-        served = cell.kind == "serve" or (cell.labels.engine or "emulated") != "emulated"
-        if predicted is None or not served or not known or cell.labels.candidate not in formats:
+    def seconds(step: Step) -> float | None:
+        predicted = KINDS[step.kind].seconds
+        served = step.kind == "serve" or (step.labels.engine or "emulated") != "emulated"
+        if predicted is None or not served or not known or step.labels.candidate not in formats:
             return None
 
         def ask(prompt: float, output: float, concurrencies: Sequence[float]) -> list[float | None]:
             from whichbits.prediction.predictor import predict_many
             from whichbits.prediction.query import Query
 
-            model, format = str(expansion.model.path), formats[cell.labels.candidate]
+            model, format = str(expansion.model.path), formats[step.labels.candidate]
             asked = [
                 Query(
                     model,
@@ -53,7 +53,7 @@ def forecast(expansion: Expansion) -> Callable[[Cell], float | None]:
             return [answer.qps for answer in predict_many(asked)]
 
         try:
-            return predicted(cell, ask)
+            return predicted(step, ask)
         except UserError:  # a model, format or device that the predictor does not know
             return None
 

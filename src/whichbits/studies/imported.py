@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from whichbits.core.errors import UserError
 from whichbits.schema.evaluate import EvaluateSummary
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Cell
+from whichbits.schema.step import Step
 from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.items import write_items
 from whichbits.studies.store.importers.importer import ImportedItem, ImportedRun, ImportedTask, Setting, damaged
 from whichbits.studies.store.importers.registry import read
-from whichbits.studies.store.manifest import FILE, Ledger, entries
-from whichbits.studies.store.manifest import read as read_ledger
+from whichbits.studies.store.manifest import FILE, SCHEMA, StudyManifest, entries
+from whichbits.studies.store.manifest import read as read_manifest
 from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
@@ -57,17 +57,18 @@ def judge_imported(
     names = _names(runs[0].model, runs[1].model)
     _refuse_other_study(store)
     with store.locked():
-        cells = [_keep(run, task, name, store) for run, name in zip(runs, names, strict=True) for task in run.tasks]
-        ledger = _ledger(runs, names, cells, margin, command)
-        ledger.write(store.folder)
-        verdict = conclusion.judge(ledger, store)
-        conclusion.write(verdict, ledger, store)
+        steps = [_keep(run, task, name, store) for run, name in zip(runs, names, strict=True) for task in run.tasks]
+        manifest = _manifest(runs, names, steps, margin, command)
+        manifest.write(store.folder)
+        records = manifest.records(store)
+        verdict = conclusion.judge(manifest, records)
+        conclusion.write(verdict, manifest, records, store.folder)
     return verdict
 
 
 def _refuse_other_study(store: Store) -> None:
     """Raise UserError where the store is another study's, whose verdict would be lost."""
-    if (store.folder / FILE).is_file() and (name := read_ledger(store.folder).study) != NAME:
+    if (store.folder / FILE).is_file() and (name := read_manifest(store.folder).study) != NAME:
         raise UserError(f"store: {store.folder} is the store of study {name}", remedy="name another --store")
 
 
@@ -157,14 +158,14 @@ def _names(base: str, candidate: str) -> tuple[str, str]:
     return (short[0], short[1]) if all(short) and short[0] != short[1] else ("base", "candidate")
 
 
-def _keep(run: ImportedRun, task: ImportedTask, name: str, store: Store) -> Cell:
+def _keep(run: ImportedRun, task: ImportedTask, name: str, store: Store) -> Step:
     """The step of a task's imported scores, its result written where it is not there yet."""
     rows = list(_rows(task))
     imported = {"tool": run.tool, "task": task.name, "metric": task.metric, "rows": digest(rows), "model": run.model}
     labels = Labels(candidate=name, task=task.name, engine=ENGINE, format=run.model)
-    cell = Cell("evaluate", VERSION, {"imported": imported}, labels=labels)
-    if not store.done(cell):
-        partial = store.partial(cell)
+    step = Step("evaluate", VERSION, {"imported": imported}, labels=labels)
+    if not store.done(step):
+        partial = store.partial(step)
         write_items(partial, rows)
         summary = EvaluateSummary(
             task=task.name,
@@ -176,8 +177,8 @@ def _keep(run: ImportedRun, task: ImportedTask, name: str, store: Store) -> Cell
             score=sum(item.score for item in task.items) / len(rows),
             chance=task.chance,
         )
-        store.finish(cell, partial, summary, {"imported": str(run.path), "tool": run.tool, "engine": run.engine})
-    return cell
+        store.finish(step, partial, summary, {"imported": str(run.path), "tool": run.tool, "engine": run.engine})
+    return step
 
 
 def _rows(task: ImportedTask) -> Iterator[dict[str, object]]:
@@ -193,10 +194,11 @@ def _rows(task: ImportedTask) -> Iterator[dict[str, object]]:
         }
 
 
-def _ledger(runs: Sequence[ImportedRun], names: tuple[str, str], cells: Sequence[Cell], margin: float, command: str) -> Ledger:
+def _manifest(runs: Sequence[ImportedRun], names: tuple[str, str], steps: Sequence[Step], margin: float, command: str) -> StudyManifest:
     notes = [f"scores imported from {run.tool}: {run.path}" for run in runs]
     notes += [f"not in what {runs[0].tool} wrote, and so not compared: {what}" for what in runs[0].unknown]
-    return Ledger(
+    return StudyManifest(
+        schema_version=SCHEMA,
         study=NAME,
         specification="",
         command=command or shlex.join(["whichbits", "evaluate", *(word for run in runs for word in ("--from", str(run.path)))]),
@@ -212,6 +214,6 @@ def _ledger(runs: Sequence[ImportedRun], names: tuple[str, str], cells: Sequence
         workloads={},
         deployments={},
         prices="default",
-        cells=entries(cells),
+        steps=entries(steps),
         version=metadata.version("whichbits"),
     )

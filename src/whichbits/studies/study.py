@@ -20,10 +20,10 @@ from whichbits.studies.store.store import Store
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from whichbits.schema.step import Cell, Record
+    from whichbits.schema.step import Record, Step
     from whichbits.studies.planning.plan import Plan
     from whichbits.studies.planning.planner import Expansion
-    from whichbits.studies.store.manifest import Ledger
+    from whichbits.studies.store.manifest import StudyManifest
 
 LOG = "run.log"
 
@@ -50,10 +50,10 @@ def check_prices(expansion: Expansion, overrides: Mapping[str, float]) -> None:
 def probed(expansion: Expansion, store: Store, *, quiet: bool = False, console: Console | None = None) -> Expansion:
     """The expansion with what the probes say, run first where some candidate's way to run depends on them."""
     plan = expansion.probes()
-    if not plan.cells:
+    if not plan.steps:
         return expansion
     run(plan, expansion, store, quiet=quiet, console=console)
-    records = [store.record(planned.cell) for planned in plan.cells]
+    records = [store.record(planned.step) for planned in plan.steps]
     statuses = {
         str(record.labels.format): record.found(ProbeSummary).status if record.state == "done" else "refused"
         for record in records
@@ -64,7 +64,7 @@ def probed(expansion: Expansion, store: Store, *, quiet: bool = False, console: 
 def run(
     plan: Plan, expansion: Expansion, store: Store, *, quiet: bool = False, console: Console | None = None
 ) -> dict[str, str]:
-    """Run what is missing of a plan; the state of each cell by key."""
+    """Run what is missing of a plan; the state of each step by key."""
     from rich.console import Console as RichConsole
 
     from whichbits.hardware.machine import processors
@@ -74,7 +74,7 @@ def run(
     from whichbits.studies.execution.servers import EngineServers, NoServers, resident_servers
     from whichbits.studies.steps.registry import KINDS, preloaded
 
-    missing = [planned.cell for planned in plan.missing(store)]
+    missing = [planned.step for planned in plan.missing(store)]
     durations = Durations()
     durations.read(store.folder)
     settings = expansion.settings
@@ -85,8 +85,8 @@ def run(
     client = frozenset(processors(settings.client_cpus)) if settings.client_cpus else None
     server = frozenset(processors(settings.server_cpus)) if settings.server_cpus else None
     view = RunView(console or RichConsole(quiet=quiet), missing, durations, store.folder / LOG)
-    if len(missing) < len(plan.cells):
-        view.console.print(f"{len(plan.cells) - len(missing)} of {len(plan.cells)} cells are done already", style="dim")
+    if len(missing) < len(plan.steps):
+        view.console.print(f"{len(plan.steps) - len(missing)} of {len(plan.steps)} steps are done already", style="dim")
     with view, _disk_errors(store):
         runner = Runner(
             plan,
@@ -103,20 +103,22 @@ def run(
 
 @contextmanager
 def _disk_errors(store: Store) -> Iterator[None]:
-    """A store that cannot be written any more ends the run with one line; finished cells are kept."""
+    """A store that cannot be written any more ends the run with one line; finished steps are kept."""
     try:
         yield
     except OSError as error:
         raise UserError(
             f"store: {store.folder} cannot be written: {error.strerror or error}",
-            remedy="free some space, or make the folder writable, and run the same command again; finished cells are kept",
+            remedy="free some space, or make the folder writable, and run the same command again; finished steps are kept",
         ) from error
 
 
-def ledger_of(expansion: Expansion, plan: Plan, overrides: Mapping[str, float], command: str, seconds: float) -> Ledger:
+def manifest_of(
+    expansion: Expansion, plan: Plan, overrides: Mapping[str, float], command: str, seconds: float
+) -> StudyManifest:
     """What the store needs to know to judge and report later."""
     from whichbits.studies.conclusion import VLLM, priced_deployment
-    from whichbits.studies.store.manifest import Ledger, entries
+    from whichbits.studies.store.manifest import SCHEMA, StudyManifest, entries
 
     chosen = expansion.specification
     deployment = chosen.deployment
@@ -133,7 +135,8 @@ def ledger_of(expansion: Expansion, plan: Plan, overrides: Mapping[str, float], 
         )
     engines += [EngineUsed(name=name, version=version) for name, version in expansion.emulation["versions"].items()]
     priced = priced_deployment(deployment.hardware, deployment.count, deployment.price_per_hour, chosen.prices, overrides)
-    return Ledger(
+    return StudyManifest(
+        schema_version=SCHEMA,
         study=chosen.name,
         specification=expansion.source.text or chosen.model_dump_json(indent=1),
         command=command,
@@ -156,14 +159,14 @@ def ledger_of(expansion: Expansion, plan: Plan, overrides: Mapping[str, float], 
         workloads={workload.name: workload for workload in expansion.workloads},
         deployments={deployment.name: priced},
         prices=chosen.prices,
-        cells=entries(planned.cell for planned in plan.cells),
+        steps=entries(planned.step for planned in plan.steps),
         seconds={"run": round(seconds, 1)},
         version=version("whichbits"),
     )
 
 
 def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) -> Preview:
-    """The cells of a plan, which are done, and how long the others will take by what the store has seen, else predicted."""
+    """The steps of a plan, which are done, and how long the others will take by what the store has seen, else predicted."""
     from whichbits.studies.conclusion import priced_deployment
     from whichbits.studies.execution.progress import name
     from whichbits.studies.forecast import forecast
@@ -178,17 +181,17 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
     durations = Durations()
     durations.read(store.folder)
     seconds = forecast(expansion)
-    missing = [planned.cell for planned in plan.missing(store)]
-    forecasts = {cell.key: seconds(cell) for cell in missing if durations.cell(cell) is None}
+    missing = [planned.step for planned in plan.missing(store)]
+    forecasts = {step.key: seconds(step) for step in missing if durations.step(step) is None}
 
-    def predicted(cell: Cell) -> float | None:
-        return forecasts[cell.key]
+    def predicted(step: Step) -> float | None:
+        return forecasts[step.key]
 
     rows = []
-    for planned in plan.cells:
-        expected = "" if store.done(planned.cell) else _length(durations.total([planned.cell], predicted))
+    for planned in plan.steps:
+        expected = "" if store.done(planned.step) else _length(durations.total([planned.step], predicted))
         rows.append(
-            {"cell": name(planned.cell), "key": planned.cell.key[:12], "done": "" if expected else "yes", "time": expected}
+            {"step": name(planned.step), "key": planned.step.key[:12], "done": "" if expected else "yes", "time": expected}
         )
     left = durations.total(missing, predicted)
     deployment = expansion.specification.deployment
@@ -196,9 +199,9 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
         deployment.hardware, deployment.count, deployment.price_per_hour, expansion.specification.prices, overrides
     ).price_per_hour
     undecided = (
-        "" if expansion.statuses or not expansion.probes().cells else " Candidates with `run: auto` are shown as served."
+        "" if expansion.statuses or not expansion.probes().steps else " Candidates with `run: auto` are shown as served."
     )
-    count = f"{len(missing)} of {len(plan.cells)} cells to run."
+    count = f"{len(missing)} of {len(plan.steps)} steps to run."
     return Preview(rows, f"{count} Time: {left}. Cost: {_dollars(left, price)}.{undecided}{silent}")
 
 
@@ -219,7 +222,7 @@ def _dollars(left: Estimate, price: float | None) -> str:
     if price is None or (left.unknown and not left.seconds):
         return "unknown"
     known = f"${left.seconds / 3600 * price:.2f}"
-    return f"{known} and that of {left.unknown} cells of unknown length" if left.unknown else known
+    return f"{known} and that of {left.unknown} steps of unknown length" if left.unknown else known
 
 
 MADE = ("quantize", "probe")
@@ -228,7 +231,7 @@ MADE = ("quantize", "probe")
 
 def set_aside_measured(plan: Plan, store: Store) -> None:
     """Have everything of a plan that is measured measured afresh; earlier results stay in the store's `superseded/`."""
-    store.set_aside(planned.cell for planned in plan.cells if planned.cell.kind not in MADE)
+    store.set_aside(planned.step for planned in plan.steps if planned.step.kind not in MADE)
 
 
 def run_part(
@@ -240,7 +243,7 @@ def run_part(
     data_dir: Path | None = None,
     fresh: bool = False,
 ) -> list[Record]:
-    """Run the cells of these kinds of a small study, and return their records; a failed one raises UserError with its cause.
+    """Run the steps of these kinds of a small study, and return their records; a failed one raises UserError with its cause.
 
     With `fresh` what is measured is measured again though the store has it.
     """
@@ -251,12 +254,12 @@ def run_part(
     )
     place = Store(store or Path("studies") / specification.name)
     plan = expansion.plan()
-    chosen = tuple(planned for planned in plan.cells if planned.cell.kind in kinds)
+    chosen = tuple(planned for planned in plan.steps if planned.step.kind in kinds)
     with place.locked():
         if fresh:
-            set_aside_measured(replace(plan, cells=chosen), place)
-        run(replace(plan, cells=chosen), expansion, place, console=_stderr())
-        records = [place.record(planned.cell) for planned in chosen]
+            set_aside_measured(replace(plan, steps=chosen), place)
+        run(replace(plan, steps=chosen), expansion, place, console=_stderr())
+        records = [place.record(planned.step) for planned in chosen]
     for record in records:
         if record.state != "done":
             message, remedy = parted(record.error or "did not run")

@@ -68,7 +68,7 @@ def task_recovery(scored: ScoredTask, *, level: float) -> TaskRecovery:
         excluded=excluded,
         flips=discordance(pair.base, pair.score).flips,
         smallest_difference=(difference.high - difference.low) / 2,
-        cells=scored.cells,
+        steps=scored.steps,
     )
 
 
@@ -116,7 +116,7 @@ def suite(findings: Findings, candidate: str, engine: str, *, level: float) -> S
         noise_floor_flips=flip_share(floor) if floor else None,
         noise_floor_tasks=tuple(scored.task for scored in floor),
         flips_on_noise_floor_tasks=flip_share(on_floor) if floor else None,
-        cells=tuple(dict.fromkeys(key for scored in tasks for key in scored.cells)),
+        steps=tuple(dict.fromkeys(key for scored in tasks for key in scored.steps)),
     )
     return Suite(finding, kept, tasks)
 
@@ -143,5 +143,5 @@ def emulation_error(scored: ScoredTask, *, level: float) -> EmulationError:
         items=pair.items,
         difference=paired_difference(pair, level=level),
         disagreements=float(np.mean(pair.base != pair.score)),
-        cells=scored.cells,
+        steps=scored.steps,
     )

@@ -43,9 +43,9 @@ def collect(
     """Read and join the results of a study.
 
     `formats` maps each candidate to its format; `deployments` and `workloads` are by name.
-    `base_bytes` is the size of the base's weights, needed where no `quantize` cell holds the base.
+    `base_bytes` is the size of the base's weights, needed where no `quantize` step holds the base.
 
-    Failed and missing cells become `failures`. Raises PairingError where two runs that should be compared did not
+    Failed and missing steps become `failures`. Raises PairingError where two runs that should be compared did not
     answer the same prompts in the same engine at the same concurrency, and UserError for a price that is no finite number above
     0. A round that calls itself valid though a rate or a time of it is no such number is invalid.
     """
@@ -73,7 +73,7 @@ def collect(
 
 
 def _failure(record: Record) -> Failure:
-    """A cell that gave no result."""
+    """A step that gave no result."""
     state: Literal["failed", "missing"] = "missing" if record.state == "missing" else "failed"
     return Failure(kind=record.kind, labels=record.labels.shown(), state=state, error=record.error or None)
 
@@ -83,7 +83,7 @@ def _provenance(engine: str) -> Provenance:
 
 
 Scored = dict[tuple[str, str, str], Record]
-"""First runs of evaluate cells by (candidate, task, engine)."""
+"""First runs of evaluate steps by (candidate, task, engine)."""
 Tables = Mapping[tuple[str, str, str], Columns]
 
 
@@ -98,7 +98,7 @@ def _first_repeats(records: Sequence[Record]) -> Scored:
         if record.labels.repeat == 0:
             key = _place(record)
             if key in scored:
-                raise PairingError(f"two evaluate cells for {', '.join(key)}: {scored[key].key} and {record.key}")
+                raise PairingError(f"two evaluate steps for {', '.join(key)}: {scored[key].key} and {record.key}")
             scored[key] = record
     return scored
 
@@ -127,7 +127,7 @@ def _join(
         provenance=_provenance(engine),
         available=_most(found),
         pair=pair_scores(*tables, chance=found.chance, what=what),
-        cells=(right.key, left.key),
+        steps=(right.key, left.key),
         uninformative=found.uninformative,
     )
 
@@ -193,7 +193,7 @@ def _incomplete(records: Sequence[Record], base: str) -> dict[tuple[str, str], t
 
 
 def _failed(records: Sequence[Record]) -> dict[str, Failure]:
-    """First failed cell of each candidate."""
+    """First failed step of each candidate."""
     failed: dict[str, Failure] = {}
     for record in records:
         if record.state == "failed":
@@ -230,12 +230,12 @@ def _distributions(records: Sequence[Record]) -> Iterator[SimilaritySample]:
 
 def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
     for record in records:
-        table = read_columns(record.items, ("role", "rung", "ok", *REQUEST_COLUMNS))
-        roles, rungs, finished = (np.array(table[name], dtype=object) for name in ("role", "rung", "ok"))
+        table = read_columns(record.items, ("role", "load_level", "ok", *REQUEST_COLUMNS), former={"load_level": "rung"})
+        roles, load_levels, finished = (np.array(table[name], dtype=object) for name in ("role", "load_level", "ok"))
         labels, found = record.labels, record.found(ServeSummary)
-        for role, entries in (("candidate", found.rungs), ("base", found.base_rungs)):
+        for role, entries in (("candidate", found.load_levels), ("base", found.base_load_levels)):
             for entry in entries:
-                mine = (roles == role) & (rungs.astype(str) == entry.rung) & finished.astype(bool)
+                mine = (roles == role) & (load_levels.astype(str) == entry.load_level) & finished.astype(bool)
                 requests = {name: np.array(table[name], dtype=np.float64)[mine] for name in REQUEST_COLUMNS}
                 problems = tuple(no_numbers(entry.metrics, requests)) if entry.valid else ()
                 yield Round(
@@ -243,15 +243,15 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
                     against=labels.candidate,
                     workload=str(labels.workload),
                     deployment=str(labels.deployment),
-                    load_level=entry.rung,
+                    load_level=entry.load_level,
                     concurrency=entry.concurrency,
-                    session=found.sitting,
+                    session=found.session,
                     repeat=labels.repeat,
                     valid=entry.valid and not problems,
                     reasons=(*entry.reasons, *problems),
                     metrics=entry.metrics,
                     requests=requests,
-                    cells=(record.key,),
+                    steps=(record.key,),
                 )
 
 
@@ -306,7 +306,7 @@ def _served_weights(records: Sequence[Record], base: str) -> Iterator[ServedWeig
 
 
 def weights_of(record: Record, base: str) -> Iterator[ServedWeights]:
-    """What a cell says of the weights behind the addresses that it asked: of a `serve` cell the candidate's and the base's."""
+    """What a step says of the weights behind the addresses that it asked: of a `serve` step the candidate's and the base's."""
     candidate = record.labels.candidate
     match record.summary:
         case EvaluateSummary(weights=Agreement() as one) | GenerateSummary(weights=Agreement() as one):

@@ -91,7 +91,7 @@ def _sizes(findings: Findings) -> tuple[SizeFinding, ...]:
             bytes=size.bytes,
             ratio=size.bytes / base,
             bits_per_weight=size.bits_per_weight,
-            cells=size.cells,
+            steps=size.steps,
         )
         for size in findings.sizes
     )

@@ -33,7 +33,7 @@ class ScoredTask:
     available: int | None
     """Items the task can have; None where it is generated and never runs out of them."""
     pair: Paired
-    cells: tuple[str, ...]
+    steps: tuple[str, ...]
     uninformative: str | None = None
     """Why the task says little of this base, in the words of the evaluation; None where it can."""
 
@@ -53,7 +53,7 @@ class SimilaritySample:
     numerator: FloatArray
     denominator: FloatArray
     exponential: bool
-    cells: tuple[str, ...]
+    steps: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Round:
 
     candidate: str
     against: str
-    """The candidate in whose cell this was measured; for the base's rounds, the one it is paired with."""
+    """The candidate in whose step this was measured; for the base's rounds, the one it is paired with."""
     workload: str
     deployment: str
     load_level: str
@@ -78,7 +78,7 @@ class Round:
     reasons: tuple[str, ...]
     metrics: Metrics
     requests: Mapping[str, FloatArray]
-    cells: tuple[str, ...]
+    steps: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Size:
     candidate: str
     bytes: int
     bits_per_weight: float | None
-    cells: tuple[str, ...]
+    steps: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Findings:
     incomplete: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     """Tasks without a result, by (candidate, engine)."""
     failed: Mapping[str, Failure] = field(default_factory=dict)
-    """First of `failures` that is a failed cell of the candidate."""
+    """First of `failures` that is a failed step of the candidate."""
     similarity: tuple[SimilaritySample, ...] = ()
     rounds: tuple[Round, ...] = ()
     kernels: Mapping[str, Kernel] = field(default_factory=dict)

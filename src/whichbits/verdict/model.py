@@ -1,6 +1,6 @@
 """The verdict as data: what `verdict.json` holds and what the report reads.
 
-Every finding names the cells (`cells`, full keys) that it was computed from.
+Every finding names the steps (`steps`, full keys) that it was computed from.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class TaskRecovery(Frozen):
     """Share of items whose correctness changed."""
     smallest_difference: float
     """Half-width that these items can detect, on the metric's scale."""
-    cells: tuple[str, ...]
+    steps: tuple[str, ...]
 
 
 class SuiteRecovery(Frozen):
@@ -77,7 +77,7 @@ class SuiteRecovery(Frozen):
     """The tasks of the suite on which the base was run twice."""
     flips_on_noise_floor_tasks: float | None = None
     """The candidate's share on those tasks, to compare with `noise_floor_flips`."""
-    cells: tuple[str, ...]
+    steps: tuple[str, ...]
 
 
 class Extension(Frozen):
@@ -134,7 +134,7 @@ class EmulationError(Frozen):
     difference: Estimate
     disagreements: float
     """Share of items scored differently."""
-    cells: tuple[str, ...]
+    steps: tuple[str, ...]
 
 
 class SimilarityFinding(Frozen):
@@ -149,7 +149,7 @@ class SimilarityFinding(Frozen):
     """rouge1, rougeL, bertscore, sts, kl, top1_agreement, perplexity, length_ratio."""
     items: int
     estimate: Estimate
-    cells: tuple[str, ...]
+    steps: tuple[str, ...]
 
 
 class SpeedFinding(Frozen):
@@ -171,7 +171,7 @@ class SpeedFinding(Frozen):
     """Rounds that the ratio rests on, or where there is none, the estimate."""
     valid: bool
     reasons: tuple[SpeedReason, ...]
-    cells: tuple[str, ...]
+    steps: tuple[str, ...]
 
 
 class CostFinding(Frozen):
@@ -194,7 +194,7 @@ class CostFinding(Frozen):
     price_per_hour: float | None
     price_source: str | None
     valid: bool
-    cells: tuple[str, ...]
+    steps: tuple[str, ...]
 
 
 class Recommendation(Frozen):
@@ -241,7 +241,7 @@ class SizeFinding(Frozen):
     ratio: float
     """Bytes over the base's; smaller than 1 is smaller than the base."""
     bits_per_weight: float | None
-    cells: tuple[str, ...]
+    steps: tuple[str, ...]
 
 
 class GuidelineRow(Frozen):
@@ -257,7 +257,7 @@ class GuidelineRow(Frozen):
 class Verdict(Frozen):
     """The whole answer of a study."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     study: str
     model: str
     base: str

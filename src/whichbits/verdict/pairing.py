@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,26 +19,30 @@ class PairingError(UserError):
     """Two runs that should have answered the same questions did not, so no difference between them means anything."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, remedy="delete the folders of these cells in the store and run the study again")
+        super().__init__(message, remedy="delete the folders of these steps in the store and run the study again")
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> Columns:
-    """Columns of a Parquet file as lists; PairingError where one is missing, UserError where the file cannot be read."""
+def read_columns(path: Path, columns: Sequence[str], former: Mapping[str, str] = MappingProxyType({})) -> Columns:
+    """Columns of a Parquet file as lists; PairingError where one is missing, UserError where the file cannot be read.
+
+    `former` holds the names that columns have in files of store schema 1.
+    """
     import pyarrow
     import pyarrow.parquet as parquet
 
     try:
         present = parquet.read_schema(path).names
-        absent = [name for name in columns if name not in present]
+        stored = {name: name if name in present else former.get(name, name) for name in columns}
+        absent = [name for name in columns if stored[name] not in present]
         if absent:
             raise PairingError(f"{path} has no column {', '.join(absent)}")
-        table: Columns = parquet.read_table(path, columns=list(columns)).to_pydict()
+        table: Columns = parquet.read_table(path, columns=list(stored.values())).to_pydict()
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(
             f"store: {path} cannot be read: {' '.join(str(error).split())}",
-            remedy=f"delete the folder {path.parent} and run the study again; only this cell is computed anew",
+            remedy=f"delete the folder {path.parent} and run the study again; only this step is computed anew",
         ) from error
-    return table
+    return {name: table[stored[name]] for name in columns}
 
 
 SCORE_COLUMNS = ("item", "prompt_hash", "target_hash", "cluster", "score")

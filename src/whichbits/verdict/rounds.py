@@ -38,12 +38,12 @@ class RoundValue:
 def mean_of_requests(values: FloatArray, concurrency: float) -> RoundValue:
     """Mean of a round's per-request values (requests,).
 
-    Requests in flight together speed up and slow down together, so a wave of `concurrency` counts as one observation.
+    Requests in flight together speed up and slow down together, so `concurrency` of them count as one observation.
     """
     mean = float(values.mean())
-    waves = max(1.0, len(values) / concurrency)
+    independent = max(1.0, len(values) / concurrency)
     spread = float(values.std(ddof=1)) if len(values) > 1 else mean
-    return RoundValue(mean, spread / mean / math.sqrt(waves), max(waves - 1, 1.0))
+    return RoundValue(mean, spread / mean / math.sqrt(independent), max(independent - 1, 1.0))
 
 
 def t_half(level: float, degrees: Any) -> Any:

@@ -181,7 +181,7 @@ def _option(
         price_per_hour=price,
         price_source=deployment.price_source if deployment else None,
         valid=problem is None,
-        cells=load.cells,
+        steps=load.steps,
     )
     return ServingOption(profile, cost, compared)
 

@@ -25,5 +25,5 @@ def similarity_finding(sample: SimilaritySample, *, level: float, seed: int) -> 
         measure=sample.measure,
         items=len(sample.numerator),
         estimate=estimate,
-        cells=sample.cells,
+        steps=sample.steps,
     )

@@ -51,9 +51,9 @@ class Load:
         return frozenset((r.session, r.repeat) for r in self.own)
 
     @property
-    def cells(self) -> tuple[str, ...]:
-        """Keys of the cells behind it."""
-        return tuple(dict.fromkeys(key for r in self.own for key in r.cells))
+    def steps(self) -> tuple[str, ...]:
+        """Keys of the steps behind it."""
+        return tuple(dict.fromkeys(key for r in self.own for key in r.steps))
 
     def reasons(self) -> tuple[RoundInvalid, ...]:
         """Why rounds were left out."""
@@ -79,7 +79,7 @@ def loads(findings: Findings) -> tuple[Load, ...]:
 
 
 def _distinct(rounds: Sequence[Round]) -> list[Round]:
-    """The base's rounds, each once, though every candidate's cell of that round may hold a copy."""
+    """The base's rounds, each once, though every candidate's step of that round may hold a copy."""
     seen: dict[tuple[str, int, str], Round] = {}
     for r in rounds:
         seen.setdefault((r.session, r.repeat, r.metrics.model_dump_json()), r)
@@ -211,7 +211,7 @@ def _speed_finding(
         rounds=len(above.keys() & below.keys()) if load.base else len(own),
         valid=valid and problem is None,
         reasons=tuple(reasons),
-        cells=load.cells,
+        steps=load.steps,
     )
 
 

@@ -12,7 +12,7 @@ from whichbits.quantization.recipe.recipe import Calibration, Recipe, parse
 
 
 def test_a_recipe_writes_what_applies() -> None:
-    """A round-to-nearest recipe has the fields that it had before there was calibration, so that its cells keep their keys."""
+    """A round-to-nearest recipe has the fields that it had before there was calibration, so that its steps keep their keys."""
     plain = {"rounding": "rtn", "scales": "mse", "group_size": None, "seed": 0}
     calibration = {"source": "self", "file": None, "sha256": None, "samples": 128, "length": 512}
     assert Recipe().model_dump(mode="json") == plain

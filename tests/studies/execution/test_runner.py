@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Cell
+from whichbits.schema.step import Step
 from whichbits.schema.summary import Summary
 from whichbits.studies.execution.local import LocalExecutor
 from whichbits.studies.execution.runner import Runner
@@ -51,7 +51,7 @@ class Seen(Summary, kind="variable"):
 def add(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     """Sum of its own input and what it reads."""
     for job in jobs:
-        total = job.cell.inputs["value"]
+        total = job.step.inputs["value"]
         for folder in job.reads.values():
             total += int((folder / "total").read_text())
         (job.directory / "total").write_text(str(total))
@@ -61,7 +61,7 @@ def add(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
 
 def misbehave(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result | Exception]]:
     for job in jobs:
-        match job.cell.inputs["how"]:
+        match job.step.inputs["how"]:
             case "raise":
                 raise ValueError("a cause\nin two lines")
             case "die":
@@ -125,10 +125,10 @@ class Quiet:
     ends: list[tuple[str, str, str | None]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def started(self, cell: Cell) -> None: ...
-    def progress(self, cell: Cell, text: str) -> None: ...
-    def ended(self, cell: Cell, state: str, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
-        self.ends.append((cell.labels.candidate or cell.kind, state, error))
+    def started(self, step: Step) -> None: ...
+    def progress(self, step: Step, text: str) -> None: ...
+    def ended(self, step: Step, state: str, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
+        self.ends.append((step.labels.candidate or step.kind, state, error))
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -139,8 +139,8 @@ def unplanned(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     return iter(())
 
 
-def runner(tmp_path: Path, cells: Sequence[Planned], servers: FakeServers | None = None, names: Sequence[str] = ()) -> Runner:
-    plan = Plan(SPECIFICATION, "bf16", tuple(cells), {name: Served(name, folder=tmp_path) for name in names})
+def runner(tmp_path: Path, steps: Sequence[Planned], servers: FakeServers | None = None, names: Sequence[str] = ()) -> Runner:
+    plan = Plan(SPECIFICATION, "bf16", tuple(steps), {name: Served(name, folder=tmp_path) for name in names})
     kinds = {run.__name__: Kind(run.__name__, 1, unplanned, run) for run in (add, misbehave, ask, variable, count)}
     return Runner(plan, Store(tmp_path / "store"), kinds, LocalExecutor(tmp_path / "store"), servers or FakeServers(), Quiet())
 
@@ -152,26 +152,26 @@ class Counted(Summary, kind="count"):
 def count(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     """How many items it had to compute."""
     for job in jobs:
-        yield job, Result(Counted(new=int(job.cell.items or 0) - (job.earlier.items if job.earlier else 0)))
+        yield job, Result(Counted(new=int(job.step.items or 0) - (job.earlier.items if job.earlier else 0)))
 
 
 def test_more_items_are_more_work_only_by_what_is_new(tmp_path: Path):
     for items, new in ((5, 5), (8, 3), (8, 3), (20, 12)):
-        cell = Cell("count", 1, {"task": "a"}, items=items)
-        run = runner(tmp_path, [Planned(cell, "local")])
+        step = Step("count", 1, {"task": "a"}, items=items)
+        run = runner(tmp_path, [Planned(step, "local")])
         assert set(run.run().values()) == {"done"}
-        assert run.store.record(cell).summary == Counted(new=new)
+        assert run.store.record(step).summary == Counted(new=new)
 
 
-def test_cells_run_after_what_they_read_each_in_its_own_process_and_only_once(tmp_path: Path):
-    one = Planned(Cell("add", 1, {"value": 1}), "local")
-    two = Planned(Cell("add", 1, {"value": 2}, {"left": one.cell.key}), "local", {"left": one.cell})
+def test_steps_run_after_what_they_read_each_in_its_own_process_and_only_once(tmp_path: Path):
+    one = Planned(Step("add", 1, {"value": 1}), "local")
+    two = Planned(Step("add", 1, {"value": 2}, {"left": one.step.key}), "local", {"left": one.step})
     three = Planned(
-        Cell("add", 1, {"value": 3}, {"l": one.cell.key, "r": two.cell.key}), "local", {"l": one.cell, "r": two.cell}
+        Step("add", 1, {"value": 3}, {"l": one.step.key, "r": two.step.key}), "local", {"l": one.step, "r": two.step}
     )
     first = runner(tmp_path, [one, two, three])
     assert set(first.run().values()) == {"done"}
-    summaries = [first.store.record(planned.cell).summary for planned in (one, two, three)]
+    summaries = [first.store.record(planned.step).summary for planned in (one, two, three)]
     assert [summary.total for summary in summaries] == [1, 3, 7]
     assert len({os.getpid(), *(summary.pid for summary in summaries)}) == 4
     again = runner(tmp_path, [one, two, three])
@@ -185,19 +185,19 @@ def test_a_job_has_the_environment_of_the_time_when_it_begins(tmp_path: Path, mo
             monkeypatch.delenv("WHICHBITS_TEST")
         else:
             monkeypatch.setenv("WHICHBITS_TEST", value)
-        planned = Planned(Cell("variable", 1, {"number": number}), "local")
+        planned = Planned(Step("variable", 1, {"number": number}), "local")
         running = runner(tmp_path, [planned])
         running.run()
-        assert running.store.record(planned.cell).summary == Seen(found=value)
+        assert running.store.record(planned.step).summary == Seen(found=value)
 
 
 def test_one_failure_stops_only_what_needs_it(tmp_path: Path):
-    bad = Planned(Cell("misbehave", 1, {"how": "raise"}, labels=Labels(candidate="bad")), "local")
-    needs = Planned(Cell("add", 1, {"value": 1}, {"x": bad.cell.key}, Labels(candidate="needs")), "local", {"x": bad.cell})
-    fine = Planned(Cell("add", 1, {"value": 5}, labels=Labels(candidate="fine")), "local")
+    bad = Planned(Step("misbehave", 1, {"how": "raise"}, labels=Labels(candidate="bad")), "local")
+    needs = Planned(Step("add", 1, {"value": 1}, {"x": bad.step.key}, Labels(candidate="needs")), "local", {"x": bad.step})
+    fine = Planned(Step("add", 1, {"value": 5}, labels=Labels(candidate="fine")), "local")
     run = runner(tmp_path, [bad, needs, fine])
     states = run.run()
-    assert states == {bad.cell.key: "failed", needs.cell.key: "failed", fine.cell.key: "done"}
+    assert states == {bad.step.key: "failed", needs.step.key: "failed", fine.step.key: "done"}
     causes = {name: error for name, _, error in run.observer.ends}
     assert causes["bad"] == "ValueError: a cause in two lines"
     assert causes["needs"] == "needs misbehave of bad, which failed"
@@ -207,29 +207,29 @@ def test_one_failure_stops_only_what_needs_it(tmp_path: Path):
     ("how", "cause"), [("die", "killed by SIGKILL"), ("nan", "not JSON compliant"), ("one", "only this one")]
 )
 def test_every_way_to_fail_has_a_cause(tmp_path: Path, how: str, cause: str):
-    bad = Planned(Cell("misbehave", 1, {"how": how}), "local")
+    bad = Planned(Step("misbehave", 1, {"how": how}), "local")
     run = runner(tmp_path, [bad])
-    assert run.run() == {bad.cell.key: "failed"}
-    assert cause in str(run.store.record(bad.cell).error)
+    assert run.run() == {bad.step.key: "failed"}
+    assert cause in str(run.store.record(bad.step).error)
 
 
 @pytest.mark.parametrize(("kind", "servers"), [("refuse", {"broken": "a"}), ("open", {"mortal": "a"})])
 def test_a_server_that_fails_twice_is_not_started_again_in_this_run(tmp_path: Path, kind: str, servers: dict[str, str]):
-    cells = [asking("a", number) for number in range(4)]
+    steps = [asking("a", number) for number in range(4)]
     starts = FakeServers(**servers)
-    run = runner(tmp_path, [*cells, asking("b", 0)], starts, ["a", "b"])
+    run = runner(tmp_path, [*steps, asking("b", 0)], starts, ["a", "b"])
     states = run.run()
-    assert [states[planned.cell.key] for planned in cells] == ["failed"] * 4
+    assert [states[planned.step.key] for planned in steps] == ["failed"] * 4
     assert sum(state == "done" for state in states.values()) == 1
     assert starts.events.count(f"{kind} a") == 2
-    assert "failed 2 times" in str(run.store.record(cells[-1].cell).error)
+    assert "failed 2 times" in str(run.store.record(steps[-1].step).error)
     again = FakeServers(**servers)
-    runner(tmp_path, cells, again, ["a"]).run()
+    runner(tmp_path, steps, again, ["a"]).run()
     assert again.events.count(f"{kind} a") == 2
 
 
-def test_a_failed_cell_is_tried_again_by_the_next_run(tmp_path: Path):
-    bad = Planned(Cell("misbehave", 1, {"how": "raise"}), "local")
+def test_a_failed_step_is_tried_again_by_the_next_run(tmp_path: Path):
+    bad = Planned(Step("misbehave", 1, {"how": "raise"}), "local")
     runner(tmp_path, [bad]).run()
     again = runner(tmp_path, [bad])
     again.run()
@@ -237,13 +237,13 @@ def test_a_failed_cell_is_tried_again_by_the_next_run(tmp_path: Path):
 
 
 def asking(name: str, value: int, lane: str = "server") -> Planned:
-    names = ("a", "b") if lane == "sitting" else (name,)
+    names = ("a", "b") if lane == "session" else (name,)
     return Planned(
-        Cell("ask", 1, {"name": name, "value": value}, labels=Labels(candidate=f"{name}{value}")), lane, servers=names
+        Step("ask", 1, {"name": name, "value": value}, labels=Labels(candidate=f"{name}{value}")), lane, servers=names
     )  # type: ignore[arg-type]
 
 
-def test_cells_that_need_the_same_server_share_one_start(tmp_path: Path):
+def test_steps_that_need_the_same_server_share_one_start(tmp_path: Path):
     servers = FakeServers()
     run = runner(tmp_path, [asking("a", 1), asking("b", 1), asking("a", 2)], servers, ["a", "b"])
     assert set(run.run().values()) == {"done"}
@@ -252,22 +252,22 @@ def test_cells_that_need_the_same_server_share_one_start(tmp_path: Path):
 
 def test_servers_that_the_sitting_needs_stay_up(tmp_path: Path):
     servers = FakeServers()
-    cells = [asking("a", 1), asking("b", 1), asking("a", 3, "sitting"), asking("b", 3, "sitting")]
-    run = runner(tmp_path, cells, servers, ["a", "b"])
+    steps = [asking("a", 1), asking("b", 1), asking("a", 3, "session"), asking("b", 3, "session")]
+    run = runner(tmp_path, steps, servers, ["a", "b"])
     assert set(run.run().values()) == {"done"}
     assert servers.events[:2] == ["open a", "open b"]
     assert sorted(servers.events[2:]) == ["close a", "close b"]
-    assert run.store.record(cells[2].cell).summary == Asked(addresses=("http://a", "http://b"))
+    assert run.store.record(steps[2].step).summary == Asked(addresses=("http://a", "http://b"))
 
 
 def test_with_room_for_one_server_the_other_gives_way(tmp_path: Path):
     servers = FakeServers(resident=1)
-    run = runner(tmp_path, [asking("a", 3, "sitting")], servers, ["a", "b"])
+    run = runner(tmp_path, [asking("a", 3, "session")], servers, ["a", "b"])
     run.run()
     assert servers.events == ["open a", "close a", "open b", "close b"]
 
 
-def test_a_server_that_does_not_start_fails_its_cells_with_its_cause(tmp_path: Path):
+def test_a_server_that_does_not_start_fails_its_steps_with_its_cause(tmp_path: Path):
     run = runner(tmp_path, [asking("a", 1), asking("b", 1)], FakeServers(broken="a"), ["a", "b"])
     run.run()
     assert {name: (state, error) for name, state, error in run.observer.ends} == {
@@ -276,8 +276,8 @@ def test_a_server_that_does_not_start_fails_its_cells_with_its_cause(tmp_path: P
     }
 
 
-def test_a_cell_that_dies_while_its_server_starts_stops_no_other(tmp_path: Path):
-    dies = Planned(Cell("misbehave", 1, {"how": "die asking"}, labels=Labels(candidate="dies")), "server", servers=("a",))
+def test_a_step_that_dies_while_its_server_starts_stops_no_other(tmp_path: Path):
+    dies = Planned(Step("misbehave", 1, {"how": "die asking"}, labels=Labels(candidate="dies")), "server", servers=("a",))
     run = runner(tmp_path, [dies, asking("b", 1)], FakeServers(start_s=1.0), ["a", "b"])
     run.run()
     ends = {name: (state, error) for name, state, error in run.observer.ends}
@@ -286,13 +286,13 @@ def test_a_cell_that_dies_while_its_server_starts_stops_no_other(tmp_path: Path)
     assert "killed by SIGKILL" in str(ends["dies"][1])
 
 
-def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Path):
+def test_kill_of_the_runner_ends_its_steps_and_the_next_run_goes_on(tmp_path: Path):
     (tmp_path / "study_of_sleep.py").write_text(
         textwrap.dedent(
             """
             import os, subprocess, sys, time
             from pathlib import Path
-            from whichbits.schema.step import Cell
+            from whichbits.schema.step import Step
             from whichbits.schema.summary import Summary
             from whichbits.studies.execution.local import LocalExecutor
             from whichbits.studies.steps.step import Kind, Result
@@ -306,9 +306,9 @@ def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Pa
                 pass
 
             class Quiet:
-                def started(self, cell): print("started", cell.inputs["n"], flush=True)
-                def progress(self, cell, text): print("pid", text, flush=True)
-                def ended(self, cell, state, seconds, error, addresses=()): print(state, cell.inputs["n"], flush=True)
+                def started(self, step): print("started", step.inputs["n"], flush=True)
+                def progress(self, step, text): print("pid", text, flush=True)
+                def ended(self, step, state, seconds, error, addresses=()): print(state, step.inputs["n"], flush=True)
                 def note(self, text): ...
 
             class NoServers:
@@ -316,22 +316,22 @@ def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Pa
 
             def sleep(jobs, context):
                 for job in jobs:
-                    child = subprocess.Popen(["sleep", "300"]) if job.cell.inputs["n"] == 1 else None
+                    child = subprocess.Popen(["sleep", "300"]) if job.step.inputs["n"] == 1 else None
                     context.progress(f"{os.getpid()} {child.pid if child else ''}")
-                    time.sleep(job.cell.inputs["n"] * float(sys.argv[2]))
+                    time.sleep(job.step.inputs["n"] * float(sys.argv[2]))
                     yield job, Result(Slept())
 
             def main():
                 spec = Specification.model_validate({"version": 1, "name": "t", "model": "m", "candidates": ["x"]})
-                cells = tuple(Planned(Cell("sleep", 1, {"n": n}), "local") for n in range(2))
+                steps = tuple(Planned(Step("sleep", 1, {"n": n}), "local") for n in range(2))
                 store = Store(Path(sys.argv[1]))
-                plan, kinds = Plan(spec, "bf16", cells, {}), {"sleep": Kind("sleep", 1, lambda study, before: iter(()), sleep)}
+                plan, kinds = Plan(spec, "bf16", steps, {}), {"sleep": Kind("sleep", 1, lambda study, before: iter(()), sleep)}
                 with store.locked():
                     Runner(plan, store, kinds, LocalExecutor(store.folder), NoServers(), Quiet()).run()
             """
         )
     )
-    # A script as people write it: without `if __name__ == "__main__"`, and yet no cell's process runs it anew.
+    # A script as people write it: without `if __name__ == "__main__"`, and yet no step's process runs it anew.
     (tmp_path / "script.py").write_text("import study_of_sleep\nprint('script', flush=True)\nstudy_of_sleep.main()\n")
     command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "store")]
     process = subprocess.Popen([*command, "120"], stdout=subprocess.PIPE, text=True)
@@ -348,7 +348,7 @@ def test_kill_of_the_runner_ends_its_cells_and_the_next_run_goes_on(tmp_path: Pa
     deadline = time.monotonic() + 20
     while (left := [pid for pid in (worker, child) if Path(f"/proc/{pid}").exists()]) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not left  # neither the cell's process nor what it had started
+    assert not left  # neither the step's process nor what it had started
     again = subprocess.run([*command, "0"], capture_output=True, text=True, timeout=60, check=True)
     assert "done 1" in again.stdout
     assert again.stdout.count("script") == 1
@@ -369,28 +369,28 @@ def pair(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Resul
         yield job, Result(Paired(pid=os.getpid(), together=len(jobs)))
 
 
-def test_cells_that_share_work_run_in_one_process_and_keep_nothing_once_done(tmp_path: Path):
-    cells = [Planned(Cell("pair", 1, {"value": value, "work": value % 2}), "local") for value in range(4)]
-    alone = [Planned(Cell("pair", 1, {"value": value, "work": None}), "local") for value in (4, 5)]
-    made = runner(tmp_path, [*cells, *alone])
+def test_steps_that_share_work_run_in_one_process_and_keep_nothing_once_done(tmp_path: Path):
+    steps = [Planned(Step("pair", 1, {"value": value, "work": value % 2}), "local") for value in range(4)]
+    alone = [Planned(Step("pair", 1, {"value": value, "work": None}), "local") for value in (4, 5)]
+    made = runner(tmp_path, [*steps, *alone])
     work = Kind(
-        "pair", 1, unplanned, pair, together=lambda cell: None if cell.inputs["work"] is None else str(cell.inputs["work"])
+        "pair", 1, unplanned, pair, together=lambda step: None if step.inputs["work"] is None else str(step.inputs["work"])
     )
     made.kinds = {"pair": work}
-    left = made.store.folder / "unfinished" / "pair-0000"  # of a cell that is no longer in the plan
+    left = made.store.folder / "unfinished" / "pair-0000"  # of a step that is no longer in the plan
     left.mkdir(parents=True)
-    made.store.sweep(planned.cell for planned in made.plan.missing(made.store))
+    made.store.sweep(planned.step for planned in made.plan.missing(made.store))
     assert set(made.run().values()) == {"done"}
-    summaries = [made.store.record(planned.cell).summary for planned in (*cells, *alone)]
+    summaries = [made.store.record(planned.step).summary for planned in (*steps, *alone)]
     assert [summary.together for summary in summaries] == [2, 2, 2, 2, 1, 1]
     assert summaries[0].pid == summaries[2].pid != summaries[1].pid == summaries[3].pid
     assert list((made.store.folder / "unfinished").iterdir()) == []
 
 
-def test_a_run_of_other_cells_leaves_what_an_unfinished_one_keeps(tmp_path: Path):
+def test_a_run_of_other_steps_leaves_what_an_unfinished_one_keeps(tmp_path: Path):
     """As a study runs its probes first, which are a plan of their own."""
-    unfinished = Cell("quantize", 1, {})
-    made = runner(tmp_path, [Planned(Cell("add", 1, {"value": 1}), "local")])
+    unfinished = Step("quantize", 1, {})
+    made = runner(tmp_path, [Planned(Step("add", 1, {"value": 1}), "local")])
     made.store.kept(unfinished).mkdir(parents=True)
     assert set(made.run().values()) == {"done"}
     assert made.store.kept(unfinished).is_dir()
@@ -400,9 +400,9 @@ def test_a_run_of_other_cells_leaves_what_an_unfinished_one_keeps(tmp_path: Path
     assert not made.store.kept(unfinished).exists()
 
 
-def test_what_a_failed_cell_has_kept_stays_for_the_next_run(tmp_path: Path):
-    cell = Planned(Cell("misbehave", 1, {"how": "raise"}), "local")
-    made = runner(tmp_path, [cell])
-    made.store.kept(cell.cell).mkdir(parents=True)
+def test_what_a_failed_step_has_kept_stays_for_the_next_run(tmp_path: Path):
+    step = Planned(Step("misbehave", 1, {"how": "raise"}), "local")
+    made = runner(tmp_path, [step])
+    made.store.kept(step.step).mkdir(parents=True)
     made.run()
-    assert made.store.kept(cell.cell).is_dir()
+    assert made.store.kept(step.step).is_dir()

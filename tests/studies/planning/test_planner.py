@@ -1,4 +1,4 @@
-"""What changes a cell's key, and what does not."""
+"""What changes a step's key, and what does not."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ def plan(model: Path, *changes: tuple[str, str], data_dir: Path | None = None) -
 
 
 def keys(made: Plan) -> dict[tuple[object, ...], str]:
-    return {(p.cell.kind, *p.cell.labels.shown().items()): p.cell.key for p in made.cells}
+    return {(p.step.kind, *p.step.labels.shown().items()): p.step.key for p in made.steps}
 
 
 def changed(before: Plan, after: Plan) -> set[tuple[str, str]]:
-    """Kind and candidate of the cells whose key is new."""
+    """Kind and candidate of the steps whose key is new."""
     old = set(keys(before).values())
-    return {(p.cell.kind, p.cell.labels.candidate) for p in after.cells if p.cell.key not in old}
+    return {(p.step.kind, p.step.labels.candidate) for p in after.steps if p.step.key not in old}
 
 
-def test_every_cell_comes_after_what_it_reads(tiny_llama: Path):
+def test_every_step_comes_after_what_it_reads(tiny_llama: Path):
     seen: set[str] = set()
-    for planned in plan(tiny_llama).cells:
-        assert all(cell.key in seen for cell in planned.before)
-        assert set(planned.cell.reads.values()) == {cell.key for cell in planned.reads.values()}
-        seen.add(planned.cell.key)
-    assert len(seen) == len(plan(tiny_llama).cells)
+    for planned in plan(tiny_llama).steps:
+        assert all(step.key in seen for step in planned.before)
+        assert set(planned.step.reads.values()) == {step.key for step in planned.reads.values()}
+        seen.add(planned.step.key)
+    assert len(seen) == len(plan(tiny_llama).steps)
 
 
 def test_the_same_study_of_the_same_model_elsewhere_has_the_same_keys(tiny_llama: Path, tmp_path: Path):
@@ -82,8 +82,8 @@ def test_a_changed_recipe_recomputes_only_what_depends_on_it(tiny_llama: Path):
 
 
 def test_without_a_recipe_a_candidate_is_made_as_the_command_line_makes_it(tiny_llama: Path):
-    made = plan(tiny_llama, ("{format: w4a16-int, run", "{format: w4a16-int, recipe: {scales: minmax}, run")).cells
-    recipes = {p.cell.labels.candidate: p.cell.inputs["recipe"] for p in made if p.cell.kind == "quantize"}
+    made = plan(tiny_llama, ("{format: w4a16-int, run", "{format: w4a16-int, recipe: {scales: minmax}, run")).steps
+    recipes = {p.step.labels.candidate: p.step.inputs["recipe"] for p in made if p.step.kind == "quantize"}
     assert (recipes["w8a8-int"]["rounding"], recipes["w8a8-int"]["calibration"]["source"]) == ("gptq", "self")
     assert recipes["w8a8-int"]["sensitivity"] > 0
     assert (recipes["w4a16-int"]["rounding"], recipes["w4a16-int"]["scales"]) == ("rtn", "minmax")
@@ -117,8 +117,8 @@ def test_each_input_changes_its_own_kinds(tiny_llama: Path, change: tuple[str, s
 def test_a_generated_task_has_as_many_items_as_are_asked_for(tiny_llama: Path):
     def items(*changes: tuple[str, str]) -> set[tuple[object, int]]:
         """How many items are wanted, and how many are made."""
-        cells = plan(tiny_llama, *changes).cells
-        return {(p.cell.items, p.cell.places["items"]) for p in cells if p.cell.labels.task == "recall"}
+        steps = plan(tiny_llama, *changes).steps
+        return {(p.step.items, p.step.local["items"]) for p in steps if p.step.labels.task == "recall"}
 
     assert items() == {(50, 420)}
     assert items(("limit: 50", "limit: 420")) == items((", limit: 50", "")) == {(420, 420)}
@@ -132,7 +132,7 @@ def test_margins_prices_and_names_change_no_key(tiny_llama: Path):
 
 def test_emulated_candidates_bring_the_base_in_the_same_emulation(tiny_llama: Path):
     made = plan(tiny_llama)
-    emulated = {p.cell.labels.candidate for p in made.cells if p.cell.labels.engine == "emulated" and p.cell.kind == "evaluate"}
+    emulated = {p.step.labels.candidate for p in made.steps if p.step.labels.engine == "emulated" and p.step.kind == "evaluate"}
     assert emulated == {"bf16", "w8a8-int"}
 
 
@@ -187,7 +187,7 @@ def test_presets_name_tasks_workloads_and_formats_that_exist(name: str, tiny_lla
 def test_a_task_of_the_harness_by_its_name(tiny_llama: Path):
     pytest.importorskip("lm_eval")
     made = plan(tiny_llama, ("- order", "- {lm_eval: boolq, num_fewshot: 2, limit: 5}"))
-    (task,) = {json.dumps(p.cell.inputs["task"]) for p in made.cells if p.cell.labels.task == "boolq"}
+    (task,) = {json.dumps(p.step.inputs["task"]) for p in made.steps if p.step.labels.task == "boolq"}
     stated = json.loads(task)
     assert (stated["kind"], stated["source"], stated["metric"], stated["num_fewshot"]) == ("lm-eval", "boolq", "acc", 2)
     assert len(stated["definition"]) == 64
@@ -199,7 +199,7 @@ def test_a_task_of_the_harness_by_its_name(tiny_llama: Path):
 
 def test_sampling_is_part_of_the_key_and_checked_before_a_run(tiny_llama: Path):
     drawn = plan(tiny_llama, ("- order", "- {name: order, sampling: {temperature: 0.6, samples: 4, reducer: pass@2}}"))
-    (stated,) = {json.dumps(p.cell.inputs["task"]) for p in drawn.cells if p.cell.labels.task == "order"}
+    (stated,) = {json.dumps(p.step.inputs["task"]) for p in drawn.steps if p.step.labels.task == "order"}
     found = json.loads(stated)
     assert (found["temperature"], found["samples"], found["reducer"], "top_p" in found) == (0.6, 4, "pass@2", False)
     with pytest.raises(UserError, match=r"line 8.*sampling.*4 times the same"):
@@ -215,7 +215,7 @@ def test_local_data_of_the_harness_are_part_of_the_key(tiny_llama: Path, tmp_pat
     before = plan(tiny_llama, change, data_dir=tmp_path)
     file.write_text("{} \n")
     after = plan(tiny_llama, change, data_dir=tmp_path)
-    scored = {p.cell.key for p in before.cells if p.cell.labels.task == "boolq"}
-    assert scored and not scored & {p.cell.key for p in after.cells}
-    others = {p.cell.key for p in before.cells if p.cell.labels.task == "recall"}
-    assert others <= {p.cell.key for p in after.cells}
+    scored = {p.step.key for p in before.steps if p.step.labels.task == "boolq"}
+    assert scored and not scored & {p.step.key for p in after.steps}
+    others = {p.step.key for p in before.steps if p.step.labels.task == "recall"}
+    assert others <= {p.step.key for p in after.steps}

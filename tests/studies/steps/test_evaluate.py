@@ -35,12 +35,12 @@ class Context:
 def run(store: Store, model: Path, limit: int) -> Record:
     """Run the base's step with so many items, as the runner does."""
     plan = Expansion(*parse(TEXT.format(model=model, limit=limit), "s.yaml")).plan()
-    cell = next(p.cell for p in plan.cells if p.cell.kind == "evaluate" and not p.cell.reads)
-    job = Job(cell, store.partial(cell), {}, earlier=store.earlier(cell))
+    step = next(p.step for p in plan.steps if p.step.kind == "evaluate" and not p.step.reads)
+    job = Job(step, store.partial(step), {}, earlier=store.earlier(step))
     ((_, result),) = EVALUATE.run([job], Context())
     assert not isinstance(result, Exception)
-    store.finish(cell, job.directory, result.summary, result.provenance)
-    return store.record(cell)
+    store.finish(step, job.directory, result.summary, result.provenance)
+    return store.record(step)
 
 
 def test_the_first_items_are_those_of_the_earlier_result(tiny_llama: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ pytest.importorskip("compressed_tensors")
 from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.quantization.passes import together as passes  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
-from whichbits.schema.step import Cell  # noqa: E402
+from whichbits.schema.step import Step  # noqa: E402
 from whichbits.studies.steps.quantize import QUANTIZE, run, together  # noqa: E402
 from whichbits.studies.steps.step import Job, Result  # noqa: E402
 from whichbits.studies.store.store import Store  # noqa: E402
@@ -48,8 +48,8 @@ def job(tiny_llama: Path) -> Iterator[Callable[..., Job]]:
             "recipe": Recipe.model_validate(recipe).model_dump(mode="json"),
             "base": hashes,
         }
-        cell = Cell("quantize", 7, inputs, labels=Labels(candidate=name), places={"base": str(tiny_llama)})
-        return Job(cell, store.partial(cell), {}, kept=store.kept(cell), shared=store.shared)
+        step = Step("quantize", 7, inputs, labels=Labels(candidate=name), local={"base": str(tiny_llama)})
+        return Job(step, store.partial(step), {}, kept=store.kept(step), shared=store.shared)
 
     before = torch.get_num_threads()
     yield make
@@ -57,8 +57,8 @@ def job(tiny_llama: Path) -> Iterator[Callable[..., Job]]:
 
 
 def results(jobs: Sequence[Job], context: Quiet | None = None) -> dict[str, Result | Exception]:
-    one_core = [Job(each.cell, each.directory, {}, (), frozenset({0}), each.kept, each.shared) for each in jobs]
-    return {done.cell.labels.candidate: outcome for done, outcome in run(one_core, context or Quiet())}
+    one_core = [Job(each.step, each.directory, {}, (), frozenset({0}), each.kept, each.shared) for each in jobs]
+    return {done.step.labels.candidate: outcome for done, outcome in run(one_core, context or Quiet())}
 
 
 def weights(job: Job) -> bytes:
@@ -66,13 +66,13 @@ def weights(job: Job) -> bytes:
 
 
 def test_checkpoints_calibrated_alike_are_made_together(job: Callable[..., Job], tmp_path: Path) -> None:
-    cells = [
-        job(Store(tmp_path), name, recipe).cell
+    steps = [
+        job(Store(tmp_path), name, recipe).step
         for name, recipe in [
             ("w8a8-int", GPTQ), ("w4a16-int", {**GPTQ, "damping": 0.1}), ("w8a8-fp", {**GPTQ, "seed": 1}), ("w8a8-fp", NEAREST),
         ]
     ]  # fmt: skip
-    works = [together(cell) for cell in cells]
+    works = [together(step) for step in steps]
     assert works[0] == works[1] is not None
     assert works[2] not in (None, works[0])
     assert works[3] is None
@@ -92,7 +92,7 @@ def test_one_pass_makes_them_in_the_bytes_of_passes_of_their_own(
     assert len(list(store.shared.glob("calibration-*.safetensors"))) == 1
     assert made["w8a8-int"].provenance["made_with"] == ["w4a16-int"]  # type: ignore[union-attr]
     for each in jobs:
-        alone = job(Store(tmp_path / f"alone-{each.cell.labels.candidate}"), each.cell.labels.candidate, GPTQ)
+        alone = job(Store(tmp_path / f"alone-{each.step.labels.candidate}"), each.step.labels.candidate, GPTQ)
         (outcome,) = results([alone]).values()
         assert isinstance(outcome, Result)
         assert "made_with" not in outcome.provenance
@@ -116,21 +116,21 @@ def test_layers_of_a_killed_run_are_not_made_again(
     with pytest.raises(Killed):
         results(jobs, Deadly())
     with store.locked():  # what the next run sweeps away
-        jobs = [job(store, each.cell.labels.candidate, GPTQ) for each in jobs]
-        store.sweep(each.cell for each in jobs)
+        jobs = [job(store, each.step.labels.candidate, GPTQ) for each in jobs]
+        store.sweep(each.step for each in jobs)
         context = Quiet()
         made = results(jobs, context)
     assert context.lines == ["21 of 28 modules", "28 of 28 modules"], "only the second layer is left to do"
     whole = Store(tmp_path / "whole")
-    again = [job(whole, each.cell.labels.candidate, GPTQ) for each in jobs]
+    again = [job(whole, each.step.labels.candidate, GPTQ) for each in jobs]
     results(again)
     assert [weights(each) for each in jobs] == [weights(each) for each in again]
     for each in jobs:
-        outcome = made[each.cell.labels.candidate]
+        outcome = made[each.step.labels.candidate]
         assert isinstance(outcome, Result)
-        assert store.kept(each.cell).is_dir()
-        store.finish(each.cell, each.directory, outcome.summary, {})
-        assert not store.kept(each.cell).exists()
+        assert store.kept(each.step).is_dir()
+        store.finish(each.step, each.directory, outcome.summary, {})
+        assert not store.kept(each.step).exists()
 
 
 def test_what_one_of_them_cannot_have_leaves_the_others(job: Callable[..., Job], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Cells are written once, whole or not at all."""
+"""Steps are written once, whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from whichbits.schema.evaluate import EvaluateSummary
 from whichbits.schema.generate import GenerateSummary
 from whichbits.schema.labels import Labels
 from whichbits.schema.served_weights import Agreement
-from whichbits.schema.step import Cell, Items
+from whichbits.schema.step import Items, Step
 from whichbits.studies.planning.estimate import Durations
 from whichbits.studies.steps.step import Earlier
 from whichbits.studies.store.store import Store
@@ -23,58 +23,58 @@ FOUND = GenerateSummary(n=1, tokens=5)
 
 
 def test_key_depends_on_inputs_and_reads_but_not_on_labels():
-    cell = Cell("kind", 1, {"a": 1, "b": [1, 2]}, {"role": "x"}, Labels(candidate="one"))
-    assert cell.key == Cell("kind", 1, {"b": [1, 2], "a": 1}, {"role": "x"}, Labels(candidate="two")).key
+    step = Step("kind", 1, {"a": 1, "b": [1, 2]}, {"role": "x"}, Labels(candidate="one"))
+    assert step.key == Step("kind", 1, {"b": [1, 2], "a": 1}, {"role": "x"}, Labels(candidate="two")).key
     others = [
-        Cell("other", 1, cell.inputs, cell.reads),
-        Cell("kind", 2, cell.inputs, cell.reads),
-        Cell("kind", 1, {"a": 1, "b": [2, 1]}, cell.reads),
-        Cell("kind", 1, cell.inputs, {"role": "y"}),
+        Step("other", 1, step.inputs, step.reads),
+        Step("kind", 2, step.inputs, step.reads),
+        Step("kind", 1, {"a": 1, "b": [2, 1]}, step.reads),
+        Step("kind", 1, step.inputs, {"role": "y"}),
     ]
-    assert len({cell.key, *(other.key for other in others)}) == 5
+    assert len({step.key, *(other.key for other in others)}) == 5
 
 
 def test_key_is_the_sha256_of_the_canonical_text():
     # printf '{"inputs":{"a":1},"kind":"k","reads":{},"version":1}' | sha256sum
-    assert Cell("k", 1, {"a": 1}).key == "dda48cac67b0ebc6aa2114825e47012acc3b3cea6f7309aa0e4ae5993423c0c2"
+    assert Step("k", 1, {"a": 1}).key == "dda48cac67b0ebc6aa2114825e47012acc3b3cea6f7309aa0e4ae5993423c0c2"
 
 
-def test_a_cell_is_done_only_once_renamed(tmp_path: Path):
-    store, cell = Store(tmp_path), Cell("generate", 1, {"a": 1}, labels=Labels(candidate="x"))
-    partial = store.partial(cell)
+def test_a_step_is_done_only_once_renamed(tmp_path: Path):
+    store, step = Store(tmp_path), Step("generate", 1, {"a": 1}, labels=Labels(candidate="x"))
+    partial = store.partial(step)
     (partial / "artifact").write_text("bytes")
-    assert not store.done(cell)
-    assert store.record(cell).state == "missing"
-    final = store.finish(cell, partial, FOUND, {"seconds": 1.0})
-    assert store.done(cell)
+    assert not store.done(step)
+    assert store.record(step).state == "missing"
+    final = store.finish(step, partial, FOUND, {"seconds": 1.0})
+    assert store.done(step)
     assert not partial.exists()
     assert (final / "artifact").read_text() == "bytes"
-    assert json.loads((final / "result.json").read_text())["key"] == cell.key
-    record = store.record(cell)
+    assert json.loads((final / "result.json").read_text())["key"] == step.key
+    record = store.record(step)
     assert (record.state, record.summary, record.labels) == ("done", FOUND, Labels(candidate="x"))
 
 
 def test_the_second_to_finish_leaves_the_first_result(tmp_path: Path):
-    store, cell = Store(tmp_path), Cell("generate", 1, {})
-    first = store.partial(cell)
-    store.finish(cell, first, FOUND, {})
-    second = store.partial(cell)
-    store.finish(cell, second, GenerateSummary(n=2, tokens=9), {})
-    assert store.record(cell).summary == FOUND
+    store, step = Store(tmp_path), Step("generate", 1, {})
+    first = store.partial(step)
+    store.finish(step, first, FOUND, {})
+    second = store.partial(step)
+    store.finish(step, second, GenerateSummary(n=2, tokens=9), {})
+    assert store.record(step).summary == FOUND
     assert not second.exists()
 
 
 def test_a_failure_keeps_cause_and_log_and_is_forgotten_after_success(tmp_path: Path):
-    store, cell = Store(tmp_path), Cell("generate", 1, {})
-    partial = store.partial(cell)
+    store, step = Store(tmp_path), Step("generate", 1, {})
+    partial = store.partial(step)
     (partial / "log.txt").write_text("what it said")
-    store.fail(cell, partial, "disk full")
-    record = store.record(cell)
+    store.fail(step, partial, "disk full")
+    record = store.record(step)
     assert (record.state, record.error) == ("failed", "disk full")
-    assert (store.failure(cell) / "log.txt").read_text() == "what it said"
-    store.finish(cell, store.partial(cell), FOUND, {})
-    assert store.record(cell).state == "done"
-    assert not store.failure(cell).exists()
+    assert (store.failure(step) / "log.txt").read_text() == "what it said"
+    store.finish(step, store.partial(step), FOUND, {})
+    assert store.record(step).state == "done"
+    assert not store.failure(step).exists()
 
 
 def _hold(folder: Path, ready: multiprocessing.Event, leave: multiprocessing.Event) -> None:  # type: ignore[valid-type]
@@ -98,8 +98,8 @@ def test_two_runs_on_one_store_are_kept_apart(tmp_path: Path):
 
 
 def test_what_a_killed_run_left_in_flight_is_swept(tmp_path: Path):
-    store, cell = Store(tmp_path), Cell("generate", 1, {})
-    partial = store.partial(cell)
+    store, step = Store(tmp_path), Step("generate", 1, {})
+    partial = store.partial(step)
     (partial / "half").write_text("x")
     with store.locked():
         assert not partial.exists()
@@ -115,10 +115,10 @@ def test_a_store_that_cannot_be_written_is_an_error_of_the_user(tmp_path: Path):
     "text", ['{"summary": {', "[]", "\x00", '{"kind": "kind", "labels": {}, "summary": {}}', "[" * 100_000]
 )
 def test_a_damaged_result_is_named_with_what_to_do(tmp_path: Path, text: str):
-    store, cell = Store(tmp_path), Cell("generate", 1, {})
-    final = store.finish(cell, store.partial(cell), FOUND, {})
+    store, step = Store(tmp_path), Step("generate", 1, {})
+    final = store.finish(step, store.partial(step), FOUND, {})
     (final / "result.json").write_text(text)
-    for read in (lambda: store.record(cell), lambda: Durations().read(tmp_path)):
+    for read in (lambda: store.record(step), lambda: Durations().read(tmp_path)):
         with pytest.raises(UserError, match=r"result\.json is damaged") as caught:
             read()
         assert f"delete the folder {final}" in caught.value.remedy
@@ -127,51 +127,51 @@ def test_a_damaged_result_is_named_with_what_to_do(tmp_path: Path, text: str):
 
 @pytest.mark.parametrize("summary", ['{"n": 1}', '{"n": "many", "tokens": 5}', "[]"])
 def test_a_summary_that_is_not_one_of_its_kind_is_damage(tmp_path: Path, summary: str):
-    store, cell = Store(tmp_path), Cell("generate", 1, {})
-    final = store.finish(cell, store.partial(cell), FOUND, {})
+    store, step = Store(tmp_path), Step("generate", 1, {})
+    final = store.finish(step, store.partial(step), FOUND, {})
     text = json.loads((final / "result.json").read_text()) | {"summary": json.loads(summary)}
     (final / "result.json").write_text(json.dumps(text))
     with pytest.raises(UserError, match=r"result\.json is damaged: summary") as caught:
-        store.record(cell)
+        store.record(step)
     assert "\n" not in str(caught.value)
 
 
 def test_a_summary_with_a_field_that_this_version_has_not_is_read(tmp_path: Path):
-    store, cell = Store(tmp_path), Cell("generate", 1, {})
-    final = store.finish(cell, store.partial(cell), FOUND, {})
+    store, step = Store(tmp_path), Step("generate", 1, {})
+    final = store.finish(step, store.partial(step), FOUND, {})
     text = json.loads((final / "result.json").read_text())
     text["summary"]["of_a_later_version"] = 1
     (final / "result.json").write_text(json.dumps(text))
-    assert store.record(cell).summary == FOUND
+    assert store.record(step).summary == FOUND
 
 
 def found(n: int) -> EvaluateSummary:
     return EvaluateSummary(task="recall", metric="exact_match", n=n, score=0.5)
 
 
-def scored(store: Store, items: Items, n: int) -> Cell:
-    """A finished cell that is counted in items."""
-    cell = Cell("evaluate", 2, {"task": {"name": "recall"}, "seed": 0}, items=items)
-    store.finish(cell, store.partial(cell), found(n), {"seconds": float(n)})
-    return cell
+def scored(store: Store, items: Items, n: int) -> Step:
+    """A finished step that is counted in items."""
+    step = Step("evaluate", 2, {"task": {"name": "recall"}, "seed": 0}, items=items)
+    store.finish(step, store.partial(step), found(n), {"seconds": float(n)})
+    return step
 
 
-def test_a_cell_has_a_result_for_each_number_of_items_and_finds_the_longest_that_is_shorter(tmp_path: Path):
+def test_a_step_has_a_result_for_each_number_of_items_and_finds_the_longest_that_is_shorter(tmp_path: Path):
     store = Store(tmp_path)
     some, more, every = (replace(scored(store, 5, 5), items=items) for items in (5, 8, "all"))
     assert some.key == more.key == every.key
     assert (store.done(some), store.done(more), store.earlier(some)) == (True, False, None)
-    assert store.earlier(more) == store.earlier(every) == Earlier(5, store.directory(some))
+    assert store.earlier(more) == store.earlier(every) == Earlier(5, store.directory(some), found(5))
     scored(store, 8, 8)
-    assert store.earlier(every) == Earlier(8, store.directory(more))
-    assert store.earlier(replace(some, items=6)) == Earlier(5, store.directory(some))
+    assert store.earlier(every) == Earlier(8, store.directory(more), found(8))
+    assert store.earlier(replace(some, items=6)) == Earlier(5, store.directory(some), found(5))
     scored(store, "all", 20)
-    assert store.earlier(replace(some, items=30)) == Earlier(8, store.directory(more))
-    assert [store.record(cell).found(EvaluateSummary).n for cell in (some, more, every)] == [5, 8, 20]
-    assert store.earlier(Cell("compare", 1, {})) is None
+    assert store.earlier(replace(some, items=30)) == Earlier(8, store.directory(more), found(8))
+    assert [store.record(step).found(EvaluateSummary).n for step in (some, more, every)] == [5, 8, 20]
+    assert store.earlier(Step("compare", 1, {})) is None
     durations = Durations()
     durations.read(tmp_path)
-    assert durations.cell(some) == 8
+    assert durations.step(some) == 8
 
 
 def test_measuring_afresh_sets_all_numbers_of_items_aside(tmp_path: Path):
@@ -182,60 +182,61 @@ def test_measuring_afresh_sets_all_numbers_of_items_aside(tmp_path: Path):
     assert len(list(tmp_path.glob("superseded/*/evaluate/*/8/result.json"))) == 1
 
 
-def former(store: Store, limit: int | None, made: int | None) -> Cell:
-    """A result of a store whose keys held the number of items."""
+def former(store: Store, limit: int | None, made: int | None) -> Step:
+    """A result of a store of schema 1, when keys held the number of items."""
+    (store.folder / "cells").mkdir(exist_ok=True)
     inputs = {"task": {"name": "recall", "items": made}, "limit": limit, "seed": 0}
-    cell = Cell("evaluate", 2, inputs, {"checkpoint": "x"})
-    store.finish(cell, store.partial(cell), found(limit or made or 20), {})
-    return cell
+    step = Step("evaluate", 2, inputs, {"checkpoint": "x"})
+    store.finish(step, store.partial(step), found(limit or made or 20), {})
+    return step
 
 
 def test_results_of_a_store_whose_keys_held_the_number_of_items_are_read_as_they_are(tmp_path: Path):
     old = [former(Store(tmp_path), *numbers) for numbers in ((5, 420), (None, 420), (None, None))]
     store = Store(tmp_path)
     now = [
-        Cell("evaluate", 2, {"task": {"name": "recall"}, "seed": 0}, {"checkpoint": "x"}, items=n) for n in (5, 420, "all", 6)
+        Step("evaluate", 2, {"task": {"name": "recall"}, "seed": 0}, {"checkpoint": "x"}, items=n) for n in (5, 420, "all", 6)
     ]
-    assert [store.done(cell) for cell in now] == [True, True, True, False]
-    assert [store.directory(cell) for cell in now[:3]] == [store.directory(cell) for cell in old]
-    assert [store.record(cell).found(EvaluateSummary).n for cell in now[:3]] == [5, 420, 20]
-    assert store.earlier(now[3]) == Earlier(5, store.directory(old[0]))
+    assert [store.done(step) for step in now] == [True, True, True, False]
+    assert [store.directory(step) for step in now[:3]] == [store.directory(step) for step in old]
+    assert [store.record(step).found(EvaluateSummary).n for step in now[:3]] == [5, 420, 20]
+    assert store.earlier(now[3]) == Earlier(5, store.directory(old[0]), found(5))
     assert not store.done(replace(now[0], version=3))
     assert store.set_aside([now[0]]) == 1
-    assert not any(store.done(cell) for cell in now)
+    assert not any(store.done(step) for step in now)
 
 
 def test_a_damaged_result_of_such_a_store_is_named(tmp_path: Path):
     path = Store(tmp_path).directory(former(Store(tmp_path), 5, None)) / "result.json"
     path.write_text("{}")
     with pytest.raises(UserError, match="damaged: it has no version"):
-        Store(tmp_path).done(Cell("evaluate", 2, {}, items=5))
+        Store(tmp_path).done(Step("evaluate", 2, {}, items=5))
 
 
 def test_a_field_within_a_result_that_this_version_has_not_is_read(tmp_path: Path):
-    store, cell = Store(tmp_path), Cell("generate", 1, {})
+    store, step = Store(tmp_path), Step("generate", 1, {})
     near = GenerateSummary(n=1, tokens=5, weights=Agreement(distance=0.1, limit=0.2))
-    final = store.finish(cell, store.partial(cell), near, {})
+    final = store.finish(step, store.partial(step), near, {})
     text = json.loads((final / "result.json").read_text())
     text["summary"]["weights"]["of_a_later_version"] = 1
     (final / "result.json").write_text(json.dumps(text))
-    assert store.record(cell).summary == near
+    assert store.record(step).summary == near
 
 
 def test_a_kind_of_step_that_this_version_does_not_know_is_said(tmp_path: Path):
-    store, cell = Store(tmp_path), Cell("generate", 1, {})
-    final = store.finish(cell, store.partial(cell), FOUND, {})
-    place = tmp_path / "cells" / "later" / cell.key
+    store, step = Store(tmp_path), Step("generate", 1, {})
+    final = store.finish(step, store.partial(step), FOUND, {})
+    place = tmp_path / "steps" / "later" / step.key
     place.parent.mkdir()
     final.rename(place)
     with pytest.raises(UserError, match="kind of step, later, that this version does not know"):
-        store.record_of("later", cell.key, cell.labels)
+        store.record_of("later", step.key, step.labels)
 
 
 @pytest.mark.parametrize("text", ["{", '{"kind": "evaluate", "labels": {}, "summary": {"n": 2}, "provenance": {}}'])
 def test_a_damaged_shorter_result_is_named_with_what_to_do(tmp_path: Path, text: str):
     store = Store(tmp_path)
-    shorter, longer = (Cell("evaluate", 1, {}, items=items) for items in (2, 4))
+    shorter, longer = (Step("evaluate", 1, {}, items=items) for items in (2, 4))
     scored = EvaluateSummary(task="t", metric="acc", n=2, score=0.5)
     final = store.finish(shorter, store.partial(shorter), scored, {})
     found = store.earlier(longer)

@@ -15,7 +15,7 @@ def decision(name, state, provenance="measured", extension=None):
         return Decision(candidate=name, format=name, state="inconclusive", reason=NotScored())
     suite = SuiteRecovery(
         candidate=name, engine="vllm", provenance=provenance, items=1000, tasks=("recall",), smallest_difference=1, flips=0.1,
-        recovery=Estimate(value=99.5, low=98.5, high=100.5), noise_floor_flips=None, cells=(),
+        recovery=Estimate(value=99.5, low=98.5, high=100.5), noise_floor_flips=None, steps=(),
     )  # fmt: skip
     reason = Bounded(code=CODES[state], bound=98)
     return Decision(candidate=name, format=name, state=state, reason=reason, suite=suite, extension=extension)

@@ -36,7 +36,7 @@ def decision(state, reason, *, missing=(), extension=None, undecidable=None, pro
     recovery = Estimate(value=98.3, low=96.1, high=100.4)
     found = SuiteRecovery(
         candidate="a", engine="vllm", provenance=provenance, items=2500, tasks=("order", "recall"), recovery=recovery,
-        smallest_difference=2.15, flips=0.1, noise_floor_flips=None, cells=(),
+        smallest_difference=2.15, flips=0.1, noise_floor_flips=None, steps=(),
     )  # fmt: skip
     return Decision(
         candidate="a", format="w8a8-int", state=state, reason=reason, missing=missing, extension=extension,

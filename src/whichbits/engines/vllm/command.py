@@ -34,7 +34,7 @@ _VERSION_SCRIPT = (
 class EngineCommand:
     """How an engine is started: `argv` with the placeholders {model} and {port}; engine arguments are appended.
 
-    `version` is the distribution's, or `unknown` for the user's own command; it and `argv` belong into a cell's key.
+    `version` is the distribution's, or `unknown` for the user's own command; it and `argv` belong into a step's key.
     """
 
     argv: tuple[str, ...]

@@ -13,7 +13,7 @@ MODEL_NAME = "whichbits"
 
 @dataclass(frozen=True)
 class Settings:
-    """Engine arguments and environment (both enter the cell's key), and who runs where.
+    """Engine arguments and environment (both enter the step's key), and who runs where.
 
     server_cpus and client_cpus are positions among the processors that this process may use; both empty where a GPU serves.
     """

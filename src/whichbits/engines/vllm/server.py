@@ -27,7 +27,7 @@ GRACE_S = 10.0
 SUPERVISED = "WHICHBITS_SERVER"
 """Environment variable of all that belongs to a server, which its supervisor ends in good order."""
 
-# What steers an engine reaches it through `environment` alone, so that a cell's key names all of it.
+# What steers an engine reaches it through `environment` alone, so that a step's key names all of it.
 _STEERING = (
     "VLLM_", "OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "TORCH_", "TORCHINDUCTOR_", "TORCHDYNAMO_", "PYTORCH_", "TRITON_",
     "FLASHINFER_", "CUBLAS_", "ATEN_", "DNNL_", "ONEDNN_", "NVIDIA_TF32_OVERRIDE", "CUDA_LAUNCH_BLOCKING",

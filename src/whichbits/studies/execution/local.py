@@ -117,7 +117,7 @@ class LocalExecutor:
         self._running.add(process)
         self._tell_keeper(f"+{process.pid}")
         theirs.close()
-        left = {job.cell.key: job for job in jobs}
+        left = {job.step.key: job for job in jobs}
         try:
             while True:
                 try:
@@ -131,7 +131,7 @@ class LocalExecutor:
                     case Progress():
                         yield message
                     case _:
-                        left.pop(message.job.cell.key, None)
+                        left.pop(message.job.step.key, None)
                         yield message
             process.join()
         finally:
@@ -280,7 +280,7 @@ def _work(step: Run, jobs: Sequence[Job], connection: Connection, environment: M
             os.sched_setaffinity(0, jobs[0].cpus)
         line = _Line(connection)
         line.job = jobs[0]
-        left = {job.cell.key: job for job in jobs}
+        left = {job.step.key: job for job in jobs}
         try:
             for job, outcome in step(jobs, line):
                 if isinstance(outcome, Exception):
@@ -289,9 +289,9 @@ def _work(step: Run, jobs: Sequence[Job], connection: Connection, environment: M
                 else:
                     json.dumps([outcome.summary.model_dump(), outcome.provenance], allow_nan=False)
                     connection.send(Finished(job, outcome))
-                left.pop(job.cell.key)
+                left.pop(job.step.key)
                 line.job = next(iter(left.values()), job)
-        except Exception as error:  # noqa: BLE001 - the boundary of a cell: whatever it was becomes its cause of failure
+        except Exception as error:  # noqa: BLE001 - the boundary of a step: whatever it was becomes its cause of failure
             traceback.print_exc()
             for job in left.values():
                 connection.send(Failed(job, _cause(error)))

@@ -19,20 +19,20 @@ from rich.text import Text
 from whichbits.studies.planning.estimate import Durations, duration
 
 if TYPE_CHECKING:
-    from whichbits.schema.step import Cell
+    from whichbits.schema.step import Step
     from whichbits.studies.execution.runner import State
 
 LOG_EVERY_S = 10.0
-"""A running cell's progress goes to the log at most this often."""
+"""A running step's progress goes to the log at most this often."""
 
 
-def name(cell: Cell) -> str:
-    """What people call a cell: its kind and what distinguishes it."""
-    labels = cell.labels
+def name(step: Step) -> str:
+    """What people call a step: its kind and what distinguishes it."""
+    labels = step.labels
     parts = [part for part in (labels.candidate, labels.task, labels.workload, labels.text, labels.engine) if part]
     if labels.repeat:
         parts.append(f"repeat {labels.repeat}")
-    return f"{cell.kind} {' · '.join(parts)}"
+    return f"{step.kind} {' · '.join(parts)}"
 
 
 class _LogFile(logging.FileHandler):
@@ -43,18 +43,18 @@ class _LogFile(logging.FileHandler):
 
 
 class RunView:
-    """Observer of a run: shows each cell's start, progress and end, how many are left, and about how long that takes.
+    """Observer of a run: shows each step's start, progress and end, how many are left, and about how long that takes.
 
     Everything goes to `log` too.
     """
 
-    def __init__(self, console: Console, cells: Sequence[Cell], durations: Durations, log: Path, lanes: int = 1) -> None:
+    def __init__(self, console: Console, steps: Sequence[Step], durations: Durations, log: Path, lanes: int = 1) -> None:
         self.console = console
-        self._left = {cell.key: cell for cell in cells}
-        self._count = len(cells)
+        self._left = {step.key: step for step in steps}
+        self._count = len(steps)
         self._durations = durations
         self._lanes = lanes
-        self._running: dict[str, tuple[Cell, float, str]] = {}
+        self._running: dict[str, tuple[Step, float, str]] = {}
         self._logged: dict[str, float] = {}
         self._failed = 0
         self._note = ""
@@ -79,37 +79,37 @@ class RunView:
             handler.close()
             self._logger.removeHandler(handler)
 
-    def started(self, cell: Cell) -> None:
-        """The cell began to run."""
+    def started(self, step: Step) -> None:
+        """The step began to run."""
         with self._lock:
-            self._running[cell.key] = (cell, time.monotonic(), "")
+            self._running[step.key] = (step, time.monotonic(), "")
             self._note = ""
-        self._logger.info("start  %s %s", name(cell), cell.key[:12])
+        self._logger.info("start  %s %s", name(step), step.key[:12])
 
-    def progress(self, cell: Cell, text: str) -> None:
-        """The cell says how far it is."""
+    def progress(self, step: Step, text: str) -> None:
+        """The step says how far it is."""
         now = time.monotonic()
         with self._lock:
-            known, since, _ = self._running.get(cell.key, (cell, now, ""))
-            self._running[cell.key] = (known, since, text)
-            quiet = now - self._logged.get(cell.key, -LOG_EVERY_S) < LOG_EVERY_S
+            known, since, _ = self._running.get(step.key, (step, now, ""))
+            self._running[step.key] = (known, since, text)
+            quiet = now - self._logged.get(step.key, -LOG_EVERY_S) < LOG_EVERY_S
             if not quiet:
-                self._logged[cell.key] = now
+                self._logged[step.key] = now
         if not quiet:
-            self._logger.info("       %s: %s", name(cell), text)
+            self._logger.info("       %s: %s", name(step), text)
 
-    def ended(self, cell: Cell, state: State, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
-        """The cell is done, with what was answered at these addresses, or has failed."""
+    def ended(self, step: Step, state: State, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
+        """The step is done, with what was answered at these addresses, or has failed."""
         with self._lock:
-            self._running.pop(cell.key, None)
-            self._left.pop(cell.key, None)
+            self._running.pop(step.key, None)
+            self._left.pop(step.key, None)
             self._failed += state == "failed"
             if state == "done":
-                self._durations.add(cell.kind, cell.labels, seconds)
+                self._durations.add(step.kind, step.labels, seconds)
         where = f"from {', '.join(addresses)}" if addresses else ""
-        self._logger.info("%-6s %s %.1f s %s", state, name(cell), seconds, error or where)
+        self._logger.info("%-6s %s %.1f s %s", state, name(step), seconds, error or where)
         mark = Text("✓ ", style="green") if state == "done" else Text("✗ ", style="red")
-        line = Text.assemble(mark, f"{name(cell)}  ", (f"{seconds:.0f} s" if state == "done" else error or "", "dim"))
+        line = Text.assemble(mark, f"{name(step)}  ", (f"{seconds:.0f} s" if state == "done" else error or "", "dim"))
         self.console.print(line, soft_wrap=True)
 
     def note(self, text: str) -> None:
@@ -119,12 +119,12 @@ class RunView:
         self._logger.info("note   %s", text)
 
     def _render(self) -> Group:
-        """The live part: one line a running cell, then how far the whole is."""
+        """The live part: one line a running step, then how far the whole is."""
         with self._lock:
             rows = Table.grid(padding=(0, 1))
-            for cell, since, text in self._running.values():
+            for step, since, text in self._running.values():
                 rows.add_row(
-                    "▸", Text(name(cell)), f"{time.monotonic() - since:.0f} s", Text(text, style="dim", overflow="ellipsis")
+                    "▸", Text(name(step)), f"{time.monotonic() - since:.0f} s", Text(text, style="dim", overflow="ellipsis")
                 )
             if self._note:
                 rows.add_row("▸", Text(self._note))
@@ -135,7 +135,7 @@ class RunView:
             bar = Table.grid(padding=(0, 1))
             bar.add_row(
                 ProgressBar(total=max(self._count, 1), completed=done, width=28),
-                f"{done}/{self._count} cells",
+                f"{done}/{self._count} steps",
                 f"{about}{more} left",
                 Text(f"{self._failed} failed", style="red") if self._failed else "",
             )

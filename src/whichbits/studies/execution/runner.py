@@ -1,7 +1,7 @@
 """Runs what is missing of a plan on this machine.
 
-Two lanes work side by side: `local` cells on one part of the cores, `server` cells with the server they talk to on the other.
-Then the sitting: the speed cells, alone on the machine. Servers stay up from their first use to their last.
+Two lanes work side by side: `local` steps on one part of the cores, `server` steps with the server they talk to on the other.
+Then the sitting: the speed steps, alone on the machine. Servers stay up from their first use to their last.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from whichbits.schema.step import Cell
+from whichbits.schema.step import Step
 from whichbits.studies.execution.local import Executor, Failed, Finished, Progress
 from whichbits.studies.planning.plan import Plan, Served
 from whichbits.studies.steps.planned import Planned
@@ -57,14 +57,14 @@ class Servers(Protocol):
 class Observer(Protocol):
     """Is told what happens; called from several threads."""
 
-    def started(self, cell: Cell) -> None:
-        """The cell began to run."""
+    def started(self, step: Step) -> None:
+        """The step began to run."""
 
-    def progress(self, cell: Cell, text: str) -> None:
-        """The cell says how far it is."""
+    def progress(self, step: Step, text: str) -> None:
+        """The step says how far it is."""
 
-    def ended(self, cell: Cell, state: State, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
-        """The cell is done, with what was answered at these addresses, or has failed."""
+    def ended(self, step: Step, state: State, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
+        """The step is done, with what was answered at these addresses, or has failed."""
 
     def note(self, text: str) -> None:
         """Something else happened, as a server starting."""
@@ -77,12 +77,12 @@ class Cores:
     local: frozenset[int] | None = None
     client: frozenset[int] | None = None
     server: frozenset[int] | None = None
-    """Where servers run; local cells use them too once no server is at work."""
+    """Where servers run; local steps use them too once no server is at work."""
 
 
 @dataclass
 class Runner:
-    """Runs the missing cells of a plan; `run` returns when all are done, failed, or stopped."""
+    """Runs the missing steps of a plan; `run` returns when all are done, failed, or stopped."""
 
     plan: Plan
     store: Store
@@ -102,11 +102,11 @@ class Runner:
     _failures: dict[str, list[str]] = field(default_factory=dict, init=False)
 
     def run(self) -> dict[str, State]:
-        """State of each cell of the plan by key, once nothing more can be done."""
+        """State of each step of the plan by key, once nothing more can be done."""
         missing = self.plan.missing(self.store)
         with self._changed:
-            self._states.update({planned.cell.key: "done" for planned in self.plan.cells})
-            self._states.update({planned.cell.key: "waiting" for planned in missing})
+            self._states.update({planned.step.key: "done" for planned in self.plan.steps})
+            self._states.update({planned.step.key: "waiting" for planned in missing})
         lanes: dict[str, list[Planned]] = {"local": [], "server": [], "sitting": []}
         for planned in missing:
             lanes[planned.lane].append(planned)
@@ -124,7 +124,7 @@ class Runner:
             raise self._errors[0]
         return dict(self._states)
 
-    def _work(self, threads: list[threading.Thread], sitting_cells: list[Planned]) -> None:
+    def _work(self, threads: list[threading.Thread], sitting_steps: list[Planned]) -> None:
         """Run the lanes' threads, then the sitting; whatever happens, nothing of them is left."""
         try:
             for thread in threads:
@@ -133,8 +133,8 @@ class Runner:
                     self._join(thread)
             for thread in threads:
                 self._join(thread)
-            if sitting_cells and not self._stopping.is_set() and not self._errors:
-                sitting = threading.Thread(target=self._guarded, args=(self._sitting, sitting_cells), name="sitting")
+            if sitting_steps and not self._stopping.is_set() and not self._errors:
+                sitting = threading.Thread(target=self._guarded, args=(self._sitting, sitting_steps), name="sitting")
                 threads.append(sitting)
                 sitting.start()
                 self._join(sitting)
@@ -167,9 +167,9 @@ class Runner:
     # Lanes
 
     def _local_lane(self, left: list[Planned], cpus: frozenset[int] | None) -> None:
-        """Run local cells one after another, each as soon as what it reads is done; both lanes may take from `left`.
+        """Run local steps one after another, each as soon as what it reads is done; both lanes may take from `left`.
 
-        Cells that share work run together.
+        Steps that share work run together.
         """
         while not self._stopping.is_set():
             with self._changed:
@@ -186,14 +186,14 @@ class Runner:
             if runnable:
                 self._execute(runnable, cpus)
 
-    def _server_lane(self, cells: Sequence[Planned], kept: set[str], local: list[Planned]) -> None:
-        """Run server cells, candidate by candidate; close each server after its last cell unless the sitting needs it.
+    def _server_lane(self, steps: Sequence[Planned], kept: set[str], local: list[Planned]) -> None:
+        """Run server steps, candidate by candidate; close each server after its last step unless the sitting needs it.
 
-        Then help with the local cells, on the servers' cores.
+        Then help with the local steps, on the servers' cores.
         """
-        names = dict.fromkeys(planned.servers[0] for planned in cells)
+        names = dict.fromkeys(planned.servers[0] for planned in steps)
         for name in names:
-            group = [planned for planned in cells if planned.servers[0] == name]
+            group = [planned for planned in steps if planned.servers[0] == name]
             runnable = [planned for planned in group if self._await(planned)]
             for planned in runnable:
                 if self._stopping.is_set():
@@ -204,28 +204,28 @@ class Runner:
         if self.side_by_side:
             self._local_lane(local, self.cores.server)
 
-    def _sitting(self, cells: Sequence[Planned]) -> None:
+    def _sitting(self, steps: Sequence[Planned]) -> None:
         """Measure speeds: all candidates whose server came up, in one process, in the order planned."""
-        runnable = [planned for planned in cells if self._await(planned)]
+        runnable = [planned for planned in steps if self._await(planned)]
         if runnable and not self._stopping.is_set():
             self._execute(runnable, self.cores.client)
 
-    # Cells
+    # Steps
 
     def _together(self, one: Planned, other: Planned) -> bool:
-        """Whether two cells share work, and the other can run now as the one can."""
-        together = self.kinds[one.cell.kind].together
-        if together is None or other.cell.kind != one.cell.kind or not self._settled(other):
+        """Whether two steps share work, and the other can run now as the one can."""
+        together = self.kinds[one.step.kind].together
+        if together is None or other.step.kind != one.step.kind or not self._settled(other):
             return False
-        work = together(one.cell)
-        return work is not None and together(other.cell) == work
+        work = together(one.step)
+        return work is not None and together(other.step) == work
 
     def _settled(self, planned: Planned) -> bool:
-        """Whether everything the cell needs has ended, well or badly."""
-        return all(self._states.get(cell.key, "done") in ("done", "failed") for cell in planned.before)
+        """Whether everything the step needs has ended, well or badly."""
+        return all(self._states.get(step.key, "done") in ("done", "failed") for step in planned.before)
 
     def _await(self, planned: Planned) -> bool:
-        """Wait until the cell can run; False where it cannot."""
+        """Wait until the step can run; False where it cannot."""
         with self._changed:
             while not self._settled(planned):
                 if self._stopping.is_set():
@@ -234,54 +234,54 @@ class Runner:
         return self._can_run(planned)
 
     def _can_run(self, planned: Planned) -> bool:
-        """Whether what the cell needs is done; if not, it fails with the first cause."""
-        for cell in planned.before:
-            if self._states.get(cell.key, "done") == "failed":
-                self._fail(planned, f"needs {cell.kind} of {cell.labels.candidate}, which failed")
+        """Whether what the step needs is done; if not, it fails with the first cause."""
+        for step in planned.before:
+            if self._states.get(step.key, "done") == "failed":
+                self._fail(planned, f"needs {step.kind} of {step.labels.candidate}, which failed")
                 return False
         return not self._stopping.is_set()
 
     def _execute(self, group: Sequence[Planned], cpus: frozenset[int] | None) -> None:
-        """Run cells of one kind in one process, and file what comes of each."""
-        by_key = {planned.cell.key: planned for planned in group}
+        """Run steps of one kind in one process, and file what comes of each."""
+        by_key = {planned.step.key: planned for planned in group}
         jobs = []
         for planned in group:
-            reads = {role: self.store.directory(cell) for role, cell in planned.reads.items()}
-            partial, kept = self.store.partial(planned.cell), self.store.kept(planned.cell)
-            earlier, shared = self.store.earlier(planned.cell), self.store.shared
-            jobs.append(Job(planned.cell, partial, reads, planned.servers, cpus, kept, shared, earlier))
+            reads = {role: self.store.directory(step) for role, step in planned.reads.items()}
+            partial, kept = self.store.partial(planned.step), self.store.kept(planned.step)
+            earlier, shared = self.store.earlier(planned.step), self.store.shared
+            jobs.append(Job(planned.step, partial, reads, planned.servers, cpus, kept, shared, earlier))
         started = time.monotonic()
         for planned in group:
-            self._set(planned.cell, "running")
-            self.observer.started(planned.cell)
-        for message in self.executor.run(self.kinds[group[0].cell.kind].run, jobs, self._server):
-            planned = by_key[message.job.cell.key]
+            self._set(planned.step, "running")
+            self.observer.started(planned.step)
+        for message in self.executor.run(self.kinds[group[0].step.kind].run, jobs, self._server):
+            planned = by_key[message.job.step.key]
             seconds = time.monotonic() - started
             match message:
                 case Progress(text=text):
-                    self.observer.progress(planned.cell, text)
+                    self.observer.progress(planned.step, text)
                 case Finished(job=job) if (death := self._death(planned)) is not None:
                     self._fail(planned, death, job.directory, seconds)
                 case Finished(job=job, result=result):
                     provenance = {**result.provenance, "seconds": round(seconds, 3), "finished_at": _now()}
-                    self.store.finish(planned.cell, job.directory, result.summary, provenance)
-                    self._set(planned.cell, "done")
-                    self.observer.ended(planned.cell, "done", seconds, None, _addresses(provenance))
+                    self.store.finish(planned.step, job.directory, result.summary, provenance)
+                    self._set(planned.step, "done")
+                    self.observer.ended(planned.step, "done", seconds, None, _addresses(provenance))
                     started = time.monotonic()
                 case Failed(job=job, error=error):
                     self._fail(planned, self._death(planned) or error, job.directory, seconds)
 
     def _fail(self, planned: Planned, error: str, partial: Path | None = None, seconds: float = 0.0) -> None:
-        """File a failure, unless the run is being stopped: a cell in flight has then not failed."""
+        """File a failure, unless the run is being stopped: a step in flight has then not failed."""
         if self._stopping.is_set():
             return
-        self.store.fail(planned.cell, partial, error)
-        self._set(planned.cell, "failed")
-        self.observer.ended(planned.cell, "failed", seconds, error)
+        self.store.fail(planned.step, partial, error)
+        self._set(planned.step, "failed")
+        self.observer.ended(planned.step, "failed", seconds, error)
 
-    def _set(self, cell: Cell, state: State) -> None:
+    def _set(self, step: Step, state: State) -> None:
         with self._changed:
-            self._states[cell.key] = state
+            self._states[step.key] = state
             self._changed.notify_all()
 
     # Servers
@@ -311,7 +311,7 @@ class Runner:
         return self._open[name].url
 
     def _death(self, planned: Planned) -> str | None:
-        """Why a server that the cell used has died, if one has."""
+        """Why a server that the step used has died, if one has."""
         for name in planned.servers:
             cause = self._open[name].failure() if name in self._open else None
             if cause is not None:

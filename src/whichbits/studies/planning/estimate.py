@@ -1,4 +1,4 @@
-"""How long the cells still missing will take, from those that are done, else from a forecast."""
+"""How long the steps still missing will take, from those that are done, else from a forecast."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from statistics import median
 
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Cell
+from whichbits.schema.step import Step
 from whichbits.studies.store.result import read_result, result_files
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds for a number of cells, `predicted` of them by a forecast; `unknown` counts cells that neither knows."""
+    """Seconds for a number of steps, `predicted` of them by a forecast; `unknown` counts steps that neither knows."""
 
     seconds: float
     unknown: int
@@ -26,8 +26,8 @@ class Estimate:
             known += " (predicted)" if self.predicted == self.seconds else f" ({duration(self.predicted)} of it predicted)"
         if not self.unknown:
             return known
-        cells = f"{self.unknown} cell{'s' * (self.unknown > 1)}"
-        return f"unknown ({cells})" if not self.seconds else f"{known} and {cells} of unknown length"
+        steps = f"{self.unknown} step{'s' * (self.unknown > 1)}"
+        return f"unknown ({steps})" if not self.seconds else f"{known} and {steps} of unknown length"
 
 
 def duration(seconds: float) -> str:
@@ -41,41 +41,41 @@ def duration(seconds: float) -> str:
 
 
 def group(kind: str, labels: Labels) -> tuple[str, ...]:
-    """Cells of one group take about the same time: same kind, task or workload, and engine."""
+    """Steps of one group take about the same time: same kind, task or workload, and engine."""
     return (kind, labels.task or "", labels.workload or "", labels.engine or "")
 
 
 class Durations:
-    """Seconds that cells took, by group; filled from stores and while running."""
+    """Seconds that steps took, by group; filled from stores and while running."""
 
     def __init__(self) -> None:
         self._seconds: dict[tuple[str, ...], list[float]] = {}
 
     def add(self, kind: str, labels: Labels, seconds: float) -> None:
-        """Note how long one cell took."""
+        """Note how long one step took."""
         for key in {group(kind, labels), (kind,)}:
             self._seconds.setdefault(key, []).append(seconds)
 
     def read(self, store: Path) -> None:
-        """Note all finished cells of a store."""
+        """Note all finished steps of a store."""
         for path in result_files(store):
             result = read_result(path)
             if "seconds" in result["provenance"]:
                 self.add(result["kind"], Labels.model_validate(result["labels"]), float(result["provenance"]["seconds"]))
 
-    def cell(self, cell: Cell) -> float | None:
-        """Median of the cell's group, else of its kind; None where none was run."""
-        for key in (group(cell.kind, cell.labels), (cell.kind,)):
+    def step(self, step: Step) -> float | None:
+        """Median of the step's group, else of its kind; None where none was run."""
+        for key in (group(step.kind, step.labels), (step.kind,)):
             if key in self._seconds:
                 return median(self._seconds[key])
         return None
 
-    def total(self, cells: Iterable[Cell], forecast: Callable[[Cell], float | None] = lambda cell: None) -> Estimate:
-        """Seconds of all `cells`, one after another; `forecast` is asked for those of kinds that were never run."""
+    def total(self, steps: Iterable[Step], forecast: Callable[[Step], float | None] = lambda step: None) -> Estimate:
+        """Seconds of all `steps`, one after another; `forecast` is asked for those of kinds that were never run."""
         seconds, predicted, unknown = 0.0, 0.0, 0
-        for cell in cells:
-            seen = self.cell(cell)
-            guessed = forecast(cell) if seen is None else None
+        for step in steps:
+            seen = self.step(step)
+            guessed = forecast(step) if seen is None else None
             unknown += seen is None and guessed is None
             predicted += guessed or 0.0
             seconds += seen or guessed or 0.0

@@ -21,7 +21,7 @@ class Expansion(Resolution):
             subject.name: Served(
                 subject.name,
                 folder=subject.folder,
-                made_by=subject.made_by.cell if subject.made_by else None,
+                made_by=subject.made_by.step if subject.made_by else None,
                 url=self.specification.engine.urls.get(subject.name),
             )
             for subject in self.subjects
@@ -36,7 +36,7 @@ class Expansion(Resolution):
     def probes(self) -> Plan:
         """Only the probes that decide how candidates with `run: auto` run."""
         undecided = {c.format for c in self.specification.candidates if c.run == "auto" and c.format is not None}
-        chosen = tuple(planned for planned in KINDS["probe"].plan(self, ()) if planned.cell.labels.format in undecided)
+        chosen = tuple(planned for planned in KINDS["probe"].plan(self, ()) if planned.step.labels.format in undecided)
         return Plan(self.specification, self.base, chosen, {})
 
     def _check_urls(self, served: Mapping[str, Served]) -> None:

@@ -229,7 +229,7 @@ class Resolution:
 
         if self.command is not None or not self.ask_servers:
             return {}
-        weights = {one.name: one.made_by.cell.key if one.made_by else one.files for one in self.subjects if one.served}
+        weights = {one.name: one.made_by.step.key if one.made_by else one.files for one in self.subjects if one.served}
         try:
             return identities(self.specification.engine, weights)
         except UserError as error:
@@ -246,7 +246,7 @@ class Resolution:
 
     @cached_property
     def local_threads(self) -> int:
-        """Threads of a local cell: what the server leaves where both run side by side."""
+        """Threads of a local step: what the server leaves where both run side by side."""
         served = len(self.settings.server_cpus) if self.command is not None else 0
         return max(1, self.hardware.cores - served)
 
@@ -254,7 +254,7 @@ class Resolution:
 def _told_apart(subject: Subject, others: Sequence[Subject]) -> Subject:
     """The subject, counted among those of the same files. Raises UserError for a format that is made twice in the same way."""
     made = subject.made_by
-    same = next((other for other in others if made and other.made_by and other.made_by.cell.key == made.cell.key), None)
+    same = next((other for other in others if made and other.made_by and other.made_by.step.key == made.step.key), None)
     if same is not None:
         raise UserError(
             f"{subject.name!r} is the same format, made by the same recipe, as {same.name!r}",

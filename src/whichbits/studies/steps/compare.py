@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from whichbits.schema.step import Cell
+from whichbits.schema.step import Step
 from whichbits.studies.steps.items import read_items, write_items
 from whichbits.studies.steps.job import threads
 from whichbits.studies.steps.planned import Planned, keys
@@ -27,11 +27,11 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
         "bertscore": _encoder(study, "bertscore_encoder", wanted.bertscore_encoder),
         "sts": _encoder(study, "encoder", wanted.encoder),
     }
-    generated = {planned.cell.labels.candidate: planned.cell for planned in before if planned.cell.kind == "generate"}
-    for name, cell in generated.items():
+    generated = {planned.step.labels.candidate: planned.step for planned in before if planned.step.kind == "generate"}
+    for name, step in generated.items():
         if name != study.base:
-            reads = {"base": generated[study.base], "candidate": cell}
-            compared = Cell("compare", COMPARE.version, {"encoders": encoders}, keys(reads), cell.labels)
+            reads = {"base": generated[study.base], "candidate": step}
+            compared = Step("compare", COMPARE.version, {"encoders": encoders}, keys(reads), step.labels)
             yield Planned(compared, "local", reads)
 
 
@@ -55,7 +55,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
 
     for job in jobs:
         torch.set_num_threads(threads(job))
-        wanted = job.cell.inputs["encoders"]
+        wanted = job.step.inputs["encoders"]
         embedded = embedded_encoders() if None in (wanted["bertscore"], wanted["sts"]) else None
         encoders = Encoders(
             bertscore=wanted["bertscore"] or (embedded.bertscore if embedded else ""),

@@ -43,9 +43,9 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
         "engine": study.emulation,
     }
     labels = Labels(text=wanted.text.stem if wanted.text else "built-in")
-    places = {**base.places("base"), "documents": documents}
+    local = {**base.local("base"), "documents": documents}
     for subject in candidates:
-        yield on_engine(study, DISTRIBUTION, subject, "emulated", inputs, labels, places)
+        yield on_engine(study, DISTRIBUTION, subject, "emulated", inputs, labels, local)
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
@@ -56,9 +56,9 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     from whichbits.similarity.windows import token_windows
 
     for job in jobs:
-        inputs = job.cell.inputs
-        tokenizer = load_tokenizer(job.cell.places["tokenizer"], trust_remote_code=trust_remote_code(job))
-        windows = token_windows(tokenizer, job.cell.places["documents"], inputs["window_tokens"])
+        inputs = job.step.inputs
+        tokenizer = load_tokenizer(job.step.local["tokenizer"], trust_remote_code=trust_remote_code(job))
+        windows = token_windows(tokenizer, job.step.local["documents"], inputs["window_tokens"])
         # Windows from all over the text, whatever their number.
         chosen = windows[:: max(1, len(windows) // inputs["windows"])][: inputs["windows"]]
         base, candidate = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Cell, Json
+from whichbits.schema.step import Json, Step
 from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.forecast import Ask, batch_seconds
 from whichbits.studies.steps.items import read_items, write_items
@@ -96,9 +96,9 @@ def _on_task(
 
     stated = task.model_dump(mode="json")
     made = stated.pop("items")
-    places: dict[str, Json] = {"items": made}
+    local: dict[str, Json] = {"items": made}
     if task_kind(task.kind).reads_source:
-        places["source"] = task.source
+        local["source"] = task.source
         stated["source"] = Path(task.source).name
     inputs = {
         "task": stated,
@@ -108,7 +108,7 @@ def _on_task(
         "engine": engine,
     }
     labels = Labels(task=task.name, repeat=repeat)
-    return on_engine(study, EVALUATE, subject, label, inputs, labels, places, limit or made or "all")
+    return on_engine(study, EVALUATE, subject, label, inputs, labels, local, limit or made or "all")
 
 
 def _repeated(engine: dict[str, Json], repeat: int) -> dict[str, Json]:
@@ -136,27 +136,27 @@ def _data_hash(task: Task, data_dir: Path | None) -> str | None:
     return digest({name: file_sha256(file, cache_directory()) for name, file in files.items()})
 
 
-def seconds(cell: Cell, ask: Ask) -> float | None:
+def seconds(step: Step, ask: Ask) -> float | None:
     """Seconds, at most, of a task whose items are known before anything is loaded."""
     from whichbits.accuracy.kinds.registry import task_kind
 
-    task = _task(cell)
-    lengths = task_kind(task.kind).prompt_lengths(task, limit=_limit(cell), seed=cell.inputs["seed"])
-    return None if lengths is None else batch_seconds(lengths, task.max_tokens or 1, cell.inputs["engine"], ask)
+    task = _task(step)
+    lengths = task_kind(task.kind).prompt_lengths(task, limit=_limit(step), seed=step.inputs["seed"])
+    return None if lengths is None else batch_seconds(lengths, task.max_tokens or 1, step.inputs["engine"], ask)
 
 
-def _task(cell: Cell) -> Task:
+def _task(step: Step) -> Task:
     """The task as it was planned, on this machine."""
     from whichbits.accuracy.task import Task
 
-    stated = cell.inputs["task"]
-    places = {"source": cell.places.get("source", stated["source"]), "items": cell.places["items"]}
-    return Task.model_validate({**stated, **places})
+    stated = step.inputs["task"]
+    local = {"source": step.local.get("source", stated["source"]), "items": step.local["items"]}
+    return Task.model_validate({**stated, **local})
 
 
-def _limit(cell: Cell) -> int | None:
+def _limit(step: Step) -> int | None:
     """How many items are wanted; None for all."""
-    return None if cell.items == "all" else cell.items
+    return None if step.items == "all" else step.items
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
@@ -164,16 +164,16 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     from whichbits.accuracy.evaluate import evaluate as evaluate_task
 
     for job in jobs:
-        inputs = job.cell.inputs
-        data_dir = job.cell.places.get("data_dir")
+        inputs = job.step.inputs
+        data_dir = job.step.local.get("data_dir")
         with ExitStack() as stack:
             model = model_of(job, context, stack)
             weights = served_weights(job, model)
             result = evaluate_task(
-                _task(job.cell),
+                _task(job.step),
                 model,
-                Path(job.cell.places["tokenizer"]),
-                limit=_limit(job.cell),
+                Path(job.step.local["tokenizer"]),
+                limit=_limit(job.step),
                 seed=inputs["seed"],
                 data_dir=Path(data_dir) if data_dir else None,
                 trust_remote_code=trust_remote_code(job),

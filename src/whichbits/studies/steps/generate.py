@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from whichbits.core.errors import UserError
 from whichbits.schema.generate import GenerateSummary
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Cell
+from whichbits.schema.step import Step
 from whichbits.studies.steps.forecast import Ask, batch_seconds
 from whichbits.studies.steps.items import write_items
 from whichbits.studies.steps.job import trust_remote_code
@@ -48,10 +48,10 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
             yield on_engine(study, GENERATE, subject, study.specification.engine.kind, inputs, labels)
 
 
-def seconds(cell: Cell, ask: Ask) -> float | None:
+def seconds(step: Step, ask: Ask) -> float | None:
     """Seconds of all prompts, each with an answer of the most tokens."""
-    lengths = [sum(len(message["content"]) for message in prompt["messages"]) for prompt in cell.inputs["prompts"]]
-    return batch_seconds(lengths, cell.inputs["max_tokens"], cell.inputs["engine"], ask)
+    lengths = [sum(len(message["content"]) for message in prompt["messages"]) for prompt in step.inputs["prompts"]]
+    return batch_seconds(lengths, step.inputs["max_tokens"], step.inputs["engine"], ask)
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
@@ -61,8 +61,8 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     from whichbits.similarity.prompts import Prompt
 
     for job in jobs:
-        inputs = job.cell.inputs
-        tokenizer = load_tokenizer(job.cell.places["tokenizer"], trust_remote_code=trust_remote_code(job))
+        inputs = job.step.inputs
+        tokenizer = load_tokenizer(job.step.local["tokenizer"], trust_remote_code=trust_remote_code(job))
         prompts = [Prompt.model_validate(prompt) for prompt in inputs["prompts"]]
         with ExitStack() as stack:
             model = model_of(job, context, stack)

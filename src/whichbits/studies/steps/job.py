@@ -12,13 +12,13 @@ BATCH_TOKENS = 2048
 
 
 def checkpoint_of(job: Job, role: str = "checkpoint") -> Path:
-    """Folder of a checkpoint: made by a cell that the job reads, or there already."""
-    return job.reads[role] / "checkpoint" if role in job.reads else Path(job.cell.places[role])
+    """Folder of a checkpoint: made by a step that the job reads, or there already."""
+    return job.reads[role] / "checkpoint" if role in job.reads else Path(job.step.local[role])
 
 
 def trust_remote_code(job: Job) -> bool:
     """Whether the specification lets Python code run that comes with the model."""
-    return bool(job.cell.places.get("trust_remote_code"))
+    return bool(job.step.local.get("trust_remote_code"))
 
 
 def threads(job: Job) -> int:

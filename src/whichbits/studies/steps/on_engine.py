@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Cell, Items, Json
+from whichbits.schema.step import Items, Json, Step
 from whichbits.studies.steps.planned import Planned, keys
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ def on_engine(
     label: str,
     inputs: Mapping[str, Json],
     labels: Labels,
-    places: Mapping[str, Json] | None = None,
+    local: Mapping[str, Json] | None = None,
     items: Items | None = None,
 ) -> Planned:
-    """A step that runs a checkpoint in an engine; `items` as in `Cell`."""
-    cell = Cell(
+    """A step that runs a checkpoint in an engine; `items` as in `Step`."""
+    step = Step(
         kind.name,
         kind.version,
         {
@@ -51,14 +51,14 @@ def on_engine(
         keys(subject.reads()),
         labels.model_copy(update={"candidate": subject.name, "engine": label}),
         {
-            **subject.places(),
+            **subject.local(),
             "tokenizer": str(study.model.path),
             **remote_code(study),
             **({"data_dir": str(study.data_dir)} if study.data_dir else {}),
-            **(places or {}),
+            **(local or {}),
         },
         items,
     )
     if label == "emulated":
-        return Planned(cell, "local", subject.reads())
-    return Planned(cell, "server", subject.reads(), (subject.name,))
+        return Planned(step, "local", subject.reads())
+    return Planned(step, "server", subject.reads(), (subject.name,))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from whichbits.schema.step import Cell
+from whichbits.schema.step import Step
 
 Lane = Literal["local", "server", "sitting"]
 
@@ -19,17 +19,17 @@ class Planned:
     they have the machine for themselves, and run together, with all the servers they name.
     """
 
-    cell: Cell
+    step: Step
     lane: Lane
-    reads: Mapping[str, Cell] = field(default_factory=dict)
+    reads: Mapping[str, Step] = field(default_factory=dict)
     servers: tuple[str, ...] = ()
 
     @property
-    def before(self) -> tuple[Cell, ...]:
+    def before(self) -> tuple[Step, ...]:
         """Steps that must be done first."""
         return tuple(self.reads.values())
 
 
-def keys(reads: Mapping[str, Cell]) -> dict[str, str]:
+def keys(reads: Mapping[str, Step]) -> dict[str, str]:
     """Keys of the steps that a step reads, by role."""
-    return {role: cell.key for role, cell in reads.items()}
+    return {role: step.key for role, step in reads.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Cell
+from whichbits.schema.step import Step
 from whichbits.studies.steps.job import trust_remote_code
 from whichbits.studies.steps.on_engine import remote_code
 from whichbits.studies.steps.planned import Planned
@@ -30,14 +30,14 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
             "engine": {name: value for name, value in study.serving.items() if name not in ("concurrency", "max_length")},
             "hardware": study.hardware.key(),
         }
-        cell = Cell(
+        step = Step(
             "probe",
             PROBE.version,
             inputs,
             labels=Labels(candidate=subject.name, format=subject.format.name, engine="vllm"),
-            places={"command": list(study.command.argv), "tokenizer": str(study.model.path), **remote_code(study)},
+            local={"command": list(study.command.argv), "tokenizer": str(study.model.path), **remote_code(study)},
         )
-        yield Planned(cell, "local")
+        yield Planned(step, "local")
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
@@ -47,11 +47,11 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     from whichbits.hardware.machine import describe
 
     for job in jobs:
-        inputs = job.cell.inputs
+        inputs = job.step.inputs
         engine = inputs["engine"]
         checkpoint = _tiny_checkpoint(job)
         found = probe_format(
-            EngineCommand(tuple(job.cell.places["command"]), engine["version"], " ".join(job.cell.places["command"])),
+            EngineCommand(tuple(job.step.local["command"]), engine["version"], " ".join(job.step.local["command"])),
             inputs["format"]["name"],
             checkpoint,
             arguments=engine["arguments"],
@@ -72,9 +72,9 @@ def _tiny_checkpoint(job: Job) -> Path:
     from whichbits.quantization.passes.direct import quantize_checkpoint
     from whichbits.quantization.recipe.recipe import Calibration, Recipe
 
-    inputs = job.cell.inputs
+    inputs = job.step.inputs
     base = job.directory / "base"
-    tokenizer = AutoTokenizer.from_pretrained(job.cell.places["tokenizer"], trust_remote_code=trust_remote_code(job))
+    tokenizer = AutoTokenizer.from_pretrained(job.step.local["tokenizer"], trust_remote_code=trust_remote_code(job))
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
 from whichbits.schema.quantize import QuantizeSummary
-from whichbits.schema.step import Cell
+from whichbits.schema.step import Step
 from whichbits.studies.steps.items import write_items
 from whichbits.studies.steps.job import threads, trust_remote_code
 from whichbits.studies.steps.planned import Planned
@@ -51,14 +51,14 @@ def making(study: Study, candidate: Candidate) -> tuple[Format, Planned]:
         # Of what other packages bring the recipe has the name alone.
         **({"packages": recipe.packages} if recipe.packages else {}),
     }
-    cell = Cell(
+    step = Step(
         "quantize",
         QUANTIZE.version,
         inputs,
         labels=Labels(candidate=candidate.name, format=fitted.name),
-        places={"base": str(study.model.path), "trust_remote_code": study.specification.trust_remote_code},
+        local={"base": str(study.model.path), "trust_remote_code": study.specification.trust_remote_code},
     )
-    return fitted, Planned(cell, "local")
+    return fitted, Planned(step, "local")
 
 
 def matrices(study: Study) -> frozenset[tuple[int, int]]:
@@ -85,15 +85,15 @@ def _recipe(recipe: Mapping[str, Any] | str, seed: int, format: Format) -> Recip
     return pinned(recipe_of({"seed": seed, **fields}, format, None, own_recipe=bool(recipe)))
 
 
-def together(cell: Cell) -> str | None:
+def together(step: Step) -> str | None:
     """What checkpoints that one calibrated pass makes have in common; None for one that is made without data."""
     from whichbits.formats.format import Format
     from whichbits.quantization.recipe.recipe import Recipe
 
-    format, recipe = Format.model_validate(cell.inputs["format"]), Recipe.model_validate(cell.inputs["recipe"])
+    format, recipe = Format.model_validate(step.inputs["format"]), Recipe.model_validate(step.inputs["recipe"])
     if not recipe.needs_data(format):
         return None
-    alike = {"seed": recipe.seed, "calibration": recipe.calibration.model_dump(mode="json"), "base": cell.inputs["base"]}
+    alike = {"seed": recipe.seed, "calibration": recipe.calibration.model_dump(mode="json"), "base": step.inputs["base"]}
     return json.dumps(alike, sort_keys=True)
 
 
@@ -108,9 +108,9 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     from whichbits.quantization.passes.together import passes
 
     torch.set_num_threads(threads(jobs[0]))
-    targets = {job.cell.key: _target(job) for job in jobs}
+    targets = {job.step.key: _target(job) for job in jobs}
     for group in passes(targets.values()):
-        members = [job for job in jobs if targets[job.cell.key] in group]
+        members = [job for job in jobs if targets[job.step.key] in group]
         made = _made(members, group, context)
         if isinstance(made, Exception) and len(members) > 1:
             traceback.print_exception(made)
@@ -128,7 +128,7 @@ def _target(job: Job) -> Target:
     from whichbits.quantization.passes.calibrated import Target
     from whichbits.quantization.recipe.recipe import Recipe
 
-    inputs = job.cell.inputs
+    inputs = job.step.inputs
     format, recipe = Format.model_validate(inputs["format"]), Recipe.model_validate(inputs["recipe"])
     return Target(format, recipe, job.directory / "checkpoint", job.kept)
 
@@ -144,9 +144,9 @@ def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext) 
     first = jobs[0]
     try:
         return make(
-            Path(first.cell.places["base"]),
+            Path(first.step.local["base"]),
             targets,
-            base_files=first.cell.inputs["base"],
+            base_files=first.step.inputs["base"],
             start=start,
             texts=first.shared,
             trust_remote_code=trust_remote_code(first),
@@ -172,8 +172,8 @@ def _result(job: Job, made: Made, members: Sequence[Job]) -> Result:
         weights=manifest.weights,
         files=manifest.files,
     )
-    shared = {"made_with": [each.cell.labels.candidate for each in members if each is not job]} if members[1:] else {}
-    more = {"versions": manifest.versions, "seed": job.cell.inputs["recipe"]["seed"], **shared}
+    shared = {"made_with": [each.step.labels.candidate for each in members if each is not job]} if members[1:] else {}
+    more = {"versions": manifest.versions, "seed": job.step.inputs["recipe"]["seed"], **shared}
     return Result(summary, provenance(job, **more))
 
 

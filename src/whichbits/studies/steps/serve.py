@@ -1,4 +1,4 @@
-"""Step `serve`: measure a candidate's speeds beside the base's, in one sitting."""
+"""Step `serve`: measure a candidate's speeds beside the base's, in one measurement session."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
-from whichbits.schema.serve import LoadLevel, ServeSummary, WeightsBehind
-from whichbits.schema.step import Cell
+from whichbits.schema.serve import LoadLevelSummary, ServeSummary, WeightsBehind
+from whichbits.schema.step import Step
 from whichbits.studies.steps.forecast import Ask
 from whichbits.studies.steps.items import write_items
 from whichbits.studies.steps.on_engine import remote_code
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from whichbits.engines.http.identity import EngineIdentity
     from whichbits.schema.served_weights import Agreement
     from whichbits.schema.workload import Workload
-    from whichbits.serving.result import RungResult
-    from whichbits.serving.workload import Rung
+    from whichbits.serving.result import LoadLevelResult
+    from whichbits.serving.workload import LoadLevel
     from whichbits.studies.steps.study import Study
 
 
@@ -67,84 +67,84 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
                     "seed": study.specification.seed + repeat,
                 }
                 labels = Labels(candidate=subject.name, workload=workload.name, deployment=deployment.name, repeat=repeat)
-                places = {
-                    **subject.places(),
+                local = {
+                    **subject.local(),
                     "tokenizer": str(study.model.path),
                     "base": base.name,
                     "base_checkpoint": str(base.folder),
                     **remote_code(study),
                 }
-                cell = Cell("serve", SERVE.version, inputs, keys(subject.reads()), labels, places)
-                yield Planned(cell, "sitting", subject.reads(), tuple(dict.fromkeys((base.name, subject.name))))
+                step = Step("serve", SERVE.version, inputs, keys(subject.reads()), labels, local)
+                yield Planned(step, "sitting", subject.reads(), tuple(dict.fromkeys((base.name, subject.name))))
 
 
-def seconds(cell: Cell, ask: Ask) -> float | None:
+def seconds(step: Step, ask: Ask) -> float | None:
     """Seconds of a workload's loads."""
     from whichbits.schema.workload import Workload
 
-    return ladder_seconds(Workload.model_validate(cell.inputs["workload"]), ask)
+    return sweep_seconds(Workload.model_validate(step.inputs["workload"]), ask)
 
 
-def ladder_seconds(workload: Workload, ask: Ask) -> float | None:
-    """Seconds of a workload's rungs: a warm-up and `waves` waves of each number of requests in flight, and the rate's rung."""
+def sweep_seconds(workload: Workload, ask: Ask) -> float | None:
+    """Seconds of a workload's load levels: at each number of requests in flight, a warm-up included, and at the rate."""
     from whichbits.serving.measure import HIGHEST_CONCURRENCY
     from whichbits.serving.saturation import saturated
-    from whichbits.serving.workload import closed_rung, open_rung
+    from whichbits.serving.workload import at_concurrency, at_rate
 
     if workload.concurrency == "auto":
         doubled = [2**step for step in range(HIGHEST_CONCURRENCY.bit_length())]
-        rungs = [closed_rung(workload, n) for n in doubled if n > 1 or workload.synchronous]
+        load_levels = [at_concurrency(workload, n) for n in doubled if n > 1 or workload.synchronous]
     else:
-        rungs = [closed_rung(workload, n) for n in (*((1,) if workload.synchronous else ()), *workload.concurrency)]
-    rates = ask(workload.prompt_tokens, workload.output_tokens, [rung.concurrency or 1 for rung in rungs])
+        load_levels = [at_concurrency(workload, n) for n in (*((1,) if workload.synchronous else ()), *workload.concurrency)]
+    rates = ask(workload.prompt_tokens, workload.output_tokens, [level.concurrency or 1 for level in load_levels])
     total, seen = 0.0, list[float]()
-    for rung, rate in zip(rungs, rates, strict=True):
+    for level, rate in zip(load_levels, rates, strict=True):
         if rate is None:
             return None
         if workload.concurrency == "auto" and saturated(seen):
             break
         seen.append(rate)
-        total += _requests(rung) / rate
+        total += _requests(level) / rate
     if workload.rate is not None:
-        total += _requests(open_rung(workload, workload.rate)) / workload.rate
+        total += _requests(at_rate(workload, workload.rate)) / workload.rate
     return total
 
 
-def _requests(rung: Rung) -> int:
-    return rung.warmup + rung.requests
+def _requests(level: LoadLevel) -> int:
+    return level.warmup + level.requests
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result | Exception]]:
-    """Measure speeds in one sitting: round by round, the candidates of a round one after another, the base among them.
+    """Measure speeds in one session: round by round, the candidates of a round one after another, the base among them.
 
-    The first round of a workload settles the loads of an `auto` ladder for all that follow. A step holds the base's
-    measurement of its own round too, so that their ratio is taken within the sitting. What fails for one candidate leaves the
+    The first round of a workload settles the loads of an `auto` sweep for all that follow. A step holds the base's
+    measurement of its own round too, so that their ratio is taken within the session. What fails for one candidate leaves the
     others' measurements as they are.
     """
     from whichbits.schema.workload import Workload
     from whichbits.serving.session import fixed, measure_round, order
 
-    sitting = uuid.uuid4().hex[:12]
+    session = uuid.uuid4().hex[:12]
     rounds: dict[tuple[int, str], list[Job]] = {}
     for job in jobs:
-        rounds.setdefault((job.cell.labels.repeat, str(job.cell.labels.workload)), []).append(job)
+        rounds.setdefault((job.step.labels.repeat, str(job.step.labels.workload)), []).append(job)
     workloads: dict[str, Workload] = {}
     planned: dict[str, EngineIdentity | None] = {}
     for job in jobs:
-        servers = job.cell.inputs["servers"]
-        planned[job.cell.places["base"]] = planned_server(servers.get("base"))
-        planned[job.cell.labels.candidate] = planned_server(servers.get("server"))
+        servers = job.step.inputs["servers"]
+        planned[job.step.local["base"]] = planned_server(servers.get("base"))
+        planned[job.step.labels.candidate] = planned_server(servers.get("server"))
     who: dict[str, EngineIdentity] = {}
     expected = references(jobs)
     weights: dict[str, Agreement] = {}
     for (repeat, workload_name), group in rounds.items():
         first = group[0]
-        asked = {name for job in group for name in (job.cell.places["base"], job.cell.labels.candidate)}
-        names = order(sorted(asked), seed=first.cell.inputs["seed"] - repeat, repeat=repeat)
-        workload = workloads.get(workload_name) or Workload.model_validate(first.cell.inputs["workload"])
+        asked = {name for job in group for name in (job.step.local["base"], job.step.labels.candidate)}
+        names = order(sorted(asked), seed=first.step.inputs["seed"] - repeat, repeat=repeat)
+        workload = workloads.get(workload_name) or Workload.model_validate(first.step.inputs["workload"])
 
-        def of_round(name: str, workload: Workload, at_least: int, job: Job = first) -> list[RungResult] | Exception:
-            context.progress(f"round {job.cell.labels.repeat + 1}: {name}")
+        def of_round(name: str, workload: Workload, at_least: int, job: Job = first) -> list[LoadLevelResult] | Exception:
+            context.progress(f"round {job.step.labels.repeat + 1}: {name}")
             return _measured(name, job, context, workload, at_least, planned, who)
 
         measured = measure_round(names, workload, of_round)
@@ -153,7 +153,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
                 weights[name] = agreement_of(who[name], first, expected[name])
         workloads[workload_name] = fixed(workload, measured)
         for job in group:
-            yield job, _paired(job, measured, sitting, names, who, weights)
+            yield job, _paired(job, measured, session, names, who, weights)
 
 
 def _measured(
@@ -164,19 +164,19 @@ def _measured(
     at_least: int,
     planned: Mapping[str, EngineIdentity | None],
     who: dict[str, EngineIdentity],
-) -> list[RungResult] | Exception:
-    """Rungs of one candidate, or why there are none; `who` is told who served it, which must be who is `planned`."""
+) -> list[LoadLevelResult] | Exception:
+    """Load levels of one candidate, or why there are none; `who` is told who served it, which must be who is `planned`."""
     from whichbits.engines.errors import EngineError
     from whichbits.serving.measure import measure, no_answer
 
-    inputs = job.cell.inputs
+    inputs = job.step.inputs
     try:
         url = context.server(name)
         who[name] = server_of(name, url, job, planned[name])
         results = measure(
             url,
             who[name].model,
-            Path(job.cell.places["tokenizer"]),
+            Path(job.step.local["tokenizer"]),
             workload,
             seed=inputs["seed"],
             cpus=set(job.cpus) if job.cpus is not None else None,
@@ -193,34 +193,37 @@ def _measured(
 
 def _paired(
     job: Job,
-    measured: Mapping[str, list[RungResult] | Exception],
-    sitting: str,
+    measured: Mapping[str, list[LoadLevelResult] | Exception],
+    session: str,
     order: Sequence[str],
     who: Mapping[str, EngineIdentity],
     weights: Mapping[str, Agreement],
 ) -> Result | Exception:
-    """A step's result: its candidate's rungs beside the base's of the same round, and the order in which all were measured."""
+    """A step's result: its candidate's load levels with the base's of the same round, and the order of measuring."""
     rows: list[dict[str, Any]] = []
-    levels: dict[str, tuple[LoadLevel, ...]] = {}
-    roles = {"base": job.cell.places["base"], "candidate": job.cell.labels.candidate}
+    levels: dict[str, tuple[LoadLevelSummary, ...]] = {}
+    roles = {"base": job.step.local["base"], "candidate": job.step.labels.candidate}
     for role, name in roles.items():
         results = measured[name]
         if isinstance(results, Exception):
             return results
-        levels[role] = tuple(rung.level() for rung in results)
-        for rung in results:
-            rows += [{"role": role, "rung": rung.rung, "concurrency": rung.concurrency, **asdict(row)} for row in rung.rows]
+        levels[role] = tuple(level.level() for level in results)
+        for level in results:
+            rows += [
+                {"role": role, "load_level": level.load_level, "concurrency": level.concurrency, **asdict(row)}
+                for row in level.rows
+            ]
     write_items(job.directory, rows)
     summary = ServeSummary(
-        sitting=sitting,
+        session=session,
         order=tuple(order),
-        rungs=levels["candidate"],
-        base_rungs=levels["base"],
+        load_levels=levels["candidate"],
+        base_load_levels=levels["base"],
         weights=WeightsBehind(candidate=weights[roles["candidate"]], base=weights[roles["base"]]) if weights else None,
     )
-    inputs = job.cell.inputs
+    inputs = job.step.inputs
     servers = {role: who[name].fields() for role, name in roles.items()}
-    facts = provenance(job, engine=inputs["engine"], sitting=sitting, seed=inputs["seed"], servers=servers)
+    facts = provenance(job, engine=inputs["engine"], session=session, seed=inputs["seed"], servers=servers)
     return Result(summary, {**facts, "measured_at": time.time()})
 
 

@@ -1,4 +1,4 @@
-"""What a job needs of the checkpoint and the engine that its cell names, and who served it, with which weights."""
+"""What a job needs of the checkpoint and the engine that its step names, and who served it, with which weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def model_of(job: Job, context: StepContext, stack: ExitStack) -> LanguageModel:
     """The checkpoint in the job's engine."""
-    engine = job.cell.inputs["engine"]
+    engine = job.step.inputs["engine"]
     if engine["kind"] == "emulated":
         from whichbits.engines.emulation.model import Emulated
 
@@ -29,7 +29,7 @@ def model_of(job: Job, context: StepContext, stack: ExitStack) -> LanguageModel:
             checkpoint_of(job), threads=threads(job), batch_tokens=BATCH_TOKENS, trust_remote_code=trust_remote_code(job)
         )
     url = context.server(job.servers[0])
-    who = server_of(job.servers[0], url, job, planned_server(job.cell.inputs.get("server")))
+    who = server_of(job.servers[0], url, job, planned_server(job.step.inputs.get("server")))
     return stack.enter_context(endpoint(job, url, who.model, engine["concurrency"]))
 
 
@@ -40,9 +40,9 @@ def endpoint(job: Job, url: str, model: str, concurrency: int) -> Endpoint:
     def tokenizer() -> Any:
         from whichbits.models.tokenization import load_tokenizer
 
-        return load_tokenizer(job.cell.places["tokenizer"], trust_remote_code=trust_remote_code(job))
+        return load_tokenizer(job.step.local["tokenizer"], trust_remote_code=trust_remote_code(job))
 
-    engine = job.cell.inputs["engine"]
+    engine = job.step.inputs["engine"]
     return Endpoint(
         url,
         model,
@@ -56,7 +56,7 @@ def endpoint(job: Job, url: str, model: str, concurrency: int) -> Endpoint:
 
 def served_weights(job: Job, model: LanguageModel) -> Agreement | None:
     """How near a server at an address of the user's is to the candidate's weights; None of a server of ours."""
-    if job.cell.inputs["engine"]["kind"] != "url":
+    if job.step.inputs["engine"]["kind"] != "url":
         return None
     from whichbits.engines.served_weights import agreement
 
@@ -64,11 +64,11 @@ def served_weights(job: Job, model: LanguageModel) -> Agreement | None:
 
 
 def _reference(job: Job, base: bool = False) -> Reference | None:
-    """What the candidate's weights, or the base's of a `serve` cell, say on this machine."""
+    """What the candidate's weights, or the base's of a `serve` step, say on this machine."""
     from whichbits.engines.served_weights import reference
 
-    files, reads = (job.cell.inputs["base"], {}) if base else (job.cell.inputs.get("checkpoint"), dict(job.cell.reads))
-    checkpoint = Path(job.cell.places["base_checkpoint"]) if base else checkpoint_of(job)
+    files, reads = (job.step.inputs["base"], {}) if base else (job.step.inputs.get("checkpoint"), dict(job.step.reads))
+    checkpoint = Path(job.step.local["base_checkpoint"]) if base else checkpoint_of(job)
     return reference(checkpoint, digest([files, reads]), threads=threads(job), trust_remote_code=trust_remote_code(job))
 
 
@@ -76,15 +76,15 @@ def references(jobs: Sequence[Job]) -> dict[str, Reference | None]:
     """By the name of the candidate, for all that are measured at addresses of the user's; none where servers are ours."""
     found: dict[str, Reference | None] = {}
     for job in jobs:
-        if job.cell.inputs["engine"]["kind"] == "url":
-            for name, base in ((job.cell.places["base"], True), (job.cell.labels.candidate, False)):
+        if job.step.inputs["engine"]["kind"] == "url":
+            for name, base in ((job.step.local["base"], True), (job.step.labels.candidate, False)):
                 if name not in found:
                     found[name] = _reference(job, base)
     return found
 
 
 def planned_server(stated: Mapping[str, Any] | None) -> EngineIdentity | None:
-    """Who was at a candidate's address as the plan was made, from a cell's inputs; None where the server is to be started."""
+    """Who was at a candidate's address as the plan was made, from a step's inputs; None where the server is to be started."""
     from whichbits.engines.http.identity import EngineIdentity
 
     return None if stated is None else EngineIdentity(**stated)
@@ -99,22 +99,22 @@ def server_of(name: str, url: str, job: Job, planned: EngineIdentity | None) -> 
     if planned is not None:
         check_same(name, planned)
         return planned
-    return identify(Connection(url, job.cell.inputs["engine"].get("model_name"), api_key(job)))
+    return identify(Connection(url, job.step.inputs["engine"].get("model_name"), api_key(job)))
 
 
 def served_by(job: Job, context: StepContext) -> EngineIdentity | None:
     """Who served the checkpoint; None where it was emulated."""
-    if job.cell.inputs["engine"]["kind"] == "emulated":
+    if job.step.inputs["engine"]["kind"] == "emulated":
         return None
     name = job.servers[0]
-    return server_of(name, context.server(name), job, planned_server(job.cell.inputs.get("server")))
+    return server_of(name, context.server(name), job, planned_server(job.step.inputs.get("server")))
 
 
 def api_key(job: Job) -> str | None:
     """The key of a server that the user names; servers that whichbits starts have none."""
     from whichbits.engines.http.connection import key_from_environment
 
-    return key_from_environment() if job.cell.inputs["engine"]["kind"] == "url" else None
+    return key_from_environment() if job.step.inputs["engine"]["kind"] == "url" else None
 
 
 def token_counts(model: LanguageModel) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from whichbits.schema.step import Cell, Json
+from whichbits.schema.step import Json, Step
 from whichbits.schema.summary import Summary
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Earlier:
 class Job:
     """A step as its kind's function sees it."""
 
-    cell: Cell
+    step: Step
     directory: Path
     """Empty folder for artifacts; becomes the step's directory."""
     reads: Mapping[str, Path]
@@ -85,7 +85,7 @@ Run = Callable[[Sequence[Job], StepContext], Iterator[tuple[Job, Result | Except
 Planner = Callable[["Study", Sequence["Planned"]], Iterator["Planned"]]
 """The steps of one kind that a study needs; it is given those that are planned before."""
 
-Seconds = Callable[[Cell, "Ask"], float | None]
+Seconds = Callable[[Step, "Ask"], float | None]
 """Predicted seconds of a step, by what the predictor answers for its checkpoint; None where that is not known."""
 
 
@@ -104,5 +104,5 @@ class Kind:
     """None where nothing predicts them: only earlier runs tell."""
     preload: tuple[str, ...] = ()
     """Modules that take long to import, imported once before any job is forked."""
-    together: Callable[[Cell], str | None] | None = None
+    together: Callable[[Step], str | None] | None = None
     """Steps for which it returns the same text are run together, in one process, as they share work; None runs alone."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whichbits.schema.step import Cell, Json
+from whichbits.schema.step import Json, Step
 
 if TYPE_CHECKING:
     from whichbits.formats.format import Format
@@ -36,10 +36,10 @@ class Subject:
         copy = {"copy": self.copy} if self.copy else {}
         return {} if self.made_by else {"checkpoint": dict(self.files), **copy}
 
-    def reads(self, role: str = "checkpoint") -> dict[str, Cell]:
+    def reads(self, role: str = "checkpoint") -> dict[str, Step]:
         """The step that makes the checkpoint, by role."""
-        return {role: self.made_by.cell} if self.made_by else {}
+        return {role: self.made_by.step} if self.made_by else {}
 
-    def places(self, role: str = "checkpoint") -> dict[str, Json]:
+    def local(self, role: str = "checkpoint") -> dict[str, Json]:
         """Where a ready checkpoint is."""
         return {} if self.made_by else {role: str(self.folder)}

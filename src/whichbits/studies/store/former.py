@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from whichbits.schema.step import Cell, Items
+from whichbits.schema.step import Items, Step
 from whichbits.studies.store.result import read_fields
 
 
@@ -17,6 +17,6 @@ def former_results(folder: Path) -> dict[tuple[str, Items], Path]:
         if "limit" in inputs:
             limit, task = inputs.pop("limit"), dict(inputs["task"])
             made = task.pop("items", None)
-            now = Cell("evaluate", result["version"], {**inputs, "task": task}, result["reads"])
+            now = Step("evaluate", result["version"], {**inputs, "task": task}, result["reads"])
             found[now.key, limit or made or "all"] = path.parent
     return found

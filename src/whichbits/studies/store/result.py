@@ -15,14 +15,21 @@ from whichbits.schema.summaries import summary_class
 from whichbits.schema.summary import Summary
 
 
+def results_folder(folder: Path) -> Path:
+    """Where a store keeps finished steps: `steps`, or `cells` in a store of schema 1."""
+    former = folder / "cells"
+    return former if former.is_dir() else folder / "steps"
+
+
 def result_files(folder: Path) -> Iterator[Path]:
     """`result.json` of every finished step of a store."""
-    yield from folder.glob("cells/*/*/result.json")
-    yield from folder.glob("cells/*/*/*/result.json")
+    results = results_folder(folder)
+    yield from results.glob("*/*/result.json")
+    yield from results.glob("*/*/*/result.json")
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """A finished cell's `result.json`. Raises UserError where it is damaged."""
+    """A finished step's `result.json`. Raises UserError where it is damaged."""
     return read_fields(path, ("kind", "labels", "summary", "provenance"))
 
 
@@ -44,7 +51,7 @@ def read_summary(path: Path, kind: str, found: Json) -> Summary:
 def _damaged(path: Path, problem: str | None) -> UserError:
     return UserError(
         f"store: {path} is damaged: {problem}",
-        remedy=f"delete the folder {path.parent} and run the study again; only this cell is computed anew",
+        remedy=f"delete the folder {path.parent} and run the study again; only this step is computed anew",
     )
 
 

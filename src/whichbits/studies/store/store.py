@@ -1,4 +1,4 @@
-"""The store of a study: a folder with one directory a finished cell, and nothing else that matters."""
+"""The store of a study: a folder with one directory a finished step, and nothing else that matters."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pathlib import Path
 
 from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Cell, Items, Json, Record
+from whichbits.schema.step import Items, Json, Record, Step
 from whichbits.schema.summary import Summary
 from whichbits.studies.steps.step import Earlier
 from whichbits.studies.store.former import former_results
-from whichbits.studies.store.result import read_fields, read_result, read_summary
+from whichbits.studies.store.result import read_fields, read_result, read_summary, results_folder
 
 
 class Store:
-    """Finished cells under `cells/`, those in flight under `partial/`, the last failure of each under `failed/`.
+    """Finished steps under `steps/`, those in flight under `partial/`, the last failure of each under `failed/`.
 
-    What cells in flight keep for another run is under `unfinished/`, and what they share under `shared/`.
+    What steps in flight keep for another run is under `unfinished/`, and what they share under `shared/`.
 
-    A finished cell is written aside and renamed into place, and never rewritten. One that is counted in items has a directory
+    A finished step is written aside and renamed into place, and never rewritten. One that is counted in items has a directory
     for each number of them that was asked for.
     """
 
@@ -34,15 +34,15 @@ class Store:
         self.folder = folder
         self._former: Mapping[tuple[str, Items], Path] | None = None
 
-    def directory(self, cell: Cell) -> Path:
-        """Where the finished cell is, or will be."""
-        return self._directory(cell.kind, cell.key, cell.items)
+    def directory(self, step: Step) -> Path:
+        """Where the finished step is, or will be."""
+        return self._directory(step.kind, step.key, step.items)
 
     def _directory(self, kind: str, key: str, items: Items | None) -> Path:
-        step = self.folder / "cells" / kind / key
+        folder = self._results / kind / key
         if items is None:
-            return step
-        own = step / str(items)
+            return folder
+        own = folder / str(items)
         return own if (own / "result.json").is_file() else self._former_results().get((key, items), own)
 
     def _former_results(self) -> Mapping[tuple[str, Items], Path]:
@@ -50,57 +50,61 @@ class Store:
             self._former = former_results(self.folder)
         return self._former
 
-    def earlier(self, cell: Cell) -> Earlier | None:
-        """The result of the cell with the most items that are fewer than are wanted. Raises UserError where it is damaged."""
-        if cell.items is None:
+    def earlier(self, step: Step) -> Earlier | None:
+        """The result of the step with the most items that are fewer than are wanted. Raises UserError where it is damaged."""
+        if step.items is None:
             return None
-        step = self.folder / "cells" / cell.kind / cell.key
-        there = [int(path.parent.name) for path in step.glob("*/result.json") if path.parent.name.isdecimal()]
-        there += [items for key, items in self._former_results() if key == cell.key and items != "all"]
-        fewer = [items for items in there if cell.items == "all" or items < cell.items]
+        results = self._results.joinpath(step.kind, step.key).glob("*/result.json")
+        there = [int(path.parent.name) for path in results if path.parent.name.isdecimal()]
+        there += [items for key, items in self._former_results() if key == step.key and items != "all"]
+        fewer = [items for items in there if step.items == "all" or items < step.items]
         if not fewer:
             return None
-        folder = self._directory(cell.kind, cell.key, max(fewer))
+        folder = self._directory(step.kind, step.key, max(fewer))
         result = folder / "result.json"
-        return Earlier(max(fewer), folder, read_summary(result, cell.kind, read_result(result)["summary"]))
+        return Earlier(max(fewer), folder, read_summary(result, step.kind, read_result(result)["summary"]))
 
-    def done(self, cell: Cell) -> bool:
-        """Whether the cell's result is there."""
-        return (self.directory(cell) / "result.json").is_file()
+    def done(self, step: Step) -> bool:
+        """Whether the step's result is there."""
+        return (self.directory(step) / "result.json").is_file()
 
-    def partial(self, cell: Cell) -> Path:
-        """An empty directory for a cell about to run."""
-        folder = self.folder / "partial" / f"{cell.kind}-{cell.key}"
+    def partial(self, step: Step) -> Path:
+        """An empty directory for a step about to run."""
+        folder = self.folder / "partial" / f"{step.kind}-{step.key}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
 
-    def kept(self, cell: Cell) -> Path:
-        """Where an unfinished cell keeps what is to outlive a killed run; it is not made here."""
-        return self.folder / "unfinished" / f"{cell.kind}-{cell.key}"
+    def kept(self, step: Step) -> Path:
+        """Where an unfinished step keeps what is to outlive a killed run; it is not made here."""
+        return self.folder / "unfinished" / f"{step.kind}-{step.key}"
+
+    @property
+    def _results(self) -> Path:
+        return results_folder(self.folder)
 
     @property
     def shared(self) -> Path:
-        """Where cells keep what others can use too; it is not made here."""
+        """Where steps keep what others can use too; it is not made here."""
         return self.folder / "shared"
 
-    def sweep(self, missing: Iterable[Cell]) -> None:
-        """Remove what unfinished cells have kept, but for those that are `missing` still."""
-        names = {self.kept(cell).name for cell in missing}
+    def sweep(self, missing: Iterable[Step]) -> None:
+        """Remove what unfinished steps have kept, but for those that are `missing` still."""
+        names = {self.kept(step).name for step in missing}
         for folder in (self.folder / "unfinished").glob("*/"):
             if folder.name not in names:
                 shutil.rmtree(folder)
 
-    def finish(self, cell: Cell, partial: Path, summary: Summary, provenance: Mapping[str, Json]) -> Path:
-        """Write `result.json` beside what the cell left in `partial`, and rename all of it into place."""
+    def finish(self, step: Step, partial: Path, summary: Summary, provenance: Mapping[str, Json]) -> Path:
+        """Write `result.json` beside what the step left in `partial`, and rename all of it into place."""
         result = {
-            "key": cell.key,
-            "kind": cell.kind,
-            "version": cell.version,
-            "inputs": cell.inputs,
-            "reads": cell.reads,
-            "labels": cell.labels.model_dump(exclude_unset=True),
-            **({} if cell.items is None else {"items": cell.items}),
+            "key": step.key,
+            "kind": step.kind,
+            "version": step.version,
+            "inputs": step.inputs,
+            "reads": step.reads,
+            "labels": step.labels.model_dump(exclude_unset=True),
+            **({} if step.items is None else {"items": step.items}),
             "summary": summary.model_dump(),
             "provenance": provenance,
         }
@@ -109,46 +113,46 @@ class Store:
             json.dump(result, file, indent=1, sort_keys=True, allow_nan=False)
             file.flush()
             os.fsync(file.fileno())
-        final = self.directory(cell)
+        final = self.directory(step)
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
             partial.rename(final)
         except OSError as error:
             # Another run on a shared file system was first; its result has the same key and stays.
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not self.done(cell):
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not self.done(step):
                 raise
             shutil.rmtree(partial)
-        shutil.rmtree(self.failure(cell), ignore_errors=True)
-        shutil.rmtree(self.kept(cell), ignore_errors=True)
+        shutil.rmtree(self.failure(step), ignore_errors=True)
+        shutil.rmtree(self.kept(step), ignore_errors=True)
         return final
 
-    def set_aside(self, cells: Iterable[Cell]) -> int:
-        """Move all results of these cells to `superseded/TIME/`, so that they are computed anew; how many cells had some."""
+    def set_aside(self, steps: Iterable[Step]) -> int:
+        """Move all results of these steps to `superseded/TIME/`, so that they are computed anew; how many steps had some."""
         aside = self.folder / "superseded" / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         former = self._former_results()
         moved = 0
-        for cell in {cell.key: cell for cell in cells}.values():
-            folders = [self.folder / "cells" / cell.kind / cell.key, *(former[name] for name in former if name[0] == cell.key)]
+        for step in {step.key: step for step in steps}.values():
+            folders = [self._results / step.kind / step.key, *(former[name] for name in former if name[0] == step.key)]
             there = [folder for folder in folders if folder.is_dir()]
             moved += bool(there)
             for folder in there:
-                place = aside / cell.kind / folder.name
+                place = aside / step.kind / folder.name
                 place.parent.mkdir(parents=True, exist_ok=True)
                 folder.rename(place)
         self._former = None
         return moved
 
-    def failure(self, cell: Cell) -> Path:
-        """Where the last failure of the cell is kept: `error.json` and `log.txt`."""
-        return self.folder / "failed" / f"{cell.kind}-{cell.key}"
+    def failure(self, step: Step) -> Path:
+        """Where the last failure of the step is kept: `error.json` and `log.txt`."""
+        return self.folder / "failed" / f"{step.kind}-{step.key}"
 
-    def fail(self, cell: Cell, partial: Path | None, error: str) -> None:
-        """Keep the cause and the log of a failed cell, and drop the rest of what it wrote."""
-        folder = self.failure(cell)
+    def fail(self, step: Step, partial: Path | None, error: str) -> None:
+        """Keep the cause and the log of a failed step, and drop the rest of what it wrote."""
+        folder = self.failure(step)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         (folder / "error.json").write_text(
-            json.dumps({"labels": cell.labels.shown(), "error": error}, indent=1), encoding="utf-8"
+            json.dumps({"labels": step.labels.shown(), "error": error}, indent=1), encoding="utf-8"
         )
         if partial is not None:
             log = partial / "log.txt"
@@ -156,12 +160,12 @@ class Store:
                 log.replace(folder / "log.txt")
             shutil.rmtree(partial, ignore_errors=True)
 
-    def record(self, cell: Cell) -> Record:
-        """What analysis sees of the cell."""
-        return self.record_of(cell.kind, cell.key, cell.labels, cell.items)
+    def record(self, step: Step) -> Record:
+        """What analysis sees of the step."""
+        return self.record_of(step.kind, step.key, step.labels, step.items)
 
     def record_of(self, kind: str, key: str, labels: Labels, items: Items | None = None) -> Record:
-        """What analysis sees of the cell of that kind and key; its labels are those of the current plan."""
+        """What analysis sees of the step of that kind and key; its labels are those of the current plan."""
         directory = self._directory(kind, key, items)
         result = directory / "result.json"
         if result.is_file():
