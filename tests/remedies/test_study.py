@@ -40,8 +40,9 @@ def reading(*change: str) -> Callable[[], Any]:
 
 def a_manifest() -> manifest.StudyManifest:
     return manifest.StudyManifest(
-        schema_version=manifest.SCHEMA, study="mine", specification=GOOD, command="", model="some/model", notes=(), base="bf16", base_bytes=1, formats={},
-        margin=0.01, seed=0, hardware="cpu", engines=(), workloads={}, deployments={}, prices="default", steps=(), version="1",
+        schema_version=manifest.SCHEMA, study="mine", specification=GOOD, command="", model="some/model", notes=(),
+        base="bf16", base_bytes=1, formats={}, margin=0.01, seed=0, hardware="cpu", engines=(), workloads={}, deployments={},
+        prices="default", steps=(), version="1",
     )  # fmt: skip
 
 
