@@ -42,14 +42,21 @@ import os, sys
 from pathlib import Path
 from looking import look
 from whichbits.schema.step import Step
+from whichbits.studies.execution.executor import Work
 from whichbits.studies.execution.local import LocalExecutor
-from whichbits.studies.steps.step import Job
+from whichbits.studies.steps.planned import Planned
+from whichbits.studies.store.store import Store
 os.environ["PYTHONPATH"] = ":" + os.environ["PYTHONPATH"]  # its empty entry is the working directory
 sys.path.insert(0, "")
-folder = Path(sys.argv[1])
-folder.mkdir()
-executor = LocalExecutor(folder, ["html", "colorsys"])
-print(list(executor.run(look, [Job(Step("look", 1, {}), folder, {})], lambda name: name)))
+
+class Study:
+    store = Store(Path(sys.argv[1]))
+    def started(self, step): ...
+
+Study.store.folder.mkdir()
+executor = LocalExecutor(preload=("html", "colorsys"))
+executor.start(Study())
+print(executor.submit(Work(look, (Planned(Step("look", 1, {})),)))[0].result())
 executor.stop()
 """
 
@@ -81,7 +88,7 @@ def test_a_job_and_what_it_starts_import_nothing_from_the_working_directory(litt
     (named / "looking.py").write_text(LOOK)
     store = named / "store"
     done = run(littered, sys.executable, "-P", "-c", IN_A_JOB, str(store), PYTHONPATH=f"{SOURCE}:{named}")
-    assert "Finished" in done.stdout, done.stdout + done.stderr
+    assert "Looked(" in done.stdout, done.stdout + done.stderr
     assert done.stdout.count("named by the user") == 1, "PYTHONPATH of the user keeps working"
     assert executed(littered) == ""
 

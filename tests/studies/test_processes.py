@@ -42,14 +42,21 @@ import os, sys
 from pathlib import Path
 from busy import busy
 from whichbits.schema.step import Step
+from whichbits.studies.execution.executor import Work
 from whichbits.studies.execution.local import LocalExecutor
-from whichbits.studies.steps.step import Job
-store, how = Path(sys.argv[1]), sys.argv[2]
-store.mkdir()
-executor = LocalExecutor(store)
+from whichbits.studies.steps.planned import Planned
+from whichbits.studies.store.store import Store
+
+class Study:
+    store = Store(Path(sys.argv[1]))
+    def started(self, step): ...
+
+Study.store.folder.mkdir()
+executor = LocalExecutor()
+executor.start(Study())
 print(os.getpid(), executor._keeper.pid, flush=True)
-step = Step("busy", 1, {"how": how, "pids": str(store / "pids")})
-print(list(executor.run(busy, [Job(step, store, {})], lambda name: name)), flush=True)
+step = Step("busy", 1, {"how": sys.argv[2], "pids": str(Study.store.folder / "pids")})
+print(executor.submit(Work(busy, (Planned(step),)))[0].result(), flush=True)
 executor.stop()
 print("stopped", flush=True)
 """

@@ -69,36 +69,30 @@ def run(
 
     from whichbits.hardware.machine import processors
     from whichbits.studies.execution.local import LocalExecutor
+    from whichbits.studies.execution.machine import Machine
     from whichbits.studies.execution.progress import RunView
-    from whichbits.studies.execution.runner import Cores, Runner
-    from whichbits.studies.execution.servers import EngineServers, NoServers, resident_servers
+    from whichbits.studies.execution.runner import Runner
+    from whichbits.studies.execution.servers import ConfiguredEngine, NoEngine, resident_servers
     from whichbits.studies.steps.registry import KINDS, preloaded
 
-    missing = [planned.step for planned in plan.missing(store)]
+    missing = plan.missing(store)
     durations = Durations()
     durations.read(store.folder)
     settings = expansion.settings
-    servers: EngineServers | NoServers = NoServers()
+    engine: ConfiguredEngine | NoEngine = NoEngine()
     if expansion.command is not None:
         resident = resident_servers(expansion.hardware, settings, {expansion.base: expansion.model.bytes})
-        servers = EngineServers(expansion.command, settings, store.folder / "servers", resident)
-    client = frozenset(processors(settings.client_cpus)) if settings.client_cpus else None
-    server = frozenset(processors(settings.server_cpus)) if settings.server_cpus else None
-    view = RunView(console or RichConsole(quiet=quiet), missing, durations, store.folder / LOG)
+        engine = ConfiguredEngine(expansion.command, settings, store.folder / "servers", resident)
+    machine = Machine(
+        client=frozenset(processors(settings.client_cpus)) if settings.client_cpus else None,
+        server=frozenset(processors(settings.server_cpus)) if settings.server_cpus else None,
+        accelerator=bool(expansion.hardware.gpus),
+    )
+    view = RunView(console or RichConsole(quiet=quiet), missing, durations, store.folder / LOG, machine.seconds)
     if len(missing) < len(plan.steps):
         view.console.print(f"{len(plan.steps) - len(missing)} of {len(plan.steps)} steps are done already", style="dim")
     with view, _disk_errors(store):
-        runner = Runner(
-            plan,
-            store,
-            KINDS,
-            LocalExecutor(store.folder, preloaded()),
-            servers,
-            view,
-            Cores(client, client, server),
-            side_by_side=not expansion.hardware.gpus,
-        )
-        return dict(runner.run())
+        return dict(Runner(plan, store, KINDS, LocalExecutor(machine, preloaded()), engine, view).run())
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from whichbits.studies.execution.local import LocalExecutor
 from whichbits.studies.execution.runner import Runner
 from whichbits.studies.planning.plan import Plan, Served
 from whichbits.studies.specification.schema import Specification
-from whichbits.studies.steps.planned import Planned
+from whichbits.studies.steps.planned import Needs, Planned, client, measurement
 from whichbits.studies.steps.step import Job, Kind, Result, ServerFailed, StepContext
 from whichbits.studies.steps.study import Study
 from whichbits.studies.store.store import Store
@@ -142,7 +142,7 @@ def unplanned(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
 def runner(tmp_path: Path, steps: Sequence[Planned], servers: FakeServers | None = None, names: Sequence[str] = ()) -> Runner:
     plan = Plan(SPECIFICATION, "bf16", tuple(steps), {name: Served(name, folder=tmp_path) for name in names})
     kinds = {run.__name__: Kind(run.__name__, 1, unplanned, run) for run in (add, misbehave, ask, variable, count)}
-    return Runner(plan, Store(tmp_path / "store"), kinds, LocalExecutor(tmp_path / "store"), servers or FakeServers(), Quiet())
+    return Runner(plan, Store(tmp_path / "store"), kinds, LocalExecutor(), servers or FakeServers(), Quiet())
 
 
 class Counted(Summary, kind="count"):
@@ -158,17 +158,15 @@ def count(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Resu
 def test_more_items_are_more_work_only_by_what_is_new(tmp_path: Path):
     for items, new in ((5, 5), (8, 3), (8, 3), (20, 12)):
         step = Step("count", 1, {"task": "a"}, items=items)
-        run = runner(tmp_path, [Planned(step, "local")])
+        run = runner(tmp_path, [Planned(step)])
         assert set(run.run().values()) == {"done"}
         assert run.store.record(step).summary == Counted(new=new)
 
 
 def test_steps_run_after_what_they_read_each_in_its_own_process_and_only_once(tmp_path: Path):
-    one = Planned(Step("add", 1, {"value": 1}), "local")
-    two = Planned(Step("add", 1, {"value": 2}, {"left": one.step.key}), "local", {"left": one.step})
-    three = Planned(
-        Step("add", 1, {"value": 3}, {"l": one.step.key, "r": two.step.key}), "local", {"l": one.step, "r": two.step}
-    )
+    one = Planned(Step("add", 1, {"value": 1}))
+    two = Planned(Step("add", 1, {"value": 2}, {"left": one.step.key}), reads={"left": one.step})
+    three = Planned(Step("add", 1, {"value": 3}, {"l": one.step.key, "r": two.step.key}), reads={"l": one.step, "r": two.step})
     first = runner(tmp_path, [one, two, three])
     assert set(first.run().values()) == {"done"}
     summaries = [first.store.record(planned.step).summary for planned in (one, two, three)]
@@ -185,16 +183,16 @@ def test_a_job_has_the_environment_of_the_time_when_it_begins(tmp_path: Path, mo
             monkeypatch.delenv("WHICHBITS_TEST")
         else:
             monkeypatch.setenv("WHICHBITS_TEST", value)
-        planned = Planned(Step("variable", 1, {"number": number}), "local")
+        planned = Planned(Step("variable", 1, {"number": number}))
         running = runner(tmp_path, [planned])
         running.run()
         assert running.store.record(planned.step).summary == Seen(found=value)
 
 
 def test_one_failure_stops_only_what_needs_it(tmp_path: Path):
-    bad = Planned(Step("misbehave", 1, {"how": "raise"}, labels=Labels(candidate="bad")), "local")
-    needs = Planned(Step("add", 1, {"value": 1}, {"x": bad.step.key}, Labels(candidate="needs")), "local", {"x": bad.step})
-    fine = Planned(Step("add", 1, {"value": 5}, labels=Labels(candidate="fine")), "local")
+    bad = Planned(Step("misbehave", 1, {"how": "raise"}, labels=Labels(candidate="bad")))
+    needs = Planned(Step("add", 1, {"value": 1}, {"x": bad.step.key}, Labels(candidate="needs")), reads={"x": bad.step})
+    fine = Planned(Step("add", 1, {"value": 5}, labels=Labels(candidate="fine")))
     run = runner(tmp_path, [bad, needs, fine])
     states = run.run()
     assert states == {bad.step.key: "failed", needs.step.key: "failed", fine.step.key: "done"}
@@ -207,7 +205,7 @@ def test_one_failure_stops_only_what_needs_it(tmp_path: Path):
     ("how", "cause"), [("die", "killed by SIGKILL"), ("nan", "not JSON compliant"), ("one", "only this one")]
 )
 def test_every_way_to_fail_has_a_cause(tmp_path: Path, how: str, cause: str):
-    bad = Planned(Step("misbehave", 1, {"how": how}), "local")
+    bad = Planned(Step("misbehave", 1, {"how": how}))
     run = runner(tmp_path, [bad])
     assert run.run() == {bad.step.key: "failed"}
     assert cause in str(run.store.record(bad.step).error)
@@ -229,18 +227,16 @@ def test_a_server_that_fails_twice_is_not_started_again_in_this_run(tmp_path: Pa
 
 
 def test_a_failed_step_is_tried_again_by_the_next_run(tmp_path: Path):
-    bad = Planned(Step("misbehave", 1, {"how": "raise"}), "local")
+    bad = Planned(Step("misbehave", 1, {"how": "raise"}))
     runner(tmp_path, [bad]).run()
     again = runner(tmp_path, [bad])
     again.run()
     assert len(again.observer.ends) == 1
 
 
-def asking(name: str, value: int, lane: str = "server") -> Planned:
-    names = ("a", "b") if lane == "session" else (name,)
-    return Planned(
-        Step("ask", 1, {"name": name, "value": value}, labels=Labels(candidate=f"{name}{value}")), lane, servers=names
-    )  # type: ignore[arg-type]
+def asking(name: str, value: int, needs: Needs | None = None) -> Planned:
+    step = Step("ask", 1, {"name": name, "value": value}, labels=Labels(candidate=f"{name}{value}"))
+    return Planned(step, needs or client(name))
 
 
 def test_steps_that_need_the_same_server_share_one_start(tmp_path: Path):
@@ -250,9 +246,9 @@ def test_steps_that_need_the_same_server_share_one_start(tmp_path: Path):
     assert servers.events == ["open a", "close a", "open b", "close b"]
 
 
-def test_servers_that_the_sitting_needs_stay_up(tmp_path: Path):
+def test_servers_that_a_measurement_session_needs_stay_up(tmp_path: Path):
     servers = FakeServers()
-    steps = [asking("a", 1), asking("b", 1), asking("a", 3, "session"), asking("b", 3, "session")]
+    steps = [asking("a", 1), asking("b", 1), asking("a", 3, measurement("a", "b")), asking("b", 3, measurement("a", "b"))]
     run = runner(tmp_path, steps, servers, ["a", "b"])
     assert set(run.run().values()) == {"done"}
     assert servers.events[:2] == ["open a", "open b"]
@@ -262,7 +258,7 @@ def test_servers_that_the_sitting_needs_stay_up(tmp_path: Path):
 
 def test_with_room_for_one_server_the_other_gives_way(tmp_path: Path):
     servers = FakeServers(resident=1)
-    run = runner(tmp_path, [asking("a", 3, "session")], servers, ["a", "b"])
+    run = runner(tmp_path, [asking("a", 3, measurement("a", "b"))], servers, ["a", "b"])
     run.run()
     assert servers.events == ["open a", "close a", "open b", "close b"]
 
@@ -277,7 +273,7 @@ def test_a_server_that_does_not_start_fails_its_steps_with_its_cause(tmp_path: P
 
 
 def test_a_step_that_dies_while_its_server_starts_stops_no_other(tmp_path: Path):
-    dies = Planned(Step("misbehave", 1, {"how": "die asking"}, labels=Labels(candidate="dies")), "server", servers=("a",))
+    dies = Planned(Step("misbehave", 1, {"how": "die asking"}, labels=Labels(candidate="dies")), client("a"))
     run = runner(tmp_path, [dies, asking("b", 1)], FakeServers(start_s=1.0), ["a", "b"])
     run.run()
     ends = {name: (state, error) for name, state, error in run.observer.ends}
@@ -323,11 +319,11 @@ def test_kill_of_the_runner_ends_its_steps_and_the_next_run_goes_on(tmp_path: Pa
 
             def main():
                 spec = Specification.model_validate({"version": 1, "name": "t", "model": "m", "candidates": ["x"]})
-                steps = tuple(Planned(Step("sleep", 1, {"n": n}), "local") for n in range(2))
+                steps = tuple(Planned(Step("sleep", 1, {"n": n})) for n in range(2))
                 store = Store(Path(sys.argv[1]))
                 plan, kinds = Plan(spec, "bf16", steps, {}), {"sleep": Kind("sleep", 1, lambda study, before: iter(()), sleep)}
                 with store.locked():
-                    Runner(plan, store, kinds, LocalExecutor(store.folder), NoServers(), Quiet()).run()
+                    Runner(plan, store, kinds, LocalExecutor(), NoServers(), Quiet()).run()
             """
         )
     )
@@ -370,8 +366,8 @@ def pair(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Resul
 
 
 def test_steps_that_share_work_run_in_one_process_and_keep_nothing_once_done(tmp_path: Path):
-    steps = [Planned(Step("pair", 1, {"value": value, "work": value % 2}), "local") for value in range(4)]
-    alone = [Planned(Step("pair", 1, {"value": value, "work": None}), "local") for value in (4, 5)]
+    steps = [Planned(Step("pair", 1, {"value": value, "work": value % 2})) for value in range(4)]
+    alone = [Planned(Step("pair", 1, {"value": value, "work": None})) for value in (4, 5)]
     made = runner(tmp_path, [*steps, *alone])
     work = Kind(
         "pair", 1, unplanned, pair, together=lambda step: None if step.inputs["work"] is None else str(step.inputs["work"])
@@ -390,7 +386,7 @@ def test_steps_that_share_work_run_in_one_process_and_keep_nothing_once_done(tmp
 def test_a_run_of_other_steps_leaves_what_an_unfinished_one_keeps(tmp_path: Path):
     """As a study runs its probes first, which are a plan of their own."""
     unfinished = Step("quantize", 1, {})
-    made = runner(tmp_path, [Planned(Step("add", 1, {"value": 1}), "local")])
+    made = runner(tmp_path, [Planned(Step("add", 1, {"value": 1}))])
     made.store.kept(unfinished).mkdir(parents=True)
     assert set(made.run().values()) == {"done"}
     assert made.store.kept(unfinished).is_dir()
@@ -401,7 +397,7 @@ def test_a_run_of_other_steps_leaves_what_an_unfinished_one_keeps(tmp_path: Path
 
 
 def test_what_a_failed_step_has_kept_stays_for_the_next_run(tmp_path: Path):
-    step = Planned(Step("misbehave", 1, {"how": "raise"}), "local")
+    step = Planned(Step("misbehave", 1, {"how": "raise"}))
     made = runner(tmp_path, [step])
     made.store.kept(step.step).mkdir(parents=True)
     made.run()

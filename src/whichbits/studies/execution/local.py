@@ -1,76 +1,72 @@
-"""Where a job runs: a process of its own on this machine. Another executor (Ray, say) offers the same two methods."""
+"""The executor of this machine: a process of its own for each piece of work."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
-import traceback
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Protocol
 
 from whichbits.core import keeper
 from whichbits.core.errors import UserError
 from whichbits.core.processes import die_with_parent, leave_working_directory, safe_environment
-from whichbits.studies.steps.step import Job, Result, Run, ServerFailed
-
-OpenServer = Callable[[str], str]
-"""Runner's side of `StepContext.server`."""
+from whichbits.schema.step import Step
+from whichbits.studies.execution.executor import Executor, Services, StepFailed, Work
+from whichbits.studies.execution.machine import Machine, Part, Placement
+from whichbits.studies.execution.worker import jobs_of, run_work, server_failure
+from whichbits.studies.steps.step import Job, Result, ServerFailed
+from whichbits.studies.store.store import Store
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A line about what a running job does."""
+    """A line about what a running step does."""
 
-    job: Job
+    step: Step
     text: str
 
 
 @dataclass(frozen=True)
 class ServerWanted:
-    """A running job asks for a server."""
+    """A running step asks for a server."""
 
     name: str
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A job that ended well."""
+class ServerAsked:
+    """A running step asks whether a server has died."""
 
-    job: Job
-    result: Result
+    name: str
 
 
 @dataclass(frozen=True)
-class Failed:
-    """A job that ended badly, and why in one line."""
+class Ended:
+    """A step has ended, and is filed."""
 
-    job: Job
-    error: str
+    key: str
+    outcome: Result | StepFailed
 
 
-class Executor(Protocol):
-    """Runs jobs somewhere."""
+@dataclass(frozen=True)
+class Broken:
+    """The store cannot be written or read."""
 
-    def run(self, step: Run, jobs: Sequence[Job], open_server: OpenServer) -> Iterator[Progress | Finished | Failed]:
-        """Run jobs of one kind together, in one process; every job ends as Finished or Failed."""
-        ...
+    error: OSError | UserError
 
-    def stop(self) -> None:
-        """Kill what is running; `run` then reports its jobs as failed."""
-        ...
 
+Message = Progress | ServerWanted | ServerAsked | Ended | Broken
 
 MARK = "WHICHBITS_STORE"
 """Environment variable that all processes of a run carry, so that what a killed run left behind is found."""
@@ -84,77 +80,166 @@ SERVER_GRACE_S = 15.0
 FORK_SERVER = "whichbits.studies.execution.fork_server"
 
 
-class LocalExecutor:
-    """A process for each run of a step, forked from a small server process that has `preload` imported already.
+@dataclass
+class _Queued:
+    work: Work
+    futures: tuple[Future[Result], ...]
 
-    All processes carry the store's path as a mark; those that an earlier, killed run left behind are killed first, and a keeper
-    outside kills those of this run should it be killed. None has the working directory on its import path. Each has this
-    process's environment of the time when it begins, whatever the small server process was started with.
+
+@dataclass
+class LocalExecutor(Executor):
+    """A process for each piece of work, forked from a small server process that has `preload` imported already.
+
+    Work waits until its part of the machine is free. All processes carry the store's path as a mark; those that an earlier,
+    killed run left behind are killed first, and a keeper outside kills those of this run should it be killed. None has the
+    working directory on its import path. Each has this process's environment of the time when it begins, whatever the small
+    server process was started with.
     """
 
-    def __init__(self, store: Path, preload: Sequence[str] = ()) -> None:
+    machine: Machine = field(default_factory=Machine)
+    preload: tuple[str, ...] = ()
+    _queue: list[_Queued] = field(default_factory=list, init=False)
+    _held: set[Part] = field(default_factory=set, init=False)
+    _running: set[multiprocessing.process.BaseProcess] = field(default_factory=set, init=False)
+    _threads: list[threading.Thread] = field(default_factory=list, init=False)
+    _served: tuple[str, ...] = field(default=(), init=False)
+    """Servers of the work that was placed last."""
+    _stopped: bool = field(default=False, init=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
+
+    def start(self, services: Services) -> None:
+        """Start what work is forked from, and the keeper."""
+        self._services = services
+        store = services.store.folder
         reap(store)
-        mark = f"{os.getpid()} {store.resolve()}"
-        os.environ[MARK] = mark
+        os.environ[MARK] = f"{os.getpid()} {store.resolve()}"
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([FORK_SERVER, *preload])
+        self._context.set_forkserver_preload([FORK_SERVER, *self.preload])
         with _starting():
             forkserver.ensure_running()  # from this thread: it ends with the thread that starts it
         self._keeper = _keeper()
-        self._running: set[multiprocessing.process.BaseProcess] = set()
-        self._stopped = False
 
-    def run(self, step: Run, jobs: Sequence[Job], open_server: OpenServer) -> Iterator[Progress | Finished | Failed]:
-        """Run `jobs` in one process of its own."""
-        if self._stopped:
-            yield from (Failed(job, "stopped before it began") for job in jobs)
-            return
+    def submit(self, work: Work) -> tuple[Future[Result], ...]:
+        """Queue the work; it begins at once where its part of the machine is free."""
+        futures: tuple[Future[Result], ...] = tuple(Future() for _ in work.steps)
+        with self._lock:
+            self._queue.append(_Queued(work, futures))
+        self._place()
+        return futures
+
+    def stop(self) -> None:
+        """Kill the running processes; what was queued has not begun."""
+        with self._lock:
+            self._stopped = True
+            queued, self._queue = self._queue, []
+            for process in tuple(self._running):
+                _kill(process)
+        for one in queued:
+            _fail(one.futures, StepFailed("stopped before it began"))
+        for thread in self._threads:
+            thread.join()
+        self._keeper.kill()
+        self._keeper.wait()
+
+    def _place(self) -> None:
+        """Begin whatever queued work the free parts of the machine can take.
+
+        What asks servers goes first, and among it what asks those that the work before has asked: servers start slowly.
+        """
+        with self._lock:
+            if self._stopped:
+                return
+            for queued in sorted(self._queue, key=self._order):
+                needs = queued.work.steps[0].needs
+                placement = next((one for one in self.machine.placements(needs) if not one.parts & self._held), None)
+                if placement is not None:
+                    self._queue.remove(queued)
+                    self._held |= placement.parts
+                    self._served = needs.servers or self._served
+                    thread = threading.Thread(target=self._run, args=(queued, placement), name="work", daemon=True)
+                    self._threads.append(thread)
+                    thread.start()
+
+    def _order(self, queued: _Queued) -> tuple[bool, bool]:
+        servers = queued.work.steps[0].needs.servers
+        return not servers, servers != self._served
+
+    def _run(self, queued: _Queued, placement: Placement) -> None:
+        """Run work in a process of its own, and answer it; an error of the store, or one of ours, is in its futures."""
+        try:
+            self._in_process(queued, placement)
+        except BaseException as error:  # noqa: BLE001 - carried over to whoever waits for the futures
+            _fail(queued.futures, error)
+        finally:
+            with self._lock:
+                self._held -= placement.parts
+            self._place()
+
+    def _in_process(self, queued: _Queued, placement: Placement) -> None:
+        services, work = self._services, queued.work
+        futures = {planned.step.key: future for planned, future in zip(work.steps, queued.futures, strict=True)}
         ours, theirs = self._context.Pipe()
-        environment = safe_environment(os.environ)
-        process = self._context.Process(target=_work, args=(step, jobs, theirs, environment), daemon=False)
-        with _starting():
-            process.start()
-        self._running.add(process)
+        arguments = (work, services.store.folder, placement.cpus, theirs, safe_environment(os.environ))
+        process = self._context.Process(target=_work, args=arguments, daemon=False)
+        with self._lock:
+            if self._stopped:
+                raise StepFailed("stopped before it began")
+            with _starting():
+                process.start()
+            self._running.add(process)
         self._tell_keeper(f"+{process.pid}")
         theirs.close()
-        left = {job.step.key: job for job in jobs}
+        for planned in work.steps:
+            services.started(planned.step)
         try:
             while True:
                 try:
-                    message: Progress | Finished | Failed | ServerWanted = ours.recv()
+                    message: Message = ours.recv()
                 except (EOFError, ConnectionResetError):
                     break
                 match message:
                     case ServerWanted(name):
                         with contextlib.suppress(BrokenPipeError):  # it has died meanwhile, which the next recv tells
-                            ours.send(_answer(open_server, name))
-                    case Progress():
-                        yield message
-                    case _:
-                        left.pop(message.job.step.key, None)
-                        yield message
+                            ours.send(_answer(services, name))
+                    case ServerAsked(name):
+                        with contextlib.suppress(BrokenPipeError):
+                            ours.send(services.server_failure(name))
+                    case Progress(step, text):
+                        services.progress(step, text)
+                    case Ended(key, outcome):
+                        future = futures.pop(key)
+                        future.set_exception(outcome) if isinstance(outcome, StepFailed) else future.set_result(outcome)
+                    case Broken(error):
+                        raise error
             process.join()
         finally:
             self._running.discard(process)
             ours.close()
             _kill(process)
             self._tell_keeper(f"-{process.pid}")
-        for job in left.values():
-            yield Failed(job, _death(process.exitcode))
+        self._died(work, futures, process.exitcode)
 
-    def stop(self) -> None:
-        """Kill the running processes."""
-        self._stopped = True
-        for process in tuple(self._running):
-            _kill(process)
-        self._keeper.kill()
-        self._keeper.wait()
+    def _died(self, work: Work, left: Mapping[str, Future[Result]], code: int | None) -> None:
+        """File what its process has left without a result, unless it was killed on purpose."""
+        store = self._services.store
+        for planned in work.steps:
+            if planned.step.key in left:
+                cause = server_failure(planned.needs.servers, self._services.server_failure) or _death(code)
+                if not self._stopped:
+                    store.fail(planned.step, store.in_flight(planned.step), cause)
+                left[planned.step.key].set_exception(StepFailed(cause))
 
     def _tell_keeper(self, line: str) -> None:
-        """Of a job's session that begins or has ended."""
+        """Of work's session that begins or has ended."""
         assert self._keeper.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has been stopped, or killed
             self._keeper.stdin.write(f"{line}\n".encode())
+
+
+def _fail(futures: tuple[Future[Result], ...], error: BaseException) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(error)
 
 
 def _keeper() -> subprocess.Popen[bytes]:
@@ -205,10 +290,10 @@ def _set(variables: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def _answer(open_server: OpenServer, name: str) -> str | ServerFailed:
+def _answer(services: Services, name: str) -> str | ServerFailed:
     """The server's address, or why there is none."""
     try:
-        return open_server(name)
+        return services.server(name)
     except ServerFailed as error:
         return error
 
@@ -243,16 +328,15 @@ def _death(code: int | None) -> str:
     return f"its process ended with code {code} without a result"
 
 
+@dataclass
 class _Line:
-    """The context of a step as seen from inside the process."""
+    """What a step may ask, as seen from inside the process."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.job: Job | None = None
+    connection: Connection
+    job: Job
 
     def progress(self, text: str) -> None:
-        assert self.job is not None
-        self.connection.send(Progress(self.job, text))
+        self.connection.send(Progress(self.job.step, text))
 
     def server(self, name: str) -> str:
         self.connection.send(ServerWanted(name))
@@ -261,9 +345,16 @@ class _Line:
             raise answer
         return answer
 
+    def server_failure(self, name: str) -> str | None:
+        self.connection.send(ServerAsked(name))
+        answer: str | None = self.connection.recv()
+        return answer
 
-def _work(step: Run, jobs: Sequence[Job], connection: Connection, environment: Mapping[str, str]) -> None:
-    """Body of the process: log to the first job's log.txt, run, report each job."""
+
+def _work(
+    work: Work, folder: Path, cpus: frozenset[int] | None, connection: Connection, environment: Mapping[str, str]
+) -> None:
+    """Body of the process: log to the first step's log.txt, run, file and report each step."""
     os.environ.clear()
     os.environ.update(environment)
     os.setsid()
@@ -272,33 +363,17 @@ def _work(step: Run, jobs: Sequence[Job], connection: Connection, environment: M
         die_with_parent(forked_from.PID)
     leave_working_directory(forked_from.PATH if forked_from is not None else ())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's to handle
-    with (jobs[0].directory / "log.txt").open("a", buffering=1, encoding="utf-8") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        sys.stdout = sys.stderr = log
-        if jobs[0].cpus is not None:
-            os.sched_setaffinity(0, jobs[0].cpus)
-        line = _Line(connection)
-        line.job = jobs[0]
-        left = {job.step.key: job for job in jobs}
-        try:
-            for job, outcome in step(jobs, line):
-                if isinstance(outcome, Exception):
-                    traceback.print_exception(outcome)
-                    connection.send(Failed(job, _cause(outcome)))
-                else:
-                    json.dumps([outcome.summary.model_dump(), outcome.provenance], allow_nan=False)
-                    connection.send(Finished(job, outcome))
-                left.pop(job.step.key)
-                line.job = next(iter(left.values()), job)
-        except Exception as error:  # noqa: BLE001 - the boundary of a step: whatever it was becomes its cause of failure
-            traceback.print_exc()
-            for job in left.values():
-                connection.send(Failed(job, _cause(error)))
-        connection.close()
-
-
-def _cause(error: BaseException) -> str:
-    """An exception in one line."""
-    text = str(error) if isinstance(error, UserError | ServerFailed) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split()) or type(error).__name__
+    if cpus is not None:
+        os.sched_setaffinity(0, cpus)
+    store = Store(folder)
+    try:
+        jobs = jobs_of(work, store, cpus)
+        with (jobs[0].directory / "log.txt").open("a", buffering=1, encoding="utf-8") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            sys.stdout = sys.stderr = log
+            for planned, outcome in run_work(work, jobs, store, _Line(connection, jobs[0])):
+                connection.send(Ended(planned.step.key, outcome))
+    except (OSError, UserError) as error:
+        connection.send(Broken(error))
+    connection.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from whichbits.studies.planning.estimate import Durations, duration
 if TYPE_CHECKING:
     from whichbits.schema.step import Step
     from whichbits.studies.execution.runner import State
+    from whichbits.studies.steps.planned import Needs, Planned
 
 LOG_EVERY_S = 10.0
 """A running step's progress goes to the log at most this often."""
@@ -45,15 +46,22 @@ class _LogFile(logging.FileHandler):
 class RunView:
     """Observer of a run: shows each step's start, progress and end, how many are left, and about how long that takes.
 
-    Everything goes to `log` too.
+    Everything goes to `log` too. `wall_clock` says how long steps of these needs and seconds take together.
     """
 
-    def __init__(self, console: Console, steps: Sequence[Step], durations: Durations, log: Path, lanes: int = 1) -> None:
+    def __init__(
+        self,
+        console: Console,
+        steps: Sequence[Planned],
+        durations: Durations,
+        log: Path,
+        wall_clock: Callable[[Iterable[tuple[Needs, float]]], float],
+    ) -> None:
         self.console = console
-        self._left = {step.key: step for step in steps}
+        self._left = {planned.step.key: planned for planned in steps}
         self._count = len(steps)
         self._durations = durations
-        self._lanes = lanes
+        self._wall_clock = wall_clock
         self._running: dict[str, tuple[Step, float, str]] = {}
         self._logged: dict[str, float] = {}
         self._failed = 0
@@ -129,9 +137,10 @@ class RunView:
             if self._note:
                 rows.add_row("▸", Text(self._note))
             done = self._count - len(self._left)
-            left = self._durations.total(self._left.values())
-            about = f"about {duration(left.seconds / self._lanes)}" if left.seconds else "an unknown time"
-            more = " or more" if left.unknown and left.seconds else ""
+            each = [(planned.needs, self._durations.step(planned.step)) for planned in self._left.values()]
+            known = self._wall_clock((needs, seconds) for needs, seconds in each if seconds is not None)
+            about = f"about {duration(known)}" if known else "an unknown time"
+            more = " or more" if known and any(seconds is None for _, seconds in each) else ""
             bar = Table.grid(padding=(0, 1))
             bar.add_row(
                 ProgressBar(total=max(self._count, 1), completed=done, width=28),

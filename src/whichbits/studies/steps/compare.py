@@ -32,7 +32,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
         if name != study.base:
             reads = {"base": generated[study.base], "candidate": step}
             compared = Step("compare", COMPARE.version, {"encoders": encoders}, keys(reads), step.labels)
-            yield Planned(compared, "local", reads)
+            yield Planned(compared, reads=reads)
 
 
 def _encoder(study: Study, field: str, name: str) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Items, Json, Step
-from whichbits.studies.steps.planned import Planned, keys
+from whichbits.studies.steps.planned import COMPUTE, Planned, client, keys
 
 if TYPE_CHECKING:
     from whichbits.studies.steps.step import Kind
@@ -59,6 +59,4 @@ def on_engine(
         },
         items,
     )
-    if label == "emulated":
-        return Planned(step, "local", subject.reads())
-    return Planned(step, "server", subject.reads(), (subject.name,))
+    return Planned(step, COMPUTE if label == "emulated" else client(subject.name), subject.reads())

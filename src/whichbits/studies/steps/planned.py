@@ -4,30 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from whichbits.schema.step import Step
 
-Lane = Literal["local", "server", "sitting"]
+
+@dataclass(frozen=True)
+class Needs:
+    """What a step needs while it runs."""
+
+    compute: bool = True
+    """Cores, as many as it is given, and the accelerator where there is one; False: next to nothing, as it asks a server."""
+    servers: tuple[str, ...] = ()
+    """Names of the candidates whose servers it asks."""
+    alone: bool = False
+    """The device for itself: a measurement session. Its steps begin when all others have ended, and run together."""
+
+
+COMPUTE = Needs()
+
+
+def client(*servers: str) -> Needs:
+    """Of a step that asks servers for answers."""
+    return Needs(compute=False, servers=servers)
+
+
+def measurement(*servers: str) -> Needs:
+    """Of a step that measures the speed of servers."""
+    return Needs(compute=False, servers=servers, alone=True)
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A step with what it needs to run.
-
-    `local` steps need a core; `server` steps talk to the server of the candidate in `servers`; `sitting` steps measure speed:
-    they have the machine for themselves, and run together, with all the servers they name.
-    """
+    """A step of a study, with what it needs to run."""
 
     step: Step
-    lane: Lane
+    needs: Needs = COMPUTE
     reads: Mapping[str, Step] = field(default_factory=dict)
-    servers: tuple[str, ...] = ()
-
-    @property
-    def before(self) -> tuple[Step, ...]:
-        """Steps that must be done first."""
-        return tuple(self.reads.values())
+    """Steps that must be done first, by the role of what they give."""
 
 
 def keys(reads: Mapping[str, Step]) -> dict[str, str]:

@@ -37,7 +37,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
             labels=Labels(candidate=subject.name, format=subject.format.name, engine="vllm"),
             local={"command": list(study.command.argv), "tokenizer": str(study.model.path), **remote_code(study)},
         )
-        yield Planned(step, "local")
+        yield Planned(step)
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:

@@ -58,7 +58,7 @@ def making(study: Study, candidate: Candidate) -> tuple[Format, Planned]:
         labels=Labels(candidate=candidate.name, format=fitted.name),
         local={"base": str(study.model.path), "trust_remote_code": study.specification.trust_remote_code},
     )
-    return fitted, Planned(step, "local")
+    return fitted, Planned(step)
 
 
 def matrices(study: Study) -> frozenset[tuple[int, int]]:

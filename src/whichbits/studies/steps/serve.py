@@ -16,7 +16,7 @@ from whichbits.schema.step import Step
 from whichbits.studies.steps.forecast import Ask
 from whichbits.studies.steps.items import write_items
 from whichbits.studies.steps.on_engine import remote_code
-from whichbits.studies.steps.planned import Planned, keys
+from whichbits.studies.steps.planned import Planned, keys, measurement
 from whichbits.studies.steps.provenance import provenance
 from whichbits.studies.steps.served import agreement_of, api_key, planned_server, references, server_of
 from whichbits.studies.steps.step import Job, Kind, Result, ServerFailed, StepContext
@@ -75,7 +75,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
                     **remote_code(study),
                 }
                 step = Step("serve", SERVE.version, inputs, keys(subject.reads()), labels, local)
-                yield Planned(step, "sitting", subject.reads(), tuple(dict.fromkeys((base.name, subject.name))))
+                yield Planned(step, measurement(*dict.fromkeys((base.name, subject.name))), subject.reads())
 
 
 def seconds(step: Step, ask: Ask) -> float | None:

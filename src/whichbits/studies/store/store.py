@@ -70,10 +70,14 @@ class Store:
 
     def partial(self, step: Step) -> Path:
         """An empty directory for a step about to run."""
-        folder = self.folder / "partial" / f"{step.kind}-{step.key}"
+        folder = self.in_flight(step)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
+
+    def in_flight(self, step: Step) -> Path:
+        """Where a running step writes."""
+        return self.folder / "partial" / f"{step.kind}-{step.key}"
 
     def kept(self, step: Step) -> Path:
         """Where an unfinished step keeps what is to outlive a killed run; it is not made here."""

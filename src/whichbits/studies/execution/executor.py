@@ -1,0 +1,76 @@
+"""Where steps run: an executor takes work and gives futures. Processes of this machine are one, a cluster can be another."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from whichbits.schema.step import Step
+from whichbits.studies.steps.planned import Planned
+from whichbits.studies.steps.step import Result, Run
+from whichbits.studies.store.store import Store
+
+
+@dataclass(frozen=True)
+class Work:
+    """Steps of one kind that run together in one process, as they share what they compute.
+
+    It can be pickled, and holds nothing of the machine that planned it but each step's arguments of that machine.
+    """
+
+    run: Run
+    """The kind's function, of a module that can be imported where it runs."""
+    steps: tuple[Planned, ...]
+
+
+class StepFailed(Exception):
+    """A step that gave no result; the message is its cause in one line. It is filed in the store."""
+
+
+class Services(Protocol):
+    """What a study offers to the executor that works for it; called from any thread."""
+
+    @property
+    def store(self) -> Store:
+        """Where results go, and what steps read comes from."""
+        ...
+
+    def started(self, step: Step) -> None:
+        """The step has begun to run."""
+        ...
+
+    def progress(self, step: Step, text: str) -> None:
+        """The step says how far it is."""
+        ...
+
+    def server(self, name: str) -> str:
+        """Address of a candidate's server, started if it is not up. Raises ServerFailed."""
+        ...
+
+    def server_failure(self, name: str) -> str | None:
+        """Why a candidate's server has died, in one line; None while it lives, or where it was not started."""
+        ...
+
+
+class Executor(ABC):
+    """Runs work somewhere: an own subclass is named by `--executor`, an installed package's by an entry point.
+
+    Whatever runs work does so by `worker.run_work`, which files results in the store.
+    """
+
+    @abstractmethod
+    def start(self, services: Services) -> None:
+        """Get ready for one run of a study."""
+
+    @abstractmethod
+    def submit(self, work: Work) -> tuple[Future[Result], ...]:
+        """Queue work that could run now.
+
+        Each of its steps has a future: its result once that is filed, StepFailed, or an error of the store.
+        """
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Kill what runs and drop what is queued, if anything is left; every future is done afterwards."""
