@@ -44,6 +44,7 @@ from looking import look
 from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import Work
 from whichbits.studies.execution.local import LocalExecutor
+from whichbits.studies.execution.machine import Machine
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.store.store import Store
 os.environ["PYTHONPATH"] = ":" + os.environ["PYTHONPATH"]  # its empty entry is the working directory
@@ -51,10 +52,11 @@ sys.path.insert(0, "")
 
 class Study:
     store = Store(Path(sys.argv[1]))
+    machine, preload = Machine(), ("html", "colorsys")
     def started(self, step): ...
 
 Study.store.folder.mkdir()
-executor = LocalExecutor(preload=("html", "colorsys"))
+executor = LocalExecutor()
 executor.start(Study())
 print(executor.submit(Work(look, (Planned(Step("look", 1, {})),)))[0].result())
 executor.stop()

@@ -44,11 +44,13 @@ from busy import busy
 from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import Work
 from whichbits.studies.execution.local import LocalExecutor
+from whichbits.studies.execution.machine import Machine
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.store.store import Store
 
 class Study:
     store = Store(Path(sys.argv[1]))
+    machine, preload = Machine(), ()
     def started(self, step): ...
 
 Study.store.folder.mkdir()

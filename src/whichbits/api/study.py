@@ -52,6 +52,7 @@ def study(
     price: Sequence[str] | None = None,
     data_dir: Path | None = None,
     fresh: bool = False,
+    executor: str | None = None,
     quiet: bool = False,
     console: Console | None = None,
 ) -> Outcome:
@@ -59,10 +60,12 @@ def study(
 
     `specification` is a file, a preset's name, or a Specification; `store` the folder of its results (default: studies/NAME);
     `price` holds DEVICE=USD_PER_HOUR; `data_dir` data sets of public tasks in place of the hub. With `fresh` all that is
-    measured is measured again; checkpoints that were made are kept. Raises UserError for a mistake in any of these; a step that
+    measured is measured again; checkpoints that were made are kept. `executor` says where steps run (default: what the
+    specification says, else this machine). Raises UserError for a mistake in any of these; a step that
     fails is a line of the verdict instead.
     """
     chosen, source = _specification(specification)
+    chosen = chosen if executor is None else chosen.model_copy(update={"executor": executor})
     overrides = overrides_of(price)
     place = Store(store or Path("studies") / chosen.name)
     given = isinstance(specification, str | Path)

@@ -96,6 +96,7 @@ def study(
     price: Prices = None,
     data_dir: DataDir = None,
     fresh: Fresh = False,
+    executor: Annotated[str | None, typer.Option(help="Where steps run; default: the specification's, else local.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or what is missing of it, and print its verdict."""
@@ -107,7 +108,9 @@ def study(
         if not as_json:
             console().print(preview.text)
         return
-    outcome = whichbits.study(specification, store=store, price=price, data_dir=data_dir, fresh=fresh, quiet=as_json)
+    outcome = whichbits.study(
+        specification, store=store, price=price, data_dir=data_dir, fresh=fresh, executor=executor, quiet=as_json
+    )
     if as_json:
         print_json(outcome.verdict)
     else:

@@ -62,19 +62,25 @@ def probed(expansion: Expansion, store: Store, *, quiet: bool = False, console: 
 
 
 def run(
-    plan: Plan, expansion: Expansion, store: Store, *, quiet: bool = False, console: Console | None = None
+    plan: Plan,
+    expansion: Expansion,
+    store: Store,
+    *,
+    quiet: bool = False,
+    console: Console | None = None,
 ) -> dict[str, str]:
-    """Run what is missing of a plan; the state of each step by key."""
+    """Run what is missing of a plan; the state of each step by key. Raises UserError where there is no such executor."""
     from rich.console import Console as RichConsole
 
     from whichbits.hardware.machine import processors
-    from whichbits.studies.execution.local import LocalExecutor
+    from whichbits.studies.execution.executors import EXECUTORS
     from whichbits.studies.execution.machine import Machine
     from whichbits.studies.execution.progress import RunView
     from whichbits.studies.execution.runner import Runner
     from whichbits.studies.execution.servers import ConfiguredEngine, NoEngine, resident_servers
     from whichbits.studies.steps.registry import KINDS, preloaded
 
+    runs_steps = EXECUTORS.get(expansion.specification.executor)
     missing = plan.missing(store)
     durations = Durations()
     durations.read(store.folder)
@@ -92,7 +98,7 @@ def run(
     if len(missing) < len(plan.steps):
         view.console.print(f"{len(plan.steps) - len(missing)} of {len(plan.steps)} steps are done already", style="dim")
     with view, _disk_errors(store):
-        return dict(Runner(plan, store, KINDS, LocalExecutor(machine, preloaded()), engine, view).run())
+        return dict(Runner(plan, store, KINDS, runs_steps, engine, view, machine, preloaded()).run())
 
 
 @contextmanager

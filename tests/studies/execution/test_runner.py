@@ -20,10 +20,11 @@ from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
 from whichbits.schema.summary import Summary
 from whichbits.studies.execution.local import LocalExecutor
+from whichbits.studies.execution.machine import Machine
 from whichbits.studies.execution.runner import Runner
 from whichbits.studies.planning.plan import Plan, Served
 from whichbits.studies.specification.schema import Specification
-from whichbits.studies.steps.planned import Needs, Planned, client, measurement
+from whichbits.studies.steps.planned import COMPUTE, Needs, Planned, client, measurement
 from whichbits.studies.steps.step import Job, Kind, Result, ServerFailed, StepContext
 from whichbits.studies.steps.study import Study
 from whichbits.studies.store.store import Store
@@ -402,3 +403,62 @@ def test_what_a_failed_step_has_kept_stays_for_the_next_run(tmp_path: Path):
     made.store.kept(step.step).mkdir(parents=True)
     made.run()
     assert made.store.kept(step.step).is_dir()
+
+
+class Beside(Summary, kind="meet"):
+    met: bool
+
+
+def meet(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
+    """Whether another step began while this one ran: each leaves a file, and waits a while for the other's."""
+    for job in jobs:
+        place = Path(str(job.step.inputs["folder"]))
+        (place / str(job.step.inputs["n"])).touch()
+        deadline = time.monotonic() + float(job.step.inputs["wait_s"])
+        while len(list(place.iterdir())) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        yield job, Result(Beside(met=len(list(place.iterdir())) == 2))
+
+
+@pytest.mark.parametrize(
+    ("needs", "accelerator", "met"),
+    [
+        ((COMPUTE, COMPUTE), False, True),
+        ((COMPUTE, client("a")), False, True),
+        ((client("a"), client("b")), False, False),
+        ((COMPUTE, client("a")), True, False),
+        ((COMPUTE, COMPUTE), True, False),
+        ((COMPUTE, measurement("a")), False, False),
+    ],
+)
+def test_the_machine_decides_what_runs_side_by_side(tmp_path: Path, needs: tuple[Needs, Needs], accelerator: bool, met: bool):
+    (folder := tmp_path / "met").mkdir()
+    inputs = [{"folder": str(folder), "n": n, "wait_s": 20.0 if met else 0.5} for n in range(2)]
+    steps = [Planned(Step("meet", 1, each), need) for each, need in zip(inputs, needs, strict=True)]
+    made = runner(tmp_path, steps, names=["a", "b"])
+    made.kinds, made.machine = {"meet": Kind("meet", 1, unplanned, meet)}, Machine(accelerator=accelerator)
+    assert set(made.run().values()) == {"done"}
+    assert made.store.record(steps[0].step).found(Beside).met is met
+
+
+def test_a_store_that_cannot_be_written_ends_the_run_and_kills_what_runs(tmp_path: Path):
+    """The second step's result cannot be moved into place, as a file has its name."""
+    broken, slow = Step("add", 1, {"value": 1}), Step("meet", 1, {"folder": str(tmp_path / "met"), "n": 0, "wait_s": 60})
+    (tmp_path / "met").mkdir()
+    made = runner(tmp_path, [Planned(slow), Planned(broken)])
+    made.kinds = {**made.kinds, "meet": Kind("meet", 1, unplanned, meet)}
+    place = made.store.directory(broken)
+    place.parent.mkdir(parents=True)
+    place.touch()
+    began = time.monotonic()
+    with pytest.raises(OSError):
+        made.run()
+    assert time.monotonic() - began < 50
+    assert not made.store.done(slow)
+
+
+def test_work_that_ends_without_a_result_has_failed(tmp_path: Path):
+    quiet = Planned(Step("misbehave", 1, {"how": "nothing"}))
+    made = runner(tmp_path, [quiet])
+    assert made.run() == {quiet.step.key: "failed"}
+    assert "ended without a result" in str(made.store.record(quiet.step).error)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
 from whichbits.schema.step import Step
+from whichbits.studies.execution.machine import Machine
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.step import Result, Run
 from whichbits.studies.store.store import Store
@@ -35,6 +37,16 @@ class Services(Protocol):
     @property
     def store(self) -> Store:
         """Where results go, and what steps read comes from."""
+        ...
+
+    @property
+    def machine(self) -> Machine:
+        """What this machine has; for those that run work on it."""
+        ...
+
+    @property
+    def preload(self) -> Sequence[str]:
+        """Modules that steps take long to import."""
         ...
 
     def started(self, step: Step) -> None:

@@ -23,7 +23,7 @@ from whichbits.core.errors import UserError
 from whichbits.core.processes import die_with_parent, leave_working_directory, safe_environment
 from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import Executor, Services, StepFailed, Work
-from whichbits.studies.execution.machine import Machine, Part, Placement
+from whichbits.studies.execution.machine import Part, Placement
 from whichbits.studies.execution.worker import jobs_of, run_work, server_failure
 from whichbits.studies.steps.step import Job, Result, ServerFailed
 from whichbits.studies.store.store import Store
@@ -88,7 +88,7 @@ class _Queued:
 
 @dataclass
 class LocalExecutor(Executor):
-    """A process for each piece of work, forked from a small server process that has `preload` imported already.
+    """A process for each piece of work, forked from a small server process that has long imports behind it.
 
     Work waits until its part of the machine is free. All processes carry the store's path as a mark; those that an earlier,
     killed run left behind are killed first, and a keeper outside kills those of this run should it be killed. None has the
@@ -96,8 +96,6 @@ class LocalExecutor(Executor):
     server process was started with.
     """
 
-    machine: Machine = field(default_factory=Machine)
-    preload: tuple[str, ...] = ()
     _queue: list[_Queued] = field(default_factory=list, init=False)
     _held: set[Part] = field(default_factory=set, init=False)
     _running: set[multiprocessing.process.BaseProcess] = field(default_factory=set, init=False)
@@ -114,7 +112,7 @@ class LocalExecutor(Executor):
         reap(store)
         os.environ[MARK] = f"{os.getpid()} {store.resolve()}"
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([FORK_SERVER, *self.preload])
+        self._context.set_forkserver_preload([FORK_SERVER, *services.preload])
         with _starting():
             forkserver.ensure_running()  # from this thread: it ends with the thread that starts it
         self._keeper = _keeper()
@@ -151,7 +149,7 @@ class LocalExecutor(Executor):
                 return
             for queued in sorted(self._queue, key=self._order):
                 needs = queued.work.steps[0].needs
-                placement = next((one for one in self.machine.placements(needs) if not one.parts & self._held), None)
+                placement = next((one for one in self._services.machine.placements(needs) if not one.parts & self._held), None)
                 if placement is not None:
                     self._queue.remove(queued)
                     self._held |= placement.parts

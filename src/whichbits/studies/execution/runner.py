@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import Executor, StepFailed, Work
+from whichbits.studies.execution.machine import Machine
 from whichbits.studies.execution.servers import Engine, Servers
 from whichbits.studies.planning.plan import Plan
 from whichbits.studies.steps.planned import Planned
@@ -54,6 +55,9 @@ class Runner:
     executor: Executor
     engine: Engine
     observer: Observer
+    machine: Machine = field(default_factory=Machine)
+    preload: Sequence[str] = ()
+    """Modules that steps take long to import."""
     _states: dict[str, State] = field(default_factory=dict, init=False)
     _waiting: dict[str, Planned] = field(default_factory=dict, init=False)
     _running: dict[Future[Result], Planned] = field(default_factory=dict, init=False)

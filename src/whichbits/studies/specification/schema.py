@@ -277,6 +277,8 @@ class Specification(Frozen):
     max_length: Annotated[int, Field(ge=16)] | None = None
     """Longest request (prompt and output) served; default: what tasks and workloads need, within the model's context."""
     trust_remote_code: bool = False
+    executor: str = "local"
+    """Where steps run: `local`, or one that an installed package brings."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,14 @@
+"""The executors by name; an installed package adds one by an entry point of the group `whichbits.executors`."""
+
+from __future__ import annotations
+
+from whichbits.core.entry_points import Registry
+from whichbits.studies.execution.executor import Executor
+
+EXECUTORS: Registry[Executor] = Registry(
+    "executor",
+    "executor",
+    "whichbits.executors",
+    ("whichbits.studies.execution.executor", "Executor"),
+    {"local": ("whichbits.studies.execution.local", "LocalExecutor")},
+)
