@@ -194,7 +194,9 @@ def _rows(task: ImportedTask) -> Iterator[dict[str, object]]:
         }
 
 
-def _manifest(runs: Sequence[ImportedRun], names: tuple[str, str], steps: Sequence[Step], margin: float, command: str) -> StudyManifest:
+def _manifest(
+    runs: Sequence[ImportedRun], names: tuple[str, str], steps: Sequence[Step], margin: float, command: str
+) -> StudyManifest:
     notes = [f"scores imported from {run.tool}: {run.path}" for run in runs]
     notes += [f"not in what {runs[0].tool} wrote, and so not compared: {what}" for what in runs[0].unknown]
     return StudyManifest(
