@@ -24,9 +24,9 @@ from pydantic import AliasChoices, Field
 
 from whichbits.accuracy.answers import generate_answers
 from whichbits.accuracy.code.extract import after_thought
-from whichbits.accuracy.code.files import Row, problem_file, read_row, rows
 from whichbits.accuracy.kept import Kept
 from whichbits.accuracy.kind import TaskKind
+from whichbits.accuracy.problem_files import Row, problem_file, read_row, rows
 from whichbits.accuracy.result import Item, TaskResult, reduced, summarize, text_hash
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer

@@ -11,7 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from random import Random
 
-from whichbits.accuracy.code.files import optional_files
+from whichbits.accuracy.problem_files import optional_files
 from whichbits.accuracy.ruler.vocabulary import lists
 from whichbits.core.errors import UserError
 from whichbits.core.text import parse_json, read_bytes

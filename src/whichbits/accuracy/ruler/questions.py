@@ -10,7 +10,7 @@ from random import Random
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from whichbits.accuracy.code.files import problem_file
+from whichbits.accuracy.problem_files import problem_file
 from whichbits.accuracy.ruler.draft import Draft
 from whichbits.core.errors import UserError
 from whichbits.core.text import parse_json, read_bytes
