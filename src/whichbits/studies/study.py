@@ -167,6 +167,7 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
     from whichbits.studies.conclusion import priced_deployment
     from whichbits.studies.execution.progress import name
     from whichbits.studies.forecast import forecast
+    from whichbits.studies.steps.evaluate import judging_work
 
     silent = _refusal(expansion)
     try:
@@ -198,7 +199,8 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
     undecided = (
         "" if expansion.statuses or not expansion.probes().cells else " Candidates with `run: auto` are shown as served."
     )
-    count = f"{len(missing)} of {len(plan.cells)} cells to run."
+    judging = "".join(f" {line}." for line in judging_work([cell for cell in missing if cell.kind == "evaluate"]))
+    count = f"{len(missing)} of {len(plan.cells)} cells to run.{judging}"
     return Preview(rows, f"{count} Time: {left}. Cost: {_dollars(left, price)}.{undecided}{silent}")
 
 

@@ -15,6 +15,7 @@ from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.forecast import Ask, batch_seconds
 from whichbits.studies.steps.items import read_items, write_items
 from whichbits.studies.steps.job import trust_remote_code
+from whichbits.studies.steps.judge import judge_of, judge_places, judged, with_judge
 from whichbits.studies.steps.on_engine import engines, on_engine
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance, stated
@@ -39,7 +40,9 @@ def tasks(study: Study) -> tuple[tuple[Task, TaskChoice], ...]:
         except UserError as error:
             raise study.source.placed(("tasks", index, "sampling"), error) from error
         try:
-            expanded = tuple(_extended(task, choice.limit, specification.seed) for task in _tasks(choice, sampling))
+            expanded = tuple(
+                judged(_extended(task, choice.limit, specification.seed), choice.judge) for task in _tasks(choice, sampling)
+            )
         except UserError as error:
             raise study.source.placed(("tasks", index, "name" if choice.lm_eval is None else "lm_eval"), error) from error
         names = [*(task.name for task, _ in found), *(task.name for task in expanded)]
@@ -106,7 +109,7 @@ def _on_task(
 
     stated = task.model_dump(mode="json")
     made = stated.pop("items")
-    places: dict[str, Json] = {"items": made}
+    places: dict[str, Json] = {"items": made, **judge_places(stated)}
     if task_kind(task.kind).reads_source:
         places["source"] = task.source
         stated["source"] = Path(task.source).name
@@ -161,7 +164,7 @@ def _task(cell: Cell) -> Task:
 
     stated = cell.inputs["task"]
     places = {"source": cell.places.get("source", stated["source"]), "items": cell.places["items"]}
-    return Task.model_validate({**stated, **places})
+    return Task.model_validate({**with_judge(stated, cell.places), **places})
 
 
 def _limit(cell: Cell) -> int | None:
@@ -177,10 +180,11 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         inputs = job.cell.inputs
         data_dir = job.cell.places.get("data_dir")
         with ExitStack() as stack:
+            task = _task(job.cell)
             model = model_of(job, context, stack)
             weights = served_weights(job, model)
             result = evaluate_task(
-                _task(job.cell),
+                task,
                 model,
                 Path(job.cell.places["tokenizer"]),
                 limit=_limit(job.cell),
@@ -188,6 +192,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
                 data_dir=Path(data_dir) if data_dir else None,
                 trust_remote_code=trust_remote_code(job),
                 kept=_kept(job.earlier) if job.earlier else None,
+                judge=judge_of(task, context, stack),
             )
         write_items(job.directory, result.rows())
         summary = result.summary.model_copy(update={"concurrency": inputs["engine"].get("concurrency"), "weights": weights})
@@ -196,6 +201,21 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         if job.earlier:
             more["earlier_items"] = job.earlier.items
         yield job, Result(summary, provenance(job, engine=inputs["engine"], **more))
+
+
+def judging_work(cells: Sequence[Cell]) -> list[str]:
+    """What each step of these asks of a judge, and at what price; nothing of those that ask none."""
+    from whichbits.accuracy.kind import JudgedKind
+    from whichbits.accuracy.kinds.registry import task_kind
+
+    found = []
+    for cell in cells:
+        task, data_dir = _task(cell), cell.places.get("data_dir")
+        kind = task_kind(task.kind)
+        if isinstance(kind, JudgedKind):
+            work = kind.judging_work(task, limit=_limit(cell), data_dir=Path(data_dir) if data_dir else None)
+            found.append(f"{cell.labels.candidate}, {task.name}: {work}")
+    return found
 
 
 def _kept(earlier: Earlier) -> Kept | None:
