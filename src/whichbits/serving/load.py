@@ -106,7 +106,14 @@ async def drive(requests: Requests, *, on_done: Callable[[int], None] = lambda d
                 body = requests.take(index)
                 asyncio.get_running_loop().call_soon(requests.prepare, 1)
                 done = await send(
-                    session, requests.connection, body, request=index, warmup=index < rung.warmup, zero=zero, target=target
+                    session,
+                    requests.connection,
+                    body,
+                    request=index,
+                    warmup=index < rung.warmup,
+                    zero=zero,
+                    target=target,
+                    output_tokens=requests.workload.output_tokens,
                 )
                 seen.append(done)
                 on_done(len(seen))
