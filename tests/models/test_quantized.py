@@ -81,6 +81,28 @@ def damaged(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> Path:
         ("w4a16-int-asym", lambda t: t.pop(f"{UP}.weight_zero_point"), "lacks weight_zero_point"),
         ("w8a8-fp-static", lambda t: t.pop(f"{UP}.input_scale"), "lacks input_scale"),
         ("nvfp4", lambda t: t.pop(f"{UP}.weight_global_scale"), "lacks weight_global_scale"),
+        ("w4a16-int", lambda t: t.pop(f"{UP}.weight_shape"), "lacks weight_shape"),
+        ("w8a8-int", lambda t: t.update({f"{UP}.weight": t[f"{UP}.weight"].to(torch.float8_e4m3fn)}), "F8_E4M3, .* says I8"),
+        ("w8a8-int", lambda t: t.update({f"{UP}.weight": t[f"{UP}.weight"].to(torch.uint8)}), "stored as U8, .* says I8"),
+        ("w8a8-fp", lambda t: t.update({f"{UP}.weight": t[f"{UP}.weight"].to(torch.float8_e5m2)}), "F8_E5M2, .* says F8_E4M3"),
+        (
+            "w8a8-int",
+            lambda t: t.update({f"{UP}.weight_scale": t[f"{UP}.weight_scale"].to(torch.int8)}),
+            "scale is stored as I8",
+        ),
+        (
+            "w8a8-int",
+            lambda t: t.update({f"{UP}.weight_scale": t[f"{UP}.weight_scale"].t()}),
+            r"weight_scale has the shape \[1, 256",
+        ),
+        ("w4a16-int", lambda t: t.update({f"{UP}.weight_scale": torch.ones(256, 2)}), "128 columns in groups of 128"),
+        (
+            "w4a16-int-asym",
+            lambda t: t.update({f"{UP}.weight_zero_point": torch.ones(7, 1, dtype=torch.int32)}),
+            "zero_point has",
+        ),
+        ("w4a16-int-asym", lambda t: t.update({f"{UP}.weight_zero_point": torch.ones(32, 1)}), "zero_point is stored as F32"),
+        ("w4a16-int+kv-fp8", lambda t: t.pop("model.layers.1.self_attn.k_scale"), "1 of 2 layers lack their k_scale"),
     ],
 )
 def test_damaged_checkpoints_are_refused_by_name(
@@ -108,6 +130,26 @@ def test_codes_without_a_word_of_them_and_words_without_codes(make: Make, base: 
         resolve(str(configured(made(base, "w8a8-int", tmp_path / "out"), None)), cache=tmp_path)
     with pytest.raises(UserError, match="all tensors are stored in 16 bit"):
         resolve(str(configured(make(), {"quant_method": "fp8", "activation_scheme": "dynamic"})), cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda q: q["config_groups"]["group_0"]["weights"].pop("group_size"), "groups of size None"),
+        (lambda q: q["config_groups"]["group_0"]["weights"].update(group_size=64), "columns in groups of 64"),
+        (lambda q: q["config_groups"]["group_0"].update(targets=[]), "group_0 .*without targets"),
+        (lambda q: q["config_groups"]["group_0"].update(targets=["re:.*down_proj"]), "no group of config.json means it"),
+        (lambda q: q.update(format="dense"), "w4a16-int in compressed-tensors' format dense"),
+        (lambda q: q.update(format="marlin-24"), "format marlin-24"),
+        (lambda q: q.update(ignore="lm_head"), "ignore that is no list"),
+        (lambda q: q.update(sparsity_config="2:4"), "sparsity_config 2:4"),
+    ],
+)
+def test_what_a_configuration_says_of_codes_is_what_is_stored(
+    edit: Callable[[dict[str, Any]], Any], message: str, base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        resolve(str(changed(made(base, "w4a16-int", tmp_path / "out"), edit)), cache=tmp_path)
 
 
 def packed(base: Path, transform: Callable[[str, Any], dict[str, Any]]) -> Callable[[dict[str, Any]], None]:
@@ -158,6 +200,31 @@ def test_other_tools_layouts(transform: Any, stated: dict[str, Any], name: str, 
     lacking = {"gptq": "qzeros", "awq": "scales", "fp8": "weight_scale_inv"}[stated["quant_method"]]
     with pytest.raises(UserError, match=r"up_proj lacks"):
         resolve(str(damaged(folder, lambda tensors: tensors.pop(f"{UP}.{lacking}"))), cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("transform", "stated", "message"),
+    [
+        (gptq, {"quant_method": "gptq", "bits": 4, "group_size": 64}, "has the shape"),
+        (gptq, {"quant_method": "gptq", "bits": 4, "group_size": 128, "is_marlin_format": True}, "is_marlin_format"),
+        (gptq, {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"+:.*q_proj": {"bits": 8}}}, "with dynamic"),
+        (awq, {"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True}, "has the shape"),
+        (block_fp8, {"quant_method": "fp8", "weight_block_size": 128}, "weight_block_size 128"),
+    ],
+)
+def test_what_other_tools_state_is_what_is_stored(
+    transform: Any, stated: dict[str, Any], message: str, make: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        resolve(str(configured(damaged(make(**WIDE), packed(Path(), transform)), stated)), cache=tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "\ufeff" + json.dumps({"quantization": {"quant_algo": "FP8"}})])
+def test_side_files_that_state_quantization_are_read_whatever_their_form(content: str, make: Make, tmp_path: Path) -> None:
+    folder = make()
+    (folder / "hf_quant_config.json").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=r"says so in hf_quant_config\.json"):
+        resolve(str(folder), cache=tmp_path)
 
 
 def test_where_a_checkpoint_loads(base: Path, mixture: Path, tmp_path: Path) -> None:

@@ -123,6 +123,10 @@ DAMAGES: Mapping[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "codes in FP8": (lambda t: t.update({DOWN: t[DOWN].to(torch.float8_e4m3fn)}), f"{DOWN} .*quantized"),
     "codes in INT8": (lambda t: t.update({DOWN: t[DOWN].to(torch.int8)}), f"{DOWN} .*quantized"),
     "scales": (lambda t: t.update({DOWN + "_scale": torch.ones(32, 1)}), "weight_scale .*quantized"),
+    "another 16 bit of a norm": (lambda t: t.update({NORM: t[NORM].half()}), f"bfloat16, and {NORM} is stored in float16"),
+    "whole numbers of a norm": (lambda t: t.update({NORM: t[NORM].to(torch.int8)}), f"{NORM} is stored as I8"),
+    "truth values of a norm": (lambda t: t.update({NORM: t[NORM] > 0}), f"{NORM} is stored as BOOL"),
+    "a norm of zeros": (lambda t: t[NORM].zero_(), f"all numbers of {NORM} are zero, and those of 4 other norms"),
     "another 16 bit": (lambda t: t.update({DOWN: t[DOWN].half()}), f"bfloat16, and {DOWN} is stored in float16"),
 }  # fmt: skip
 
@@ -156,10 +160,30 @@ def test_what_loaders_ignore_is_ignored(make: Make, tmp_path: Path) -> None:
     assert (model.bytes, model.shapes) == (plain.bytes, plain.shapes)
 
 
+@pytest.mark.parametrize(
+    ("family", "fields", "buffers"),
+    [
+        ("GPTNeoX", {}, ("gpt_neox.layers.0.attention.bias", "gpt_neox.layers.0.attention.masked_bias",
+                         "gpt_neox.layers.0.attention.rotary_emb.inv_freq")),
+        ("GPTNeo", {"num_layers": 2, "attention_types": [[["global", "local"], 1]]}, ("transformer.h.0.attn.attention.bias",)),
+        ("GPTJ", {"rotary_dim": 4}, ("transformer.h.0.attn.bias", "transformer.h.1.attn.embed_positions")),
+        ("CodeGen", {"rotary_dim": 4}, ("transformer.h.0.attn.causal_mask",)),
+        ("Falcon", {"new_decoder_architecture": True}, ("transformer.h.0.self_attention.maybe_rotary.inv_freq",)),
+    ],
+)  # fmt: skip
+def test_masks_and_rotary_tables_of_older_files_are_no_weights(
+    family: str, fields: dict[str, Any], buffers: tuple[str, ...], make: Make, tmp_path: Path
+) -> None:
+    folder = change(make(family, **fields), lambda tensors: tensors.update({n: torch.ones(1, 1, 8, 8) > 0 for n in buffers}))
+    assert not set(buffers) & set(resolve(str(folder), cache=tmp_path).shapes)
+
+
 def test_layers_that_predict_further_tokens_are_said_by_the_configuration(make: Make, tmp_path: Path) -> None:
     folder = change(make(), lambda t: t.update({n.replace("rs.1.", "rs.2."): t[n] for n in list(t) if ".1." in n}))
     assert "num_nextn_predict_layers" in refusal(folder, tmp_path)
-    assert resolve(str(configure(folder, num_nextn_predict_layers=1)), cache=tmp_path).configuration.prediction_layers == 1
+    assert "layers.2" in refusal(configure(folder, num_nextn_predict_layers=1), tmp_path)  # it is one like the others
+    predicts = change(folder, lambda t: t.update({"model.layers.2.eh_proj.weight": t[DOWN]}))
+    assert resolve(str(predicts), cache=tmp_path).configuration.prediction_layers == 1
 
 
 def test_a_tied_model_with_a_head_of_its_own_is_refused_with_a_remedy_that_helps(make: Make, tmp_path: Path) -> None:
@@ -263,11 +287,27 @@ def test_an_adapter_is_no_model(make: Make, tmp_path: Path) -> None:
         ({"vocab_size": 65}, "lm_head"),
         ({"num_key_value_heads": 4}, "k_proj"),
         ({"auto_map": {"AutoModel": "modeling.Model"}}, "Python code of its own"),
+        ({"text_config": {"vocab_size": 64}}, "text_config"),
+        ({"rms_norm_eps": float("nan")}, "rms_norm_eps is not a finite number"),
+        (
+            {"rope_parameters": {"rope_type": "default", "rope_theta": float("inf")}},
+            "rope_parameters.rope_theta is not a finite",
+        ),
+        ({"num_hidden_layers": 10**12}, "num_hidden_layers is 1000000000000, and no model has more than"),
+        ({"num_experts": 10**9}, "num_experts is 1000000000, and no model has more than"),
+        ({"architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification, which is no language model"),
+        ({"architectures": ["GemmaForCausalLM"]}, "GemmaForCausalLM, which is no language model of model_type llama"),
     ],
 )
 def test_what_a_configuration_may_not_say(fields: dict[str, Any], message: str, make: Make, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         resolve(str(configure(make(), **fields)), cache=tmp_path)
+
+
+def test_a_model_that_reads_in_both_directions_is_no_language_model(make: Make, tmp_path: Path) -> None:
+    folder = make("Bert")
+    assert "see the text behind a token too" in refusal(folder, tmp_path)
+    assert resolve(str(configure(folder, is_decoder=True)), cache=tmp_path).configuration.model_type == "bert"
 
 
 def test_custom_code_is_part_of_the_model_once_allowed(make: Make, tmp_path: Path) -> None:
@@ -287,11 +327,29 @@ def test_a_tokenizer_is_there_and_the_models_own(make: Make, tmp_path: Path) -> 
     assert "tokenizer" in refusal(folder, tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]"])
-def test_a_configuration_that_is_none(text: str, make: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (b"{", "download"), (b"[]", "download"), (b'{"a":' + b"[" * 100_000, "download"), (b"\xef\xbb\xbf{}", "order mark"),
+        (b'{"name": "\xfc"}', "UTF-8"), ("{}".encode("utf-16"), "UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_configuration_that_is_none(content: bytes, remedy: str, make: Make, tmp_path: Path) -> None:
     folder = make()
-    (folder / "config.json").write_text(text)
-    assert "config.json is not" in refusal(folder, tmp_path)
+    (folder / "config.json").write_bytes(content)
+    message = refusal(folder, tmp_path)
+    assert "config.json is not" in message and remedy in message.partition("→")[2]
+
+
+@pytest.mark.parametrize("name", ["config.json", WEIGHTS])
+def test_links_that_lead_nowhere_and_folders_are_no_files(name: str, make: Make, tmp_path: Path) -> None:
+    folder = make()
+    (folder / name).unlink()
+    for spoil in (lambda: (folder / name).symlink_to(name), lambda: (folder / name).mkdir()):
+        spoil()
+        assert name in refusal(folder, tmp_path)
+        if (folder / name).is_symlink():
+            (folder / name).unlink()
 
 
 def test_a_folder_without_configuration(tmp_path: Path) -> None:

@@ -99,6 +99,11 @@ def test_today_is_the_same_every_day(template, text, tokenizer_with):
     assert render(tokenizer_with(template=template), HELLO) == text
 
 
+def test_dice_of_a_template_fall_the_same_every_time(tokenizer_with):
+    tokenizer = tokenizer_with(template="{{ range(1000) | random }} {{ range(1000) | random }}")
+    assert len({render(tokenizer, HELLO) for _ in range(5)}) == 1
+
+
 @pytest.mark.parametrize(
     ("template", "says"),
     [
@@ -107,6 +112,8 @@ def test_today_is_the_same_every_day(template, text, tokenizer_with):
         ("{% for", "chat_template"),
         ("{{ messages[0].content + 1 }}", "chat_template"),
         ("{{ messages[3].content.x }}", "chat_template"),
+        ("{% for i in range(10 ** 9) %}x{% endfor %}", "chat_template"),
+        ("{{ 1 / 0 }}", "chat_template"),
     ],
 )
 def test_a_template_that_cannot_be_used_is_told(template, says, tokenizer_with):

@@ -114,6 +114,8 @@ SPOILT: dict[str, Callable[[dict[str, Any]], Any]] = {
     "numbers of {name} are not finite": lambda t: t[DOWN][3].fill_(float("nan")),
     "all numbers of {zero}{more} are zero": lambda t: t[DOWN].zero_(),
     "{stated}, and {others}{more} {…} stored in {kind}": lambda t: t.update({DOWN: t[DOWN].half()}),
+    "{path}: {whole} is stored as {dtype}": lambda t: t.update({NORM: t[NORM] > 0}),
+    "and those of {norms} other norms are not": lambda t: t[NORM].zero_(),
     "is a quantized checkpoint's, and config.json says nothing": lambda t: t.update({DOWN + "_scale": t[NORM][:, None]}),
 }
 
@@ -224,6 +226,63 @@ def test_a_configuration_that_is_not_built(follow: Any, make: Make, resolved: An
         "transformers cannot build the model of {folder}",
         mistake=lambda: resolved(folder),
         remedy=lambda: resolved(configure(folder, hidden_act="silu")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "fields"),
+    [
+        ("{unsound} is not a finite number", {"rms_norm_eps": float("nan")}),
+        ("{name} is {value}, and no model has more", {"num_hidden_layers": 10**9}),
+        ("has no {TEXT_CONFIG}, and it is there", {"text_config": {"vocab_size": 64}}),
+        ("is no language model of model_type {own}", {"architectures": ["LlamaForTokenClassification"]}),
+    ],
+)
+def test_a_configuration_that_cannot_be_meant(
+    follow: Any, make: Make, resolved: Any, error: str, fields: dict[str, Any]
+) -> None:
+    folder = make()
+    own = (folder / "config.json").read_text()
+    follow(
+        error,
+        mistake=lambda: resolved(configure(folder, **fields)),
+        remedy=lambda: ((folder / "config.json").write_text(own), resolved(folder)),
+    )
+
+
+def test_a_configuration_in_another_encoding(follow: Any, make: Make, resolved: Any) -> None:
+    folder = make()
+    file = folder / "config.json"
+    own = file.read_text()
+    file.write_text(own, encoding="utf-16")
+    follow(
+        "{file} is not UTF-8",
+        mistake=lambda: resolved(folder),
+        remedy=lambda: (file.write_text(own, "utf-8"), resolved(folder)),
+    )
+
+
+@pytest.mark.parametrize(("error", "name"), [("{shard} cannot be read", WEIGHTS), ("{file} cannot be read", "config.json")])
+def test_a_link_that_leads_nowhere(follow: Any, make: Make, resolved: Any, error: str, name: str) -> None:
+    folder = make()
+    own = (folder / name).read_bytes()
+    (folder / name).unlink()
+    (folder / name).symlink_to(name)
+
+    def again() -> None:
+        (folder / name).unlink()
+        (folder / name).write_bytes(own)
+        resolved(folder)
+
+    follow(error, mistake=lambda: resolved(folder), remedy=again)
+
+
+def test_an_encoder(follow: Any, make: Make, resolved: Any) -> None:
+    folder = make("Bert")
+    follow(
+        "see the text behind a token too",
+        mistake=lambda: resolved(folder),
+        remedy=lambda: resolved(configure(folder, is_decoder=True)),
     )
 
 
@@ -391,20 +450,24 @@ def _all_full(tensors: dict[str, Any]) -> None:
     [
         ("config.json states quantization, and all tensors are stored in 16 bit", _all_full),
         (
-            "and its weights have {rows} rows and {columns} columns",
+            "and its weights have {rows} rows and {columns} columns{shared}",
             lambda t: t.update({f"{Q}.weight_scale": t[NORM][:5, None]}),
         ),
         ("is stored in 16 bit, and config.json says that it is quantized", _full),
-        ("is quantized, and config.json leaves it in 16 bit", None),
+        ("is stored as {dtype}, where config.json says", lambda t: t.update({f"{Q}.weight": t[f"{Q}.weight"].short()})),
+        ("is quantized, and config.json leaves it in 16 bit", {"ignore": ["lm_head", Q]}),
+        ("is quantized, and no group of config.json means it", ["re:.*down_proj"]),
     ],
 )
 def test_a_quantized_checkpoint(follow: Any, int8: Path, tmp_path: Path, resolved: Any, error: str, edit: Any) -> None:
     folder = Path(shutil.copytree(int8, tmp_path / "quantized"))
-    if edit is not None:
+    stated = json.loads((folder / "config.json").read_text())["quantization_config"]
+    if isinstance(edit, list):
+        stated["config_groups"]["group_0"]["targets"] = edit
+    if callable(edit):
         change(folder, edit)
     else:
-        stated = json.loads((folder / "config.json").read_text())["quantization_config"]
-        configure(folder, quantization_config={**stated, "ignore": [*stated["ignore"], Q]})
+        configure(folder, quantization_config=stated | (edit if isinstance(edit, dict) else {}))
 
     def again() -> None:
         for name in ("config.json", WEIGHTS):
@@ -412,6 +475,18 @@ def test_a_quantized_checkpoint(follow: Any, int8: Path, tmp_path: Path, resolve
         assert resolved(folder).format.name == "w8a8-int"
 
     follow(error, mistake=lambda: resolved(folder), remedy=again)
+
+
+def test_a_cache_without_scales(follow: Any, int8: Path, tmp_path: Path, resolved: Any) -> None:
+    folder = Path(shutil.copytree(int8, tmp_path / "quantized"))
+    stated = json.loads((folder / "config.json").read_text())["quantization_config"]
+    cache = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True, "dynamic": False}
+    configure(folder, quantization_config={**stated, "kv_cache_scheme": cache})
+    follow(
+        "layers lack their {scale}",
+        mistake=lambda: resolved(folder),
+        remedy=lambda: resolved(configure(folder, quantization_config=stated)),
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from whichbits.accuracy.judging import Judge
 from whichbits.accuracy.kept import Kept, KeptDiffer
+from whichbits.accuracy.kind import JudgedKind
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.result import TaskResult
 from whichbits.accuracy.sampling import check
@@ -24,13 +26,14 @@ def evaluate(
     data_dir: Path | None = None,
     trust_remote_code: bool = False,
     kept: Kept | None = None,
+    judge: Judge | None = None,
 ) -> TaskResult:
     """Score of `model` on `task`, with every item.
 
     `limit` keeps the first items (of each subtask of a group); `seed` draws generated items, few-shot examples and samples at a
     temperature; `data_dir` holds public data sets for machines without a network; code that comes with the tokenizer runs only
     where `trust_remote_code` says so. What was `kept` of an earlier run with a smaller limit is not asked again, where the kind
-    can begin in the middle and the items are the same.
+    can begin in the middle and the items are the same. `judge` is asked where the task's kind has answers judged.
 
     Raises UserError where the task cannot be run as stated (an item longer than the engine's context, a data set that cannot be
     reached), and SandboxUnavailable where generated code cannot be confined.
@@ -38,6 +41,10 @@ def evaluate(
     kind = task_kind(task.kind)
     kind.check(task)
     check(task.sampling)
+    if isinstance(kind, JudgedKind):
+        if judge is None:
+            raise ValueError(f"task {task.name} is judged, and there is no judge")
+        kind = kind.judged_by(judge)
     tokenizer = PromptTokenizer(tokenizer_path, trust_remote_code=trust_remote_code)
     try:
         return kind.evaluate(task, model, tokenizer, limit=limit, seed=seed, data_dir=data_dir, kept=kept)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from whichbits.accuracy.judging import Judge
 from whichbits.accuracy.kept import Kept
 from whichbits.accuracy.result import TaskResult
 from whichbits.accuracy.task import Task, TaskRequest
@@ -119,6 +120,18 @@ class TaskKind(ABC):
     def prompt_lengths(self, task: Task, *, limit: int | None, seed: int) -> Sequence[int] | None:
         """Characters of each request's prompt, where they are known before anything is loaded; else None."""
         return None
+
+
+class JudgedKind(TaskKind):
+    """A kind whose answers a judge compares; `Task.judging` says which, and how often."""
+
+    @abstractmethod
+    def judged_by(self, judge: Judge) -> TaskKind:
+        """The kind with its judge, ready to evaluate."""
+
+    @abstractmethod
+    def judging_work(self, task: Task, *, limit: int | None, data_dir: Path | None) -> str:
+        """Judgments of one model, their tokens and price, in words. Raises UserError where the task names no judge."""
 
 
 class HarnessKind(TaskKind):

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from whichbits.accuracy.judging import Judging
 from whichbits.schema.sampling import Sampling
 
-LATER = ("definition", "top_p", "samples", "reducer", "rescale")
+LATER = ("definition", "top_p", "samples", "reducer", "rescale", "judging")
 
 
 class Task(BaseModel):
@@ -54,6 +55,8 @@ class Task(BaseModel):
     """Worked examples before each item (`lm-eval`); None for the task's own number."""
     chat_template: bool = False
     """Whether prompts go through the tokenizer's chat template."""
+    judging: Judging | None = None
+    """Who judges the answers, where a judge does."""
     definition: str | None = None
     """SHA-256 of what defines the task outside whichbits; None where `version` says it all."""
 

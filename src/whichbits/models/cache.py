@@ -14,7 +14,7 @@ from pathlib import Path
 from whichbits.core.home import cache_errors
 from whichbits.models.contents import BLOCK, Contents, Damage
 
-LOOKED = 1
+LOOKED = 2
 """Version of what is looked for in the numbers of a safetensors file; raising it looks again."""
 
 
@@ -46,7 +46,8 @@ def file_facts(path: Path, cache: Path) -> FileFacts:
         known = json.loads(entry.read_text(encoding="utf-8"))
         if {key: known.get(key) for key in stamp} == stamp and (not tensors or known.get("looked") == LOOKED):
             not_finite = tuple((name, count) for name, count in known.get("not_finite", ()))
-            damage = Damage(not_finite, tuple(known.get("zero", ())), tuple(known.get("beyond_half", ())))
+            zero, beyond, norms = (tuple(known.get(name, ())) for name in ("zero", "beyond_half", "zero_norms"))
+            damage = Damage(not_finite, zero, beyond, norms)
             return FileFacts(str(known["sha256"]), damage)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # there is no entry, or one that is damaged: the file is read

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ IN_A_WORD = 8
 """The most codes of a word of 32 bits, of 4 bits each."""
 
 AGAIN = "download the model again, or save it again with transformers' save_pretrained"
+
+TASKS = tuple(f"MODEL_FOR_{task}_MAPPING_NAMES" for task in ("CAUSAL_LM", "IMAGE_TEXT_TO_TEXT", "MULTIMODAL_LM", "PRETRAINING"))
+"""Where transformers lists classes that make text."""
 
 NAMED = 3
 """How many tensors an error names."""
@@ -58,11 +62,38 @@ def model_class(configuration: Configuration, folder: Path) -> Any:
         return get_class_from_dynamic_module(own["AutoModelForCausalLM"], str(folder), local_files_only=True)
     for known in (auto.MODEL_FOR_CAUSAL_LM_MAPPING, auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING):
         if type(config) in known:
+            _refuse_other_class(configuration, folder)
             return known[type(config)]
     raise UserError(
         f"{folder / 'config.json'}: transformers has no causal language model of model type {configuration.model_type}",
         remedy="choose a decoder-only language model",
     )
+
+
+def _refuse_other_class(configuration: Configuration, folder: Path) -> None:
+    """Raise UserError for an encoder, and where config.json names a class of another task, or of another model type."""
+    from transformers.models.auto import modeling_auto as auto
+
+    stated, own = configuration.architecture, configuration.model_type
+    if own in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(configuration.library, "is_decoder", False):
+        raise UserError(
+            f"{folder / 'config.json'}: models of type {own} see the text behind a token too, so they give it no probability "
+            "after what comes before",
+            remedy="choose a decoder-only language model, or set is_decoder in config.json to true if it was trained as one",
+        )
+    tasks = {name: table for name, table in vars(auto).items() if name.endswith("_MAPPING_NAMES")}
+    known = {
+        (task, kind)
+        for task, table in tasks.items()
+        for kind, classes in table.items()
+        if stated in (classes if isinstance(classes, tuple | list) else (classes,))
+    }
+    fitting = {(task, own) for task in TASKS}
+    if known and own not in LLAMAS and not known & fitting and not str(stated).endswith("Model"):
+        raise UserError(
+            f"{folder / 'config.json'}: architectures is {stated}, which is no language model of model_type {own}",
+            remedy="download config.json and weights of one model again",
+        )
 
 
 def compare(
@@ -78,7 +109,7 @@ def compare(
     import torch
 
     sure = all(shape is not None for shape in shapes.values())
-    prediction = tuple(name for name in shapes if _predicts(name, configuration))
+    prediction = _prediction(shapes, configuration)
     tensors = {
         name: torch.empty(shape if shape is not None else (), device="meta")
         for name, shape in shapes.items()
@@ -138,6 +169,18 @@ def _predicts(name: str, configuration: Configuration) -> bool:
     return layer is not None and 0 <= int(layer[1]) - configuration.layers < configuration.prediction_layers
 
 
+def _prediction(names: Collection[str], configuration: Configuration) -> tuple[str, ...]:
+    """Tensors of layers beyond the model's that predict further tokens: such a layer has parts that no other layer has."""
+    parts: dict[int, set[str]] = defaultdict(set)
+    for name in names:
+        if layer := LAYER.search(name):
+            parts[int(layer[1])].add(name[layer.end() :])
+    known = {part for number, own in parts.items() if number < configuration.layers for part in own}
+    plain = {number for number, own in parts.items() if not own - known}
+    beyond = (name for name in names if _predicts(name, configuration))
+    return tuple(name for name in beyond if (layer := LAYER.search(name)) and int(layer[1]) not in plain)
+
+
 def _merged(name: str) -> bool:
     """Whether the model's parameter is made of several stored ones, of which names alone do not tell."""
     return re.search(rf"experts\.({MLP.fused}|{MLP.down})", name) is not None
@@ -151,7 +194,7 @@ def refuse_names(configuration: Configuration, names: Collection[str], folder: P
             f"{folder} holds an adapter that is not merged: {_listed(adapters)}",
             remedy="merge it into its base first (PEFT: merge_and_unload, then save_pretrained)",
         )
-    lost = list(_lost_experts(names, configuration.experts))
+    lost = list(islice(_lost_experts(names, configuration.experts), 10_000))
     if lost:
         raise UserError(f"{folder} lacks {_listed(lost)} of its {configuration.experts} experts", remedy=AGAIN)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +20,9 @@ LLAMAS = ("PanguEmbedded", "openpangu_dense")
 
 POSITIONS = ("max_position_embeddings", "max_sequence_length", "seq_length", "max_seq_len", "n_ctx")
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+MOST = dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers"), 1000) | dict.fromkeys(EXPERTS, 100_000)
+"""More than any model has, by field: the library builds a list as long, and each layer is built to be compared."""
+
 PREDICTION_LAYERS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers")
 
 
@@ -62,14 +67,43 @@ def read_json(folder: Path) -> dict[str, Any]:
     """The config.json of `folder` as it is. Raises UserError where there is none, or it is no JSON object."""
     file = folder / "config.json"
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        content = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{folder} holds no config.json", remedy="give a folder in the Hugging Face layout") from error
-    except (ValueError, OSError) as error:
-        raise UserError(f"{file} is not JSON: {error}", remedy="download the model again") from error
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror})", remedy="download the model again") from error
+    try:
+        config = json.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not UTF-8: {error}", remedy="save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        marked = content.startswith(codecs.BOM_UTF8)
+        raise UserError(
+            f"{file} is not JSON: {error}",
+            remedy="save it as UTF-8 without a byte-order mark" if marked else "download the model again",
+        ) from error
     if not isinstance(config, dict):
         raise UserError(f"{file} is not a JSON object", remedy="download the model again")
+    again = "correct it, or download the model again"
+    unsound = next(_not_finite(config), None)
+    if unsound is not None:
+        raise UserError(f"{file}: {unsound} is not a finite number", remedy=again)
+    nested = config.get(TEXT_CONFIG)
+    for name, value in (*config.items(), *(nested.items() if isinstance(nested, dict) else ())):
+        if name in MOST and isinstance(value, int) and value > MOST[name]:
+            raise UserError(f"{file}: {name} is {value}, and no model has more than {MOST[name]:,}", remedy=again)
     return config
+
+
+def _not_finite(value: Any, name: str = "") -> Iterator[str]:
+    """Names of the fields that hold NaN or infinity; limits of a range (`time_step_limit`) may be infinite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield name
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        if not key.endswith("_limit"):
+            yield from _not_finite(inner, f"{name}.{key}" if name else key)
+    for inner in value if isinstance(value, list) else ():
+        yield from _not_finite(inner, name)
 
 
 def read_configuration(folder: Path, *, trust_remote_code: bool = False) -> Configuration:
@@ -81,8 +115,12 @@ def read_configuration(folder: Path, *, trust_remote_code: bool = False) -> Conf
     """
     stated = read_json(folder)
     whole = library_configuration(folder, stated, trust_remote_code=trust_remote_code)
-    text = whole.get_text_config(decoder=True)
     place = folder / "config.json"
+    text = whole.get_text_config(decoder=True)
+    if isinstance(text, dict):
+        raise UserError(
+            f"{place}: {whole.model_type} has no {TEXT_CONFIG}, and it is there", remedy="fix config.json, or download it again"
+        )
     with _missing_fields(place, text):
         heads, hidden = int(text.num_attention_heads), int(text.hidden_size)
         return Configuration(

@@ -39,6 +39,8 @@ class Damage:
     zero: tuple[str, ...] = ()
     beyond_half: tuple[str, ...] = ()
     """Those in float32 that FP16 cannot hold."""
+    zero_norms: tuple[str, ...] = ()
+    """Weights of norms that are all zero, as those of a Gemma that has not been trained are."""
 
 
 @dataclass
@@ -48,6 +50,7 @@ class _Tensor:
     begin: int
     end: int
     never_zero: bool
+    norm: bool
     not_finite: int = 0
     zero: bool = True
     beyond_half: bool = False
@@ -79,6 +82,7 @@ class Contents:
             tuple((tensor.name, tensor.not_finite) for tensor in self._tensors if tensor.not_finite),
             tuple(tensor.name for tensor in self._tensors if tensor.zero and tensor.never_zero),
             tuple(tensor.name for tensor in self._tensors if tensor.beyond_half),
+            tuple(tensor.name for tensor in self._tensors if tensor.zero and tensor.norm),
         )
 
 
@@ -115,9 +119,10 @@ def _tensors(file: Path) -> list[_Tensor]:
                     8 + length + entry["data_offsets"][1],
                     (len(entry["shape"]) >= 2 and name.endswith((".weight", ".weight_packed", ".qweight")))
                     or name.rpartition(".")[2] in SCALES,
+                    len(entry["shape"]) == 1 and name.endswith(".weight"),
                 )
                 for name, entry in header.items()
             ]
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
             return []
     return sorted((tensor for tensor in found if tensor.end > tensor.begin), key=lambda tensor: tensor.begin)

@@ -16,7 +16,9 @@ SIZES = ("layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary", "exp
 
 ARITHMETIC = re.compile(
     r"hidden_act(ivation)?|activation_function|.*_eps(ilon)?|.*soft_?cap(ping)?|.*_multiplier|logits?_scal(e|ing)|scale_emb|"
-    r"intermediate_size|n_inner|ffn_dim|num_experts_per_tok|query_pre_attn_scalar|rope_theta|partial_rotary_factor"
+    r"intermediate_size|n_inner|ffn_dim|num_experts_per_tok|query_pre_attn_scalar|rope_theta|partial_rotary_factor|rotary_pct|"
+    r"rotary_dim|layer_types|no_rope_layers|sliding_window|attention_types|alibi|clip_qkv|use_parallel_residual|parallel_attn|"
+    r"norm_topk_prob|routed_scaling_factor|scoring_func|topk_(group|method)|n_group|dim_model_base|scale_depth|swiglu_limit"
 )
 """Fields of config.json that change what a model computes, and that no format changes."""
 
@@ -67,7 +69,7 @@ def _arithmetic(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in fields.items():
         if isinstance(value, Mapping) and (prefix or name.startswith("rope")):
             found |= _arithmetic(value, f"{prefix}{name}.")
-        elif ARITHMETIC.fullmatch(name) and value is not None:
+        elif (prefix or ARITHMETIC.fullmatch(name)) and value is not None:
             found[prefix + name] = value
     return found
 

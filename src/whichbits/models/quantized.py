@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from whichbits.core.errors import UserError
-from whichbits.formats.checkpoint.codes import CODES, SCALES, Layout, is_code, signs_of_codes, weights_of_codes
+from whichbits.formats.checkpoint.codes import (
+    CODES,
+    FULL,
+    SCALES,
+    ZEROS,
+    Layout,
+    is_code,
+    signs_of_codes,
+    weights_of_codes,
+)
 from whichbits.formats.checkpoint.files import Stored
 from whichbits.models.configuration import Configuration
 from whichbits.models.patterns import meant, strings
@@ -25,25 +34,69 @@ def weights_by_name(path: Path, stored: Mapping[str, Stored], layout: Layout) ->
 BLOCK = 128
 """Rows and columns that share a scale where scales are of blocks."""
 
+SCALE_DTYPES = (*FULL, "F8_E4M3", "F8_E8M0", "U8")
+"""Dtypes of scales; the last two hold exponents."""
+
+ZERO_DTYPES = ("I8", "I32")
+
+
+def refuse_codes(path: Path, stored: Mapping[str, Stored], layout: Layout) -> None:
+    """Raise UserError where codes, scales or zero points have another dtype than what config.json states can have."""
+    for name, tensor in stored.items():
+        last = name.rpartition(".")[2]
+        codes = last in CODES and (last != "weight" or is_code(tensor))
+        dtypes = layout.dtypes if codes else SCALE_DTYPES if last in SCALES else ZERO_DTYPES if last in ZEROS else ()
+        if dtypes and tensor.dtype not in dtypes:
+            raise UserError(
+                f"{path}: {name} is stored as {tensor.dtype}, where config.json says {' or '.join(dict.fromkeys(dtypes))}",
+                remedy="download config.json and weights of one checkpoint again",
+            )
+
 
 def refuse_scales(
     path: Path, stored: Mapping[str, Stored], shapes: Mapping[str, tuple[int, ...] | None], layout: Layout
 ) -> None:
-    """Raise UserError where scales do not fit the weights (`shapes`, [rows, columns]) whose codes they multiply."""
+    """Raise UserError where scales or zero points do not fit the weights (`shapes`, [rows, columns]) of the codes beside."""
     for name, tensor in stored.items():
         module, _, last = name.rpartition(".")
         shape = shapes.get(f"{module}.weight")
-        if last not in SCALES or shape is None or len(shape) != 2 or not tensor.shape:
+        if last not in (*SCALES, *ZEROS) or shape is None or len(shape) != 2 or not tensor.shape:
             continue
-        rows, columns = shape
-        scales = tuple(reversed(tensor.shape)) if layout.transposed else tensor.shape
-        fits = scales[0] in (1, rows, -(-rows // BLOCK))
-        if len(scales) == 2:
-            fits = fits and (columns % scales[1] == 0 or scales[1] == -(-columns // BLOCK))
-        if not fits:
+        own = tuple(reversed(tensor.shape)) if layout.transposed else tensor.shape
+        if not _fits(own, shape, layout, packed=last in ZEROS):
+            rows, columns = shape
+            shared = f" in groups of {layout.shared}" if isinstance(layout.shared, int) else ""
             raise UserError(
-                f"{path}: {name} has the shape {list(tensor.shape)}, and its weights have {rows} rows and {columns} columns",
+                f"{path}: {name} has the shape {list(tensor.shape)}, and its weights have {rows} rows and {columns} "
+                f"columns{shared}",
                 remedy="download the checkpoint again, or make it again",
+            )
+
+
+def _fits(scales: tuple[int, ...], shape: tuple[int, ...], layout: Layout, *, packed: bool) -> bool:
+    """Whether scales of this shape, or zero points that may be `packed` along the rows, are those of weights of `shape`."""
+    rows, columns = shape
+    heights = {rows, -(-rows * (layout.bits or 4) // 32)} if packed else {rows}
+    match layout.shared:
+        case "row":
+            return scales[0] in heights and scales[1:] in ((), (1,))
+        case "block":
+            return scales == (-(-rows // BLOCK), -(-columns // BLOCK))
+        case int():
+            return scales[0] in heights and scales[1:] == (-(-columns // layout.shared),)
+    fits = scales[0] in {1, -(-rows // BLOCK), *heights}
+    return fits and (len(scales) < 2 or columns % scales[1] == 0 or scales[1] == -(-columns // BLOCK))
+
+
+def refuse_lacking_cache_scales(path: Path, stored: Mapping[str, Stored], layers: int) -> None:
+    """Raise UserError where a checkpoint that states a key-value cache with fixed scales lacks those of some of its layers."""
+    for scale in ("k_scale", "v_scale"):
+        found = sum(name.endswith(f".{scale}") for name in stored)
+        if found < layers:
+            raise UserError(
+                f"{path}: config.json states a quantized key-value cache, and {layers - found} of {layers} layers lack their "
+                f"{scale}",
+                remedy="make the checkpoint again, or remove kv_cache_scheme from config.json",
             )
 
 
@@ -60,6 +113,7 @@ def refuse_undeclared(path: Path, configuration: Configuration, stored: Mapping[
     modules = sorted({name.rpartition(".")[0] for name in stored})
     ignored = meant(path, "ignore", strings(stated.get("ignore")), modules)
     targeted = meant(path, "config_groups", targets, modules)
+    classes = any(target[:1].isupper() for target in targets)
     for module in modules:
         codes = any(
             (tensor := stored.get(f"{module}.{name}")) is not None and (name != "weight" or is_code(tensor)) for name in CODES
@@ -67,6 +121,11 @@ def refuse_undeclared(path: Path, configuration: Configuration, stored: Mapping[
         if codes and module in ignored:
             raise UserError(
                 f"{path}: {module} is quantized, and config.json leaves it in 16 bit (ignore)",
+                remedy="download config.json and weights of one checkpoint again",
+            )
+        if codes and module not in targeted and not classes:
+            raise UserError(
+                f"{path}: {module} is quantized, and no group of config.json means it (config_groups)",
                 remedy="download config.json and weights of one checkpoint again",
             )
         weight = stored.get(f"{module}.weight")

@@ -31,9 +31,15 @@ from whichbits.models.configuration import Configuration, read_configuration, re
 from whichbits.models.embedded import EMBEDDED, embedded_checkpoint
 from whichbits.models.hub import HUB_ID, Outline, outline, snapshot
 from whichbits.models.patterns import refuse_patterns
-from whichbits.models.quantized import refuse_scales, refuse_undeclared, weights_by_name
+from whichbits.models.quantized import (
+    refuse_codes,
+    refuse_lacking_cache_scales,
+    refuse_scales,
+    refuse_undeclared,
+    weights_by_name,
+)
 from whichbits.models.tokenization import check_tokenizer
-from whichbits.models.weights import compute_dtype, refuse_damage, refuse_two_heads, served_bytes
+from whichbits.models.weights import compute_dtype, refuse_damage, refuse_two_heads, refuse_zero_norms, served_bytes
 
 Dtype = Literal["bfloat16", "float16"]
 
@@ -133,6 +139,7 @@ def _describe(reference: str, path: Path, remote: Outline | None, *, cache: Path
     facts = {file.name: file_facts(file, cache) for file in files | {tensor.file for tensor in stored.values()}}
     for name, found in facts.items():
         refuse_damage(path / name, found.damage, dtype)
+    refuse_zero_norms(path, {name for found in facts.values() for name in found.damage.zero_norms}, stored)
     hashes = {name: found.sha256 for name, found in facts.items()}
     size = served_bytes(stored, quantized=recognized.layout is not None)
     if remote is not None:
@@ -204,7 +211,10 @@ def _compared(
     refuse_patterns(path, configuration.quantization, {*stored, *found.parameters})
     if recognized.layout is not None:
         refuse_undeclared(path, configuration, own)
+        refuse_codes(path, own, recognized.layout)
         refuse_scales(path, own, shapes, recognized.layout)
+        if recognized.format.kv_cache is not None and not recognized.format.kv_cache.dynamic:
+            refuse_lacking_cache_scales(path, own, configuration.layers)
     if remote is not None:
         return own_shapes(found.parameters, configuration)
     refuse_two_heads(path, configuration, found.tied, own)

@@ -6,6 +6,7 @@ template wrote is complete: nothing is added to it. Functions take a Hugging Fac
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -97,19 +98,19 @@ def render(
     add_generation_prompt: bool = False,
     continue_final_message: bool = False,
 ) -> str:
-    """Messages (role, content) as the tokenizer's chat template writes them, on `TEMPLATE_DATE`.
+    """Messages (role, content) as the tokenizer's chat template writes them, on `TEMPLATE_DATE` and with the same dice.
 
     With `add_generation_prompt` up to where the answer begins; with `continue_final_message` the last message stays open.
     Raises UserError where there is no template, or it refuses the messages.
     """
-    from jinja2 import TemplateError
-
     if not tokenizer.chat_template:
         raise UserError(
             f"chat_template: the tokenizer of {tokenizer.name_or_path} has no chat template",
             remedy="use the instruction-tuned model, or do without: chat_template: false on a task, no similarity prompts, "
             "calibration on text",
         )
+    dice = random.getstate()
+    random.seed(0)  # jinja's filter `random` draws from there
     try:
         text: str = tokenizer.apply_chat_template(
             [dict(message) for message in messages],
@@ -118,13 +119,15 @@ def render(
             continue_final_message=continue_final_message,
             strftime_now=TEMPLATE_DATE.strftime,
         )
-    except (TemplateError, TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
+    except Exception as error:  # a template can raise anything
         cause = " ".join(str(error).split())[:300]
         raise UserError(
             f"chat_template: that of {tokenizer.name_or_path} refuses the messages with roles "
             f"{', '.join(str(message.get('role')) for message in messages)}: {cause}",
             remedy="bring the roles into the template's order, or fix the template",
         ) from error
+    finally:
+        random.setstate(dice)
     return text
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
 from whichbits.core.errors import UserError
-from whichbits.formats.checkpoint.codes import BESIDE, FULL
+from whichbits.formats.checkpoint.codes import BESIDE, CACHE, FULL
 from whichbits.formats.checkpoint.files import BUFFER, Stored, read_tensor
 from whichbits.models.configuration import Configuration
 from whichbits.models.contents import Damage
@@ -19,16 +19,24 @@ DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float6
 def compute_dtype(path: Path, configuration: Configuration, stored: Mapping[str, Stored]) -> Literal["bfloat16", "float16"]:
     """The dtype that engines load the weights `stored` in: what config.json states, else that of most bytes.
 
-    Weights in float32 are rounded when they are loaded. Raises UserError where it is not one of 16 bit, or a matrix is stored
-    in another of 16 bit: its numbers would be rounded unasked, or are not what its header says.
+    Weights in float32 are rounded when they are loaded. Raises UserError where it is not one of 16 bit, or one of them is
+    stored in another of 16 bit: its numbers would be rounded unasked, or are not what its header says; and where a norm's or
+    bias's numbers are whole ones.
     """
-    matrices = {
+    weights = {
         name: tensor
         for name, tensor in stored.items()
-        if tensor.dtype in FULL and len(tensor.shape) >= 2 and name.rpartition(".")[2] not in BESIDE
+        if name.rpartition(".")[2] not in BESIDE | CACHE and not BUFFER.fullmatch(name)
     }
+    whole = next((name for name, tensor in weights.items() if tensor.dtype not in FULL and len(tensor.shape) < 2), None)
+    if whole is not None:
+        raise UserError(
+            f"{path}: {whole} is stored as {weights[whole].dtype}, and holds numbers of 16 bit or more in every model",
+            remedy="download the model again, or save it again with transformers' save_pretrained",
+        )
+    weights = {name: tensor for name, tensor in weights.items() if tensor.dtype in FULL}
     sizes = dict.fromkeys(DTYPES.values(), 0)
-    for tensor in matrices.values():
+    for tensor in weights.values():
         sizes[DTYPES[tensor.dtype]] += tensor.bytes
     most = max(sizes, key=lambda name: sizes[name]) if any(sizes.values()) else None
     dtype = configuration.dtype or most
@@ -40,9 +48,9 @@ def compute_dtype(path: Path, configuration: Configuration, stored: Mapping[str,
             f"{path} has dtype {dtype}, and candidates are compared with a base in 16 bit",
             remedy="save it in bfloat16 first (transformers: from_pretrained(..., dtype='bfloat16').save_pretrained(...))",
         )
-    others = [name for name, tensor in matrices.items() if DTYPES[tensor.dtype] not in (dtype, "float32")]
+    others = [name for name, tensor in weights.items() if DTYPES[tensor.dtype] not in (dtype, "float32")]
     if others:
-        kind = DTYPES[matrices[others[0]].dtype]
+        kind = DTYPES[weights[others[0]].dtype]
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         stated = place if configuration.dtype else f"most weights of {path} are stored in {dtype}"
         raise UserError(
@@ -80,6 +88,16 @@ def refuse_damage(file: Path, damage: Damage, dtype: str) -> None:
         raise UserError(
             f"{file}: all numbers of {damage.zero[0]}{more} are zero",
             remedy="download the file again; if it was published so, the model is damaged",
+        )
+
+
+def refuse_zero_norms(path: Path, zero: Collection[str], stored: Mapping[str, Stored]) -> None:
+    """Raise UserError where some norms' weights are all zero and others' are not: no training leaves them so."""
+    norms = [name for name, tensor in stored.items() if len(tensor.shape) == 1 and name.endswith(".weight")]
+    if zero and len(zero) < len(norms):
+        raise UserError(
+            f"{path}: all numbers of {min(zero)} are zero, and those of {len(norms) - len(zero)} other norms are not",
+            remedy="download the model again; if it was published so, the model is damaged",
         )
 
 

@@ -19,6 +19,37 @@ class Sampled(Sampling, Stored):
     """Of scores, within items."""
 
 
+class Rate(Stored):
+    """A share with its 95 % interval, from 0 to 1."""
+
+    rate: float
+    low: float
+    high: float
+
+
+class Judged(Stored):
+    """What a judge's verdicts come to, and what they took."""
+
+    judge: str
+    rounds: int
+    """How often each answer was judged, each time in both orders."""
+    win_rate: Rate | None
+    """Against the baseline, by the Bradley-Terry model; None where no judgment has a label."""
+    win_rate_at_equal_style: Rate | None
+    """With length, headers, lists and bold text held equal."""
+    swayed_by_order: float | None
+    """Share of rounds in which the judge names another winner in the other order."""
+    changed_when_repeated: float | None
+    """Share of repeated judgments that name another winner than the one before; None with one round."""
+    without_label: int
+    """Judgments without one of the five labels; their rounds are left out."""
+    requests: int
+    prompt_tokens: int
+    generated_tokens: int
+    dollars: float | None
+    """What the judging cost, where its price was given."""
+
+
 class EvaluateSummary(Summary, kind="evaluate"):
     """A task's score; its items are in `items.parquet`."""
 
@@ -53,6 +84,8 @@ class EvaluateSummary(Summary, kind="evaluate"):
     """None for greedy answers."""
     sandbox: str | None = None
     """What confined generated programs."""
+    judged: Judged | None = None
+    """Of answers that a judge compared with a baseline's."""
     concurrency: int | None = None
     weights: Agreement | None = None
     """Of a server at an address."""

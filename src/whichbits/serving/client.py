@@ -28,6 +28,10 @@ _KEPT_BYTES = 4096
 """Of an answer without events, for the error."""
 
 
+_TOO_MANY, _SOME = 2, 64
+"""How many times the tokens that were asked for, and how many more, end a stream that goes on."""
+
+
 class StreamError(Exception):
     """A stream that is not an answer; the message is one line with the server's words."""
 
@@ -74,7 +78,7 @@ class Arrivals:
             return
         try:
             chunk = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise StreamError(f"the stream holds what is not JSON: {short(data)[:200]!r}") from None
         if not isinstance(chunk, dict):
             raise StreamError(f"the stream holds {type(chunk).__name__} instead of an object")
@@ -124,15 +128,16 @@ async def send(
     warmup: bool,
     zero: float,
     target: float,
+    output_tokens: int,
 ) -> Observation:
-    """Send one request and watch its stream; times are `time.perf_counter`'s, and the observation's are since `zero`.
+    """Send one request for so many tokens and watch its stream; the observation's times are seconds since `zero`.
 
     What goes wrong is the observation's error. Nothing is sent twice.
     """
     arrivals, error = Arrivals(), None
     start = time.perf_counter()
     try:
-        await _receive(session, connection, body, arrivals)
+        await _receive(session, connection, body, arrivals, output_tokens)
         arrivals.check()
     except (StreamError, EngineError) as failure:
         error = str(failure)
@@ -156,8 +161,11 @@ async def send(
     )
 
 
-async def _receive(session: aiohttp.ClientSession, connection: Connection, body: bytes, arrivals: Arrivals) -> None:
+async def _receive(
+    session: aiohttp.ClientSession, connection: Connection, body: bytes, arrivals: Arrivals, output_tokens: int
+) -> None:
     address = f"{connection.url}/v1/completions"
+    began = time.perf_counter()
     async with session.post(
         address,
         data=body,
@@ -166,13 +174,20 @@ async def _receive(session: aiohttp.ClientSession, connection: Connection, body:
         allow_redirects=False,
     ) as reply:
         if reply.status != 200:
-            raise refusal(address, reply.status, await reply.text(errors="replace"), reply.headers.get("Location", ""))
+            said = b""
+            while len(said) < _KEPT_BYTES and (received := await reply.content.read(_KEPT_BYTES)):
+                said += received
+            raise refusal(address, reply.status, said.decode("utf-8", "replace"), reply.headers.get("Location", ""))
         events, kept, some = EventStream(), b"", False
         while received := await reply.content.readany():
             now = time.perf_counter()
             for data in events.feed(received):
                 some = True
                 arrivals.take(data, now)
+            if now - (arrivals.times[-1] if arrivals.times else began) > connection.timeout_s:
+                raise StreamError(f"no token arrived for {connection.timeout_s:g} s, though the stream went on")
+            if max(len(arrivals.times), arrivals.output_tokens or 0) > _TOO_MANY * output_tokens + _SOME:
+                raise StreamError(f"the server goes on far beyond the {output_tokens} tokens that were asked for")
             if not some and len(kept) < _KEPT_BYTES:
                 kept += received[:_KEPT_BYTES]
         now = time.perf_counter()

@@ -113,6 +113,7 @@ async def drive(requests: Requests, *, on_done: Callable[[int], None] = lambda d
                     warmup=index < level.warmup,
                     zero=zero,
                     target=target,
+                    output_tokens=requests.workload.output_tokens,
                 )
                 seen.append(done)
                 on_done(len(seen))

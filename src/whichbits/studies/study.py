@@ -170,6 +170,7 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
     from whichbits.studies.conclusion import priced_deployment
     from whichbits.studies.execution.progress import name
     from whichbits.studies.forecast import forecast
+    from whichbits.studies.steps.evaluate import judging_work
 
     silent = _refusal(expansion)
     try:
@@ -201,7 +202,8 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
     undecided = (
         "" if expansion.statuses or not expansion.probes().steps else " Candidates with `run: auto` are shown as served."
     )
-    count = f"{len(missing)} of {len(plan.steps)} steps to run."
+    judging = "".join(f" {line}." for line in judging_work([step for step in missing if step.kind == "evaluate"]))
+    count = f"{len(missing)} of {len(plan.steps)} steps to run.{judging}"
     return Preview(rows, f"{count} Time: {left}. Cost: {_dollars(left, price)}.{undecided}{silent}")
 
 

@@ -16,8 +16,8 @@ from whichbits.accuracy.evaluate import evaluate
 from whichbits.accuracy.kinds.gpqa import Question, ask, letter_of, questions
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.registry import task
-from whichbits.accuracy.sampling import Sampling
 from whichbits.core.errors import UserError
+from whichbits.schema.sampling import Sampling
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ GOOD = b'{"prompt": "p", "target": "t"}\n'
         (b'{"prompt": "p", "choices": ["x"], "answer": 0}', "line 2, choices"),
         (b'{"prompt": "p", "choices": ["x", 1], "answer": 0}', "line 2, choices"),
         (b'{"prompt": "p", "choices": ["x", "y"], "answer": 2}', "line 2, answer: 2 is no choice"),
+        (b'{"prompt": "p", "choices": ["x", "y", "x"], "answer": 2}', "line 2, choices: 'x' is there more than once"),
         (b'{"prompt": "p", "choices": ["x", "y"], "answer": true}', "line 2, answer: True"),
         (b'{"prompt": "p", "choices": ["x", "x"], "answer": "x"}', "line 2, answer: 'x'"),
         (b'{"prompt": "p", "choices": ["x", "y"]}', "line 2, answer: None"),

@@ -443,7 +443,7 @@ def test_the_machine_decides_what_runs_side_by_side(tmp_path: Path, needs: tuple
 
 def test_a_store_that_cannot_be_written_ends_the_run_and_kills_what_runs(tmp_path: Path):
     """The second step's result cannot be moved into place, as a file has its name."""
-    broken, slow = Step("add", 1, {"value": 1}), Step("meet", 1, {"folder": str(tmp_path / "met"), "n": 0, "wait_s": 60})
+    broken, slow = Step("add", 1, {"value": 1}), Step("meet", 1, {"folder": str(tmp_path / "met"), "n": 0, "wait_s": 900})
     (tmp_path / "met").mkdir()
     made = runner(tmp_path, [Planned(slow), Planned(broken)])
     made.kinds = {**made.kinds, "meet": Kind("meet", 1, unplanned, meet)}
@@ -453,7 +453,7 @@ def test_a_store_that_cannot_be_written_ends_the_run_and_kills_what_runs(tmp_pat
     began = time.monotonic()
     with pytest.raises(OSError):
         made.run()
-    assert time.monotonic() - began < 50
+    assert time.monotonic() - began < 600
     assert not made.store.done(slow)
 
 

@@ -184,6 +184,44 @@ def test_presets_name_tasks_workloads_and_formats_that_exist(name: str, tiny_lla
     assert len(expansion.subjects) == len(specification.candidates) + 1
 
 
+def stub_data(expansion: Expansion, folder: Path) -> Path:
+    """A data directory that has every file which the tasks name; planning reads nothing but their hashes."""
+    from whichbits.accuracy.kinds.lm_eval import _known
+    from whichbits.accuracy.kinds.lm_eval_index import members
+
+    for task, _ in expansion.tasks:
+        for member in members(task.source, _known(task.source)) if task.kind == "lm-eval" else ():
+            place = folder / member.config["dataset_path"]
+            place.mkdir(parents=True, exist_ok=True)
+            (place / "test.jsonl").write_text("{}")
+    for name in ("dev-v2.0.json", "hotpot_dev_distractor_v1.json", "HumanEvalPlus.jsonl", "sanitized-mbpp.json"):
+        (folder / name).write_text("[]")
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(set(presets()) - {"demo"}))
+def test_presets_plan_whole_studies(name: str, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from dataclasses import replace
+
+    from whichbits.quantization.calibration import dataset
+
+    pytest.importorskip("lm_eval")
+    monkeypatch.setattr(dataset, "pinned_dataset", lambda calibration: calibration.model_copy(update={"revision": "0" * 40}))
+    specification, source = parse(presets()[name], name)
+    candidates = [candidate.model_copy(update={"run": "emulated"}) for candidate in specification.candidates]
+    update = {"model": str(tiny_llama), "candidates": tuple(candidates), "workloads": (), "similarity": None}
+    expansion = Expansion(specification.model_copy(update=update), source, ask_servers=False)
+    object.__setattr__(expansion, "model", replace(expansion.model, max_positions=131072))
+    object.__setattr__(expansion, "data_dir", stub_data(expansion, tmp_path))
+    tasks = {task.name for task, _ in expansion.tasks}
+    evaluated = [planned.step for planned in expansion.plan().steps if planned.step.kind == "evaluate"]
+    assert {step.labels.task for step in evaluated} == tasks
+    assert {step.labels.candidate for step in evaluated} == {expansion.base, *(one.name for one in candidates)}
+    if name == "paper-llama-3.1-8b":
+        assert {"mmlu_llama", "truthfulqa_mc2", "leaderboard_musr", "humaneval_plus_chat", "ruler_128k"} <= tasks
+        assert expansion.max_length == 131072
+
+
 def test_a_task_of_the_harness_by_its_name(tiny_llama: Path):
     pytest.importorskip("lm_eval")
     made = plan(tiny_llama, ("- order", "- {lm_eval: boolq, num_fewshot: 2, limit: 5}"))

@@ -118,6 +118,8 @@ def _document(task: Task, path: Path, number: int, row: Any) -> Document:
             answer = choices.index(answer)
         if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
             fail("answer", f"{answer!r} is no choice", f"give an index from 0 to {len(choices) - 1}, or the text of one choice")
+        if choices.count(choices[answer]) > 1:
+            fail("choices", f"{choices[answer]!r:.200} is there more than once", "leave each choice once in the list")
         document |= {"choices": choices, "answer": answer}
     else:
         target = row.get("target")

@@ -19,6 +19,7 @@ KINDS: Registry[TaskKind] = Registry(
         "human-eval": ("whichbits.accuracy.kinds.code", "HumanEval"),
         "mbpp": ("whichbits.accuracy.kinds.code", "Mbpp"),
         "ruler": ("whichbits.accuracy.kinds.ruler", "Ruler"),
+        "arena-hard": ("whichbits.accuracy.kinds.arena_hard", "ArenaHard"),
         "gpqa": ("whichbits.accuracy.kinds.gpqa", "Gpqa"),
         "mathematics": ("whichbits.accuracy.kinds.mathematics", "Mathematics"),
     },

@@ -69,7 +69,11 @@ def _chat_position(entry: Any) -> TokenLogprob:
     if not isinstance(entry, dict):
         raise EngineError(f"the server returned {entry!r:.40} instead of a token's log-probability")
     top = entry.get("top_logprobs")
-    likeliest = {_chat_name(other): other.get("logprob") for other in top} if isinstance(top, list) else None
+    likeliest = None
+    if isinstance(top, list):
+        if not all(isinstance(other, dict) for other in top):
+            raise EngineError(f"the server returned {top!r:.40} as the likeliest tokens")
+        likeliest = {_chat_name(other): other.get("logprob") for other in top}
     return _position(_chat_name(entry), entry.get("logprob"), likeliest)
 
 
@@ -82,9 +86,9 @@ def _checked(value: Any) -> float:
     """A log-probability that can be one: a finite number that is not positive."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise EngineError(f"the server returned {value!r:.40} as a log-probability")
-    number = float(value)
+    number = float(value) if isinstance(value, float) or abs(value) < 2**53 else math.inf
     if not math.isfinite(number) or number <= PLACEHOLDER:
-        raise EngineError(f"the server returned a log-probability that is not finite: {value}")
+        raise EngineError(f"the server returned a log-probability that is not finite: {value!r:.40}")
     if number > ROUNDING:
         raise EngineError(f"the server returned a log-probability above 0: {value}")
     return number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,6 +13,9 @@ import httpx
 from whichbits.engines.errors import EngineError
 from whichbits.engines.http.connection import CONNECT_TIMEOUT_S, KEY_VARIABLE, Connection
 from whichbits.engines.http.retry import PASSING, Patience
+
+MOST_BYTES = 2**28
+"""Most bytes of an answer; those to the longest prompts take a few million."""
 
 
 class ServerRefused(EngineError):
@@ -108,12 +112,11 @@ class HttpClient:
         while True:
             retry_after, lost = None, False
             try:
-                response = self._client.request(method, address, json=body)
+                with self._client.stream(method, address, json=body) as response:
+                    text = self._read(response, address)
                 if response.status_code == httpx.codes.OK:
-                    return Answer(address, response.text, response.headers.get("content-type", ""))
-                failure: EngineError = refusal(
-                    address, response.status_code, response.text, response.headers.get("location", "")
-                )
+                    return Answer(address, text, response.headers.get("content-type", ""))
+                failure: EngineError = refusal(address, response.status_code, text, response.headers.get("location", ""))
                 if response.status_code not in PASSING:
                     raise failure
                 retry_after = response.headers.get("retry-after")
@@ -131,6 +134,17 @@ class HttpClient:
             waited += pause
             attempt += 1
 
+    def _read(self, response: httpx.Response, address: str) -> str:
+        """The text of an answer. Raises ServerUnreachable where it has no end in sight: neither bytes nor time are endless."""
+        content, began = bytearray(), time.monotonic()
+        for part in response.iter_bytes():
+            content += part
+            if len(content) > MOST_BYTES:
+                raise ServerUnreachable(f"{address} answered with more than {MOST_BYTES // 2**20} MiB")
+            if time.monotonic() - began > self.connection.timeout_s:
+                raise ServerUnreachable(f"{address} did not end its answer within {self.connection.timeout_s:g} s")
+        return content.decode("utf-8", "replace")
+
 
 def refusal(address: str, status: int, text: str, location: str = "") -> ServerRefused:
     """The error of an answer whose status is not 200, with the server's words and what to do where that is known."""
@@ -146,7 +160,7 @@ def parse_json(text: str, address: str, content_type: str = "") -> dict[str, Any
     """A JSON object that says no error. Raises EngineError otherwise."""
     try:
         body = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         kind = content_type.partition(";")[0] or "something"
         cause = "a web page" if "html" in kind or text.lstrip()[:1] == "<" else f"{kind} that is not JSON ({error})"
         raise EngineError(f"{address} answered with {cause}: {short(text)!r}") from None
@@ -161,7 +175,7 @@ def words_of(text: str) -> str:
     """What a server's refusal says, in one line."""
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return short(text)
     if isinstance(body, dict):
         error = body.get("error") or body

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.files import Stored
@@ -13,6 +14,8 @@ CODES = ("weight_packed", "qweight", "weight")
 """What a module's codes are called, by the tool that made them."""
 
 SCALES = ("weight_scale", "weight_scale_inv", "scales")
+
+ZEROS = ("weight_zero_point", "qzeros")
 
 BESIDE = frozenset({
     *SCALES, "weight_zero_point", "weight_shape", "weight_g_idx", "weight_global_scale", "input_scale", "input_zero_point",
@@ -32,13 +35,17 @@ class Layout:
     """How codes are stored: the bits of one, and, in a word of several, along which dimension they are packed.
 
     `transposed` where the stored matrix has a row for each input (GPTQ, AWQ). `beside` are the tensors that every quantized
-    module holds beside its codes; one of SCALES is needed in any case.
+    module holds beside its codes; one of SCALES is needed in any case. `dtypes` are those that codes can have, by safetensors'
+    name, none where nothing is stated. `shared` is how many weights of a row share a scale: a number, "row", "block", or None
+    where nothing is stated.
     """
 
     bits: int | None
     packed: int | None = None
     transposed: bool = False
     beside: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    shared: int | Literal["row", "block"] | None = None
 
 
 def signs_of_codes(stored: Mapping[str, Stored]) -> list[str]:
@@ -52,7 +59,7 @@ def signs_of_codes(stored: Mapping[str, Stored]) -> list[str]:
 
 def is_code(tensor: Stored) -> bool:
     """Whether a matrix holds codes, by its dtype."""
-    return len(tensor.shape) >= 2 and tensor.dtype not in FULL
+    return len(tensor.shape) >= 2 and tensor.dtype not in (*FULL, "BOOL")
 
 
 def weights_of_codes(stored: Mapping[str, Stored], layout: Layout) -> dict[str, tuple[int, ...] | None]:

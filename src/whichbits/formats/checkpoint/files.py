@@ -49,7 +49,8 @@ def language_prefix(names: Iterable[str]) -> str:
 
 
 BUFFER = re.compile(
-    r"(.*\.)?rotary_emb\.(inv_freq|original_inv_freq|cos_cached|sin_cached)|(h\.\d+|.*\.h\.\d+)\.attn\.(masked_)?bias"
+    r"(.*\.)?((maybe_)?rotary(_emb)?\.(inv_freq|original_inv_freq|cos_cached|sin_cached)|rope\.freqs"
+    r"|attn\.embed_positions|(attn|attention)\.((masked_)?bias|causal_mask))"
 )
 """Buffers that older files hold beside the weights, and that every loader computes anew: rotary tables, causal masks."""
 
@@ -73,24 +74,28 @@ class Stored:
 def read_header(shard: Path) -> dict[str, Any]:
     """Header of a safetensors file: {tensor name: {"dtype", "shape", "data_offsets"}}.
 
-    Raises UserError where the file is shorter or longer than its header says, or the header contradicts itself.
+    Raises UserError where the file cannot be read, is shorter or longer than its header says, or the header contradicts itself.
     Source: the safetensors format (8 bytes of length, a JSON header, the data).
     """
-    size = shard.stat().st_size
     remedy = f"download {shard.name} again, or copy it again from where it came"
-    with shard.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
-        if 8 + length > size:
-            raise UserError(f"{shard} is truncated: its header does not fit in its {size:,} bytes", remedy=remedy)
-        try:
-            header: dict[str, Any] = json.loads(file.read(length), object_pairs_hook=_each_once)
-            header.pop("__metadata__", None)
-            spans = {name: _span(entry) for name, entry in header.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{shard} is not a safetensors file: its header is not JSON of tensors: {error}", remedy=remedy
-            ) from error
+    try:
+        size = shard.stat().st_size
+        with shard.open("rb") as file:
+            prefix = file.read(8)
+            length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
+            text = file.read(length) if 8 + length <= size else None
+    except OSError as error:  # a link that leads nowhere, a folder, a file of somebody else
+        raise UserError(f"{shard} cannot be read ({error.strerror})", remedy=remedy) from error
+    if text is None:
+        raise UserError(f"{shard} is truncated: its header does not fit in its {size:,} bytes", remedy=remedy)
+    try:
+        header: dict[str, Any] = json.loads(text, object_pairs_hook=_each_once)
+        header.pop("__metadata__", None)
+        spans = {name: _span(entry) for name, entry in header.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{shard} is not a safetensors file: its header is not JSON of tensors: {error}", remedy=remedy
+        ) from error
     expected = 8 + length + max((end for _, end in spans.values()), default=0)
     if size != expected:
         kind = "truncated" if size < expected else "too long"
@@ -204,6 +209,6 @@ def _read_index(index: Path) -> dict[str, str]:
         weight_map: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         if not weight_map or not all(isinstance(name, str) and "/" not in name for name in weight_map.values()):
             raise ValueError("weight_map does not name files")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise UserError(f"{index} is not an index of safetensors shards", remedy="download the model again") from error
     return weight_map

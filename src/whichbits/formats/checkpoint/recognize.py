@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from whichbits.core.errors import UserError
 from whichbits.formats.catalogue import get, load, load_kv_caches
@@ -68,34 +68,45 @@ def recognize_stated(stated: Any) -> Recognized:
     if not isinstance(stated, Mapping):
         raise UserError("quantization_config in config.json is not a JSON object", remedy="download the checkpoint again")
     method = stated.get("quant_method", "compressed-tensors" if "config_groups" in stated else None)
+    size = stated.get("group_size")
+    shared: int | Literal["row"] | None = "row" if size == -1 else size if type(size) is int and size > 0 else None
     match method:
         case "compressed-tensors":
             return _compressed(stated)
         case "gptq" if stated.get("bits") == 4 and stated.get("checkpoint_format", "gptq") in ("gptq", "gptq_v2"):
+            if stated.get("is_marlin_format"):
+                raise _none_of_ours("quant_method gptq with is_marlin_format")
+            if _changed_for_some(stated.get("dynamic")):
+                raise _none_of_ours("quant_method gptq with dynamic")
             symmetric = stated.get("sym", True)
-            if stated.get("group_size") != -1 or not symmetric:
+            if size != -1 or not symmetric:
                 found = catalogue["w4a16-int" if symmetric else "w4a16-int-asym"]
             else:
                 found = catalogue["w4a16-int-channel"]
-            return Recognized(found, Layout(4, packed=0, transposed=True, beside=("qzeros", "scales")))
+            return Recognized(found, Layout(4, 0, True, ("qzeros", "scales"), ("I32",), shared))
         case "awq" if stated.get("bits") == 4 and str(stated.get("version", "gemm")).lower() == "gemm":
-            found = catalogue["w4a16-int-asym" if stated.get("zero_point", True) else "w4a16-int"]
-            return Recognized(found, Layout(4, packed=1, transposed=True, beside=("scales",)))
+            zeros = stated.get("zero_point", True)
+            beside = ("qzeros", "scales") if zeros else ("scales",)
+            return Recognized(
+                catalogue["w4a16-int-asym" if zeros else "w4a16-int"], Layout(4, 1, True, beside, ("I32",), shared)
+            )
         case "fp8" if stated.get("activation_scheme", "dynamic") == "dynamic":
             block = stated.get("weight_block_size")
             if block is None:
-                return Recognized(catalogue["w8a8-fp"], Layout(8))
-            if list(block) == [128, 128]:
-                return Recognized(catalogue["fp8-block"], Layout(8))
+                return Recognized(catalogue["w8a8-fp"], Layout(8, dtypes=("F8_E4M3",)))
+            if isinstance(block, list) and block == [128, 128]:
+                return Recognized(catalogue["fp8-block"], Layout(8, dtypes=("F8_E4M3",), shared="block"))
     details = {key: stated[key] for key in ("bits", "activation_scheme", "weight_block_size", "quant_algo") if key in stated}
     raise _none_of_ours(", ".join([f"quant_method {method}", *(f"{key} {value}" for key, value in details.items())]))
 
 
 def _compressed(stated: Mapping[str, Any]) -> Recognized:
     """The format, and the key-value cache, that a compressed-tensors configuration states: of several groups the first's."""
-    sparsity = stated.get("sparsity_config")
-    if isinstance(sparsity, Mapping) and sparsity.get("format", "dense") != "dense":
-        raise _none_of_ours(f"sparsity_config {sparsity.get('format')}")
+    sparsity = stated.get("sparsity_config") or {}
+    if not isinstance(sparsity, Mapping) or sparsity.get("format", "dense") != "dense":
+        raise _none_of_ours(f"sparsity_config {sparsity.get('format') if isinstance(sparsity, Mapping) else sparsity}")
+    if not _strings(stated.get("ignore") or []):
+        raise _none_of_ours("compressed-tensors with an ignore that is no list of names")
     groups = stated.get("config_groups")
     if not isinstance(groups, Mapping) or not groups:
         raise _none_of_ours("compressed-tensors without config_groups")
@@ -107,7 +118,8 @@ def _compressed(stated: Mapping[str, Any]) -> Recognized:
     others = [other.title for other in dict(zip([each.name for each in formats], formats, strict=True)).values()][1:]
     if others:
         format = format.model_copy(update={"title": f"{format.title} beside {', '.join(others)}"})
-        layout = Layout(None, beside=("weight_scale",))
+        dtypes = tuple(dtype for each in found if each.layout for dtype in each.layout.dtypes)
+        layout = Layout(None, beside=("weight_scale",), dtypes=dtypes)
     scheme = stated.get("kv_cache_scheme")
     if scheme is None:
         return Recognized(format, layout)
@@ -120,6 +132,8 @@ def _compressed(stated: Mapping[str, Any]) -> Recognized:
 def _of_group(name: str, group: Any, storage: Any) -> Recognized:
     if not isinstance(group, Mapping) or not isinstance(group.get("weights"), Mapping) or group.get("output_activations"):
         raise _none_of_ours(f"config_groups.{name} of compressed-tensors")
+    if not group.get("targets") or not _strings(group["targets"]):
+        raise _none_of_ours(f"config_groups.{name} of compressed-tensors without targets")
     storage = group.get("format") or storage
     same = [format for format in load().values() if format.weights is not None and _same_numbers(format, group)]
     if not same:
@@ -127,11 +141,24 @@ def _of_group(name: str, group: Any, storage: Any) -> Recognized:
         raise _none_of_ours(f"config_groups.{name} of compressed-tensors: weights {numbers}")
     # Formats may differ in their layout on disk alone.
     format = min(same, key=lambda format: format.storage != storage)
-    return Recognized(format, _layout(format, str(storage or format.storage)))
+    if storage not in (None, format.storage, "naive-quantized"):
+        raise _none_of_ours(f"{format.name} in compressed-tensors' format {storage}")
+    return Recognized(format, _layout(format, group["weights"].get("group_size"), name))
 
 
-def _layout(format: Format, storage: str) -> Layout:
-    assert format.weights is not None
+def _layout(format: Format, size: Any, name: str) -> Layout:
+    """How compressed-tensors stores a format's codes; `size` is the group size that the group called `name` states."""
+    assert format.weights is not None and format.storage is not None
+    shared: int | Literal["row", "block"] | None = None
+    match format.weights.strategy:
+        case "channel":
+            shared = "row"
+        case "block":
+            shared = "block"
+        case "group" | "tensor_group":
+            if type(size) is not int or size < 1:
+                raise _none_of_ours(f"config_groups.{name} of compressed-tensors: groups of size {size}")
+            shared = size
     beside = ["weight_scale"]
     if not format.weights.symmetric:
         beside.append("weight_zero_point")
@@ -139,8 +166,21 @@ def _layout(format: Format, storage: str) -> Layout:
         beside.append("weight_global_scale")
     if format.activations is not None and format.activations.dynamic is False:
         beside.append("input_scale" if format.activations.strategy != "tensor_group" else "input_global_scale")
-    packed = 1 if "pack" in storage else None
-    return Layout(format.weights.num_bits, packed=packed, beside=tuple(beside))
+    packed = 1 if "pack" in format.storage else None
+    if format.storage == "pack-quantized":
+        beside.append("weight_shape")
+    dtypes = {("int", None): "I8", ("int", 1): "I32", ("float", None): "F8_E4M3", ("float", 1): "U8"}
+    dtype = dtypes[format.weights.type, packed]
+    return Layout(format.weights.num_bits, packed, False, tuple(beside), (dtype,), shared)
+
+
+def _changed_for_some(dynamic: Any) -> bool:
+    """Whether GPTQModel's `dynamic` gives some modules other numbers; leaving some out (`-:`) does not."""
+    return isinstance(dynamic, Mapping) and any(name[:2] != "-:" and changes for name, changes in dynamic.items())
+
+
+def _strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _same_numbers(format: Format, group: Mapping[str, Any]) -> bool:
@@ -166,8 +206,8 @@ def side_quantization(folder: Path) -> str | None:
         if not file.is_file():
             continue
         try:
-            stated = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
+            stated = json.loads(file.read_text(encoding="utf-8-sig"))
+        except (ValueError, RecursionError):
             return f"{name} (which is not JSON)"
         inner = stated.get("quantization", stated) if isinstance(stated, dict) else stated
         if not isinstance(inner, dict):

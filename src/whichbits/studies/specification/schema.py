@@ -82,6 +82,26 @@ class Candidate(Frozen):
         return self
 
 
+class JudgeChoice(Frozen):
+    """Who judges open answers: any model behind an OpenAI-compatible address."""
+
+    url: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1)]
+    rounds: Annotated[int, Field(ge=1, le=100)] | None = None
+    """How often each answer is judged, each time in both orders; default 2."""
+    max_tokens: PositiveInt | None = None
+    """Longest judgment; default 4096."""
+    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None = None
+    key_variable: Annotated[str, Field(min_length=1)] | None = None
+    """Variable of the environment that holds the judge's key; default OPENAI_API_KEY."""
+    concurrency: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Judgments under way at once; default 8."""
+    prompt_price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Dollars for a million tokens read."""
+    output_price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Dollars for a million tokens written."""
+
+
 class TaskChoice(Frozen):
     """A task: one of ours by name, one of lm-evaluation-harness, the user's own JSONL file, or one of another kind."""
 
@@ -108,6 +128,8 @@ class TaskChoice(Frozen):
     """Whether prompts go through the tokenizer's chat template; default: no."""
     sampling: Sampling | None = None
     """How answers are drawn, of any task; default: the task's own way, greedy unless its description says otherwise."""
+    judge: JudgeChoice | None = None
+    """Who judges the answers, for tasks that are judged."""
     limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Use the first `limit` items; a generated task makes as many, also more than its usual number."""
     emulate: bool = True

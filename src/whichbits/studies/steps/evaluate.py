@@ -14,6 +14,7 @@ from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.forecast import Ask, batch_seconds
 from whichbits.studies.steps.items import read_items, write_items
 from whichbits.studies.steps.job import trust_remote_code
+from whichbits.studies.steps.judge import judge_local, judge_of, judged, with_judge
 from whichbits.studies.steps.on_engine import engines, on_engine
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance, stated
@@ -40,7 +41,7 @@ def tasks(study: Study) -> tuple[tuple[Task, TaskChoice], ...]:
         except UserError as error:
             raise study.source.placed(("tasks", index, "sampling"), error) from error
         try:
-            expanded = tuple(_extended(task, choice.limit, specification.seed) for task in _tasks(choice))
+            expanded = tuple(judged(_extended(task, choice.limit, specification.seed), choice.judge) for task in _tasks(choice))
         except UserError as error:
             raise study.source.placed(("tasks", index, "name" if choice.lm_eval is None else "lm_eval"), error) from error
         names = [*(task.name for task, _ in found), *(task.name for task in expanded)]
@@ -96,7 +97,7 @@ def _on_task(
 
     stated = task.model_dump(mode="json")
     made = stated.pop("items")
-    local: dict[str, Json] = {"items": made}
+    local: dict[str, Json] = {"items": made, **judge_local(stated)}
     if task_kind(task.kind).reads_source:
         local["source"] = task.source
         stated["source"] = Path(task.source).name
@@ -151,7 +152,7 @@ def _task(step: Step) -> Task:
 
     stated = step.inputs["task"]
     local = {"source": step.local.get("source", stated["source"]), "items": step.local["items"]}
-    return Task.model_validate({**stated, **local})
+    return Task.model_validate({**with_judge(stated, step.local), **local})
 
 
 def _limit(step: Step) -> int | None:
@@ -167,10 +168,11 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         inputs = job.step.inputs
         data_dir = job.step.local.get("data_dir")
         with ExitStack() as stack:
+            task = _task(job.step)
             model = model_of(job, context, stack)
             weights = served_weights(job, model)
             result = evaluate_task(
-                _task(job.step),
+                task,
                 model,
                 Path(job.step.local["tokenizer"]),
                 limit=_limit(job.step),
@@ -178,6 +180,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
                 data_dir=Path(data_dir) if data_dir else None,
                 trust_remote_code=trust_remote_code(job),
                 kept=_kept(job.earlier) if job.earlier else None,
+                judge=judge_of(task, context, stack),
             )
         write_items(job.directory, result.rows())
         summary = result.summary.model_copy(update={"concurrency": inputs["engine"].get("concurrency"), "weights": weights})
@@ -186,6 +189,21 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         if result.kept:
             more["earlier_items"] = result.kept
         yield job, Result(summary, provenance(job, engine=inputs["engine"], **more))
+
+
+def judging_work(steps: Sequence[Step]) -> list[str]:
+    """What each step of these asks of a judge, and at what price; nothing of those that ask none."""
+    from whichbits.accuracy.kind import JudgedKind
+    from whichbits.accuracy.kinds.registry import task_kind
+
+    found = []
+    for step in steps:
+        task, data_dir = _task(step), step.local.get("data_dir")
+        kind = task_kind(task.kind)
+        if isinstance(kind, JudgedKind):
+            work = kind.judging_work(task, limit=_limit(step), data_dir=Path(data_dir) if data_dir else None)
+            found.append(f"{step.labels.candidate}, {task.name}: {work}")
+    return found
 
 
 def _kept(earlier: Earlier) -> Kept | None:

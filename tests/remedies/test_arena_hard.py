@@ -1,0 +1,52 @@
+"""Remedies of Arena-Hard: its judge and its files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("transformers")
+
+from whichbits.accuracy.arena.files import answer_files, prompts
+from whichbits.accuracy.kinds.arena_hard import judging_of
+from whichbits.accuracy.registry import task
+from whichbits.studies.specification.schema import JudgeChoice
+from whichbits.studies.steps.judge import judged
+
+JUDGE = JudgeChoice(url="http://HOST:8000", model="NAME")
+
+
+def test_judges(follow: Any):
+    one = task("arena_hard_v0.1")
+    follow("and no judge is named", mistake=lambda: judged(one, None), remedy=lambda: judged(one, JUDGE))
+    follow(
+        "are not judged",
+        mistake=lambda: judged(task("recall"), JUDGE),
+        remedy=lambda: judged(task("recall"), None),
+    )
+    follow("and none is named", mistake=lambda: judging_of(one), remedy=lambda: judging_of(judged(one, JUDGE)))
+
+
+def test_files(follow: Any, tmp_path: Path):
+    folder = tmp_path / "arena-hard-v0.1"
+    (folder / "model_answer").mkdir(parents=True)
+    answers = folder / "model_answer" / "gpt-4-0314.jsonl"
+    (folder / "question.jsonl").write_text(json.dumps({"uid": "1", "category": "arena-hard-v0.1", "prompt": "Why?"}) + "\n")
+
+    def answer(uid: str) -> None:
+        answers.write_text(json.dumps({"uid": uid, "messages": [{"role": "assistant", "content": {"answer": "So."}}]}) + "\n")
+
+    def put() -> None:
+        answer("2")
+        answer_files("v0.1", tmp_path)
+
+    raised = follow("answers to Arena-Hard", mistake=lambda: answer_files("v0.1", tmp_path), remedy=put)
+    assert raised.remedy.endswith("arena-hard-v0.1/model_answer/gpt-4-0314.jsonl")
+    follow(
+        "no baseline answers question",
+        mistake=lambda: prompts("v0.1", tmp_path),
+        remedy=lambda: (answer("1"), prompts("v0.1", tmp_path)),
+    )
