@@ -45,6 +45,7 @@ SLOW = (
     "studies/planning/test_planner.py",
     "studies/test_remote_code.py",
     "studies/test_identity.py",
+    "studies/test_judged_study.py",
     "studies/test_outside_task_kind.py",
     "studies/test_processes.py",
     "studies/test_study.py",

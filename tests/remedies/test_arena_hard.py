@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("transformers")
 
 from whichbits.accuracy.arena.files import answer_files, prompts
-from whichbits.accuracy.kinds.arena_hard import judging_of
+from whichbits.accuracy.kinds.arena_hard import judging_of, readable
 from whichbits.accuracy.registry import task
 from whichbits.studies.specification.schema import JudgeChoice
 from whichbits.studies.steps.judge import judged
@@ -28,6 +28,23 @@ def test_judges(follow: Any):
         remedy=lambda: judged(task("recall"), None),
     )
     follow("and none is named", mistake=lambda: judging_of(one), remedy=lambda: judging_of(judged(one, JUDGE)))
+
+
+def test_answers_of_a_file(follow: Any, tmp_path: Path):
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    folder, items = tmp_path / "arena-hard-v0.1", tmp_path / "items.parquet"
+    folder.mkdir()
+    (folder / "question.jsonl").write_text(json.dumps({"uid": "1", "category": "arena-hard-v0.1", "prompt": "Why?"}) + "\n")
+    parquet.write_table(pyarrow.table({"item": ["1"]}), items)
+
+    def write() -> None:
+        parquet.write_table(pyarrow.table({"item": ["1"], "prediction": ["So."]}), items)
+        prompts("v0.1", tmp_path, items)
+
+    follow("{file} has no answers", mistake=lambda: prompts("v0.1", tmp_path, items), remedy=write)
+    follow("of answers to judge against", mistake=lambda: readable(tmp_path / "no"), remedy=lambda: readable(items))
 
 
 def test_files(follow: Any, tmp_path: Path):

@@ -24,6 +24,8 @@ class Judging(BaseModel):
     max_tokens: int = Field(default=4096, ge=1)
     """Longest judgment, tokens."""
     temperature: float = Field(default=0.0, ge=0, le=10)
+    baseline: str | None = None
+    """File of the answers to judge against, in place of the task's own baseline; its contents are part of a step's key."""
     url: str = Field(min_length=1)
     """Its address; no part of a step's key."""
     key_variable: str = Field(default="OPENAI_API_KEY", min_length=1)
@@ -36,7 +38,7 @@ class Judging(BaseModel):
     """Dollars for a million tokens written; no part of a step's key."""
 
 
-PLACES = ("url", "key_variable", "concurrency", "prompt_price", "output_price")
+PLACES = ("baseline", "url", "key_variable", "concurrency", "prompt_price", "output_price")
 """Fields of `Judging` that say where and at what price, not what."""
 
 

@@ -154,6 +154,8 @@ def test_a_judge_goes_with_tasks_that_are_judged() -> None:
     with pytest.raises(UserError, match="recall are not judged"):
         judged(task("recall"), JudgeChoice(url="http://a", model="m"))
     assert judged(task("recall"), None) == task("recall")
+    with pytest.raises(UserError, match="is no address"):
+        judged(task("arena_hard_v0.1"), JudgeChoice(url="judge:80/", model="m"))
     with pytest.raises(UserError, match="needs a judge"):
         task_kind("arena-hard").judging_work(task("arena_hard_v0.1"), limit=None, data_dir=None)
 
@@ -176,6 +178,34 @@ def test_files_that_are_missing_or_do_not_fit(questions: Path) -> None:
     answers.write_text(answers.read_text().splitlines()[0] + "\n")
     with pytest.raises(UserError, match="no baseline answers question q1"):
         prompts("v0.1", questions)
+
+
+def test_answers_of_a_file_in_place_of_the_papers_baseline(
+    server, questions: Path, embedded_model: Path, tmp_path: Path
+) -> None:
+    """The base's own items: against itself it ties, unless the judge has no label or a bias, which cancels."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    running = server()
+    first = run(with_server(running.url), questions, embedded_model, Context())
+    items = tmp_path / "items.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(first.rows()), items)
+    against_itself = with_server(running.url, baseline=items)
+    assert set(task_kind("arena-hard").data_files(against_itself, questions)) == {"question.jsonl", "baseline"}
+    result = run(against_itself, questions, embedded_model, Context())
+    assert [item.score for item in result.items] == [0.5] * 5
+    assert result.items[0].target == "good good good, **bold**"
+    stated = against_itself.model_dump(mode="json")
+    assert judge_places(stated)["judging"]["baseline"] == str(items)
+    lines(tmp_path / "own.jsonl", [answered(f"q{n}", "good good") for n in range(5)])
+    result = run(with_server(running.url, baseline=tmp_path / "own.jsonl"), questions, embedded_model, Context(), limit=3)
+    assert [item.score for item in result.items] == [1, 0, 0]
+    with pytest.raises(UserError, match="there is no file"):
+        task_kind("arena-hard").data_files(with_server(running.url, baseline=tmp_path / "nowhere"), questions)
+    parquet.write_table(pyarrow.table({"item": ["q0"]}), items)
+    with pytest.raises(UserError, match="has no answers"):
+        run(against_itself, questions, embedded_model, Context())
 
 
 def test_the_published_questions_are_read() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from whichbits.engines.emulation.drawn import Drawn, within_top_p
 from whichbits.engines.emulation.exact_integers import integer_linear, unpack_int4
@@ -257,6 +259,37 @@ def test_what_is_not_finite_is_an_error_and_not_a_score(tiny_llama: Path, value:
         model.next_token_logprobs([[5, 6, 7]], [[8, 9]])
     with pytest.raises(EngineError, match="not finite"):
         model.generate([[5, 6, 7]], max_tokens=2)
+
+
+def changed(checkpoint: Path, folder: Path, tensors: dict[str, torch.Tensor], **config: object) -> Path:
+    """A copy of a checkpoint with other tensors and other fields of config.json."""
+    shutil.copytree(checkpoint, folder)
+    for file in folder.glob("model*.safetensors*"):
+        file.unlink()
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    fields = json.loads((folder / "config.json").read_text(encoding="utf-8")) | config
+    (folder / "config.json").write_text(json.dumps(fields), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("scale", ["weight_scale", "weight_scale_inv"])
+def test_codes_of_other_tools_are_not_taken_for_weights(tiny_llama: Path, tmp_path: Path, scale: str) -> None:
+    """transformers loads FP8 codes without scales that have another name, and never with their activations' format."""
+    tensors = {name: tensor for file in tiny_llama.glob("model*.safetensors") for name, tensor in load_file(file).items()}
+    for name in [name for name in tensors if name.endswith("_proj.weight")]:
+        tensors[name.removesuffix("weight") + scale] = torch.full((len(tensors[name]), 1), 2.0**-8)
+        tensors[name] = (tensors[name] * 256).to(torch.float8_e4m3fn)
+    stated = {"quant_method": "fp8", "activation_scheme": "dynamic"}
+    with pytest.raises(EngineError, match="quantized by fp8; emulated are compressed-tensors"):
+        Emulated(changed(tiny_llama, tmp_path / "fp8", tensors, quantization_config=stated), threads=1)
+
+
+def test_what_transformers_cannot_load_is_said_in_a_line(quantized, tmp_path: Path) -> None:
+    checkpoint = quantized("w4a16-int")
+    tensors = {name: tensor for file in checkpoint.glob("model*.safetensors") for name, tensor in load_file(file).items()}
+    shapes = {name: torch.tensor([1, 1]) for name in tensors if name.endswith("weight_shape")}
+    with pytest.raises(EngineError, match=r"^transformers cannot load the checkpoint: .*[^\n]$"):
+        Emulated(changed(checkpoint, tmp_path / "shapes", tensors | shapes), threads=1)
 
 
 def test_what_is_drawn_does_not_depend_on_the_batch(tiny_llama: Path) -> None:

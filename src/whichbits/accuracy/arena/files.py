@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from whichbits.accuracy.code.extract import after_thought
 from whichbits.accuracy.problem_files import Row, optional_files, problem_file, rows
 from whichbits.core.errors import UserError
 
@@ -81,13 +82,34 @@ def answer_files(version: str, data_dir: Path | None) -> list[Path]:
     return found
 
 
-def prompts(version: str, data_dir: Path | None) -> list[Prompt]:
-    """All questions with their baselines' answers. Raises UserError where a file is missing, or has no answer to one."""
-    answers = {
-        category: {row.uid: row.answer for row in rows(file, _Answered)}
-        for category, file in zip(VERSIONS[version], answer_files(version, data_dir), strict=True)
-    }
+def prompts(version: str, data_dir: Path | None, baseline: Path | None = None) -> list[Prompt]:
+    """All questions with their baselines' answers, or those of the file `baseline`, to all categories.
+
+    Raises UserError where a file is missing, or has no answer to one.
+    """
+    files = answer_files(version, data_dir) if baseline is None else [baseline] * len(VERSIONS[version])
+    answers = {category: _answers(file) for category, file in zip(VERSIONS[version], files, strict=True)}
     return [_prompt(version, question, answers) for question in rows(question_file(version, data_dir), Question)]
+
+
+def _answers(file: Path) -> dict[str, str]:
+    """Answers by question, of arena-hard's form, or the predictions of an evaluation's items.parquet.
+
+    Raises UserError where the file is neither.
+    """
+    if file.suffix != ".parquet":
+        return {row.uid: row.answer for row in rows(file, _Answered)}
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        table = parquet.read_table(file, columns=["item", "prediction"]).to_pydict()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(
+            f"judge: {file} has no answers: {' '.join(str(error).split())[:200]}",
+            remedy="name items.parquet of an evaluation of the same task",
+        ) from error
+    return {str(item): after_thought(text) or "" for item, text in zip(table["item"], table["prediction"], strict=True)}
 
 
 def _prompt(version: str, question: Question, answers: Mapping[str, Mapping[str, str]]) -> Prompt:
@@ -95,11 +117,11 @@ def _prompt(version: str, question: Question, answers: Mapping[str, Mapping[str,
     if answer is None:
         raise UserError(
             f"data_dir: no baseline answers question {question.uid} of Arena-Hard {version} ({question.category})",
-            remedy="download the files of questions and of answers again",
+            remedy="give questions and answers of one version, all of them",
         )
     return Prompt(question.uid, question.category, question.prompt, answer)
 
 
-def characters(version: str, data_dir: Path | None) -> Sequence[int]:
+def characters(version: str, data_dir: Path | None, baseline: Path | None = None) -> Sequence[int]:
     """Characters of each question with its baseline's answer: what a judge reads besides the model's answer."""
-    return [len(one.text) + len(one.baseline) for one in prompts(version, data_dir)]
+    return [len(one.text) + len(one.baseline) for one in prompts(version, data_dir, baseline)]

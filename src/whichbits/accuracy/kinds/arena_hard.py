@@ -60,7 +60,7 @@ class ArenaHard(JudgedKind):
     def judging_work(self, task: Task, *, limit: int | None, data_dir: Path | None) -> str:
         """Judgments of one model, what they read at about four characters a token, and the price at most."""
         judging = judging_of(task)
-        read = characters(task.source, data_dir)[:limit]
+        read = characters(task.source, data_dir, baseline_of(task))[:limit]
         requests = 2 * judging.rounds * task.samples
         longest = (task.max_tokens or 0) * len(read)
         return work_of(requests * len(read), requests * (sum(read) // 4 + longest), judging)
@@ -80,7 +80,7 @@ class ArenaHard(JudgedKind):
 
         All items are asked: win rates need every judgment, and kept items have none.
         """
-        judging, every = judging_of(task), prompts(task.source, data_dir)
+        judging, every = judging_of(task), prompts(task.source, data_dir, baseline_of(task))
         asked = every[:limit]
         requests = [
             tokenizer.chat([{"role": "user", "content": one.text}]) if task.chat_template else one.text for one in asked
@@ -96,7 +96,10 @@ class ArenaHard(JudgedKind):
         return replace(result, summary=result.summary.model_copy(update={"judged": judged}))
 
     def data_files(self, task: Task, data_dir: Path | None) -> Mapping[str, Path] | None:
-        """The files of questions and of the baselines' answers."""
+        """The files of questions and of the answers to judge against."""
+        baseline = baseline_of(task)
+        if baseline is not None:
+            return {"question.jsonl": question_file(task.source, data_dir), "baseline": readable(baseline)}
         files = [question_file(task.source, data_dir), *answer_files(task.source, data_dir)]
         return {file.name: file for file in files}
 
@@ -130,6 +133,20 @@ def judging_of(task: Task) -> Judging:
             remedy="add judge: {url: ..., model: ...} to the task in the specification",
         )
     return task.judging
+
+
+def baseline_of(task: Task) -> Path | None:
+    """The file of answers that a task names to judge against, where it does."""
+    return None if task.judging is None or task.judging.baseline is None else Path(task.judging.baseline)
+
+
+def readable(file: Path) -> Path:
+    """The file. Raises UserError where it is none."""
+    if not file.is_file():
+        raise UserError(
+            f"judge: there is no file {file} of answers to judge against", remedy="give the path of a file as baseline"
+        )
+    return file
 
 
 def _conversation(prompt: Prompt, answer: str, *, model_is_a: bool) -> Sequence[Message]:

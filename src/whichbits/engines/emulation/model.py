@@ -5,7 +5,7 @@ The accuracy route for formats that the available engine has no kernel for. Says
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -225,27 +225,43 @@ def _loaded(checkpoint: Path, dtype: torch.dtype | None, trust_remote_code: bool
     from transformers import GenerationConfig
 
     from whichbits.engines.emulation.mixture import is_quantized_mixture, load_mixture
+    from whichbits.formats.checkpoint.codes import BESIDE
     from whichbits.formats.checkpoint.files import tensor_files
     from whichbits.models.comparison import model_class
     from whichbits.models.configuration import read_configuration
     from whichbits.models.patterns import refuse_patterns
 
     configuration = read_configuration(checkpoint, trust_remote_code=trust_remote_code)
+    _refuse_method(configuration.quantization)
     refuse_patterns(checkpoint, configuration.quantization, tensor_files(checkpoint))
     if is_quantized_mixture(checkpoint, configuration.library):
         return load_mixture(checkpoint, configuration.library, dtype)
-    model, found = model_class(configuration, checkpoint).from_pretrained(
-        checkpoint,
-        config=configuration.library,
-        dtype=dtype or "auto",
-        generation_config=GenerationConfig(),  # type: ignore[no-untyped-call]
-        output_loading_info=True,
-        **_attention(configuration.library.get_text_config()),
-    )
+    own = model_class(configuration, checkpoint)
+    try:
+        model, found = own.from_pretrained(
+            checkpoint,
+            config=configuration.library,
+            dtype=dtype or "auto",
+            generation_config=GenerationConfig(),  # type: ignore[no-untyped-call]
+            output_loading_info=True,
+            **_attention(configuration.library.get_text_config()),
+        )
+    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:  # of the library's loaders
+        raise EngineError(f"transformers cannot load the checkpoint: {' '.join(str(error).split())[:300]}") from error
     if found["missing_keys"]:
         lacking = sorted(found["missing_keys"])
         raise EngineError(f"the checkpoint lacks {len(lacking)} tensors of the model, {', '.join(lacking[:3])}")
+    unread = sorted(name for name in found["unexpected_keys"] if name.rpartition(".")[2] in BESIDE)
+    if unread:
+        raise EngineError(f"transformers does not read {len(unread)} tensors that belong to codes, {', '.join(unread[:3])}")
     return model
+
+
+def _refuse_method(stated: Any) -> None:
+    """Raise EngineError for a checkpoint that transformers would load without the arithmetic of its activations."""
+    method = stated.get("quant_method", "compressed-tensors") if isinstance(stated, Mapping) else "compressed-tensors"
+    if method != "compressed-tensors":
+        raise EngineError(f"the checkpoint is quantized by {method}; emulated are compressed-tensors checkpoints")
 
 
 def _attention(config: Any) -> dict[str, str]:
@@ -255,11 +271,6 @@ def _attention(config: Any) -> dict[str, str]:
 
 def _emulate(model: Any) -> None:
     """Replace the linear layers that have a quantization scheme by their emulation."""
-    config = getattr(model.config, "quantization_config", None)
-    stated = config if isinstance(config, dict) else config.to_dict() if config is not None else {}
-    method = stated.get("quant_method", "compressed-tensors")
-    if method != "compressed-tensors":
-        raise EngineError(f"the checkpoint is quantized by {method}; emulated are compressed-tensors checkpoints")
     quantizers: dict[str, ActivationQuantizer] = {}
     for name, module in list(model.named_modules()):
         if isinstance(module, torch.nn.Linear) and getattr(module, "quantization_scheme", None) is not None:

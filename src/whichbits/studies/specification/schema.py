@@ -87,6 +87,8 @@ class JudgeChoice(Frozen):
 
     url: Annotated[str, Field(min_length=1)]
     model: Annotated[str, Field(min_length=1)]
+    baseline: Path | None = None
+    """Answers to judge against in place of the task's own: arena-hard's JSONL, or items.parquet of another evaluation."""
     rounds: Annotated[int, Field(ge=1, le=100)] | None = None
     """How often each answer is judged, each time in both orders; default 2."""
     max_tokens: PositiveInt | None = None

@@ -34,7 +34,10 @@ def judged(task: Task, choice: JudgeChoice | None) -> Task:
             f"judge: the answers of task {task.name} are judged, and no judge is named",
             remedy="add judge: {url: http://HOST:PORT, model: NAME} to the task",
         )
-    return task.model_copy(update={"judging": Judging(**choice.model_dump(exclude_none=True))})
+    from whichbits.engines.http.connection import root_of
+
+    root_of(choice.url)  # a mistake in the address is told now
+    return task.model_copy(update={"judging": Judging(**choice.model_dump(mode="json", exclude_none=True))})
 
 
 def judge_local(stated: dict[str, Json]) -> dict[str, Json]:
