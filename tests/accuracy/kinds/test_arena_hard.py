@@ -197,7 +197,7 @@ def test_answers_of_a_file_in_place_of_the_papers_baseline(
     assert [item.score for item in result.items] == [0.5] * 5
     assert result.items[0].target == "good good good, **bold**"
     stated = against_itself.model_dump(mode="json")
-    assert judge_places(stated)["judging"]["baseline"] == str(items)
+    assert judge_local(stated)["judging"]["baseline"] == str(items)
     lines(tmp_path / "own.jsonl", [answered(f"q{n}", "good good") for n in range(5)])
     result = run(with_server(running.url, baseline=tmp_path / "own.jsonl"), questions, embedded_model, Context(), limit=3)
     assert [item.score for item in result.items] == [1, 0, 0]
