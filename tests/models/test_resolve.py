@@ -13,7 +13,9 @@ torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
 
 from whichbits.core.errors import UserError  # noqa: E402
+from whichbits.formats.checkpoint.files import Stored  # noqa: E402
 from whichbits.models.resolve import resolve  # noqa: E402
+from whichbits.models.weights import refuse_zero_norms  # noqa: E402
 
 Make = Callable[..., Path]
 WEIGHTS = "model.safetensors"
@@ -138,6 +140,19 @@ def test_tensors_that_are_not_the_models_are_refused_by_name(name: str, make: Ma
     with pytest.raises(UserError, match=message):
         resolve(str(folder), cache=tmp_path)
     refusal(folder, tmp_path)  # again, from what is cached
+
+
+@pytest.mark.parametrize("prefix", ["", "language_model."])
+def test_norms_that_are_added_to_one_are_zero_before_any_training(prefix: str, tmp_path: Path) -> None:
+    """Others that begin at 1, as of a tower that reads images, are of another stack."""
+    own = [f"{prefix}model.layers.{n}.{part}.weight" for n in range(2) for part in ("input_layernorm", "q_norm")]
+    own.append(f"{prefix}model.norm.weight")
+    tower = [f"vision_tower.encoder.layers.{n}.norm.weight" for n in range(40)]
+    stored = {name: Stored("BF16", (8,), 16, tmp_path / WEIGHTS) for name in (*own, *tower)}
+    refuse_zero_norms(tmp_path, set(own), stored)
+    for name in own:
+        with pytest.raises(UserError, match=f"all numbers of {name} are zero, and those of 4 other norms"):
+            refuse_zero_norms(tmp_path, {name}, stored)
 
 
 def test_a_mixture_that_lacks_an_expert_names_it(make: Make, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Literal
 
@@ -91,14 +93,28 @@ def refuse_damage(file: Path, damage: Damage, dtype: str) -> None:
         )
 
 
-def refuse_zero_norms(path: Path, zero: Collection[str], stored: Mapping[str, Stored]) -> None:
-    """Raise UserError where some norms' weights are all zero and others' are not: no training leaves them so."""
-    norms = [name for name, tensor in stored.items() if len(tensor.shape) == 1 and name.endswith(".weight")]
-    if zero and len(zero) < len(norms):
-        raise UserError(
-            f"{path}: all numbers of {min(zero)} are zero, and those of {len(norms) - len(zero)} other norms are not",
-            remedy="download the model again; if it was published so, the model is damaged",
-        )
+def refuse_zero_norms(path: Path, zero: Set[str], stored: Mapping[str, Stored]) -> None:
+    """Raise UserError where the weights of fewer than half of a decoder's norms are all zero: no training leaves them so.
+
+    Where they are added to 1 (Gemma), all are zero before any training.
+    """
+    stacks: dict[str, list[str]] = defaultdict(list)
+    for name, tensor in stored.items():
+        if len(tensor.shape) == 1 and name.endswith(".weight"):
+            stacks[_stack(name)].append(name)
+    for norms in stacks.values():
+        damaged = sorted(zero & set(norms))
+        if damaged and 2 * len(damaged) < len(norms):
+            raise UserError(
+                f"{path}: all numbers of {damaged[0]} are zero, and those of {len(norms) - len(damaged)} other norms are not",
+                remedy="download the model again; if it was published so, the model is damaged",
+            )
+
+
+def _stack(norm: str) -> str:
+    """What holds a norm of some layer, or behind all of them: `model` for `model.layers.0.input_layernorm` and `model.norm`."""
+    numbered = re.search(r"\.\d+\.", norm)
+    return (norm[: numbered.start()] if numbered else norm.removesuffix(".weight")).rpartition(".")[0]
 
 
 def refuse_two_heads(path: Path, configuration: Configuration, tied: Mapping[str, str], stored: Mapping[str, Stored]) -> None:
