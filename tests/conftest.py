@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -40,12 +40,13 @@ SLOW = (
     "sabotage",
     "serving/test_measure.py",
     "serving/test_session.py",
-    "similarity/test_scorers.py",
+    "similarity/test_measures.py",
     "studies/execution",
     "studies/planning/test_planner.py",
     "studies/test_remote_code.py",
     "studies/test_identity.py",
     "studies/test_judged_study.py",
+    "studies/test_outside.py",
     "studies/test_outside_task_kind.py",
     "studies/test_processes.py",
     "studies/test_study.py",
@@ -64,6 +65,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     with_servers = {item.path for item in items if item.get_closest_marker("server")}
     items.sort(key=lambda item: item.path not in with_servers)
+
+
+@pytest.fixture(scope="session")
+def bring() -> Callable[..., Path]:
+    """Writes a package `brought`, version 1.0, into a folder as pip installs it: its files and the text of its entry points."""
+
+    def write(folder: Path, files: Mapping[str, str], entry_points: str) -> Path:
+        package = folder / "brought-1.0.dist-info"
+        package.mkdir(parents=True)
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        (package / "METADATA").write_text("Metadata-Version: 2.1\nName: brought\nVersion: 1.0\n")
+        (package / "entry_points.txt").write_text(entry_points)
+        return folder
+
+    return write
 
 
 @pytest.fixture(scope="session")

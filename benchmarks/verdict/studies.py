@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from whichbits.schema.labels import Labels
-from whichbits.schema.summaries import summary_class
 
 sys.path.insert(0, str(Path(__file__).parent))
 from whichbits.schema.step import Record
+from whichbits.studies.steps.registry import summary_of
 from whichbits.verdict import collect as collecting
 from whichbits.verdict.collect import collect
 from whichbits.verdict.decide import decide
@@ -127,7 +127,7 @@ class Study:
         key = f"{len(self.records)}"
         if table is not None:
             self.tables[key] = table
-        labelled, found = Labels.model_validate(labels), summary_class(kind).model_validate(summary)
+        labelled, found = Labels.model_validate(labels), summary_of(kind, summary)
         self.records.append(Record(key, kind, labelled, "done", Path(key), found))
 
     def _evaluate(self, candidate: str, task: Task, scores: np.ndarray) -> None:

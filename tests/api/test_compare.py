@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import whichbits
-from whichbits.schema.distribution import DistributionSummary
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Record
 from whichbits.studies.specification.schema import Specification
+from whichbits.studies.steps.registry import summary_of
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,12 @@ def test_measures_have_the_interval_that_a_study_gives_them(monkeypatch: pytest.
     parquet.write_table(pa.table({name: list(values) for name, values in windows.items()}), tmp_path / "step" / "items.parquet")
     means = {"n_tokens": 1280, "kl": float(kl.mean()), "top1_agreement": 30 / 32, "perplexity": 7.4, "base_perplexity": 7.0}
     record = Record(
-        "key", "distribution", Labels(candidate="int8", text="ours"), "done", tmp_path / "step", DistributionSummary(**means)
+        "key",
+        "distribution",
+        Labels(candidate="int8", text="ours"),
+        "done",
+        tmp_path / "step",
+        summary_of("distribution", means),
     )
     monkeypatch.setattr("whichbits.api.compare.run_part", lambda *_: [record])
     found = {entry.measure: entry for entry in whichbits.compare("base/model", "w8a8-int", emulated=True)}

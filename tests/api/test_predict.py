@@ -6,6 +6,7 @@ import pytest
 
 import whichbits
 from whichbits.core.errors import UserError
+from whichbits.hardware.catalogue import _names, catalogue
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 
@@ -69,3 +70,25 @@ def test_points_are_answered_in_a_file(tmp_path: Path) -> None:
     answered = whichbits.predict_points(tmp_path / "in.csv", tmp_path / "out.csv")
     assert (answered.rows, answered.answered, answered.written) == (2, 1, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().startswith(header)
+
+
+def test_a_device_of_a_file_of_the_user_s_is_predicted_with_its_price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice an L4 in every rate: as an entry of the catalogue's form, named by the environment."""
+    path = tmp_path / "devices.yaml"
+    path.write_text(
+        "acme-x1: {name: Acme X1, aliases: [x1], maker: nvidia, architecture: adb, memory: gddr, capability: 8.9, units: 116, "
+        "clock_ghz: 2.04, memory_gb: 48, bandwidth: 600, peak: {bf16: 242, int8: 484, fp8: 484}, link: 25, link_kind: pcie4, "
+        "node: 8, network: 12.5, power_w: 144, source: a data sheet}\n"
+    )
+    monkeypatch.setenv("WHICHBITS_HARDWARE", str(path))
+    for cached in (catalogue, _names):
+        cached.cache_clear()
+    try:
+        (ours,) = whichbits.predict(LLAMA, format=["bf16"], hardware="x1", workload="256/128", price=["x1=2.00"])
+        (half,) = whichbits.predict(LLAMA, format=["bf16"], hardware="L4", workload="256/128")
+    finally:
+        monkeypatch.undo()
+        for cached in (catalogue, _names):
+            cached.cache_clear()
+    assert ours.prediction.latency_s < half.prediction.latency_s
+    assert ours.prediction.queries_per_dollar == pytest.approx(3600 / (ours.prediction.latency_s * 2.0))

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from whichbits.core.errors import UserError
-from whichbits.formats.catalogue import aliases_of, canonical, catalogue, find_name, get, load
+from whichbits.formats.catalogue import aliases_of, canonical, catalogue, find_name, get, load, without_kernel
 from whichbits.formats.format import fit, quantization_config
 
 LLAMA_8B = {(4096, 4096), (1024, 4096), (14336, 4096), (4096, 14336)}
@@ -82,3 +84,57 @@ def test_an_unknown_name_lists_the_known() -> None:
 def test_the_catalogue_needs_no_torch() -> None:
     code = "import sys; from whichbits.formats.catalogue import load; load(); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+FORMAT = """\
+formats:
+  w6a16-int:
+    title: W6A16-INT
+    aliases: [int6]
+    purpose: Six bits.
+    storage: int-quantized
+    stored_bits: 8
+    scale_bits: 16
+    weights: {num_bits: 6, type: int, symmetric: true, strategy: channel, dynamic: false}
+kernels:
+  vllm:
+    - {kernel: Mine, devices: [cuda], formats: [w6a16-int], capability: [8.0, 9.0], status: native, reason: six, seen: read}
+"""
+
+
+@pytest.fixture
+def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file of formats that the environment names."""
+    path = tmp_path / "formats.yaml"
+    monkeypatch.setenv("WHICHBITS_FORMATS", str(path))
+    catalogue.cache_clear()
+    yield path
+    catalogue.cache_clear()
+
+
+def test_a_file_of_the_user_s_adds_formats_with_their_kernels(own_file: Path) -> None:
+    own_file.write_text(FORMAT)
+    assert get("INT6").bits_per_weight(128, 128) == 8 + 16 / 128
+    assert get("w6a16-int+kv-fp8").kv_cache is not None
+    assert get("w6a16-int").minimal_compute_capability == "8.0"
+    assert without_kernel("w6a16-int", "cuda", 8.6) is None
+    assert without_kernel("w6a16-int", "cpu", 0.0) == "no kernel for it is known"
+    assert list(load())[-1] == "w6a16-int"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (FORMAT.replace("int6", "int8"), "there is a format 'int8' already"),
+        (FORMAT.replace("w6a16-int:", "w8a8-int:"), "there is a format 'w8a8-int' already"),
+        (FORMAT.replace("num_bits", "bits"), "not of the form of the catalogue of formats"),
+        ("formats: [", "not of the form of the catalogue of formats"),
+        ("- w6", "not of the form of the catalogue of formats"),
+    ],
+)
+def test_a_file_that_is_not_of_the_catalogue_s_form_is_refused(own_file: Path, text: str, says: str) -> None:
+    own_file.write_text(text)
+    with pytest.raises(UserError, match=says) as raised:
+        load()
+    assert "WHICHBITS_FORMATS" in raised.value.message
+    assert raised.value.remedy

@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pytest
 
 from whichbits.core.errors import UserError
@@ -113,3 +116,34 @@ def test_this_cpu_is_measured_once() -> None:
     assert entry is find("CPU")
     assert 1e9 < entry.bandwidth < 1e12
     assert 1e9 < entry.peak["bf16"] < 1e14
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("nvidia-l4: {name: L4}", "a device has no maker"),
+        ("x1: {name: X1, maker: acme}", "maker 'acme' is not one of nvidia, amd, huawei"),
+        ("[", "not of the form of the catalogue of devices"),
+        ("- a", "not of the form of the catalogue of devices"),
+    ],
+)
+def test_a_file_of_devices_that_is_not_of_the_form_is_refused(
+    text: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "devices.yaml").write_text(text)
+    monkeypatch.setenv("WHICHBITS_HARDWARE", str(tmp_path / "devices.yaml"))
+    with pytest.raises(UserError, match=says):
+        catalogue.__wrapped__()  # type: ignore[attr-defined]
+
+
+def test_a_device_that_is_known_is_not_described_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = catalogue()["nvidia-l4"]
+    fields = {
+        "name": "L4", "maker": "nvidia", "architecture": "ada", "memory": "gddr", "capability": 8.9, "units": 1, "clock_ghz": 1,
+        "memory_gb": 24, "bandwidth": 300, "peak": {"bf16": 1}, "link": 1, "link_kind": "pcie4", "node": 1, "network": 1,
+        "power_w": 72, "source": known.source,
+    }  # fmt: skip
+    (tmp_path / "devices.yaml").write_text(json.dumps({"nvidia-l4": fields}))
+    monkeypatch.setenv("WHICHBITS_HARDWARE", str(tmp_path / "devices.yaml"))
+    with pytest.raises(UserError, match="there is a device 'nvidia-l4' already"):
+        catalogue.__wrapped__()  # type: ignore[attr-defined]

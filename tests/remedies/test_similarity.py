@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from whichbits.similarity.encoders import Encoders, embedded_encoders
 from whichbits.similarity.generate import generate_texts
+from whichbits.similarity.measures.bertscore import BertScore
+from whichbits.similarity.measures.sts import SentenceSimilarity
 from whichbits.similarity.prompts import parse_prompts, read_prompts
-from whichbits.similarity.scorers import Encoders, bertscore, embedded_encoders, sentence_similarity
 from whichbits.similarity.windows import token_windows
 
 FIRST = '{"id": "1", "prompt": "Say hello"}\n'
@@ -126,10 +128,10 @@ def test_encoders(follow: Any, tmp_path: Path) -> None:
     limited = json.loads(config.read_text())
 
     def score(place: Path, layers: int | None = 6) -> None:
-        assert bertscore(Encoders(str(place), str(place), layers))(["a b"], ["a b"]) == [pytest.approx(1, abs=1e-3)]
+        assert BertScore().likeness(["a b"], ["a b"], Encoders(str(place), str(place), layers)) == [pytest.approx(1, abs=1e-3)]
 
     follow("bertscore_layers is not given", mistake=lambda: score(folder, None), remedy=lambda: score(folder))
-    for load in (score, lambda place: sentence_similarity(Encoders(str(place), str(place), 6))(["a"], ["a"])):
+    for load in (score, lambda place: SentenceSimilarity().likeness(["a"], ["a"], Encoders(str(place), str(place), 6))):
         follow(
             "encoder {field} '{name}' cannot be loaded",
             mistake=lambda: load(tmp_path / "none"),  # noqa: B023

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import pytest
 
 from whichbits.reporting.context import Engine, Price, ReportContext, StepEntry
+from whichbits.serving.metrics.registry import own_metrics
+from whichbits.similarity.measures.registry import MEASURES
 from whichbits.verdict.caveat_codes import EmulatedAccuracy, Remark
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.model import (
@@ -208,6 +210,8 @@ def verdict() -> Verdict:
         for name, (_, _, _, _, size, *_rest) in CANDIDATES.items()
     ]  # fmt: skip
     return Verdict(
+        measures=tuple(MEASURES.get(name).described for name in MEASURES.ours),
+        metrics=tuple(metric.described for metric in own_metrics()),
         study="demo",
         model="SmolLM2-135M-Instruct",
         base="bf16",

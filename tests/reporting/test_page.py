@@ -17,7 +17,7 @@ HOSTILE = (
     "</script></style></title></textarea>--><img src=x onerror=\"document.title='owned'\">"
     "<script>document.title='owned'</script>\"'><a href=javascript:alert(1)>&lt;{{ 7 * 7 }}\u2028</pre>"
 )
-KEPT = {"state", "provenance", "mode", "code", "date", "key", "reads"}
+KEPT = {"state", "provenance", "mode", "code", "date", "key", "reads", "better", "per", "measure", "metric"}
 
 
 class Page(HTMLParser):

@@ -71,7 +71,10 @@ def test_one_measure_on_two_texts_is_two_panels(verdict, context):
     first = verdict.similarity[0]
     two = tuple(first.model_copy(update={"data": name}) for name in ("prompts", "novel"))
     panels = similarity_panels(verdict.model_copy(update={"similarity": two}), Citations(context.steps))
-    assert [p.groups[0].subtitle for p in panels] == ["prompts · 128 items", "novel · 128 items"]
+    assert [p.groups[0].subtitle for p in panels] == [
+        "prompts · 128 items · higher is better",
+        "novel · 128 items · higher is better",
+    ]
 
 
 def test_every_row_names_its_steps(verdict, context):

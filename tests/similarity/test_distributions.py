@@ -8,12 +8,20 @@ from hypothesis.extra import numpy as arrays
 
 torch = pytest.importorskip("torch")
 
-from whichbits.similarity.distributions import (  # noqa: E402
-    WindowComparison,
-    compare_distributions,
-    compare_logits,
-    summarise,
-)
+from whichbits.similarity import distributions  # noqa: E402
+from whichbits.similarity.distributions import WindowComparison, summarise  # noqa: E402
+from whichbits.similarity.measures.registry import distribution_measures  # noqa: E402
+
+MEASURES = distribution_measures()
+
+
+def compare_logits(base, candidate, targets, **options):
+    """KL, tokens whose likeliest is the same, and the negative log-likelihoods of candidate and base."""
+    return distributions.compare_logits(base, candidate, targets, MEASURES, **options)
+
+
+def compare_distributions(windows, base, candidate, **options):
+    return [row.row() for row in distributions.compare_distributions(windows, base, candidate, MEASURES, **options)]
 
 
 def reference(base: np.ndarray, candidate: np.ndarray, targets: np.ndarray) -> tuple[float, int, float, float]:
@@ -114,22 +122,24 @@ def test_windows_of_a_transformers_model():
     model, other = tiny(0), tiny(1)
     generator = torch.Generator().manual_seed(0)
     windows = torch.randint(0, 97, (3, 17), generator=generator).tolist()
-    rows = list(compare_distributions(windows, model_logits(model), model_logits(other), block=5))
-    assert [(row.window, row.tokens) for row in rows] == [(0, 16), (1, 16), (2, 16)]
+    rows = compare_distributions(windows, model_logits(model), model_logits(other), block=5)
+    assert [(row["window"], row["tokens"]) for row in rows] == [(0, 16), (1, 16), (2, 16)]
     for row, window in zip(rows, windows, strict=True):
         ids = torch.tensor([window])
         with torch.no_grad():
-            assert row.base_nll_sum / 16 == pytest.approx(model(input_ids=ids, labels=ids).loss.item(), rel=1e-5)
-            assert row.nll_sum / 16 == pytest.approx(other(input_ids=ids, labels=ids).loss.item(), rel=1e-5)
-        assert row.kl_sum > 0
-    same = list(compare_distributions(windows, model_logits(model), model_logits(model)))
-    assert [(row.kl_sum, row.top1_same, row.nll_sum - row.base_nll_sum) for row in same] == [(0.0, 16, 0.0)] * 3
+            assert row["base_nll_sum"] / 16 == pytest.approx(model(input_ids=ids, labels=ids).loss.item(), rel=1e-5)
+            assert row["nll_sum"] / 16 == pytest.approx(other(input_ids=ids, labels=ids).loss.item(), rel=1e-5)
+        assert row["kl_sum"] > 0
+    same = compare_distributions(windows, model_logits(model), model_logits(model))
+    assert [(row["kl_sum"], row["top1_same"], row["nll_sum"] - row["base_nll_sum"]) for row in same] == [(0.0, 16, 0.0)] * 3
 
 
 def test_summary_weights_every_token_alike():
-    rows = [WindowComparison(0, 1, 0.5, 1, log(2), log(4)), WindowComparison(1, 3, 0.1, 0, 3 * log(2), 3 * log(4))]
-    assert summarise(rows).model_dump() == {
-        "n_tokens": 4,
+    described = tuple(measure.described for measure in MEASURES)
+    sums = (0.5, 1, log(2), log(4)), (0.1, 0, 3 * log(2), 3 * log(4))
+    found = summarise([WindowComparison(0, 1, described, sums[0]), WindowComparison(1, 3, described, sums[1])])
+    assert found.n_tokens == 4
+    assert {entry.measure.key: entry.value for entry in found.measures} == {
         "kl": pytest.approx(0.15),
         "top1_agreement": 0.25,
         "perplexity": pytest.approx(2),

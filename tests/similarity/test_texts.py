@@ -2,43 +2,61 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from whichbits.schema.metrics import Measure
+from whichbits.similarity.encoders import Encoders
 from whichbits.similarity.generate import GeneratedText
-from whichbits.similarity.texts import compare_texts, first_difference, pair, summarise
+from whichbits.similarity.measure import Likeness
+from whichbits.similarity.measures.first_difference import FirstDifference, Identical, first_difference
+from whichbits.similarity.measures.length_ratio import LengthRatio
+from whichbits.similarity.measures.rouge import Rouge1, RougeL
+from whichbits.similarity.texts import compare_texts, pair
+
+UNUSED = Encoders("", "")
 
 
 def row(item: str, text: str, prompt: str = "p", tokens: int = 4) -> GeneratedText:
     return GeneratedText(item, prompt, text, tokens, "stop")
 
 
-def constant(value: float):
-    return lambda base, candidate: [value] * len(base)
+class Constant(Likeness):
+    described = Measure(key="constant", title="Constant", better="higher")
+
+    def likeness(self, base, candidate, encoders):
+        return [0.9] * len(base)
+
+
+class Refusing(Constant):
+    def likeness(self, base, candidate, encoders):
+        raise AssertionError("asked")
 
 
 def test_scores_ratio_and_first_difference_by_hand():
     pytest.importorskip("rouge_score")
     base = [row("1", "a b c d", tokens=4), row("2", "same"), row("3", "something", tokens=0)]
     candidate = [row("3", " "), row("1", "a b d c", tokens=6), row("2", "same")]
-    first, second, third = compare_texts(base, candidate, bertscore=constant(0.9), sts=constant(0.8))
-    # All four words are there; three of them in order.
-    assert (first.item, first.rouge1, first.rougeL) == ("1", 1.0, 0.75)
-    assert (first.bertscore, first.sts, first.first_difference, first.length_ratio) == (0.9, 0.8, 4, 1.5)
-    assert (second.rouge1, second.rougeL, second.bertscore, second.sts, second.first_difference) == (1, 1, 1, 1, None)
-    assert (third.rouge1, third.sts, third.first_difference, third.length_ratio) == (0, 0, 0, None)
-    summary = summarise([first, second, third])
+    measures = [Rouge1(), RougeL(), Constant(), FirstDifference(), Identical(), LengthRatio()]
+    found = compare_texts(base, candidate, measures, UNUSED)
+    # Of the first, all four words are there; three of them in order.
+    names = ("item", "rouge1", "rougeL", "constant", "first_difference", "identical", "length_ratio")
+    assert list(found.rows()) == [
+        dict(zip(names, values, strict=True))
+        for values in (("1", 1.0, 0.75, 0.9, 4, 0.0, 1.5), ("2", 1, 1, 1, None, 1.0, 1.0), ("3", 0, 0, 0, 0, 0.0, None))
+    ]
+    summary = found.summary()
     assert summary.n == 3
-    assert summary.rouge1 == pytest.approx(2 / 3)
-    assert summary.rougeL == pytest.approx(1.75 / 3)
-    assert summary.bertscore == pytest.approx(1.9 / 3)
-    assert summary.sts == pytest.approx(1.8 / 3)
-    assert summary.identical == pytest.approx(1 / 3)
+    assert [entry.measure.key for entry in summary.measures] == list(names[1:])
+    assert [entry.value for entry in summary.measures] == pytest.approx([2 / 3, 1.75 / 3, 1.9 / 3, 2, 1 / 3, 1.25])
 
 
-def test_scorers_are_not_asked_about_identical_texts():
-    def refuse(base, candidate):
-        raise AssertionError("asked")
+def test_libraries_are_not_asked_about_identical_texts():
+    texts = [row("1", ""), row("2", "x")]
+    assert compare_texts(texts, texts, [Refusing()], UNUSED).scores == ((1.0, 1.0),)
 
-    rows = compare_texts([row("1", ""), row("2", "x")], [row("1", ""), row("2", "x")], bertscore=refuse, sts=refuse)
-    assert [item.bertscore for item in rows] == [1.0, 1.0]
+
+def test_a_measure_that_no_text_has_has_no_mean():
+    texts = [row("1", "", tokens=0)]
+    (measured,) = compare_texts(texts, texts, [LengthRatio()], UNUSED).summary().measures
+    assert measured.value is None
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,9 @@ def pickled(folder: Path, traps: Traps) -> None:
 
 @pytest.mark.parametrize("lay", [dotted, system, consenting, pickled])
 def test_encoders_of_texts_bring_no_code(lay: Callable[[Path, Traps], None], traps: Traps, tmp_path: Path) -> None:
-    from whichbits.similarity.scorers import Encoders, bertscore, sentence_similarity
+    from whichbits.similarity.encoders import Encoders
+    from whichbits.similarity.measures.bertscore import BertScore
+    from whichbits.similarity.measures.sts import SentenceSimilarity
 
     folder = encoder(tmp_path / "encoder")
     for name in ("evil", "html", "torch"):
@@ -226,8 +228,8 @@ def test_encoders_of_texts_bring_no_code(lay: Callable[[Path, Traps], None], tra
     lay(folder, traps)
     encoders = Encoders(str(folder), str(folder), 6)
     with pytest.raises(UserError, match="encoder sts"):
-        sentence_similarity(encoders)
+        SentenceSimilarity().likeness(["a"], ["b"], encoders)
     if lay is consenting:
         with pytest.raises(UserError, match="encoder bertscore"):
-            bertscore(encoders)
+            BertScore().likeness(["a"], ["b"], encoders)
     assert traps.sprung == ""

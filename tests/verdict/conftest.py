@@ -14,8 +14,8 @@ import pytest
 
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Record
-from whichbits.schema.summaries import summary_class
 from whichbits.schema.workload import Limit, Slo, Workload
+from whichbits.studies.steps.registry import summary_of
 
 
 class Steps:
@@ -34,7 +34,7 @@ class Steps:
         error: str | None = None,
     ) -> Record:
         key = hashlib.sha256(f"{kind} {sorted(labels.items())}".encode()).hexdigest()
-        found = summary_class(kind).model_validate(summary) if state == "done" else None
+        found = summary_of(kind, summary) if state == "done" else None
         directory = self.folder / kind / key
         directory.mkdir(parents=True, exist_ok=True)
         record = Record(key, kind, Labels.model_validate(labels), state, directory, found, {}, error)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from whichbits.api.weights import ServedWeights, weights_of
 from whichbits.studies.study import run_part
 
 if TYPE_CHECKING:
+    from whichbits.schema.metrics import ServingMetric
     from whichbits.schema.serve import Metrics
     from whichbits.schema.workload import Workload
 
@@ -30,6 +31,8 @@ class MeasuredLoad:
     """Why it is not valid."""
     metrics: Metrics
     """Rates, and means and percentiles of latencies; docs/serving.md has each one's formula."""
+    described: tuple[ServingMetric, ...]
+    """What the metrics are."""
     weights: ServedWeights | None
     """None unless a server at an address was asked."""
 
@@ -66,6 +69,7 @@ def bench(
             valid=level.valid,
             reasons=level.reasons,
             metrics=level.metrics,
+            described=record.found(ServeSummary).metrics,
             weights=weights_of(record),
         )
         for record in run_part(part, store, {"serve"}, fresh=fresh)

@@ -72,12 +72,21 @@ def compare(
     for record in run_part(part, store, wanted):
         if isinstance(record.summary, CompareSummary | DistributionSummary):
             on, intervals = record.labels.prompts or record.labels.text, _intervals(record, seed)
-            for name, value in record.summary.model_dump().items():
-                within = intervals.get(name)
-                found.append(Measure(on, name, value, within.low if within else None, within.high if within else None))
+            found.append(_counted(record.summary, on))
+            for entry in record.summary.measures:
+                within = intervals.get(entry.measure.key)
+                low, high = (within.low, within.high) if within else (None, None)
+                found.append(Measure(on, entry.measure.key, entry.value, low, high))
         if (weights := weights_of(record)) is not None:
             found.append(Measure(record.labels.candidate, "weights", str(weights)))
     return tuple(found)
+
+
+def _counted(summary: CompareSummary | DistributionSummary, on: str | None) -> Measure:
+    """How much was compared."""
+    if isinstance(summary, CompareSummary):
+        return Measure(on, "n", summary.n)
+    return Measure(on, "n_tokens", summary.n_tokens)
 
 
 def _intervals(record: Record, seed: int) -> dict[str, Estimate]:

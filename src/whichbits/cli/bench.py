@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,8 @@ from whichbits.cli.options import AsJson, Fresh, Seed, ServedName, StoreDir
 if TYPE_CHECKING:
     from whichbits.api.bench import MeasuredLoad
     from whichbits.cli.tables import Row
-    from whichbits.schema.serve import Distribution
+    from whichbits.schema.metrics import ServingMetric
+    from whichbits.schema.serve import Metrics
 
 
 def bench(
@@ -41,29 +43,20 @@ def bench(
 
 
 def _row(load: MeasuredLoad) -> Row:
-    metrics = load.metrics
     return {
         "workload": load.workload,
         "round": load.round,
         "load": load.load,
-        "requests_per_s": metrics.requests_per_second,
-        "output_tokens_per_s": metrics.output_tokens_per_second,
-        "latency_s": _mean(metrics.latency_s),
-        "latency_p99_s": _percentile(metrics.latency_s, "99"),
-        "ttft_s": _mean(metrics.ttft_s),
-        "ttft_p99_s": _percentile(metrics.ttft_s, "99"),
-        "itl_s": _mean(metrics.itl_s),
-        "itl_p99_s": _percentile(metrics.itl_s, "99"),
+        **{name: value for metric in load.described if metric.brief for name, value in _columns(metric, load.metrics)},
         "valid": "yes" if load.valid else f"no: {'; '.join(load.reasons)}",
         "weights": load.weights,
     }
 
 
-def _mean(found: Distribution | None) -> float | None:
-    return None if found is None else found.mean
-
-
-def _percentile(found: Distribution | None, at: str) -> float | None:
-    """None where the sample is too small for it."""
-    percentile = None if found is None else found.percentiles[at]
-    return None if percentile is None else percentile.value
+def _columns(metric: ServingMetric, metrics: Metrics) -> Iterator[tuple[str, float | None]]:
+    """A metric by its key, and of one of requests the mean and the highest percentile: `ttft_s`, `ttft_p99_s`."""
+    yield metric.key.replace("_per_second", "_per_s"), metrics.mean(metric.key)
+    if metric.per == "request":
+        unit = f"_{metric.unit}"
+        stem = metric.key.removesuffix(unit)
+        yield f"{stem}_p99{unit if stem != metric.key else ''}", metrics.percentile(metric.key, "99")

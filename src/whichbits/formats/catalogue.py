@@ -8,9 +8,12 @@ from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
+from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
+from whichbits.core.data_files import DataFile, data_files
 from whichbits.core.errors import UserError
 from whichbits.formats.format import Format, QuantizationArgs
 from whichbits.formats.kernels import Device, EngineKernel, minimal_compute_capability
@@ -27,7 +30,7 @@ class KvCache:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Formats and key-value caches by name, in the order of catalogue.yaml, the name that each alias stands for, and kernels.
+    """Formats and key-value caches by name, in the order of their files, the name that each alias stands for, and kernels.
 
     `elsewhere` says of a format why a device has none of the kernels.
     """
@@ -39,26 +42,50 @@ class Catalogue:
     kernels: tuple[EngineKernel, ...]
 
 
+GROUP = "whichbits.formats"
+VARIABLE = "WHICHBITS_FORMATS"
+"""Where files of formats from outside are named: entry points of this group, and this environment variable."""
+
+NO_KERNEL = "no kernel for it is known"
+
+
 @cache
 def catalogue() -> Catalogue:
-    """The catalogue, read once."""
-    text = files("whichbits.formats").joinpath("catalogue.yaml").read_text(encoding="utf-8")
-    contents = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    kernels = tuple(EngineKernel(engine=engine, **row) for engine, rows in contents["kernels"].items() for row in rows)
-    formats: dict[str, Format] = {}
-    aliases: dict[str, str] = {}
-    elsewhere: dict[str, str] = {}
-    for name, fields in contents["formats"].items():
-        for alias in fields.pop("aliases", ()):
-            if alias in contents["formats"] or alias in aliases:
-                raise AssertionError(f"catalogue.yaml: {alias} means two formats")
-            aliases[alias] = name
-        elsewhere[name] = fields.pop("elsewhere")
+    """The catalogue, read once: catalogue.yaml, and files of its form from outside.
+
+    Raises UserError for such a file that is not of that form, or has a name that is taken.
+    """
+    own = files("whichbits.formats").joinpath("catalogue.yaml").read_text(encoding="utf-8")
+    made = Catalogue({}, {}, {}, {}, ())
+    for file in (DataFile("catalogue.yaml", own), *data_files(GROUP, VARIABLE)):
+        try:
+            made = _with(made, file.name, yaml.load(file.text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        except (yaml.YAMLError, ValidationError, TypeError, AttributeError, KeyError, ValueError) as error:
+            raise UserError(
+                f"{file.name} is not of the form of the catalogue of formats: {' '.join(str(error).split()):.300}",
+                remedy="write formats: {NAME: {title: TEXT, purpose: TEXT, storage: LAYOUT, stored_bits: 8, weights: {...}}}",
+            ) from error
+    return made
+
+
+def _with(known: Catalogue, file: str, content: Any) -> Catalogue:
+    """The catalogue with the contents of one more file."""
+    kernels = known.kernels + tuple(
+        EngineKernel(engine=engine, **row) for engine, rows in content.get("kernels", {}).items() for row in rows
+    )
+    formats, aliases, elsewhere = dict(known.formats), dict(known.aliases), dict(known.elsewhere)
+    for name, stated in content.get("formats", {}).items():
+        fields = dict(stated)
+        names = (name, *fields.pop("aliases", ()))
+        if taken := [each for each in names if each in formats or each in aliases]:
+            raise UserError(f"{file}: there is a format {taken[0]!r} already", remedy="give it another name")
+        aliases |= dict.fromkeys(names[1:], name)
+        elsewhere[name] = fields.pop("elsewhere", NO_KERNEL)
         capability = minimal_compute_capability(kernels, name)
         formats[name] = Format(name=name, minimal_compute_capability=capability, **fields)
-    caches = {
+    caches = dict(known.kv_caches) | {
         name: KvCache(fields["title"], QuantizationArgs.model_validate(fields["values"]), fields["elsewhere"])
-        for name, fields in contents["kv_caches"].items()
+        for name, fields in content.get("kv_caches", {}).items()
     }
     return Catalogue(
         MappingProxyType(formats), MappingProxyType(caches), MappingProxyType(aliases), MappingProxyType(elsewhere), kernels

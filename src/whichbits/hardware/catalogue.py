@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from whichbits.core.data_files import DataFile, data_files
 from whichbits.core.errors import UserError
 
 
@@ -48,7 +49,13 @@ def normalized(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
 
 
+MAKES = ("nvidia", "amd", "huawei")
+"""Makers whose devices engines have kernels for."""
+
+
 def _entry(identifier: str, fields: Mapping[str, Any]) -> Hardware:
+    if fields["maker"] not in MAKES:
+        raise ValueError(f"maker {fields['maker']!r} is not one of {', '.join(MAKES)}")
     return Hardware(
         id=identifier,
         name=fields["name"],
@@ -67,16 +74,37 @@ def _entry(identifier: str, fields: Mapping[str, Any]) -> Hardware:
         network=fields["network"] * 1e9,
         power_w=float(fields["power_w"]),
         source=fields["source"],
-        aliases=tuple(fields["aliases"]),
+        aliases=tuple(fields.get("aliases", ())),
     )
+
+
+GROUP = "whichbits.hardware"
+VARIABLE = "WHICHBITS_HARDWARE"
+"""Where files of devices from outside are named: entry points of this group, and this environment variable."""
 
 
 @cache
 def catalogue() -> Mapping[str, Hardware]:
-    """Every known device by its id."""
-    text = files("whichbits.hardware").joinpath("hardware.yaml").read_text(encoding="utf-8")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return MappingProxyType({identifier: _entry(identifier, fields) for identifier, fields in yaml.load(text, loader).items()})
+    """Every known device by its id: those of hardware.yaml, and of files of its form from outside.
+
+    Raises UserError for such a file that is not of that form, or has an id that is taken.
+    """
+    own = files("whichbits.hardware").joinpath("hardware.yaml").read_text(encoding="utf-8")
+    devices: dict[str, Hardware] = {}
+    for file in (DataFile("hardware.yaml", own), *data_files(GROUP, VARIABLE)):
+        try:
+            found = yaml.load(file.text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            read = {identifier: _entry(identifier, fields) for identifier, fields in found.items()}
+        except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+            wrong = f"a device has no {error.args[0]}" if isinstance(error, KeyError) else " ".join(str(error).split())
+            raise UserError(
+                f"{file.name} is not of the form of the catalogue of devices: {wrong:.300}",
+                remedy="give each device the fields of src/whichbits/hardware/hardware.yaml",
+            ) from error
+        if taken := devices.keys() & read.keys():
+            raise UserError(f"{file.name}: there is a device {min(taken)!r} already", remedy="give it another id")
+        devices |= read
+    return MappingProxyType(devices)
 
 
 MAKERS = ("nvidia", "amd", "huawei", "tesla", "geforce", "instinct")

@@ -12,6 +12,7 @@ from whichbits.reporting.citations import Citations
 from whichbits.reporting.numbers import byte_size, drawn, interval, percent, significant, times
 from whichbits.reporting.scale import Scale, around, linear
 from whichbits.reporting.strip import Mark, axis_strip, bar_strip, interval_strip
+from whichbits.schema.metrics import Better
 from whichbits.verdict.estimates import Estimate, Timed
 from whichbits.verdict.model import CostFinding, SimilarityFinding, TaskRecovery, Verdict
 from whichbits.verdict.words.decisions import excluded
@@ -23,16 +24,7 @@ _UNITY = Estimate(value=1.0, low=1.0, high=1.0)
 SERIES = 8
 """Colours that the style sheet has for candidates."""
 
-MEASURES = {
-    "rouge1": ("ROUGE-1", ""),
-    "rougeL": ("ROUGE-L", ""),
-    "bertscore": ("BERTScore", ""),
-    "sts": ("Semantic similarity (STS)", ""),
-    "kl": ("KL divergence of the next token", "nats"),
-    "top1_agreement": ("Top-1 agreement of the next token", "%"),
-    "perplexity": ("Perplexity", ""),
-    "length_ratio": ("Length of the output over the base's", "×"),
-}
+BETTER: Mapping[Better, str] = {"higher": "higher is better", "lower": "lower is better", "neither": ""}
 
 
 @dataclass(frozen=True)
@@ -178,19 +170,22 @@ def suite_panel(verdict: Verdict, citations: Citations) -> Panel | None:
 def similarity_panels(verdict: Verdict, citations: Citations) -> list[Panel]:
     """One panel for each measure on each set of prompts or text, each with its own axis."""
     series = series_of(verdict)
+    described = {measure.key: measure for measure in verdict.measures}
     panels = []
-    for (measure, data), findings in by(verdict.similarity, "measure", "data").items():
-        title, unit = MEASURES.get(measure, (measure, ""))
+    for (key, data), findings in by(verdict.similarity, "measure", "data").items():
+        measure = described[key]
+        unit, known = measure.unit, measure.reference
         factor = 100.0 if unit == "%" else 1.0
         scaled = [f.estimate.scaled(factor) for f in findings]
-        marks = (Mark(1.0, "reference", "as long as the base's"),) if measure == "length_ratio" else ()
+        marks = (Mark(factor * known.value, "reference", known.title),) if known else ()
         scale = around(scaled, include=[m.value for m in marks], count=3)
         rows = tuple(
             _similarity_row(f, e, scale, marks, unit, series, citations) for f, e in zip(findings, scaled, strict=True)
         )
+        facts = [data, _counts(f.items for f in findings), BETTER[measure.better]]
         panels.append(
             Panel(
-                (Group(title, " · ".join(filter(None, [data, _counts(f.items for f in findings)])), rows),),
+                (Group(measure.title, " · ".join(filter(None, facts)), rows),),
                 axis_strip(scale, unit),
                 marks,
             )

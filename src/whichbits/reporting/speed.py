@@ -10,23 +10,16 @@ from markupsafe import Markup
 
 from whichbits.reporting.citations import Citations
 from whichbits.reporting.numbers import drawn, interval, seconds_interval, times
-from whichbits.reporting.panels import by, series_of
+from whichbits.reporting.panels import BETTER, by, series_of
 from whichbits.reporting.plot import Point, Sweep, SweepPoint, scatter, sweep
 from whichbits.reporting.scale import around, from_zero
+from whichbits.schema.metrics import ServingMetric
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.model import CostFinding, SpeedFinding, Verdict
 from whichbits.verdict.words.recommendations import speed_reason
 
-METRICS = {
-    "requests_per_second": "Requests per second",
-    "output_tokens_per_second": "Output tokens per second",
-    "latency_s": "Request latency",
-    "ttft_s": "Time to first token (TTFT)",
-    "tpot_s": "Time per output token (TPOT)",
-    "itl_s": "Inter-token latency (ITL)",
-}
-
-RATES = {"requests_per_second": "1/s", "output_tokens_per_second": "1/s"}
+SECONDS = "s"
+"""The unit that is shown as ms where that reads better."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +28,7 @@ class SpeedChart:
 
     title: str
     unit: str
+    better: str
     chart: Markup
 
 
@@ -75,19 +69,16 @@ class ParetoChart:
     absent: tuple[str, ...]
 
 
-def metric_title(metric: str, percentile: float | None) -> str:
+def metric_title(metric: ServingMetric, percentile: float | None) -> str:
     """Name of a metric for people, with its statistic."""
-    name = METRICS.get(metric, metric)
-    if metric in RATES:
-        return name
-    return f"{name}, {'mean' if percentile is None else f'p{percentile:g}'}"
+    if metric.per == "level":
+        return metric.title
+    return f"{metric.title}, {'mean' if percentile is None else f'p{percentile:g}'}"
 
 
-def value_text(finding: SpeedFinding) -> str:
+def value_text(metric: ServingMetric, finding: SpeedFinding) -> str:
     """Value with interval and unit."""
-    if finding.metric.endswith("_s"):
-        return seconds_interval(finding.estimate)
-    return interval(finding.estimate, RATES.get(finding.metric, ""))
+    return seconds_interval(finding.estimate) if metric.unit == SECONDS else interval(finding.estimate, metric.unit)
 
 
 def _level_order(load_level: str) -> tuple[str, float]:
@@ -102,23 +93,23 @@ def _short(load_level: str) -> str:
     return "sync" if load_level == "synchronous" else load_level.removeprefix("concurrency ")
 
 
-def _metric_order(finding: SpeedFinding) -> tuple[int, float]:
-    names = list(METRICS)
-    place = names.index(finding.metric) if finding.metric in names else len(names)
-    return place, finding.percentile or 0.0
-
-
 def speed_sections(verdict: Verdict, citations: Citations) -> list[SpeedSection]:
     """The speeds by workload and deployment: a chart for each metric, and every figure in a table."""
     series = series_of(verdict)
+    described = {metric.key: metric for metric in verdict.metrics}
+    places = {key: place for place, key in enumerate(described)}
     sections = []
     for (workload, deployment), found in by(verdict.speed, "workload", "deployment").items():
-        ordered = sorted(found, key=lambda f: (_metric_order(f), _level_order(f.load_level)))
+        ordered = sorted(found, key=lambda f: (places[f.metric], f.percentile or 0.0, _level_order(f.load_level)))
         levels = sorted({f.load_level for f in found}, key=_level_order)
-        charts = tuple(_chart(group, levels, series, citations) for group in by(ordered, "metric", "percentile").values())
+        charts = tuple(
+            _chart(described[group[0].metric], group, levels, series, citations)
+            for group in by(ordered, "metric", "percentile").values()
+        )
         rows = tuple(
             SpeedRow(
-                metric_title(f.metric, f.percentile), f.load_level, f.candidate, series.get(f.candidate, "s0"), value_text(f),
+                metric_title(described[f.metric], f.percentile), f.load_level, f.candidate, series.get(f.candidate, "s0"),
+                value_text(described[f.metric], f),
                 times(f.ratio) if f.ratio else "", f.valid, tuple(map(speed_reason, f.reasons)), citations.cite(f.steps),
             )
             for f in ordered
@@ -136,29 +127,38 @@ def speed_sections(verdict: Verdict, citations: Citations) -> list[SpeedSection]
     return sections
 
 
-def _chart(found: Sequence[SpeedFinding], levels: Sequence[str], series: dict[str, str], citations: Citations) -> SpeedChart:
-    first = found[0]
-    seconds = first.metric.endswith("_s")
+def _chart(
+    metric: ServingMetric,
+    found: Sequence[SpeedFinding],
+    levels: Sequence[str],
+    series: dict[str, str],
+    citations: Citations,
+) -> SpeedChart:
+    seconds = metric.unit == SECONDS
     milli = seconds and max(f.estimate.value for f in found) < 1
-    unit = "ms" if milli else "s" if seconds else RATES.get(first.metric, "")
+    unit = "ms" if milli else metric.unit
     factor = 1000.0 if milli else 1.0
-    title = metric_title(first.metric, first.percentile)
+    title = metric_title(metric, found[0].percentile)
     sweeps = []
     for (candidate,), values in by(found, "candidate").items():
         points = tuple(
             SweepPoint(
-                levels.index(f.load_level), drawn(f.estimate).scaled(factor), f.valid, _hover(f), citations.link(f.steps)
+                levels.index(f.load_level),
+                drawn(f.estimate).scaled(factor),
+                f.valid,
+                _hover(metric, f),
+                citations.link(f.steps),
             )
             for f in values
         )
         sweeps.append(Sweep(candidate, series.get(candidate, "s0"), points))
     y = from_zero([s.y for one in sweeps for s in one.points], count=4)
     short = [_short(load_level) for load_level in levels]
-    return SpeedChart(title, unit, sweep(sweeps, short, y, unit=unit, label=title))
+    return SpeedChart(title, unit, BETTER[metric.better], sweep(sweeps, short, y, unit=unit, label=title))
 
 
-def _hover(finding: SpeedFinding) -> str:
-    text = f"{finding.candidate}, {finding.load_level}: {value_text(finding)}"
+def _hover(metric: ServingMetric, finding: SpeedFinding) -> str:
+    text = f"{finding.candidate}, {finding.load_level}: {value_text(metric, finding)}"
     if finding.ratio:
         text += f", {times(finding.ratio)} the base"
     return text if finding.valid else f"{text}. Invalid: {'; '.join(map(speed_reason, finding.reasons))}"

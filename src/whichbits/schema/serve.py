@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, ConfigDict, Field
 
 from whichbits.schema.frozen import Stored
+from whichbits.schema.metrics import ServingMetric
 from whichbits.schema.served_weights import Agreement
 from whichbits.schema.summary import Summary
 
@@ -30,7 +31,14 @@ class Distribution(Stored):
 
 
 class Metrics(Stored):
-    """Metrics of one load level; docs/serving.md defines each by its formula. None where no request gave one."""
+    """Metrics of one load level, by key; docs/serving.md defines each by its formula. None where no request gave one.
+
+    The fields are those that are computed with: by the sweep, by validity, by the predictor's calibration. Others are kept by
+    their key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, Distribution | float | None]
 
     requests_per_second: float | None
     output_tokens_per_second: float | None
@@ -39,6 +47,22 @@ class Metrics(Stored):
     """Over all gaps between chunks of all requests."""
     tpot_s: Distribution | None = None
     latency_s: Distribution | None = None
+
+    def of(self, key: str) -> Distribution | float | None:
+        """The metric of that key; None where the load level has none."""
+        found: Distribution | float | None = getattr(self, key, None)
+        return found
+
+    def mean(self, key: str) -> float | None:
+        """Its value, or where it is of requests, their mean."""
+        found = self.of(key)
+        return found.mean if isinstance(found, Distribution) else found
+
+    def percentile(self, key: str, at: str) -> float | None:
+        """A percentile of a metric of requests; None where the sample is too small for it."""
+        found = self.of(key)
+        percentile = found.percentiles.get(at) if isinstance(found, Distribution) else None
+        return None if percentile is None else percentile.value
 
 
 class Evidence(Stored):
@@ -113,4 +137,6 @@ class ServeSummary(Summary, kind="serve"):
     """In which the candidates of the round were measured."""
     load_levels: tuple[LoadLevelSummary, ...] = Field(validation_alias=AliasChoices("load_levels", "rungs"))
     base_load_levels: tuple[LoadLevelSummary, ...] = Field(validation_alias=AliasChoices("base_load_levels", "base_rungs"))
+    metrics: tuple[ServingMetric, ...] = ()
+    """What was measured."""
     weights: WeightsBehind | None = None

@@ -22,6 +22,7 @@ from whichbits.schema.serve import Evidence, Metrics
 from whichbits.schema.workload import Workload
 from whichbits.serving.client import request_body
 from whichbits.serving.counters import foreign_tokens, prefix_cache_hit_rate
+from whichbits.serving.metrics.registry import all_metrics
 from whichbits.serving.observation import in_one_piece
 from whichbits.serving.prompts import ordinary_tokens
 from whichbits.serving.result import LoadLevelResult, metrics_of, rows_of
@@ -144,9 +145,10 @@ def _measure_load_level(
     if how := changed(first, after):
         raise EngineError(f"the server at {connection.url} has changed meanwhile ({level.name}): {how}")
 
-    rows = rows_of(load.observations)
+    measured = all_metrics()
+    rows = rows_of(load.observations, measured)
     window = steady(load.observations, level)
-    metrics = metrics_of(load.observations, rows, window)
+    metrics = metrics_of(load.observations, measured, window)
     evidence = _evidence(load, level, metrics, window, before, after, len(cpus))
     reasons = judge(evidence, metrics, level, workload)
     return LoadLevelResult(

@@ -1,4 +1,4 @@
-"""What the client saw of one request, and the row of it that is kept."""
+"""What the client saw of one request."""
 
 from __future__ import annotations
 
@@ -27,25 +27,17 @@ class Observation:
     """Times between successive chunks."""
     error: str | None
 
+    @property
+    def answered(self) -> bool:
+        """Whether it was answered in full, with a token."""
+        return self.error is None and self.first_token_s is not None and self.last_token_s is not None
 
-@dataclass(frozen=True)
-class RequestRow:
-    """One measured request as `items.parquet` keeps it; times in seconds, None where it failed or has no second token."""
-
-    request: int
-    start_s: float
-    """Since the load level began."""
-    ttft_s: float | None
-    """First chunk with tokens − start."""
-    itl_s: float | None
-    """(last chunk − first chunk) / (chunks − 1)."""
-    tpot_s: float | None
-    """(last chunk − first chunk) / (output tokens − 1)."""
-    latency_s: float | None
-    """End of the stream − start."""
-    prompt_tokens: int
-    output_tokens: int
-    ok: bool
+    @property
+    def decode_s(self) -> float | None:
+        """From the first chunk with tokens to the last; None where there was none."""
+        if self.first_token_s is None or self.last_token_s is None:
+            return None
+        return self.last_token_s - self.first_token_s
 
 
 AT_ONCE_S = 50e-6
@@ -54,25 +46,6 @@ AT_ONCE_S = 50e-6
 
 def in_one_piece(seen: Observation) -> bool:
     """Whether all tokens of a request arrived at once, so that nothing between its start and its end was seen."""
-    if seen.output_tokens < 2 or seen.first_token_s is None or seen.last_token_s is None:
+    if seen.output_tokens < 2 or seen.decode_s is None:
         return False
-    return seen.last_token_s - seen.first_token_s < AT_ONCE_S * (seen.output_tokens - 1)
-
-
-def row(seen: Observation) -> RequestRow:
-    """The latencies of one request."""
-    first, last = seen.first_token_s, seen.last_token_s
-    if seen.error is not None or first is None or last is None:
-        return RequestRow(seen.request, seen.start_s, None, None, None, None, seen.prompt_tokens, seen.output_tokens, ok=False)
-    decode = last - first
-    return RequestRow(
-        request=seen.request,
-        start_s=seen.start_s,
-        ttft_s=first - seen.start_s,
-        itl_s=decode / (seen.chunks - 1) if seen.chunks > 1 else None,
-        tpot_s=decode / (seen.output_tokens - 1) if seen.output_tokens > 1 else None,
-        latency_s=seen.end_s - seen.start_s,
-        prompt_tokens=seen.prompt_tokens,
-        output_tokens=seen.output_tokens,
-        ok=True,
-    )
+    return seen.decode_s < AT_ONCE_S * (seen.output_tokens - 1)

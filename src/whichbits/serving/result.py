@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pydantic import ConfigDict
 
-from whichbits.schema.serve import Evidence, LoadLevelSummary, Metrics
+from whichbits.schema.serve import Distribution, Evidence, LoadLevelSummary, Metrics
 from whichbits.serving.distribution import distribution
-from whichbits.serving.observation import Observation, RequestRow, row
+from whichbits.serving.metric import LevelMetric, Metric, RequestMetric
+from whichbits.serving.observation import Observation
 from whichbits.serving.steady import Steady
+
+
+@dataclass(frozen=True)
+class RequestRow:
+    """One measured request as `items.parquet` keeps it."""
+
+    request: int
+    start_s: float
+    """Seconds since the load level began."""
+    values: Mapping[str, float | None]
+    """By key of the metrics of requests; None where it failed, or has none."""
+    prompt_tokens: int
+    output_tokens: int
+    ok: bool
+
+    def columns(self) -> dict[str, float | None]:
+        """Its columns."""
+        named = {"prompt_tokens": self.prompt_tokens, "output_tokens": self.output_tokens, "ok": self.ok}
+        return {"request": self.request, "start_s": self.start_s, **self.values, **named}
 
 
 class LoadLevelResult(LoadLevelSummary):
@@ -25,19 +46,26 @@ class LoadLevelResult(LoadLevelSummary):
         return LoadLevelSummary(**{name: getattr(self, name) for name in LoadLevelSummary.model_fields})
 
 
-def rows_of(seen: Sequence[Observation]) -> tuple[RequestRow, ...]:
+def rows_of(seen: Sequence[Observation], metrics: Sequence[Metric]) -> tuple[RequestRow, ...]:
     """Rows of the measured requests, warm-up left out, in the order they were sent."""
-    return tuple(row(one) for one in seen if not one.warmup)
+    of_requests = [metric for metric in metrics if isinstance(metric, RequestMetric)]
+    return tuple(row(one, of_requests) for one in seen if not one.warmup)
 
 
-def metrics_of(seen: Sequence[Observation], rows: Sequence[RequestRow], window: Steady | None) -> Metrics:
+def row(seen: Observation, metrics: Sequence[RequestMetric]) -> RequestRow:
+    """What is kept of one request."""
+    values = {metric.described.key: metric.of(seen) if seen.answered else None for metric in metrics}
+    return RequestRow(seen.request, seen.start_s, values, seen.prompt_tokens, seen.output_tokens, ok=seen.answered)
+
+
+def metrics_of(seen: Sequence[Observation], metrics: Sequence[Metric], window: Steady | None) -> Metrics:
     """Metrics of a load level from its measured requests and its steady window."""
-    gaps = [gap for one in seen if not one.warmup and one.error is None for gap in one.gaps_s]
-    return Metrics(
-        requests_per_second=window.requests_per_second if window else None,
-        output_tokens_per_second=window.output_tokens_per_second if window else None,
-        ttft_s=distribution([one.ttft_s for one in rows if one.ttft_s is not None]),
-        itl_s=distribution(gaps),
-        tpot_s=distribution([one.tpot_s for one in rows if one.tpot_s is not None]),
-        latency_s=distribution([one.latency_s for one in rows if one.latency_s is not None]),
-    )
+    answered = [one for one in seen if one.answered and not one.warmup]
+    found: dict[str, Distribution | float | None] = {}
+    for metric in metrics:
+        match metric:
+            case RequestMetric():
+                found[metric.described.key] = distribution(metric.sample(answered))
+            case LevelMetric():
+                found[metric.described.key] = metric.of(answered, window)
+    return Metrics.model_validate(found)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import exp, fsum
+from math import exp, fsum, isfinite
 
 import torch
 from torch import Tensor
 
 from whichbits.schema.distribution import DistributionSummary
+from whichbits.schema.metrics import Measure, Measured
+from whichbits.similarity.measure import DistributionMeasure, Positions
 
 Logits = Callable[[Tensor], Tensor]
 """Token ids (int64, [tokens]) to next-token logits (floating, [tokens, vocabulary])."""
@@ -17,18 +19,23 @@ Logits = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class WindowComparison:
-    """A row of the `distribution` step's items: sums over the tokens that one window predicts, in nats."""
+    """What one window says: the sum of each of `measures` over the tokens that it predicts."""
 
     window: int
     tokens: int
-    kl_sum: float
-    top1_same: int
-    nll_sum: float
-    base_nll_sum: float
+    measures: tuple[Measure, ...]
+    sums: tuple[float, ...]
+
+    def row(self) -> dict[str, float]:
+        """A row of the `distribution` step's items."""
+        columns = {measure.column: total for measure, total in zip(self.measures, self.sums, strict=True)}
+        return {"window": self.window, "tokens": self.tokens, **columns}
 
 
-def compare_logits(base: Tensor, candidate: Tensor, targets: Tensor, *, block: int = 64) -> tuple[float, int, float, float]:
-    """Sums over positions of KL(base ‖ candidate), equal top tokens, and the negative log-likelihoods of both.
+def compare_logits(
+    base: Tensor, candidate: Tensor, targets: Tensor, measures: Sequence[DistributionMeasure], *, block: int = 64
+) -> tuple[float, ...]:
+    """The sum of each measure over positions.
 
     `base` and `candidate` are logits [tokens, vocabulary], `targets` the tokens that followed [tokens]. `block` positions at a
     time are taken to float32, which bounds the memory to a few times block · vocabulary · 4 bytes. Raises ValueError for
@@ -37,42 +44,49 @@ def compare_logits(base: Tensor, candidate: Tensor, targets: Tensor, *, block: i
     if base.shape != candidate.shape or base.shape[:1] != targets.shape:
         shapes = f"{tuple(base.shape)}, {tuple(candidate.shape)} and {tuple(targets.shape)}"
         raise ValueError(f"logits of base and candidate and targets have shapes {shapes}")
-    totals = torch.zeros(3, dtype=torch.float64)
-    same = 0
+    totals: list[float] = [0] * len(measures)
     for start in range(0, len(targets), block):
         ours, theirs, following = (rows[start : start + block] for rows in (base, candidate, targets))
         log_p, log_q = (logits.float().log_softmax(-1) for logits in (ours, theirs))
-        # A token that the base rules out (−∞) contributes nothing. Rounding can leave a divergence just below 0.
-        terms = torch.where(log_p.isneginf(), 0.0, log_p.exp() * (log_p - log_q))
-        divergence = terms.sum(-1).clamp_min(0)
-        likelihoods = [-values.gather(-1, following[:, None]).squeeze(-1) for values in (log_q, log_p)]
-        totals += torch.stack([values.double().sum() for values in (divergence, *likelihoods)]).cpu()
-        same += int((ours.argmax(-1) == theirs.argmax(-1)).sum())
-    if not totals.isfinite().all():
-        raise ValueError(f"sums of KL and negative log-likelihoods are not finite: {totals.tolist()}")
-    kl, nll, base_nll = totals.tolist()
-    return kl, same, nll, base_nll
+        at = Positions(ours, theirs, log_p, log_q, following)
+        for place, measure in enumerate(measures):
+            totals[place] += _sum(measure.values(at))
+    if not all(map(isfinite, totals)):
+        sums = {measure.described.key: total for measure, total in zip(measures, totals, strict=True)}
+        raise ValueError(f"sums over next-token distributions are not finite: {sums}")
+    return tuple(totals)
+
+
+def _sum(values: Tensor) -> float:
+    """The sum in float64; of counts, a whole number."""
+    total: float = (values.double() if values.is_floating_point() else values).sum().item()
+    return total
 
 
 def compare_distributions(
-    windows: Sequence[Sequence[int]], base: Logits, candidate: Logits, *, block: int = 64
+    windows: Sequence[Sequence[int]],
+    base: Logits,
+    candidate: Logits,
+    measures: Sequence[DistributionMeasure],
+    *,
+    block: int = 64,
 ) -> Iterator[WindowComparison]:
-    """One row a window of token ids: position t predicts token t + 1, so a window of L tokens scores L − 1."""
+    """One row a window of token ids: position t predicts token t + 1, so a window of L tokens scores L - 1."""
+    described = tuple(measure.described for measure in measures)
     for index, window in enumerate(windows):
         ids = torch.tensor(window, dtype=torch.int64)
         context, targets = ids[:-1], ids[1:]
         ours, theirs = base(context), candidate(context)
-        kl, same, nll, base_nll = compare_logits(ours, theirs, targets.to(ours.device), block=block)
-        yield WindowComparison(index, len(targets), kl, same, nll, base_nll)
+        sums = compare_logits(ours, theirs, targets.to(ours.device), measures, block=block)
+        yield WindowComparison(index, len(targets), described, sums)
 
 
 def summarise(rows: Sequence[WindowComparison]) -> DistributionSummary:
-    """Means over all tokens, and perplexities exp(mean negative log-likelihood)."""
+    """Means over all tokens, and of exponential measures exp of it."""
     tokens = sum(row.tokens for row in rows)
-    return DistributionSummary(
-        n_tokens=tokens,
-        kl=fsum(row.kl_sum for row in rows) / tokens,
-        top1_agreement=sum(row.top1_same for row in rows) / tokens,
-        perplexity=exp(fsum(row.nll_sum for row in rows) / tokens),
-        base_perplexity=exp(fsum(row.base_nll_sum for row in rows) / tokens),
-    )
+    means = [fsum(sums) / tokens for sums in zip(*(row.sums for row in rows), strict=True)]
+    measured = [
+        Measured(measure=measure, value=exp(mean) if measure.exponential else mean)
+        for measure, mean in zip(rows[0].measures, means, strict=True)
+    ]
+    return DistributionSummary(n_tokens=tokens, measures=tuple(measured))

@@ -8,9 +8,12 @@ from typing import Literal
 import numpy as np
 
 from whichbits.core.errors import UserError
+from whichbits.schema.compare import CompareSummary
 from whichbits.schema.deployment import Deployment
+from whichbits.schema.distribution import DistributionSummary
 from whichbits.schema.evaluate import EvaluateSummary, Sampled
 from whichbits.schema.generate import GenerateSummary
+from whichbits.schema.metrics import Measure, Measured, ServingMetric
 from whichbits.schema.probe import ProbeSummary
 from whichbits.schema.quantize import QuantizeSummary
 from whichbits.schema.serve import Metrics, ServeSummary, WeightsBehind
@@ -22,11 +25,9 @@ from whichbits.verdict.findings import EMULATED, Findings, Kernel, Round, Scored
 from whichbits.verdict.model import ServedWeights
 from whichbits.verdict.pairing import SCORE_COLUMNS, Columns, PairingError, pair_scores, read_columns
 from whichbits.verdict.reasons import Failure
-from whichbits.verdict.speed import RATES, is_rate
+from whichbits.verdict.speed import is_rate
 from whichbits.verdict.statistics import FloatArray
 
-COMPARE_MEASURES = ("rouge1", "rougeL", "bertscore", "sts", "length_ratio")
-REQUEST_COLUMNS = ("start_s", "ttft_s", "itl_s", "tpot_s", "latency_s", "output_tokens")
 SCORED_AS = ("metric", "temperature", "top_p", "samples", "reducer")
 """What of a summary says how scores came about."""
 
@@ -62,7 +63,9 @@ def collect(
         incomplete=_incomplete(records, base),
         failed=_failed(records),
         similarity=(*_text_similarity(by_kind.get("compare", [])), *_distributions(by_kind.get("distribution", []))),
+        measures=_measures(done),
         rounds=tuple(_rounds(by_kind.get("serve", []), base)),
+        metrics=_metrics(by_kind.get("serve", [])),
         kernels=_kernels(records),
         served_weights=tuple(_served_weights(done, base)),
         sizes=tuple(_sizes(by_kind.get("quantize", []), base, base_bytes)),
@@ -203,41 +206,57 @@ def _failed(records: Sequence[Record]) -> dict[str, Failure]:
 
 def _text_similarity(records: Sequence[Record]) -> Iterator[SimilaritySample]:
     for record in records:
-        columns = read_columns(record.items, COMPARE_MEASURES)
         engine = str(record.labels.engine)
-        for measure in COMPARE_MEASURES:
-            values = np.array([value for value in columns[measure] if value is not None], dtype=np.float64)
-            if len(values) > 1:
-                yield SimilaritySample(
-                    record.labels.candidate, engine, _provenance(engine), record.labels.prompts or "", measure,
-                    values, np.ones(len(values)), False, (record.key,),
-                )  # fmt: skip
+        for measure, sums, weights in _sums(record, record.found(CompareSummary).measures):
+            yield SimilaritySample(
+                record.labels.candidate, engine, _provenance(engine), record.labels.prompts or "", measure.key,
+                sums, weights, measure.exponential, (record.key,),
+            )  # fmt: skip
 
 
 def _distributions(records: Sequence[Record]) -> Iterator[SimilaritySample]:
     """Next-token distributions come from transformers, which emulates the format's arithmetic."""
     for record in records:
-        columns = read_columns(record.items, ("tokens", "kl_sum", "top1_same", "nll_sum"))
-        tokens = np.array(columns["tokens"], dtype=np.float64)
-        for measure, column in (("kl", "kl_sum"), ("top1_agreement", "top1_same"), ("perplexity", "nll_sum")):
-            if len(tokens) > 1:
-                yield SimilaritySample(
-                    record.labels.candidate, record.labels.engine or EMULATED, "emulated",
-                    record.labels.text or "", measure, np.array(columns[column], dtype=np.float64), tokens,
-                    measure == "perplexity", (record.key,),
-                )  # fmt: skip
+        for measure, sums, weights in _sums(record, record.found(DistributionSummary).measures):
+            yield SimilaritySample(
+                record.labels.candidate, record.labels.engine or EMULATED, "emulated", record.labels.text or "", measure.key,
+                sums, weights, measure.exponential, (record.key,),
+            )  # fmt: skip
+
+
+def _sums(record: Record, measured: Sequence[Measured]) -> Iterator[tuple[Measure, FloatArray, FloatArray]]:
+    """Sums and weights (units,) of each measure that is shown, where two units or more have it."""
+    shown = [entry.measure for entry in measured if entry.measure.shown]
+    named = [name for measure in shown for name in (measure.column, measure.weights) if name is not None]
+    columns = read_columns(record.items, list(dict.fromkeys(named)))
+    for measure in shown:
+        sums = columns[measure.column]
+        weights = columns[measure.weights] if measure.weights is not None else [1.0] * len(sums)
+        known = [(value, weight) for value, weight in zip(sums, weights, strict=True) if value is not None]
+        if len(known) > 1:
+            table = np.array(known, dtype=np.float64)
+            yield measure, table[:, 0], table[:, 1]
+
+
+def _measures(records: Sequence[Record]) -> tuple[Measure, ...]:
+    """What is shown of each measure of similarity, once."""
+    found = [record.summary for record in records if isinstance(record.summary, CompareSummary | DistributionSummary)]
+    shown = {entry.measure.key: entry.measure for summary in found for entry in summary.measures if entry.measure.shown}
+    return tuple(shown.values())
 
 
 def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
     for record in records:
-        table = read_columns(record.items, ("role", "load_level", "ok", *REQUEST_COLUMNS), former={"load_level": "rung"})
-        roles, load_levels, finished = (np.array(table[name], dtype=object) for name in ("role", "load_level", "ok"))
         labels, found = record.labels, record.found(ServeSummary)
+        of_requests = [metric.key for metric in found.metrics if metric.per == "request"]
+        table = read_columns(record.items, ("role", "load_level", "ok", *of_requests), former={"load_level": "rung"})
+        roles, load_levels, finished = (np.array(table[name], dtype=object) for name in ("role", "load_level", "ok"))
+        throughputs = frozenset(metric.key for metric in found.metrics if metric.throughput)
         for role, entries in (("candidate", found.load_levels), ("base", found.base_load_levels)):
             for entry in entries:
                 mine = (roles == role) & (load_levels.astype(str) == entry.load_level) & finished.astype(bool)
-                requests = {name: np.array(table[name], dtype=np.float64)[mine] for name in REQUEST_COLUMNS}
-                problems = tuple(no_numbers(entry.metrics, requests)) if entry.valid else ()
+                requests = {name: np.array(table[name], dtype=np.float64)[mine] for name in of_requests}
+                problems = tuple(no_numbers(found.metrics, entry.metrics, requests)) if entry.valid else ()
                 yield Round(
                     candidate=base if role == "base" else labels.candidate,
                     against=labels.candidate,
@@ -252,22 +271,29 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
                     metrics=entry.metrics,
                     requests=requests,
                     steps=(record.key,),
+                    throughputs=throughputs,
                 )
 
 
-def no_numbers(metrics: Metrics, requests: Mapping[str, FloatArray]) -> Iterator[str]:
+def _metrics(records: Sequence[Record]) -> tuple[ServingMetric, ...]:
+    """What was measured, once each."""
+    found = {metric.key: metric for record in records for metric in record.found(ServeSummary).metrics}
+    return tuple(found.values())
+
+
+def no_numbers(described: Sequence[ServingMetric], metrics: Metrics, requests: Mapping[str, FloatArray]) -> Iterator[str]:
     """What of a round that calls itself valid is no finite number above 0, and so cannot enter a figure.
 
     Said as the measurement says why a round is not valid.
     """
-    for name in RATES:
-        if not is_rate(rate := getattr(metrics, name)):
-            yield f"{name} is {rate}, not a finite number above 0"
-    for name in ("latency_s", "ttft_s"):
-        values = requests[name]
-        wrong = int(np.sum(~(np.isfinite(values) & (values > 0))))
-        if wrong or not len(values):
-            yield f"{name} of {wrong} of {len(values)} requests is not a finite number above 0"
+    for metric in described:
+        if metric.always and metric.per == "level" and not is_rate(rate := metrics.of(metric.key)):
+            yield f"{metric.key} is {rate}, not a finite number above 0"
+        if metric.always and metric.per == "request":
+            values = requests[metric.key]
+            wrong = int(np.sum(~(np.isfinite(values) & (values > 0))))
+            if wrong or not len(values):
+                yield f"{metric.key} of {wrong} of {len(values)} requests is not a finite number above 0"
 
 
 def _checked(deployments: Mapping[str, Deployment]) -> dict[str, Deployment]:

@@ -68,6 +68,8 @@ def decide(
         served_weights=findings.served_weights,
         emulation=emulation,
         similarity=tuple(similarity_finding(sample, level=level, seed=seed) for sample in findings.similarity),
+        measures=findings.measures,
+        metrics=findings.metrics,
         speed=tuple(
             finding
             for load in measured

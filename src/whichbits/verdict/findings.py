@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from whichbits.schema.deployment import Deployment
+from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.schema.serve import Metrics
 from whichbits.schema.workload import Limit, Workload
 from whichbits.verdict.estimates import Provenance
@@ -60,7 +61,7 @@ class SimilaritySample:
 class Round:
     """One model at one load in one round of measurement.
 
-    `requests` holds arrays (requests,) of the finished requests: start_s, ttft_s, itl_s, tpot_s, latency_s, output_tokens.
+    `requests` holds arrays (requests,) of the finished requests, by key of the metrics that are of requests.
     """
 
     candidate: str
@@ -79,6 +80,8 @@ class Round:
     metrics: Metrics
     requests: Mapping[str, FloatArray]
     steps: tuple[str, ...]
+    throughputs: frozenset[str] = frozenset({"requests_per_second", "output_tokens_per_second"})
+    """Keys of the metrics that are rates of the whole load."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,11 @@ class Findings:
     failed: Mapping[str, Failure] = field(default_factory=dict)
     """First of `failures` that is a failed step of the candidate."""
     similarity: tuple[SimilaritySample, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    """What those are measures of."""
     rounds: tuple[Round, ...] = ()
+    metrics: tuple[ServingMetric, ...] = ()
+    """What the rounds measured."""
     kernels: Mapping[str, Kernel] = field(default_factory=dict)
     served_weights: tuple[ServedWeights, ...] = ()
     sizes: tuple[Size, ...] = ()

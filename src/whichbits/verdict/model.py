@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.verdict.caveat_codes import Caveat, ImplausibleLoss
 from whichbits.verdict.estimates import Estimate, Frozen, Mode, Provenance, Timed
 from whichbits.verdict.reasons import (
@@ -146,7 +147,7 @@ class SimilarityFinding(Frozen):
     data: str = ""
     """Name of the prompts or the text."""
     measure: str
-    """rouge1, rougeL, bertscore, sts, kl, top1_agreement, perplexity, length_ratio."""
+    """The key of one of the verdict's `measures`."""
     items: int
     estimate: Estimate
     steps: tuple[str, ...]
@@ -161,7 +162,7 @@ class SpeedFinding(Frozen):
     load_level: str
     """'synchronous' or 'concurrency N'."""
     metric: str
-    """requests_per_second, latency_s, ttft_s, itl_s, tpot_s, output_tokens_per_second."""
+    """The key of one of the verdict's `metrics`."""
     percentile: float | None
     """None for a mean."""
     estimate: Timed
@@ -257,7 +258,7 @@ class GuidelineRow(Frozen):
 class Verdict(Frozen):
     """The whole answer of a study."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     study: str
     model: str
     base: str
@@ -276,7 +277,11 @@ class Verdict(Frozen):
     """Of candidates at addresses, one each."""
     emulation: tuple[EmulationError, ...]
     similarity: tuple[SimilarityFinding, ...]
+    measures: tuple[Measure, ...] = ()
+    """What the measures of `similarity` are."""
     speed: tuple[SpeedFinding, ...]
+    metrics: tuple[ServingMetric, ...] = ()
+    """What the metrics of `speed` are."""
     cost: tuple[CostFinding, ...]
     sizes: tuple[SizeFinding, ...]
     guideline: tuple[GuidelineRow, ...] = ()

@@ -10,6 +10,7 @@ from typing import TypeGuard
 import numpy as np
 
 from whichbits.core.percentiles import minimum_samples
+from whichbits.schema.metrics import ServingMetric
 from whichbits.verdict.estimates import SYNCHRONOUS, Estimate, SingleRound, Timed
 from whichbits.verdict.findings import Findings, Round
 from whichbits.verdict.model import SpeedFinding
@@ -17,10 +18,6 @@ from whichbits.verdict.reasons import OneRound, RoundInvalid, SpeedProblem, Spee
 from whichbits.verdict.rounds import RoundValue, half_width, mean_of_requests
 from whichbits.verdict.statistics import FloatArray
 
-RATES = ("requests_per_second", "output_tokens_per_second")
-TIMES = ("latency_s", "ttft_s", "itl_s", "tpot_s")
-PERCENTILES = (50.0, 95.0, 99.0)
-"""Given for the times of whole requests; the gaps behind a percentile of ITL are not in the tables, only their means."""
 RoundKey = tuple[str, int]
 """A round: (session, repeat)."""
 Series = Mapping[RoundKey, RoundValue]
@@ -39,6 +36,8 @@ class Load:
     """Requests in flight; None where they arrive at a rate."""
     own: tuple[Round, ...]
     base: tuple[Round, ...]
+    metrics: tuple[ServingMetric, ...] = ()
+    """What was measured."""
 
     @property
     def usable(self) -> tuple[Round, ...]:
@@ -74,7 +73,7 @@ def loads(findings: Findings) -> tuple[Load, ...]:
             own, paired = _distinct(own), []
         else:
             paired = [r for r in here if r.candidate == findings.base and r.against == candidate]
-        formed.append(Load(candidate, workload, deployment, load_level, keys[key], tuple(own), tuple(paired)))
+        formed.append(Load(candidate, workload, deployment, load_level, keys[key], tuple(own), tuple(paired), findings.metrics))
     return tuple(formed)
 
 
@@ -98,7 +97,10 @@ def series(rounds: Sequence[Round], metric: str, percentile: float | None = None
 
 def _in_round(r: Round, metric: str, percentile: float | None) -> RoundValue | None:
     """A metric in one round; the error of a throughput is that of the latency, whose inverse it is (Little's law)."""
-    sample = finite(r.requests["latency_s" if metric in RATES else metric])
+    if metric not in r.requests and metric not in r.throughputs:
+        value = r.metrics.of(metric)
+        return RoundValue(float(value)) if is_rate(value) else None
+    sample = finite(r.requests["latency_s" if metric in r.throughputs else metric])
     if not len(sample) or sample.mean() <= 0:
         return None
     if percentile is not None:
@@ -106,9 +108,9 @@ def _in_round(r: Round, metric: str, percentile: float | None) -> RoundValue | N
         enough = len(sample) >= minimum_samples(percentile)
         return RoundValue(float(np.quantile(sample, percentile / 100, method="median_unbiased"))) if enough else None
     mean = mean_of_requests(sample, _in_flight(r))
-    if metric not in RATES:
+    if metric not in r.throughputs:
         return mean
-    rate = getattr(r.metrics, metric)
+    rate = r.metrics.of(metric)
     return RoundValue(float(rate), mean.relative_error, mean.degrees) if is_rate(rate) else None
 
 
@@ -177,9 +179,9 @@ def valid_only(rounds: Sequence[Round]) -> tuple[Round, ...]:
 def speed_findings(load: Load, problem: SpeedProblem | None, *, level: float) -> list[SpeedFinding]:
     """All metrics of a candidate at one load."""
     found = []
-    for metric in (*RATES, *TIMES):
-        for percentile in (None,) if metric in (*RATES, "itl_s") else (None, *PERCENTILES):
-            finding = _speed_finding(load, metric, percentile, problem, level)
+    for metric in load.metrics:
+        for percentile in (None, *metric.percentiles):
+            finding = _speed_finding(load, metric.key, percentile, problem, level)
             if finding is not None:
                 found.append(finding)
     return found

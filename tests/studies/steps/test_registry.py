@@ -17,13 +17,20 @@ import pytest
 import whichbits
 from whichbits.accuracy.kinds.registry import KINDS as TASK_KINDS
 from whichbits.quantization.recipe.methods import ROUNDERS, TRANSFORMS
-from whichbits.studies.steps.registry import KINDS
+from whichbits.serving.metrics.registry import METRICS
+from whichbits.similarity.measures.registry import MEASURES
+from whichbits.studies.steps.registry import KINDS as ALL
+from whichbits.studies.steps.registry import REGISTRY
+from whichbits.studies.steps.step import Kind
 
+KINDS: dict[str, Kind] = {name: ALL[name] for name in REGISTRY.ours}
 GOLDEN = Path(__file__).parents[2] / "golden" / "steps.json"
 SOURCE = Path(whichbits.__file__).parent
 NAMED = {
     "whichbits.accuracy.sandbox.run": ("whichbits.accuracy.sandbox.child",),
     "whichbits.accuracy.kinds.registry": tuple(module for module, _ in TASK_KINDS.ours.values()),
+    "whichbits.serving.metrics.registry": tuple(module for module, _ in METRICS.ours.values()),
+    "whichbits.similarity.measures.registry": tuple(module for module, _ in MEASURES.ours.values()),
     "whichbits.quantization.recipe.methods": tuple(
         dict.fromkeys(module for methods in (ROUNDERS, TRANSFORMS) for module, _ in methods.ours.values())
     ),

@@ -12,6 +12,7 @@ from whichbits.schema.labels import Labels
 from whichbits.schema.serve import LoadLevelSummary, ServeSummary
 from whichbits.schema.step import Step
 from whichbits.schema.workload import Workload
+from whichbits.serving.metrics.registry import own_metrics
 from whichbits.studies.store.manifest import FILE, SCHEMA, ManifestStep, StudyManifest, read
 from whichbits.studies.store.store import Store
 from whichbits.verdict.pairing import PairingError, read_columns
@@ -60,7 +61,10 @@ def test_a_store_of_schema_1_is_read_under_the_names_of_now(tmp_path: Path):
     manifest = read(tmp_path)
     assert (manifest.schema_version, manifest.workloads["chat"].requests_per_stream) == (1, 6)
     (record,) = manifest.records(Store(tmp_path))
-    assert record.found(ServeSummary) == ServeSummary(session="one", load_levels=(level,), base_load_levels=(level,))
+    metrics = tuple(metric.described for metric in own_metrics())
+    assert record.found(ServeSummary) == ServeSummary(
+        session="one", load_levels=(level,), base_load_levels=(level,), metrics=metrics
+    )
 
 
 def test_a_column_is_found_under_its_former_name(tmp_path: Path):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whichbits.formats.grid.grid import Grid, grid_of
+from whichbits.formats.grid.grid import Grid, grid_of, is_outside
 from whichbits.models.float32_products import has_bfloat16_products
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def _shared_quantizer(
 
 
 def _by_token(args: QuantizationArgs) -> bool:
-    codes = args.num_bits <= 8 if args.type == "int" else args.num_bits == 8
+    codes = (args.num_bits <= 8 if args.type == "int" else args.num_bits == 8) or is_outside(args)
     return bool(args.strategy == "token" and args.symmetric and args.dynamic is True and codes)
 
 

@@ -190,6 +190,8 @@ class Similarity(Frozen):
     """Sentence encoder of STS: the embedded one, a folder or a hub id."""
     bertscore_encoder: str = "all-minilm-l6-v2"
     """Encoder of BERTScore (the paper's: roberta-large)."""
+    measures: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Names of the measures, ours and those of installed packages; default: all of ours."""
 
 
 class Engine(Frozen):

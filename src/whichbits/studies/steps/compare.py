@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from whichbits.schema.step import Step
+from whichbits.schema.step import Json, Step
+from whichbits.studies.steps.compared import compared
 from whichbits.studies.steps.items import read_items, write_items
 from whichbits.studies.steps.job import threads
 from whichbits.studies.steps.planned import Planned, keys
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     """A step for each candidate that generates texts; the base generates them too."""
-    wanted = study.specification.similarity
-    if wanted is None:
+    wanted, measures = study.specification.similarity, compared(study)
+    if wanted is None or not measures:
         return
+    from whichbits.similarity.measures.registry import identity, text_measures
+
     encoders = {
         "bertscore": _encoder(study, "bertscore_encoder", wanted.bertscore_encoder),
         "sts": _encoder(study, "encoder", wanted.encoder),
@@ -31,8 +33,8 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     for name, step in generated.items():
         if name != study.base:
             reads = {"base": generated[study.base], "candidate": step}
-            compared = Step("compare", COMPARE.version, {"encoders": encoders}, keys(reads), step.labels)
-            yield Planned(compared, reads=reads)
+            inputs = {"encoders": encoders, **identity(measures, text_measures())}
+            yield Planned(Step("compare", COMPARE.version, inputs, keys(reads), step.labels), reads=reads)
 
 
 def _encoder(study: Study, field: str, name: str) -> str | None:
@@ -49,9 +51,10 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     """Compare a candidate's texts with the base's."""
     import torch
 
+    from whichbits.similarity.encoders import Encoders, embedded_encoders
     from whichbits.similarity.generate import GeneratedText
-    from whichbits.similarity.scorers import Encoders, bertscore, embedded_encoders, sentence_similarity
-    from whichbits.similarity.texts import compare_texts, summarise
+    from whichbits.similarity.measures.registry import text_measures
+    from whichbits.similarity.texts import compare_texts
 
     for job in jobs:
         torch.set_num_threads(threads(job))
@@ -63,9 +66,19 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
             bertscore_layers=None if wanted["bertscore"] else (embedded.bertscore_layers if embedded else None),
         )
         base, candidate = ([GeneratedText(**row) for row in read_items(job.reads[role])] for role in ("base", "candidate"))
-        rows = compare_texts(base, candidate, bertscore=bertscore(encoders), sts=sentence_similarity(encoders))
-        write_items(job.directory, [asdict(row) for row in rows])
-        yield job, Result(summarise(rows), provenance(job, encoders=wanted))
+        found = compare_texts(base, candidate, text_measures(job.step.inputs.get("measures")), encoders)
+        write_items(job.directory, list(found.rows()))
+        yield job, Result(found.summary(), provenance(job, encoders=wanted))
+
+
+def former(summary: Json) -> Json:
+    """A summary from before measures were described in it, with the measures that there were."""
+    if not isinstance(summary, dict) or "measures" in summary:
+        return summary
+    from whichbits.similarity.measures.registry import text_measures
+
+    measured = [{"measure": each.described.model_dump(), "value": summary.get(each.described.key)} for each in text_measures()]
+    return {**summary, "measures": measured}
 
 
 COMPARE = Kind(
@@ -73,5 +86,6 @@ COMPARE = Kind(
     version=2,
     plan=plan,
     run=run,
+    former=former,
     preload=("torch", "sentence_transformers", "bert_score"),
 )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
+from whichbits.schema.step import Json
+from whichbits.studies.steps.compared import distributed
 from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.items import write_items
 from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of, threads, trust_remote_code
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
 def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     """A step for each candidate, where similarity is asked for."""
-    wanted = study.specification.similarity
-    if wanted is None:
+    wanted, measures = study.specification.similarity, distributed(study)
+    if wanted is None or not measures:
         return
+    from whichbits.similarity.measures.registry import distribution_measures, identity
     from whichbits.similarity.windows import builtin_documents, read_document
 
     if wanted.window_tokens > study.model.max_positions:
@@ -41,6 +43,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
         "window_tokens": wanted.window_tokens,
         "base": dict(base.files),
         "engine": study.emulation,
+        **identity(measures, distribution_measures()),
     }
     labels = Labels(text=wanted.text.stem if wanted.text else "built-in")
     local = {**base.local("base"), "documents": documents}
@@ -53,6 +56,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     from whichbits.engines.emulation.model import Emulated
     from whichbits.models.tokenization import load_tokenizer
     from whichbits.similarity.distributions import compare_distributions, summarise
+    from whichbits.similarity.measures.registry import distribution_measures
     from whichbits.similarity.windows import token_windows
 
     for job in jobs:
@@ -70,12 +74,24 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
             )
             for role in ("base", "checkpoint")
         )
-        rows = []
-        for row in compare_distributions(chosen, base.logits, candidate.logits):
+        measures, rows = distribution_measures(inputs.get("measures")), []
+        for row in compare_distributions(chosen, base.logits, candidate.logits, measures):
             rows.append(row)
             context.progress(f"{len(rows)} of {len(chosen)} windows")
-        write_items(job.directory, [asdict(row) for row in rows])
+        write_items(job.directory, [row.row() for row in rows])
         yield job, Result(summarise(rows), provenance(job, engine=inputs["engine"]))
+
+
+def former(summary: Json) -> Json:
+    """A summary from before measures were described in it, with the measures that there were."""
+    if not isinstance(summary, dict) or "measures" in summary:
+        return summary
+    from whichbits.similarity.measures.registry import distribution_measures
+
+    measured = [
+        {"measure": each.described.model_dump(), "value": summary.get(each.described.key)} for each in distribution_measures()
+    ]
+    return {**summary, "measures": measured}
 
 
 DISTRIBUTION = Kind(
@@ -83,5 +99,6 @@ DISTRIBUTION = Kind(
     version=2,
     plan=plan,
     run=run,
+    former=former,
     preload=(*TRANSFORMERS, "whichbits.engines.emulation.model"),
 )

@@ -11,6 +11,7 @@ from whichbits.core.errors import UserError
 from whichbits.schema.generate import GenerateSummary
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
+from whichbits.studies.steps.compared import compared
 from whichbits.studies.steps.forecast import Ask, batch_seconds
 from whichbits.studies.steps.items import write_items
 from whichbits.studies.steps.job import trust_remote_code
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     """A step for each candidate that is served, where similarity is asked for."""
     wanted = study.specification.similarity
-    if wanted is None:
+    if wanted is None or not compared(study):
         return
     from whichbits.similarity.prompts import builtin_prompts, read_prompts
 

@@ -1,20 +1,61 @@
-"""The kinds of steps: one file each, found here by name."""
+"""The kinds of steps by name: one file each; an installed package adds one by an entry point of the group `whichbits.steps`.
+
+The entry point names a `Kind`. Of ours each comes after the kinds whose steps it reads; other packages come last, by name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from whichbits.studies.steps.compare import COMPARE
-from whichbits.studies.steps.distribution import DISTRIBUTION
-from whichbits.studies.steps.evaluate import EVALUATE
-from whichbits.studies.steps.generate import GENERATE
-from whichbits.studies.steps.probe import PROBE
-from whichbits.studies.steps.quantize import QUANTIZE
-from whichbits.studies.steps.serve import SERVE
+from whichbits.core.entry_points import Registry
+from whichbits.schema.step import Json
+from whichbits.schema.summaries import summary_class
+from whichbits.schema.summary import Summary
 from whichbits.studies.steps.step import Kind
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (QUANTIZE, PROBE, EVALUATE, GENERATE, COMPARE, DISTRIBUTION, SERVE)}
-"""All kinds of steps by name."""
+GROUP = "whichbits.steps"
+_STEPS = "whichbits.studies.steps"
+
+REGISTRY: Registry[Kind] = Registry(
+    "steps",
+    "kind of step",
+    GROUP,
+    (f"{_STEPS}.step", "Kind"),
+    {
+        name: (f"{_STEPS}.{name}", name.upper())
+        for name in ("quantize", "probe", "evaluate", "generate", "compare", "distribution", "serve")
+    },
+    own_name=lambda kind: kind.name,
+)
+
+
+class Kinds(Mapping[str, Kind]):
+    """All kinds of steps by name, in the order in which they are planned."""
+
+    def __getitem__(self, name: str) -> Kind:
+        """The kind of that name. Raises UserError as `Registry.get`."""
+        return REGISTRY.get(name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in REGISTRY
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(REGISTRY.names())
+
+    def __len__(self) -> int:
+        return len(REGISTRY.names())
+
+
+KINDS = Kinds()
+
+
+def summary_of(kind: str, found: Json) -> Summary:
+    """The summary that a step of a kind has written. Raises KeyError for an unknown kind, ValidationError for what is none."""
+    if kind in KINDS:
+        # One of another package declares the class of its summaries where it is imported.
+        former = KINDS[kind].former
+        found = found if former is None else former(found)
+    return summary_class(kind).model_validate(found)
 
 
 def preloaded() -> tuple[str, ...]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
 from whichbits.schema.serve import LoadLevelSummary, ServeSummary, WeightsBehind
-from whichbits.schema.step import Step
+from whichbits.schema.step import Json, Step
 from whichbits.studies.steps.forecast import Ask
 from whichbits.studies.steps.items import write_items
 from whichbits.studies.steps.on_engine import remote_code
@@ -200,6 +199,8 @@ def _paired(
     weights: Mapping[str, Agreement],
 ) -> Result | Exception:
     """A step's result: its candidate's load levels with the base's of the same round, and the order of measuring."""
+    from whichbits.serving.metrics.registry import all_metrics, packages
+
     rows: list[dict[str, Any]] = []
     levels: dict[str, tuple[LoadLevelSummary, ...]] = {}
     roles = {"base": job.step.local["base"], "candidate": job.step.labels.candidate}
@@ -210,7 +211,7 @@ def _paired(
         levels[role] = tuple(level.level() for level in results)
         for level in results:
             rows += [
-                {"role": role, "load_level": level.load_level, "concurrency": level.concurrency, **asdict(row)}
+                {"role": role, "load_level": level.load_level, "concurrency": level.concurrency, **row.columns()}
                 for row in level.rows
             ]
     write_items(job.directory, rows)
@@ -219,12 +220,23 @@ def _paired(
         order=tuple(order),
         load_levels=levels["candidate"],
         base_load_levels=levels["base"],
+        metrics=tuple(metric.described for metric in all_metrics()),
         weights=WeightsBehind(candidate=weights[roles["candidate"]], base=weights[roles["base"]]) if weights else None,
     )
     inputs = job.step.inputs
     servers = {role: who[name].fields() for role, name in roles.items()}
-    facts = provenance(job, engine=inputs["engine"], session=session, seed=inputs["seed"], servers=servers)
+    brought = {"packages": packages()} if packages() else {}
+    facts = provenance(job, engine=inputs["engine"], session=session, seed=inputs["seed"], servers=servers, **brought)
     return Result(summary, {**facts, "measured_at": time.time()})
+
+
+def former(summary: Json) -> Json:
+    """A summary from before metrics were described in it, with the metrics that there were."""
+    if not isinstance(summary, dict) or summary.get("metrics"):
+        return summary
+    from whichbits.serving.metrics.registry import own_metrics
+
+    return {**summary, "metrics": [metric.described.model_dump() for metric in own_metrics()]}
 
 
 SERVE = Kind(
@@ -233,4 +245,5 @@ SERVE = Kind(
     plan=plan,
     run=run,
     seconds=seconds,
+    former=former,
 )

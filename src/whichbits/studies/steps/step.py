@@ -104,5 +104,7 @@ class Kind:
     """None where nothing predicts them: only earlier runs tell."""
     preload: tuple[str, ...] = ()
     """Modules that take long to import, imported once before any job is forked."""
+    former: Callable[[Json], Json] | None = None
+    """A summary of an earlier version, as it is written now; None where all are read as they are."""
     together: Callable[[Step], str | None] | None = None
     """Steps for which it returns the same text are run together, in one process, as they share work; None runs alone."""

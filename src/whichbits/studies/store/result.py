@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from whichbits.core.errors import UserError
 from whichbits.schema.step import Json
-from whichbits.schema.summaries import summary_class
 from whichbits.schema.summary import Summary
+from whichbits.studies.steps.registry import summary_of
 
 
 def results_folder(folder: Path) -> Path:
@@ -36,11 +36,11 @@ def read_result(path: Path) -> dict[str, Any]:
 def read_summary(path: Path, kind: str, found: Json) -> Summary:
     """The summary of a finished step. Raises UserError where it is not one of its kind."""
     try:
-        return summary_class(kind).model_validate(found)
+        return summary_of(kind, found)
     except KeyError as error:
         raise UserError(
             f"store: {path} is of a kind of step, {kind}, that this version does not know",
-            remedy="use the version that wrote the store, or delete the folder of that kind",
+            remedy="use the version that wrote the store, install the package that brings the kind, or delete its folder",
         ) from error
     except ValidationError as error:
         first = error.errors()[0]

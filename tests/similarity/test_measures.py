@@ -6,15 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whichbits.core.errors import UserError
-from whichbits.similarity.scorers import (
-    Encoders,
-    RougeTokenizer,
-    bertscore,
-    embedded_encoders,
-    rouge,
-    sentence_similarity,
-)
+from whichbits.similarity.encoders import Encoders, embedded_encoders
+from whichbits.similarity.measure import Likeness
+from whichbits.similarity.measures.bertscore import BertScore
+from whichbits.similarity.measures.rouge import Rouge1, RougeL, RougeTokenizer
+from whichbits.similarity.measures.sts import SentenceSimilarity
 
+UNUSED = Encoders("", "")
 BASE = ["The cat sat on the mat.", "Boil the water first, then add the rice.", "A short one"]
 CANDIDATE = ["A dog lay on the mat.", "Add rice after the water boils, and a pinch of salt.", "Something else entirely"]
 
@@ -32,7 +30,7 @@ CANDIDATE = ["A dog lay on the mat.", "Add rice after the water boils, and a pin
     ],
 )
 def test_rouge_by_hand(base, candidate, rouge1, rouge_l):
-    ones, longest = rouge([base], [candidate])
+    ones, longest = (measure().likeness([base], [candidate], UNUSED) for measure in (Rouge1, RougeL))
     assert (ones[0], longest[0]) == (pytest.approx(rouge1), pytest.approx(rouge_l))
 
 
@@ -66,12 +64,12 @@ def reference_bertscore(base: str, candidate: str) -> float:
 
 
 def test_bertscore_matches_tokens_greedily():
-    scores = bertscore(embedded_encoders())(BASE, CANDIDATE)
+    scores = BertScore().likeness(BASE, CANDIDATE, embedded_encoders())
     assert scores == pytest.approx([reference_bertscore(*both) for both in zip(BASE, CANDIDATE, strict=True)], abs=1e-5)
 
 
 def test_sentence_similarity_is_the_cosine_of_mean_pooled_vectors():
-    scores = sentence_similarity(embedded_encoders())(BASE, CANDIDATE)
+    scores = SentenceSimilarity().likeness(BASE, CANDIDATE, embedded_encoders())
     means = [unit(np.stack([token_vectors(text).mean(0) for text in texts])) for texts in (BASE, CANDIDATE)]
     assert scores == pytest.approx(((1 + (means[0] * means[1]).sum(-1)) / 2).tolist(), abs=1e-5)
 
@@ -95,20 +93,23 @@ def tiny_roberta(folder, **tokenizer_options):
 
 
 def test_a_roberta_encoder_scores_and_cuts_what_is_too_long(tmp_path):
-    score = bertscore(tiny_roberta(tmp_path, model_max_length=128))
-    same, other, longer = score(["abc", "abc", "x" * 500], ["abc", "xyz and more", "x" * 500])
+    encoders = tiny_roberta(tmp_path, model_max_length=128)
+    same, other, longer = BertScore().likeness(["abc", "abc", "x" * 500], ["abc", "xyz and more", "x" * 500], encoders)
     assert same == pytest.approx(1, abs=1e-5)
     assert other < 0.999
     assert longer == pytest.approx(1, abs=1e-5)
 
 
 def test_what_is_wrong_with_an_encoder_is_said(tmp_path):
+    def ask(measure: Likeness, encoders: Encoders) -> None:
+        measure.likeness(["a"], ["b"], encoders)
+
     nowhere = str(tmp_path / "nowhere")
     with pytest.raises(UserError, match="bertscore_layers is not given"):
-        bertscore(Encoders(bertscore=nowhere, sts=nowhere))
+        ask(BertScore(), Encoders(bertscore=nowhere, sts=nowhere))
     with pytest.raises(UserError, match=r"encoder bertscore '.*nowhere' cannot be loaded"):
-        bertscore(Encoders(bertscore=nowhere, sts=nowhere, bertscore_layers=2))
+        ask(BertScore(), Encoders(bertscore=nowhere, sts=nowhere, bertscore_layers=2))
     with pytest.raises(UserError, match=r"encoder sts '.*nowhere' cannot be loaded"):
-        sentence_similarity(Encoders(bertscore=nowhere, sts=nowhere))
+        ask(SentenceSimilarity(), Encoders(bertscore=nowhere, sts=nowhere))
     with pytest.raises(UserError, match="states no maximum length"):
-        bertscore(tiny_roberta(tmp_path / "tiny"))(["a"], ["b"])
+        ask(BertScore(), tiny_roberta(tmp_path / "tiny"))

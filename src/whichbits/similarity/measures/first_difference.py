@@ -1,0 +1,45 @@
+"""Where two texts part, and whether they do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from whichbits.schema.metrics import Measure
+from whichbits.similarity.measure import TextMeasure
+
+if TYPE_CHECKING:
+    from whichbits.similarity.encoders import Encoders
+    from whichbits.similarity.generate import GeneratedText
+
+
+class FirstDifference(TextMeasure):
+    """Index of the first character that differs, as a mean over the texts that are not the same."""
+
+    described: ClassVar[Measure] = Measure(
+        key="first_difference", title="First difference", unit="characters", better="higher", shown=False
+    )
+
+    def scores(
+        self, base: Sequence[GeneratedText], candidate: Sequence[GeneratedText], encoders: Encoders
+    ) -> Sequence[int | None]:
+        """The index in each pair; None where the texts are the same."""
+        return [first_difference(ours.text, theirs.text) for ours, theirs in zip(base, candidate, strict=True)]
+
+
+class Identical(TextMeasure):
+    """Share of texts that are the same."""
+
+    described: ClassVar[Measure] = Measure(key="identical", title="Identical texts", unit="%", better="higher", shown=False)
+
+    def scores(self, base: Sequence[GeneratedText], candidate: Sequence[GeneratedText], encoders: Encoders) -> Sequence[float]:
+        """1 for a pair of equal texts, else 0."""
+        return [float(ours.text == theirs.text) for ours, theirs in zip(base, candidate, strict=True)]
+
+
+def first_difference(left: str, right: str) -> int | None:
+    """Index of the first character in which two texts differ (the end of the shorter one counts); None for equal texts."""
+    if left == right:
+        return None
+    common = zip(left, right, strict=False)
+    return next((index for index, (one, other) in enumerate(common) if one != other), min(len(left), len(right)))
