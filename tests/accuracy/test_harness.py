@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -114,7 +115,7 @@ def test_the_users_task_with_choices_and_acc_norm(tiny_llama: Path, plain_tiny, 
     assert [item.cluster for item in ours.items][:4] == ["c0", "c0", "c1", "c1"]
     # The same line twice is two items.
     assert ours.items[8].item == ours.items[0].item + "#2"
-    assert set(ours.rows()[0]) == {"item", "prompt_hash", "target_hash", "cluster", "score", "prediction", "target"}
+    assert set(asdict(ours.rows()[0])) == {"item", "prompt_hash", "target_hash", "cluster", "score", "prediction", "target"}
 
 
 def test_the_chat_template_is_the_tokenizers(embedded_model: Path, tiny_llama: Path, plain_tiny) -> None:

@@ -13,6 +13,7 @@ from whichbits.accuracy.registry import task
 from whichbits.accuracy.result import text_hash
 from whichbits.accuracy.sampling import sample_seed
 from whichbits.core.errors import UserError
+from whichbits.schema.evaluate import EvaluateItem
 from whichbits.schema.sampling import Sampling
 
 pytest.importorskip("lm_eval")
@@ -61,8 +62,8 @@ def test_each_answer_has_its_seed_and_an_item_is_one_row(tiny_llama: Path) -> No
     assert [list(item.sample_scores) for item in result.items] == right
     assert [item.score for item in result.items] == [sum(one) / 4 for one in right]
     rows = result.rows()
-    assert [row["sample_scores"] for row in rows] == right
-    assert all(len(row["sample_predictions"]) == 4 and row["prediction"] == row["sample_predictions"][0] for row in rows)
+    assert [list(row.sample_scores) for row in rows] == right
+    assert all(len(row.sample_predictions) == 4 and row.prediction == row.sample_predictions[0] for row in rows)
     summary = result.summary
     assert (summary.n, summary.sampled.samples, summary.sampled.reducer, summary.sampled.temperature) == (10, 4, "mean", 0.6)
     assert summary.sampled.sample_mean == pytest.approx(summary.score)
@@ -84,7 +85,7 @@ def test_reducers_make_the_score(tiny_llama: Path, reducer: str, score) -> None:
 def test_a_greedy_task_is_as_it_was(tiny_llama: Path, plain_tiny) -> None:
     result = evaluate(task("order"), plain_tiny, tiny_llama, limit=3)
     assert "samples" not in result.summary
-    assert "sample_scores" not in result.rows()[0]
+    assert type(result.rows()[0]) is EvaluateItem
     assert not {"samples", "top_p", "reducer"} & set(task("order").model_dump(mode="json"))
 
 

@@ -9,7 +9,9 @@ import whichbits
 from whichbits.core.errors import UserError
 from whichbits.hardware.machine import describe
 from whichbits.schema.deployment import Deployment, EngineUsed
+from whichbits.schema.inputs import Inputs
 from whichbits.schema.labels import Labels
+from whichbits.schema.provenance import Provenance
 from whichbits.schema.serve import Distribution, LoadLevelSummary, Metrics, ServeSummary
 from whichbits.schema.step import Step
 from whichbits.schema.workload import Workload
@@ -31,7 +33,7 @@ def store_of(
     folder: Path, claimed: str, machine: str = "1 × NVIDIA L4", *, count: int = 1, engine: str | None = "0.12.0"
 ) -> Path:
     """A store with one finished measurement of a speed: three load levels, of which one is of a rate and one is not valid."""
-    step = Step("serve", 1, {}, labels=Labels(candidate="w8a8-int", workload="mine", deployment="one"))
+    step = Step("serve", 1, Inputs(), labels=Labels(candidate="w8a8-int", workload="mine", deployment="one"))
     StudyManifest(
         study="s", specification="", command="", model=LLAMA, notes=(), base="bf16", base_bytes=1,
         formats={"bf16": "bf16", "w8a8-int": "w8a8-int"}, margin=0.01, seed=0, hardware=machine,
@@ -42,7 +44,9 @@ def store_of(
     ).write(folder)  # fmt: skip
     load_levels = (load_level(4, 9.0), load_level(None, 1.0), load_level(8, 1.0, valid=False))
     store = Store(folder)
-    store.finish(step, store.partial(step), ServeSummary(session="one", load_levels=load_levels, base_load_levels=()), {})
+    store.finish(
+        step, store.partial(step), ServeSummary(session="one", load_levels=load_levels, base_load_levels=()), Provenance()
+    )
     return folder
 
 

@@ -12,7 +12,9 @@ import pytest
 import whichbits
 from whichbits.api.recommend import advise
 from whichbits.schema.deployment import Deployment
+from whichbits.schema.inputs import Inputs
 from whichbits.schema.labels import Labels
+from whichbits.schema.provenance import Provenance
 from whichbits.schema.serve import LoadLevelSummary, Metrics, ServeSummary
 from whichbits.schema.step import Step
 from whichbits.studies.conclusion import GIVEN
@@ -25,7 +27,11 @@ MARGIN, PRICE = 0.1, 5.0
 def measured(store: Store, repeat: int) -> Step:
     """A round in which the candidate takes a second a request and the base two."""
     step = Step(
-        "serve", 1, {}, {"round": str(repeat)}, Labels(candidate="int8", workload="chat", deployment="a box", repeat=repeat)
+        "serve",
+        1,
+        Inputs(),
+        {"round": str(repeat)},
+        Labels(candidate="int8", workload="chat", deployment="a box", repeat=repeat),
     )
     seconds = {"candidate": 1.0, "base": 2.0}
     roles = [role for role in seconds for _ in range(10)]
@@ -47,7 +53,7 @@ def measured(store: Store, repeat: int) -> Step:
         step,
         partial,
         ServeSummary(session="one", load_levels=load_levels["candidate"], base_load_levels=load_levels["base"]),
-        {},
+        Provenance(),
     )
     return step
 

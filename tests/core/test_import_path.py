@@ -41,6 +41,7 @@ IN_A_JOB = """\
 import os, sys
 from pathlib import Path
 from looking import look
+from whichbits.schema.inputs import Inputs
 from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import Work
 from whichbits.studies.execution.local import LocalExecutor
@@ -58,7 +59,7 @@ class Study:
 Study.store.folder.mkdir()
 executor = LocalExecutor()
 executor.start(Study())
-print(executor.submit(Work(look, (Planned(Step("look", 1, {})),)))[0].result())
+print(executor.submit(Work(look, (Planned(Step("look", 1, Inputs())),)))[0].result())
 executor.stop()
 """
 

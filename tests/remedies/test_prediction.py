@@ -15,7 +15,9 @@ from whichbits.cli.app import app
 from whichbits.cli.predict import predict
 from whichbits.prediction.model.coefficients import shipped
 from whichbits.schema.deployment import Deployment, EngineUsed
+from whichbits.schema.inputs import Inputs
 from whichbits.schema.labels import Labels
+from whichbits.schema.provenance import Provenance
 from whichbits.schema.serve import Distribution, LoadLevelSummary, Metrics, ServeSummary
 from whichbits.schema.step import Step
 from whichbits.schema.workload import Workload
@@ -51,7 +53,7 @@ def store(
 ) -> Path:
     """A store with a speed that was measured on a machine."""
     folder.mkdir(exist_ok=True)
-    step = Step("serve", 1, {}, labels=Labels(candidate="bf16", workload="mine", deployment="one"))
+    step = Step("serve", 1, Inputs(), labels=Labels(candidate="bf16", workload="mine", deployment="one"))
     StudyManifest(
         study="s", specification="", command="", model="llama-3.1-8b", notes=(), base="bf16", base_bytes=1,
         formats={"bf16": "bf16"}, margin=0.01, seed=0, hardware=machine,
@@ -63,7 +65,9 @@ def store(
     metrics = Metrics(requests_per_second=4.0, output_tokens_per_second=512.0, latency_s=one, ttft_s=one, tpot_s=one)
     load_level = LoadLevelSummary(load_level="concurrency 4", concurrency=4, valid=valid, metrics=metrics)
     place = Store(folder)
-    place.finish(step, place.partial(step), ServeSummary(sitting="one", load_levels=(load_level,), base_load_levels=()), {})
+    place.finish(
+        step, place.partial(step), ServeSummary(sitting="one", load_levels=(load_level,), base_load_levels=()), Provenance()
+    )
     return folder
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from whichbits.engines.http.identity import EngineIdentity
 from whichbits.engines.vllm.defaults import Settings
-from whichbits.hardware.machine import Gpu, Hardware
+from whichbits.hardware.machine import Hardware
+from whichbits.schema.engine import EngineIdentity
+from whichbits.schema.hardware import Gpu
 from whichbits.studies.execution.servers import resident_servers
 from whichbits.studies.planning.addresses import identities, longest_request
 from whichbits.studies.planning.claims import caveats, devices_used

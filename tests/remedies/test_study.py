@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from whichbits.schema.generate import GenerateSummary
+from whichbits.schema.inputs import Inputs
+from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Step
 from whichbits.studies.specification.schema import load, parse
 from whichbits.studies.store import manifest
@@ -219,9 +221,9 @@ def test_a_store_of_a_later_version(follow: Any, tmp_path: Path) -> None:
 
 
 def test_a_result_of_a_kind_of_step_that_is_not_known(follow: Any, tmp_path: Path) -> None:
-    store, step = Store(tmp_path), Step("generate", 1, {})
+    store, step = Store(tmp_path), Step("generate", 1, Inputs())
     of_another = store.directory(step).parent.with_name("other")
-    store.finish(step, store.partial(step), GenerateSummary(n=1, tokens=5), {}).parent.rename(of_another)
+    store.finish(step, store.partial(step), GenerateSummary(n=1, tokens=5), Provenance()).parent.rename(of_another)
 
     def delete_the_folder() -> None:
         shutil.rmtree(of_another)
@@ -232,11 +234,11 @@ def test_a_result_of_a_kind_of_step_that_is_not_known(follow: Any, tmp_path: Pat
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", "[" * 100_000])
 def test_a_damaged_result_is_deleted_and_computed_anew(follow: Any, tmp_path: Path, text: str) -> None:
-    store, step = Store(tmp_path), Step("generate", 1, {})
+    store, step = Store(tmp_path), Step("generate", 1, Inputs())
     found = GenerateSummary(n=1, tokens=5)
 
     def run() -> Path:
-        return store.finish(step, store.partial(step), found, {}) / "result.json"
+        return store.finish(step, store.partial(step), found, Provenance()) / "result.json"
 
     result = run()
     result.write_text(text)
@@ -253,7 +255,7 @@ def test_a_damaged_result_is_deleted_and_computed_anew(follow: Any, tmp_path: Pa
 
 
 def test_a_damaged_cause_of_failure(follow: Any, tmp_path: Path) -> None:
-    store, step = Store(tmp_path), Step("generate", 1, {})
+    store, step = Store(tmp_path), Step("generate", 1, Inputs())
     store.fail(step, None, "a cause")
     cause = store.failure(step) / "error.json"
     cause.write_text(json.dumps({}))

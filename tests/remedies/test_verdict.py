@@ -10,10 +10,16 @@ import pytest
 
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.generate import GenerateSummary
+from whichbits.schema.inputs import Inputs
+from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Step
 from whichbits.studies.store.store import Store
 from whichbits.verdict.collect import collect
 from whichbits.verdict.pairing import read_columns
+
+
+class Given(Inputs, extra="allow"):
+    """Inputs of a kind of step that only tests know."""
 
 
 def test_a_price_that_is_none(follow: Any):
@@ -35,13 +41,13 @@ def test_items_that_cannot_be_read(follow: Any, tmp_path: Path):
     import pyarrow.parquet as parquet
 
     store = Store(tmp_path)
-    spoiled, other = (Step("generate", 1, {"task": name}) for name in ("a", "b"))
+    spoiled, other = (Step("generate", 1, Given(task=name)) for name in ("a", "b"))
 
     def measure(step: Step) -> Path:
         if not store.done(step):
             partial = store.partial(step)
             parquet.write_table(pa.table({"score": [1.0]}), partial / "items.parquet")
-            store.finish(step, partial, GenerateSummary(n=1, tokens=1), {})
+            store.finish(step, partial, GenerateSummary(n=1, tokens=1), Provenance())
         return store.record(step).items
 
     path = measure(spoiled)

@@ -13,6 +13,10 @@ from typing import NamedTuple
 import pytest
 
 from whichbits.reporting.context import Engine, Price, ReportContext, StepEntry
+from whichbits.schema.compare import CompareSummary
+from whichbits.schema.evaluate import EvaluateSummary
+from whichbits.schema.probe import ProbeSummary
+from whichbits.schema.serve import ServeSummary
 from whichbits.serving.metrics.registry import own_metrics
 from whichbits.similarity.measures.registry import MEASURES
 from whichbits.verdict.caveat_codes import EmulatedAccuracy, Remark
@@ -252,6 +256,10 @@ def verdict() -> Verdict:
     )  # fmt: skip
 
 
+def scored(task: str) -> EvaluateSummary:
+    return EvaluateSummary(task=task, metric="acc", n=100, score=0.5)
+
+
 @pytest.fixture
 def context(verdict: Verdict) -> ReportContext:
     names = [f.candidate for f in verdict.formats]
@@ -264,14 +272,16 @@ def context(verdict: Verdict) -> ReportContext:
         )
         for name in names
     ]  # fmt: skip
-    measured = [("probe", name, f"probe {name}", {"status": "native", "kernel": "DNNL"}) for name in ("bf16", "w8a8-int")]
-    measured.append(("probe", "w8a8-fp", "probe w8a8-fp", {"status": "refused", "reason": "no FP8 kernel for this CPU"}))
+    measured = [("probe", name, f"probe {name}", ProbeSummary(status="native", kernel="DNNL")) for name in ("bf16", "w8a8-int")]
+    measured.append(("probe", "w8a8-fp", "probe w8a8-fp", ProbeSummary(status="refused", reason="no FP8 kernel for this CPU")))
+    alike = CompareSummary(n=128, measures=())
+    session = ServeSummary(session="one", load_levels=(), base_load_levels=())
     for name in names[:-1]:
-        measured += [("evaluate", name, f"evaluate {name} {task}", {"task": task}) for task in (*TASKS, "humaneval")]
-        measured += [("compare", name, f"compare {name}", {"n": 128})]
-        measured += [("serve", name, f"serve {name} {repeat}", {"session": repeat}) for repeat in (1, 2)]
+        measured += [("evaluate", name, f"evaluate {name} {task}", scored(task)) for task in (*TASKS, "humaneval")]
+        measured += [("compare", name, f"compare {name}", alike)]
+        measured += [("serve", name, f"serve {name} {repeat}", session) for repeat in (1, 2)]
     for name in ("w8a8-int", "w4a16-int"):
-        measured += [("evaluate", name, f"emulate {name} {task}", {"task": task}) for task in ("order", "choice")]
+        measured += [("evaluate", name, f"emulate {name} {task}", scored(task)) for task in ("order", "choice")]
     steps += [
         StepEntry(
             key=key(name), kind=kind, labels={"candidate": candidate}, state="done", seconds=41.7, summary=summary,

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from whichbits.reporting.page import render
+from whichbits.schema.probe import ProbeSummary
 from whichbits.verdict.caveat_codes import Remark
 
 
@@ -55,7 +56,10 @@ def test_hostile_text_stays_text(verdict, context, chromium, listener, tmp_path)
     bad = verdict.model_copy(update={"formats": formats, "tasks": tasks, "caveats": (Remark(text=evil),), "study": evil})
     chosen = tuple(r.model_copy(update={"candidate": r.candidate + evil}) for r in verdict.recommendations)
     bad = bad.model_copy(update={"base": verdict.base + evil, "recommendations": chosen})
-    steps = tuple(c.model_copy(update={"error": evil, "labels": {evil: evil}, "summary": {evil: evil}}) for c in context.steps)
+    steps = tuple(
+        c.model_copy(update={"error": evil, "labels": {evil: evil}, "summary": ProbeSummary(status="native", kernel=evil)})
+        for c in context.steps
+    )
     around = context.model_copy(update={"steps": steps, "specification": evil, "commands": (evil,), "model": evil})
     page = tmp_path / "report.html"
     page.write_text(render(bad, around), encoding="utf-8")

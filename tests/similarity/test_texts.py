@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from whichbits.schema.generate import GeneratedText
 from whichbits.schema.metrics import Measure
 from whichbits.similarity.encoders import Encoders
-from whichbits.similarity.generate import GeneratedText
 from whichbits.similarity.measure import Likeness
 from whichbits.similarity.measures.first_difference import FirstDifference, Identical, first_difference
 from whichbits.similarity.measures.length_ratio import LengthRatio

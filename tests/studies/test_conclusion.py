@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from whichbits.schema.deployment import Deployment, EngineUsed
+from whichbits.schema.inputs import Inputs
 from whichbits.schema.labels import Labels
+from whichbits.schema.provenance import Provenance
 from whichbits.schema.quantize import QuantizeSummary
 from whichbits.schema.step import Step
 from whichbits.studies.conclusion import GIVEN, VLLM, at, judge, read_verdict, serve_commands
@@ -16,6 +18,11 @@ from whichbits.studies.store.manifest import StudyManifest, entries
 from whichbits.studies.store.store import Store
 from whichbits.verdict.decide import decide
 from whichbits.verdict.findings import Findings
+
+
+class Given(Inputs, extra="allow"):
+    """Inputs of a kind of step that only tests know."""
+
 
 MANIFEST = StudyManifest(
     study="s", specification="", command="", model="m", notes=(), base="bf16", base_bytes=1, formats={"bf16": "bf16"},
@@ -76,8 +83,8 @@ def test_a_price_of_the_specification_yields_to_one_for_the_same_device(
 
 def test_each_checkpoint_that_is_here_has_the_command_that_serves_it(tmp_path: Path):
     store = Store(tmp_path)
-    made, missing = (Step("quantize", 1, {"n": n}, labels=Labels(candidate=f"int{n}")) for n in (8, 4))
-    store.finish(made, store.partial(made), QuantizeSummary(bytes=1), {})
+    made, missing = (Step("quantize", 1, Given(n=n), labels=Labels(candidate=f"int{n}")) for n in (8, 4))
+    store.finish(made, store.partial(made), QuantizeSummary(bytes=1), Provenance())
     manifest = StudyManifest(
         study="s", specification="", command="", model="m", notes=(), base="bf16", base_bytes=1, margin=0.1, seed=0,
         hardware="", formats={"bf16": "bf16", "int8": "w8a8-int", "int4": "w4a16-int", "cache": "bf16+kv-fp8"}, engines=(),

@@ -8,6 +8,8 @@ import pytest
 
 import whichbits
 from whichbits.prediction.predictor import predict
+from whichbits.schema.engine import EngineAtAddress
+from whichbits.schema.inputs import Inputs
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
 from whichbits.schema.workload import Workload
@@ -53,8 +55,8 @@ def test_an_automatic_ladder_ends_where_the_rate_stops_growing() -> None:
 
 
 def test_requests_of_a_task_run_side_by_side() -> None:
-    assert batch_seconds([400] * 30, 16, {"concurrency": 8}, at({8: 3.0})) == pytest.approx(10)
-    assert batch_seconds([400] * 2, 16, {"concurrency": 8}, at({2: 1.0})) == pytest.approx(2)
+    assert batch_seconds([400] * 30, 16, EngineAtAddress(max_length=512, concurrency=8), at({8: 3.0})) == pytest.approx(10)
+    assert batch_seconds([400] * 2, 16, EngineAtAddress(max_length=512, concurrency=8), at({2: 1.0})) == pytest.approx(2)
 
 
 def test_a_forecast_is_the_predictors_answer_for_the_deployment(tiny_llama: Path) -> None:
@@ -65,13 +67,13 @@ def test_a_forecast_is_the_predictors_answer_for_the_deployment(tiny_llama: Path
     one, four = (predict(str(tiny_llama), "w8a8-int", "A100", concurrency=c, **ask).latency_s for c in (1, 4))
     assert seconds(steps["serve", "w8a8-int"]) == pytest.approx(11 * one + 11 * four + 55)
     assert seconds(steps["serve", "w8a8-fp"]) is None  # an A100 has no FP8
-    assert seconds(Step("compare", 1, {})) is None
+    assert seconds(Step("compare", 1, Inputs())) is None
 
 
 def test_what_is_stored_counts_before_what_is_predicted() -> None:
     durations = Durations()
     durations.add("serve", Labels(), 10.0)
-    steps = [Step("serve", 1, {}), Step("generate", 1, {}), Step("compare", 1, {})]
+    steps = [Step("serve", 1, Inputs()), Step("generate", 1, Inputs()), Step("compare", 1, Inputs())]
     total = durations.total(steps, lambda step: 5.0 if step.kind != "compare" else None)
     assert total == Estimate(seconds=15.0, unknown=1, predicted=5.0)
     assert str(total) == "15 s (5 s of it predicted) and 1 step of unknown length"

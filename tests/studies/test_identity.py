@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from whichbits.schema.generate import GenerateSummary
+from whichbits.schema.provenance import Provenance
 
 pytest.importorskip("torch")
 pytest.importorskip("lm_eval")
@@ -22,7 +23,6 @@ from whichbits.studies.planning.plan import Plan
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse
 from whichbits.studies.steps.same_server import check_same
-from whichbits.studies.steps.served import planned_server
 from whichbits.studies.store.store import Store
 
 
@@ -115,7 +115,7 @@ def test_a_server_that_takes_less_than_the_study_sends_is_refused(tiny_llama: Pa
     with pytest.raises(UserError, match="takes 39 tokens, and the study's requests have 40"):
         plan(by_address(tiny_llama, {"bf16": servers[0].url}))
     servers[0].says["max_length"] = 64
-    lengths = {p.step.inputs["engine"]["max_length"] for p in plan(by_address(tiny_llama, {"bf16": servers[0].url})).steps}
+    lengths = {p.step.inputs.engine.max_length for p in plan(by_address(tiny_llama, {"bf16": servers[0].url})).steps}
     assert lengths == {64}
 
 
@@ -136,10 +136,10 @@ def test_candidates_served_by_different_versions_are_refused(
 
 def test_a_server_that_is_another_by_now_is_not_taken_for_the_planned_one(tiny_llama: Path, servers: list[Server]):
     (step, *_) = plan(by_address(tiny_llama, {"bf16": servers[0].url})).steps
-    check_same("bf16", planned_server(step.step.inputs["server"]))
+    check_same("bf16", step.step.inputs.server)
     servers[0].says["version"] = "0.12.0"
     with pytest.raises(UserError, match=r"version was 0.11.0, and is 0\.12\.0"):
-        check_same("bf16", planned_server(step.step.inputs["server"]))
+        check_same("bf16", step.step.inputs.server)
 
 
 def test_equal_files_at_two_addresses_are_two_things(tiny_llama: Path, servers: list[Server], tmp_path: Path):
@@ -179,7 +179,7 @@ def test_a_format_made_twice_in_the_same_way_is_refused_by_name(tiny_llama: Path
 def test_measuring_afresh_keeps_what_was_measured_aside(tiny_llama: Path, servers: list[Server], tmp_path: Path):
     store = Store(tmp_path)
     steps = [planned.step for planned in plan(by_address(tiny_llama, {"bf16": servers[0].url})).steps]
-    store.finish(steps[0], store.partial(steps[0]), GenerateSummary(n=1, tokens=5), {})
+    store.finish(steps[0], store.partial(steps[0]), GenerateSummary(n=1, tokens=5), Provenance())
     assert store.set_aside(steps) == 1
     assert not store.done(steps[0])
     assert json.loads(next(tmp_path.glob("superseded/**/result.json")).read_text())["summary"]["tokens"] == 5

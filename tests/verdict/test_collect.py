@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from whichbits.schema.engine import OtherEngine
+from whichbits.schema.provenance import Provenance
 from whichbits.verdict.collect import collect
 from whichbits.verdict.pairing import PairingError
 
@@ -75,7 +77,9 @@ def test_other_concurrency_is_an_error(steps):
 
 def test_another_engine_version_is_an_error(steps):
     records = [steps.evaluate("bf16", BASE), steps.evaluate("w8a8-int", INT8)]
-    versions = [replace(r, provenance={"engine": {"version": v}}) for r, v in zip(records, ("0.31", "0.32"), strict=True)]
+    versions = [
+        replace(r, provenance=Provenance(engine=OtherEngine(version=v))) for r, v in zip(records, ("0.31", "0.32"), strict=True)
+    ]
     with pytest.raises(PairingError, match="engine differs"):
         collect(versions, "bf16", FORMATS)
 

@@ -38,10 +38,6 @@ class Judging(BaseModel):
     """Dollars for a million tokens written; no part of a step's key."""
 
 
-PLACES = ("baseline", "url", "key_variable", "concurrency", "prompt_price", "output_price")
-"""Fields of `Judging` that say where and at what price, not what."""
-
-
 @dataclass(frozen=True)
 class Reply:
     """What a judge said, and the tokens that its server counted."""

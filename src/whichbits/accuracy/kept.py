@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 from whichbits.accuracy.result import Item, Work, distinct
-from whichbits.schema.evaluate import EvaluateSummary
+from whichbits.schema.evaluate import EvaluateItem, EvaluateSummary
 
 
 class KeptDiffer(Exception):
@@ -53,18 +52,13 @@ def together(
     return items, work + earlier.work, earlier.count
 
 
-def kept(count: int, summary: EvaluateSummary, rows: Iterable[Mapping[str, Any]]) -> Kept | None:
+def kept(count: int, summary: EvaluateSummary, rows: Iterable[EvaluateItem]) -> Kept | None:
     """What a run with the limit `count` found, from its summary and its rows of items.parquet.
 
     None where the tokens were not counted.
     """
     if summary.prompt_tokens is None or summary.generated_tokens is None:
         return None
-    items = [_item(row) for row in rows]
+    items = [Item(**asdict(row)) for row in rows]
     work = Work(round(summary.prompt_tokens * summary.n), round(summary.generated_tokens * summary.n))
     return Kept(count, {item.item: item for item in items}, work)
-
-
-def _item(row: Mapping[str, Any]) -> Item:
-    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
-    return Item(**fields)

@@ -7,15 +7,14 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
 
 from whichbits.accuracy.informative import uninformative
 from whichbits.accuracy.reducers.reducer import Answer
 from whichbits.accuracy.reducers.registry import reducer
 from whichbits.accuracy.rescaled import rescaled
 from whichbits.accuracy.task import Task
-from whichbits.schema.evaluate import EvaluateSummary, Sampled
+from whichbits.schema.evaluate import EvaluateItem, EvaluateSummary, Sampled, SampledItem
 
 
 @dataclass(frozen=True)
@@ -60,18 +59,11 @@ class TaskResult:
     kept: int = field(default=0, compare=False)
     """Items of each subtask that were found by an earlier run, and not asked again."""
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Rows of items.parquet: item, prompt_hash, target_hash, cluster, score, prediction, target.
-
-        Where items have several answers, sample_scores and sample_predictions too, in the order of the samples; `prediction` is
-        then the first.
-        """
-        names = ("item", "prompt_hash", "target_hash", "cluster", "score", "prediction", "target")
-        several = ("sample_scores", "sample_predictions") if any(item.sample_scores for item in self.items) else ()
-        rows = [{name: getattr(item, name) for name in names} for item in self.items]
-        return [
-            {**row, **{name: list(getattr(item, name)) for name in several}} for row, item in zip(rows, self.items, strict=True)
-        ]
+    def rows(self) -> list[EvaluateItem]:
+        """Rows of items.parquet; a `SampledItem` each where items have several answers."""
+        row = SampledItem if any(item.sample_scores for item in self.items) else EvaluateItem
+        names = [field.name for field in fields(row)]
+        return [row(**{name: getattr(item, name) for name in names}) for item in self.items]
 
 
 def text_hash(text: str) -> str:

@@ -8,11 +8,11 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from whichbits.core.errors import UserError
+from whichbits.schema.hardware import Gpu, HardwareKey
 
 # Instruction sets that change which kernels run, by their names in /proc/cpuinfo (x86, then ARM).
 _INSTRUCTION_SETS = (
@@ -22,16 +22,6 @@ _INSTRUCTION_SETS = (
 
 ANSWER_S = 30.0
 """Seconds that a driver's program gets to answer."""
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One accelerator; memory in MiB, capability as `9.0` (NVIDIA) or `gfx942` (AMD)."""
-
-    name: str
-    memory_mib: int
-    capability: str
-    driver: str
 
 
 @dataclass(frozen=True)
@@ -46,11 +36,16 @@ class Hardware:
     memory_mib: int
     gpus: tuple[Gpu, ...] = ()
 
-    def key(self) -> dict[str, Any]:
-        """What enters a cell's key: everything but the memory of the host, which varies from boot to boot."""
-        fields = asdict(self)
-        del fields["memory_mib"]
-        return {**fields, "instruction_sets": list(self.instruction_sets), "gpus": [asdict(gpu) for gpu in self.gpus]}
+    def key(self) -> HardwareKey:
+        """What enters a step's key."""
+        return HardwareKey(
+            kind=self.kind,
+            cpu=self.cpu,
+            architecture=self.architecture,
+            instruction_sets=self.instruction_sets,
+            cores=self.cores,
+            gpus=self.gpus,
+        )
 
 
 def describe() -> Hardware:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializeAsAny, field_validator
 
+from whichbits.schema.summary import Summary
 from whichbits.verdict.estimates import Estimate, Frozen
 
 
@@ -60,7 +61,7 @@ class StepEntry(Frozen):
     labels: dict[str, str] = Field(default_factory=dict)
     state: Literal["done", "failed", "missing"]
     seconds: float | None = None
-    summary: dict[str, Any] = Field(default_factory=dict)
+    summary: SerializeAsAny[Summary] | None = None
     directory: str
     """Relative to the store, with forward slashes."""
     error: str | None = None

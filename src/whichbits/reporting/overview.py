@@ -12,6 +12,7 @@ from whichbits.reporting.context import ReportContext, StepEntry
 from whichbits.reporting.numbers import fixed, interval, percent, times
 from whichbits.reporting.panels import by, recovery_marks, recovery_scale, series_of
 from whichbits.reporting.strip import interval_strip
+from whichbits.schema.probe import ProbeSummary
 from whichbits.verdict.model import CostFinding, Decision, Verdict
 from whichbits.verdict.words.decisions import decision_reason, excluded, failure, needed_to_decide
 from whichbits.verdict.words.recommendations import speed_reason, would_win
@@ -155,15 +156,14 @@ def _emulation(verdict: Verdict) -> Check:
 
 
 def _engines(verdict: Verdict, steps: Sequence[StepEntry]) -> Check:
-    probes = [c for c in steps if c.kind == "probe" and c.state == "done"]
+    probes = [(c.labels.get("candidate", ""), c.summary) for c in steps if isinstance(c.summary, ProbeSummary)]
     if not probes:
         return Check(False, "No probe says which kernels the engine used")
     details = tuple(
-        f"{c.labels.get('candidate', '')}: {c.summary.get('status', 'unknown')}"
-        + "".join(f", {c.summary[name]}" for name in ("kernel", "reason") if c.summary.get(name))
-        for c in probes
+        f"{candidate}: {found.status}" + "".join(f", {said}" for said in (found.kernel, found.reason) if said)
+        for candidate, found in probes
     )
-    native = sum(c.summary.get("status") == "native" for c in probes)
+    native = sum(found.status == "native" for _, found in probes)
     text = f"{native} of {len(probes)} probed formats have a native kernel"
     passed = native == len(probes)
     return Check(passed, text if passed else f"{text}; the speed of another path is not used", details)

@@ -35,7 +35,7 @@ def _environment() -> Environment:
         "duration": numbers.duration,
         "interval": numbers.interval,
         "times": numbers.times,
-        "json": lambda value: json.dumps(value, indent=1, ensure_ascii=False),
+        "summary": lambda found: json.dumps(found.model_dump(mode="json", exclude_none=True), indent=1, ensure_ascii=False),
         "path": lambda value: "./" + quote(value),
         "percent": numbers.percent,
         "significant": numbers.significant,

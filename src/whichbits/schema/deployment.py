@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pydantic import Field
+
+from whichbits.schema.engine import Arguments
 from whichbits.schema.frozen import Frozen
 
 
@@ -27,5 +30,5 @@ class EngineUsed(Frozen):
 
     name: str
     version: str
-    arguments: Mapping[str, str | int | float | bool | None] = {}
+    arguments: Arguments = Field(default_factory=dict)
     environment: Mapping[str, str] = {}

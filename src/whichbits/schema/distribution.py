@@ -1,9 +1,38 @@
-"""What `distribution` steps return."""
+"""What `distribution` steps take and return."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from whichbits.schema.inputs import EngineInputs, EngineLocal
 from whichbits.schema.metrics import Measured
 from whichbits.schema.summary import Summary
+
+
+class DistributionInputs(EngineInputs):
+    """A checkpoint, the base, and the text that their next-token distributions are compared on."""
+
+    if_given: ClassVar[frozenset[str]] = EngineInputs.if_given | {"measures", "packages"}
+
+    documents: str
+    """Hash of the texts."""
+    windows: int
+    window_tokens: int
+    base: Mapping[str, str]
+    """SHA-256 of the base's files by name."""
+    measures: tuple[str, ...] | None = None
+    """Names; None for all of ours."""
+    packages: Mapping[str, str] | None = None
+    """Versions of the packages that bring them; None where all are ours."""
+
+
+class DistributionLocal(EngineLocal):
+    """Where the base is, and the text."""
+
+    base: Path
+    documents: tuple[str, ...]
 
 
 class DistributionSummary(Summary, kind="distribution"):

@@ -1,11 +1,90 @@
-"""What `evaluate` steps return."""
+"""What `evaluate` steps take and return."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, field_serializer
+
 from whichbits.schema.frozen import Stored
+from whichbits.schema.inputs import EngineInputs, EngineLocal, Inputs
 from whichbits.schema.sampling import Sampling
 from whichbits.schema.served_weights import Agreement
 from whichbits.schema.summary import Summary
+
+TaskT = TypeVar("TaskT", bound=BaseModel)
+"""A task, as `accuracy` declares it."""
+
+JUDGE_PLACES = ("baseline", "url", "key_variable", "concurrency", "prompt_price", "output_price")
+"""What of a task's judge says where it is and at what price, not what."""
+
+
+class EvaluateInputs(EngineInputs, Generic[TaskT]):
+    """A checkpoint in an engine, and a task; how many items are wanted is no part of them."""
+
+    task: TaskT
+    """Its source by name alone, where that is a file. In the key without how many items it makes, and where its judge is."""
+    data: str | None
+    """Hash of the files that it reads; None where it reads none."""
+    seed: int
+    repeat: int
+    """Which run of several, from 0."""
+
+    @field_serializer("task")
+    def _in_the_key(self, task: TaskT) -> dict[str, Any]:
+        stated = {name: value for name, value in task.model_dump(mode="json").items() if name != "items"}
+        if judging := stated.get("judging"):
+            stated["judging"] = {name: value for name, value in judging.items() if name not in JUDGE_PLACES}
+        return stated
+
+
+class EvaluateLocal(EngineLocal, Generic[TaskT]):
+    """The task with its source's path, and where its data are."""
+
+    task: TaskT
+    data_dir: Path | None = None
+
+
+class Imported(Stored):
+    """Scores that another tool has written."""
+
+    tool: str
+    task: str
+    metric: str
+    rows: str
+    """Hash of its items."""
+    model: str
+
+
+class ImportedInputs(Inputs):
+    """Inputs of a step whose result is another tool's."""
+
+    imported: Imported
+
+
+@dataclass(frozen=True)
+class EvaluateItem:
+    """A row of `items.parquet`; two runs are paired on `item`, and must agree on `prompt_hash` and `target_hash`."""
+
+    item: str
+    prompt_hash: str
+    target_hash: str
+    cluster: str
+    """Items of one cluster are not independent of each other (questions about one passage)."""
+    score: float
+    """From 0 (wrong) to 1 (right)."""
+    prediction: str
+    target: str
+
+
+@dataclass(frozen=True)
+class SampledItem(EvaluateItem):
+    """The same where an item has several answers, in the order of the samples; `prediction` is then the first."""
+
+    sample_scores: tuple[float, ...] = ()
+    sample_predictions: tuple[str, ...] = ()
 
 
 class Sampled(Sampling, Stored):

@@ -1,9 +1,38 @@
-"""What `generate` steps return."""
+"""What `generate` steps take and return."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+from whichbits.schema.inputs import EngineInputs
 from whichbits.schema.served_weights import Agreement
 from whichbits.schema.summary import Summary
+
+PromptT = TypeVar("PromptT", bound=BaseModel)
+"""A prompt, as `similarity` declares it."""
+
+
+class GenerateInputs(EngineInputs, Generic[PromptT]):
+    """A checkpoint in an engine, and what it is asked."""
+
+    prompts: tuple[PromptT, ...]
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class GeneratedText:
+    """A row of `items.parquet`."""
+
+    item: str
+    prompt_hash: str
+    """SHA-256 of the prompt's token ids."""
+    text: str
+    tokens: int
+    finish_reason: str
+    """`stop` or `length`."""
 
 
 class GenerateSummary(Summary, kind="generate"):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
-from whichbits.schema.frozen import Stored
+from whichbits.schema.frozen import Frozen, Stored
 
 Better = Literal["higher", "lower", "neither"]
 
@@ -71,3 +72,10 @@ class ServingMetric(Described):
     """A round without it, or where one of its requests lacks it, is not valid."""
     brief: bool = True
     """Whether a table with a line a load has it."""
+
+
+class ChosenMeasures(Frozen):
+    """What measures add to a step's inputs: their names, and the versions of the packages that bring them; None for ours."""
+
+    measures: tuple[str, ...] | None = None
+    packages: Mapping[str, str] | None = None

@@ -1,15 +1,57 @@
-"""What `serve` steps return: the metrics of each load level and the evidence for their validity."""
+"""What `serve` steps take and return: the metrics of each load level and the evidence for their validity."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
 
 from pydantic import AliasChoices, ConfigDict, Field
 
+from whichbits.schema.engine import EngineIdentity
 from whichbits.schema.frozen import Stored
+from whichbits.schema.inputs import EngineInputs, EngineLocal, Inputs
 from whichbits.schema.metrics import ServingMetric
 from whichbits.schema.served_weights import Agreement
 from whichbits.schema.summary import Summary
+from whichbits.schema.workload import Workload
+
+
+class Servers(Inputs):
+    """Who answers at addresses of the user's; None of servers that are started here."""
+
+    if_given: ClassVar[frozenset[str]] = frozenset({"server", "base"})
+
+    server: EngineIdentity | None = None
+    """Of the candidate."""
+    base: EngineIdentity | None = None
+
+
+class Devices(Stored):
+    """What is said to serve."""
+
+    hardware: str
+    count: int
+
+
+class ServeInputs(EngineInputs):
+    """A checkpoint and the base in an engine, and the load that they are measured under."""
+
+    base: Mapping[str, str]
+    """SHA-256 of its files by name."""
+    workload: Workload
+    servers: Servers
+    deployment: Devices
+    repeat: int
+    """Which round, from 0."""
+    seed: int
+
+
+class ServeLocal(EngineLocal):
+    """The base's name in the study, and its folder."""
+
+    base: str
+    base_checkpoint: Path
 
 
 class Percentile(Stored):

@@ -10,19 +10,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from whichbits.schema.inputs import Inputs, Local
 from whichbits.schema.labels import Labels
+from whichbits.schema.provenance import Provenance
 from whichbits.schema.summary import Summary
 
 Items = int | Literal["all"]
 """How many of a step's items: the first so many, or all."""
 
-Json = Any
-"""A value that `json.dumps` writes: None, bool, int, float, str, list or dict of these."""
-
 Found = TypeVar("Found", bound=Summary)
+InputsT = TypeVar("InputsT", bound=Inputs)
+LocalT = TypeVar("LocalT", bound=Local)
 
 
-def canonical_json(value: Json) -> str:
+def canonical_json(value: Any) -> str:
     """Text of `value` that is the same for equal values: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
@@ -38,17 +39,34 @@ class Step:
 
     kind: str
     version: int
-    inputs: Mapping[str, Json]
+    inputs: Inputs
     reads: Mapping[str, str] = field(default_factory=dict)
     labels: Labels = field(default_factory=Labels)
-    local: Mapping[str, Json] = field(default_factory=dict)
+    local: Local = field(default_factory=Local)
     items: Items | None = None
 
     @cached_property
     def key(self) -> str:
         """SHA-256 over kind, version, inputs and the keys read, in hexadecimal."""
-        identity = {"kind": self.kind, "version": self.version, "inputs": self.inputs, "reads": self.reads}
+        identity = {
+            "kind": self.kind,
+            "version": self.version,
+            "inputs": self.inputs.model_dump(mode="json"),
+            "reads": self.reads,
+        }
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+
+    def inputs_as(self, inputs: type[InputsT]) -> InputsT:
+        """Its inputs, of the kind that `inputs` is of."""
+        if not isinstance(self.inputs, inputs):
+            raise TypeError(f"{self.kind} {self.key} has {type(self.inputs).__name__}, not {inputs.__name__}")
+        return self.inputs
+
+    def local_as(self, local: type[LocalT]) -> LocalT:
+        """Where they are on this machine, for the kind that `local` is of."""
+        if not isinstance(self.local, local):
+            raise TypeError(f"{self.kind} {self.key} has {type(self.local).__name__}, not {local.__name__}")
+        return self.local
 
 
 @dataclass(frozen=True)
@@ -62,7 +80,7 @@ class Record:
     directory: Path
     summary: Summary | None = None
     """None where there is no result."""
-    provenance: Mapping[str, Json] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
     error: str | None = None
 
     def found(self, summary: type[Found]) -> Found:

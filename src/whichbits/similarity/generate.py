@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from whichbits.core.errors import UserError
 from whichbits.models import tokenization
+from whichbits.schema.generate import GeneratedText
 from whichbits.similarity.prompts import Prompt
 
 
@@ -43,18 +43,6 @@ class GreedyModel(Protocol):
     def generate(self, prompts: Sequence[Sequence[int]], *, max_tokens: int, temperature: float = 0.0) -> Sequence[Generated]:
         """Continue each prompt (token ids)."""
         ...
-
-
-@dataclass(frozen=True)
-class GeneratedText:
-    """A row of the `generate` step's items."""
-
-    item: str
-    prompt_hash: str
-    """SHA-256 of the prompt's token ids."""
-    text: str
-    tokens: int
-    finish_reason: str
 
 
 def chat_ids(tokenizer: Any, prompt: Prompt) -> list[int]:

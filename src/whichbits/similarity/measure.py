@@ -12,8 +12,8 @@ from whichbits.schema.metrics import Measure
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from whichbits.schema.generate import GeneratedText
     from whichbits.similarity.encoders import Encoders
-    from whichbits.similarity.generate import GeneratedText
 
 
 class SimilarityMeasure(ABC):

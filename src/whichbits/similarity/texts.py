@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from whichbits.schema.compare import CompareSummary
+from whichbits.schema.generate import GeneratedText
 from whichbits.schema.metrics import Measure, Measured
 from whichbits.similarity.encoders import Encoders
-from whichbits.similarity.generate import GeneratedText
 from whichbits.similarity.measure import TextMeasure
 
 Cell = str | float | None

@@ -222,8 +222,8 @@ def _context(
                 kind=record.kind,
                 labels=record.labels.shown(),
                 state=record.state,
-                seconds=record.provenance.get("seconds"),
-                summary=record.summary.model_dump(mode="json", exclude_none=True) if record.summary else {},
+                seconds=record.provenance.seconds,
+                summary=record.summary,
                 directory=record.directory.relative_to(folder).as_posix(),
                 error=record.error,
             )
@@ -248,7 +248,7 @@ def _context(
 
 def _date(records: Sequence[Record]) -> datetime:
     """When the last step was finished."""
-    ends = [str(record.provenance["finished_at"]) for record in records if "finished_at" in record.provenance]
+    ends = [record.provenance.finished_at for record in records if record.provenance.finished_at is not None]
     return datetime.fromisoformat(max(ends)) if ends else datetime.now(UTC)
 
 
@@ -257,7 +257,7 @@ def kind_seconds(records: Sequence[Record]) -> dict[str, float]:
     seconds: dict[str, float] = {}
     for record in {record.key: record for record in records}.values():
         if record.state == "done":
-            seconds[record.kind] = seconds.get(record.kind, 0.0) + float(record.provenance.get("seconds", 0.0))
+            seconds[record.kind] = seconds.get(record.kind, 0.0) + (record.provenance.seconds or 0.0)
     return {kind: round(value, 1) for kind, value in seconds.items()}
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import metadata
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
-from whichbits.schema.evaluate import EvaluateSummary
+from whichbits.schema.evaluate import EvaluateItem, EvaluateSummary, Imported, ImportedInputs
 from whichbits.schema.labels import Labels
+from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Step
 from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.items import write_items
@@ -161,9 +162,10 @@ def _names(base: str, candidate: str) -> tuple[str, str]:
 def _keep(run: ImportedRun, task: ImportedTask, name: str, store: Store) -> Step:
     """The step of a task's imported scores, its result written where it is not there yet."""
     rows = list(_rows(task))
-    imported = {"tool": run.tool, "task": task.name, "metric": task.metric, "rows": digest(rows), "model": run.model}
+    hashed = digest([asdict(row) for row in rows])
+    imported = Imported(tool=run.tool, task=task.name, metric=task.metric, rows=hashed, model=run.model)
     labels = Labels(candidate=name, task=task.name, engine=ENGINE, format=run.model)
-    step = Step("evaluate", VERSION, {"imported": imported}, labels=labels)
+    step = Step("evaluate", VERSION, ImportedInputs(imported=imported), labels=labels)
     if not store.done(step):
         partial = store.partial(step)
         write_items(partial, rows)
@@ -177,21 +179,21 @@ def _keep(run: ImportedRun, task: ImportedTask, name: str, store: Store) -> Step
             score=sum(item.score for item in task.items) / len(rows),
             chance=task.chance,
         )
-        store.finish(step, partial, summary, {"imported": str(run.path), "tool": run.tool, "engine": run.engine})
+        store.finish(step, partial, summary, Provenance(imported=str(run.path), tool=run.tool, engine=run.engine))
     return step
 
 
-def _rows(task: ImportedTask) -> Iterator[dict[str, object]]:
+def _rows(task: ImportedTask) -> Iterator[EvaluateItem]:
     for item in task.items:
-        yield {
-            "item": item.item,
-            "prompt_hash": item.prompt_hash,
-            "target_hash": item.target_hash,
-            "cluster": item.item,
-            "score": item.score,
-            "prediction": item.prediction,
-            "target": item.target,
-        }
+        yield EvaluateItem(
+            item=item.item,
+            prompt_hash=item.prompt_hash,
+            target_hash=item.target_hash,
+            cluster=item.item,
+            score=item.score,
+            prediction=item.prediction,
+            target=item.target,
+        )
 
 
 def _manifest(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError, parted
 from whichbits.schema.deployment import EngineUsed
@@ -29,10 +29,23 @@ LOG = "run.log"
 
 
 @dataclass(frozen=True)
+class PreviewRow:
+    """A step of a plan."""
+
+    step: str
+    key: str
+    """Its first twelve digits."""
+    done: str
+    """`yes` where the store has its result."""
+    time: str
+    """How long it will take; nothing where it is done."""
+
+
+@dataclass(frozen=True)
 class Preview:
     """What a study would do."""
 
-    rows: list[dict[str, Any]]
+    rows: list[PreviewRow]
     text: str
 
 
@@ -124,16 +137,16 @@ def manifest_of(
     deployment = chosen.deployment
     engines: list[EngineUsed] = []
     if expansion.command is not None:
-        serving = expansion.serving
+        settings = expansion.settings
         engines.append(
             EngineUsed(
                 name=VLLM,
                 version=expansion.command.version,
-                arguments=serving["arguments"],
-                environment=serving["environment"],
+                arguments=settings.arguments,
+                environment=settings.environment,
             )
         )
-    engines += [EngineUsed(name=name, version=version) for name, version in expansion.emulation["versions"].items()]
+    engines += [EngineUsed(name=name, version=version) for name, version in expansion.emulation.versions.items()]
     priced = priced_deployment(deployment.hardware, deployment.count, deployment.price_per_hour, chosen.prices, overrides)
     return StudyManifest(
         schema_version=SCHEMA,
@@ -191,9 +204,7 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
     rows = []
     for planned in plan.steps:
         expected = "" if store.done(planned.step) else _length(durations.total([planned.step], predicted))
-        rows.append(
-            {"step": name(planned.step), "key": planned.step.key[:12], "done": "" if expected else "yes", "time": expected}
-        )
+        rows.append(PreviewRow(name(planned.step), planned.step.key[:12], "" if expected else "yes", expected))
     left = durations.total(missing, predicted)
     deployment = expansion.specification.deployment
     price = priced_deployment(

@@ -139,7 +139,7 @@ def _shared(record: Record, name: str) -> object:
     """What two runs of a task must have in common."""
     found = record.found(EvaluateSummary)
     if name == "engine":
-        return record.provenance.get(name)
+        return record.provenance.engine
     return getattr(found.sampled, name, None) if name in Sampled.model_fields else getattr(found, name)
 
 

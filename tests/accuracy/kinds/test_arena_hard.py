@@ -8,6 +8,7 @@ import runpy
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,9 +23,11 @@ from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.registry import task
 from whichbits.accuracy.task import Task
 from whichbits.core.errors import UserError
-from whichbits.schema.evaluate import EvaluateSummary
+from whichbits.hardware.machine import describe
+from whichbits.schema.engine import Emulation
+from whichbits.schema.evaluate import EvaluateInputs, EvaluateSummary
 from whichbits.studies.specification.schema import JudgeChoice
-from whichbits.studies.steps.judge import judge_local, judge_of, judged, with_judge
+from whichbits.studies.steps.judge import judge_of, judged
 
 DATA = Path(os.environ.get("WHICHBITS_TEST_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
 """Public data sets, which are no part of the repository."""
@@ -136,16 +139,15 @@ def test_one_round_and_few_questions(server, questions: Path, embedded_model: Pa
     assert len(running.received) == 4
 
 
-def test_the_judge_is_part_of_the_key_and_its_address_is_not(questions: Path) -> None:
-    stated = with_server("http://127.0.0.1:1", prompt_price=1.0, output_price=1.0).model_dump(mode="json")
-    whole = json.loads(json.dumps(stated))
-    local = judge_local(stated)
-    assert stated["judging"] == {"model": "judge", "rounds": 2, "max_tokens": 4096, "temperature": 0.0}
-    assert local["judging"]["url"] == "http://127.0.0.1:1"
-    assert with_judge(stated, local) == whole
-    plain = task("gsm8k").model_dump(mode="json")
-    assert judge_local(plain) == {} and "judging" not in plain
-    assert with_judge(plain, {"items": None}) == plain
+def test_the_judge_is_part_of_the_key_and_its_address_is_not() -> None:
+    def stated(task: Task) -> dict[str, Any]:
+        emulation = Emulation(versions={}, threads=1)
+        inputs = EvaluateInputs(task=task, data=None, seed=0, repeat=0, engine=emulation, hardware=describe().key())
+        return inputs.model_dump(mode="json")["task"]
+
+    judge = with_server("http://127.0.0.1:1", prompt_price=1.0, output_price=1.0, baseline=Path("own.jsonl"))
+    assert stated(judge)["judging"] == {"model": "judge", "rounds": 2, "max_tokens": 4096, "temperature": 0.0}
+    assert "judging" not in stated(task("gsm8k")) and "items" not in stated(task("gsm8k"))
 
 
 def test_a_judge_goes_with_tasks_that_are_judged() -> None:
@@ -190,14 +192,12 @@ def test_answers_of_a_file_in_place_of_the_papers_baseline(
     running = server()
     first = run(with_server(running.url), questions, embedded_model, Context())
     items = tmp_path / "items.parquet"
-    parquet.write_table(pyarrow.Table.from_pylist(first.rows()), items)
+    parquet.write_table(pyarrow.Table.from_pylist([asdict(row) for row in first.rows()]), items)
     against_itself = with_server(running.url, baseline=items)
     assert set(task_kind("arena-hard").data_files(against_itself, questions)) == {"question.jsonl", "baseline"}
     result = run(against_itself, questions, embedded_model, Context())
     assert [item.score for item in result.items] == [0.5] * 5
     assert result.items[0].target == "good good good, **bold**"
-    stated = against_itself.model_dump(mode="json")
-    assert judge_local(stated)["judging"]["baseline"] == str(items)
     lines(tmp_path / "own.jsonl", [answered(f"q{n}", "good good") for n in range(5)])
     result = run(with_server(running.url, baseline=tmp_path / "own.jsonl"), questions, embedded_model, Context(), limit=3)
     assert [item.score for item in result.items] == [1, 0, 0]

@@ -3,7 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from whichbits.engines.vllm.defaults import serving_settings
-from whichbits.hardware.machine import Gpu, Hardware
+from whichbits.hardware.machine import Hardware
+from whichbits.schema.hardware import Gpu
 
 TWO_CORES = Hardware("2-core X", "X", "x86_64", ("avx512f",), 2, 16_384)
 SMOLLM = 23_040

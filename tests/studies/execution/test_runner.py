@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from whichbits.schema.inputs import Inputs
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
 from whichbits.schema.summary import Summary
@@ -28,6 +29,11 @@ from whichbits.studies.steps.planned import COMPUTE, Needs, Planned, client, mea
 from whichbits.studies.steps.step import Job, Kind, Result, ServerFailed, StepContext
 from whichbits.studies.steps.study import Study
 from whichbits.studies.store.store import Store
+
+
+class Given(Inputs, extra="allow"):
+    """Inputs of a kind of step that only tests know."""
+
 
 SPECIFICATION = Specification.model_validate({"version": 1, "name": "test", "model": "m", "candidates": ["x"]})
 
@@ -52,7 +58,7 @@ class Seen(Summary, kind="variable"):
 def add(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     """Sum of its own input and what it reads."""
     for job in jobs:
-        total = job.step.inputs["value"]
+        total = job.step.inputs.value
         for folder in job.reads.values():
             total += int((folder / "total").read_text())
         (job.directory / "total").write_text(str(total))
@@ -62,7 +68,7 @@ def add(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
 
 def misbehave(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result | Exception]]:
     for job in jobs:
-        match job.step.inputs["how"]:
+        match job.step.inputs.how:
             case "raise":
                 raise ValueError("a cause\nin two lines")
             case "die":
@@ -158,16 +164,18 @@ def count(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Resu
 
 def test_more_items_are_more_work_only_by_what_is_new(tmp_path: Path):
     for items, new in ((5, 5), (8, 3), (8, 3), (20, 12)):
-        step = Step("count", 1, {"task": "a"}, items=items)
+        step = Step("count", 1, Given(task="a"), items=items)
         run = runner(tmp_path, [Planned(step)])
         assert set(run.run().values()) == {"done"}
         assert run.store.record(step).summary == Counted(new=new)
 
 
 def test_steps_run_after_what_they_read_each_in_its_own_process_and_only_once(tmp_path: Path):
-    one = Planned(Step("add", 1, {"value": 1}))
-    two = Planned(Step("add", 1, {"value": 2}, {"left": one.step.key}), reads={"left": one.step})
-    three = Planned(Step("add", 1, {"value": 3}, {"l": one.step.key, "r": two.step.key}), reads={"l": one.step, "r": two.step})
+    one = Planned(Step("add", 1, Given(value=1)))
+    two = Planned(Step("add", 1, Given(value=2), {"left": one.step.key}), reads={"left": one.step})
+    three = Planned(
+        Step("add", 1, Given(value=3), {"l": one.step.key, "r": two.step.key}), reads={"l": one.step, "r": two.step}
+    )
     first = runner(tmp_path, [one, two, three])
     assert set(first.run().values()) == {"done"}
     summaries = [first.store.record(planned.step).summary for planned in (one, two, three)]
@@ -184,16 +192,16 @@ def test_a_job_has_the_environment_of_the_time_when_it_begins(tmp_path: Path, mo
             monkeypatch.delenv("WHICHBITS_TEST")
         else:
             monkeypatch.setenv("WHICHBITS_TEST", value)
-        planned = Planned(Step("variable", 1, {"number": number}))
+        planned = Planned(Step("variable", 1, Given(number=number)))
         running = runner(tmp_path, [planned])
         running.run()
         assert running.store.record(planned.step).summary == Seen(found=value)
 
 
 def test_one_failure_stops_only_what_needs_it(tmp_path: Path):
-    bad = Planned(Step("misbehave", 1, {"how": "raise"}, labels=Labels(candidate="bad")))
-    needs = Planned(Step("add", 1, {"value": 1}, {"x": bad.step.key}, Labels(candidate="needs")), reads={"x": bad.step})
-    fine = Planned(Step("add", 1, {"value": 5}, labels=Labels(candidate="fine")))
+    bad = Planned(Step("misbehave", 1, Given(how="raise"), labels=Labels(candidate="bad")))
+    needs = Planned(Step("add", 1, Given(value=1), {"x": bad.step.key}, Labels(candidate="needs")), reads={"x": bad.step})
+    fine = Planned(Step("add", 1, Given(value=5), labels=Labels(candidate="fine")))
     run = runner(tmp_path, [bad, needs, fine])
     states = run.run()
     assert states == {bad.step.key: "failed", needs.step.key: "failed", fine.step.key: "done"}
@@ -206,7 +214,7 @@ def test_one_failure_stops_only_what_needs_it(tmp_path: Path):
     ("how", "cause"), [("die", "killed by SIGKILL"), ("nan", "not JSON compliant"), ("one", "only this one")]
 )
 def test_every_way_to_fail_has_a_cause(tmp_path: Path, how: str, cause: str):
-    bad = Planned(Step("misbehave", 1, {"how": how}))
+    bad = Planned(Step("misbehave", 1, Given(how=how)))
     run = runner(tmp_path, [bad])
     assert run.run() == {bad.step.key: "failed"}
     assert cause in str(run.store.record(bad.step).error)
@@ -228,7 +236,7 @@ def test_a_server_that_fails_twice_is_not_started_again_in_this_run(tmp_path: Pa
 
 
 def test_a_failed_step_is_tried_again_by_the_next_run(tmp_path: Path):
-    bad = Planned(Step("misbehave", 1, {"how": "raise"}))
+    bad = Planned(Step("misbehave", 1, Given(how="raise")))
     runner(tmp_path, [bad]).run()
     again = runner(tmp_path, [bad])
     again.run()
@@ -236,7 +244,7 @@ def test_a_failed_step_is_tried_again_by_the_next_run(tmp_path: Path):
 
 
 def asking(name: str, value: int, needs: Needs | None = None) -> Planned:
-    step = Step("ask", 1, {"name": name, "value": value}, labels=Labels(candidate=f"{name}{value}"))
+    step = Step("ask", 1, Given(name=name, value=value), labels=Labels(candidate=f"{name}{value}"))
     return Planned(step, needs or client(name))
 
 
@@ -274,7 +282,7 @@ def test_a_server_that_does_not_start_fails_its_steps_with_its_cause(tmp_path: P
 
 
 def test_a_step_that_dies_while_its_server_starts_stops_no_other(tmp_path: Path):
-    dies = Planned(Step("misbehave", 1, {"how": "die asking"}, labels=Labels(candidate="dies")), client("a"))
+    dies = Planned(Step("misbehave", 1, Given(how="die asking"), labels=Labels(candidate="dies")), client("a"))
     run = runner(tmp_path, [dies, asking("b", 1)], FakeServers(start_s=1.0), ["a", "b"])
     run.run()
     ends = {name: (state, error) for name, state, error in run.observer.ends}
@@ -289,6 +297,7 @@ def test_kill_of_the_runner_ends_its_steps_and_the_next_run_goes_on(tmp_path: Pa
             """
             import os, subprocess, sys, time
             from pathlib import Path
+            from whichbits.schema.inputs import Inputs
             from whichbits.schema.step import Step
             from whichbits.schema.summary import Summary
             from whichbits.studies.execution.local import LocalExecutor
@@ -299,13 +308,16 @@ def test_kill_of_the_runner_ends_its_steps_and_the_next_run_goes_on(tmp_path: Pa
             from whichbits.studies.specification.schema import Specification
             from whichbits.studies.store.store import Store
 
+            class Given(Inputs, extra="allow"):
+                pass
+
             class Slept(Summary, kind="sleep"):
                 pass
 
             class Quiet:
-                def started(self, step): print("started", step.inputs["n"], flush=True)
+                def started(self, step): print("started", step.inputs.n, flush=True)
                 def progress(self, step, text): print("pid", text, flush=True)
-                def ended(self, step, state, seconds, error, addresses=()): print(state, step.inputs["n"], flush=True)
+                def ended(self, step, state, seconds, error, addresses=()): print(state, step.inputs.n, flush=True)
                 def note(self, text): ...
 
             class NoServers:
@@ -313,14 +325,14 @@ def test_kill_of_the_runner_ends_its_steps_and_the_next_run_goes_on(tmp_path: Pa
 
             def sleep(jobs, context):
                 for job in jobs:
-                    child = subprocess.Popen(["sleep", "300"]) if job.step.inputs["n"] == 1 else None
+                    child = subprocess.Popen(["sleep", "300"]) if job.step.inputs.n == 1 else None
                     context.progress(f"{os.getpid()} {child.pid if child else ''}")
-                    time.sleep(job.step.inputs["n"] * float(sys.argv[2]))
+                    time.sleep(job.step.inputs.n * float(sys.argv[2]))
                     yield job, Result(Slept())
 
             def main():
                 spec = Specification.model_validate({"version": 1, "name": "t", "model": "m", "candidates": ["x"]})
-                steps = tuple(Planned(Step("sleep", 1, {"n": n})) for n in range(2))
+                steps = tuple(Planned(Step("sleep", 1, Given(n=n))) for n in range(2))
                 store = Store(Path(sys.argv[1]))
                 plan, kinds = Plan(spec, "bf16", steps, {}), {"sleep": Kind("sleep", 1, lambda study, before: iter(()), sleep)}
                 with store.locked():
@@ -367,12 +379,10 @@ def pair(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Resul
 
 
 def test_steps_that_share_work_run_in_one_process_and_keep_nothing_once_done(tmp_path: Path):
-    steps = [Planned(Step("pair", 1, {"value": value, "work": value % 2})) for value in range(4)]
-    alone = [Planned(Step("pair", 1, {"value": value, "work": None})) for value in (4, 5)]
+    steps = [Planned(Step("pair", 1, Given(value=value, work=value % 2))) for value in range(4)]
+    alone = [Planned(Step("pair", 1, Given(value=value, work=None))) for value in (4, 5)]
     made = runner(tmp_path, [*steps, *alone])
-    work = Kind(
-        "pair", 1, unplanned, pair, together=lambda step: None if step.inputs["work"] is None else str(step.inputs["work"])
-    )
+    work = Kind("pair", 1, unplanned, pair, together=lambda step: None if step.inputs.work is None else str(step.inputs.work))
     made.kinds = {"pair": work}
     left = made.store.folder / "unfinished" / "pair-0000"  # of a step that is no longer in the plan
     left.mkdir(parents=True)
@@ -386,8 +396,8 @@ def test_steps_that_share_work_run_in_one_process_and_keep_nothing_once_done(tmp
 
 def test_a_run_of_other_steps_leaves_what_an_unfinished_one_keeps(tmp_path: Path):
     """As a study runs its probes first, which are a plan of their own."""
-    unfinished = Step("quantize", 1, {})
-    made = runner(tmp_path, [Planned(Step("add", 1, {"value": 1}))])
+    unfinished = Step("quantize", 1, Inputs())
+    made = runner(tmp_path, [Planned(Step("add", 1, Given(value=1)))])
     made.store.kept(unfinished).mkdir(parents=True)
     assert set(made.run().values()) == {"done"}
     assert made.store.kept(unfinished).is_dir()
@@ -398,7 +408,7 @@ def test_a_run_of_other_steps_leaves_what_an_unfinished_one_keeps(tmp_path: Path
 
 
 def test_what_a_failed_step_has_kept_stays_for_the_next_run(tmp_path: Path):
-    step = Planned(Step("misbehave", 1, {"how": "raise"}))
+    step = Planned(Step("misbehave", 1, Given(how="raise")))
     made = runner(tmp_path, [step])
     made.store.kept(step.step).mkdir(parents=True)
     made.run()
@@ -412,9 +422,9 @@ class Beside(Summary, kind="meet"):
 def meet(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     """Whether another step began while this one ran: each leaves a file, and waits a while for the other's."""
     for job in jobs:
-        place = Path(str(job.step.inputs["folder"]))
-        (place / str(job.step.inputs["n"])).touch()
-        deadline = time.monotonic() + float(job.step.inputs["wait_s"])
+        place = Path(str(job.step.inputs.folder))
+        (place / str(job.step.inputs.n)).touch()
+        deadline = time.monotonic() + float(job.step.inputs.wait_s)
         while len(list(place.iterdir())) < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
         yield job, Result(Beside(met=len(list(place.iterdir())) == 2))
@@ -443,7 +453,7 @@ def test_the_machine_decides_what_runs_side_by_side(tmp_path: Path, needs: tuple
 
 def test_a_store_that_cannot_be_written_ends_the_run_and_kills_what_runs(tmp_path: Path):
     """The second step's result cannot be moved into place, as a file has its name."""
-    broken, slow = Step("add", 1, {"value": 1}), Step("meet", 1, {"folder": str(tmp_path / "met"), "n": 0, "wait_s": 900})
+    broken, slow = Step("add", 1, Given(value=1)), Step("meet", 1, Given(folder=str(tmp_path / "met"), n=0, wait_s=900))
     (tmp_path / "met").mkdir()
     made = runner(tmp_path, [Planned(slow), Planned(broken)])
     made.kinds = {**made.kinds, "meet": Kind("meet", 1, unplanned, meet)}
@@ -458,7 +468,7 @@ def test_a_store_that_cannot_be_written_ends_the_run_and_kills_what_runs(tmp_pat
 
 
 def test_work_that_ends_without_a_result_has_failed(tmp_path: Path):
-    quiet = Planned(Step("misbehave", 1, {"how": "nothing"}))
+    quiet = Planned(Step("misbehave", 1, Given(how="nothing")))
     made = runner(tmp_path, [quiet])
     assert made.run() == {quiet.step.key: "failed"}
     assert "ended without a result" in str(made.store.record(quiet.step).error)

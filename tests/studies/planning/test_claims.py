@@ -6,7 +6,8 @@ import pytest
 
 import whichbits
 from whichbits.core.errors import UserError
-from whichbits.hardware.machine import Gpu, Hardware
+from whichbits.hardware.machine import Hardware
+from whichbits.schema.hardware import Gpu
 from whichbits.studies.planning.claims import caveats, devices_used
 from whichbits.studies.specification.schema import Deployment, Engine
 

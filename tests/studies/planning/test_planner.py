@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from whichbits.core.errors import UserError
+from whichbits.schema.step import canonical_json
 from whichbits.studies.planning.plan import Plan
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse, presets
@@ -54,7 +55,7 @@ def changed(before: Plan, after: Plan) -> set[tuple[str, str]]:
 def test_every_step_comes_after_what_it_reads(tiny_llama: Path):
     seen: set[str] = set()
     for planned in plan(tiny_llama).steps:
-        assert all(step.key in seen for step in planned.before)
+        assert all(step.key in seen for step in planned.reads.values())
         assert set(planned.step.reads.values()) == {step.key for step in planned.reads.values()}
         seen.add(planned.step.key)
     assert len(seen) == len(plan(tiny_llama).steps)
@@ -83,10 +84,10 @@ def test_a_changed_recipe_recomputes_only_what_depends_on_it(tiny_llama: Path):
 
 def test_without_a_recipe_a_candidate_is_made_as_the_command_line_makes_it(tiny_llama: Path):
     made = plan(tiny_llama, ("{format: w4a16-int, run", "{format: w4a16-int, recipe: {scales: minmax}, run")).steps
-    recipes = {p.step.labels.candidate: p.step.inputs["recipe"] for p in made if p.step.kind == "quantize"}
-    assert (recipes["w8a8-int"]["rounding"], recipes["w8a8-int"]["calibration"]["source"]) == ("gptq", "self")
-    assert recipes["w8a8-int"]["sensitivity"] > 0
-    assert (recipes["w4a16-int"]["rounding"], recipes["w4a16-int"]["scales"]) == ("rtn", "minmax")
+    recipes = {p.step.labels.candidate: p.step.inputs.recipe for p in made if p.step.kind == "quantize"}
+    assert (recipes["w8a8-int"].rounding, recipes["w8a8-int"].calibration.source) == ("gptq", "self")
+    assert recipes["w8a8-int"].sensitivity > 0
+    assert (recipes["w4a16-int"].rounding, recipes["w4a16-int"].scales) == ("rtn", "minmax")
 
 
 def test_a_new_candidate_leaves_the_others_alone(tiny_llama: Path):
@@ -118,7 +119,7 @@ def test_a_generated_task_has_as_many_items_as_are_asked_for(tiny_llama: Path):
     def items(*changes: tuple[str, str]) -> set[tuple[object, int]]:
         """How many items are wanted, and how many are made."""
         steps = plan(tiny_llama, *changes).steps
-        return {(p.step.items, p.step.local["items"]) for p in steps if p.step.labels.task == "recall"}
+        return {(p.step.items, p.step.local.task.items) for p in steps if p.step.labels.task == "recall"}
 
     assert items() == {(50, 420)}
     assert items(("limit: 50", "limit: 420")) == items((", limit: 50", "")) == {(420, 420)}
@@ -225,10 +226,9 @@ def test_presets_plan_whole_studies(name: str, tiny_llama: Path, tmp_path: Path,
 def test_a_task_of_the_harness_by_its_name(tiny_llama: Path):
     pytest.importorskip("lm_eval")
     made = plan(tiny_llama, ("- order", "- {lm_eval: boolq, num_fewshot: 2, limit: 5}"))
-    (task,) = {json.dumps(p.step.inputs["task"]) for p in made.steps if p.step.labels.task == "boolq"}
-    stated = json.loads(task)
-    assert (stated["kind"], stated["source"], stated["metric"], stated["num_fewshot"]) == ("lm-eval", "boolq", "acc", 2)
-    assert len(stated["definition"]) == 64
+    (task,) = {p.step.inputs.task for p in made.steps if p.step.labels.task == "boolq"}
+    assert (task.kind, task.source, task.metric, task.num_fewshot) == ("lm-eval", "boolq", "acc", 2)
+    assert len(task.definition) == 64
     with pytest.raises(UserError, match=r"line 8.*lm_eval.*no task 'boolqq'.*boolq"):
         plan(tiny_llama, ("- order", "- lm_eval:boolqq"))
     with pytest.raises(UserError, match=r"line 8.*no metric 'f1'.*choose from acc"):
@@ -237,7 +237,9 @@ def test_a_task_of_the_harness_by_its_name(tiny_llama: Path):
 
 def test_sampling_is_part_of_the_key_and_checked_before_a_run(tiny_llama: Path):
     drawn = plan(tiny_llama, ("- order", "- {name: order, sampling: {temperature: 0.6, samples: 4, reducer: pass@2}}"))
-    (stated,) = {json.dumps(p.step.inputs["task"]) for p in drawn.steps if p.step.labels.task == "order"}
+    (stated,) = {
+        canonical_json(p.step.inputs.model_dump(mode="json")["task"]) for p in drawn.steps if p.step.labels.task == "order"
+    }
     found = json.loads(stated)
     assert (found["temperature"], found["samples"], found["reducer"], "top_p" in found) == (0.6, 4, "pass@2", False)
     with pytest.raises(UserError, match=r"line 8.*sampling.*4 times the same"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from whichbits.schema.evaluate import EvaluateItem
 from whichbits.schema.step import Record
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse
@@ -46,12 +48,12 @@ def run(store: Store, model: Path, limit: int) -> Record:
 def test_the_first_items_are_those_of_the_earlier_result(tiny_llama: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "grown")
     whole, some = run(Store(tmp_path / "whole"), tiny_llama, 6), run(store, tiny_llama, 4)
-    marked = [{**row, "prediction": f"{row['prediction']} (kept)"} for row in read_items(some.directory)]
+    marked = [replace(row, prediction=f"{row.prediction} (kept)") for row in read_items(some.directory, EvaluateItem)]
     write_items(some.directory, marked)
     grown = run(store, tiny_llama, 6)
-    rows = read_items(grown.directory)
+    rows = read_items(grown.directory, EvaluateItem)
     assert rows[:4] == marked
-    assert [row["prompt_hash"] for row in rows] == [row["prompt_hash"] for row in read_items(whole.directory)]
+    assert [row.prompt_hash for row in rows] == [row.prompt_hash for row in read_items(whole.directory, EvaluateItem)]
     same = ("n", "chance", "available", "most", "prompt_tokens", "generated_tokens", "source_version")
     assert [getattr(grown.summary, name) for name in same] == [getattr(whole.summary, name) for name in same]
-    assert (grown.provenance["earlier_items"], "earlier_items" in some.provenance) == (4, False)
+    assert (grown.provenance.earlier_items, some.provenance.earlier_items) == (4, None)

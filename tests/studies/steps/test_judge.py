@@ -60,8 +60,8 @@ def test_the_address_of_the_judge_is_no_part_of_the_key(tiny_llama: Path, data_d
     assert len(first) == 2
     assert first == moved
     assert not set(first) & set(other)
-    assert "judge:1" not in json.dumps(found[0][0].inputs)
-    assert found[0][0].local["judging"]["url"] == "http://judge:1"
+    assert "judge:1" not in found[0][0].inputs.model_dump_json()
+    assert found[0][0].local.task.judging.url == "http://judge:1"
 
 
 def test_what_judging_takes_is_said_before_it_starts(tiny_llama: Path, data_dir: Path, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from whichbits.schema.labels import Labels
+from whichbits.schema.provenance import Provenance
+from whichbits.schema.quantize import QuantizeInputs, QuantizeLocal
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("compressed_tensors")
@@ -43,12 +45,8 @@ def job(tiny_llama: Path) -> Iterator[Callable[..., Job]]:
     hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in tiny_llama.glob("*.safetensors")}
 
     def make(store: Store, name: str, recipe: dict[str, Any]) -> Job:
-        inputs = {
-            "format": get(name).model_dump(mode="json"),
-            "recipe": Recipe.model_validate(recipe).model_dump(mode="json"),
-            "base": hashes,
-        }
-        step = Step("quantize", 7, inputs, labels=Labels(candidate=name), local={"base": str(tiny_llama)})
+        inputs = QuantizeInputs(format=get(name), recipe=Recipe.model_validate(recipe), base=hashes)
+        step = Step("quantize", 7, inputs, labels=Labels(candidate=name), local=QuantizeLocal(base=tiny_llama))
         return Job(step, store.partial(step), {}, kept=store.kept(step), shared=store.shared)
 
     before = torch.get_num_threads()
@@ -90,12 +88,12 @@ def test_one_pass_makes_them_in_the_bytes_of_passes_of_their_own(
     made = results(jobs)
     assert texts == [2]
     assert len(list(store.shared.glob("calibration-*.safetensors"))) == 1
-    assert made["w8a8-int"].provenance["made_with"] == ["w4a16-int"]  # type: ignore[union-attr]
+    assert made["w8a8-int"].provenance.made_with == ("w4a16-int",)  # type: ignore[union-attr]
     for each in jobs:
         alone = job(Store(tmp_path / f"alone-{each.step.labels.candidate}"), each.step.labels.candidate, GPTQ)
         (outcome,) = results([alone]).values()
         assert isinstance(outcome, Result)
-        assert "made_with" not in outcome.provenance
+        assert outcome.provenance.made_with is None
         assert weights(alone) == weights(each)
 
 
@@ -129,7 +127,7 @@ def test_layers_of_a_killed_run_are_not_made_again(
         outcome = made[each.step.labels.candidate]
         assert isinstance(outcome, Result)
         assert store.kept(each.step).is_dir()
-        store.finish(each.step, each.directory, outcome.summary, {})
+        store.finish(each.step, each.directory, outcome.summary, Provenance())
         assert not store.kept(each.step).exists()
 
 

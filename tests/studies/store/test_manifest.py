@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from whichbits.core.errors import UserError
+from whichbits.schema.inputs import Inputs
 from whichbits.schema.labels import Labels
 from whichbits.schema.serve import LoadLevelSummary, ServeSummary
 from whichbits.schema.step import Step
@@ -32,20 +33,20 @@ def a_manifest(step: Step) -> StudyManifest:
 
 
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path):
-    written = a_manifest(Step("serve", 1, {}, labels=Labels(candidate="a")))
+    written = a_manifest(Step("serve", 1, Inputs(), labels=Labels(candidate="a")))
     written.write(tmp_path)
     assert read(tmp_path) == written
     assert json.loads((tmp_path / FILE).read_text())["schema_version"] == SCHEMA
 
 
 def test_a_manifest_of_a_later_version_is_refused(tmp_path: Path):
-    a_manifest(Step("serve", 1, {})).model_copy(update={"schema_version": SCHEMA + 1}).write(tmp_path)
+    a_manifest(Step("serve", 1, Inputs())).model_copy(update={"schema_version": SCHEMA + 1}).write(tmp_path)
     with pytest.raises(UserError, match=f"schema_version {SCHEMA + 1}; this version of whichbits reads up to {SCHEMA}"):
         read(tmp_path)
 
 
 def test_a_store_of_schema_1_is_read_under_the_names_of_now(tmp_path: Path):
-    step = Step("serve", 1, {}, labels=Labels(candidate="a"))
+    step = Step("serve", 1, Inputs(), labels=Labels(candidate="a"))
     level = LoadLevelSummary(load_level="concurrency 4", **LEVEL)
     a_manifest(step).write(tmp_path)
     text = json.loads((tmp_path / FILE).read_text())

@@ -12,23 +12,30 @@ import pytest
 from whichbits.core.errors import UserError
 from whichbits.schema.evaluate import EvaluateSummary
 from whichbits.schema.generate import GenerateSummary
+from whichbits.schema.inputs import Inputs
 from whichbits.schema.labels import Labels
+from whichbits.schema.provenance import Provenance
 from whichbits.schema.served_weights import Agreement
 from whichbits.schema.step import Items, Step
 from whichbits.studies.planning.estimate import Durations
 from whichbits.studies.steps.step import Earlier
 from whichbits.studies.store.store import Store
 
+
+class Given(Inputs, extra="allow"):
+    """Inputs of a kind of step that only tests know."""
+
+
 FOUND = GenerateSummary(n=1, tokens=5)
 
 
 def test_key_depends_on_inputs_and_reads_but_not_on_labels():
-    step = Step("kind", 1, {"a": 1, "b": [1, 2]}, {"role": "x"}, Labels(candidate="one"))
-    assert step.key == Step("kind", 1, {"b": [1, 2], "a": 1}, {"role": "x"}, Labels(candidate="two")).key
+    step = Step("kind", 1, Given(a=1, b=[1, 2]), {"role": "x"}, Labels(candidate="one"))
+    assert step.key == Step("kind", 1, Given(b=[1, 2], a=1), {"role": "x"}, Labels(candidate="two")).key
     others = [
         Step("other", 1, step.inputs, step.reads),
         Step("kind", 2, step.inputs, step.reads),
-        Step("kind", 1, {"a": 1, "b": [2, 1]}, step.reads),
+        Step("kind", 1, Given(a=1, b=[2, 1]), step.reads),
         Step("kind", 1, step.inputs, {"role": "y"}),
     ]
     assert len({step.key, *(other.key for other in others)}) == 5
@@ -36,16 +43,16 @@ def test_key_depends_on_inputs_and_reads_but_not_on_labels():
 
 def test_key_is_the_sha256_of_the_canonical_text():
     # printf '{"inputs":{"a":1},"kind":"k","reads":{},"version":1}' | sha256sum
-    assert Step("k", 1, {"a": 1}).key == "dda48cac67b0ebc6aa2114825e47012acc3b3cea6f7309aa0e4ae5993423c0c2"
+    assert Step("k", 1, Given(a=1)).key == "dda48cac67b0ebc6aa2114825e47012acc3b3cea6f7309aa0e4ae5993423c0c2"
 
 
 def test_a_step_is_done_only_once_renamed(tmp_path: Path):
-    store, step = Store(tmp_path), Step("generate", 1, {"a": 1}, labels=Labels(candidate="x"))
+    store, step = Store(tmp_path), Step("generate", 1, Given(a=1), labels=Labels(candidate="x"))
     partial = store.partial(step)
     (partial / "artifact").write_text("bytes")
     assert not store.done(step)
     assert store.record(step).state == "missing"
-    final = store.finish(step, partial, FOUND, {"seconds": 1.0})
+    final = store.finish(step, partial, FOUND, Provenance(seconds=1.0))
     assert store.done(step)
     assert not partial.exists()
     assert (final / "artifact").read_text() == "bytes"
@@ -55,24 +62,24 @@ def test_a_step_is_done_only_once_renamed(tmp_path: Path):
 
 
 def test_the_second_to_finish_leaves_the_first_result(tmp_path: Path):
-    store, step = Store(tmp_path), Step("generate", 1, {})
+    store, step = Store(tmp_path), Step("generate", 1, Inputs())
     first = store.partial(step)
-    store.finish(step, first, FOUND, {})
+    store.finish(step, first, FOUND, Provenance())
     second = store.partial(step)
-    store.finish(step, second, GenerateSummary(n=2, tokens=9), {})
+    store.finish(step, second, GenerateSummary(n=2, tokens=9), Provenance())
     assert store.record(step).summary == FOUND
     assert not second.exists()
 
 
 def test_a_failure_keeps_cause_and_log_and_is_forgotten_after_success(tmp_path: Path):
-    store, step = Store(tmp_path), Step("generate", 1, {})
+    store, step = Store(tmp_path), Step("generate", 1, Inputs())
     partial = store.partial(step)
     (partial / "log.txt").write_text("what it said")
     store.fail(step, partial, "disk full")
     record = store.record(step)
     assert (record.state, record.error) == ("failed", "disk full")
     assert (store.failure(step) / "log.txt").read_text() == "what it said"
-    store.finish(step, store.partial(step), FOUND, {})
+    store.finish(step, store.partial(step), FOUND, Provenance())
     assert store.record(step).state == "done"
     assert not store.failure(step).exists()
 
@@ -98,7 +105,7 @@ def test_two_runs_on_one_store_are_kept_apart(tmp_path: Path):
 
 
 def test_what_a_killed_run_left_in_flight_is_swept(tmp_path: Path):
-    store, step = Store(tmp_path), Step("generate", 1, {})
+    store, step = Store(tmp_path), Step("generate", 1, Inputs())
     partial = store.partial(step)
     (partial / "half").write_text("x")
     with store.locked():
@@ -115,8 +122,8 @@ def test_a_store_that_cannot_be_written_is_an_error_of_the_user(tmp_path: Path):
     "text", ['{"summary": {', "[]", "\x00", '{"kind": "kind", "labels": {}, "summary": {}}', "[" * 100_000]
 )
 def test_a_damaged_result_is_named_with_what_to_do(tmp_path: Path, text: str):
-    store, step = Store(tmp_path), Step("generate", 1, {})
-    final = store.finish(step, store.partial(step), FOUND, {})
+    store, step = Store(tmp_path), Step("generate", 1, Inputs())
+    final = store.finish(step, store.partial(step), FOUND, Provenance())
     (final / "result.json").write_text(text)
     for read in (lambda: store.record(step), lambda: Durations().read(tmp_path)):
         with pytest.raises(UserError, match=r"result\.json is damaged") as caught:
@@ -127,8 +134,8 @@ def test_a_damaged_result_is_named_with_what_to_do(tmp_path: Path, text: str):
 
 @pytest.mark.parametrize("summary", ['{"n": 1}', '{"n": "many", "tokens": 5}', "[]"])
 def test_a_summary_that_is_not_one_of_its_kind_is_damage(tmp_path: Path, summary: str):
-    store, step = Store(tmp_path), Step("generate", 1, {})
-    final = store.finish(step, store.partial(step), FOUND, {})
+    store, step = Store(tmp_path), Step("generate", 1, Inputs())
+    final = store.finish(step, store.partial(step), FOUND, Provenance())
     text = json.loads((final / "result.json").read_text()) | {"summary": json.loads(summary)}
     (final / "result.json").write_text(json.dumps(text))
     with pytest.raises(UserError, match=r"result\.json is damaged: summary") as caught:
@@ -137,8 +144,8 @@ def test_a_summary_that_is_not_one_of_its_kind_is_damage(tmp_path: Path, summary
 
 
 def test_a_summary_with_a_field_that_this_version_has_not_is_read(tmp_path: Path):
-    store, step = Store(tmp_path), Step("generate", 1, {})
-    final = store.finish(step, store.partial(step), FOUND, {})
+    store, step = Store(tmp_path), Step("generate", 1, Inputs())
+    final = store.finish(step, store.partial(step), FOUND, Provenance())
     text = json.loads((final / "result.json").read_text())
     text["summary"]["of_a_later_version"] = 1
     (final / "result.json").write_text(json.dumps(text))
@@ -151,8 +158,8 @@ def found(n: int) -> EvaluateSummary:
 
 def scored(store: Store, items: Items, n: int) -> Step:
     """A finished step that is counted in items."""
-    step = Step("evaluate", 2, {"task": {"name": "recall"}, "seed": 0}, items=items)
-    store.finish(step, store.partial(step), found(n), {"seconds": float(n)})
+    step = Step("evaluate", 2, Given(task={"name": "recall"}, seed=0), items=items)
+    store.finish(step, store.partial(step), found(n), Provenance(seconds=float(n)))
     return step
 
 
@@ -168,7 +175,7 @@ def test_a_step_has_a_result_for_each_number_of_items_and_finds_the_longest_that
     scored(store, "all", 20)
     assert store.earlier(replace(some, items=30)) == Earlier(8, store.directory(more), found(8))
     assert [store.record(step).found(EvaluateSummary).n for step in (some, more, every)] == [5, 8, 20]
-    assert store.earlier(Step("compare", 1, {})) is None
+    assert store.earlier(Step("compare", 1, Inputs())) is None
     durations = Durations()
     durations.read(tmp_path)
     assert durations.step(some) == 8
@@ -186,8 +193,8 @@ def former(store: Store, limit: int | None, made: int | None) -> Step:
     """A result of a store of schema 1, when keys held the number of items."""
     (store.folder / "cells").mkdir(exist_ok=True)
     inputs = {"task": {"name": "recall", "items": made}, "limit": limit, "seed": 0}
-    step = Step("evaluate", 2, inputs, {"checkpoint": "x"})
-    store.finish(step, store.partial(step), found(limit or made or 20), {})
+    step = Step("evaluate", 2, Given(**inputs), {"checkpoint": "x"})
+    store.finish(step, store.partial(step), found(limit or made or 20), Provenance())
     return step
 
 
@@ -195,7 +202,7 @@ def test_results_of_a_store_whose_keys_held_the_number_of_items_are_read_as_they
     old = [former(Store(tmp_path), *numbers) for numbers in ((5, 420), (None, 420), (None, None))]
     store = Store(tmp_path)
     now = [
-        Step("evaluate", 2, {"task": {"name": "recall"}, "seed": 0}, {"checkpoint": "x"}, items=n) for n in (5, 420, "all", 6)
+        Step("evaluate", 2, Given(task={"name": "recall"}, seed=0), {"checkpoint": "x"}, items=n) for n in (5, 420, "all", 6)
     ]
     assert [store.done(step) for step in now] == [True, True, True, False]
     assert [store.directory(step) for step in now[:3]] == [store.directory(step) for step in old]
@@ -210,13 +217,13 @@ def test_a_damaged_result_of_such_a_store_is_named(tmp_path: Path):
     path = Store(tmp_path).directory(former(Store(tmp_path), 5, None)) / "result.json"
     path.write_text("{}")
     with pytest.raises(UserError, match="damaged: it has no version"):
-        Store(tmp_path).done(Step("evaluate", 2, {}, items=5))
+        Store(tmp_path).done(Step("evaluate", 2, Inputs(), items=5))
 
 
 def test_a_field_within_a_result_that_this_version_has_not_is_read(tmp_path: Path):
-    store, step = Store(tmp_path), Step("generate", 1, {})
+    store, step = Store(tmp_path), Step("generate", 1, Inputs())
     near = GenerateSummary(n=1, tokens=5, weights=Agreement(distance=0.1, limit=0.2))
-    final = store.finish(step, store.partial(step), near, {})
+    final = store.finish(step, store.partial(step), near, Provenance())
     text = json.loads((final / "result.json").read_text())
     text["summary"]["weights"]["of_a_later_version"] = 1
     (final / "result.json").write_text(json.dumps(text))
@@ -224,8 +231,8 @@ def test_a_field_within_a_result_that_this_version_has_not_is_read(tmp_path: Pat
 
 
 def test_a_kind_of_step_that_this_version_does_not_know_is_said(tmp_path: Path):
-    store, step = Store(tmp_path), Step("generate", 1, {})
-    final = store.finish(step, store.partial(step), FOUND, {})
+    store, step = Store(tmp_path), Step("generate", 1, Inputs())
+    final = store.finish(step, store.partial(step), FOUND, Provenance())
     place = tmp_path / "steps" / "later" / step.key
     place.parent.mkdir()
     final.rename(place)
@@ -236,9 +243,9 @@ def test_a_kind_of_step_that_this_version_does_not_know_is_said(tmp_path: Path):
 @pytest.mark.parametrize("text", ["{", '{"kind": "evaluate", "labels": {}, "summary": {"n": 2}, "provenance": {}}'])
 def test_a_damaged_shorter_result_is_named_with_what_to_do(tmp_path: Path, text: str):
     store = Store(tmp_path)
-    shorter, longer = (Step("evaluate", 1, {}, items=items) for items in (2, 4))
+    shorter, longer = (Step("evaluate", 1, Inputs(), items=items) for items in (2, 4))
     scored = EvaluateSummary(task="t", metric="acc", n=2, score=0.5)
-    final = store.finish(shorter, store.partial(shorter), scored, {})
+    final = store.finish(shorter, store.partial(shorter), scored, Provenance())
     found = store.earlier(longer)
     assert found is not None and (found.items, found.summary) == (2, scored)
     (final / "result.json").write_text(text)

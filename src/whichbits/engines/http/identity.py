@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,30 +14,11 @@ from whichbits.engines.http.connection import Connection
 from whichbits.engines.http.prometheus import read_metrics
 from whichbits.engines.http.requests import HttpClient
 from whichbits.engines.http.retry import Patience
+from whichbits.schema.engine import EngineIdentity
 
 _STARTED = "process_start_time_seconds"
 _BRIEF = Patience(total_s=5.0, lost_s=0.0)
 """For questions that most servers have no answer to."""
-
-
-@dataclass(frozen=True)
-class EngineIdentity:
-    """A server and what it serves, as it says itself; None where it does not.
-
-    address: its root. model: the served name. engine: vllm, sglang, llama.cpp, ... max_length: tokens of prompt and output
-    together. root: the checkpoint that it says it serves. Equal where all of these are, so it can be part of a key.
-    """
-
-    address: str
-    model: str
-    engine: str | None = None
-    version: str | None = None
-    max_length: int | None = None
-    root: str | None = None
-
-    def fields(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -113,8 +94,8 @@ def changed(before: Snapshot, after: Snapshot) -> str | None:
 
     What it said only once shows nothing: it may have been too busy to say it again.
     """
-    for name, earlier in before.identity.fields().items():
-        later = getattr(after.identity, name)
+    for field in fields(EngineIdentity):
+        name, earlier, later = field.name, getattr(before.identity, field.name), getattr(after.identity, field.name)
         if earlier is not None and later is not None and earlier != later:
             return f"its {name.replace('_', ' ')} was {earlier}, and is {later}"
     if before.metrics and after.metrics and (sign := _restarted(before.metrics, after.metrics)):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from pydantic import JsonValue
 
 from whichbits.hardware.machine import Hardware
+from whichbits.schema.engine import Arguments
 
 MODEL_NAME = "whichbits"
 
@@ -18,7 +20,7 @@ class Settings:
     server_cpus and client_cpus are positions among the processors that this process may use; both empty where a GPU serves.
     """
 
-    arguments: Mapping[str, Any]
+    arguments: Arguments
     environment: Mapping[str, str]
     server_cpus: tuple[int, ...]
     client_cpus: tuple[int, ...]
@@ -42,7 +44,7 @@ def serving_settings(
     model's (a repetition penalty in a generation_config.json changes greedy text). On a CPU: one processor is left for the load
     client where there are two, INT4 weights are computed as W4A16, the key-value cache is sized, nothing is compiled.
     """
-    arguments: dict[str, Any] = {
+    arguments: dict[str, JsonValue] = {
         "served-model-name": MODEL_NAME,
         "max-model-len": max_length,
         "enable-prefix-caching": False,

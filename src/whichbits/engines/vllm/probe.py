@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 from whichbits.engines.errors import EngineEnded, EngineError
 from whichbits.engines.http.endpoint import Endpoint
@@ -15,6 +14,7 @@ from whichbits.engines.vllm.server import Server
 from whichbits.formats.catalogue import kernels_of
 from whichbits.formats.kernels import Device
 from whichbits.hardware.machine import Hardware
+from whichbits.schema.engine import Arguments
 from whichbits.schema.probe import ProbeSummary, Status
 
 INT8_ON_CPU = ("CPUInt8ScaledMM", "ZentorchInt8ScaledMM")
@@ -34,7 +34,7 @@ def probe(
     format_name: str,
     checkpoint: Path,
     *,
-    arguments: Mapping[str, Any],
+    arguments: Arguments,
     environment: Mapping[str, str],
     hardware: Hardware,
     log: Path,

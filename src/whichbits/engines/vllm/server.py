@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from whichbits.core.errors import UserError
 from whichbits.core.processes import safe_environment
@@ -22,6 +22,7 @@ from whichbits.engines.vllm import registry as records
 from whichbits.engines.vllm import supervisor
 from whichbits.engines.vllm.command import EngineCommand
 from whichbits.engines.vllm.log import root_cause, tail
+from whichbits.schema.engine import Arguments
 
 GRACE_S = 10.0
 SUPERVISED = "WHICHBITS_SERVER"
@@ -35,7 +36,7 @@ _STEERING = (
 )  # fmt: skip
 
 
-def flags(arguments: Mapping[str, Any]) -> list[str]:
+def flags(arguments: Arguments) -> list[str]:
     """Command-line arguments of a mapping: {"max-model-len": 512, "enforce-eager": True, "enable-prefix-caching": False}
     gives --max-model-len 512 --enforce-eager --no-enable-prefix-caching; lists and mappings are written as JSON.
     """
@@ -85,7 +86,7 @@ class Server:
         command: EngineCommand,
         checkpoint: Path | str,
         *,
-        arguments: Mapping[str, Any],
+        arguments: Arguments,
         environment: Mapping[str, str],
         log: Path,
         cpus: Collection[int] | None = None,

@@ -71,8 +71,8 @@ class Stored:
     file: Path
 
 
-def read_header(shard: Path) -> dict[str, Any]:
-    """Header of a safetensors file: {tensor name: {"dtype", "shape", "data_offsets"}}.
+def read_header(shard: Path) -> dict[str, Stored]:
+    """Tensors of a safetensors file by name, by its header.
 
     Raises UserError where the file cannot be read, is shorter or longer than its header says, or the header contradicts itself.
     Source: the safetensors format (8 bytes of length, a JSON header, the data).
@@ -92,6 +92,10 @@ def read_header(shard: Path) -> dict[str, Any]:
         header: dict[str, Any] = json.loads(text, object_pairs_hook=_each_once)
         header.pop("__metadata__", None)
         spans = {name: _span(entry) for name, entry in header.items()}
+        found = {
+            name: Stored(entry["dtype"], tuple(entry["shape"]), spans[name][1] - spans[name][0], shard)
+            for name, entry in header.items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{shard} is not a safetensors file: its header is not JSON of tensors: {error}", remedy=remedy
@@ -105,7 +109,7 @@ def read_header(shard: Path) -> dict[str, Any]:
         if begin != position:
             raise UserError(f"{shard}: the tensor {name} does not begin where the one before it ends", remedy=remedy)
         position = end
-    return header
+    return found
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -166,14 +170,13 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
     """
     found: dict[str, Stored] = {}
     for shard in shard_files(folder):
-        for name, entry in read_header(shard).items():
+        for name, tensor in read_header(shard).items():
             if name in found:
                 raise UserError(
                     f"{folder}: the tensor {name} is in {found[name].file.name} and in {shard.name}",
                     remedy="download the model again, or save it again with transformers' save_pretrained",
                 )
-            begin, end = entry["data_offsets"]
-            found[name] = Stored(entry["dtype"], tuple(entry["shape"]), end - begin, shard)
+            found[name] = tensor
     index = folder / INDEX
     if index.exists():
         lost = sorted(set(_read_index(index)) - set(found))

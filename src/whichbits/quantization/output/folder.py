@@ -101,14 +101,13 @@ def hashes(files: Sequence[Path]) -> dict[str, str]:
 def _stored_bits(folder: Path, linears: Sequence[str]) -> int:
     """Bits on disk of everything stored for these weights, their biases left out."""
     modules = {name.removesuffix(".weight") for name in linears}
-    entries = {name: entry for shard in shard_files(folder) for name, entry in read_header(shard).items()}
-    prefix = language_prefix(entries)
-    stored = [
-        entry["data_offsets"]
-        for name, entry in entries.items()
+    tensors = {name: tensor for shard in shard_files(folder) for name, tensor in read_header(shard).items()}
+    prefix = language_prefix(tensors)
+    return sum(
+        8 * tensor.bytes
+        for name, tensor in tensors.items()
         if name.removeprefix(prefix).rpartition(".")[0] in modules and not name.endswith(".bias")
-    ]
-    return sum(8 * (end - begin) for begin, end in stored)
+    )
 
 
 def refuse_existing(out: Path) -> None:

@@ -9,8 +9,8 @@ from whichbits.schema.metrics import Measure, Reference
 from whichbits.similarity.measure import TextMeasure
 
 if TYPE_CHECKING:
+    from whichbits.schema.generate import GeneratedText
     from whichbits.similarity.encoders import Encoders
-    from whichbits.similarity.generate import GeneratedText
 
 
 class LengthRatio(TextMeasure):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from whichbits.core.entry_points import Registry
-from whichbits.schema.step import Json
+from whichbits.schema.metrics import ChosenMeasures
 from whichbits.similarity.measure import DistributionMeasure, SimilarityMeasure, TextMeasure
 
 GROUP = "whichbits.similarity_measures"
@@ -46,13 +46,13 @@ def distribution_measures(names: Sequence[str] | None = None) -> tuple[Distribut
     return tuple(found for found in _named(names) if isinstance(found, DistributionMeasure))
 
 
-def identity(measures: Sequence[SimilarityMeasure], ours: Sequence[SimilarityMeasure]) -> dict[str, Json]:
+def identity(measures: Sequence[SimilarityMeasure], ours: Sequence[SimilarityMeasure]) -> ChosenMeasures:
     """What measures add to a step's inputs: their names, and the versions of other packages; nothing for all of `ours`."""
     names = [each.described.key for each in measures]
     if names == [each.described.key for each in ours]:
-        return {}
+        return ChosenMeasures()
     packages = {package: version for name in names for package, version in MEASURES.packages(name).items()}
-    return {"measures": names, **({"packages": packages} if packages else {})}
+    return ChosenMeasures(measures=tuple(names), packages=packages or None)
 
 
 def _named(names: Sequence[str] | None) -> list[SimilarityMeasure]:

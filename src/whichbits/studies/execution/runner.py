@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import Executor, StepFailed, Work
@@ -153,7 +153,7 @@ class Runner:
             now = time.monotonic()
             self._end(planned, "failed", now - self._began.get(planned.step.key, now), str(error))
         else:
-            self._end(planned, "done", result.provenance["seconds"], None, _addresses(result.provenance))
+            self._end(planned, "done", result.provenance.seconds or 0.0, None, result.provenance.addresses)
 
     def _end(self, planned: Planned, state: State, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
         self._states[planned.step.key] = state
@@ -176,9 +176,3 @@ def _interruption() -> Iterator[threading.Event]:
         yield pressed
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _addresses(provenance: Mapping[str, Any]) -> list[str]:
-    """Where a result came from: the addresses of the servers that its provenance names, each once."""
-    servers = [provenance.get("server"), *provenance.get("servers", {}).values()]
-    return list(dict.fromkeys(str(server["address"]) for server in servers if server))

@@ -76,7 +76,7 @@ def _filed(job: Job, result: Result, seconds: float, store: Store, context: Work
     if cause := server_failure(job.servers, context.server_failure):
         return _fail(job, cause, store)
     finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    whole = Result(result.summary, {**result.provenance, "seconds": round(seconds, 3), "finished_at": finished})
+    whole = Result(result.summary, result.provenance.model_copy(update={"seconds": round(seconds, 3), "finished_at": finished}))
     try:
         store.finish(job.step, job.directory, whole.summary, whole.provenance)
     except ValueError as error:  # a number that is none

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from whichbits.core.errors import UserError
 
 if TYPE_CHECKING:
-    from whichbits.engines.http.identity import EngineIdentity
+    from whichbits.schema.engine import EngineIdentity
     from whichbits.studies.specification.schema import Engine
 
 

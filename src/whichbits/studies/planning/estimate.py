@@ -60,8 +60,8 @@ class Durations:
         """Note all finished steps of a store."""
         for path in result_files(store):
             result = read_result(path)
-            if "seconds" in result["provenance"]:
-                self.add(result["kind"], Labels.model_validate(result["labels"]), float(result["provenance"]["seconds"]))
+            if result.provenance.seconds is not None:
+                self.add(result.kind, result.labels, result.provenance.seconds)
 
     def step(self, step: Step) -> float | None:
         """Median of the step's group, else of its kind; None where none was run."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
-from whichbits.schema.step import Json
+from whichbits.schema.engine import Emulation, EngineAtAddress, EngineIdentity, ServingEngine, StartedEngine
 from whichbits.studies.specification.schema import Candidate, Specification
 from whichbits.studies.specification.source import Source
 from whichbits.studies.steps import evaluate, quantize, serve
@@ -17,7 +17,6 @@ from whichbits.studies.steps.provenance import engine_versions
 from whichbits.studies.steps.subject import Subject
 
 if TYPE_CHECKING:
-    from whichbits.engines.http.identity import EngineIdentity
     from whichbits.engines.vllm.command import EngineCommand
     from whichbits.engines.vllm.defaults import Settings
     from whichbits.hardware.machine import Hardware
@@ -205,22 +204,22 @@ class Resolution:
         )
 
     @cached_property
-    def serving(self) -> dict[str, Json]:
+    def serving(self) -> ServingEngine:
         """The serving engine as part of a key, the same for all candidates; an address has `server_of` beside it."""
         from whichbits.engines.vllm.defaults import MODEL_NAME
 
         engine = self.specification.engine
-        shared: dict[str, Json] = {"kind": engine.kind, "max_length": self.max_length, "concurrency": engine.concurrency}
         if self.command is None:
-            return shared
-        return {
-            **shared,
-            "version": self.command.version,
-            "command": list(engine.command) if engine.command else None,
-            "model_name": str(self.settings.arguments.get("served-model-name", MODEL_NAME)),
-            "arguments": dict(self.settings.arguments),
-            "environment": dict(self.settings.environment),
-        }
+            return EngineAtAddress(max_length=self.max_length, concurrency=engine.concurrency)
+        return StartedEngine(
+            max_length=self.max_length,
+            concurrency=engine.concurrency,
+            version=self.command.version,
+            command=engine.command or None,
+            model_name=str(self.settings.arguments.get("served-model-name", MODEL_NAME)),
+            arguments=self.settings.arguments,
+            environment=self.settings.environment,
+        )
 
     @cached_property
     def servers(self) -> dict[str, EngineIdentity]:
@@ -235,14 +234,14 @@ class Resolution:
         except UserError as error:
             raise self.source.placed(("engine", "urls"), error) from error
 
-    def server_of(self, candidate: str, role: str = "server") -> dict[str, Json]:
-        """Who answers for a candidate, as part of a key."""
-        return {role: self.servers[candidate].fields()} if candidate in self.servers else {}
+    def server_of(self, candidate: str) -> EngineIdentity | None:
+        """Who answers for a candidate at an address of the user's; None where its server is started here."""
+        return self.servers.get(candidate)
 
     @cached_property
-    def emulation(self) -> dict[str, Json]:
+    def emulation(self) -> Emulation:
         """The emulation as part of a key."""
-        return {"kind": "emulated", "versions": engine_versions(), "threads": self.local_threads}
+        return Emulation(versions=engine_versions(), threads=self.local_threads)
 
     @cached_property
     def local_threads(self) -> int:

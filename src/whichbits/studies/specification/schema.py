@@ -24,6 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from whichbits.core.errors import UserError
 from whichbits.formats.catalogue import find_name
+from whichbits.schema.engine import Arguments
 from whichbits.schema.frozen import Frozen
 from whichbits.schema.sampling import Sampling
 from whichbits.studies.specification.source import Source, explain, read
@@ -200,7 +201,7 @@ class Engine(Frozen):
     kind: Literal["vllm", "url"] = "vllm"
     command: tuple[str, ...] | None = None
     """Own command, with {model} and {port}; default: the vLLM that is installed."""
-    arguments: Mapping[str, Any] = Field(default_factory=dict)
+    arguments: Arguments = Field(default_factory=dict)
     environment: Mapping[str, str] = Field(default_factory=dict)
     urls: Mapping[str, str] = Field(default_factory=dict)
     """For `kind: url`: the address that serves each candidate, by its name (the base's is its dtype, as `bf16`)."""
@@ -210,9 +211,11 @@ class Engine(Frozen):
     concurrency: PositiveInt = 16
     """Requests in flight while accuracy is scored; fixed, since batching changes last digits."""
 
-    @field_validator("arguments")
+    @field_validator("arguments", mode="before")
     @classmethod
-    def _json(cls, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _json(cls, arguments: Any) -> Any:
+        if not isinstance(arguments, Mapping):
+            return arguments
         for name, value in arguments.items():
             try:
                 json.dumps(value, allow_nan=False)
@@ -220,7 +223,7 @@ class Engine(Frozen):
                 raise _mistake(
                     f"{name}: no engine takes a {type(value).__name__} like this", "quote it to make it text"
                 ) from None
-        return arguments
+        return json.loads(json.dumps(dict(arguments)))
 
     @field_validator("environment")
     @classmethod

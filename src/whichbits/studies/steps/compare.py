@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from whichbits.schema.step import Json, Step
+from whichbits.schema.compare import CompareInputs, EncoderNames
+from whichbits.schema.generate import GeneratedText
+from whichbits.schema.step import Step
 from whichbits.studies.steps.compared import compared
 from whichbits.studies.steps.items import read_items, write_items
 from whichbits.studies.steps.job import threads
@@ -25,15 +27,16 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
         return
     from whichbits.similarity.measures.registry import identity, text_measures
 
-    encoders = {
-        "bertscore": _encoder(study, "bertscore_encoder", wanted.bertscore_encoder),
-        "sts": _encoder(study, "encoder", wanted.encoder),
-    }
+    encoders = EncoderNames(
+        bertscore=_encoder(study, "bertscore_encoder", wanted.bertscore_encoder),
+        sts=_encoder(study, "encoder", wanted.encoder),
+    )
+    chosen = identity(measures, text_measures())
+    inputs = CompareInputs(encoders=encoders, measures=chosen.measures, packages=chosen.packages)
     generated = {planned.step.labels.candidate: planned.step for planned in before if planned.step.kind == "generate"}
     for name, step in generated.items():
         if name != study.base:
             reads = {"base": generated[study.base], "candidate": step}
-            inputs = {"encoders": encoders, **identity(measures, text_measures())}
             yield Planned(Step("compare", COMPARE.version, inputs, keys(reads), step.labels), reads=reads)
 
 
@@ -52,26 +55,26 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     import torch
 
     from whichbits.similarity.encoders import Encoders, embedded_encoders
-    from whichbits.similarity.generate import GeneratedText
     from whichbits.similarity.measures.registry import text_measures
     from whichbits.similarity.texts import compare_texts
 
     for job in jobs:
         torch.set_num_threads(threads(job))
-        wanted = job.step.inputs["encoders"]
-        embedded = embedded_encoders() if None in (wanted["bertscore"], wanted["sts"]) else None
+        inputs = job.step.inputs_as(CompareInputs)
+        wanted = inputs.encoders
+        embedded = embedded_encoders() if None in (wanted.bertscore, wanted.sts) else None
         encoders = Encoders(
-            bertscore=wanted["bertscore"] or (embedded.bertscore if embedded else ""),
-            sts=wanted["sts"] or (embedded.sts if embedded else ""),
-            bertscore_layers=None if wanted["bertscore"] else (embedded.bertscore_layers if embedded else None),
+            bertscore=wanted.bertscore or (embedded.bertscore if embedded else ""),
+            sts=wanted.sts or (embedded.sts if embedded else ""),
+            bertscore_layers=None if wanted.bertscore else (embedded.bertscore_layers if embedded else None),
         )
-        base, candidate = ([GeneratedText(**row) for row in read_items(job.reads[role])] for role in ("base", "candidate"))
-        found = compare_texts(base, candidate, text_measures(job.step.inputs.get("measures")), encoders)
+        base, candidate = (read_items(job.reads[role], GeneratedText) for role in ("base", "candidate"))
+        found = compare_texts(base, candidate, text_measures(inputs.measures), encoders)
         write_items(job.directory, list(found.rows()))
         yield job, Result(found.summary(), provenance(job, encoders=wanted))
 
 
-def former(summary: Json) -> Json:
+def former(summary: Any) -> Any:
     """A summary from before measures were described in it, with the measures that there were."""
     if not isinstance(summary, dict) or "measures" in summary:
         return summary

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
+from whichbits.schema.distribution import DistributionInputs, DistributionLocal
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Json
 from whichbits.studies.steps.compared import distributed
 from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.items import write_items
-from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of, threads, trust_remote_code
-from whichbits.studies.steps.on_engine import on_engine
+from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of, threads
+from whichbits.studies.steps.on_engine import on_engine, trusted
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance
 from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, StepContext
@@ -37,17 +37,29 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     except UserError as error:
         raise study.source.placed(("similarity", "text"), error) from error
     base, *candidates = study.subjects
-    inputs = {
-        "documents": digest(documents),
-        "windows": wanted.windows,
-        "window_tokens": wanted.window_tokens,
-        "base": dict(base.files),
-        "engine": study.emulation,
-        **identity(measures, distribution_measures()),
-    }
+    chosen = identity(measures, distribution_measures())
     labels = Labels(text=wanted.text.stem if wanted.text else "built-in")
-    local = {**base.local("base"), "documents": documents}
+    assert base.folder is not None, "the base is a folder"
     for subject in candidates:
+        inputs = DistributionInputs(
+            checkpoint=subject.checkpoint,
+            copies=subject.copies,
+            engine=study.emulation,
+            hardware=study.hardware.key(),
+            documents=digest(documents),
+            windows=wanted.windows,
+            window_tokens=wanted.window_tokens,
+            base=base.files,
+            measures=chosen.measures,
+            packages=chosen.packages,
+        )
+        local = DistributionLocal(
+            checkpoint=subject.ready,
+            tokenizer=study.model.path,
+            trust_remote_code=trusted(study),
+            base=base.folder,
+            documents=tuple(documents),
+        )
         yield on_engine(study, DISTRIBUTION, subject, "emulated", inputs, labels, local)
 
 
@@ -60,29 +72,29 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     from whichbits.similarity.windows import token_windows
 
     for job in jobs:
-        inputs = job.step.inputs
-        tokenizer = load_tokenizer(job.step.local["tokenizer"], trust_remote_code=trust_remote_code(job))
-        windows = token_windows(tokenizer, job.step.local["documents"], inputs["window_tokens"])
+        inputs, local = job.step.inputs_as(DistributionInputs), job.step.local_as(DistributionLocal)
+        tokenizer = load_tokenizer(local.tokenizer, trust_remote_code=local.trust_remote_code)
+        windows = token_windows(tokenizer, local.documents, inputs.window_tokens)
         # Windows from all over the text, whatever their number.
-        chosen = windows[:: max(1, len(windows) // inputs["windows"])][: inputs["windows"]]
+        chosen = windows[:: max(1, len(windows) // inputs.windows)][: inputs.windows]
         base, candidate = (
             Emulated(
-                checkpoint_of(job, role),
+                checkpoint,
                 threads=threads(job),
                 batch_tokens=BATCH_TOKENS,
-                trust_remote_code=trust_remote_code(job),
+                trust_remote_code=local.trust_remote_code,
             )
-            for role in ("base", "checkpoint")
+            for checkpoint in (local.base, checkpoint_of(job))
         )
-        measures, rows = distribution_measures(inputs.get("measures")), []
+        measures, rows = distribution_measures(inputs.measures), []
         for row in compare_distributions(chosen, base.logits, candidate.logits, measures):
             rows.append(row)
             context.progress(f"{len(rows)} of {len(chosen)} windows")
         write_items(job.directory, [row.row() for row in rows])
-        yield job, Result(summarise(rows), provenance(job, engine=inputs["engine"]))
+        yield job, Result(summarise(rows), provenance(job, engine=inputs.engine))
 
 
-def former(summary: Json) -> Json:
+def former(summary: Any) -> Any:
     """A summary from before measures were described in it, with the measures that there were."""
     if not isinstance(summary, dict) or "measures" in summary:
         return summary

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
+from whichbits.schema.engine import Emulation, ServingEngine
+from whichbits.schema.evaluate import EvaluateInputs, EvaluateLocal, EvaluateSummary, SampledItem
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Json, Step
+from whichbits.schema.step import Step
 from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.forecast import Ask, batch_seconds
 from whichbits.studies.steps.items import read_items, write_items
-from whichbits.studies.steps.job import trust_remote_code
-from whichbits.studies.steps.judge import judge_local, judge_of, judged, with_judge
-from whichbits.studies.steps.on_engine import engines, on_engine
+from whichbits.studies.steps.judge import judge_of, judged
+from whichbits.studies.steps.on_engine import engines, on_engine, server, trusted
 from whichbits.studies.steps.planned import Planned
-from whichbits.studies.steps.provenance import provenance, stated
+from whichbits.studies.steps.provenance import provenance
 from whichbits.studies.steps.served import model_of, served_by, served_weights, token_counts
 from whichbits.studies.steps.step import TRANSFORMERS, Earlier, Job, Kind, Result, StepContext
 
@@ -91,30 +92,38 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
 
 
 def _on_task(
-    study: Study, subject: Subject, label: str, engine: dict[str, Json], task: Task, limit: int | None, repeat: int
+    study: Study, subject: Subject, label: str, engine: ServingEngine | Emulation, task: Task, limit: int | None, repeat: int
 ) -> Planned:
     from whichbits.accuracy.kinds.registry import task_kind
 
-    stated = task.model_dump(mode="json")
-    made = stated.pop("items")
-    local: dict[str, Json] = {"items": made, **judge_local(stated)}
-    if task_kind(task.kind).reads_source:
-        local["source"] = task.source
-        stated["source"] = Path(task.source).name
-    inputs = {
-        "task": stated,
-        "data": _data_hash(task, study.data_dir),
-        "seed": study.specification.seed,
-        "repeat": repeat,
-        "engine": engine,
-    }
+    in_file = task_kind(task.kind).reads_source
+    inputs: EvaluateInputs[Task] = EvaluateInputs(
+        checkpoint=subject.checkpoint,
+        copies=subject.copies,
+        engine=engine,
+        hardware=study.hardware.key(),
+        server=server(study, subject, label),
+        task=task.model_copy(update={"source": Path(task.source).name}) if in_file else task,
+        data=_data_hash(task, study.data_dir),
+        seed=study.specification.seed,
+        repeat=repeat,
+    )
+    local: EvaluateLocal[Task] = EvaluateLocal(
+        checkpoint=subject.ready,
+        tokenizer=study.model.path,
+        trust_remote_code=trusted(study),
+        task=task,
+        data_dir=study.data_dir,
+    )
     labels = Labels(task=task.name, repeat=repeat)
-    return on_engine(study, EVALUATE, subject, label, inputs, labels, local, limit or made or "all")
+    return on_engine(study, EVALUATE, subject, label, inputs, labels, local, limit or task.items or "all")
 
 
-def _repeated(engine: dict[str, Json], repeat: int) -> dict[str, Json]:
+def _repeated(engine: ServingEngine | Emulation, repeat: int) -> ServingEngine | Emulation:
     """The base's second run keeps fewer requests in flight: other batches are part of the noise."""
-    return engine if repeat == 0 else {**engine, "concurrency": max(1, int(engine["concurrency"]) // 2**repeat)}
+    if repeat == 0 or isinstance(engine, Emulation):
+        return engine
+    return engine.model_copy(update={"concurrency": max(1, engine.concurrency // 2**repeat)})
 
 
 def request_length(tasks: Sequence[Task]) -> int:
@@ -141,18 +150,15 @@ def seconds(step: Step, ask: Ask) -> float | None:
     """Seconds, at most, of a task whose items are known before anything is loaded."""
     from whichbits.accuracy.kinds.registry import task_kind
 
-    task = _task(step)
-    lengths = task_kind(task.kind).prompt_lengths(task, limit=_limit(step), seed=step.inputs["seed"])
-    return None if lengths is None else batch_seconds(lengths, task.max_tokens or 1, step.inputs["engine"], ask)
+    task, inputs = _task(step), step.inputs_as(EvaluateInputs)
+    lengths = task_kind(task.kind).prompt_lengths(task, limit=_limit(step), seed=inputs.seed)
+    return None if lengths is None else batch_seconds(lengths, task.max_tokens or 1, inputs.engine, ask)
 
 
 def _task(step: Step) -> Task:
     """The task as it was planned, on this machine."""
-    from whichbits.accuracy.task import Task
-
-    stated = step.inputs["task"]
-    local = {"source": step.local.get("source", stated["source"]), "items": step.local["items"]}
-    return Task.model_validate({**with_judge(stated, step.local), **local})
+    local: EvaluateLocal[Task] = step.local_as(EvaluateLocal)
+    return local.task
 
 
 def _limit(step: Step) -> int | None:
@@ -165,8 +171,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     from whichbits.accuracy.evaluate import evaluate as evaluate_task
 
     for job in jobs:
-        inputs = job.step.inputs
-        data_dir = job.step.local.get("data_dir")
+        inputs, local = job.step.inputs_as(EvaluateInputs), job.step.local_as(EvaluateLocal)
         with ExitStack() as stack:
             task = _task(job.step)
             model = model_of(job, context, stack)
@@ -174,21 +179,26 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
             result = evaluate_task(
                 task,
                 model,
-                Path(job.step.local["tokenizer"]),
+                local.tokenizer,
                 limit=_limit(job.step),
-                seed=inputs["seed"],
-                data_dir=Path(data_dir) if data_dir else None,
-                trust_remote_code=trust_remote_code(job),
+                seed=inputs.seed,
+                data_dir=local.data_dir,
+                trust_remote_code=local.trust_remote_code,
                 kept=_kept(job.earlier) if job.earlier else None,
                 judge=judge_of(task, context, stack),
             )
         write_items(job.directory, result.rows())
-        summary = result.summary.model_copy(update={"concurrency": inputs["engine"].get("concurrency"), "weights": weights})
-        counts = token_counts(model)
-        more = {"seed": inputs["seed"], "token_counts": counts, **stated("server", served_by(job, context))}
-        if result.kept:
-            more["earlier_items"] = result.kept
-        yield job, Result(summary, provenance(job, engine=inputs["engine"], **more))
+        concurrency = None if isinstance(inputs.engine, Emulation) else inputs.engine.concurrency
+        summary = result.summary.model_copy(update={"concurrency": concurrency, "weights": weights})
+        ran = provenance(
+            job,
+            engine=inputs.engine,
+            seed=inputs.seed,
+            token_counts=token_counts(model),
+            server=served_by(job, context),
+            earlier_items=result.kept or None,
+        )
+        yield job, Result(summary, ran)
 
 
 def judging_work(steps: Sequence[Step]) -> list[str]:
@@ -198,10 +208,10 @@ def judging_work(steps: Sequence[Step]) -> list[str]:
 
     found = []
     for step in steps:
-        task, data_dir = _task(step), step.local.get("data_dir")
+        task, data_dir = _task(step), step.local_as(EvaluateLocal).data_dir
         kind = task_kind(task.kind)
         if isinstance(kind, JudgedKind):
-            work = kind.judging_work(task, limit=_limit(step), data_dir=Path(data_dir) if data_dir else None)
+            work = kind.judging_work(task, limit=_limit(step), data_dir=data_dir)
             found.append(f"{step.labels.candidate}, {task.name}: {work}")
     return found
 
@@ -209,10 +219,9 @@ def judging_work(steps: Sequence[Step]) -> list[str]:
 def _kept(earlier: Earlier) -> Kept | None:
     """What an earlier result found of its items, and the tokens that this took."""
     from whichbits.accuracy.kept import kept
-    from whichbits.schema.evaluate import EvaluateSummary
 
     assert isinstance(earlier.summary, EvaluateSummary), "a result of the same kind"
-    return kept(earlier.items, earlier.summary, read_items(earlier.directory))
+    return kept(earlier.items, earlier.summary, read_items(earlier.directory, SampledItem))
 
 
 EVALUATE = Kind(

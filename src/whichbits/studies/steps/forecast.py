@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+
+from whichbits.schema.engine import Emulation, ServingEngine
 
 CHARACTERS_A_TOKEN = 4
 """Of English text, about: prompts are not tokenized for a forecast."""
@@ -12,10 +13,15 @@ Ask = Callable[[float, float, Sequence[float]], Sequence[float | None]]
 """Requests a second of one checkpoint, by prompt tokens, output tokens and each of some concurrencies; None where not known."""
 
 
-def batch_seconds(lengths: Sequence[int], max_tokens: int, engine: Mapping[str, Any], ask: Ask) -> float | None:
-    """Seconds of requests whose prompts have these lengths in characters, each generating `max_tokens` tokens."""
+def batch_seconds(lengths: Sequence[int], max_tokens: int, engine: ServingEngine | Emulation, ask: Ask) -> float | None:
+    """Seconds of requests whose prompts have these lengths in characters, each generating `max_tokens` tokens.
+
+    None where the predictor does not know them, and of emulation.
+    """
+    if isinstance(engine, Emulation):
+        return None
     if not lengths:
         return 0.0
     mean = sum(lengths) / len(lengths) / CHARACTERS_A_TOKEN
-    rate = ask(mean, max_tokens, [min(len(lengths), int(engine["concurrency"]))])[0]
+    rate = ask(mean, max_tokens, [min(len(lengths), engine.concurrency)])[0]
     return len(lengths) / rate if rate else None

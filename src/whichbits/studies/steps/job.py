@@ -5,20 +5,25 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from whichbits.schema.inputs import EngineLocal
 from whichbits.studies.steps.step import Job
 
 BATCH_TOKENS = 2048
 """Tokens in one forward pass of the emulation."""
 
 
-def checkpoint_of(job: Job, role: str = "checkpoint") -> Path:
-    """Folder of a checkpoint: made by a step that the job reads, or there already."""
-    return job.reads[role] / "checkpoint" if role in job.reads else Path(job.step.local[role])
+def checkpoint_of(job: Job) -> Path:
+    """Folder of the job's checkpoint: made by a step that it reads, or there already."""
+    if "checkpoint" in job.reads:
+        return job.reads["checkpoint"] / "checkpoint"
+    ready = job.step.local_as(EngineLocal).checkpoint
+    assert ready is not None, f"{job.step.kind} {job.step.key} has a checkpoint"
+    return ready
 
 
 def trust_remote_code(job: Job) -> bool:
     """Whether the specification lets Python code run that comes with the model."""
-    return bool(job.step.local.get("trust_remote_code"))
+    return job.step.local.trust_remote_code
 
 
 def threads(job: Job) -> int:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
-from whichbits.schema.step import Json
 from whichbits.studies.steps.step import StepContext
 
 if TYPE_CHECKING:
@@ -38,19 +37,6 @@ def judged(task: Task, choice: JudgeChoice | None) -> Task:
 
     root_of(choice.url)  # a mistake in the address is told now
     return task.model_copy(update={"judging": Judging(**choice.model_dump(mode="json", exclude_none=True))})
-
-
-def judge_local(stated: dict[str, Json]) -> dict[str, Json]:
-    """Where the judge of a task is, and at what price; taken out of what is `stated` of the task."""
-    from whichbits.accuracy.judging import PLACES
-
-    judging = stated.get("judging")
-    return {"judging": {name: judging.pop(name) for name in PLACES}} if judging else {}
-
-
-def with_judge(stated: Mapping[str, Json], local: Mapping[str, Json]) -> Mapping[str, Json]:
-    """What is stated of a task, with where its judge is."""
-    return {**stated, "judging": {**stated["judging"], **local["judging"]}} if "judging" in local else stated
 
 
 @dataclass(frozen=True)

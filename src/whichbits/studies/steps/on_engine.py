@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from whichbits.schema.engine import Emulation, EngineIdentity, ServingEngine
+from whichbits.schema.inputs import EngineInputs, EngineLocal
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Items, Json, Step
+from whichbits.schema.step import Items, Step
 from whichbits.studies.steps.planned import COMPUTE, Planned, client, keys
 
 if TYPE_CHECKING:
@@ -15,12 +17,12 @@ if TYPE_CHECKING:
     from whichbits.studies.steps.subject import Subject
 
 
-def remote_code(study: Study) -> dict[str, Json]:
-    """Whether code that comes with the model may run, as a place: not part of a key."""
-    return {"trust_remote_code": study.specification.trust_remote_code}
+def trusted(study: Study) -> bool:
+    """Whether code that comes with the model may run."""
+    return study.specification.trust_remote_code
 
 
-def engines(study: Study, subject: Subject) -> Iterator[tuple[str, dict[str, Json]]]:
+def engines(study: Study, subject: Subject) -> Iterator[tuple[str, ServingEngine | Emulation]]:
     """Engines a subject runs in, each with its label."""
     if subject.served:
         yield study.specification.engine.kind, study.serving
@@ -28,35 +30,29 @@ def engines(study: Study, subject: Subject) -> Iterator[tuple[str, dict[str, Jso
         yield "emulated", study.emulation
 
 
+def server(study: Study, subject: Subject, label: str) -> EngineIdentity | None:
+    """Who answers for a subject; None where it is emulated, or its server is started here."""
+    return None if label == "emulated" else study.server_of(subject.name)
+
+
 def on_engine(
     study: Study,
     kind: Kind,
     subject: Subject,
     label: str,
-    inputs: Mapping[str, Json],
+    inputs: EngineInputs,
     labels: Labels,
-    local: Mapping[str, Json] | None = None,
+    local: EngineLocal,
     items: Items | None = None,
 ) -> Planned:
     """A step that runs a checkpoint in an engine; `items` as in `Step`."""
     step = Step(
         kind.name,
         kind.version,
-        {
-            **subject.inputs,
-            **inputs,
-            "hardware": study.hardware.key(),
-            **(study.server_of(subject.name) if label != "emulated" else {}),
-        },
+        inputs,
         keys(subject.reads()),
         labels.model_copy(update={"candidate": subject.name, "engine": label}),
-        {
-            **subject.local(),
-            "tokenizer": str(study.model.path),
-            **remote_code(study),
-            **({"data_dir": str(study.data_dir)} if study.data_dir else {}),
-            **(local or {}),
-        },
+        local,
         items,
     )
     return Planned(step, COMPUTE if label == "emulated" else client(subject.name), subject.reads())

@@ -6,36 +6,39 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whichbits.schema.engine import StartedEngine, program
 from whichbits.schema.labels import Labels
+from whichbits.schema.probe import ProbeInputs, ProbeLocal
 from whichbits.schema.step import Step
-from whichbits.studies.steps.job import trust_remote_code
-from whichbits.studies.steps.on_engine import remote_code
+from whichbits.studies.steps.on_engine import trusted
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance
 from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
+    from whichbits.formats.format import Format
     from whichbits.studies.steps.study import Study
 
 
 def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     """A step for each candidate's format, where the engine is started here."""
-    if study.command is None:
+    if study.command is None or not isinstance(study.serving, StartedEngine):
         return
     for subject in study.subjects:
-        inputs = {
-            "format": subject.format.model_dump(mode="json"),
-            "group_size": subject.format.weights.group_size if subject.format.weights and subject.format.group_sizes else None,
-            "dtype": study.model.dtype,
-            "engine": {name: value for name, value in study.serving.items() if name not in ("concurrency", "max_length")},
-            "hardware": study.hardware.key(),
-        }
+        format = subject.format
+        inputs: ProbeInputs[Format] = ProbeInputs(
+            format=format,
+            group_size=format.weights.group_size if format.weights and format.group_sizes else None,
+            dtype=study.model.dtype,
+            engine=program(study.serving),
+            hardware=study.hardware.key(),
+        )
         step = Step(
             "probe",
             PROBE.version,
             inputs,
-            labels=Labels(candidate=subject.name, format=subject.format.name, engine="vllm"),
-            local={"command": list(study.command.argv), "tokenizer": str(study.model.path), **remote_code(study)},
+            labels=Labels(candidate=subject.name, format=format.name, engine="vllm"),
+            local=ProbeLocal(command=study.command.argv, tokenizer=study.model.path, trust_remote_code=trusted(study)),
         )
         yield Planned(step)
 
@@ -47,15 +50,15 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     from whichbits.hardware.machine import describe
 
     for job in jobs:
-        inputs = job.step.inputs
-        engine = inputs["engine"]
+        inputs: ProbeInputs[Format] = job.step.inputs_as(ProbeInputs)
+        engine, command = inputs.engine, job.step.local_as(ProbeLocal).command
         checkpoint = _tiny_checkpoint(job)
         found = probe_format(
-            EngineCommand(tuple(job.step.local["command"]), engine["version"], " ".join(job.step.local["command"])),
-            inputs["format"]["name"],
+            EngineCommand(command, engine.version, " ".join(command)),
+            inputs.format.name,
             checkpoint,
-            arguments=engine["arguments"],
-            environment=engine["environment"],
+            arguments=engine.arguments,
+            environment=engine.environment,
             hardware=describe(),
             log=job.directory / "engine.txt",
             cpus=job.cpus,
@@ -68,13 +71,12 @@ def _tiny_checkpoint(job: Job) -> Path:
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    from whichbits.formats.format import Format
     from whichbits.quantization.passes.direct import quantize_checkpoint
     from whichbits.quantization.recipe.recipe import Calibration, Recipe
 
-    inputs = job.step.inputs
-    base = job.directory / "base"
-    tokenizer = AutoTokenizer.from_pretrained(job.step.local["tokenizer"], trust_remote_code=trust_remote_code(job))
+    inputs: ProbeInputs[Format] = job.step.inputs_as(ProbeInputs)
+    local, base = job.step.local_as(ProbeLocal), job.directory / "base"
+    tokenizer = AutoTokenizer.from_pretrained(local.tokenizer, trust_remote_code=local.trust_remote_code)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -86,17 +88,16 @@ def _tiny_checkpoint(job: Job) -> Path:
         max_position_embeddings=512,
         tie_word_embeddings=True,
     )
-    dtype = getattr(torch, inputs["dtype"])
+    dtype = getattr(torch, inputs.dtype)
     model: Any = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]
     model.to(dtype).save_pretrained(base)
     tokenizer.save_pretrained(base)
-    format = Format.model_validate(inputs["format"])
-    if format.is_base:
+    if inputs.format.is_base:
         return base
     # Only formats with scales of activations found on data look at the calibration.
     few = Calibration(source="random", samples=1, length=16)
-    recipe = Recipe(scales="minmax", group_size=inputs["group_size"], calibration=few)
-    quantize_checkpoint(base, format, recipe, job.directory / "checkpoint")
+    recipe = Recipe(scales="minmax", group_size=inputs.group_size, calibration=few)
+    quantize_checkpoint(base, inputs.format, recipe, job.directory / "checkpoint")
     return job.directory / "checkpoint"
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from whichbits.schema.provenance import Provenance
 from whichbits.studies.steps.step import Job
-
-if TYPE_CHECKING:
-    from whichbits.engines.http.identity import EngineIdentity
 
 
 def engine_versions() -> dict[str, str]:
@@ -18,16 +15,11 @@ def engine_versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in ("torch", "transformers", "compressed-tensors")}
 
 
-def provenance(job: Job, **more: Any) -> dict[str, Any]:
-    """Where and with what a step ran."""
-    return {
-        "whichbits": metadata.version("whichbits"),
-        "python": platform.python_version(),
-        "cpus": sorted(job.cpus) if job.cpus is not None else None,
-        **more,
-    }
-
-
-def stated(field: str, value: EngineIdentity | None) -> dict[str, Any]:
-    """A field of a summary or provenance; none where there is nothing to state."""
-    return {} if value is None else {field: asdict(value)}
+def provenance(job: Job, **more: Any) -> Provenance:
+    """Where and with what a step ran; `more` are fields of `Provenance`, those that are None left out."""
+    return Provenance(
+        whichbits=metadata.version("whichbits"),
+        python=platform.python_version(),
+        cpus=tuple(sorted(job.cpus)) if job.cpus is not None else None,
+        **{name: value for name, value in more.items() if value is not None},
+    )

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
-from whichbits.schema.quantize import QuantizeSummary
+from whichbits.schema.quantize import QuantizeInputs, QuantizeLocal, QuantizeSummary
 from whichbits.schema.step import Step
 from whichbits.studies.steps.items import write_items
-from whichbits.studies.steps.job import threads, trust_remote_code
+from whichbits.studies.steps.job import threads
+from whichbits.studies.steps.on_engine import trusted
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
@@ -44,19 +44,15 @@ def making(study: Study, candidate: Candidate) -> tuple[Format, Planned]:
         why = format.refused or "it is the base's own"
         raise UserError(f"format {format.name} cannot be made: {why}", remedy="choose another format")
     fitted = fit(format, study.matrices, group_size=recipe.group_size)
-    inputs = {
-        "base": dict(study.model.files),
-        "format": fitted.model_dump(mode="json"),
-        "recipe": recipe.model_dump(mode="json"),
-        # Of what other packages bring the recipe has the name alone.
-        **({"packages": recipe.packages} if recipe.packages else {}),
-    }
+    inputs: QuantizeInputs[Format, Recipe] = QuantizeInputs(
+        base=study.model.files, format=fitted, recipe=recipe, packages=recipe.packages or None
+    )
     step = Step(
         "quantize",
         QUANTIZE.version,
         inputs,
         labels=Labels(candidate=candidate.name, format=fitted.name),
-        local={"base": str(study.model.path), "trust_remote_code": study.specification.trust_remote_code},
+        local=QuantizeLocal(base=study.model.path, trust_remote_code=trusted(study)),
     )
     return fitted, Planned(step)
 
@@ -87,13 +83,11 @@ def _recipe(recipe: Mapping[str, Any] | str, seed: int, format: Format) -> Recip
 
 def together(step: Step) -> str | None:
     """What checkpoints that one calibrated pass makes have in common; None for one that is made without data."""
-    from whichbits.formats.format import Format
-    from whichbits.quantization.recipe.recipe import Recipe
-
-    format, recipe = Format.model_validate(step.inputs["format"]), Recipe.model_validate(step.inputs["recipe"])
-    if not recipe.needs_data(format):
+    inputs: QuantizeInputs[Format, Recipe] = step.inputs_as(QuantizeInputs)
+    recipe = inputs.recipe
+    if not recipe.needs_data(inputs.format):
         return None
-    alike = {"seed": recipe.seed, "calibration": recipe.calibration.model_dump(mode="json"), "base": step.inputs["base"]}
+    alike = {"seed": recipe.seed, "calibration": recipe.calibration.model_dump(mode="json"), "base": dict(inputs.base)}
     return json.dumps(alike, sort_keys=True)
 
 
@@ -124,13 +118,10 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
 
 
 def _target(job: Job) -> Target:
-    from whichbits.formats.format import Format
     from whichbits.quantization.passes.calibrated import Target
-    from whichbits.quantization.recipe.recipe import Recipe
 
-    inputs = job.step.inputs
-    format, recipe = Format.model_validate(inputs["format"]), Recipe.model_validate(inputs["recipe"])
-    return Target(format, recipe, job.directory / "checkpoint", job.kept)
+    inputs: QuantizeInputs[Format, Recipe] = job.step.inputs_as(QuantizeInputs)
+    return Target(inputs.format, inputs.recipe, job.directory / "checkpoint", job.kept)
 
 
 def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext) -> list[Made] | Exception:
@@ -142,14 +133,15 @@ def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext) 
         return lambda done, total: context.progress(f"{done} of {total} {unit}")
 
     first = jobs[0]
+    local = first.step.local_as(QuantizeLocal)
     try:
         return make(
-            Path(first.step.local["base"]),
+            local.base,
             targets,
-            base_files=first.step.inputs["base"],
+            base_files=first.step.inputs_as(QuantizeInputs).base,
             start=start,
             texts=first.shared,
-            trust_remote_code=trust_remote_code(first),
+            trust_remote_code=local.trust_remote_code,
         )
     except Exception as error:  # noqa: BLE001 - memory or arithmetic may fail one pass of several formats, and none alone
         return error
@@ -165,16 +157,17 @@ def _let_go(error: BaseException) -> None:
 
 def _result(job: Job, made: Made, members: Sequence[Job]) -> Result:
     manifest, errors = made
-    write_items(job.directory, [error.model_dump() for error in errors])
+    write_items(job.directory, errors)
     summary = QuantizeSummary(
         bytes=manifest.bytes,
         bits_per_weight=manifest.bits_per_weight,
         weights=manifest.weights,
         files=manifest.files,
     )
-    shared = {"made_with": [each.step.labels.candidate for each in members if each is not job]} if members[1:] else {}
-    more = {"versions": manifest.versions, "seed": job.step.inputs["recipe"]["seed"], **shared}
-    return Result(summary, provenance(job, **more))
+    inputs: QuantizeInputs[Format, Recipe] = job.step.inputs_as(QuantizeInputs)
+    others = tuple(each.step.labels.candidate for each in members if each is not job)
+    made_with = others if members[1:] else None
+    return Result(summary, provenance(job, versions=manifest.versions, seed=inputs.recipe.seed, made_with=made_with))
 
 
 QUANTIZE = Kind(

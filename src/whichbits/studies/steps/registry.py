@@ -6,9 +6,9 @@ The entry point names a `Kind`. Of ours each comes after the kinds whose steps i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from whichbits.core.entry_points import Registry
-from whichbits.schema.step import Json
 from whichbits.schema.summaries import summary_class
 from whichbits.schema.summary import Summary
 from whichbits.studies.steps.step import Kind
@@ -49,7 +49,7 @@ class Kinds(Mapping[str, Kind]):
 KINDS = Kinds()
 
 
-def summary_of(kind: str, found: Json) -> Summary:
+def summary_of(kind: str, found: Any) -> Summary:
     """The summary that a step of a kind has written. Raises KeyError for an unknown kind, ValidationError for what is none."""
     if kind in KINDS:
         # One of another package declares the class of its summaries where it is imported.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import fields
 
 from whichbits.core.errors import UserError
-
-if TYPE_CHECKING:
-    from whichbits.engines.http.identity import EngineIdentity
+from whichbits.schema.engine import EngineIdentity
 
 
 def check_same(name: str, expected: EngineIdentity) -> None:
@@ -16,10 +14,10 @@ def check_same(name: str, expected: EngineIdentity) -> None:
     from whichbits.engines.http.identity import identify
 
     now = identify(Connection(expected.address, expected.model, key_from_environment()))
-    before = expected.fields()
-    for field, value in now.fields().items():
-        if before[field] != value:
+    for field in (each.name for each in fields(EngineIdentity)):
+        before, value = getattr(expected, field), getattr(now, field)
+        if before != value:
             raise UserError(
-                f"the server of {name} at {now.address} has changed: its {field} was {before[field]}, and is {value}",
+                f"the server of {name} at {now.address} has changed: its {field} was {before}, and is {value}",
                 remedy="run the study again, with the server as it shall stay",
             )

@@ -5,23 +5,22 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
-from whichbits.schema.serve import LoadLevelSummary, ServeSummary, WeightsBehind
-from whichbits.schema.step import Json, Step
+from whichbits.schema.serve import Devices, LoadLevelSummary, ServeInputs, ServeLocal, Servers, ServeSummary, WeightsBehind
+from whichbits.schema.step import Step
 from whichbits.studies.steps.forecast import Ask
 from whichbits.studies.steps.items import write_items
-from whichbits.studies.steps.on_engine import remote_code
+from whichbits.studies.steps.on_engine import trusted
 from whichbits.studies.steps.planned import Planned, keys, measurement
 from whichbits.studies.steps.provenance import provenance
-from whichbits.studies.steps.served import agreement_of, api_key, planned_server, references, server_of
+from whichbits.studies.steps.served import agreement_of, api_key, references, server_of
 from whichbits.studies.steps.step import Job, Kind, Result, ServerFailed, StepContext
 
 if TYPE_CHECKING:
-    from whichbits.engines.http.identity import EngineIdentity
+    from whichbits.schema.engine import EngineIdentity
     from whichbits.schema.served_weights import Agreement
     from whichbits.schema.workload import Workload
     from whichbits.serving.result import LoadLevelResult
@@ -48,40 +47,40 @@ def workloads(study: Study) -> tuple[Workload, ...]:
 def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     """A step for each round, workload and candidate that is served."""
     base = study.subjects[0]
+    assert base.folder is not None, "the base is a folder"
     deployment = study.specification.deployment
     for repeat in range(study.specification.rounds):
         for workload in study.workloads:
             for subject in study.subjects:
                 if not subject.served:
                     continue
-                inputs = {
-                    **subject.inputs,
-                    "base": dict(base.files),
-                    "workload": workload.model_dump(mode="json"),
-                    "engine": study.serving,
-                    "servers": {**study.server_of(subject.name), **study.server_of(base.name, "base")},
-                    "hardware": study.hardware.key(),
-                    "deployment": {"hardware": deployment.hardware, "count": deployment.count},
-                    "repeat": repeat,
-                    "seed": study.specification.seed + repeat,
-                }
+                inputs = ServeInputs(
+                    checkpoint=subject.checkpoint,
+                    copies=subject.copies,
+                    base=base.files,
+                    workload=workload,
+                    engine=study.serving,
+                    servers=Servers(server=study.server_of(subject.name), base=study.server_of(base.name)),
+                    hardware=study.hardware.key(),
+                    deployment=Devices(hardware=deployment.hardware, count=deployment.count),
+                    repeat=repeat,
+                    seed=study.specification.seed + repeat,
+                )
                 labels = Labels(candidate=subject.name, workload=workload.name, deployment=deployment.name, repeat=repeat)
-                local = {
-                    **subject.local(),
-                    "tokenizer": str(study.model.path),
-                    "base": base.name,
-                    "base_checkpoint": str(base.folder),
-                    **remote_code(study),
-                }
+                local = ServeLocal(
+                    checkpoint=subject.ready,
+                    tokenizer=study.model.path,
+                    trust_remote_code=trusted(study),
+                    base=base.name,
+                    base_checkpoint=base.folder,
+                )
                 step = Step("serve", SERVE.version, inputs, keys(subject.reads()), labels, local)
                 yield Planned(step, measurement(*dict.fromkeys((base.name, subject.name))), subject.reads())
 
 
 def seconds(step: Step, ask: Ask) -> float | None:
     """Seconds of a workload's loads."""
-    from whichbits.schema.workload import Workload
-
-    return sweep_seconds(Workload.model_validate(step.inputs["workload"]), ask)
+    return sweep_seconds(step.inputs_as(ServeInputs).workload, ask)
 
 
 def sweep_seconds(workload: Workload, ask: Ask) -> float | None:
@@ -120,7 +119,6 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     measurement of its own round too, so that their ratio is taken within the session. What fails for one candidate leaves the
     others' measurements as they are.
     """
-    from whichbits.schema.workload import Workload
     from whichbits.serving.session import fixed, measure_round, order
 
     session = uuid.uuid4().hex[:12]
@@ -130,17 +128,18 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     workloads: dict[str, Workload] = {}
     planned: dict[str, EngineIdentity | None] = {}
     for job in jobs:
-        servers = job.step.inputs["servers"]
-        planned[job.step.local["base"]] = planned_server(servers.get("base"))
-        planned[job.step.labels.candidate] = planned_server(servers.get("server"))
+        servers = job.step.inputs_as(ServeInputs).servers
+        planned[job.step.local_as(ServeLocal).base] = servers.base
+        planned[job.step.labels.candidate] = servers.server
     who: dict[str, EngineIdentity] = {}
     expected = references(jobs)
     weights: dict[str, Agreement] = {}
     for (repeat, workload_name), group in rounds.items():
         first = group[0]
-        asked = {name for job in group for name in (job.step.local["base"], job.step.labels.candidate)}
-        names = order(sorted(asked), seed=first.step.inputs["seed"] - repeat, repeat=repeat)
-        workload = workloads.get(workload_name) or Workload.model_validate(first.step.inputs["workload"])
+        asked = {name for job in group for name in (job.step.local_as(ServeLocal).base, job.step.labels.candidate)}
+        inputs = first.step.inputs_as(ServeInputs)
+        names = order(sorted(asked), seed=inputs.seed - repeat, repeat=repeat)
+        workload = workloads.get(workload_name) or inputs.workload
 
         def of_round(name: str, workload: Workload, at_least: int, job: Job = first) -> list[LoadLevelResult] | Exception:
             context.progress(f"round {job.step.labels.repeat + 1}: {name}")
@@ -168,16 +167,15 @@ def _measured(
     from whichbits.engines.errors import EngineError
     from whichbits.serving.measure import measure, no_answer
 
-    inputs = job.step.inputs
     try:
         url = context.server(name)
         who[name] = server_of(name, url, job, planned[name])
         results = measure(
             url,
             who[name].model,
-            Path(job.step.local["tokenizer"]),
+            job.step.local_as(ServeLocal).tokenizer,
             workload,
-            seed=inputs["seed"],
+            seed=job.step.inputs_as(ServeInputs).seed,
             cpus=set(job.cpus) if job.cpus is not None else None,
             at_least=at_least,
             api_key=api_key(job),
@@ -201,9 +199,9 @@ def _paired(
     """A step's result: its candidate's load levels with the base's of the same round, and the order of measuring."""
     from whichbits.serving.metrics.registry import all_metrics, packages
 
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, str | float | None]] = []
     levels: dict[str, tuple[LoadLevelSummary, ...]] = {}
-    roles = {"base": job.step.local["base"], "candidate": job.step.labels.candidate}
+    roles = {"base": job.step.local_as(ServeLocal).base, "candidate": job.step.labels.candidate}
     for role, name in roles.items():
         results = measured[name]
         if isinstance(results, Exception):
@@ -223,14 +221,20 @@ def _paired(
         metrics=tuple(metric.described for metric in all_metrics()),
         weights=WeightsBehind(candidate=weights[roles["candidate"]], base=weights[roles["base"]]) if weights else None,
     )
-    inputs = job.step.inputs
-    servers = {role: who[name].fields() for role, name in roles.items()}
-    brought = {"packages": packages()} if packages() else {}
-    facts = provenance(job, engine=inputs["engine"], session=session, seed=inputs["seed"], servers=servers, **brought)
-    return Result(summary, {**facts, "measured_at": time.time()})
+    inputs = job.step.inputs_as(ServeInputs)
+    ran = provenance(
+        job,
+        engine=inputs.engine,
+        session=session,
+        seed=inputs.seed,
+        servers={role: who[name] for role, name in roles.items()},
+        packages=packages() or None,
+        measured_at=time.time(),
+    )
+    return Result(summary, ran)
 
 
-def former(summary: Json) -> Json:
+def former(summary: Any) -> Any:
     """A summary from before metrics were described in it, with the metrics that there were."""
     if not isinstance(summary, dict) or summary.get("metrics"):
         return summary

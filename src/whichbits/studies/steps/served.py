@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whichbits.schema.engine import Emulation, EngineAtAddress, EngineIdentity, ServingEngine, StartedEngine
+from whichbits.schema.inputs import EngineInputs, EngineLocal
+from whichbits.schema.serve import ServeInputs, ServeLocal
 from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of, threads, trust_remote_code
 from whichbits.studies.steps.step import Job, StepContext
 
 if TYPE_CHECKING:
     from whichbits.engines.http.endpoint import Endpoint
-    from whichbits.engines.http.identity import EngineIdentity
     from whichbits.engines.protocol import LanguageModel
     from whichbits.engines.served_weights import Reference
     from whichbits.schema.served_weights import Agreement
@@ -21,16 +22,28 @@ if TYPE_CHECKING:
 
 def model_of(job: Job, context: StepContext, stack: ExitStack) -> LanguageModel:
     """The checkpoint in the job's engine."""
-    engine = job.step.inputs["engine"]
-    if engine["kind"] == "emulated":
+    inputs = job.step.inputs_as(EngineInputs)
+    if isinstance(inputs.engine, Emulation):
         from whichbits.engines.emulation.model import Emulated
 
         return Emulated(
             checkpoint_of(job), threads=threads(job), batch_tokens=BATCH_TOKENS, trust_remote_code=trust_remote_code(job)
         )
     url = context.server(job.servers[0])
-    who = server_of(job.servers[0], url, job, planned_server(job.step.inputs.get("server")))
-    return stack.enter_context(endpoint(job, url, who.model, engine["concurrency"]))
+    who = server_of(job.servers[0], url, job, inputs.server)
+    return stack.enter_context(endpoint(job, url, who.model, inputs.engine.concurrency))
+
+
+def _serving(job: Job) -> ServingEngine:
+    """The engine that serves the job's checkpoint."""
+    engine = job.step.inputs_as(EngineInputs).engine
+    assert not isinstance(engine, Emulation), f"{job.step.kind} {job.step.key} is served"
+    return engine
+
+
+def _at_address(job: Job) -> bool:
+    """Whether the server is the user's."""
+    return isinstance(job.step.inputs_as(EngineInputs).engine, EngineAtAddress)
 
 
 def endpoint(job: Job, url: str, model: str, concurrency: int) -> Endpoint:
@@ -40,13 +53,12 @@ def endpoint(job: Job, url: str, model: str, concurrency: int) -> Endpoint:
     def tokenizer() -> Any:
         from whichbits.models.tokenization import load_tokenizer
 
-        return load_tokenizer(job.step.local["tokenizer"], trust_remote_code=trust_remote_code(job))
+        return load_tokenizer(job.step.local_as(EngineLocal).tokenizer, trust_remote_code=trust_remote_code(job))
 
-    engine = job.step.inputs["engine"]
     return Endpoint(
         url,
         model,
-        max_length=engine["max_length"],
+        max_length=_serving(job).max_length,
         concurrency=concurrency,
         api_key=api_key(job),
         tokenizer=tokenizer,
@@ -56,7 +68,7 @@ def endpoint(job: Job, url: str, model: str, concurrency: int) -> Endpoint:
 
 def served_weights(job: Job, model: LanguageModel) -> Agreement | None:
     """How near a server at an address of the user's is to the candidate's weights; None of a server of ours."""
-    if job.step.inputs["engine"]["kind"] != "url":
+    if not _at_address(job):
         return None
     from whichbits.engines.served_weights import agreement
 
@@ -67,27 +79,24 @@ def _reference(job: Job, base: bool = False) -> Reference | None:
     """What the candidate's weights, or the base's of a `serve` step, say on this machine."""
     from whichbits.engines.served_weights import reference
 
-    files, reads = (job.step.inputs["base"], {}) if base else (job.step.inputs.get("checkpoint"), dict(job.step.reads))
-    checkpoint = Path(job.step.local["base_checkpoint"]) if base else checkpoint_of(job)
-    return reference(checkpoint, digest([files, reads]), threads=threads(job), trust_remote_code=trust_remote_code(job))
+    if base:
+        files, reads = job.step.inputs_as(ServeInputs).base, dict[str, str]()
+    else:
+        files, reads = job.step.inputs_as(EngineInputs).checkpoint or {}, dict(job.step.reads)
+    checkpoint = job.step.local_as(ServeLocal).base_checkpoint if base else checkpoint_of(job)
+    name = digest([dict(files) or None, reads])
+    return reference(checkpoint, name, threads=threads(job), trust_remote_code=trust_remote_code(job))
 
 
 def references(jobs: Sequence[Job]) -> dict[str, Reference | None]:
     """By the name of the candidate, for all that are measured at addresses of the user's; none where servers are ours."""
     found: dict[str, Reference | None] = {}
     for job in jobs:
-        if job.step.inputs["engine"]["kind"] == "url":
-            for name, base in ((job.step.local["base"], True), (job.step.labels.candidate, False)):
+        if _at_address(job):
+            for name, base in ((job.step.local_as(ServeLocal).base, True), (job.step.labels.candidate, False)):
                 if name not in found:
                     found[name] = _reference(job, base)
     return found
-
-
-def planned_server(stated: Mapping[str, Any] | None) -> EngineIdentity | None:
-    """Who was at a candidate's address as the plan was made, from a step's inputs; None where the server is to be started."""
-    from whichbits.engines.http.identity import EngineIdentity
-
-    return None if stated is None else EngineIdentity(**stated)
 
 
 def server_of(name: str, url: str, job: Job, planned: EngineIdentity | None) -> EngineIdentity:
@@ -99,22 +108,25 @@ def server_of(name: str, url: str, job: Job, planned: EngineIdentity | None) -> 
     if planned is not None:
         check_same(name, planned)
         return planned
-    return identify(Connection(url, job.step.inputs["engine"].get("model_name"), api_key(job)))
+    engine = _serving(job)
+    model = engine.model_name if isinstance(engine, StartedEngine) else None
+    return identify(Connection(url, model, api_key(job)))
 
 
 def served_by(job: Job, context: StepContext) -> EngineIdentity | None:
     """Who served the checkpoint; None where it was emulated."""
-    if job.step.inputs["engine"]["kind"] == "emulated":
+    inputs = job.step.inputs_as(EngineInputs)
+    if isinstance(inputs.engine, Emulation):
         return None
     name = job.servers[0]
-    return server_of(name, context.server(name), job, planned_server(job.step.inputs.get("server")))
+    return server_of(name, context.server(name), job, inputs.server)
 
 
 def api_key(job: Job) -> str | None:
     """The key of a server that the user names; servers that whichbits starts have none."""
     from whichbits.engines.http.connection import key_from_environment
 
-    return key_from_environment() if job.step.inputs["engine"]["kind"] == "url" else None
+    return key_from_environment() if _at_address(job) else None
 
 
 def token_counts(model: LanguageModel) -> str:

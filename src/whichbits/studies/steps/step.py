@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from whichbits.schema.step import Json, Step
+from whichbits.schema.provenance import Provenance
+from whichbits.schema.step import Step
 from whichbits.schema.summary import Summary
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Result:
     """What a step returns; tables and artifacts it has written into the job's directory."""
 
     summary: Summary
-    provenance: Mapping[str, Json] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Kind:
     """None where nothing predicts them: only earlier runs tell."""
     preload: tuple[str, ...] = ()
     """Modules that take long to import, imported once before any job is forked."""
-    former: Callable[[Json], Json] | None = None
+    former: Callable[[Any], Any] | None = None
     """A summary of an earlier version, as it is written now; None where all are read as they are."""
     together: Callable[[Step], str | None] | None = None
     """Steps for which it returns the same text are run together, in one process, as they share work; None runs alone."""

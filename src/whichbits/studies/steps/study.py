@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from whichbits.engines.vllm.command import EngineCommand
     from whichbits.hardware.machine import Hardware
     from whichbits.models.resolve import Model
-    from whichbits.schema.step import Json
+    from whichbits.schema.engine import Emulation, EngineIdentity, ServingEngine
     from whichbits.schema.workload import Workload
     from whichbits.studies.specification.schema import Specification, TaskChoice
     from whichbits.studies.specification.source import Source
@@ -82,15 +82,15 @@ class Study(Protocol):
         ...
 
     @property
-    def serving(self) -> dict[str, Json]:
+    def serving(self) -> ServingEngine:
         """The serving engine as part of a key."""
         ...
 
     @property
-    def emulation(self) -> dict[str, Json]:
+    def emulation(self) -> Emulation:
         """The emulation as part of a key."""
         ...
 
-    def server_of(self, candidate: str, role: str = "server") -> dict[str, Json]:
-        """Who answers for a candidate at an address of the user's, as part of a key."""
+    def server_of(self, candidate: str) -> EngineIdentity | None:
+        """Who answers for a candidate at an address of the user's; None where its server is started here."""
         ...

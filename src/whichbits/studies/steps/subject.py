@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whichbits.schema.step import Json, Step
+from whichbits.schema.step import Step
 
 if TYPE_CHECKING:
     from whichbits.formats.format import Format
@@ -31,15 +31,20 @@ class Subject:
     """What every report on it must say."""
 
     @property
-    def inputs(self) -> dict[str, Json]:
-        """What identifies a ready checkpoint in a key."""
-        copy = {"copy": self.copy} if self.copy else {}
-        return {} if self.made_by else {"checkpoint": dict(self.files), **copy}
+    def checkpoint(self) -> Mapping[str, str] | None:
+        """Files of a ready checkpoint, which identify it in a key; None where a step makes it."""
+        return None if self.made_by else self.files
+
+    @property
+    def copies(self) -> int | None:
+        """`copy` where there are some."""
+        return None if self.made_by else self.copy or None
+
+    @property
+    def ready(self) -> Path | None:
+        """Where a ready checkpoint is; None where a step makes it."""
+        return None if self.made_by else self.folder
 
     def reads(self, role: str = "checkpoint") -> dict[str, Step]:
         """The step that makes the checkpoint, by role."""
         return {role: self.made_by.step} if self.made_by else {}
-
-    def local(self, role: str = "checkpoint") -> dict[str, Json]:
-        """Where a ready checkpoint is."""
-        return {} if self.made_by else {role: str(self.folder)}

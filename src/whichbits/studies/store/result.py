@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from whichbits.core.errors import UserError
-from whichbits.schema.step import Json
+from whichbits.schema.labels import Labels
+from whichbits.schema.provenance import Provenance
 from whichbits.schema.summary import Summary
 from whichbits.studies.steps.registry import summary_of
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def results_folder(folder: Path) -> Path:
@@ -28,24 +32,50 @@ def result_files(folder: Path) -> Iterator[Path]:
     yield from results.glob("*/*/*/result.json")
 
 
-def read_result(path: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class StoredResult:
+    """A finished step's `result.json`."""
+
+    path: Path
+    kind: str
+    labels: Labels
+    provenance: Provenance
+    stated: Any
+    """Its summary as it stands there."""
+
+    def summary(self, kind: str) -> Summary:
+        """What the step found. Raises UserError where that is not of this kind."""
+        try:
+            return summary_of(kind, self.stated)
+        except KeyError as error:
+            raise UserError(
+                f"store: {self.path} is of a kind of step, {kind}, that this version does not know",
+                remedy="use the version that wrote the store, install the package that brings the kind, or delete its folder",
+            ) from error
+        except ValidationError as error:
+            raise _invalid(self.path, "summary", error) from error
+
+
+def read_result(path: Path) -> StoredResult:
     """A finished step's `result.json`. Raises UserError where it is damaged."""
-    return read_fields(path, ("kind", "labels", "summary", "provenance"))
+    found = read_fields(path, ("kind", "labels", "summary", "provenance"))
+    labels = _read(Labels, path, "labels", found["labels"])
+    provenance = _read(Provenance, path, "provenance", found["provenance"])
+    return StoredResult(path, str(found["kind"]), labels, provenance, found["summary"])
 
 
-def read_summary(path: Path, kind: str, found: Json) -> Summary:
-    """The summary of a finished step. Raises UserError where it is not one of its kind."""
+def _read(model: type[Model], path: Path, field: str, value: Any) -> Model:
+    """A field of a result by its class. Raises UserError where it has not got the class's fields."""
     try:
-        return summary_of(kind, found)
-    except KeyError as error:
-        raise UserError(
-            f"store: {path} is of a kind of step, {kind}, that this version does not know",
-            remedy="use the version that wrote the store, install the package that brings the kind, or delete its folder",
-        ) from error
+        return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise _damaged(path, f"summary.{where} = {first['input']!r} is not valid ({first['msg']})") from error
+        raise _invalid(path, field, error) from error
+
+
+def _invalid(path: Path, field: str, error: ValidationError) -> UserError:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in (field, *first["loc"]))
+    return _damaged(path, f"{where} = {first['input']!r} is not valid ({first['msg']})")
 
 
 def _damaged(path: Path, problem: str | None) -> UserError:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
-from whichbits.schema.step import Items, Json, Record, Step
+from whichbits.schema.provenance import Provenance
+from whichbits.schema.step import Items, Record, Step
 from whichbits.schema.summary import Summary
 from whichbits.studies.steps.step import Earlier
 from whichbits.studies.store.former import former_results
-from whichbits.studies.store.result import read_fields, read_result, read_summary, results_folder
+from whichbits.studies.store.result import read_fields, read_result, results_folder
 
 
 class Store:
@@ -62,7 +63,7 @@ class Store:
             return None
         folder = self._directory(step.kind, step.key, max(fewer))
         result = folder / "result.json"
-        return Earlier(max(fewer), folder, read_summary(result, step.kind, read_result(result)["summary"]))
+        return Earlier(max(fewer), folder, read_result(result).summary(step.kind))
 
     def done(self, step: Step) -> bool:
         """Whether the step's result is there."""
@@ -99,18 +100,18 @@ class Store:
             if folder.name not in names:
                 shutil.rmtree(folder)
 
-    def finish(self, step: Step, partial: Path, summary: Summary, provenance: Mapping[str, Json]) -> Path:
+    def finish(self, step: Step, partial: Path, summary: Summary, provenance: Provenance) -> Path:
         """Write `result.json` beside what the step left in `partial`, and rename all of it into place."""
         result = {
             "key": step.key,
             "kind": step.kind,
             "version": step.version,
-            "inputs": step.inputs,
+            "inputs": step.inputs.model_dump(mode="json"),
             "reads": step.reads,
             "labels": step.labels.model_dump(exclude_unset=True),
             **({} if step.items is None else {"items": step.items}),
             "summary": summary.model_dump(),
-            "provenance": provenance,
+            "provenance": provenance.model_dump(mode="json"),
         }
         path = partial / "result.json"
         with path.open("w", encoding="utf-8") as file:
@@ -174,9 +175,7 @@ class Store:
         result = directory / "result.json"
         if result.is_file():
             found = read_result(result)
-            return Record(
-                key, kind, labels, "done", directory, read_summary(result, kind, found["summary"]), found["provenance"]
-            )
+            return Record(key, kind, labels, "done", directory, found.summary(kind), found.provenance)
         cause = self.folder / "failed" / f"{kind}-{key}" / "error.json"
         if cause.is_file():
             return Record(key, kind, labels, "failed", directory, error=read_fields(cause, ("error",))["error"])
