@@ -146,21 +146,24 @@ def estimate_quantization(
 ) -> tuple[QuantizationEstimate, ...]:
     """About how long `quantize` takes for each format alone, with how much memory and disk; nothing is made.
 
-    Arguments as for `quantize`; what is exported is not counted. Some matrices are multiplied on the CPU to learn its speed.
-    Raises UserError.
+    Arguments as for `quantize`; what is exported is not counted, nor calibration text that is kept from an earlier run. Some
+    matrices are multiplied on the CPU to learn its speed. Raises UserError.
     """
     import shutil
 
+    from whichbits.quantization.calibration.kept_text import kept_text
     from whichbits.quantization.estimate import cost, measure_rounding, measure_speed
 
     targets = _targets(format, out, group_size, calibration, samples, seq_length, effort, recipe, seed)
     _check_calibration(targets, calibration, samples, seq_length)
     if export is not None:
         _check_export(export, targets, None)
-    widths, speed = _widths(model, trust_remote_code), measure_speed()
+    (widths, files), speed = _widths(model, trust_remote_code), measure_speed()
     estimates = []
     for target in targets:
-        found = cost(widths, target.format, target.recipe, speed, measure_rounding(target.format, target.recipe))
+        rounding = measure_rounding(target.format, target.recipe)
+        kept = kept_text(files, target.recipe.calibration.length, target.recipe.seed).count() if files else 0
+        found = cost(widths, target.format, target.recipe, speed, rounding, kept)
         place = next(folder for folder in (target.out.absolute(), *target.out.absolute().parents) if folder.is_dir())
         free = shutil.disk_usage(place).free
         name = target.format.name
@@ -220,6 +223,7 @@ def _within_budget(
     """One checkpoint with the formats of the targets, each layer's chosen under the budget."""
     from whichbits.quantization.mixed_precision.search import choose_formats
     from whichbits.quantization.passes.calibrated import Target
+    from whichbits.quantization.passes.together import TEXT
 
     found = choose_formats(
         base.path,
@@ -228,6 +232,8 @@ def _within_budget(
         **limits,
         device=device,
         trust_remote_code=trust_remote_code,
+        base_files=base.files,
+        on_token=start(TEXT),
         on_progress=start("sensitivity"),
     )
     own = next(target for target in targets if target.format.name == found.format)
@@ -287,19 +293,23 @@ def _progress(console: Console | None) -> Iterator[Callable[[str], Progress]]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
+    from whichbits.quantization.passes.together import TEXT
+
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Bars(*columns, console=console or RichConsole(stderr=True), transient=True) as bars:
 
         def start(what: str) -> Progress:
-            bar = bars.add_task(what, total=None, visible=False, start=False)
+            bar = bars.add_task(what, total=None, visible=False, start=False, rate="")
 
             def show(done: int, total: int) -> None:
                 if not bars.tasks[bar].started:
                     bars.start_task(bar)
-                bars.update(bar, completed=done, total=total, visible=True)
+                speed = bars.tasks[bar].speed if what == TEXT else None
+                rate = "" if speed is None else f"{speed:.0f} tokens/s"
+                bars.update(bar, completed=done, total=total, visible=True, rate=rate)
 
             return show
 
@@ -367,8 +377,11 @@ def _of_kind(kind: str, found: Sequence[tuple[str, ModuleError]]) -> KindErrors:
     )
 
 
-def _widths(model: str, trust_remote_code: bool) -> Widths:
-    """The model's shape: from the catalogue for a hub id that it has, else from the model itself, which is looked at."""
+def _widths(model: str, trust_remote_code: bool) -> tuple[Widths, Mapping[str, str]]:
+    """The model's shape: from the catalogue for a hub id that it has, else from the model itself, which is looked at.
+
+    In the second case with the SHA-256 of its files by name.
+    """
     from whichbits.models.catalogue import catalogue
     from whichbits.models.resolve import resolve
     from whichbits.quantization.estimate import Widths, widths_of
@@ -377,12 +390,12 @@ def _widths(model: str, trust_remote_code: bool) -> Widths:
     shape = catalogue().get(model)
     if shape is None or Path(model).exists():
         base = resolve(model, trust_remote_code=trust_remote_code, weights=False)
-        return widths_of(base.configuration, base.shapes, layer_linears(base.configuration, base.shapes))
+        return widths_of(base.configuration, base.shapes, layer_linears(base.configuration, base.shapes)), base.files
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     head = shape.hidden * shape.vocab
     inward = (shape.ffn, shape.ffn) if shape.gated else (shape.ffn,)
     feed_forward = ((shape.hidden, inward), (shape.ffn, (shape.hidden,)))
-    return Widths(
+    widths = Widths(
         layers=shape.layers,
         hidden=shape.hidden,
         heads=shape.heads,
@@ -391,3 +404,4 @@ def _widths(model: str, trust_remote_code: bool) -> Widths:
         head=head,
         inputs=((shape.hidden, (queries, keys, keys)), (queries, (shape.hidden,)), *feed_forward * max(1, shape.experts)),
     )
+    return widths, {}

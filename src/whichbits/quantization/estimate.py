@@ -13,7 +13,7 @@ from whichbits.formats.checkpoint.writer import HELD_BYTES
 from whichbits.formats.format import Format, fit
 from whichbits.formats.mixed import unit
 from whichbits.models.configuration import Configuration
-from whichbits.quantization.calibration.self_generated import AT_A_TIME
+from whichbits.quantization.calibration.self_generated import float32_is_faster, samples_together
 from whichbits.quantization.model.attention import LONGEST
 from whichbits.quantization.model.decoder import LOGITS_AT_A_TIME, TOKENS_AT_A_TIME
 from whichbits.quantization.passes.agreement import LARGEST_LAYER, LENGTH, SAMPLES
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 PROBE_ROWS, PROBE_COLUMNS = 256, 512
 """Size of the matrix that is rounded to see how fast that is."""
+
+DECODED_TOGETHER, DECODED_WIDTH = 64, 4096
+"""Samples, and width of a layer, at which it is seen how fast text is generated."""
 
 PROBE_SECONDS = 0.2
 """How long each kind of work is watched."""
@@ -54,6 +57,11 @@ class Widths:
     def matrices(self) -> list[tuple[int, int]]:
         """[rows, columns] of each module of a layer."""
         return [(rows, columns) for columns, readers in self.inputs for rows in readers]
+
+    @property
+    def bytes_16(self) -> int:
+        """Bytes of the model in 16 bit."""
+        return BYTES_16 * (self.layers * self.layer_weights + self.outside)
 
     @property
     def layer_weights(self) -> int:
@@ -91,14 +99,16 @@ def widths_of(configuration: Configuration, shapes: Mapping[str, tuple[int, ...]
 class Speed:
     """What this machine was seen to do: operations a second in products of matrices.
 
-    `exact` are those in float32, `layer` those of 16-bit linear layers on many tokens, `decode` on as many as a model that
-    writes its own calibration text works on at once. `choice` is how many logits a second become probabilities, summed up so
-    that a token can be drawn by them.
+    `exact` are those in float32, `layer` those of 16-bit linear layers on many tokens. `decode` and `decode_float32` are those
+    of linear layers too large for the processor's caches, on as many tokens as samples of calibration text are generated
+    together: in 16 bit and in float32. `choice` is how many logits a second become probabilities, summed up so that a token can
+    be drawn by them.
     """
 
     exact: float
     layer: float
     decode: float
+    decode_float32: float
     choice: float
 
 
@@ -121,14 +131,20 @@ def measure_speed() -> Speed:
 
     from whichbits.models.float32_products import float32_products
 
-    def rate(rows: int, dtype: torch.dtype) -> float:
-        inputs, weight = torch.ones(rows, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
-        return 2 * rows * 1024 * 1024 / _seconds(lambda: torch.nn.functional.linear(inputs, weight))
+    def rate(rows: int, dtype: torch.dtype, width: int = 1024) -> float:
+        inputs, weight = torch.ones(rows, width, dtype=dtype), torch.ones(width, width, dtype=dtype)
+        return 2 * rows * width * width / _seconds(lambda: torch.nn.functional.linear(inputs, weight))
 
     logits = torch.ones(LOGITS_AT_A_TIME, 8192)
     choice = logits.numel() / _seconds(lambda: torch.softmax(logits, dim=-1).cumsum(dim=-1))
     with float32_products():  # as in the pass
-        return Speed(rate(512, torch.float32), rate(512, torch.bfloat16), rate(AT_A_TIME, torch.bfloat16), choice)
+        return Speed(
+            exact=rate(512, torch.float32),
+            layer=rate(512, torch.bfloat16),
+            decode=rate(DECODED_TOGETHER, torch.bfloat16, DECODED_WIDTH),
+            decode_float32=rate(DECODED_TOGETHER, torch.float32, DECODED_WIDTH),
+            choice=choice,
+        )
 
 
 def measure_rounding(format: Format, recipe: Recipe) -> float:
@@ -151,8 +167,11 @@ def measure_rounding(format: Format, recipe: Recipe) -> float:
     return _seconds(work) / weight.numel()
 
 
-def cost(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding: float) -> Cost:
-    """What one checkpoint costs when it is made alone; `rounding` is that of `measure_rounding`."""
+def cost(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding: float, kept: int = 0) -> Cost:
+    """What one checkpoint costs when it is made alone; `rounding` is that of `measure_rounding`.
+
+    `kept` samples of the calibration text that the model generates are there already.
+    """
     weights = widths.layers * widths.layer_weights
     fitted = fit(format, set(widths.matrices), group_size=recipe.group_size)
     stored = widths.layers * sum(
@@ -170,8 +189,8 @@ def cost(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding:
         memory += BYTES_16 * widths.layer_weights
     memory += _running_memory(widths, recipe)
     return Cost(
-        weights * rounding + _calibration_seconds(widths, recipe, speed, rounding),
-        max(memory, _writing_memory(widths, recipe), _comparing_memory(widths)),
+        weights * rounding + _calibration_seconds(widths, recipe, speed, rounding) + text_seconds(widths, recipe, speed, kept),
+        max(memory, _generating_memory(widths, recipe), _comparing_memory(widths)),
         disk,
         scratch=int(stored) + _sensitivity_bytes(widths, recipe, states),
     )
@@ -212,9 +231,17 @@ def _calibration_seconds(widths: Widths, recipe: Recipe, speed: Speed, rounding:
         products = 2 * sum(rows * columns**2 for rows, columns in widths.matrices)
         seconds += len(CLIPS) * weights * rounding
         seconds += (1 + len(STRENGTHS)) * (weights * rounding + widths.layers * products / speed.exact)
-    if recipe.calibration.source == "self":
-        seconds += 2 * tokens * (weights + widths.head) / speed.decode
     return seconds
+
+
+def text_seconds(widths: Widths, recipe: Recipe, speed: Speed, kept: int = 0) -> float:
+    """Seconds in which the model generates the calibration text of a recipe, of which `kept` samples are there already."""
+    if recipe.calibration.source != "self":
+        return 0.0
+    tokens = max(0, recipe.calibration.samples - kept) * recipe.calibration.length
+    rate = speed.decode_float32 if float32_is_faster(widths.bytes_16) else speed.decode
+    products = 2 * (widths.layers * widths.layer_weights + widths.head) / rate
+    return tokens * (products + widths.head / widths.hidden / speed.choice)
 
 
 def _held_states(recipe: Recipe) -> int:
@@ -264,11 +291,14 @@ def _running_memory(widths: Widths, recipe: Recipe) -> int:
     return BYTES_16 * (3 * outputs + kept) + 4 * BYTES_32 * logits
 
 
-def _writing_memory(widths: Widths, recipe: Recipe) -> int:
-    """Bytes of the key-value cache while the model writes its own calibration text."""
+def _generating_memory(widths: Widths, recipe: Recipe) -> int:
+    """Bytes while the model generates its own calibration text: keys and values, and in float32 the model itself."""
     if recipe.calibration.source != "self":
         return 0
-    return AT_A_TIME * recipe.calibration.length * widths.layers * widths.kv_width * BYTES_16
+    wide = float32_is_faster(widths.bytes_16)
+    a_token = widths.layers * widths.kv_width * (BYTES_32 if wide else BYTES_16)
+    together = min(recipe.calibration.samples, samples_together(a_token, recipe.calibration.length))
+    return together * recipe.calibration.length * a_token + (2 * widths.bytes_16 if wide else 0)
 
 
 def _comparing_memory(widths: Widths) -> int:

@@ -13,6 +13,9 @@ from whichbits.quantization.passes.fitting import Progress
 
 Made = tuple[Manifest, tuple[ModuleError, ...]]
 
+TEXT = "calibration text"
+"""What the part of the work is called in which the model generates the text that it is calibrated on; it counts tokens."""
+
 
 def passes(targets: Iterable[Target]) -> list[list[Target]]:
     """The targets by the pass that can make them: those calibrated on the same tokens together, each of the others alone.
@@ -62,7 +65,7 @@ def make(
             base,
             targets,
             base_files=base_files,
-            on_token=start("calibration text"),
+            on_token=start(TEXT),
             on_progress=start("modules"),
             texts=texts,
             device=device,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whichbits.core.durations import duration
 from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
 from whichbits.schema.quantize import QuantizeSummary
@@ -135,11 +137,12 @@ def _target(job: Job) -> Target:
 
 def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext) -> list[Made] | Exception:
     """The checkpoints of one pass, or why there are none."""
-    from whichbits.quantization.passes.together import make
+    from whichbits.quantization.passes.together import TEXT, make
 
     def start(what: str) -> Callable[[int, int], None]:
-        unit = what if what == "calibration text" else "modules"
-        return lambda done, total: context.progress(f"{done} of {total} {unit}")
+        if what == TEXT:
+            return _TextProgress(context.progress)
+        return lambda done, total: context.progress(f"{done} of {total} modules")
 
     first = jobs[0]
     try:
@@ -153,6 +156,22 @@ def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext) 
         )
     except Exception as error:  # noqa: BLE001 - memory or arithmetic may fail one pass of several formats, and none alone
         return error
+
+
+class _TextProgress:
+    """Says how much of the calibration text is generated, how fast, and how long the rest takes."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._began: tuple[float, int] | None = None
+        """When the first count came, and which: text that was kept takes no time."""
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        self._began = self._began or (now, done)
+        rate = (done - self._began[1]) / (now - self._began[0]) if now > self._began[0] else 0.0
+        speed = f", {rate:.0f} tokens/s, {duration((total - done) / rate)} left" if rate else ""
+        self._say(f"calibration text: {done} of {total} tokens{speed}")
 
 
 def _let_go(error: BaseException) -> None:
@@ -179,7 +198,7 @@ def _result(job: Job, made: Made, members: Sequence[Job]) -> Result:
 
 QUANTIZE = Kind(
     "quantize",
-    version=7,
+    version=8,
     plan=plan,
     run=run,
     preload=("torch", "compressed_tensors", "whichbits.quantization.passes.direct"),
