@@ -206,12 +206,9 @@ def _calibration_seconds(widths: Widths, recipe: Recipe, speed: Speed, rounding:
     if recipe.propagates or not draws:
         passes += 1 + recipe.propagates + recipe.corrects
     squares = sum(columns**2 for columns, _ in widths.inputs)
-    cubes = sum(columns**3 for columns, _ in widths.inputs)
-    # GPTQ's updates behind each block of columns, and the two errors of the output that are compared.
-    wide = 3 * sum(rows * columns * max(0, columns - PROBE_COLUMNS) for rows, columns in widths.matrices)
     layer = 2 * passes * tokens * widths.layer_weights / speed.layer
-    # The Hessians (half of each), their Cholesky factors with the triangular inverses.
-    layer += (tokens * squares + 4 * cubes / 3 + wide) / speed.exact
+    # The Hessians (half of each).
+    layer += tokens * squares / speed.exact + _factor_seconds(widths, speed)
     if draws and recipe.propagates:
         layer += tokens * squares / speed.exact
     if recipe.corrects:
@@ -232,6 +229,25 @@ def _calibration_seconds(widths: Widths, recipe: Recipe, speed: Speed, rounding:
         seconds += len(CLIPS) * weights * rounding
         seconds += (1 + len(STRENGTHS)) * (weights * rounding + widths.layers * products / speed.exact)
     return seconds
+
+
+def _factor_seconds(widths: Widths, speed: Speed) -> float:
+    """Seconds of a layer beside those of rounding at the probe's width, which each checkpoint of a pass takes."""
+    # The Hessians' Cholesky factors with the triangular inverses.
+    cubes = sum(columns**3 for columns, _ in widths.inputs)
+    # GPTQ's updates behind each block of columns, and the two errors of the output that are compared.
+    wide = 3 * sum(rows * columns * max(0, columns - PROBE_COLUMNS) for rows, columns in widths.matrices)
+    return (4 * cubes / 3 + wide) / speed.exact
+
+
+def further_seconds(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding: float) -> float:
+    """Seconds that one more checkpoint adds to a pass: its own stream where it propagates its error, else its rounding."""
+    seconds = widths.layers * widths.layer_weights * rounding
+    if not recipe.needs_data(format):
+        return seconds
+    if recipe.propagates:
+        return seconds + _calibration_seconds(widths, recipe, speed, rounding)
+    return seconds + widths.layers * _factor_seconds(widths, speed)
 
 
 def text_seconds(widths: Widths, recipe: Recipe, speed: Speed, kept: int = 0) -> float:

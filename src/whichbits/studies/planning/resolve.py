@@ -45,6 +45,8 @@ class Resolution:
     """`emulated` runs the base in emulation alone."""
     ask_servers: bool = True
     """Whether servers that are given by address are asked who they are, which every run needs."""
+    open_workloads: frozenset[str] = frozenset()
+    """Workloads whose speeds are not decided after the first look, and are measured in more rounds."""
 
     # What the study is about
 
@@ -92,6 +94,10 @@ class Resolution:
     tasks = cached_property(evaluate.tasks)
     workloads = cached_property(serve.workloads)
     matrices = cached_property(quantize.matrices)
+
+    def rounds_of(self, workload: str) -> int:
+        """How often a workload is measured."""
+        return self.specification.looks[-1 if workload in self.open_workloads else 0]
 
     @cached_property
     def max_length(self) -> int:
@@ -162,9 +168,9 @@ class Resolution:
                 return False, True
             case "both":
                 return True, True
-            case "auto":
+            case "auto" | "auto-both":
                 served = self.statuses.get(candidate.format or "", "native") == "native"
-                return served, not served
+                return served, not served or candidate.run == "auto-both"
 
     # Engines
 

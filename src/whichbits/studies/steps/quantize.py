@@ -99,6 +99,36 @@ def together(step: Step) -> str | None:
     return json.dumps(alike, sort_keys=True)
 
 
+def estimate(study: Study) -> Callable[[Step], float | None]:
+    """Seconds of making checkpoints, by how fast this machine multiplies and rounds.
+
+    What steps of one pass share (the text that the model generates, Hessians, the way back) counts for the first of them. Text
+    that is kept already takes no time.
+    """
+    from whichbits.formats.format import Format
+    from whichbits.quantization.calibration.kept_text import kept_text
+    from whichbits.quantization.estimate import cost, further_seconds, measure_rounding, measure_speed, widths_of
+    from whichbits.quantization.model.structure import layer_linears
+    from whichbits.quantization.recipe.recipe import Recipe
+
+    configuration, shapes = study.model.configuration, study.model.shapes
+    widths = widths_of(configuration, shapes, layer_linears(configuration, shapes))
+    speed = measure_speed()
+    counted: set[str] = set()
+
+    def seconds(step: Step) -> float:
+        format, recipe = Format.model_validate(step.inputs["format"]), Recipe.model_validate(step.inputs["recipe"])
+        work, rounding = together(step), measure_rounding(format, recipe)
+        if work in counted:
+            return further_seconds(widths, format, recipe, speed, rounding)
+        if work is not None:
+            counted.add(work)
+        kept = kept_text(study.model.files, recipe.calibration.length, recipe.seed).count()
+        return cost(widths, format, recipe, speed, rounding, kept).seconds
+
+    return seconds
+
+
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result | Exception]]:
     """Make checkpoints of one base model, those that can share a calibrated pass in one.
 
@@ -201,6 +231,7 @@ QUANTIZE = Kind(
     version=8,
     plan=plan,
     run=run,
+    estimate=estimate,
     preload=("torch", "compressed_tensors", "whichbits.quantization.passes.direct"),
     together=together,
 )

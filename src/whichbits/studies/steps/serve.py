@@ -49,10 +49,11 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     """A step for each round, workload and candidate that is served."""
     base = study.subjects[0]
     deployment = study.specification.deployment
-    for repeat in range(study.specification.rounds):
+    rounds = {workload.name: study.rounds_of(workload.name) for workload in study.workloads}
+    for repeat in range(max(rounds.values(), default=0)):
         for workload in study.workloads:
             for subject in study.subjects:
-                if not subject.served:
+                if not subject.served or repeat >= rounds[workload.name]:
                     continue
                 inputs = {
                     **subject.inputs,
