@@ -63,7 +63,7 @@ def test_the_way_back_by_hand() -> None:
     """Two draws: forward once more, back twice; the loss of each token; the curvature of each module, and its factor."""
     recipe = Recipe(rounding="gptq", propagate_error=False, calibration=Calibration(source="random", samples=4, length=16))
     plain = cost(WIDTHS, get("w8a8-int"), recipe, SPEED, rounding=0.0)
-    found = cost(WIDTHS, get("w8a8-int"), recipe.model_copy(update={"sensitivity": 2}), SPEED, rounding=0.0)
+    found = cost(WIDTHS, get("w8a8-int"), recipe.model_copy(update={"fisher_samples": 2}), SPEED, rounding=0.0)
     rows = [256, 128, 128, 256, 512, 512, 256]
     passes = 3 * 2 * 64 * 589_824 / 2e9
     curvature = (2 * 8 * sum(each**2 for each in rows) + 4 / 3 * sum(each**3 for each in rows)) / 1e9
@@ -77,10 +77,12 @@ def test_the_way_back_by_hand() -> None:
 def test_a_way_forwards_after_the_way_back_by_hand() -> None:
     """Each layer three times more: with its Hessian, for the next layer, and for the base beside; sums for the corrections."""
     recipe = Recipe(
-        rounding="gptq", propagate_error=False, sensitivity=2, calibration=Calibration(source="random", samples=4, length=16)
+        rounding="gptq", propagate_error=False, fisher_samples=2, calibration=Calibration(source="random", samples=4, length=16)
     )
     plain = cost(WIDTHS, get("w8a8-int"), recipe, SPEED, rounding=0.0)
-    forwards = recipe.model_copy(update={"propagate_error": True, "asymmetric": 0.5, "residual": 0.5})
+    forwards = recipe.model_copy(
+        update={"propagate_error": True, "input_error_correction": 0.5, "residual_error_correction": 0.5}
+    )
     found = cost(WIDTHS, get("w8a8-int"), forwards, SPEED, rounding=0.0)
     squares, adding = 3 * 256**2 + 512**2, 256 * 256 + 256 * 512 + 256 * 256  # q_proj is as high, and is counted
     targets = 6 * (1792 * 256**2 + 256 * 512**2)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from whichbits.models.resolve import Model
     from whichbits.quantization.estimate import Widths
-    from whichbits.quantization.output.manifest import BesideNearest, Manifest, ModuleError
+    from whichbits.quantization.output.manifest import GptqVsRtn, Manifest, ModuleError
     from whichbits.quantization.passes.calibrated import Target
 
 Progress = Callable[[int, int], None]
@@ -33,7 +33,7 @@ class QuantizedCheckpoint:
     folder: Path
     bytes: int
     bits_per_weight: float
-    beside_nearest: BesideNearest | None
+    gptq_vs_rtn: GptqVsRtn | None
     """The rounding's squared error of the outputs over that of rounding to nearest, in sum, and modules where it is larger."""
     warnings: tuple[str, ...]
     modules: tuple[ModuleError, ...]
@@ -73,7 +73,7 @@ class KindErrors:
     largest_error: float
     in_layer: str
     """The layer of the largest."""
-    beside_nearest: float | None
+    gptq_vs_rtn: float | None
     """The rounding's squared error of the outputs over that of rounding to nearest on the same grid, in sum."""
 
 
@@ -234,7 +234,7 @@ def _within_budget(
         trust_remote_code=trust_remote_code,
         base_files=base.files,
         on_token=start(TEXT),
-        on_progress=start("sensitivity"),
+        on_progress=start("layer sensitivity"),
     )
     own = next(target for target in targets if target.format.name == found.format)
     return Target(own.format, own.recipe.model_copy(update={"layers": found.layers}), out)
@@ -345,7 +345,7 @@ def _checkpoint(target: Target, manifest: Manifest, errors: Sequence[ModuleError
         folder=target.out,
         bytes=manifest.bytes,
         bits_per_weight=manifest.bits_per_weight,
-        beside_nearest=manifest.beside_nearest,
+        gptq_vs_rtn=manifest.gptq_vs_rtn,
         warnings=(*(manifest.calibration.warnings if manifest.calibration else ()), *manifest.loading),
         modules=tuple(errors),
         exported=place,
@@ -365,7 +365,7 @@ def errors_by_kind(modules: Sequence[ModuleError]) -> tuple[KindErrors, ...]:
 
 def _of_kind(kind: str, found: Sequence[tuple[str, ModuleError]]) -> KindErrors:
     errors = [entry.error for _, entry in found]
-    nearest = sum(entry.nearest_output_error or 0.0 for _, entry in found)
+    nearest = sum(entry.rtn_output_error or 0.0 for _, entry in found)
     ours = sum(entry.output_error or 0.0 for _, entry in found)
     return KindErrors(
         module=kind,
@@ -373,7 +373,7 @@ def _of_kind(kind: str, found: Sequence[tuple[str, ModuleError]]) -> KindErrors:
         mean_error=sum(errors) / len(errors),
         largest_error=max(errors),
         in_layer=found[errors.index(max(errors))][0],
-        beside_nearest=ours / nearest if nearest else None,
+        gptq_vs_rtn=ours / nearest if nearest else None,
     )
 
 

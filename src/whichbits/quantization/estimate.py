@@ -199,7 +199,7 @@ def cost(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding:
 def _calibration_seconds(widths: Widths, recipe: Recipe, speed: Speed, rounding: float) -> float:
     """Seconds of a calibrated pass beside those of rounding at the probe's width."""
     tokens = recipe.calibration.samples * recipe.calibration.length
-    draws = recipe.sensitivity
+    draws = recipe.fisher_samples
     # Forward once, on the way back again, and for each draw the gradient; then, or without the loss in its place, forward once,
     # for the next layer, and for the base beside.
     passes = 2 + draws if draws else 0
@@ -263,7 +263,7 @@ def text_seconds(widths: Widths, recipe: Recipe, speed: Speed, kept: int = 0) ->
 def _held_states(recipe: Recipe) -> int:
     """How often the hidden states of all samples are in memory: a layer's inputs and outputs, or gradients in their place."""
     forwards = 4 if recipe.corrects else 2
-    return max(3, 1 + 2 * recipe.sensitivity, forwards) if recipe.sensitivity else forwards
+    return max(3, 1 + 2 * recipe.fisher_samples, forwards) if recipe.fisher_samples else forwards
 
 
 def _residual_numbers(widths: Widths) -> int:
@@ -278,7 +278,7 @@ def _curvatures(widths: Widths) -> list[int]:
 
 def _sensitivity_bytes(widths: Widths, recipe: Recipe, states: int) -> int:
     """Bytes on disk while the loss is asked: hidden states before each layer, and what is kept for a pass forwards."""
-    if not recipe.sensitivity:
+    if not recipe.fisher_samples:
         return 0
     return widths.layers * (states + (BYTES_32 * sum(_curvatures(widths)) if recipe.propagates else 0))
 
@@ -289,7 +289,7 @@ def _statistics_bytes(widths: Widths, recipe: Recipe) -> int:
     numbers = (3 if recipe.corrects else 2) * sum(squares) + 3 * max(squares)
     if recipe.corrects:
         numbers += _residual_numbers(widths) + widths.layer_weights  # what each weight is to come near
-    if recipe.sensitivity:
+    if recipe.fisher_samples:
         numbers += sum(_curvatures(widths)) + 4 * max(_curvatures(widths), default=0)
     return BYTES_32 * numbers
 
@@ -300,7 +300,7 @@ def _running_memory(widths: Widths, recipe: Recipe) -> int:
     tokens = max(TOKENS_AT_A_TIME, length)
     outputs = tokens * sum(rows for rows, _ in widths.matrices)
     logits, kept = 0, 0
-    if recipe.sensitivity:
+    if recipe.fisher_samples:
         logits = LOGITS_AT_A_TIME * widths.head // widths.hidden
         # What attention gives each earlier token.
         kept = tokens * widths.heads * length // 2 if length <= LONGEST else 0
@@ -332,7 +332,7 @@ def _statistics(recipe: Recipe) -> InputStatistics:
 
     inputs = torch.randn(2 * PROBE_COLUMNS, PROBE_COLUMNS)
     found = InputStatistics(inputs.T @ inputs, inputs.abs().amax(dim=0))
-    if recipe.sensitivity:
+    if recipe.fisher_samples:
         slopes = torch.randn(2 * PROBE_ROWS, PROBE_ROWS)
         found.curvature = {ATTENTION.output: slopes.T @ slopes}
     return found

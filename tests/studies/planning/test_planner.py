@@ -85,7 +85,7 @@ def test_without_a_recipe_a_candidate_is_made_as_the_command_line_makes_it(tiny_
     made = plan(tiny_llama, ("{format: w4a16-int, run", "{format: w4a16-int, recipe: {scales: minmax}, run")).steps
     recipes = {p.step.labels.candidate: p.step.inputs["recipe"] for p in made if p.step.kind == "quantize"}
     assert (recipes["w8a8-int"]["rounding"], recipes["w8a8-int"]["calibration"]["source"]) == ("gptq", "self")
-    assert recipes["w8a8-int"]["sensitivity"] > 0
+    assert recipes["w8a8-int"]["fisher_samples"] > 0
     assert (recipes["w4a16-int"]["rounding"], recipes["w4a16-int"]["scales"]) == ("rtn", "minmax")
 
 

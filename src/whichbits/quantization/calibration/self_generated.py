@@ -82,7 +82,7 @@ def samples_together(kv_bytes_per_token: int, length: int) -> int:
 def in_float32(base: Path, device: str) -> bool:
     """Whether the model runs in float32: on a processor without products of 16 bit, where it is small enough.
 
-    There torch takes three times as long for 16 bit. A larger model stays mapped to its files.
+    There torch takes longer for 16 bit (`benchmarks/calibration_text.py`). A larger model stays mapped to its files.
     """
     from whichbits.formats.checkpoint.files import shard_files
 

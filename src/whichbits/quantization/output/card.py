@@ -53,7 +53,7 @@ def _calibrated(manifest: Manifest) -> str:
 
 
 def _beside_nearest(manifest: Manifest) -> str:
-    found = manifest.beside_nearest
+    found = manifest.gptq_vs_rtn
     if found is None:
         return ""
     text = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from whichbits.quantization.output.folder import told_when_full
+from whichbits.quantization.output.folder import disk_full_as_user_error
 from whichbits.quantization.output.manifest import Manifest, ModuleError
 from whichbits.quantization.passes.calibrated import Target, quantize_calibrated
 from whichbits.quantization.passes.direct import quantize_checkpoint
@@ -60,7 +60,7 @@ def make(
                 trust_remote_code=trust_remote_code,
             )
         ]
-    with told_when_full(targets[0].out.parent):
+    with disk_full_as_user_error(targets[0].out.parent):
         return quantize_calibrated(
             base,
             targets,
