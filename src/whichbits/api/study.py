@@ -13,7 +13,7 @@ from whichbits.api.arguments import overrides_of
 from whichbits.studies.specification.schema import Specification, load
 from whichbits.studies.specification.source import Source
 from whichbits.studies.store.store import Store
-from whichbits.studies.study import Preview, check_prices, manifest_of, preview, probed, run, set_aside_measured
+from whichbits.studies.study import Preview, check_prices, manifest_of, preview, probed, run, say, set_aside_measured
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,7 +82,7 @@ def study(
         expansion = probed(expansion, place, quiet=quiet, console=console)
         plan = expansion.plan()
         if fresh:
-            set_aside_measured(plan, place)
+            set_aside_measured(expansion.measured_most().plan(), place)
         place.sweep(planned.step for planned in plan.missing(place))
         manifest_of(expansion, plan, overrides, command, 0.0).write(place.folder)
         states = run(plan, expansion, place, quiet=quiet, console=console)
@@ -93,6 +93,12 @@ def study(
         verdict = conclusion.judge(manifest, records)
         undecided = open_workloads(verdict) if manifest.looks else frozenset[str]()
         if undecided:
+            say(
+                f"Open after {manifest.looks[0]} rounds: the speed of {', '.join(sorted(undecided))}. "
+                f"Measured in {manifest.looks[-1]} rounds.",
+                quiet=quiet,
+                console=console,
+            )
             expansion = replace(expansion, open_workloads=undecided)
             plan = expansion.plan()
             states |= run(plan, expansion, place, quiet=quiet, console=console)

@@ -101,6 +101,13 @@ def run(
         return dict(Runner(plan, store, KINDS, runs_steps, engine, view, machine, preloaded()).run())
 
 
+def say(text: str, *, quiet: bool = False, console: Console | None = None) -> None:
+    """A line between two parts of a run."""
+    from rich.console import Console as RichConsole
+
+    (console or RichConsole(quiet=quiet)).print(text)
+
+
 @contextmanager
 def _disk_errors(store: Store) -> Iterator[None]:
     """A store that cannot be written any more ends the run with one line; finished steps are kept."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from whichbits.core.errors import UserError
 from whichbits.schema.step import Json
@@ -98,6 +98,10 @@ class Resolution:
     def rounds_of(self, workload: str) -> int:
         """How often a workload is measured."""
         return self.specification.looks[-1 if workload in self.open_workloads else 0]
+
+    def measured_most(self) -> Self:
+        """The same study with every workload measured as often as it may be."""
+        return replace(self, open_workloads=frozenset(workload.name for workload in self.workloads))
 
     @cached_property
     def max_length(self) -> int:
