@@ -384,24 +384,11 @@ def _widths(model: str, trust_remote_code: bool) -> tuple[Widths, Mapping[str, s
     """
     from whichbits.models.catalogue import catalogue
     from whichbits.models.resolve import resolve
-    from whichbits.quantization.estimate import Widths, widths_of
+    from whichbits.quantization.estimate import widths_of, widths_of_shape
     from whichbits.quantization.model.structure import layer_linears
 
     shape = catalogue().get(model)
     if shape is None or Path(model).exists():
         base = resolve(model, trust_remote_code=trust_remote_code, weights=False)
         return widths_of(base.configuration, base.shapes, layer_linears(base.configuration, base.shapes)), base.files
-    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    head = shape.hidden * shape.vocab
-    inward = (shape.ffn, shape.ffn) if shape.gated else (shape.ffn,)
-    feed_forward = ((shape.hidden, inward), (shape.ffn, (shape.hidden,)))
-    widths = Widths(
-        layers=shape.layers,
-        hidden=shape.hidden,
-        heads=shape.heads,
-        kv_width=shape.kv_width,
-        outside=head if shape.tied else 2 * head,
-        head=head,
-        inputs=((shape.hidden, (queries, keys, keys)), (queries, (shape.hidden,)), *feed_forward * max(1, shape.experts)),
-    )
-    return widths, {}
+    return widths_of_shape(shape), {}

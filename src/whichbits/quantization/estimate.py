@@ -13,6 +13,7 @@ from whichbits.formats.checkpoint.writer import HELD_BYTES
 from whichbits.formats.format import Format, fit
 from whichbits.formats.mixed import unit
 from whichbits.models.configuration import Configuration
+from whichbits.models.shape import Shape
 from whichbits.quantization.calibration.self_generated import float32_is_faster, samples_together
 from whichbits.quantization.model.attention import LONGEST
 from whichbits.quantization.model.decoder import LOGITS_AT_A_TIME, TOKENS_AT_A_TIME
@@ -92,6 +93,23 @@ def widths_of(configuration: Configuration, shapes: Mapping[str, tuple[int, ...]
         outside=sum(prod(shape) for name, shape in shapes.items() if name not in quantized),
         head=configuration.hidden * configuration.vocabulary,
         inputs=tuple((columns, tuple(rows)) for (_, columns), rows in readers.items()),
+    )
+
+
+def widths_of_shape(shape: Shape) -> Widths:
+    """What an estimate sees of a model that the catalogue knows."""
+    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    head = shape.hidden * shape.vocab
+    inward = (shape.ffn, shape.ffn) if shape.gated else (shape.ffn,)
+    feed_forward = ((shape.hidden, inward), (shape.ffn, (shape.hidden,)))
+    return Widths(
+        layers=shape.layers,
+        hidden=shape.hidden,
+        heads=shape.heads,
+        kv_width=shape.kv_width,
+        outside=head if shape.tied else 2 * head,
+        head=head,
+        inputs=((shape.hidden, (queries, keys, keys)), (queries, (shape.hidden,)), *feed_forward * max(1, shape.experts)),
     )
 
 
