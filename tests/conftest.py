@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -65,6 +66,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     with_servers = {item.path for item in items if item.get_closest_marker("server")}
     items.sort(key=lambda item: item.path not in with_servers)
+
+
+@pytest.fixture(autouse=True)
+def calibration_texts(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Text that a test's models generate for their calibration is kept here, for this test alone."""
+    own = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
+    folder = tmp_path_factory.getbasetemp() / "calibration-texts" / own
+    monkeypatch.setattr("whichbits.quantization.calibration.kept_text.cache_directory", lambda: folder)
+    return folder / "calibration"
 
 
 @pytest.fixture(scope="session")

@@ -31,24 +31,24 @@ def _run(format: str, name: str, what: str, changed: Mapping[str, Any]) -> Run:
     return Run(own, "whichbits", (format,), {"effort": "balanced"} | grouped | dict(changed), what)
 
 
-ALIKE = {"sensitivity": 0}
+ALIKE = {"fisher_samples": 0}
 CORRECTED = {"propagate_error": True} | CORRECTION
-INPUTS = CORRECTED | {"residual": 0}
+INPUTS = CORRECTED | {"residual_error_correction": 0}
 
 ABLATION = (
     _run("w4a16-int", "", "balanced", {}),
     _run("w4a16-int", "no-shrinkage", "damping of 0.01 alone", {"shrinkage": 0.0}),
     _run("w4a16-int", "mse", "scales by the weights alone", {"scales": "mse"}),
-    _run("w4a16-int", "draws", "four draws", {"sensitivity": 4}),
+    _run("w4a16-int", "draws", "four draws", {"fisher_samples": 4}),
     _run("w4a16-int", "inputs", "a part of the error in inputs corrected for", INPUTS),
     _run("w4a16-int", "residual", "so, and of that in the residual stream", CORRECTED),
-    _run("w4a16-int", "best", "so, and four draws (best)", CORRECTED | {"sensitivity": 4}),
-    _run("w4a16-int", "no-sensitivity", "every token and output counts the same", ALIKE),
+    _run("w4a16-int", "best", "so, and four draws (best)", CORRECTED | {"fisher_samples": 4}),
+    _run("w4a16-int", "no-fisher", "every token and output counts the same", ALIKE),
     _run("w4a16-int", "propagated", "so, and the error propagates", ALIKE | {"propagate_error": True}),
     _run("w4a16-int", "alike-inputs", "so, and a part of that in inputs corrected for", ALIKE | INPUTS),
     _run("w4a16-int", "alike-residual", "so, and of that in the residual stream", ALIKE | CORRECTED),
     _run("w8a8-int", "", "balanced", {}),
-    _run("w8a8-int", "no-sensitivity", "every token and output counts the same", ALIKE),
+    _run("w8a8-int", "no-fisher", "every token and output counts the same", ALIKE),
     _run("w8a8-int", "smoothing", "SmoothQuant of 0.8 in place of balancing", {"smoothing": 0.8}),
     _run("w8a8-int", "neither", "no scales of inputs", {"balancing": None}),
 )

@@ -22,7 +22,7 @@ from whichbits.formats.catalogue import get
 from whichbits.models.resolve import resolve
 from whichbits.quantization.model.decoder import empty, empty_model, first_inputs
 from whichbits.quantization.model.replicas import Replica, filled, run
-from whichbits.quantization.model.tensors import of_layer, outside_layers
+from whichbits.quantization.model.tensors import layer_tensors, outside_layers
 from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.rounding.fake_quantize import quantized_activations
 from whichbits.quantization.rounding.weight import round_weight
@@ -48,7 +48,7 @@ def main() -> None:
     hidden, calls = first_inputs(decoder, outside_layers(tensors), written(given.tokens))
     found: dict[str, list[Mapping[str, float]]] = defaultdict(list)
     for number, layer in enumerate(decoder.layers):
-        own = of_layer(tensors, number)
+        own = layer_tensors(tensors, number)
         replicas = filled(layer, own, calls[number], ["cpu"])
         linears = [name for name, module in layer.named_modules() if isinstance(module, torch.nn.Linear)]
         observation = observe(replicas, linears, hidden)

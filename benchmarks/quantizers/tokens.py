@@ -60,10 +60,11 @@ def random(model: Path, samples: int, length: int) -> torch.Tensor:
 
 
 def own(model: Path, samples: int, length: int) -> torch.Tensor:
-    """Windows of text that the model writes itself, as `whichbits quantize` has it write where no data are given."""
-    from whichbits.quantization.calibration.self_generated import self_written
+    """Windows of text that the model generates itself, as `whichbits quantize` has it where no data are given."""
+    from whichbits.quantization.calibration.data import calibration_data
+    from whichbits.quantization.recipe.recipe import Calibration
 
-    return self_written(model, [], samples, length, 0)
+    return calibration_data(model, Calibration(samples=samples, length=length), seed=0).tokens
 
 
 def read(path: Path, tokenizer: object) -> str:

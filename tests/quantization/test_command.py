@@ -16,7 +16,7 @@ import whichbits  # noqa: E402
 from whichbits.api.quantize import QuantizedCheckpoint, errors_by_kind  # noqa: E402
 from whichbits.core.errors import UserError  # noqa: E402
 from whichbits.formats.catalogue import get  # noqa: E402
-from whichbits.quantization.output.manifest import Manifest, ModuleError, beside_nearest  # noqa: E402
+from whichbits.quantization.output.manifest import Manifest, ModuleError, gptq_vs_rtn  # noqa: E402
 from whichbits.quantization.recipe.options import budget_of, fields_of, fitting, recipe_of, source_of  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
 
@@ -175,7 +175,7 @@ def test_modules_where_gptq_is_worse_are_named_on_the_console(monkeypatch: pytes
 
     names = [f"model.layers.{number}.mlp.experts.3.up_proj" for number in range(2)]
     modules = [
-        ModuleError(module=name, error=0.1, output_error=ours, nearest_output_error=2.0)
+        ModuleError(module=name, error=0.1, output_error=ours, rtn_output_error=2.0)
         for name, ours in zip(names, (1.0, 2.5), strict=True)
     ]
     made = QuantizedCheckpoint(
@@ -183,7 +183,7 @@ def test_modules_where_gptq_is_worse_are_named_on_the_console(monkeypatch: pytes
         tmp_path,
         bytes=1,
         bits_per_weight=4.5,
-        beside_nearest=beside_nearest(modules),
+        gptq_vs_rtn=gptq_vs_rtn(modules),
         warnings=(),
         modules=tuple(modules),
     )

@@ -22,7 +22,7 @@ RECIPES = {
     "fast": {"effort": "fast", "calibration": RANDOM},
     "balanced": {"effort": "balanced", "calibration": RANDOM},
     "rotated": {"effort": "balanced", "rotation": True, "calibration": RANDOM},
-    "propagated": {"rounding": "gptq", "asymmetric": 0.5, "calibration": RANDOM},
+    "propagated": {"rounding": "gptq", "input_error_correction": 0.5, "calibration": RANDOM},
     "awq": {"awq": True, "calibration": RANDOM},
     "smoothed": {"rounding": "gptq", "smoothing": 0.5, "calibration": RANDOM},
 }

@@ -409,10 +409,10 @@ def test_what_the_calibrated_pass_does_not_compute(follow: Any, base: Path, tmp_
 
 def test_a_disk_that_fills_up(follow: Any, tmp_path: Path) -> None:
     """/dev/full is a disk without space."""
-    from whichbits.quantization.output.folder import told_when_full
+    from whichbits.quantization.output.folder import disk_full_as_user_error
 
     def write(file: str) -> None:
-        with told_when_full(Path(file).parent), open(file, "w") as out:  # noqa: PTH123
+        with disk_full_as_user_error(Path(file).parent), open(file, "w") as out:  # noqa: PTH123
             out.write("a" * 100_000)
 
     follow("the disk of {folder} is full", mistake=lambda: write("/dev/full"), remedy=lambda: write(str(tmp_path / "file")))

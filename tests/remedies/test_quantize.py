@@ -86,8 +86,8 @@ def test_an_effort(follow: Any) -> None:
         ({"calibration": {"source": "text"}}, [{"calibration": {"source": "text", "file": "a.txt"}}, {}]),
         ({"smoothing": 0.5, "balancing": 1.0}, [{"smoothing": 0.5}, {"balancing": 1.0}]),
         (
-            {"rounding": "gptq", "asymmetric": 0.5, "propagate_error": False},
-            [{"rounding": "gptq", "asymmetric": 0.5}, {"rounding": "gptq", "propagate_error": False}],
+            {"rounding": "gptq", "input_error_correction": 0.5, "propagate_error": False},
+            [{"rounding": "gptq", "input_error_correction": 0.5}, {"rounding": "gptq", "propagate_error": False}],
         ),
     ],
 )
@@ -96,7 +96,7 @@ def test_fields_of_a_recipe(follow: Any, mistake: dict[str, Any], remedies: list
         follow("{…}: {message}{value}", mistake=lambda: parse(mistake), remedy=partial(parse, fields))
 
 
-@pytest.mark.parametrize("idle", [{"damping": 0.1}, {"damping": 0.1, "sensitivity": 1, "propagate_error": False}])
+@pytest.mark.parametrize("idle", [{"damping": 0.1}, {"damping": 0.1, "fisher_samples": 1, "propagate_error": False}])
 def test_a_field_that_does_nothing(follow: Any, idle: dict[str, Any]) -> None:
     for fields in ({"rounding": "rtn"}, {"rounding": "gptq", **idle}):
         raised = follow(

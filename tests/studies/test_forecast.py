@@ -8,6 +8,7 @@ import pytest
 
 import whichbits
 from whichbits.prediction.predictor import predict
+from whichbits.quantization.calibration.kept_text import kept_text
 from whichbits.schema.engine import EngineAtAddress
 from whichbits.schema.inputs import Inputs
 from whichbits.schema.labels import Labels
@@ -70,6 +71,27 @@ def test_a_forecast_is_the_predictors_answer_for_the_deployment(tiny_llama: Path
     assert seconds(Step("compare", 1, Inputs())) is None
 
 
+def test_the_text_and_the_pass_count_for_the_first_checkpoint_of_those_that_share_them(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    from whichbits.quantization import estimate
+
+    monkeypatch.setattr(estimate, "measure_speed", lambda: estimate.Speed(1e9, 1e9, 1e6, 1e6, 1e9))  # text takes longest
+    monkeypatch.setattr(estimate, "measure_rounding", lambda format, recipe: 1e-9)
+    expansion = Expansion(*parse(TEXT.format(model=tiny_llama), "small.yaml"), ask_servers=False)
+    made = [planned.step for planned in expansion.plan().steps if planned.step.kind == "quantize"]
+    seconds = forecast(expansion)
+    first, second = (seconds(step) for step in made)
+    assert first is not None and second is not None
+    assert second < first / 100
+
+    kept = kept_text(expansion.model.files, 512, 0)
+    kept.write([[1] * 512] * 128)
+    again = forecast(expansion)(made[0])
+    assert again is not None and again < first / 2, "text that is there takes no time"
+
+
 def test_what_is_stored_counts_before_what_is_predicted() -> None:
     durations = Durations()
     durations.add("serve", Labels(), 10.0)
@@ -84,6 +106,7 @@ def test_a_dry_run_names_hours_and_dollars_as_predicted(tiny_llama: Path, tmp_pa
     shown = whichbits.plan(tmp_path / "small.yaml", store=tmp_path / "store")
     times = {row["step"]: row["time"] for row in shown.rows}
     assert any("(predicted)" in time for step, time in times.items() if step.startswith("serve w8a8-int"))
+    assert all("(predicted)" in time for step, time in times.items() if step.startswith("quantize"))
     assert all(time == "unknown" for step, time in times.items() if step.startswith("serve w8a8-fp"))
     assert "(predicted) and" in shown.text
     assert "Cost: $" in shown.text

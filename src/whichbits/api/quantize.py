@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from whichbits.models.resolve import Model
     from whichbits.quantization.estimate import Widths
-    from whichbits.quantization.output.manifest import BesideNearest, Manifest, ModuleError
+    from whichbits.quantization.output.manifest import GptqVsRtn, Manifest, ModuleError
     from whichbits.quantization.passes.calibrated import Target
 
 Progress = Callable[[int, int], None]
@@ -33,7 +33,7 @@ class QuantizedCheckpoint:
     folder: Path
     bytes: int
     bits_per_weight: float
-    beside_nearest: BesideNearest | None
+    gptq_vs_rtn: GptqVsRtn | None
     """The rounding's squared error of the outputs over that of rounding to nearest, in sum, and modules where it is larger."""
     warnings: tuple[str, ...]
     modules: tuple[ModuleError, ...]
@@ -73,7 +73,7 @@ class KindErrors:
     largest_error: float
     in_layer: str
     """The layer of the largest."""
-    beside_nearest: float | None
+    gptq_vs_rtn: float | None
     """The rounding's squared error of the outputs over that of rounding to nearest on the same grid, in sum."""
 
 
@@ -146,21 +146,24 @@ def estimate_quantization(
 ) -> tuple[QuantizationEstimate, ...]:
     """About how long `quantize` takes for each format alone, with how much memory and disk; nothing is made.
 
-    Arguments as for `quantize`; what is exported is not counted. Some matrices are multiplied on the CPU to learn its speed.
-    Raises UserError.
+    Arguments as for `quantize`; what is exported is not counted, nor calibration text that is kept from an earlier run. Some
+    matrices are multiplied on the CPU to learn its speed. Raises UserError.
     """
     import shutil
 
+    from whichbits.quantization.calibration.kept_text import kept_text
     from whichbits.quantization.estimate import cost, measure_rounding, measure_speed
 
     targets = _targets(format, out, group_size, calibration, samples, seq_length, effort, recipe, seed)
     _check_calibration(targets, calibration, samples, seq_length)
     if export is not None:
         _check_export(export, targets, None)
-    widths, speed = _widths(model, trust_remote_code), measure_speed()
+    (widths, files), speed = _widths(model, trust_remote_code), measure_speed()
     estimates = []
     for target in targets:
-        found = cost(widths, target.format, target.recipe, speed, measure_rounding(target.format, target.recipe))
+        rounding = measure_rounding(target.format, target.recipe)
+        kept = kept_text(files, target.recipe.calibration.length, target.recipe.seed).count() if files else 0
+        found = cost(widths, target.format, target.recipe, speed, rounding, kept)
         place = next(folder for folder in (target.out.absolute(), *target.out.absolute().parents) if folder.is_dir())
         free = shutil.disk_usage(place).free
         name = target.format.name
@@ -220,6 +223,7 @@ def _within_budget(
     """One checkpoint with the formats of the targets, each layer's chosen under the budget."""
     from whichbits.quantization.mixed_precision.search import choose_formats
     from whichbits.quantization.passes.calibrated import Target
+    from whichbits.quantization.passes.together import TEXT
 
     found = choose_formats(
         base.path,
@@ -228,7 +232,9 @@ def _within_budget(
         **limits,
         device=device,
         trust_remote_code=trust_remote_code,
-        on_progress=start("sensitivity"),
+        base_files=base.files,
+        on_token=start(TEXT),
+        on_progress=start("layer sensitivity"),
     )
     own = next(target for target in targets if target.format.name == found.format)
     return Target(own.format, own.recipe.model_copy(update={"layers": found.layers}), out)
@@ -287,19 +293,23 @@ def _progress(console: Console | None) -> Iterator[Callable[[str], Progress]]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
+    from whichbits.quantization.passes.together import TEXT
+
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Bars(*columns, console=console or RichConsole(stderr=True), transient=True) as bars:
 
         def start(what: str) -> Progress:
-            bar = bars.add_task(what, total=None, visible=False, start=False)
+            bar = bars.add_task(what, total=None, visible=False, start=False, rate="")
 
             def show(done: int, total: int) -> None:
                 if not bars.tasks[bar].started:
                     bars.start_task(bar)
-                bars.update(bar, completed=done, total=total, visible=True)
+                speed = bars.tasks[bar].speed if what == TEXT else None
+                rate = "" if speed is None else f"{speed:.0f} tokens/s"
+                bars.update(bar, completed=done, total=total, visible=True, rate=rate)
 
             return show
 
@@ -335,7 +345,7 @@ def _checkpoint(target: Target, manifest: Manifest, errors: Sequence[ModuleError
         folder=target.out,
         bytes=manifest.bytes,
         bits_per_weight=manifest.bits_per_weight,
-        beside_nearest=manifest.beside_nearest,
+        gptq_vs_rtn=manifest.gptq_vs_rtn,
         warnings=(*(manifest.calibration.warnings if manifest.calibration else ()), *manifest.loading),
         modules=tuple(errors),
         exported=place,
@@ -355,7 +365,7 @@ def errors_by_kind(modules: Sequence[ModuleError]) -> tuple[KindErrors, ...]:
 
 def _of_kind(kind: str, found: Sequence[tuple[str, ModuleError]]) -> KindErrors:
     errors = [entry.error for _, entry in found]
-    nearest = sum(entry.nearest_output_error or 0.0 for _, entry in found)
+    nearest = sum(entry.rtn_output_error or 0.0 for _, entry in found)
     ours = sum(entry.output_error or 0.0 for _, entry in found)
     return KindErrors(
         module=kind,
@@ -363,31 +373,22 @@ def _of_kind(kind: str, found: Sequence[tuple[str, ModuleError]]) -> KindErrors:
         mean_error=sum(errors) / len(errors),
         largest_error=max(errors),
         in_layer=found[errors.index(max(errors))][0],
-        beside_nearest=ours / nearest if nearest else None,
+        gptq_vs_rtn=ours / nearest if nearest else None,
     )
 
 
-def _widths(model: str, trust_remote_code: bool) -> Widths:
-    """The model's shape: from the catalogue for a hub id that it has, else from the model itself, which is looked at."""
+def _widths(model: str, trust_remote_code: bool) -> tuple[Widths, Mapping[str, str]]:
+    """The model's shape: from the catalogue for a hub id that it has, else from the model itself, which is looked at.
+
+    In the second case with the SHA-256 of its files by name.
+    """
     from whichbits.models.catalogue import catalogue
     from whichbits.models.resolve import resolve
-    from whichbits.quantization.estimate import Widths, widths_of
+    from whichbits.quantization.estimate import widths_of, widths_of_shape
     from whichbits.quantization.model.structure import layer_linears
 
     shape = catalogue().get(model)
     if shape is None or Path(model).exists():
         base = resolve(model, trust_remote_code=trust_remote_code, weights=False)
-        return widths_of(base.configuration, base.shapes, layer_linears(base.configuration, base.shapes))
-    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    head = shape.hidden * shape.vocab
-    inward = (shape.ffn, shape.ffn) if shape.gated else (shape.ffn,)
-    feed_forward = ((shape.hidden, inward), (shape.ffn, (shape.hidden,)))
-    return Widths(
-        layers=shape.layers,
-        hidden=shape.hidden,
-        heads=shape.heads,
-        kv_width=shape.kv_width,
-        outside=head if shape.tied else 2 * head,
-        head=head,
-        inputs=((shape.hidden, (queries, keys, keys)), (queries, (shape.hidden,)), *feed_forward * max(1, shape.experts)),
-    )
+        return widths_of(base.configuration, base.shapes, layer_linears(base.configuration, base.shapes)), base.files
+    return widths_of_shape(shape), {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from whichbits.api.arguments import overrides_of
 from whichbits.studies.specification.schema import Specification, load
 from whichbits.studies.specification.source import Source
 from whichbits.studies.store.store import Store
-from whichbits.studies.study import Preview, check_prices, manifest_of, preview, probed, run, set_aside_measured
+from whichbits.studies.study import Preview, check_prices, manifest_of, preview, probed, run, say, set_aside_measured
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,8 +61,9 @@ def study(
     `specification` is a file, a preset's name, or a Specification; `store` the folder of its results (default: studies/NAME);
     `price` holds DEVICE=USD_PER_HOUR; `data_dir` data sets of public tasks in place of the hub. With `fresh` all that is
     measured is measured again; checkpoints that were made are kept. `executor` says where steps run (default: what the
-    specification says, else this machine). Raises UserError for a mistake in any of these; a step that
-    fails is a line of the verdict instead.
+    specification says, else this machine). Raises UserError for a mistake in any of these; a step that fails is a line of the
+    verdict instead. Where the specification has `most_rounds`, workloads on which a speed is not decided after `rounds` are
+    measured so often.
     """
     chosen, source = _specification(specification)
     chosen = chosen if executor is None else chosen.model_copy(update={"executor": executor})
@@ -71,6 +72,7 @@ def study(
     given = isinstance(specification, str | Path)
     command = _command(str(specification), store, price, data_dir) if given else "whichbits.study(specification), in Python"
     from whichbits.studies.planning.planner import Expansion
+    from whichbits.verdict.looks import open_workloads
 
     expansion = Expansion(chosen, source, data_dir=data_dir)
     check_prices(expansion, overrides)
@@ -80,17 +82,31 @@ def study(
         expansion = probed(expansion, place, quiet=quiet, console=console)
         plan = expansion.plan()
         if fresh:
-            set_aside_measured(plan, place)
+            set_aside_measured(expansion.measured_most().plan(), place)
         place.sweep(planned.step for planned in plan.missing(place))
         manifest_of(expansion, plan, overrides, command, 0.0).write(place.folder)
         states = run(plan, expansion, place, quiet=quiet, console=console)
-        seconds = time.monotonic() - began
-        manifest = manifest_of(expansion, plan, overrides, command, seconds)
-        manifest.write(place.folder)
+        manifest = manifest_of(expansion, plan, overrides, command, time.monotonic() - began)
         from whichbits.studies import conclusion
 
         records = manifest.records(place)
         verdict = conclusion.judge(manifest, records)
+        undecided = open_workloads(verdict) if manifest.looks else frozenset[str]()
+        if undecided:
+            say(
+                f"Open after {manifest.looks[0]} rounds: the speed of {', '.join(sorted(undecided))}. "
+                f"Measured in {manifest.looks[-1]} rounds.",
+                quiet=quiet,
+                console=console,
+            )
+            expansion = replace(expansion, open_workloads=undecided)
+            plan = expansion.plan()
+            states |= run(plan, expansion, place, quiet=quiet, console=console)
+            manifest = manifest_of(expansion, plan, overrides, command, time.monotonic() - began)
+            records = manifest.records(place)
+            verdict = conclusion.judge(manifest, records)
+        manifest.write(place.folder)
+        seconds = time.monotonic() - began
         written = conclusion.write(verdict, manifest, records, place.folder)
     by_kind = conclusion.kind_seconds(records)
     failed = sum(state == "failed" for state in states.values())

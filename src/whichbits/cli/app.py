@@ -114,8 +114,8 @@ def study(
     if as_json:
         print_json(outcome.verdict)
     else:
+        from whichbits.core.durations import duration
         from whichbits.reporting.terminal import summary
-        from whichbits.studies.planning.estimate import duration
         from whichbits.studies.published import published_next_to
 
         summary(

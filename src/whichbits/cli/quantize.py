@@ -73,23 +73,23 @@ def quantize(
         print_results(errors_by_kind(made.modules), as_json)
         for warning in made.warnings:
             console().print(f"warning: {warning}", style="yellow", markup=False)
-        for module, ratio in (made.beside_nearest.worse if made.beside_nearest else {}).items():
+        for module, ratio in (made.gptq_vs_rtn.worse if made.gptq_vs_rtn else {}).items():
             line = f"the rounding made {ratio:.3f} times the error of rounding to nearest: {module}"
             console().print(line, style="yellow", markup=False, soft_wrap=True)
         console().print()
-    shown = ("format", "folder", "megabytes", "bits_per_weight", "mean_error", "beside_nearest", "exported")
+    shown = ("format", "folder", "megabytes", "bits_per_weight", "mean_error", "gptq_vs_rtn", "exported")
     print_rows([{name: row[name] for name in shown if row[name] is not None} for row in map(_row, checkpoints)])
 
 
 def _row(made: QuantizedCheckpoint) -> Row:
-    nearest = made.beside_nearest
+    nearest = made.gptq_vs_rtn
     return {
         "format": made.format,
         "folder": str(made.folder),
         "megabytes": made.bytes / 1e6,
         "bits_per_weight": made.bits_per_weight,
         "mean_error": made.mean_error,
-        "beside_nearest": nearest.ratio if nearest else None,
+        "gptq_vs_rtn": nearest.ratio if nearest else None,
         "warnings": made.warnings,
         "worse_than_nearest": nearest.worse if nearest else {},
         "exported": str(made.exported) if made.exported else None,

@@ -13,7 +13,8 @@ from whichbits.formats.checkpoint.writer import HELD_BYTES
 from whichbits.formats.format import Format, fit
 from whichbits.formats.mixed import unit
 from whichbits.models.configuration import Configuration
-from whichbits.quantization.calibration.self_generated import AT_A_TIME
+from whichbits.models.shape import Shape
+from whichbits.quantization.calibration.self_generated import float32_is_faster, samples_together
 from whichbits.quantization.model.attention import LONGEST
 from whichbits.quantization.model.decoder import LOGITS_AT_A_TIME, TOKENS_AT_A_TIME
 from whichbits.quantization.passes.agreement import LARGEST_LAYER, LENGTH, SAMPLES
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 PROBE_ROWS, PROBE_COLUMNS = 256, 512
 """Size of the matrix that is rounded to see how fast that is."""
+
+DECODED_TOGETHER, DECODED_WIDTH = 64, 4096
+"""Samples, and width of a layer, at which it is seen how fast text is generated."""
 
 PROBE_SECONDS = 0.2
 """How long each kind of work is watched."""
@@ -54,6 +58,11 @@ class Widths:
     def matrices(self) -> list[tuple[int, int]]:
         """[rows, columns] of each module of a layer."""
         return [(rows, columns) for columns, readers in self.inputs for rows in readers]
+
+    @property
+    def bytes_16(self) -> int:
+        """Bytes of the model in 16 bit."""
+        return BYTES_16 * (self.layers * self.layer_weights + self.outside)
 
     @property
     def layer_weights(self) -> int:
@@ -87,18 +96,37 @@ def widths_of(configuration: Configuration, shapes: Mapping[str, tuple[int, ...]
     )
 
 
+def widths_of_shape(shape: Shape) -> Widths:
+    """What an estimate sees of a model that the catalogue knows."""
+    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    head = shape.hidden * shape.vocab
+    inward = (shape.ffn, shape.ffn) if shape.gated else (shape.ffn,)
+    feed_forward = ((shape.hidden, inward), (shape.ffn, (shape.hidden,)))
+    return Widths(
+        layers=shape.layers,
+        hidden=shape.hidden,
+        heads=shape.heads,
+        kv_width=shape.kv_width,
+        outside=head if shape.tied else 2 * head,
+        head=head,
+        inputs=((shape.hidden, (queries, keys, keys)), (queries, (shape.hidden,)), *feed_forward * max(1, shape.experts)),
+    )
+
+
 @dataclass(frozen=True)
 class Speed:
     """What this machine was seen to do: operations a second in products of matrices.
 
-    `exact` are those in float32, `layer` those of 16-bit linear layers on many tokens, `decode` on as many as a model that
-    writes its own calibration text works on at once. `choice` is how many logits a second become probabilities, summed up so
-    that a token can be drawn by them.
+    `exact` are those in float32, `layer` those of 16-bit linear layers on many tokens. `decode` and `decode_float32` are those
+    of linear layers too large for the processor's caches, on as many tokens as samples of calibration text are generated
+    together: in 16 bit and in float32. `choice` is how many logits a second become probabilities, summed up so that a token can
+    be drawn by them.
     """
 
     exact: float
     layer: float
     decode: float
+    decode_float32: float
     choice: float
 
 
@@ -121,14 +149,20 @@ def measure_speed() -> Speed:
 
     from whichbits.models.float32_products import float32_products
 
-    def rate(rows: int, dtype: torch.dtype) -> float:
-        inputs, weight = torch.ones(rows, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
-        return 2 * rows * 1024 * 1024 / _seconds(lambda: torch.nn.functional.linear(inputs, weight))
+    def rate(rows: int, dtype: torch.dtype, width: int = 1024) -> float:
+        inputs, weight = torch.ones(rows, width, dtype=dtype), torch.ones(width, width, dtype=dtype)
+        return 2 * rows * width * width / _seconds(lambda: torch.nn.functional.linear(inputs, weight))
 
     logits = torch.ones(LOGITS_AT_A_TIME, 8192)
     choice = logits.numel() / _seconds(lambda: torch.softmax(logits, dim=-1).cumsum(dim=-1))
     with float32_products():  # as in the pass
-        return Speed(rate(512, torch.float32), rate(512, torch.bfloat16), rate(AT_A_TIME, torch.bfloat16), choice)
+        return Speed(
+            exact=rate(512, torch.float32),
+            layer=rate(512, torch.bfloat16),
+            decode=rate(DECODED_TOGETHER, torch.bfloat16, DECODED_WIDTH),
+            decode_float32=rate(DECODED_TOGETHER, torch.float32, DECODED_WIDTH),
+            choice=choice,
+        )
 
 
 def measure_rounding(format: Format, recipe: Recipe) -> float:
@@ -151,8 +185,11 @@ def measure_rounding(format: Format, recipe: Recipe) -> float:
     return _seconds(work) / weight.numel()
 
 
-def cost(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding: float) -> Cost:
-    """What one checkpoint costs when it is made alone; `rounding` is that of `measure_rounding`."""
+def cost(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding: float, kept: int = 0) -> Cost:
+    """What one checkpoint costs when it is made alone; `rounding` is that of `measure_rounding`.
+
+    `kept` samples of the calibration text that the model generates are there already.
+    """
     weights = widths.layers * widths.layer_weights
     fitted = fit(format, set(widths.matrices), group_size=recipe.group_size)
     stored = widths.layers * sum(
@@ -170,8 +207,8 @@ def cost(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding:
         memory += BYTES_16 * widths.layer_weights
     memory += _running_memory(widths, recipe)
     return Cost(
-        weights * rounding + _calibration_seconds(widths, recipe, speed, rounding),
-        max(memory, _writing_memory(widths, recipe), _comparing_memory(widths)),
+        weights * rounding + _calibration_seconds(widths, recipe, speed, rounding) + text_seconds(widths, recipe, speed, kept),
+        max(memory, _generating_memory(widths, recipe), _comparing_memory(widths)),
         disk,
         scratch=int(stored) + _sensitivity_bytes(widths, recipe, states),
     )
@@ -180,19 +217,16 @@ def cost(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding:
 def _calibration_seconds(widths: Widths, recipe: Recipe, speed: Speed, rounding: float) -> float:
     """Seconds of a calibrated pass beside those of rounding at the probe's width."""
     tokens = recipe.calibration.samples * recipe.calibration.length
-    draws = recipe.sensitivity
+    draws = recipe.fisher_samples
     # Forward once, on the way back again, and for each draw the gradient; then, or without the loss in its place, forward once,
     # for the next layer, and for the base beside.
     passes = 2 + draws if draws else 0
     if recipe.propagates or not draws:
         passes += 1 + recipe.propagates + recipe.corrects
     squares = sum(columns**2 for columns, _ in widths.inputs)
-    cubes = sum(columns**3 for columns, _ in widths.inputs)
-    # GPTQ's updates behind each block of columns, and the two errors of the output that are compared.
-    wide = 3 * sum(rows * columns * max(0, columns - PROBE_COLUMNS) for rows, columns in widths.matrices)
     layer = 2 * passes * tokens * widths.layer_weights / speed.layer
-    # The Hessians (half of each), their Cholesky factors with the triangular inverses.
-    layer += (tokens * squares + 4 * cubes / 3 + wide) / speed.exact
+    # The Hessians (half of each).
+    layer += tokens * squares / speed.exact + _factor_seconds(widths, speed)
     if draws and recipe.propagates:
         layer += tokens * squares / speed.exact
     if recipe.corrects:
@@ -212,15 +246,42 @@ def _calibration_seconds(widths: Widths, recipe: Recipe, speed: Speed, rounding:
         products = 2 * sum(rows * columns**2 for rows, columns in widths.matrices)
         seconds += len(CLIPS) * weights * rounding
         seconds += (1 + len(STRENGTHS)) * (weights * rounding + widths.layers * products / speed.exact)
-    if recipe.calibration.source == "self":
-        seconds += 2 * tokens * (weights + widths.head) / speed.decode
     return seconds
+
+
+def _factor_seconds(widths: Widths, speed: Speed) -> float:
+    """Seconds of a layer beside those of rounding at the probe's width, which each checkpoint of a pass takes."""
+    # The Hessians' Cholesky factors with the triangular inverses.
+    cubes = sum(columns**3 for columns, _ in widths.inputs)
+    # GPTQ's updates behind each block of columns, and the two errors of the output that are compared.
+    wide = 3 * sum(rows * columns * max(0, columns - PROBE_COLUMNS) for rows, columns in widths.matrices)
+    return (4 * cubes / 3 + wide) / speed.exact
+
+
+def further_seconds(widths: Widths, format: Format, recipe: Recipe, speed: Speed, rounding: float) -> float:
+    """Seconds that one more checkpoint adds to a pass: its own stream where it propagates its error, else its rounding."""
+    seconds = widths.layers * widths.layer_weights * rounding
+    if not recipe.needs_data(format):
+        return seconds
+    if recipe.propagates:
+        return seconds + _calibration_seconds(widths, recipe, speed, rounding)
+    return seconds + widths.layers * _factor_seconds(widths, speed)
+
+
+def text_seconds(widths: Widths, recipe: Recipe, speed: Speed, kept: int = 0) -> float:
+    """Seconds in which the model generates the calibration text of a recipe, of which `kept` samples are there already."""
+    if recipe.calibration.source != "self":
+        return 0.0
+    tokens = max(0, recipe.calibration.samples - kept) * recipe.calibration.length
+    rate = speed.decode_float32 if float32_is_faster(widths.bytes_16) else speed.decode
+    products = 2 * (widths.layers * widths.layer_weights + widths.head) / rate
+    return tokens * (products + widths.head / widths.hidden / speed.choice)
 
 
 def _held_states(recipe: Recipe) -> int:
     """How often the hidden states of all samples are in memory: a layer's inputs and outputs, or gradients in their place."""
     forwards = 4 if recipe.corrects else 2
-    return max(3, 1 + 2 * recipe.sensitivity, forwards) if recipe.sensitivity else forwards
+    return max(3, 1 + 2 * recipe.fisher_samples, forwards) if recipe.fisher_samples else forwards
 
 
 def _residual_numbers(widths: Widths) -> int:
@@ -235,7 +296,7 @@ def _curvatures(widths: Widths) -> list[int]:
 
 def _sensitivity_bytes(widths: Widths, recipe: Recipe, states: int) -> int:
     """Bytes on disk while the loss is asked: hidden states before each layer, and what is kept for a pass forwards."""
-    if not recipe.sensitivity:
+    if not recipe.fisher_samples:
         return 0
     return widths.layers * (states + (BYTES_32 * sum(_curvatures(widths)) if recipe.propagates else 0))
 
@@ -246,7 +307,7 @@ def _statistics_bytes(widths: Widths, recipe: Recipe) -> int:
     numbers = (3 if recipe.corrects else 2) * sum(squares) + 3 * max(squares)
     if recipe.corrects:
         numbers += _residual_numbers(widths) + widths.layer_weights  # what each weight is to come near
-    if recipe.sensitivity:
+    if recipe.fisher_samples:
         numbers += sum(_curvatures(widths)) + 4 * max(_curvatures(widths), default=0)
     return BYTES_32 * numbers
 
@@ -257,18 +318,21 @@ def _running_memory(widths: Widths, recipe: Recipe) -> int:
     tokens = max(TOKENS_AT_A_TIME, length)
     outputs = tokens * sum(rows for rows, _ in widths.matrices)
     logits, kept = 0, 0
-    if recipe.sensitivity:
+    if recipe.fisher_samples:
         logits = LOGITS_AT_A_TIME * widths.head // widths.hidden
         # What attention gives each earlier token.
         kept = tokens * widths.heads * length // 2 if length <= LONGEST else 0
     return BYTES_16 * (3 * outputs + kept) + 4 * BYTES_32 * logits
 
 
-def _writing_memory(widths: Widths, recipe: Recipe) -> int:
-    """Bytes of the key-value cache while the model writes its own calibration text."""
+def _generating_memory(widths: Widths, recipe: Recipe) -> int:
+    """Bytes while the model generates its own calibration text: keys and values, and in float32 the model itself."""
     if recipe.calibration.source != "self":
         return 0
-    return AT_A_TIME * recipe.calibration.length * widths.layers * widths.kv_width * BYTES_16
+    wide = float32_is_faster(widths.bytes_16)
+    a_token = widths.layers * widths.kv_width * (BYTES_32 if wide else BYTES_16)
+    together = min(recipe.calibration.samples, samples_together(a_token, recipe.calibration.length))
+    return together * recipe.calibration.length * a_token + (2 * widths.bytes_16 if wide else 0)
 
 
 def _comparing_memory(widths: Widths) -> int:
@@ -286,7 +350,7 @@ def _statistics(recipe: Recipe) -> InputStatistics:
 
     inputs = torch.randn(2 * PROBE_COLUMNS, PROBE_COLUMNS)
     found = InputStatistics(inputs.T @ inputs, inputs.abs().amax(dim=0))
-    if recipe.sensitivity:
+    if recipe.fisher_samples:
         slopes = torch.randn(2 * PROBE_ROWS, PROBE_ROWS)
         found.curvature = {ATTENTION.output: slopes.T @ slopes}
     return found

@@ -85,6 +85,7 @@ def judge(manifest: StudyManifest, records: Sequence[Record]) -> Verdict:
         study=manifest.study,
         model=manifest.model,
         margin=manifest.margin,
+        looks=manifest.looks,
         notes=(*manifest.notes, *warnings),
         seed=manifest.seed,
     )

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 def forecast(expansion: Expansion) -> Callable[[Step], float | None]:
-    """Predicted seconds of a step that talks to a server; None of the others, and where the predictor has no answer.
+    """Predicted seconds of a step that makes a checkpoint or talks to a server; None of the others, and where nothing tells.
 
+    How long checkpoints take to make follows from the speed of this machine, which is measured for some seconds.
     The engine's version is that of the engine that would be started. The deployment's hardware is that of the specification;
     for `this-machine` without a GPU, its processor, measured.
     """
@@ -26,7 +27,13 @@ def forecast(expansion: Expansion) -> Callable[[Step], float | None]:
     known = deployment.hardware != "this-machine" or not expansion.hardware.gpus
     device = "cpu" if deployment.hardware == "this-machine" else deployment.hardware
 
+    estimates: dict[str, Callable[[Step], float | None]] = {}
+
     def seconds(step: Step) -> float | None:
+        estimate = KINDS[step.kind].estimate
+        if estimate is not None:
+            estimates.setdefault(step.kind, estimate(expansion))
+            return estimates[step.kind](step)
         predicted = KINDS[step.kind].seconds
         served = step.kind == "serve" or (step.labels.engine or "emulated") != "emulated"
         if predicted is None or not served or not known or step.labels.candidate not in formats:

@@ -114,6 +114,13 @@ def run(
         return dict(Runner(plan, store, KINDS, runs_steps, engine, view, machine, preloaded()).run())
 
 
+def say(text: str, *, quiet: bool = False, console: Console | None = None) -> None:
+    """A line between two parts of a run."""
+    from rich.console import Console as RichConsole
+
+    (console or RichConsole(quiet=quiet)).print(text)
+
+
 @contextmanager
 def _disk_errors(store: Store) -> Iterator[None]:
     """A store that cannot be written any more ends the run with one line; finished steps are kept."""
@@ -172,6 +179,7 @@ def manifest_of(
         workloads={workload.name: workload for workload in expansion.workloads},
         deployments={deployment.name: priced},
         prices=chosen.prices,
+        looks=chosen.looks if len(chosen.looks) > 1 else (),
         steps=entries(planned.step for planned in plan.steps),
         seconds={"run": round(seconds, 1)},
         version=version("whichbits"),
@@ -210,12 +218,21 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
     price = priced_deployment(
         deployment.hardware, deployment.count, deployment.price_per_hour, expansion.specification.prices, overrides
     ).price_per_hour
-    undecided = (
-        "" if expansion.statuses or not expansion.probes().steps else " Candidates with `run: auto` are shown as served."
-    )
+    undecided = ""
+    if not expansion.statuses and expansion.probes().steps:
+        undecided = " Candidates with `run: auto` or `auto-both` are shown as served."
     judging = "".join(f" {line}." for line in judging_work([step for step in missing if step.kind == "evaluate"]))
     count = f"{len(missing)} of {len(plan.steps)} steps to run.{judging}"
-    return Preview(rows, f"{count} Time: {left}. Cost: {_dollars(left, price)}.{undecided}{silent}")
+    more = _more_rounds(expansion)
+    return Preview(rows, f"{count} Time: {left}. Cost: {_dollars(left, price)}.{more}{undecided}{silent}")
+
+
+def _more_rounds(expansion: Expansion) -> str:
+    """Rounds that are not among the steps, since what is measured decides whether they are needed."""
+    looks = expansion.specification.looks
+    if len(looks) == 1 or not expansion.workloads:
+        return ""
+    return f" Workloads on which a speed is open after {looks[0]} rounds are measured in {looks[1]}, which is not counted."
 
 
 def _refusal(expansion: Expansion) -> str:

@@ -167,6 +167,15 @@ class LimitsNotKept(Frozen):
     limits: tuple[StatedLimit, ...]
 
 
+class SeveralLooks(Frozen):
+    """Speeds were looked at after so many rounds, and again after more where a comparison was open."""
+
+    code: Literal["several_looks"] = "several_looks"
+    rounds: tuple[int, ...]
+    level: float
+    """Confidence of the intervals of all looks together."""
+
+
 Caveat = Annotated[
     Remark
     | TaskExcluded
@@ -183,6 +192,7 @@ Caveat = Annotated[
     | InvalidRound
     | Rounds
     | StillRising
-    | LimitsNotKept,
+    | LimitsNotKept
+    | SeveralLooks,
     Field(discriminator="code"),
 ]

@@ -21,9 +21,6 @@ from whichbits.verdict.caveat_codes import (
 from whichbits.verdict.decision import rejected_after_holm
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.model import Decision, EmulationError, SuiteRecovery
-from whichbits.verdict.serving_options import ServingOptions
-from whichbits.verdict.speed import Load
-from whichbits.verdict.speed_caveats import speed_caveats
 
 
 def caveats(
@@ -32,8 +29,6 @@ def caveats(
     deciding_suites: Mapping[str, Suite],
     emulation: Sequence[EmulationError],
     implausible: Sequence[ImplausibleLoss],
-    measured: Sequence[Load],
-    all_options: Sequence[ServingOptions],
     *,
     margin: float,
     level: float,
@@ -51,7 +46,6 @@ def caveats(
     if fallen:
         yield FamilyWise(candidates=fallen, family=len(deciding_suites), level=level)
     yield from _emulation(decisions, emulation)
-    yield from speed_caveats(findings, measured, all_options, level=level)
 
 
 def _noise_floor(name: str, finding: SuiteRecovery) -> Iterator[WithinNoise]:

@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from whichbits.core.errors import UserError  # noqa: E402
+from whichbits.quantization.calibration import self_generated  # noqa: E402
 from whichbits.quantization.calibration.data import calibration_data, pinned, random_tokens, windows  # noqa: E402
 from whichbits.quantization.recipe.recipe import Calibration, Recipe  # noqa: E402
 
@@ -114,7 +115,7 @@ def test_random_tokens_leave_special_ones_out(small_llama: Path) -> None:
     assert data.warnings == ()
 
 
-def test_self_written_text_is_drawn_from_the_model(small_llama: Path) -> None:
+def test_self_generated_text_is_drawn_from_the_model(small_llama: Path) -> None:
     """Each sample: the beginning of text, a token drawn uniformly, then the model's own, of full length and repeatable."""
     torch.manual_seed(123)
     data = calibration_data(small_llama, Calibration(samples=20, length=12), seed=0)
@@ -148,10 +149,12 @@ def test_a_sample_longer_than_the_model_reads_is_refused(small_llama: Path) -> N
         calibration_data(small_llama, Calibration(source="random", length=513), seed=0)
 
 
-def test_writing_is_counted(small_llama: Path) -> None:
+def test_generated_tokens_are_counted(small_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(self_generated, "MOST_TOGETHER", 16)
     steps: list[tuple[int, int]] = []
     calibration_data(small_llama, Calibration(samples=17, length=6), 0, lambda done, all: steps.append((done, all)))
-    assert steps == [(done, 10) for done in range(1, 11)]  # two batches, each its prompts and four tokens
+    first, second = [16 * each for each in (3, 4, 5, 6)], [96 + each for each in (3, 4, 5, 6)]
+    assert steps == [(done, 102) for done in (*first, *second)]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from whichbits.quantization.model.prefetch import layers_ahead  # noqa: E402
+from whichbits.quantization.model.prefetch import prefetched_layers  # noqa: E402
 
 
 class Layers(Mapping[str, torch.Tensor]):
@@ -34,7 +34,7 @@ class Layers(Mapping[str, torch.Tensor]):
 def test_the_next_layer_is_read_meanwhile_and_no_more() -> None:
     layers = Layers()
     order = [3, 2, 0, 1]
-    for place, found in enumerate(layers_ahead(layers, order)):
+    for place, found in enumerate(prefetched_layers(layers, order)):
         assert list(found) == ["weight"]
         assert float(found["weight"][0, 0]) == order[place]
         if place < 3:
@@ -43,7 +43,7 @@ def test_the_next_layer_is_read_meanwhile_and_no_more() -> None:
 
 
 def test_what_cannot_be_read_is_said_when_it_is_wanted() -> None:
-    layers = layers_ahead(Layers(broken=1), range(4))
+    layers = prefetched_layers(Layers(broken=1), range(4))
     assert float(next(layers)["weight"][0, 0]) == 0
     with pytest.raises(OSError, match="no such file"):
         next(layers)

@@ -6,7 +6,7 @@ yaml = pytest.importorskip("yaml")
 
 from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.quantization.output.card import card  # noqa: E402
-from whichbits.quantization.output.manifest import BesideNearest, Manifest, Used, code_sha256  # noqa: E402
+from whichbits.quantization.output.manifest import GptqVsRtn, Manifest, Used, code_sha256  # noqa: E402
 from whichbits.quantization.recipe.recipe import Calibration, Recipe  # noqa: E402
 
 MANIFEST = Manifest(
@@ -19,7 +19,7 @@ MANIFEST = Manifest(
     bits_per_weight=8.05,
     bytes=2_500_000_000,
     calibration=Used(fingerprint="abc", tokens=2048, warnings=("too few",)),
-    beside_nearest=BesideNearest(ratio=0.25, worse={"model.layers.1.mlp.up_proj": 1.5}),
+    gptq_vs_rtn=GptqVsRtn(ratio=0.25, worse={"model.layers.1.mlp.up_proj": 1.5}),
 )
 
 

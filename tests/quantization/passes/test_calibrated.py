@@ -81,7 +81,7 @@ def test_gptq_end_to_end_is_closer_to_the_base_than_round_to_nearest(correlated_
     nearest, _ = quantize_checkpoint(correlated_llama, get("w4a16-int"), Recipe(), tmp_path / "rtn")
     theirs = hidden_error(correlated_llama, tmp_path / "rtn", nearest)
     for propagate, asymmetric, residual in ((False, 0, 0), (True, 0, 0), (True, 0.5, 0), (True, 0.5, 0.5)):
-        correction = {"propagate_error": propagate, "asymmetric": asymmetric, "residual": residual}
+        correction = {"propagate_error": propagate, "input_error_correction": asymmetric, "residual_error_correction": residual}
         recipe = Recipe(rounding="gptq", calibration=calibration, **correction)
         out = tmp_path / f"{propagate}-{asymmetric}-{residual}"
         manifest, errors = quantize_checkpoint(correlated_llama, get("w4a16-int"), recipe, out)
@@ -96,10 +96,10 @@ def test_the_folder_and_its_manifest(block_llama: Path, tmp_path: Path) -> None:
     assert manifest.calibration
     assert manifest.calibration.tokens == 256
     assert "numba" in manifest.versions
-    worse = {each.module for each in errors if (each.output_error or 0) > (each.nearest_output_error or 0)}
-    assert manifest.beside_nearest and set(manifest.beside_nearest.worse) == worse
-    assert 0 < manifest.beside_nearest.ratio < 1, "in sum GPTQ is better than rounding to nearest on its own tokens"
-    assert nearest.beside_nearest is None
+    worse = {each.module for each in errors if (each.output_error or 0) > (each.rtn_output_error or 0)}
+    assert manifest.gptq_vs_rtn and set(manifest.gptq_vs_rtn.worse) == worse
+    assert 0 < manifest.gptq_vs_rtn.ratio < 1, "in sum GPTQ is better than rounding to nearest on its own tokens"
+    assert nearest.gptq_vs_rtn is None
     assert manifest.bits_per_weight == nearest.bits_per_weight
     assert sorted(files(tmp_path / "gptq")) == sorted(files(tmp_path / "rtn"))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["gptq", "rtn"]
@@ -134,7 +134,7 @@ def test_a_killed_pass_goes_on_and_ends_in_the_same_bytes(block_llama: Path, tmp
 
     def targets(folder: str) -> list[Target]:
         return [
-            Target(get("w4a16-int"), GPTQ.model_copy(update={"asymmetric": 0.5}), tmp_path / folder / "own"),
+            Target(get("w4a16-int"), GPTQ.model_copy(update={"input_error_correction": 0.5}), tmp_path / folder / "own"),
             Target(get("w8a8-int"), GPTQ.model_copy(update={"propagate_error": False}), tmp_path / folder / "shared"),
         ]
 
@@ -294,7 +294,7 @@ def test_what_goes_by_the_loss_is_closer_to_the_base_in_its_distributions(correl
     log_p = torch.log_softmax(transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)(tokens).logits, -1)
     divergence = {}
     for draws in (0, 1):
-        fields = {"sensitivity": draws, "calibration": Calibration(source="random", samples=32, length=64)}
+        fields = {"fisher_samples": draws, "calibration": Calibration(source="random", samples=32, length=64)}
         recipe = recipe_for(get("w4a16-int"), "balanced", fields)
         manifest, _ = quantize_checkpoint(folder, get("w4a16-int"), recipe, tmp_path / str(draws))
         log_q = torch.log_softmax(stored_model(folder, tmp_path / str(draws), manifest)(tokens).logits, dim=-1)

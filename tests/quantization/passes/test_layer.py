@@ -47,7 +47,7 @@ class Restored:
 def restored(weight: torch.Tensor, fed: InputStatistics, asymmetric: float, residual: float = 0.0) -> Restored:
     """The weight quantized with GPTQ, corrected with these strengths."""
     format, name = fit(get("w8a8-int"), [(ROWS, COLUMNS)]), "model.layers.0.self_attn.o_proj"
-    recipe = Recipe(rounding="gptq", asymmetric=asymmetric, residual=residual, damping=1e-5)
+    recipe = Recipe(rounding="gptq", input_error_correction=asymmetric, residual_error_correction=residual, damping=1e-5)
     (module,) = quantize_layer({f"{name}.weight": weight}, format, recipe, {f"{name}.weight": fed})
     assert module.errors.output_error
     packed = {key.removeprefix(f"{name}."): tensor for key, tensor in module.tensors.items()}
@@ -102,7 +102,7 @@ def test_the_scale_of_a_tensor_covers_what_the_weight_was_corrected_to(inputs: t
     change = torch.zeros(ROWS, COLUMNS)
     change[3, 5] = 3 * float(weight.abs().max())
     fed.residual = {"o_proj": change @ fed.hessian}
-    recipe = Recipe(rounding="gptq", residual=1.0, damping=1e-6)
+    recipe = Recipe(rounding="gptq", residual_error_correction=1.0, damping=1e-6)
     name = "model.layers.0.self_attn.o_proj"
     (moved,) = quantize_layer({f"{name}.weight": weight}, format, recipe, {f"{name}.weight": fed})
     (plain,) = quantize_layer({f"{name}.weight": weight}, format, Recipe(), None)
@@ -116,8 +116,8 @@ def test_a_module_carries_its_errors(inputs: torch.Tensor, weight: torch.Tensor)
     weights, fed = {f"{name}.weight": weight}, {f"{name}.weight": statistics(inputs)}
     (module,) = quantize_layer(weights, format, Recipe(rounding="gptq"), fed)
     assert module.errors.module == name
-    assert module.errors.output_error and module.errors.nearest_output_error
-    assert module.errors.output_error < module.errors.nearest_output_error
+    assert module.errors.output_error and module.errors.rtn_output_error
+    assert module.errors.output_error < module.errors.rtn_output_error
     (nearest,) = quantize_layer(weights, format, Recipe())
-    assert nearest.errors.output_error is None and nearest.errors.nearest_output_error is None
+    assert nearest.errors.output_error is None and nearest.errors.rtn_output_error is None
     assert nearest.errors.error > 0

@@ -34,7 +34,7 @@ def test_a_killed_pass_that_goes_by_the_loss_ends_in_the_same_bytes(block_llama:
             raise KeyboardInterrupt
 
     def targets(folder: str) -> list[Target]:
-        recipe = GPTQ.model_copy(update={"propagate_error": False, "sensitivity": 2, "shrinkage": 0.3, "balancing": 1.0})
+        recipe = GPTQ.model_copy(update={"propagate_error": False, "fisher_samples": 2, "shrinkage": 0.3, "balancing": 1.0})
         return [
             Target(get("w8a8-int"), recipe, tmp_path / folder / "eight"),
             Target(get("w4a16-int"), recipe, tmp_path / folder / "four"),
@@ -63,9 +63,9 @@ def test_a_killed_pass_forwards_by_the_loss_ends_in_the_same_bytes_and_does_not_
             raise KeyboardInterrupt
 
     def targets(folder: str, *names: str) -> list[Target]:
-        recipe = GPTQ.model_copy(update={"sensitivity": 2, "shrinkage": 0.3})
+        recipe = GPTQ.model_copy(update={"fisher_samples": 2, "shrinkage": 0.3})
         recipes = {
-            "forwards": recipe.model_copy(update={"asymmetric": 0.5, "residual": 0.5}),
+            "forwards": recipe.model_copy(update={"input_error_correction": 0.5, "residual_error_correction": 0.5}),
             "backwards": recipe.model_copy(update={"propagate_error": False}),
         }
         return [Target(get("w4a16-int"), recipes[name], tmp_path / folder / name) for name in names]
@@ -75,7 +75,7 @@ def test_a_killed_pass_forwards_by_the_loss_ends_in_the_same_bytes_and_does_not_
     assert files(tmp_path / "whole" / "forwards") == files(tmp_path / "alone" / "forwards")
     assert files(tmp_path / "whole" / "forwards") != files(tmp_path / "whole" / "backwards")
     (unweighted,) = targets("unweighted", "forwards")
-    unweighted = replace(unweighted, recipe=unweighted.recipe.model_copy(update={"sensitivity": 0}))
+    unweighted = replace(unweighted, recipe=unweighted.recipe.model_copy(update={"fisher_samples": 0}))
     quantize_calibrated(block_llama, [unweighted])
     weights = [file["model.safetensors"] for file in (files(unweighted.out), files(tmp_path / "alone" / "forwards"))]
     assert weights[0] != weights[1], "the loss has its say on the way forwards"
@@ -99,10 +99,12 @@ def test_replicas_that_take_the_samples_in_turn_make_the_same(
 
     def targets(folder: str) -> list[Target]:
         recipes = {
-            "loss": GPTQ.model_copy(update={"propagate_error": False, "sensitivity": 1}),
+            "loss": GPTQ.model_copy(update={"propagate_error": False, "fisher_samples": 1}),
             "shared": GPTQ.model_copy(update={"propagate_error": False}),
-            "corrected": GPTQ.model_copy(update={"asymmetric": 0.5, "residual": 0.5}),
-            "both": GPTQ.model_copy(update={"asymmetric": 0.5, "residual": 0.5, "sensitivity": 1}),
+            "corrected": GPTQ.model_copy(update={"input_error_correction": 0.5, "residual_error_correction": 0.5}),
+            "both": GPTQ.model_copy(
+                update={"input_error_correction": 0.5, "residual_error_correction": 0.5, "fisher_samples": 1}
+            ),
         }
         return [Target(get("w4a16-int+kv-fp8"), recipe, tmp_path / folder / name) for name, recipe in recipes.items()]
 

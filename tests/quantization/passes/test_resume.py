@@ -67,9 +67,9 @@ def test_calibration_data_that_cannot_be_had_leave_nothing(tmp_path: Path) -> No
 
 def test_hidden_states_of_a_killed_pass_go(tmp_path: Path) -> None:
     (tmp_path / "tmpkilled").mkdir()
-    (tmp_path / "sensitivity-1").mkdir()
+    (tmp_path / "fisher-1").mkdir()
     drop_states(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["sensitivity-1"]
+    assert [path.name for path in tmp_path.iterdir()] == ["fisher-1"]
 
 
 def test_shared_data_are_kept_for_each_of_several_settings(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ kept_data(pathlib.Path(sys.argv[1]), {}, make, shared=True)
 def test_layers_of_other_settings_are_replaced_where_that_is_asked_for(tmp_path: Path) -> None:
     first = LayerStore(tmp_path, {"versions": 1})
     first.put(0, {"weight": torch.ones(1)}, ())
-    (tmp_path / "sensitivity-1").mkdir()
+    (tmp_path / "fisher-1").mkdir()
     assert LayerStore(tmp_path, {"versions": 1}, replace=True).has(0)
     assert not LayerStore(tmp_path, {"versions": 2}, replace=True).has(0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "settings.json"]

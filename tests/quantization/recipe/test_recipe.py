@@ -21,7 +21,7 @@ def test_a_recipe_writes_what_applies() -> None:
         **plain, "scales": "activation", "propagate_error": True, "smoothing": None, "calibration": calibration,
     }  # fmt: skip
     assert Recipe(rounding="gptq").model_dump(mode="json") == {
-        **plain, "rounding": "gptq", "damping": 0.01, "act_order": True, "propagate_error": True, "asymmetric": 0,
+        **plain, "rounding": "gptq", "damping": 0.01, "act_order": True, "propagate_error": True, "input_error_correction": 0,
         "smoothing": None, "calibration": calibration,
     }  # fmt: skip
 
@@ -36,8 +36,8 @@ def test_what_is_written_is_read_again(recipe: Recipe) -> None:
     [
         ({"damping": 0.1}, "damping would do nothing"),
         ({"scales": "activation", "act_order": False}, "act_order would do nothing"),
-        ({"asymmetric": 1}, "asymmetric would do nothing"),
-        ({"rounding": "gptq", "asymmetric": 1, "propagate_error": False}, "propagate_error: false leaves out"),
+        ({"input_error_correction": 1}, "input_error_correction would do nothing"),
+        ({"rounding": "gptq", "input_error_correction": 1, "propagate_error": False}, "propagate_error: false leaves out"),
         ({"rounding": "gptq", "smoothing": 1.5}, "less than or equal to 1"),
         ({"rounding": "gptq", "damping": 0}, "greater than 0"),
         ({"rounding": "gptq", "calibration": {"source": "text"}}, "needs a file"),

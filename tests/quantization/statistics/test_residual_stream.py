@@ -10,7 +10,7 @@ pytest.importorskip("transformers")
 
 from whichbits.quantization.model.decoder import Call, empty_model, first_inputs  # noqa: E402
 from whichbits.quantization.model.replicas import filled  # noqa: E402
-from whichbits.quantization.model.tensors import StoredTensors, of_layer, outside_layers  # noqa: E402
+from whichbits.quantization.model.tensors import StoredTensors, layer_tensors, outside_layers  # noqa: E402
 from whichbits.quantization.statistics.residual_stream import Adding, adding  # noqa: E402
 
 BOTH = {"self_attn.o_proj": (None, 1.0), "mlp.down_proj": ("post_attention_layernorm", 1.0)}
@@ -43,7 +43,7 @@ def test_what_adds_to_the_stream_is_found(
     base = random_base(family)
     decoder, tensors = empty_model(base), StoredTensors(base)
     inputs, calls = first_inputs(decoder, outside_layers(tensors), TOKENS)
-    own = of_layer(tensors, 0)
+    own = layer_tensors(tensors, 0)
     louder = {name: loud * own[name] for name in own if name.endswith(("o_proj.weight", "down_proj.weight"))}
     replicas = filled(decoder.layers[0], own | louder, calls[0], ["cpu"])
     linears = [name for name, module in replicas[0].layer.named_modules() if isinstance(module, torch.nn.Linear)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ def test_without_a_recipe_a_candidate_is_made_as_the_command_line_makes_it(tiny_
     made = plan(tiny_llama, ("{format: w4a16-int, run", "{format: w4a16-int, recipe: {scales: minmax}, run")).steps
     recipes = {p.step.labels.candidate: p.step.inputs.recipe for p in made if p.step.kind == "quantize"}
     assert (recipes["w8a8-int"].rounding, recipes["w8a8-int"].calibration.source) == ("gptq", "self")
-    assert recipes["w8a8-int"].sensitivity > 0
+    assert recipes["w8a8-int"].fisher_samples > 0
     assert (recipes["w4a16-int"].rounding, recipes["w4a16-int"].scales) == ("rtn", "minmax")
 
 
@@ -113,6 +114,36 @@ def test_a_new_candidate_leaves_the_others_alone(tiny_llama: Path):
 )
 def test_each_input_changes_its_own_kinds(tiny_llama: Path, change: tuple[str, str], kinds: set[str]):
     assert {kind for kind, _ in changed(plan(tiny_llama), plan(tiny_llama, change))} == kinds
+
+
+def test_open_workloads_are_measured_in_most_rounds_and_the_first_rounds_stay(tiny_llama: Path):
+    other = "  - {name: other, prompt_tokens: 16, output_tokens: 8, concurrency: [2]}\nengine:"
+    text = TEXT.format(model=tiny_llama).replace("rounds: 2", "rounds: 2\nmost_rounds: 3").replace("engine:", other)
+    first = Expansion(*parse(text, "small.yaml"), ask_servers=False)
+    second = replace(first, open_workloads=frozenset({"mine"}))
+
+    def rounds(made: Plan) -> dict[str, set[int]]:
+        found: dict[str, set[int]] = {}
+        for step in (planned.step for planned in made.steps if planned.step.kind == "serve"):
+            found.setdefault(str(step.labels.workload), set()).add(step.labels.repeat)
+        return found
+
+    assert rounds(first.plan()) == {"mine": {0, 1}, "other": {0, 1}}
+    assert rounds(second.plan()) == {"mine": {0, 1, 2}, "other": {0, 1}}
+    assert set(keys(first.plan()).values()) < set(keys(second.plan()).values())
+    assert rounds(first.measured_most().plan()) == {"mine": {0, 1, 2}, "other": {0, 1, 2}}
+
+
+@pytest.mark.parametrize(
+    ("status", "runs"), [("native", (True, True)), ("reference", (False, True)), ("refused", (False, True))]
+)
+def test_auto_both_is_served_and_emulated_where_there_is_a_native_kernel_else_emulated(
+    tiny_llama: Path, status: str, runs: tuple[bool, bool]
+):
+    text = TEXT.format(model=tiny_llama).replace("w8a8-int, run: both", "w8a8-int, run: auto-both")
+    statuses = {"w8a8-int": status}
+    subject = Expansion(*parse(text, "small.yaml"), ask_servers=False, statuses=statuses).subjects[1]
+    assert (subject.served, subject.emulated) == runs
 
 
 def test_a_generated_task_has_as_many_items_as_are_asked_for(tiny_llama: Path):

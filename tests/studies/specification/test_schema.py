@@ -138,3 +138,11 @@ def test_unknown_preset_suggests_a_near_one():
 def test_a_file_that_is_missing_is_said_to_be():
     with pytest.raises(UserError, match=r"nowhere\.yaml does not exist"):
         load("nowhere.yaml")
+
+
+def test_most_rounds_are_at_least_rounds() -> None:
+    text = "version: 1\nname: a\nmodel: m\ncandidates: [w8a8-int]\nrounds: 4\nmost_rounds: {}\n"
+    assert parse(text.format(4), "a.yaml")[0].looks == (4,)
+    assert parse(text.format(6), "a.yaml")[0].looks == (4, 6)
+    with pytest.raises(UserError, match="less than `rounds`"):
+        parse(text.format(3), "a.yaml")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ from whichbits.models.configuration import library_configuration, read_configura
 from whichbits.models.generation import end_ids
 from whichbits.models.tokenization import load_tokenizer, plain_ids, start_ids
 from whichbits.quantization.calibration.checks import warnings
-from whichbits.quantization.calibration.self_generated import self_written
+from whichbits.quantization.calibration.kept_text import kept_text
+from whichbits.quantization.calibration.self_generated import self_generated
 from whichbits.quantization.calibration.texts import read_file, texts
 from whichbits.quantization.calibration.token_ids import given_tokens
 
@@ -40,12 +42,14 @@ def calibration_data(
     *,
     device: str = "cpu",
     trust_remote_code: bool = False,
+    base_files: Mapping[str, str] | None = None,
 ) -> CalibrationData:
     """The tokens that `calibration` asks for, for the model in the folder `base`; the same for the same seed.
 
-    What the model says of text, and what it writes itself, is computed on `device`; `on_token(done, all)` counts the steps of
-    that writing; code of the model's own runs only where `trust_remote_code` says so. Raises UserError where a file or data set
-    cannot be read, is too short, or is not what it is said to be, or where a sample is longer than the model reads.
+    What the model says of text, and what it generates itself, is computed on `device`; `on_token(done, all)` counts the tokens
+    that it generates; they are kept for others where `base_files`, the SHA-256 of the model's files, say which model it is.
+    Code of the model's own runs only where `trust_remote_code` says so. Raises UserError where a file or data set cannot be
+    read, is too short, or is not what it is said to be, or where a sample is longer than the model reads.
     """
     import torch
 
@@ -57,10 +61,12 @@ def calibration_data(
         case "self":
             config = library_configuration(base, trust_remote_code=trust_remote_code)
             ends = end_ids(base, config, tokenizer.eos_token_id)
-            tokens = self_written(
-                base, start, ends, calibration.samples, calibration.length, seed, on_token,
-                device=device, trust_remote_code=trust_remote_code,
-            )  # fmt: skip
+            kept = kept_text(base_files, calibration.length, seed) if base_files else None
+            with kept.locked() if kept else nullcontext():
+                tokens = self_generated(
+                    base, start, ends, calibration.samples, calibration.length, seed, on_token,
+                    device=device, trust_remote_code=trust_remote_code, kept=kept,
+                )  # fmt: skip
         case "random":
             ordinary = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
             tokens = random_tokens(ordinary, start, calibration.samples, calibration.length, generator)

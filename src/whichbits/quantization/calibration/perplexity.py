@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from whichbits.quantization.model.decoder import LOGITS_AT_A_TIME, empty, empty_model, final_norm, first_inputs, logits_of
 from whichbits.quantization.model.finite import check_states
 from whichbits.quantization.model.replicas import filled, run
-from whichbits.quantization.model.tensors import StoredTensors, TensorsOnDevice, head_bias_of, head_of, of_layer, outside_layers
+from whichbits.quantization.model.tensors import (
+    StoredTensors,
+    TensorsOnDevice,
+    head_bias_of,
+    head_of,
+    layer_tensors,
+    outside_layers,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +35,7 @@ def negative_log_likelihood(
     decoder = empty_model(base, trust_remote_code=trust_remote_code, device=device)
     hidden, calls = first_inputs(decoder, outside_layers(tensors), tokens)
     for number, layer in enumerate(decoder.layers):
-        hidden = run(filled(layer, of_layer(tensors, number), calls[number], [device]), hidden)
+        hidden = run(filled(layer, layer_tensors(tensors, number), calls[number], [device]), hidden)
         check_states(hidden, f"the hidden states behind layer {number}")
         empty(layer)
     head, bias, norm = head_of(tensors), head_bias_of(tensors), final_norm(decoder)

@@ -15,7 +15,7 @@ from whichbits.quantization.mixed_precision.knapsack import Option, assign
 from whichbits.quantization.model.decoder import empty, empty_model, fill, first_inputs
 from whichbits.quantization.model.devices import computing_devices
 from whichbits.quantization.model.replicas import Replica, filled, run
-from whichbits.quantization.model.tensors import of_layer, outside_layers
+from whichbits.quantization.model.tensors import layer_tensors, outside_layers
 from whichbits.quantization.passes.agreement import check_agreement
 from whichbits.quantization.recipe.recipe import LayerChoice, Recipe
 from whichbits.quantization.rounding.fake_quantize import activations_quantized
@@ -55,7 +55,7 @@ def measure(
     options: list[Option] = []
     for number, (layer, call) in enumerate(zip(decoder.layers, calls, strict=True)):
         prefix = layer_prefix(number)
-        own = of_layer(tensors, number)
+        own = layer_tensors(tensors, number)
         replicas = filled(layer, own, call, [computing])
         outputs = run(replicas, hidden)
         for name, weights in _units(layers[number], tensors).items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,20 +38,29 @@ def choose_formats(
     error: float | None = None,
     device: str | None = None,
     trust_remote_code: bool = False,
+    base_files: Mapping[str, str] | None = None,
+    on_token: Callable[[int, int], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Choice:
     """Spend a budget of bits for each weight on disk, scales included, or of error, on the linear layers of `base`.
 
     `formats` are the names to choose from (`bf16` for none); `recipe` gives calibration data, seed, group size and rotation.
     The budget is over all linear layers of the decoder; embeddings and lm_head are not counted. `on_progress(done, all)` counts
-    layers. Raises UserError where the budget cannot be met, no format fits a layer, or the model is not understood.
+    layers, `on_token(done, all)` the tokens of calibration text that the model generates; `base_files` as `calibration_data`.
+    Raises UserError where the budget cannot be met, no format fits a layer, or the model is not understood.
     """
     shapes = tensor_shapes(base)
     layers = layer_linears(read_configuration(base, trust_remote_code=trust_remote_code), shapes)
     weights = sum(shapes[name][0] * shapes[name][1] for layer in layers for name in layer)
     few = recipe.calibration.model_copy(update={"samples": min(SAMPLES, recipe.calibration.samples)})
     tokens = calibration_data(
-        base, few, recipe.seed, device=computing_devices(device)[0], trust_remote_code=trust_remote_code
+        base,
+        few,
+        recipe.seed,
+        on_token,
+        device=computing_devices(device)[0],
+        trust_remote_code=trust_remote_code,
+        base_files=base_files,
     ).tokens
     options = measure(
         base,

@@ -12,7 +12,7 @@ from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.names import layer_prefix
 from whichbits.models.configuration import library_configuration
 from whichbits.quantization.model.attention import use_blocks
-from whichbits.quantization.model.memory import give_back_freed
+from whichbits.quantization.model.memory import trim_heap
 from whichbits.quantization.model.structure import tensor_shapes
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def fill(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
 def empty(module: torch.nn.Module) -> None:
     """Give back the memory of a filled module's parameters, and what was freed while it was worked with."""
     module.load_state_dict({name: tensor.to("meta") for name, tensor in module.state_dict().items()}, assign=True)
-    give_back_freed()
+    trim_heap()
 
 
 def first_inputs(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 
-def give_back_freed() -> None:
+def trim_heap() -> None:
     """Have the C library return to the system what it keeps of freed memory, where it can be asked to (glibc).
 
     A layer's large tensors leave gaps between the small ones that outlive them, which would grow with the number of layers.

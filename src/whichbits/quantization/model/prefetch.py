@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from whichbits.quantization.model.tensors import of_layer, paged_in
+from whichbits.quantization.model.tensors import layer_tensors, page_in
 
 if TYPE_CHECKING:
     import torch
 
 
-def layers_ahead(tensors: Mapping[str, torch.Tensor], numbers: Sequence[int]) -> Iterator[dict[str, torch.Tensor]]:
+def prefetched_layers(tensors: Mapping[str, torch.Tensor], numbers: Sequence[int]) -> Iterator[dict[str, torch.Tensor]]:
     """The tensors of the decoder layers `numbers`, in that order, by name within each.
 
     While one is worked on, the next one is read, and no more; what was handed out is not held.
@@ -29,4 +29,4 @@ def layers_ahead(tensors: Mapping[str, torch.Tensor], numbers: Sequence[int]) ->
 
 
 def _read(tensors: Mapping[str, torch.Tensor], number: int) -> dict[str, torch.Tensor]:
-    return {name: paged_in(tensor) for name, tensor in of_layer(tensors, number).items()}
+    return {name: page_in(tensor) for name, tensor in layer_tensors(tensors, number).items()}

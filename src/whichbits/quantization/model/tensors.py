@@ -65,7 +65,7 @@ class TensorsOnDevice(Mapping[str, "torch.Tensor"]):
     def __getitem__(self, name: str) -> torch.Tensor:
         tensor = self._tensors[name]
         # The disk is waited for here, and not in the copy to a GPU, which holds up what comes after it there.
-        return tensor if self._device == "cpu" else paged_in(tensor).to(self._device)
+        return tensor if self._device == "cpu" else page_in(tensor).to(self._device)
 
 
 class TensorsAs(Mapping[str, "torch.Tensor"]):
@@ -87,7 +87,7 @@ class TensorsAs(Mapping[str, "torch.Tensor"]):
         return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
 
 
-def paged_in(tensor: torch.Tensor) -> torch.Tensor:
+def page_in(tensor: torch.Tensor) -> torch.Tensor:
     """`tensor`; where it is mapped to a file, it has been read from there."""
     import torch
 
@@ -96,7 +96,7 @@ def paged_in(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def of_layer(tensors: Mapping[str, torch.Tensor], number: int) -> dict[str, torch.Tensor]:
+def layer_tensors(tensors: Mapping[str, torch.Tensor], number: int) -> dict[str, torch.Tensor]:
     """The tensors of decoder layer `number`, by name within it."""
     prefix = layer_prefix(number)
     return {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}

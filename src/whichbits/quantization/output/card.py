@@ -32,7 +32,7 @@ def card(manifest: Manifest, base: str, measured: Sequence[Mapping[str, str]] = 
         "With this in `recipe.yaml` (it is beside this card):",
         _fenced(f"whichbits quantize {shlex.quote(base)} --format {format.name} --out DIR --recipe recipe.yaml", "bash"),
         _calibrated(manifest),
-        _beside_nearest(manifest),
+        _gptq_vs_rtn(manifest),
         "SHA-256 of the base's files, of the code and of the files here, and all versions: `manifest.json`.",
         "## Run it",
         _fenced(serve or "vllm serve DIR", "bash"),
@@ -52,8 +52,8 @@ def _calibrated(manifest: Manifest) -> str:
     return text + (f" What looked wrong with them:\n{warned}" if warned else "")
 
 
-def _beside_nearest(manifest: Manifest) -> str:
-    found = manifest.beside_nearest
+def _gptq_vs_rtn(manifest: Manifest) -> str:
+    found = manifest.gptq_vs_rtn
     if found is None:
         return ""
     text = (

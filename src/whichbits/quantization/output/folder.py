@@ -21,7 +21,7 @@ from whichbits.formats.mixed import targets
 from whichbits.models.configuration import read_configuration, read_json
 from whichbits.models.loading import where_it_loads
 from whichbits.quantization.model.structure import ignored, tensor_shapes
-from whichbits.quantization.output.manifest import FILE, Manifest, ModuleError, Used, beside_nearest, versions
+from whichbits.quantization.output.manifest import FILE, Manifest, ModuleError, Used, gptq_vs_rtn, versions
 from whichbits.quantization.recipe.recipe import Recipe
 
 LICENSES = ("LICENSE*", "NOTICE*")
@@ -67,7 +67,7 @@ def complete(
         bits_per_weight=_stored_bits(folder, linears) / weights,
         bytes=sum(file.stat().st_size for file in shard_files(folder)),
         calibration=calibration,
-        beside_nearest=beside_nearest(errors),
+        gptq_vs_rtn=gptq_vs_rtn(errors),
         loading=where_it_loads(folder, format.name, trust_remote_code=trust_remote_code),
     )
     (folder / FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -132,7 +132,7 @@ def folder_aside(out: Path, *, needed: int) -> Iterator[Path]:
         )
     aside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
-        with told_when_full(out.parent):
+        with disk_full_as_user_error(out.parent):
             yield aside
         aside.chmod(0o755)
         refuse_existing(out)  # another run may have been faster
@@ -142,7 +142,7 @@ def folder_aside(out: Path, *, needed: int) -> Iterator[Path]:
 
 
 @contextmanager
-def told_when_full(folder: Path) -> Iterator[None]:
+def disk_full_as_user_error(folder: Path) -> Iterator[None]:
     """Raises UserError where the disk of `folder` fills up meanwhile."""
     from safetensors import SafetensorError
 

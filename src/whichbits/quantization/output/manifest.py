@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from whichbits.formats.format import Format
 from whichbits.quantization.recipe.recipe import Recipe
@@ -27,7 +27,7 @@ class Used(BaseModel):
     warnings: tuple[str, ...]
 
 
-class BesideNearest(BaseModel):
+class GptqVsRtn(BaseModel):
     """The rounding's error of the outputs over that of rounding to nearest on the same grid, on the calibration tokens.
 
     `ratio` is that of the sums over all modules; `worse` has the ratio of each module where it is above 1.
@@ -39,12 +39,16 @@ class BesideNearest(BaseModel):
     worse: dict[str, float]
 
 
+FORMER = {"asymmetric": "input_error_correction", "residual": "residual_error_correction", "sensitivity": "fisher_samples"}
+"""Names of a recipe's fields in manifests of earlier versions, which are read."""
+
+
 class Manifest(BaseModel):
     """What made a checkpoint, and what it holds; `manifest.json` in its folder.
 
     `base` and `files` map names of files to their SHA-256; `weights` counts the quantized weights, and `bits_per_weight` is
     what they take on disk with their scales; `bytes` is the size of all weight files; `calibration` is there where the recipe
-    is calibrated, `beside_nearest` where its rounder is; `loading` says where the checkpoint does not load.
+    is calibrated, `gptq_vs_rtn` where its rounder is; `loading` says where the checkpoint does not load.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,8 +62,19 @@ class Manifest(BaseModel):
     bits_per_weight: float
     bytes: int
     calibration: Used | None = None
-    beside_nearest: BesideNearest | None = None
+    gptq_vs_rtn: GptqVsRtn | None = None
     loading: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_names(cls, data: Any) -> Any:
+        """A manifest of an earlier version, under today's names."""
+        if not isinstance(data, dict):
+            return data
+        data = {"gptq_vs_rtn" if name == "beside_nearest" else name: value for name, value in data.items()}
+        if isinstance(data.get("recipe"), dict):
+            data["recipe"] = {FORMER.get(name, name): value for name, value in data["recipe"].items()}
+        return data
 
     @model_serializer(mode="wrap")
     def _write_what_there_is(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -71,7 +86,7 @@ class ModuleError(BaseModel):
 
     `error` is the relative Frobenius error of its weight, |rounded - weight| / |weight|. Of
     calibrated rounders alone, `output_error` is the sum of squared errors of its output over the calibration tokens, weighted
-    as the recipe weighs them, and `nearest_output_error` the one that rounding to nearest on the same grid would have made.
+    as the recipe weighs them, and `rtn_output_error` the one that rounding to nearest on the same grid would have made.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -79,18 +94,18 @@ class ModuleError(BaseModel):
     module: str
     error: float
     output_error: float | None = None
-    nearest_output_error: float | None = None
+    rtn_output_error: float | None = None
 
 
-def beside_nearest(errors: Sequence[ModuleError]) -> BesideNearest | None:
+def gptq_vs_rtn(errors: Sequence[ModuleError]) -> GptqVsRtn | None:
     """What a calibrated rounder was worth on the modules that it rounded; None where there is none."""
-    pairs = {each.module: (each.output_error, each.nearest_output_error) for each in errors}
+    pairs = {each.module: (each.output_error, each.rtn_output_error) for each in errors}
     known = {module: (own, other) for module, (own, other) in pairs.items() if own is not None and other is not None}
     if not known:
         return None
     ours, theirs = (sum(values) for values in zip(*known.values(), strict=True))
     worse = {module: own / other for module, (own, other) in known.items() if own > other > 0}
-    return BesideNearest(ratio=ours / theirs if theirs else 1.0, worse=worse)
+    return GptqVsRtn(ratio=ours / theirs if theirs else 1.0, worse=worse)
 
 
 def versions(*, calibrated: bool = False) -> dict[str, str]:

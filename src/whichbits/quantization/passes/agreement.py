@@ -34,7 +34,7 @@ from whichbits.quantization.model.tensors import (
     TensorsAs,
     head_bias_of,
     head_of,
-    of_layer,
+    layer_tensors,
     outside_layers,
 )
 from whichbits.quantization.recipe.recipe import Recipe
@@ -216,7 +216,7 @@ class _Comparison:
         layers = list(walk.layers)
         hidden, calls = first_inputs(walk, outside_layers(tensors), tokens)
         for number, (layer, call) in enumerate(zip(layers, calls, strict=True)):
-            hidden = run(filled(layer, of_layer(tensors, number), call, [self._device]), hidden)
+            hidden = run(filled(layer, layer_tensors(tensors, number), call, [self._device]), hidden)
             check_states(hidden, f"the hidden states behind layer {number}")
             empty(layer)
 
@@ -283,7 +283,7 @@ class _Comparison:
         def behind(layer: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
             theirs = output[0] if isinstance(output, tuple) else output
             empty(layer)
-            walked, own = self._layers[number], of_layer(self._tensors, number)
+            walked, own = self._layers[number], layer_tensors(self._tensors, number)
             replicas = filled(walked, own, self._calls[number], [self._device])
             (ours,) = run(replicas, [args[0]])
             self._compare(f"the output of layer {number}", ours, theirs, theirs - args[0])
@@ -320,7 +320,7 @@ class _Comparison:
         walk.layers = torch.nn.ModuleList(self._layers)
         hidden, calls = first_inputs(walk, outside_layers(tensors), tokens)
         for number, (layer, call) in enumerate(zip(self._layers, calls, strict=True)):
-            hidden = run(filled(layer, of_layer(tensors, number), call, [self._device]), hidden)
+            hidden = run(filled(layer, layer_tensors(tensors, number), call, [self._device]), hidden)
             empty(layer)
         with torch.no_grad():
             states = final_norm(walk)(torch.cat(hidden))

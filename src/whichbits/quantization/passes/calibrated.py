@@ -69,8 +69,8 @@ def quantize_calibrated(
     All are calibrated on the same tokens. Those and finished layers are kept in folders `.NAME.layers` beside the checkpoints
     until they are complete, or where the targets say: run again after an interruption, the pass goes on there, and ends in the
     same bytes. Tokens are shared by all passes that name the same folder `texts`.
-    `on_token(done, all)` counts the steps of calibration text that the model writes itself; the pass is computed on `device`;
-    arguments otherwise as `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the
+    `on_token(done, all)` counts the tokens of calibration text that the model generates itself; the pass is computed on
+    `device`; arguments otherwise as `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the
     calibration data cannot be had, a Hessian cannot be factorised, the model is not understood, or kept layers were made with
     other settings.
     Before anything else the model is compared with the library's own forward (see `check_agreement`).
@@ -90,12 +90,17 @@ def quantize_calibrated(
         raise UserError("the formats of one pass leave different modules in 16 bit", remedy="make them in separate passes")
     check_agreement(base, [target.recipe for target in targets], device=devices[0], trust_remote_code=trust_remote_code)
     known = dict(base_files or base_hashes(base))
-    # Text that the model writes takes as long as many layers; a pass that goes on does not write it again.
     data = kept_data(
         folders[0] if texts is None else texts,
         {"base": known, "versions": versions(calibrated=True), "seed": recipe.seed, "data": recipe.calibration.model_dump()},
         lambda: calibration_data(
-            base, recipe.calibration, recipe.seed, on_token, device=devices[0], trust_remote_code=trust_remote_code
+            base,
+            recipe.calibration,
+            recipe.seed,
+            on_token,
+            device=devices[0],
+            trust_remote_code=trust_remote_code,
+            base_files=known,
         ),
         shared=texts is not None,
     )

@@ -10,7 +10,7 @@ from whichbits.formats.checkpoint.files import language_prefix, shard_files, ten
 from whichbits.formats.checkpoint.writer import ShardWriter
 from whichbits.formats.format import Format
 from whichbits.quantization.model.devices import computing_devices
-from whichbits.quantization.model.memory import give_back_freed
+from whichbits.quantization.model.memory import trim_heap
 from whichbits.quantization.output.folder import base_hashes, complete, folder_aside
 from whichbits.quantization.output.manifest import Manifest, ModuleError
 from whichbits.quantization.passes.calibrated import Target, quantize_calibrated
@@ -94,6 +94,6 @@ def _write_weights(
             errors.append(quantized.errors)
             if on_progress:
                 on_progress(len(errors), len(linears))
-        give_back_freed()
+        trim_heap()
     writer.finish()
     return tuple(errors)

@@ -76,7 +76,7 @@ def quantize_layer(
             module=module,
             error=_error(module, weight, rounded),
             output_error=ours,
-            nearest_output_error=nearest_,
+            rtn_output_error=nearest_,
         )
         yield QuantizedModule(tensors, errors)
 
@@ -101,8 +101,8 @@ def _target(name: str, weight: torch.Tensor, recipe: Recipe, statistics: Mapping
     with _factorised(module, weight.dtype):
         factor = fed.factor(damping=recipe.damping, shrinkage=recipe.shrinkage, act_order=recipe.act_order)
     residual = fed.residual_of(module)
-    part = None if residual is None else recipe.residual * residual
-    return bounded(weight, corrected(weight, fed.cross, factor, recipe.asymmetric, part))
+    part = None if residual is None else recipe.residual_error_correction * residual
+    return bounded(weight, corrected(weight, fed.cross, factor, recipe.input_error_correction, part))
 
 
 @contextmanager

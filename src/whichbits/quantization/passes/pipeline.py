@@ -13,13 +13,13 @@ from whichbits.formats.checkpoint.names import layer_prefix
 from whichbits.formats.format import Format
 from whichbits.quantization.model.decoder import NEAREST, Call, empty, empty_model, first_inputs
 from whichbits.quantization.model.finite import check_states, check_tensors
-from whichbits.quantization.model.memory import give_back_freed
-from whichbits.quantization.model.prefetch import layers_ahead
+from whichbits.quantization.model.memory import trim_heap
+from whichbits.quantization.model.prefetch import prefetched_layers
 from whichbits.quantization.model.replicas import filled, in_turn, refill, run
 from whichbits.quantization.model.tensors import outside_layers
 from whichbits.quantization.output.manifest import ModuleError
 from whichbits.quantization.passes.layer import quantize_layer
-from whichbits.quantization.passes.resume import SensitivityStore
+from whichbits.quantization.passes.resume import FisherStore
 from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.rounding.kv_cache import cache_scales, largest_keys_and_values
 from whichbits.quantization.statistics.backward import ObservedLayer, observe_backwards
@@ -55,7 +55,7 @@ class QuantizedLayer:
 class _Stream:
     """The jobs that are calibrated together: the layers that they start from, by number, the hidden states of each batch.
 
-    `reference` are the base's hidden states, where jobs correct for the difference; `sensitivity` is what the loss said.
+    `reference` are the base's hidden states, where jobs correct for the difference; `fisher` is the Fisher information.
     """
 
     jobs: tuple[int, ...]
@@ -63,7 +63,7 @@ class _Stream:
     inputs: list[torch.Tensor]
     propagates: bool
     reference: list[torch.Tensor] | None
-    sensitivity: SensitivityStore | None
+    fisher: FisherStore | None
 
 
 def stream(
@@ -94,22 +94,22 @@ def stream(
         tensors = base_tensors(base, recipe, devices[0], trust_remote_code=trust_remote_code)
         shared = tuple(number for number in numbers if not jobs[number].recipe.propagates)
         together: list[tuple[int, ...]] = [(number,) for number in numbers if jobs[number].recipe.propagates]
-        sensitivity = None
-        if recipe.sensitivity:
+        fisher = None
+        if recipe.fisher_samples:
             rotated = "-rotated" if recipe.rotation else ""
-            sensitivity = SensitivityStore(scratch / f"sensitivity-{recipe.sensitivity}{rotated}") if together else None
+            fisher = FisherStore(scratch / f"fisher-{recipe.fisher_samples}{rotated}") if together else None
             # On the way back the first layer comes last.
             waiting = any(done(number, 0) is None for number in shared)
-            if waiting or (sensitivity and not sensitivity.has_all(len(layers))):
-                yield from _backwards(decoder, tensors, layers, jobs, numbers, tokens, done, scratch, devices, sensitivity)
+            if waiting or (fisher and not fisher.has_all(len(layers))):
+                yield from _backwards(decoder, tensors, layers, jobs, numbers, tokens, done, scratch, devices, fisher)
         elif shared:
             together.append(shared)
         for members in together:
             inputs, calls = first_inputs(decoder, outside_layers(tensors), tokens)
-            inputs, ahead = in_turn(inputs, devices), layers_ahead(tensors, range(len(layers)))
+            inputs, ahead = in_turn(inputs, devices), prefetched_layers(tensors, range(len(layers)))
             own = jobs[members[0]].recipe
             reference = inputs if own.corrects else None
-            streams.append(_Stream(members, ahead, inputs, own.propagates, reference, sensitivity))
+            streams.append(_Stream(members, ahead, inputs, own.propagates, reference, fisher))
     if not streams:
         return
     del decoder
@@ -140,7 +140,7 @@ def _advance(
     replicas = filled(layer, tensors, call, devices)
     if waiting:
         modules = [name.removesuffix(".weight") for name in linears]
-        weights, curvature = each.sensitivity.get(number, each.inputs) if each.sensitivity else (None, {})
+        weights, curvature = each.fisher.get(number, each.inputs) if each.fisher else (None, {})
         observation = observe(replicas, modules, each.inputs, each.reference, weights)
         for fed in observation.statistics:
             fed.curvature = {module: curvature[module] for module in fed.modules if module in curvature}
@@ -158,7 +158,7 @@ def _advance(
         if each.propagates:
             finished[job] = quantized.tensors
         del prepared, quantized
-        give_back_freed()
+        trim_heap()
     if each.propagates and not last:
         (stored,) = finished.values()
         assert stored is not None
@@ -179,7 +179,7 @@ def _backwards(
     done: Callable[[int, int], Tensors | None],
     scratch: Path,
     devices: Sequence[str],
-    kept: SensitivityStore | None,
+    kept: FisherStore | None,
 ) -> Iterator[QuantizedLayer]:
     """Ask the loss about each layer for the jobs of these `numbers`, from the last to the first.
 
@@ -189,7 +189,7 @@ def _backwards(
     modules = [[name.removesuffix(".weight") for name in layer] for layer in names]
     recipe = jobs[numbers[0]].recipe
     shared = [(number, jobs[number]) for number in numbers if not jobs[number].recipe.propagates]
-    for observed in observe_backwards(decoder, tensors, modules, tokens, recipe.sensitivity, recipe.seed, scratch, devices):
+    for observed in observe_backwards(decoder, tensors, modules, tokens, recipe.fisher_samples, recipe.seed, scratch, devices):
         if kept:
             kept.put(observed)
         yield from _quantize_observed(observed, shared, names[observed.number], done)
@@ -214,7 +214,7 @@ def _quantize_observed(
         prepared = _prepared(job, layer, tensors, observed.statistics, offsets, prefix)
         yield QuantizedLayer(number, observed.number, *_quantize(job, *prepared, linears, largest, prefix))
         del prepared
-        give_back_freed()
+        trim_heap()
 
 
 def _prepared(
@@ -240,7 +240,7 @@ def _kinds(jobs: Sequence[Job]) -> list[list[int]]:
     """The numbers of the jobs that start from the same tensors and ask the loss alike."""
     kinds: dict[tuple[bool, int], list[int]] = {}
     for number, job in enumerate(jobs):
-        kinds.setdefault((job.recipe.rotation, job.recipe.sensitivity), []).append(number)
+        kinds.setdefault((job.recipe.rotation, job.recipe.fisher_samples), []).append(number)
     return [kinds[kind] for kind in sorted(kinds)]
 
 

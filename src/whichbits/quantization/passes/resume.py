@@ -75,7 +75,7 @@ class LayerStore:
         return self._folder / f"layer-{number:05}.safetensors"
 
 
-class SensitivityStore:
+class FisherStore:
     """A folder with what the loss says of each layer on the way back, for a pass that goes forwards afterwards.
 
     Files are written aside and renamed, so a file that is there is whole.

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from whichbits.quantization.output.folder import told_when_full
+from whichbits.quantization.output.folder import disk_full_as_user_error
 from whichbits.quantization.output.manifest import Manifest, ModuleError
 from whichbits.quantization.passes.calibrated import Target, quantize_calibrated
 from whichbits.quantization.passes.direct import quantize_checkpoint
 from whichbits.quantization.passes.fitting import Progress
 
 Made = tuple[Manifest, tuple[ModuleError, ...]]
+
+TEXT = "calibration text"
+"""What the part of the work is called in which the model generates the text that it is calibrated on; it counts tokens."""
 
 
 def passes(targets: Iterable[Target]) -> list[list[Target]]:
@@ -57,12 +60,12 @@ def make(
                 trust_remote_code=trust_remote_code,
             )
         ]
-    with told_when_full(targets[0].out.parent):
+    with disk_full_as_user_error(targets[0].out.parent):
         return quantize_calibrated(
             base,
             targets,
             base_files=base_files,
-            on_token=start("calibration text"),
+            on_token=start(TEXT),
             on_progress=start("modules"),
             texts=texts,
             device=device,

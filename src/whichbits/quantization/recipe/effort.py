@@ -19,7 +19,7 @@ SHRINKAGE = {"fast": 0.1, "balanced": 0.3, "best": 0.3}
 DRAWS = {"fast": 0, "balanced": 1, "best": 4}
 """Next tokens drawn at each position, from which the loss's curvature is learnt: fewer are noisier."""
 
-CORRECTION = {"asymmetric": 0.35, "residual": 0.7}
+CORRECTION = {"input_error_correction": 0.35, "residual_error_correction": 0.7}
 """Strength of the corrections for the error of earlier layers, which are learnt from few tokens."""
 
 BALANCING_FOUR_BITS = 0.25
@@ -40,7 +40,7 @@ def recipe_for(format: Format, effort: str, fields: Mapping[str, Any]) -> Recipe
             "scales": "activation",
             "shrinkage": SHRINKAGE[effort],
             "propagate_error": fields.get("propagate_error", _corrects(format, effort, fields)),
-            "sensitivity": _draws(format, effort, fields),
+            "fisher_samples": _draws(format, effort, fields),
         }
         if effort == "best" and chosen["propagate_error"]:
             chosen |= CORRECTION
@@ -52,7 +52,8 @@ def recipe_for(format: Format, effort: str, fields: Mapping[str, Any]) -> Recipe
 def _corrects(format: Format, effort: str, fields: Mapping[str, Any]) -> bool:
     """Where a strength is given, and at `best`; weights of 8 bits leave no error that is worth it."""
     four_bits = format.weights is not None and format.weights.num_bits < 8
-    return bool(fields.get("asymmetric") or fields.get("residual") or (effort == "best" and four_bits))
+    given = any(fields.get(name) for name in CORRECTION)
+    return given or (effort == "best" and four_bits)
 
 
 def _draws(format: Format, effort: str, fields: Mapping[str, Any]) -> int:

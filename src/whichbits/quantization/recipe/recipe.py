@@ -26,7 +26,7 @@ from whichbits.quantization.recipe.methods import ROUNDERS, TRANSFORMS, Method
 
 ScaleSearch = Literal["minmax", "mse", "activation"]
 
-WRITTEN_IF_GIVEN = ("awq", "layers", "residual", "sensitivity", "shrinkage", "transforms")
+WRITTEN_IF_GIVEN = ("awq", "layers", "residual_error_correction", "fisher_samples", "shrinkage", "transforms")
 
 IDLE = " would do nothing with "
 """What is said of fields that do not apply."""
@@ -108,9 +108,10 @@ class Recipe(BaseModel):
     """How a checkpoint is made: rounding, scale search, the size of a weight group (None: the format's rule), seed.
 
     `damping`, `shrinkage` and `act_order` are GPTQ's. With `propagate_error` each layer is calibrated on what the quantized
-    layers before it give, else on what the base's give; `asymmetric` is the strength of the correction for that error in a
-    module's input, `residual` for that in the residual stream where a module adds to it. With `sensitivity` errors count by the
-    curvature of the base's loss, from so many draws a token. `smoothing` is SmoothQuant's strength (None: not smoothed),
+    layers before it give, else on what the base's give; `input_error_correction` is the strength of the correction for that
+    error in a module's input, `residual_error_correction` for that in the residual stream where a module adds to it. With
+    `fisher_samples` errors count by the curvature of the base's loss (its Fisher information), from so many draws a token.
+    `smoothing` is SmoothQuant's strength (None: not smoothed),
     `balancing` that of scales by moments in its place; `awq` scales and clips weights as AWQ does; `rotation` merges Hadamard
     rotations, drawn by the seed, into the weights. `rounding` may name another package's rounder, and `transforms` its
     transforms, which come after the others.
@@ -128,9 +129,9 @@ class Recipe(BaseModel):
     shrinkage: float = Field(default=0.0, ge=0)
     act_order: bool = True
     propagate_error: bool = True
-    asymmetric: float = Field(default=0.0, ge=0, le=1)
-    residual: float = Field(default=0.0, ge=0, le=1)
-    sensitivity: int = Field(default=0, ge=0)
+    input_error_correction: float = Field(default=0.0, ge=0, le=1)
+    residual_error_correction: float = Field(default=0.0, ge=0, le=1)
+    fisher_samples: int = Field(default=0, ge=0)
     smoothing: float | None = Field(default=None, ge=0, le=1)
     balancing: float | None = Field(default=None, ge=0, le=1)
     awq: bool = False
@@ -175,13 +176,14 @@ class Recipe(BaseModel):
     @property
     def corrects(self) -> bool:
         """Whether the base's hidden states are run beside, to correct for the error of earlier layers."""
-        return bool(self.asymmetric or self.residual)
+        return bool(self.input_error_correction or self.residual_error_correction)
 
     @property
     def unused(self) -> set[str]:
         """Fields that do not apply to this recipe."""
-        gptq = set() if self.rounding == "gptq" else {"damping", "shrinkage", "act_order", "asymmetric", "residual"}
-        calibrated = set() if self.calibrated else {"propagate_error", "sensitivity", "smoothing"}
+        corrections = {"input_error_correction", "residual_error_correction"}
+        gptq = set() if self.rounding == "gptq" else {"damping", "shrinkage", "act_order", *corrections}
+        calibrated = set() if self.calibrated else {"propagate_error", "fisher_samples", "smoothing"}
         # Formats with scales of activations that are found on data are calibrated whatever the recipe.
         data = {"calibration"} if not self.calibrated and self.calibration == Calibration() else set()
         data |= {name for name in WRITTEN_IF_GIVEN if not getattr(self, name)}
@@ -194,7 +196,7 @@ class Recipe(BaseModel):
         idle = sorted(name for name in self.unused if getattr(self, name) != defaults[name])
         if idle:
             raise ValueError(f"{', '.join(idle)}{IDLE}rounding {self.rounding} and scales {self.scales}")
-        for name in ("asymmetric", "residual"):
+        for name in ("input_error_correction", "residual_error_correction"):
             if getattr(self, name) and not self.propagate_error:
                 raise ValueError(f"{name} corrects for the error of earlier layers, which propagate_error: false leaves out")
         if self.smoothing is not None and self.balancing is not None:

@@ -62,7 +62,7 @@ def _importance(recipe: Recipe, fed: InputStatistics | None) -> torch.Tensor | N
         return None
     importance = column_importance(shrunk(fed.hessian.diagonal(), recipe.shrinkage))
     # Where few tokens decide, their large inputs would take all, though columns behind make up for part of the error.
-    return importance.sqrt() if recipe.sensitivity else importance
+    return importance.sqrt() if recipe.fisher_samples else importance
 
 
 def global_scales(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -20,7 +20,7 @@ from whichbits.quantization.model.decoder import (
     softcap_and_scaling,
 )
 from whichbits.quantization.model.finite import check_states
-from whichbits.quantization.model.prefetch import layers_ahead
+from whichbits.quantization.model.prefetch import prefetched_layers
 from whichbits.quantization.model.replicas import Replica, filled, in_turn, run
 from whichbits.quantization.model.tensors import head_bias_of, head_of, outside_layers
 from whichbits.quantization.statistics.forward import InputStatistics, merged, no_statistics
@@ -86,7 +86,7 @@ def observe_backwards(
     hidden = in_turn(hidden, devices)
     forwards = range(len(decoder.layers))
     with TemporaryDirectory(dir=folder) as scratch:
-        ahead = layers_ahead(tensors, forwards)
+        ahead = prefetched_layers(tensors, forwards)
         for number in forwards:
             save_file({"hidden": torch.cat([each.cpu() for each in hidden])}, Path(scratch) / f"{number}.safetensors")
             hidden = run(filled(decoder.layers[number], next(ahead), calls[number], devices), hidden)
@@ -103,7 +103,7 @@ def observe_backwards(
             for states, each in zip(hidden, torch.split(drawn, together), strict=True)
         ]
         backwards = forwards[::-1]
-        ahead = layers_ahead(tensors, backwards)
+        ahead = prefetched_layers(tensors, backwards)
         for number in backwards:
             own = next(ahead)
             replicas = filled(decoder.layers[number], own, calls[number], devices)

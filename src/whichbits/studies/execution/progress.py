@@ -16,7 +16,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from whichbits.studies.planning.estimate import Durations, duration
+from whichbits.core.durations import duration
+from whichbits.studies.planning.estimate import Durations
 
 if TYPE_CHECKING:
     from whichbits.schema.step import Step

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from whichbits.core.durations import duration
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
 from whichbits.studies.store.result import read_result, result_files
@@ -28,16 +29,6 @@ class Estimate:
             return known
         steps = f"{self.unknown} step{'s' * (self.unknown > 1)}"
         return f"unknown ({steps})" if not self.seconds else f"{known} and {steps} of unknown length"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 42 s, 3 min 05 s, 2 h 10 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def group(kind: str, labels: Labels) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from whichbits.studies.planning.plan import Plan, Served
 from whichbits.studies.planning.resolve import Resolution
+from whichbits.studies.specification.schema import BY_PROBE
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.registry import KINDS
 
@@ -34,8 +35,8 @@ class Expansion(Resolution):
         return Plan(self.specification, self.base, tuple(steps), served)
 
     def probes(self) -> Plan:
-        """Only the probes that decide how candidates with `run: auto` run."""
-        undecided = {c.format for c in self.specification.candidates if c.run == "auto" and c.format is not None}
+        """Only the probes that decide how candidates with `run: auto` or `auto-both` run."""
+        undecided = {c.format for c in self.specification.candidates if c.run in BY_PROBE and c.format is not None}
         chosen = tuple(planned for planned in KINDS["probe"].plan(self, ()) if planned.step.labels.format in undecided)
         return Plan(self.specification, self.base, chosen, {})
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from whichbits.core.errors import UserError
 from whichbits.schema.engine import Emulation, EngineAtAddress, EngineIdentity, ServingEngine, StartedEngine
@@ -44,6 +44,8 @@ class Resolution:
     """`emulated` runs the base in emulation alone."""
     ask_servers: bool = True
     """Whether servers that are given by address are asked who they are, which every run needs."""
+    open_workloads: frozenset[str] = frozenset()
+    """Workloads whose speeds are not decided after the first look, and are measured in more rounds."""
 
     # What the study is about
 
@@ -91,6 +93,14 @@ class Resolution:
     tasks = cached_property(evaluate.tasks)
     workloads = cached_property(serve.workloads)
     matrices = cached_property(quantize.matrices)
+
+    def rounds_of(self, workload: str) -> int:
+        """How often a workload is measured."""
+        return self.specification.looks[-1 if workload in self.open_workloads else 0]
+
+    def measured_most(self) -> Self:
+        """The same study with every workload measured as often as it may be."""
+        return replace(self, open_workloads=frozenset(workload.name for workload in self.workloads))
 
     @cached_property
     def max_length(self) -> int:
@@ -161,9 +171,9 @@ class Resolution:
                 return False, True
             case "both":
                 return True, True
-            case "auto":
+            case "auto" | "auto-both":
                 served = self.statuses.get(candidate.format or "", "native") == "native"
-                return served, not served
+                return served, not served or candidate.run == "auto-both"
 
     # Engines
 

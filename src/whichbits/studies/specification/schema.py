@@ -29,7 +29,10 @@ from whichbits.schema.frozen import Frozen
 from whichbits.schema.sampling import Sampling
 from whichbits.studies.specification.source import Source, explain, read
 
-Run = Literal["auto", "served", "emulated", "both"]
+Run = Literal["auto", "auto-both", "served", "emulated", "both"]
+
+BY_PROBE = ("auto", "auto-both")
+"""Ways to run that depend on the kernel that a probe finds."""
 
 
 def _mistake(problem: str, remedy: str) -> PydanticCustomError:
@@ -62,7 +65,8 @@ class Candidate(Frozen):
     recipe: Mapping[str, Any] | str = Field(default_factory=dict)
     """Fields of a recipe, or the name or file of one; nothing is the recipe of effort `balanced`."""
     run: Run = "auto"
-    """Served by the engine, emulated in transformers, or both; `auto` asks the probe."""
+    """Served by the engine, emulated in transformers, or both. By what the probe finds: `auto` is served where there is a
+    native kernel, else emulated; `auto-both` is both there, else emulated."""
 
     @field_validator("format")
     @classmethod
@@ -294,6 +298,8 @@ class Specification(Frozen):
     workloads: tuple[Mapping[str, Any], ...] = ()
     rounds: Repeats = 3
     """How often every candidate's speed is measured, interleaved with the others."""
+    most_rounds: Repeats | None = None
+    """Rounds of workloads on which after `rounds` a candidate is shown neither faster nor slower than the base."""
     engine: Engine = Engine()
     deployment: Deployment = Deployment()
     prices: str = "default"
@@ -320,6 +326,18 @@ class Specification(Frozen):
             if isinstance(data.get(field), Sequence) and not isinstance(data[field], str):
                 data[field] = [_short_form(field, key, entry) if isinstance(entry, str) else entry for entry in data[field]]
         return data
+
+    @model_validator(mode="after")
+    def _most_are_more(self) -> Specification:
+        if self.most_rounds is not None and self.most_rounds < self.rounds:
+            problem = f"`most_rounds` is {self.most_rounds}, less than `rounds`, which is {self.rounds}"
+            raise _mistake(problem, "raise it, or leave it out")
+        return self
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Rounds after which speeds are looked at."""
+        return tuple(dict.fromkeys((self.rounds, self.most_rounds or self.rounds)))
 
     @field_validator("candidates", "tasks")
     @classmethod

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from whichbits.core.durations import duration
 from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
 from whichbits.schema.quantize import QuantizeInputs, QuantizeLocal, QuantizeSummary
@@ -91,6 +93,35 @@ def together(step: Step) -> str | None:
     return json.dumps(alike, sort_keys=True)
 
 
+def estimate(study: Study) -> Callable[[Step], float | None]:
+    """Seconds of making checkpoints, by how fast this machine multiplies and rounds.
+
+    What steps of one pass share (the text that the model generates, Hessians, the way back) counts for the first of them. Text
+    that is kept already takes no time.
+    """
+    from whichbits.quantization.calibration.kept_text import kept_text
+    from whichbits.quantization.estimate import cost, further_seconds, measure_rounding, measure_speed, widths_of
+    from whichbits.quantization.model.structure import layer_linears
+
+    configuration, shapes = study.model.configuration, study.model.shapes
+    widths = widths_of(configuration, shapes, layer_linears(configuration, shapes))
+    speed = measure_speed()
+    counted: set[str] = set()
+
+    def seconds(step: Step) -> float:
+        inputs: QuantizeInputs[Format, Recipe] = step.inputs_as(QuantizeInputs)
+        format, recipe = inputs.format, inputs.recipe
+        work, rounding = together(step), measure_rounding(format, recipe)
+        if work in counted:
+            return further_seconds(widths, format, recipe, speed, rounding)
+        if work is not None:
+            counted.add(work)
+        kept = kept_text(study.model.files, recipe.calibration.length, recipe.seed).count()
+        return cost(widths, format, recipe, speed, rounding, kept).seconds
+
+    return seconds
+
+
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result | Exception]]:
     """Make checkpoints of one base model, those that can share a calibrated pass in one.
 
@@ -126,11 +157,12 @@ def _target(job: Job) -> Target:
 
 def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext) -> list[Made] | Exception:
     """The checkpoints of one pass, or why there are none."""
-    from whichbits.quantization.passes.together import make
+    from whichbits.quantization.passes.together import TEXT, make
 
     def start(what: str) -> Callable[[int, int], None]:
-        unit = what if what == "calibration text" else "modules"
-        return lambda done, total: context.progress(f"{done} of {total} {unit}")
+        if what == TEXT:
+            return _TextProgress(context.progress)
+        return lambda done, total: context.progress(f"{done} of {total} modules")
 
     first = jobs[0]
     local = first.step.local_as(QuantizeLocal)
@@ -145,6 +177,22 @@ def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext) 
         )
     except Exception as error:  # noqa: BLE001 - memory or arithmetic may fail one pass of several formats, and none alone
         return error
+
+
+class _TextProgress:
+    """Says how much of the calibration text is generated, how fast, and how long the rest takes."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._began: tuple[float, int] | None = None
+        """When the first count came, and which: text that was kept takes no time."""
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        self._began = self._began or (now, done)
+        rate = (done - self._began[1]) / (now - self._began[0]) if now > self._began[0] else 0.0
+        speed = f", {rate:.0f} tokens/s, {duration((total - done) / rate)} left" if rate else ""
+        self._say(f"calibration text: {done} of {total} tokens{speed}")
 
 
 def _let_go(error: BaseException) -> None:
@@ -172,9 +220,10 @@ def _result(job: Job, made: Made, members: Sequence[Job]) -> Result:
 
 QUANTIZE = Kind(
     "quantize",
-    version=7,
+    version=8,
     plan=plan,
     run=run,
+    estimate=estimate,
     preload=("torch", "compressed_tensors", "whichbits.quantization.passes.direct"),
     together=together,
 )

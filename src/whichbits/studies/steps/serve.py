@@ -49,10 +49,11 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     base = study.subjects[0]
     assert base.folder is not None, "the base is a folder"
     deployment = study.specification.deployment
-    for repeat in range(study.specification.rounds):
+    rounds = {workload.name: study.rounds_of(workload.name) for workload in study.workloads}
+    for repeat in range(max(rounds.values(), default=0)):
         for workload in study.workloads:
             for subject in study.subjects:
-                if not subject.served:
+                if not subject.served or repeat >= rounds[workload.name]:
                     continue
                 inputs = ServeInputs(
                     checkpoint=subject.checkpoint,

@@ -90,6 +90,10 @@ Seconds = Callable[[Step, "Ask"], float | None]
 """Predicted seconds of a step, by what the predictor answers for its checkpoint; None where that is not known."""
 
 
+Estimate = Callable[["Study"], Callable[[Step], float | None]]
+"""Predicted seconds of the steps of a study that run on this machine, by its own speed; they are asked in their order."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of step: one file of this folder.
@@ -102,7 +106,9 @@ class Kind:
     plan: Planner
     run: Run
     seconds: Seconds | None = None
-    """None where nothing predicts them: only earlier runs tell."""
+    """By the predictor of serving; None where it does not know them."""
+    estimate: Estimate | None = None
+    """By this machine's own speed. Where neither is there, only earlier runs tell."""
     preload: tuple[str, ...] = ()
     """Modules that take long to import, imported once before any job is forked."""
     former: Callable[[Any], Any] | None = None

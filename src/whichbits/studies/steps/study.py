@@ -71,6 +71,10 @@ class Study(Protocol):
         """Workloads, each within the model's context."""
         ...
 
+    def rounds_of(self, workload: str) -> int:
+        """How often a workload is measured."""
+        ...
+
     @property
     def max_length(self) -> int:
         """Longest request served, tokens."""

@@ -57,6 +57,8 @@ class StudyManifest(BaseModel):
     """Folders of the base and of the candidates that were checkpoints already."""
     prices: str
     """Name of the price list."""
+    looks: tuple[int, ...] = ()
+    """Rounds after which speeds are looked at, where there may be more than one look."""
     steps: tuple[ManifestStep, ...] = Field(validation_alias=AliasChoices("steps", "cells"))
     seconds: dict[str, float] = {}
     """Wall-clock seconds of the last run, by part."""

@@ -15,6 +15,7 @@ from whichbits.verdict.caveat_codes import (
     Remark,
     Rounds,
     ServerOfOtherWeights,
+    SeveralLooks,
     StillRising,
     TaskExcluded,
     TaskInsensitive,
@@ -39,7 +40,7 @@ def caveat(entry: Caveat, base: str) -> str:
             return entry.text
         case TaskExcluded() | TaskInsensitive() | EmulatedAccuracy() | EmulationDiffers():
             return _of_tasks(entry)
-        case KernelsUnknown() | InvalidRound() | Rounds() | StillRising() | LimitsNotKept():
+        case KernelsUnknown() | InvalidRound() | Rounds() | StillRising() | LimitsNotKept() | SeveralLooks():
             return _of_speed(entry, base)
         case _:
             return _of_candidate(entry)
@@ -96,7 +97,7 @@ def _of_candidate(
             )
 
 
-def _of_speed(entry: KernelsUnknown | InvalidRound | Rounds | StillRising | LimitsNotKept, base: str) -> str:
+def _of_speed(entry: KernelsUnknown | InvalidRound | Rounds | StillRising | LimitsNotKept | SeveralLooks, base: str) -> str:
     match entry:
         case KernelsUnknown():
             return f"{listing(entry.candidates)}: served at an address given, so which kernels ran is not known."
@@ -112,6 +113,11 @@ def _of_speed(entry: KernelsUnknown | InvalidRound | Rounds | StillRising | Limi
         case LimitsNotKept():
             stated = ", ".join(f"{limit.metric} p{limit.percentile:g} ≤ {limit.seconds:g} s" for limit in entry.limits)
             return f"{entry.workload} on {entry.deployment}: no load of any format keeps its limits ({stated})."
+        case SeveralLooks():
+            return (
+                f"Speeds are measured in {entry.rounds[0]} rounds, and in {entry.rounds[-1]} where a comparison with {base} is "
+                f"open after that; each interval is wider, so that those of both looks hold together in {entry.level:.0%}."
+            )
 
 
 def _rounds_note(entry: Rounds, base: str) -> str:
