@@ -5,10 +5,12 @@ from __future__ import annotations
 from whichbits.core.entry_points import Registry
 from whichbits.studies.execution.executor import Executor
 
+GROUP = "whichbits.executors"
+
 EXECUTORS: Registry[Executor] = Registry(
     "executor",
     "executor",
-    "whichbits.executors",
+    GROUP,
     ("whichbits.studies.execution.executor", "Executor"),
     {"local": ("whichbits.studies.execution.local", "LocalExecutor")},
 )
