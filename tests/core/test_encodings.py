@@ -36,7 +36,7 @@ def without_encoding(tree: ast.AST) -> Iterator[ast.Call]:
                     yield call
                 case "write_text" if len(call.args) < 2:
                     yield call
-                case "open" if owner not in ("os", "self") and "servers" not in owner and not binary(call, 0):
+                case "open" if owner not in ("os", "self") and not binary(call, 0):
                     yield call
                 case "fdopen" if not binary(call, 1):
                     yield call

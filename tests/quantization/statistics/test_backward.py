@@ -11,7 +11,7 @@ transformers = pytest.importorskip("transformers")
 from whichbits.quantization.model import decoder as decoders  # noqa: E402
 from whichbits.quantization.model.decoder import empty_model  # noqa: E402
 from whichbits.quantization.model.tensors import StoredTensors  # noqa: E402
-from whichbits.quantization.passes.resume import SensitivityStore  # noqa: E402
+from whichbits.quantization.passes.resume import FisherStore  # noqa: E402
 from whichbits.quantization.statistics.backward import EVERY, gradients_of_loss, observe_backwards  # noqa: E402
 
 LINEARS = [
@@ -85,7 +85,7 @@ def test_squared_gradients_weigh_tokens_and_their_products_are_the_curvature(
     decoder, tensors = empty_model(exact_llama), StoredTensors(exact_llama)
     numbers = []
     devices = ["cpu"] * replicas
-    store = SensitivityStore(tmp_path / "kept")
+    store = FisherStore(tmp_path / "kept")
     for observed in observe_backwards(decoder, tensors, [LINEARS, LINEARS], tokens, draws, SEED, tmp_path, devices):
         assert not store.has_all(2)
         numbers.append(observed.number)

@@ -115,7 +115,7 @@ class FakeServers:
     events: list[str] = field(default_factory=list)
 
     @contextmanager
-    def open(self, name: str, checkpoint: Path) -> Iterator[FakeServer]:
+    def serve(self, name: str, checkpoint: Path) -> Iterator[FakeServer]:
         if name == self.broken:
             self.events.append(f"refuse {name}")
             raise ServerFailed("no kernel for this format")

@@ -47,7 +47,7 @@ class Engine(Protocol):
         """How many may be up at once."""
         ...
 
-    def open(self, name: str, checkpoint: Path) -> AbstractContextManager[Server]:
+    def serve(self, name: str, checkpoint: Path) -> AbstractContextManager[Server]:
         """Start a server for the checkpoint. Raises ServerFailed."""
         ...
 
@@ -62,7 +62,7 @@ class ConfiguredEngine:
     resident: int
 
     @contextmanager
-    def open(self, name: str, checkpoint: Path) -> Iterator[Server]:
+    def serve(self, name: str, checkpoint: Path) -> Iterator[Server]:
         """Serve `checkpoint`; its log is named after the candidate. Raises ServerFailed."""
         from whichbits.engines.errors import EngineError
         from whichbits.engines.vllm.server import Server as EngineServer
@@ -91,7 +91,7 @@ class NoEngine:
 
     resident = 1
 
-    def open(self, name: str, checkpoint: Path) -> AbstractContextManager[Server]:
+    def serve(self, name: str, checkpoint: Path) -> AbstractContextManager[Server]:
         """There is none to start."""
         raise ServerFailed(f"no engine is configured that could serve {name}")
 
@@ -128,7 +128,7 @@ class Servers:
                 self.note(f"starting the server of {name}")
                 stack = ExitStack()
                 try:
-                    self._open[name] = stack.enter_context(self.engine.open(name, served.checkpoint(self.store)))
+                    self._open[name] = stack.enter_context(self.engine.serve(name, served.checkpoint(self.store)))
                 except ServerFailed as error:
                     failures.append(str(error))
                     raise
