@@ -443,7 +443,7 @@ def meet(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Resul
 )
 def test_the_machine_decides_what_runs_side_by_side(tmp_path: Path, needs: tuple[Needs, Needs], accelerator: bool, met: bool):
     (folder := tmp_path / "met").mkdir()
-    inputs = [{"folder": str(folder), "n": n, "wait_s": 20.0 if met else 0.5} for n in range(2)]
+    inputs = [Given(folder=str(folder), n=n, wait_s=20.0 if met else 0.5) for n in range(2)]
     steps = [Planned(Step("meet", 1, each), need) for each, need in zip(inputs, needs, strict=True)]
     made = runner(tmp_path, steps, names=["a", "b"])
     made.kinds, made.machine = {"meet": Kind("meet", 1, unplanned, meet)}, Machine(accelerator=accelerator)
