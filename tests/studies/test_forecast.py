@@ -104,7 +104,7 @@ def test_what_is_stored_counts_before_what_is_predicted() -> None:
 def test_a_dry_run_names_hours_and_dollars_as_predicted(tiny_llama: Path, tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(TEXT.format(model=tiny_llama))
     shown = whichbits.plan(tmp_path / "small.yaml", store=tmp_path / "store")
-    times = {row["step"]: row["time"] for row in shown.rows}
+    times = {row.step: row.time for row in shown.rows}
     assert any("(predicted)" in time for step, time in times.items() if step.startswith("serve w8a8-int"))
     assert all("(predicted)" in time for step, time in times.items() if step.startswith("quantize"))
     assert all(time == "unknown" for step, time in times.items() if step.startswith("serve w8a8-fp"))
