@@ -55,7 +55,7 @@ def test_a_study_with_a_judge(tmp_path: Path, tiny_llama: Path) -> None:
     server.server_close()
     assert done.returncode == 0, done.stderr
     store = tmp_path / "studies/judged"
-    found = [json.loads(file.read_text()) for file in store.glob("cells/evaluate/*/*/result.json")]
+    found = [json.loads(file.read_text()) for file in store.glob("steps/evaluate/*/*/result.json")]
     assert {one["labels"]["candidate"] for one in found} == {"bf16", "w8a8-int"}
     for one in found:
         # A random model's words are never good: it ties where the baseline's are not either, and loses elsewhere.
