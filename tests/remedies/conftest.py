@@ -7,6 +7,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import sys
 import threading
 import traceback
@@ -155,3 +156,58 @@ def _pattern(template: str) -> str:
 
 def _plain(text: str) -> str:
     return " ".join(text.split())
+
+
+LLAMA = {
+    "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "vocab_size": 64, "max_position_embeddings": 128,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A random two-layer model of a family (BF16, width 32) with a tokenizer of 64 words, built once."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models
+
+    folders: dict[str, Path] = {}
+
+    def build(family: str = "Llama", **fields: Any) -> Path:
+        key = repr((family, fields))
+        if key not in folders:
+            folder = folders[key] = tmp_path_factory.mktemp(family.lower())
+            sizes = {**LLAMA, "hidden_size": 32, "intermediate_size": 64, "bos_token_id": 0, "eos_token_id": 1}
+            sizes.pop("model_type")
+            config = getattr(transformers, f"{family}Config")(**sizes, **fields)
+            transformers.AutoModelForCausalLM.from_config(config).to(torch.bfloat16).save_pretrained(folder)
+            words = {word: number for number, word in enumerate(["<s>", "</s>", *(f"w{number}" for number in range(62))])}
+            backend = Tokenizer(models.WordLevel(words, unk_token="<s>"))
+            transformers.PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>").save_pretrained(
+                folder
+            )
+        return folders[key]
+
+    return build
+
+
+@pytest.fixture
+def make(built: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Such a model in a folder of its own."""
+
+    def copy(family: str = "Llama", *, name: str = "model", **fields: Any) -> Path:
+        return Path(shutil.copytree(built(family, **fields), tmp_path / name))
+
+    return copy
+
+
+@pytest.fixture
+def resolved(tmp_path: Path) -> Callable[..., Any]:
+    """Resolves a folder."""
+
+    def look(folder: Path, **options: Any) -> Any:
+        from whichbits.models.resolve import resolve
+
+        return resolve(str(folder), cache=tmp_path / "cache", **options)
+
+    return look

@@ -14,59 +14,6 @@ Make = Callable[..., Path]
 WEIGHTS = "model.safetensors"
 NORM = "model.layers.1.input_layernorm.weight"
 DOWN = "model.layers.1.mlp.down_proj.weight"
-LLAMA = {
-    "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "vocab_size": 64, "max_position_embeddings": 128,
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A random two-layer model of a family (BF16, width 32) with a tokenizer of 64 words, built once."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    from tokenizers import Tokenizer, models
-
-    folders: dict[str, Path] = {}
-
-    def build(family: str = "Llama", **fields: Any) -> Path:
-        key = repr((family, fields))
-        if key not in folders:
-            folder = folders[key] = tmp_path_factory.mktemp(family.lower())
-            sizes = {**LLAMA, "hidden_size": 32, "intermediate_size": 64, "bos_token_id": 0, "eos_token_id": 1}
-            sizes.pop("model_type")
-            config = getattr(transformers, f"{family}Config")(**sizes, **fields)
-            transformers.AutoModelForCausalLM.from_config(config).to(torch.bfloat16).save_pretrained(folder)
-            words = {word: number for number, word in enumerate(["<s>", "</s>", *(f"w{number}" for number in range(62))])}
-            backend = Tokenizer(models.WordLevel(words, unk_token="<s>"))
-            transformers.PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>").save_pretrained(
-                folder
-            )
-        return folders[key]
-
-    return build
-
-
-@pytest.fixture
-def make(built: Callable[..., Path], tmp_path: Path) -> Make:
-    """Such a model in a folder of its own."""
-
-    def copy(family: str = "Llama", *, name: str = "model", **fields: Any) -> Path:
-        return Path(shutil.copytree(built(family, **fields), tmp_path / name))
-
-    return copy
-
-
-@pytest.fixture
-def resolved(tmp_path: Path) -> Callable[..., Any]:
-    """Resolves a folder."""
-
-    def look(folder: Path, **options: Any) -> Any:
-        from whichbits.models.resolve import resolve
-
-        return resolve(str(folder), cache=tmp_path / "cache", **options)
-
-    return look
 
 
 def change(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> Path:
@@ -339,84 +286,6 @@ def test_quantization_beside_the_configuration(follow: Any, make: Make, resolved
     follow("is quantized and says so in {beside} alone", mistake=lambda: resolved(quantized), remedy=lambda: resolved(whole))
 
 
-@pytest.mark.parametrize(
-    ("error", "files"),
-    [
-        ("tokenizer: that of {folder} cannot be read", {"tokenizer.json": "{}"}),
-        ("tokenizer: that of {folder} cannot be read", None),
-    ],
-)
-def test_a_tokenizer(follow: Any, make: Make, resolved: Any, error: str, files: dict[str, str] | None) -> None:
-    whole, folder = make(name="whole"), make(name="spoilt")
-    if files is None:
-        for file in folder.glob("tokenizer*"):
-            file.unlink()
-    for name, text in (files or {}).items():
-        (folder / name).write_text(text)
-
-    def put() -> None:
-        from transformers import AutoTokenizer
-
-        AutoTokenizer.from_pretrained(whole).save_pretrained(folder)
-        resolved(folder)
-
-    follow(error, mistake=lambda: resolved(folder), remedy=put)
-
-
-def test_a_tokenizer_of_another_model(follow: Any, make: Make, resolved: Any) -> None:
-    narrow = make(name="narrow")
-    larger = json.loads((narrow / "tokenizer.json").read_text())
-    own = (narrow / "tokenizer.json").read_text()
-    larger["model"]["vocab"]["another"] = 64
-    (narrow / "tokenizer.json").write_text(json.dumps(larger))
-    follow(
-        "the tokenizer has ids up to {highest}",
-        mistake=lambda: resolved(narrow),
-        remedy=lambda: ((narrow / "tokenizer.json").write_text(own), resolved(narrow)),
-    )
-
-
-def test_chat_templates(follow: Any, make: Make) -> None:
-    from whichbits.models.tokenization import load_tokenizer, render, text_ids
-
-    tokenizer = load_tokenizer(make())
-    messages = [{"role": "assistant", "content": "w1"}, {"role": "user", "content": "w2"}]
-    follow(
-        "has no chat template",
-        mistake=lambda: render(tokenizer, messages),
-        remedy=lambda: text_ids(tokenizer, "w1"),  # without one
-    )
-    first = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('user first') }}{% endif %}"
-    tokenizer.chat_template = first + "{% for each in messages %}{{ each['content'] }}{% endfor %}"
-    follow(
-        "refuses the messages with roles",
-        mistake=lambda: render(tokenizer, messages),
-        remedy=lambda: render(tokenizer, messages[::-1]),
-    )
-
-
-def test_a_candidate_of_another_base(follow: Any, make: Make, resolved: Any) -> None:
-    from whichbits.models.likeness import refuse_another_model
-
-    base, wider = resolved(make(name="base")), resolved(make(name="wider", head_dim=16))
-    follow(
-        "is a checkpoint of another model than",
-        mistake=lambda: refuse_another_model(base, wider),
-        remedy=lambda: refuse_another_model(wider, wider),
-    )
-    other = make(name="other")
-    text = (other / "tokenizer.json").read_text().replace('"w1"', '"w?"').replace('"w2"', '"w1"').replace('"w?"', '"w2"')
-    (other / "tokenizer.json").write_text(text)
-    candidate = resolved(other)
-
-    def put() -> None:
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(base.path / name, other / name)
-        refuse_another_model(base, resolved(other))
-
-    follow("has the tokenizer of another model", mistake=lambda: refuse_another_model(base, candidate), remedy=put)
-
-
 @pytest.fixture(scope="module")
 def int8(built: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of the model in INT8."""
@@ -508,17 +377,3 @@ def test_patterns_of_a_checkpoint(
 
     follow(error, mistake=lambda: state(pattern), remedy=lambda: state(fixed))
     follow(error, mistake=lambda: state(pattern), remedy=lambda: resolved(int8))
-
-
-def test_a_tokenizer_without_words(follow: Any, make: Make, resolved: Any) -> None:
-    from tokenizers import Tokenizer, models
-
-    folder = make()
-    own = (folder / "tokenizer.json").read_text()
-    Tokenizer(models.WordLevel({}, unk_token="<s>")).save(str(folder / "tokenizer.json"))
-
-    def put_it_there() -> None:
-        (folder / "tokenizer.json").write_text(own)
-        resolved(folder)
-
-    follow("{folder} holds no tokenizer", mistake=lambda: resolved(folder), remedy=put_it_there)
