@@ -101,7 +101,7 @@ def study(
             )
             expansion = replace(expansion, open_workloads=undecided)
             plan = expansion.plan()
-            states |= run(plan, expansion, place, quiet=quiet, console=console)
+            states |= run(plan, expansion, place, failed=_failed(states), quiet=quiet, console=console)
             manifest = manifest_of(expansion, plan, overrides, command, time.monotonic() - began)
             records = manifest.records(place)
             verdict = conclusion.judge(manifest, records)
@@ -109,7 +109,7 @@ def study(
         seconds = time.monotonic() - began
         written = conclusion.write(verdict, manifest, records, place.folder)
     by_kind = conclusion.kind_seconds(records)
-    failed = sum(state == "failed" for state in states.values())
+    failed = len(_failed(states))
     return Outcome(verdict, written.html, place.folder, failed, seconds, conclusion.serve_commands(manifest, records), by_kind)
 
 
@@ -128,6 +128,11 @@ def plan(
     expansion = Expansion(chosen, source, data_dir=data_dir, weights=False)
     check_prices(expansion, overrides)
     return preview(expansion, Store(store or Path("studies") / chosen.name), overrides)
+
+
+def _failed(states: Mapping[str, str]) -> list[str]:
+    """Keys of the steps that have failed."""
+    return [key for key, state in states.items() if state == "failed"]
 
 
 def _command(specification: str, store: Path | None, price: Sequence[str] | None, data_dir: Path | None) -> str:

@@ -95,7 +95,7 @@ def _client(evidence: Evidence, metrics: Metrics) -> list[str]:
     if metrics.ttft_s is not None and lag is not None and lag > max(LOOP_LAG_S, LOOP_LAG_TOLERANCE * metrics.ttft_s.mean):
         found.append(f"client saturated: it read {lag * 1e3:.1f} ms late")
     if abs(evidence.clock_step_s) > CLOCK_STEP_S:
-        found.append(f"clock stepped by {evidence.clock_step_s * 1e3:.1f} ms during the load_level")
+        found.append(f"clock stepped by {evidence.clock_step_s * 1e3:.1f} ms during the load level")
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -79,10 +79,14 @@ def run(
     expansion: Expansion,
     store: Store,
     *,
+    failed: Collection[str] = (),
     quiet: bool = False,
     console: Console | None = None,
 ) -> dict[str, str]:
-    """Run what is missing of a plan; the state of each step by key. Raises UserError where there is no such executor."""
+    """Run what is missing of a plan but what has `failed` in this command; how each step has ended, by key.
+
+    Raises UserError where there is no such executor.
+    """
     from rich.console import Console as RichConsole
 
     from whichbits.hardware.machine import processors
@@ -102,16 +106,18 @@ def run(
     if expansion.command is not None:
         resident = resident_servers(expansion.hardware, settings, {expansion.base: expansion.model.bytes})
         engine = ConfiguredEngine(expansion.command, settings, store.folder / "servers", resident)
+    serves = expansion.command is not None
     machine = Machine(
-        client=frozenset(processors(settings.client_cpus)) if settings.client_cpus else None,
-        server=frozenset(processors(settings.server_cpus)) if settings.server_cpus else None,
+        client=frozenset(processors(settings.client_cpus)) if serves and settings.client_cpus else None,
+        server=frozenset(processors(settings.server_cpus)) if serves and settings.server_cpus else None,
         accelerator=bool(expansion.hardware.gpus),
+        serves=serves,
     )
     view = RunView(console or RichConsole(quiet=quiet), missing, durations, store.folder / LOG, machine.seconds)
     if len(missing) < len(plan.steps):
         view.console.print(f"{len(plan.steps) - len(missing)} of {len(plan.steps)} steps are done already", style="dim")
     with view, _disk_errors(store):
-        return dict(Runner(plan, store, KINDS, runs_steps, engine, view, machine, preloaded()).run())
+        return dict(Runner(plan, store, KINDS, runs_steps, engine, view, machine, preloaded(), failed).run())
 
 
 def say(text: str, *, quiet: bool = False, console: Console | None = None) -> None:

@@ -12,14 +12,27 @@ GPU = Machine(frozenset({0}), frozenset({1, 2}), accelerator=True)
 def test_what_asks_a_server_leaves_cores_to_what_computes():
     (asking,) = CPU.placements(client("a"))
     assert (asking.parts, asking.cpus) == ({Part.DEVICE}, {0})
-    first, second = CPU.placements(COMPUTE)
-    assert (first.parts, first.cpus) == ({Part.CORES}, {0})
-    assert (second.parts, second.cpus) == ({Part.DEVICE}, {1, 2})
+    larger, smaller = CPU.placements(COMPUTE)
+    assert (larger.parts, larger.cpus) == ({Part.DEVICE}, {1, 2})
+    assert (smaller.parts, smaller.cpus) == ({Part.CORES}, {0})
+    assert CPU.turn(client("a")) < CPU.turn(COMPUTE)
+
+
+def test_of_parts_as_large_as_each_other_what_computes_leaves_the_servers():
+    first, _ = Machine(frozenset({0}), frozenset({1})).placements(COMPUTE)
+    assert first.parts == {Part.CORES}
+
+
+def test_where_nothing_serves_what_computes_has_the_machine():
+    (only,) = Machine(serves=False).placements(COMPUTE)
+    assert (only.parts, only.cpus) == (set(Part), None)
+    assert Machine(serves=False).seconds([(COMPUTE, 10.0), (COMPUTE, 10.0)]) == 20
 
 
 def test_an_accelerator_serves_or_computes():
     (computing,), (asking,) = GPU.placements(COMPUTE), GPU.placements(client("a"))
     assert computing.parts & asking.parts
+    assert GPU.turn(COMPUTE) < GPU.turn(client("a")), "a server holds its memory"
 
 
 @pytest.mark.parametrize("machine", [CPU, GPU])

@@ -15,6 +15,7 @@ import pytest
 
 from whichbits.schema.inputs import Inputs
 from whichbits.schema.labels import Labels
+from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Step
 from whichbits.schema.summary import Summary
 from whichbits.studies.execution.local import LocalExecutor
@@ -77,6 +78,10 @@ def misbehave(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, 
             case "die asking":
                 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGKILL)).start()
                 context.server(job.servers[0])
+            case "die once filed":
+                filed = Store(Path(str(job.step.inputs.store)))
+                filed.finish(job.step, job.directory, Odd(), Provenance())
+                os.kill(os.getpid(), signal.SIGKILL)
             case "fine":
                 yield job, Result(Odd())
 
@@ -112,11 +117,12 @@ class FakeServers:
     events: list[str] = field(default_factory=list)
 
     @contextmanager
-    def serve(self, name: str, checkpoint: Path) -> Iterator[FakeServer]:
+    def serve(self, name: str, checkpoint: Path, stopping: threading.Event) -> Iterator[FakeServer]:
         if name == self.broken:
             self.events.append(f"refuse {name}")
             raise ServerFailed("no kernel for this format")
-        time.sleep(self.start_s)
+        if stopping.wait(self.start_s):
+            raise ServerFailed("stopped while it started")
         self.events.append(f"open {name}")
         try:
             yield FakeServer(f"http://{name}", "out of memory" if name == self.mortal else None)
@@ -396,3 +402,67 @@ def test_work_that_ends_without_a_result_has_failed(tmp_path: Path):
     made = runner(tmp_path, [quiet])
     assert made.run() == {quiet.step.key: "failed"}
     assert "ended without a result" in str(made.store.record(quiet.step).error)
+
+
+def test_on_an_accelerator_what_computes_has_its_memory_before_servers_start(tmp_path: Path):
+    late = Planned(Step("add", 1, Given(value=2), {"x": asking("a", 1).step.key}), reads={"x": asking("a", 1).step})
+    servers = FakeServers(resident=1)
+    steps = [asking("a", 1), Planned(Step("add", 1, Given(value=1))), late, asking("a", 3, measurement("a", "b"))]
+    made = runner(tmp_path, steps, servers, ["a", "b"])
+    made.machine = Machine(accelerator=True)
+    made.kinds = {**made.kinds, "add": Kind("add", 1, unplanned, computed)}
+    began: list[str] = servers.events
+    made.observer.started = lambda step: began.append(step.kind)  # type: ignore[method-assign]
+    assert set(made.run().values()) == {"done"}
+    assert began == ["add", "ask", "open a", "close a", "add", "ask", "open a", "close a", "open b", "close b"]
+
+
+def computed(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
+    """Its own input, whatever it reads."""
+    for job in jobs:
+        yield job, Result(Total(total=job.step.inputs.value, pid=os.getpid()))
+
+
+def test_what_has_failed_in_this_command_is_not_tried_again(tmp_path: Path):
+    bad = Planned(Step("misbehave", 1, Given(how="raise"), labels=Labels(candidate="bad")))
+    needs = Planned(Step("add", 1, Given(value=1), {"x": bad.step.key}), reads={"x": bad.step})
+    first = runner(tmp_path, [bad])
+    failed = [key for key, state in first.run().items() if state == "failed"]
+    again = runner(tmp_path, [bad, needs])
+    again.failed = failed
+    assert again.run() == {bad.step.key: "failed", needs.step.key: "failed"}
+    assert [error for _, _, error in again.observer.ends] == ["needs misbehave of bad, which failed"]
+
+
+def test_a_failed_candidate_leaves_the_base_s_server_to_the_session(tmp_path: Path):
+    bad = Planned(Step("misbehave", 1, Given(how="raise")))
+    lost = Step("ask", 1, Given(name="b", value=9), {"x": bad.step.key})
+    servers = FakeServers()
+    steps = [asking("a", 1), bad, Planned(lost, measurement("a", "b"), {"x": bad.step}), asking("a", 3, measurement("a"))]
+    made = runner(tmp_path, steps, servers, ["a", "b"])
+    made.run()
+    assert servers.events == ["open a", "close a"]
+
+
+def test_a_step_that_is_filed_is_done_though_its_process_dies_before_it_says_so(tmp_path: Path):
+    step = Planned(Step("misbehave", 1, Given(how="die once filed", store=str(tmp_path / "store"))))
+    made = runner(tmp_path, [step])
+    assert made.run() == {step.step.key: "done"}
+    assert made.store.record(step.step).error is None
+
+
+def test_ctrl_c_does_not_wait_for_a_server_that_starts(tmp_path: Path):
+    made = runner(tmp_path, [asking("a", 1)], FakeServers(start_s=120.0), ["a"])
+    notes = made.observer.notes
+
+    def press() -> None:
+        while not notes:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        made.run()
+    assert time.monotonic() - began < 100
+    assert not made.store.done(made.plan.steps[0].step)

@@ -26,7 +26,8 @@ SATURATES = (
 )
 
 # An engine that ends for one of these says nothing about the format.
-_NOT_A_REFUSAL = ("OSError", "MemoryError", "ImportError", "ModuleNotFoundError", "unrecognized arguments", "Available memory")
+_NOT_A_REFUSAL = ("OSError", "MemoryError", "ImportError", "ModuleNotFoundError", "unrecognized arguments")
+_NO_MEMORY = ("Available memory", "Free memory on device", "OutOfMemory")
 
 
 def probe(
@@ -96,7 +97,7 @@ def _first_completion(server: Server, max_length: int) -> str | None:
         except EngineError as error:
             server.check()
             cause = exception(tail(server.log)) or str(error)
-            if cause.startswith(_NOT_A_REFUSAL):
+            if cause.startswith(_NOT_A_REFUSAL) or any(words in cause for words in _NO_MEMORY):
                 raise
             return cause
     return None

@@ -9,6 +9,7 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -77,7 +78,8 @@ class Server:
     arguments: the engine's options by name, see `flags`. environment: variables for it; inherited variables that steer
     engines (VLLM_*, OMP_*, ...) are not passed on, and PYTHONSAFEPATH keeps the working directory off its import path. log:
     file for the engine's output. cpus: processors that it is bound to.
-    Raises UserError where `port` is in use, EngineError where the engine ends or is not ready after `start_timeout_s`.
+    Raises UserError where `port` is in use, EngineError where the engine ends, is not ready after `start_timeout_s`, or has not
+    started when `stopping` is set.
     Servers that killed runs left behind, known from the folder `registry`, are ended first.
     """
 
@@ -93,6 +95,7 @@ class Server:
         port: int | None = None,
         start_timeout_s: float = 600.0,
         registry: Path | None = None,
+        stopping: threading.Event | None = None,
     ) -> None:
         if port is not None and not port_is_free(port):
             raise UserError(f"port {port} is in use", remedy="choose another port, or none to have a free one chosen")
@@ -101,6 +104,7 @@ class Server:
         self.start_s = 0.0
         self._registry = registry or records.default_registry()
         self._start_timeout_s = start_timeout_s
+        self._stopping = stopping or threading.Event()
         self.port = port or free_port()
         self._checkpoint = str(checkpoint)
         self._argv = command.expand(self._checkpoint, self.port, flags(arguments))
@@ -196,7 +200,8 @@ class Server:
             if time.monotonic() > deadline:
                 cause = root_cause(tail(self.log))
                 raise EngineError(f"the engine did not answer within {self._start_timeout_s:.0f} s; its last word: {cause}")
-            time.sleep(0.1)
+            if self._stopping.wait(0.1):
+                raise EngineError("stopped while it started")
         answer = json.loads(self._get("/v1/models") or b"{}")
         served = [entry.get("id") for entry in answer.get("data", [])]
         if served and self.model not in served:

@@ -28,7 +28,12 @@ class Work:
 
 
 class StepFailed(Exception):
-    """A step that gave no result; the message is its cause in one line. It is filed in the store."""
+    """A step that gave no result, with the cause in one line and how long it took. It is filed in the store."""
+
+    def __init__(self, cause: str, seconds: float = 0.0) -> None:
+        super().__init__(cause, seconds)
+        self.cause = cause
+        self.seconds = seconds
 
 
 class Services(Protocol):
@@ -63,6 +68,10 @@ class Services(Protocol):
 
     def server_failure(self, name: str) -> str | None:
         """Why a candidate's server has died, in one line; None while it lives, or where it was not started."""
+        ...
+
+    def free_device(self) -> None:
+        """Stop all servers: what is about to run needs their memory, and nothing runs that asks them."""
         ...
 
 

@@ -142,7 +142,7 @@ class LocalExecutor(Executor):
     def _place(self) -> None:
         """Begin whatever queued work the free parts of the machine can take.
 
-        What asks servers goes first, and among it what asks those that the work before has asked: servers start slowly.
+        Among what asks servers that comes first which asks those that the work before has asked: servers start slowly.
         """
         with self._lock:
             if self._stopped:
@@ -158,9 +158,9 @@ class LocalExecutor(Executor):
                     self._threads.append(thread)
                     thread.start()
 
-    def _order(self, queued: _Queued) -> tuple[bool, bool]:
-        servers = queued.work.steps[0].needs.servers
-        return not servers, servers != self._served
+    def _order(self, queued: _Queued) -> tuple[int, bool]:
+        needs = queued.work.steps[0].needs
+        return self._services.machine.turn(needs), needs.servers != self._served
 
     def _run(self, queued: _Queued, placement: Placement) -> None:
         """Run work in a process of its own, and answer it; an error of the store, or one of ours, is in its futures."""
@@ -175,6 +175,8 @@ class LocalExecutor(Executor):
 
     def _in_process(self, queued: _Queued, placement: Placement) -> None:
         services, work = self._services, queued.work
+        if work.steps[0].needs.compute and services.machine.accelerator:
+            services.free_device()
         futures = {planned.step.key: future for planned, future in zip(work.steps, queued.futures, strict=True)}
         ours, theirs = self._context.Pipe()
         arguments = (work, services.store.folder, placement.cpus, theirs, safe_environment(os.environ))
@@ -205,8 +207,7 @@ class LocalExecutor(Executor):
                     case Progress(step, text):
                         services.progress(step, text)
                     case Ended(key, outcome):
-                        future = futures.pop(key)
-                        future.set_exception(outcome) if isinstance(outcome, StepFailed) else future.set_result(outcome)
+                        _answer_with(futures.pop(key), outcome)
                     case Broken(error):
                         raise error
             process.join()
@@ -218,10 +219,16 @@ class LocalExecutor(Executor):
         self._died(work, futures, process.exitcode)
 
     def _died(self, work: Work, left: Mapping[str, Future[Result]], code: int | None) -> None:
-        """File what its process has left without a result, unless it was killed on purpose."""
+        """File what its process has left without a result, unless it was killed on purpose.
+
+        What it has filed itself, and could not report any more, is as it is filed.
+        """
         store = self._services.store
         for planned in work.steps:
             if planned.step.key in left:
+                if not store.in_flight(planned.step).is_dir() and (filed := _as_filed(store, planned.step)) is not None:
+                    _answer_with(left[planned.step.key], filed)
+                    continue
                 cause = server_failure(planned.needs.servers, self._services.server_failure) or _death(code)
                 if not self._stopped:
                     store.fail(planned.step, store.in_flight(planned.step), cause)
@@ -232,6 +239,18 @@ class LocalExecutor(Executor):
         assert self._keeper.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has been stopped, or killed
             self._keeper.stdin.write(f"{line}\n".encode())
+
+
+def _answer_with(future: Future[Result], outcome: Result | StepFailed) -> None:
+    future.set_exception(outcome) if isinstance(outcome, StepFailed) else future.set_result(outcome)
+
+
+def _as_filed(store: Store, step: Step) -> Result | StepFailed | None:
+    """How a step has ended by what the store holds of it; None where it holds nothing."""
+    record = store.record(step)
+    if record.summary is not None:
+        return Result(record.summary, record.provenance)
+    return StepFailed(record.error) if record.error is not None else None
 
 
 def _fail(futures: tuple[Future[Result], ...], error: BaseException) -> None:
@@ -301,6 +320,7 @@ def _kill(process: multiprocessing.process.BaseProcess) -> None:
     if process.pid is not None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.kill()  # one that has no session of its own yet
     process.join()
 
 

@@ -31,19 +31,29 @@ class Machine:
     client: frozenset[int] | None = None
     server: frozenset[int] | None = None
     accelerator: bool = False
+    serves: bool = True
+    """Whether servers run here; where none do, what computes has the machine for itself."""
+
+    def turn(self, needs: Needs) -> int:
+        """Order in which waiting work is placed, the smallest first.
+
+        Servers have their cores first. On an accelerator what computes goes first: a server holds its memory.
+        """
+        return int(needs.compute != self.accelerator)
 
     def placements(self, needs: Needs) -> tuple[Placement, ...]:
         """Where work with these needs can run, the best first.
 
         What asks a server leaves the other cores to what computes. What computes can have the servers' cores while no server
-        is at work, but shares an accelerator with none.
+        is at work, the more cores the better, but shares an accelerator with none.
         """
         whole = Placement(frozenset(Part), self.client)
-        if needs.alone or (needs.compute and self.accelerator):
+        if needs.alone or (needs.compute and (self.accelerator or not self.serves)):
             return (whole,)
         if needs.servers:
             return (Placement(frozenset({Part.DEVICE}), self.client),)
-        return (Placement(frozenset({Part.CORES}), self.client), Placement(frozenset({Part.DEVICE}), self.server))
+        parts = (Placement(frozenset({Part.CORES}), self.client), Placement(frozenset({Part.DEVICE}), self.server))
+        return tuple(sorted(parts, key=lambda part: -len(part.cpus or ())))
 
     def seconds(self, each: Iterable[tuple[Needs, float]]) -> float:
         """Wall-clock seconds, about, for work of these needs that takes so long each."""
@@ -55,6 +65,6 @@ class Machine:
                 asking += seconds
             else:
                 computing += seconds
-        if self.accelerator:
+        if self.accelerator or not self.serves:
             return alone + asking + computing
         return alone + max(asking, (asking + computing) / 2)

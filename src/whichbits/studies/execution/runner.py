@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,8 @@ from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.step import Kind, Result
 from whichbits.studies.store.store import Store
 
-State = Literal["waiting", "running", "done", "failed"]
+State = Literal["done", "failed"]
+"""How a step has ended."""
 
 INTERRUPTION_S = 0.2
 """How soon Ctrl-C is seen."""
@@ -58,31 +58,35 @@ class Runner:
     machine: Machine = field(default_factory=Machine)
     preload: Sequence[str] = ()
     """Modules that steps take long to import."""
+    failed: Collection[str] = ()
+    """Keys of steps that have failed in this command already: they are not tried again."""
     _states: dict[str, State] = field(default_factory=dict, init=False)
     _waiting: dict[str, Planned] = field(default_factory=dict, init=False)
     _running: dict[Future[Result], Planned] = field(default_factory=dict, init=False)
-    _began: dict[str, float] = field(default_factory=dict, init=False)
 
     def run(self) -> dict[str, State]:
-        """State of each step of the plan by key, once nothing more can be done.
+        """How each step of the plan has ended, by key.
 
         Raises OSError where the store cannot be written, UserError where it cannot be read.
         """
-        self._states.update({planned.step.key: "done" for planned in self.plan.steps})
-        self._waiting.update({planned.step.key: planned for planned in self.plan.missing(self.store)})
-        self._states.update(dict.fromkeys(self._waiting, "waiting"))
+        missing = {planned.step.key: planned for planned in self.plan.missing(self.store)}
+        self._states.update({planned.step.key: "done" for planned in self.plan.steps if planned.step.key not in missing})
+        self._states.update({key: "failed" for key in missing if key in self.failed})
+        self._waiting.update({key: planned for key, planned in missing.items() if key not in self.failed})
         self._servers = Servers(self.plan.served, self.store, self.engine, self.observer.note)
+        self.executor.start(self)
         with _interruption() as interrupted:
             try:
-                self.executor.start(self)
                 while self._waiting or self._running:
                     self._submit_ready()
+                    self._close_unneeded_servers()
                     ended, _ = wait(self._running, INTERRUPTION_S, FIRST_COMPLETED)
                     if interrupted.is_set():
                         raise KeyboardInterrupt
                     for future in ended:
                         self._ended(self._running.pop(future), future)
             finally:
+                self._servers.stop_starting()
                 self.executor.stop()
                 self._servers.close_all()
         return dict(self._states)
@@ -91,7 +95,6 @@ class Runner:
 
     def started(self, step: Step) -> None:
         """The step has begun to run."""
-        self._states[step.key], self._began[step.key] = "running", time.monotonic()
         self.observer.started(step)
 
     def progress(self, step: Step, text: str) -> None:
@@ -106,11 +109,15 @@ class Runner:
         """Why a candidate's server has died; None while it lives."""
         return self._servers.failure(name)
 
+    def free_device(self) -> None:
+        """Stop all servers, whose memory what computes needs."""
+        self._servers.close_all()
+
     # Steps
 
     def _submit_ready(self) -> None:
         """Give the executor all steps whose turn has come; those that share work together."""
-        for planned in tuple(self._waiting.values()):
+        for planned in sorted(self._waiting.values(), key=lambda planned: self.machine.turn(planned.needs)):
             if planned.step.key in self._waiting and self._is_ready(planned):
                 group = [one for one in self._waiting.values() if one is planned or self._together(planned, one)]
                 for one in group:
@@ -123,7 +130,11 @@ class Runner:
         """Whether everything the step reads has ended, well or badly, and what measures speed has all else behind it."""
         if planned.needs.alone and (self._running or any(not one.needs.alone for one in self._waiting.values())):
             return False
-        return all(self._states.get(step.key, "done") in ("done", "failed") for step in planned.reads.values())
+        return not any(step.key in self._unfinished() for step in planned.reads.values())
+
+    def _unfinished(self) -> set[str]:
+        """Keys of steps that wait or run; one that another plan has made is neither."""
+        return {*self._waiting, *(planned.step.key for planned in self._running.values())}
 
     def _together(self, one: Planned, other: Planned) -> bool:
         """Whether two steps run in one process: as they share work, or are of one measurement session."""
@@ -138,7 +149,7 @@ class Runner:
     def _can_run(self, planned: Planned) -> bool:
         """Whether what the step reads is done; if not, it fails with the first cause."""
         for step in planned.reads.values():
-            if self._states.get(step.key, "done") == "failed":
+            if self._states.get(step.key) == "failed":
                 cause = f"needs {step.kind} of {step.labels.candidate}, which failed"
                 self.store.fail(planned.step, None, cause)
                 self._end(planned, "failed", 0.0, cause)
@@ -150,18 +161,18 @@ class Runner:
         try:
             result = future.result()
         except StepFailed as error:
-            now = time.monotonic()
-            self._end(planned, "failed", now - self._began.get(planned.step.key, now), str(error))
+            self._end(planned, "failed", error.seconds, error.cause)
         else:
             self._end(planned, "done", result.provenance.seconds or 0.0, None, result.provenance.addresses)
 
     def _end(self, planned: Planned, state: State, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
         self._states[planned.step.key] = state
         self.observer.ended(planned.step, state, seconds, error, addresses)
+
+    def _close_unneeded_servers(self) -> None:
+        """Stop the servers that no step needs any more."""
         left = (*self._waiting.values(), *self._running.values())
-        for name in planned.needs.servers:
-            if not any(name in one.needs.servers for one in left):
-                self._servers.close(name)
+        self._servers.close_all(but={name for planned in left for name in planned.needs.servers})
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,8 +47,8 @@ class Engine(Protocol):
         """How many may be up at once."""
         ...
 
-    def serve(self, name: str, checkpoint: Path) -> AbstractContextManager[Server]:
-        """Start a server for the checkpoint. Raises ServerFailed."""
+    def serve(self, name: str, checkpoint: Path, stopping: threading.Event) -> AbstractContextManager[Server]:
+        """Start a server for the checkpoint; one that starts is given up once `stopping` is set. Raises ServerFailed."""
         ...
 
 
@@ -62,21 +62,22 @@ class ConfiguredEngine:
     resident: int
 
     @contextmanager
-    def serve(self, name: str, checkpoint: Path) -> Iterator[Server]:
+    def serve(self, name: str, checkpoint: Path, stopping: threading.Event) -> Iterator[Server]:
         """Serve `checkpoint`; its log is named after the candidate. Raises ServerFailed."""
         from whichbits.engines.errors import EngineError
         from whichbits.engines.vllm.server import Server as EngineServer
         from whichbits.hardware.machine import processors
 
-        server = EngineServer(
-            self.command,
-            checkpoint,
-            arguments=self.settings.arguments,
-            environment=self.settings.environment,
-            log=self.logs / f"{name}.txt",
-            cpus=processors(self.settings.server_cpus) if self.settings.server_cpus else None,
-        )
         try:
+            server = EngineServer(
+                self.command,
+                checkpoint,
+                arguments=self.settings.arguments,
+                environment=self.settings.environment,
+                log=self.logs / f"{name}.txt",
+                cpus=processors(self.settings.server_cpus) if self.settings.server_cpus else None,
+                stopping=stopping,
+            )
             server.__enter__()
         except EngineError as error:
             raise ServerFailed(str(error)) from error
@@ -91,7 +92,7 @@ class NoEngine:
 
     resident = 1
 
-    def serve(self, name: str, checkpoint: Path) -> AbstractContextManager[Server]:
+    def serve(self, name: str, checkpoint: Path, stopping: threading.Event) -> AbstractContextManager[Server]:
         """There is none to start."""
         raise ServerFailed(f"no engine is configured that could serve {name}")
 
@@ -105,53 +106,65 @@ class Servers:
     engine: Engine
     note: Callable[[str], None]
     """Is told when one is started."""
-    _open: dict[str, Server] = field(default_factory=dict, init=False)
-    _stacks: dict[str, ExitStack] = field(default_factory=dict, init=False)
+    _open: dict[str, tuple[Server, ExitStack]] = field(default_factory=dict, init=False)
     _failures: dict[str, list[str]] = field(default_factory=dict, init=False)
-    _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
+    _starting: threading.Lock = field(default_factory=threading.Lock, init=False)
+    """One server starts at a time: each wants memory and cores."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    """Of `_open`; held for moments, never while a server starts or stops."""
+    _stopping: threading.Event = field(default_factory=threading.Event, init=False)
 
     def address(self, name: str) -> str:
         """Address of the candidate's server, started if it is not up. Raises ServerFailed."""
         served = self.served[name]
         if served.url is not None:
             return served.url
-        with self._lock:
+        with self._starting:
             failures = self._failures.setdefault(name, [])
             if (cause := self.failure(name)) is not None:
                 failures.append(cause)
-                self.close(name)
-            if name not in self._open:
-                if len(failures) >= FAILURES:
-                    raise ServerFailed(f"the server of {name} failed {len(failures)} times in this run: {failures[-1]}")
-                while len(self._open) >= self.engine.resident:
-                    self.close(next(iter(self._open)))
-                self.note(f"starting the server of {name}")
-                stack = ExitStack()
-                try:
-                    self._open[name] = stack.enter_context(self.engine.serve(name, served.checkpoint(self.store)))
-                except ServerFailed as error:
-                    failures.append(str(error))
-                    raise
-                self._stacks[name] = stack
-            return self._open[name].url
+                self._close(name)
+            with self._lock:
+                if name in self._open:
+                    return self._open[name][0].url
+            if self._stopping.is_set():
+                raise ServerFailed("stopped before it began")
+            if len(failures) >= FAILURES:
+                raise ServerFailed(f"the server of {name} failed {len(failures)} times in this run: {failures[-1]}")
+            while len(up := tuple(self._open)) >= self.engine.resident:
+                self._close(up[0])
+            self.note(f"starting the server of {name}")
+            stack = ExitStack()
+            try:
+                server = stack.enter_context(self.engine.serve(name, served.checkpoint(self.store), self._stopping))
+            except ServerFailed as error:
+                failures.append(str(error))
+                raise
+            with self._lock:
+                self._open[name] = server, stack
+            return server.url
 
     def failure(self, name: str) -> str | None:
         """Why the candidate's server has died, in one line; None while it lives, or where none was started."""
-        server = self._open.get(name)
+        with self._lock:
+            server, _ = self._open.get(name, (None, None))
         return None if server is None else server.failure()
 
-    def close(self, name: str) -> None:
-        """Stop the candidate's server, if it is up."""
-        with self._lock:
-            self._open.pop(name, None)
-            stack = self._stacks.pop(name, None)
-            if stack is not None:
-                stack.close()
+    def close_all(self, but: Collection[str] = ()) -> None:
+        """Stop all servers but those of these candidates."""
+        for name in tuple(self._open):
+            if name not in but:
+                self._close(name)
 
-    def close_all(self) -> None:
-        """Stop all servers."""
-        for name in tuple(self._stacks):
-            self.close(name)
+    def stop_starting(self) -> None:
+        """Give up a server that is starting, and start no other."""
+        self._stopping.set()
+
+    def _close(self, name: str) -> None:
+        with self._lock:
+            _, stack = self._open.pop(name, (None, None))
+        if stack is not None:
+            stack.close()
 
 
 def resident_servers(hardware: Hardware, settings: Settings, weights: Mapping[str, int]) -> int:

@@ -56,15 +56,16 @@ def run_work(work: Work, jobs: list[Job], store: Store, context: WorkerContext) 
         except Exception as error:  # noqa: BLE001 - the boundary of a step: whatever it was becomes its cause of failure
             traceback.print_exc()
             for job in left.values():
-                yield planned[job.step.key], _failed(job, error, store, context)
+                yield planned[job.step.key], _failed(job, error, time.monotonic() - started, store, context)
             return
+        seconds = time.monotonic() - started
         left.pop(job.step.key)
         context.job = next(iter(left.values()), job)
         if isinstance(outcome, Exception):
             traceback.print_exception(outcome)
-            yield planned[job.step.key], _failed(job, outcome, store, context)
+            yield planned[job.step.key], _failed(job, outcome, seconds, store, context)
         else:
-            yield planned[job.step.key], _filed(job, outcome, time.monotonic() - started, store, context)
+            yield planned[job.step.key], _filed(job, outcome, seconds, store, context)
 
 
 def _nothing() -> NoReturn:
@@ -74,23 +75,24 @@ def _nothing() -> NoReturn:
 def _filed(job: Job, result: Result, seconds: float, store: Store, context: WorkerContext) -> Result | StepFailed:
     """The result in the store, with how long it took; what a server that has died since has answered is not trusted."""
     if cause := server_failure(job.servers, context.server_failure):
-        return _fail(job, cause, store)
+        return _fail(job, cause, seconds, store)
     finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     whole = Result(result.summary, result.provenance.model_copy(update={"seconds": round(seconds, 3), "finished_at": finished}))
     try:
         store.finish(job.step, job.directory, whole.summary, whole.provenance)
     except ValueError as error:  # a number that is none
-        return _fail(job, cause_of(error), store)
+        return _fail(job, cause_of(error), seconds, store)
     return whole
 
 
-def _failed(job: Job, error: Exception, store: Store, context: WorkerContext) -> StepFailed:
-    return _fail(job, server_failure(job.servers, context.server_failure) or cause_of(error), store)
+def _failed(job: Job, error: Exception, seconds: float, store: Store, context: WorkerContext) -> StepFailed:
+    cause = server_failure(job.servers, context.server_failure) or cause_of(error)
+    return _fail(job, cause, seconds, store)
 
 
-def _fail(job: Job, cause: str, store: Store) -> StepFailed:
+def _fail(job: Job, cause: str, seconds: float, store: Store) -> StepFailed:
     store.fail(job.step, job.directory, cause)
-    return StepFailed(cause)
+    return StepFailed(cause, seconds)
 
 
 def server_failure(servers: Sequence[str], failure: Callable[[str], str | None]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean
 
 from whichbits.core.durations import duration
 from whichbits.schema.labels import Labels
@@ -55,10 +55,13 @@ class Durations:
                 self.add(result.kind, result.labels, result.provenance.seconds)
 
     def step(self, step: Step) -> float | None:
-        """Median of the step's group, else of its kind; None where none was run."""
+        """Mean of the step's group, else of its kind; None where none was run.
+
+        Of steps that run together the first has the seconds of all, so a median would say nothing.
+        """
         for key in (group(step.kind, step.labels), (step.kind,)):
             if key in self._seconds:
-                return median(self._seconds[key])
+                return fmean(self._seconds[key])
         return None
 
     def total(self, steps: Iterable[Step], forecast: Callable[[Step], float | None] = lambda step: None) -> Estimate:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
 from whichbits.schema.distribution import DistributionInputs, DistributionLocal
+from whichbits.schema.engine import Emulation
 from whichbits.schema.labels import Labels
 from whichbits.studies.steps.compared import distributed
 from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.items import write_items
-from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of, threads
+from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of
 from whichbits.studies.steps.on_engine import on_engine, trusted
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.provenance import provenance
@@ -73,6 +74,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
 
     for job in jobs:
         inputs, local = job.step.inputs_as(DistributionInputs), job.step.local_as(DistributionLocal)
+        assert isinstance(inputs.engine, Emulation), "logits are of the emulation"
         tokenizer = load_tokenizer(local.tokenizer, trust_remote_code=local.trust_remote_code)
         windows = token_windows(tokenizer, local.documents, inputs.window_tokens)
         # Windows from all over the text, whatever their number.
@@ -80,7 +82,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         base, candidate = (
             Emulated(
                 checkpoint,
-                threads=threads(job),
+                threads=inputs.engine.threads,
                 batch_tokens=BATCH_TOKENS,
                 trust_remote_code=local.trust_remote_code,
             )

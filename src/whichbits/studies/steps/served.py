@@ -27,7 +27,10 @@ def model_of(job: Job, context: StepContext, stack: ExitStack) -> LanguageModel:
         from whichbits.engines.emulation.model import Emulated
 
         return Emulated(
-            checkpoint_of(job), threads=threads(job), batch_tokens=BATCH_TOKENS, trust_remote_code=trust_remote_code(job)
+            checkpoint_of(job),
+            threads=inputs.engine.threads,
+            batch_tokens=BATCH_TOKENS,
+            trust_remote_code=trust_remote_code(job),
         )
     url = context.server(job.servers[0])
     who = server_of(job.servers[0], url, job, inputs.server)
