@@ -23,6 +23,9 @@ FORMAT = """formats:
     {title: W6A16-INT, purpose: six bits, storage: int-quantized, stored_bits: 8,
      weights: {num_bits: 6, type: int, symmetric: true, strategy: channel, dynamic: false}}
 """
+CACHE = """kv_caches:
+  kv-fp8: {title: A cache, values: {num_bits: 8, type: int, symmetric: true, strategy: tensor, dynamic: false}, elsewhere: no}
+"""
 DEVICE = (
     "{name: X1, maker: nvidia, architecture: ada, memory: gddr, capability: 8.9, units: 1, clock_ghz: 1, memory_gb: 24, "
     "bandwidth: 300, peak: {bf16: 1}, link: 1, link_kind: pcie4, node: 1, network: 1, power_w: 72, source: a data sheet}"
@@ -77,6 +80,7 @@ def test_a_file_of_formats(follow: Any, tmp_path: Path, monkeypatch: pytest.Monk
     follow("form of the catalogue of formats", mistake=lambda: read(wrong), remedy=lambda: read(FORMAT))
     taken = FORMAT.replace("w6a16-int:", "w8a8-int:")
     follow("there is a format", mistake=lambda: read(taken), remedy=lambda: read(FORMAT))
+    follow("there is a key-value cache", mistake=lambda: read(CACHE), remedy=lambda: read(CACHE.replace("kv-fp8", "kv-mine")))
 
 
 @pytest.mark.parametrize("wrong", ["x1: [", "x1: {name: X1}", f"x1: {DEVICE.replace('nvidia', 'acme')}"])
@@ -89,5 +93,5 @@ def test_a_file_of_devices(follow: Any, tmp_path: Path, monkeypatch: pytest.Monk
         assert "x1" in hardware.catalogue.__wrapped__()
 
     follow("form of the catalogue of devices", mistake=lambda: read(wrong), remedy=lambda: read(f"x1: {DEVICE}"))
-    taken = f"nvidia-l4: {DEVICE}"
-    follow("there is a device", mistake=lambda: read(taken), remedy=lambda: read(f"x1: {DEVICE}"))
+    for taken in (f"nvidia-l4: {DEVICE}", f"x1: {DEVICE.replace('X1', 'H100')}"):
+        follow("there is a device", mistake=lambda taken=taken: read(taken), remedy=lambda: read(f"x1: {DEVICE}"))
