@@ -114,7 +114,13 @@ class Ruler(TaskKind):
         if kept is not None:
             put, work = kept.put(made, is_known), work + kept.work
         return summarize(
-            task, put, work, available=available, most=self.most(task, available), source_version=f"haystack: {text.name}"
+            task,
+            put,
+            work,
+            available=available,
+            most=self.most(task, available),
+            source_version=f"haystack: {text.name}",
+            kept=known,
         )
 
 
