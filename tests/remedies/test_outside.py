@@ -65,6 +65,20 @@ def test_an_entry_point_of_a_file_that_names_no_path(follow: Any, named: Callabl
     follow("names is no path", mistake=lambda: read(str(path)), remedy=lambda: read(path))
 
 
+def test_an_entry_point_of_a_file_that_is_not_there(follow: Any, named: Callable[[str, object], None], tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    named("mine", path)
+
+    def read() -> None:
+        assert "w6a16-int" in formats.catalogue.__wrapped__().formats
+
+    def written() -> None:
+        path.write_text(FORMAT)
+        read()
+
+    follow("cannot be read", mistake=read, remedy=written)
+
+
 @pytest.mark.parametrize("wrong", ["formats: [", FORMAT.replace("stored_bits: 8", "stored: 8"), "- w6a16-int"])
 def test_a_file_of_formats(follow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     path = tmp_path / "mine.yaml"
