@@ -54,6 +54,21 @@ def test_an_entry_point_that_has_another_name_than_what_it_names(follow: Any, na
     follow("of {group} names the {what} {own}", mistake=lambda: ask("ratio"), remedy=lambda: ask("length_ratio"))
 
 
+def test_an_entry_point_of_a_class_that_cannot_be_made(follow: Any, named: Callable[[str, object], None]) -> None:
+    registry = replace(MEASURES, ours={}, _loaded={}, _registered={})
+
+    class Longer(LengthRatio):
+        def __init__(self, by: float) -> None:
+            self.by = by
+
+    def ask(thing: object) -> None:
+        named("length_ratio", thing)
+        registry.get("length_ratio")
+
+    error = follow("cannot be made: {error}", mistake=lambda: ask(Longer), remedy=lambda: ask(Longer(2.0)))
+    assert "'by'" in error.message
+
+
 def test_an_entry_point_of_a_file_that_names_no_path(follow: Any, named: Callable[[str, object], None], tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(FORMAT)

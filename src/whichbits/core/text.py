@@ -20,7 +20,9 @@ def read_bytes(path: Path | Traversable, name: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"{name} cannot be read ({error.strerror or error})", remedy="give the path of a readable file") from error
+        raise UserError(
+            f"{name} cannot be read ({error.strerror or error})", remedy="give the path of a readable file"
+        ) from error
 
 
 def read_text(path: Path | Traversable, name: str) -> str:
