@@ -57,6 +57,21 @@ def test_an_entry_point_that_has_another_name_than_what_it_names(follow: Any, na
     follow("of {group} names the {what} {own}", mistake=lambda: ask("ratio"), remedy=lambda: ask("length_ratio"))
 
 
+def test_an_entry_point_of_a_class_that_cannot_be_made(follow: Any, named: Callable[[str, object], None]) -> None:
+    registry = replace(MEASURES, ours={}, _loaded={}, _registered={})
+
+    class Longer(LengthRatio):
+        def __init__(self, by: float) -> None:
+            self.by = by
+
+    def ask(thing: object) -> None:
+        named("length_ratio", thing)
+        registry.get("length_ratio")
+
+    error = follow("cannot be made: {error}", mistake=lambda: ask(Longer), remedy=lambda: ask(Longer(2.0)))
+    assert "'by'" in error.message
+
+
 def test_an_entry_point_of_a_file_that_names_no_path(follow: Any, named: Callable[[str, object], None], tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(FORMAT)
@@ -66,6 +81,20 @@ def test_an_entry_point_of_a_file_that_names_no_path(follow: Any, named: Callabl
         assert "w6a16-int" in formats.catalogue.__wrapped__().formats
 
     follow("names is no path", mistake=lambda: read(str(path)), remedy=lambda: read(path))
+
+
+def test_an_entry_point_of_a_file_that_is_not_there(follow: Any, named: Callable[[str, object], None], tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    named("mine", path)
+
+    def read() -> None:
+        assert "w6a16-int" in formats.catalogue.__wrapped__().formats
+
+    def written() -> None:
+        path.write_text(FORMAT)
+        read()
+
+    follow("cannot be read", mistake=read, remedy=written)
 
 
 @pytest.mark.parametrize("wrong", ["formats: [", FORMAT.replace("stored_bits: 8", "stored: 8"), "- w6a16-int"])
