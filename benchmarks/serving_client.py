@@ -3,7 +3,7 @@
     python benchmarks/serving_client.py URL MODEL TOKENIZER_FOLDER [WORKLOAD] [CPU,...]
 
 Prints, for each load level: seconds beside the requests, the client's share of a core, dispatch delay; and for the synchronous
-load_level the medians of TTFT and latency by `measure` and by a bare httpx loop on prompts of its own.
+load level the medians of TTFT and latency by `measure` and by a bare httpx loop on prompts of its own.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> None:
         print(f"  client: {seen.client_cpu:.3f} cores, requests {1e3 * (seen.dispatch_delay_s or 0):.1f} ms late")
         print(f"  in flight {seen.in_flight}, mean latencies {seen.mean_latencies}, prefix hits {seen.prefix_cache_hit_rate}")
     busy = sum(max(row.start_s + (row.latency_s or 0) for row in one.rows) for one in load_levels)
-    print(f"beside the requests: {total - busy:.2f} s over {len(load_levels)} load_levels ({total:.1f} s in all)")
+    print(f"beside the requests: {total - busy:.2f} s over {len(load_levels)} load levels ({total:.1f} s in all)")
     rows = load_levels[0].rows
     ttft, latency = plain(url, model, Path(folder), workload)
     print(f"TTFT    {np.median([row.ttft_s for row in rows]):.4f} s, plain client {ttft:.4f} s")

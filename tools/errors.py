@@ -165,11 +165,11 @@ def page(found: Sequence[Site]) -> str:
             lines += [f"\n## {own}\n", "| the line says | what helps |", "|---|---|"]
         reason = not_tried(site)
         remark = f" (*not tried*: {reason})" if reason else ""
-        lines.append(f"| {_step(site.message)} | {_step(site.remedy)}{remark} |")
+        lines.append(f"| {_cell(site.message)} | {_cell(site.remedy)}{remark} |")
     return "\n".join(lines) + "\n"
 
 
-def _step(text: str) -> str:
+def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 

@@ -58,8 +58,8 @@ def main() -> None:
                 (number(said["disk"]) / 1e6, made["megabytes"]),
                 (number(said["disk_while_made"]) / 1e6, folder.largest / 1e6),
             ]
-            steps = " | ".join(f"{guess:.0f} | {fact:.0f}" for guess, fact in pairs)
-            print(f"| {format} | {effort} | {steps} |", flush=True)
+            cells = " | ".join(f"{guess:.0f} | {fact:.0f}" for guess, fact in pairs)
+            print(f"| {format} | {effort} | {cells} |", flush=True)
 
 
 def number(text: str) -> float:

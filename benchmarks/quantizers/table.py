@@ -68,17 +68,17 @@ def _row(work: Work, run: Run, format: str, judge: str) -> str:
     rival = named(run.rivals.get(format, run.name))
     theirs, their_cost = work.judgement(rival, format, judge), work.measurement(rival)
     mean, half = interval(figures["kl"])
-    steps = [
+    cells = [
         run.tool, run.what, f"{mean:.4f} ± {half:.4f}", f"{np.mean(figures['agreement']):.3f}",
         f"{_perplexity(figures['nll']):.2f}", f"{cost['bytes'][format] / 1e6:.0f}",
         f"{cost['cpu_s']:.0f} ({cost['wall_s']:.0f})",
         f"{cost['peak_anonymous_bytes'] / 1e6:.0f}", rival.what if rival != run else "",
     ]  # fmt: skip
     if theirs is None or rival == run:
-        return f"| {' | '.join(steps)} | | | |"
+        return f"| {' | '.join(cells)} | | | |"
     low, middle, high = ratio(figures["kl"], theirs["kl"])
-    steps += [f"**{middle:.2f}** [{low:.2f}, {high:.2f}]", _cost_ratio(cost, their_cost, "cpu_s")]
-    return f"| {' | '.join([*steps, _cost_ratio(cost, their_cost, 'peak_anonymous_bytes')])} |"
+    cells += [f"**{middle:.2f}** [{low:.2f}, {high:.2f}]", _cost_ratio(cost, their_cost, "cpu_s")]
+    return f"| {' | '.join([*cells, _cost_ratio(cost, their_cost, 'peak_anonymous_bytes')])} |"
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

@@ -61,7 +61,7 @@ class Row:
     conditions: int
     rates: tuple[Rate, ...]
 
-    def steps(self) -> tuple[str, ...]:
+    def cells(self) -> tuple[str, ...]:
         """What the table shows."""
         low, high = min(r.covered for r in self.rates), max(r.covered for r in self.rates)
         runs = min(r.runs for r in self.rates)
@@ -353,7 +353,7 @@ def single(runs: int, seed: int, parts: Sequence[int]) -> Iterator[str]:
     yield "|---|--:|--:|--:|--:|--:|--:|"
     for part in parts:
         rng = np.random.default_rng([seed, part])
-        yield from (f"| {' | '.join(row.steps())} |" for row in PARTS[part](runs, rng))
+        yield from (f"| {' | '.join(row.cells())} |" for row in PARTS[part](runs, rng))
 
 
 def whole(count: int, seed: int, spreads: Sequence[float]) -> Iterator[str]:

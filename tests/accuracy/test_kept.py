@@ -13,11 +13,12 @@ import pytest
 
 from whichbits.accuracy.evaluate import evaluate
 from whichbits.accuracy.harness import run_harness
+from whichbits.accuracy.item import Item
 from whichbits.accuracy.kept import Kept, KeptDiffer, kept
 from whichbits.accuracy.kinds.generated import Generated
 from whichbits.accuracy.kinds.jsonl import own_task
 from whichbits.accuracy.registry import task
-from whichbits.accuracy.result import Item, TaskResult, Work
+from whichbits.accuracy.result import TaskResult, Work
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
 

@@ -5,8 +5,9 @@ import math
 
 import pytest
 
+from whichbits.accuracy.item import Item
 from whichbits.accuracy.registry import task
-from whichbits.accuracy.result import Item, Work, distinct, summarize, text_hash
+from whichbits.accuracy.result import Work, distinct, summarize, text_hash
 
 
 def item(name: str, score: float, chance: float = 0.0) -> Item:

@@ -15,12 +15,12 @@ import pytest
 pytest.importorskip("lm_eval")
 
 from whichbits.accuracy.harness import _gold, run_harness
+from whichbits.accuracy.item import Item
 from whichbits.accuracy.kinds.lm_eval import data_files
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.local_data import local_dataset
 from whichbits.accuracy.registry import expand, task
 from whichbits.accuracy.rescaled import rescaled
-from whichbits.accuracy.result import Item
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
 

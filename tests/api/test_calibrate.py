@@ -54,7 +54,7 @@ def test_calibrating_by_a_study_moves_its_device_alone(tmp_path: Path) -> None:
     store_of(tmp_path, "L4")
     whichbits.calibrate(tmp_path, tmp_path / "mine.json")
     moved = json.loads((tmp_path / "mine.json").read_text())
-    assert moved["sources"]["given"] == 4  # the valid load_level of 4 requests in flight
+    assert moved["sources"]["given"] == 4  # the valid load level of 4 requests in flight
     asked = {"hardware": "L4", "workload": "256/128", "concurrency": 4, "engine": "vllm==0.12.0", "format": ["w8a8-int"]}
     before, after = (
         whichbits.predict(LLAMA, **asked, coefficients=file)[0].prediction for file in (None, tmp_path / "mine.json")

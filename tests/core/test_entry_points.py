@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -53,3 +54,13 @@ def test_packages_are_named_with_their_versions(things: Registry[Decimal]) -> No
     assert things.packages("own") == things.packages("mine") == {}
     with pytest.raises(UserError, match="no thing 'other'"):
         things.packages("other")
+
+
+def test_a_mistake_in_a_constructor_is_told(things: Registry[Decimal], tmp_path: Path) -> None:
+    code = "import decimal\n\n\nclass Outside(decimal.Decimal):\n    def __new__(cls):\n        return 1 + 'a'\n"
+    (tmp_path / "things_of_packages.py").write_text(code)
+    sys.modules.pop("things_of_packages", None)
+    with pytest.raises(UserError, match="unsupported operand") as raised:
+        things.get("outside")
+    sys.modules.pop("things_of_packages")
+    assert isinstance(raised.value.__cause__, TypeError)

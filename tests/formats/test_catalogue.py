@@ -101,6 +101,14 @@ kernels:
     - {kernel: Mine, devices: [cuda], formats: [w6a16-int], capability: [8.0, 9.0], status: native, reason: six, seen: read}
 """
 
+CACHE = """\
+kv_caches:
+  kv-int8:
+    title: INT8 key-value cache
+    values: {num_bits: 8, type: int, symmetric: true, strategy: tensor, dynamic: false}
+    elsewhere: no attention kernel reads it
+"""
+
 
 @pytest.fixture
 def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -122,12 +130,22 @@ def test_a_file_of_the_user_s_adds_formats_with_their_kernels(own_file: Path) ->
     assert list(load())[-1] == "w6a16-int"
 
 
+def test_a_file_of_the_user_s_adds_a_cache(own_file: Path) -> None:
+    own_file.write_text(CACHE)
+    assert get("bf16+kv-int8").kv_cache is not None
+    assert without_kernel("bf16+kv-int8", "cuda", 9.0) == "no attention kernel reads it"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         (FORMAT.replace("int6", "int8"), "there is a format 'int8' already"),
         (FORMAT.replace("w6a16-int:", "w8a8-int:"), "there is a format 'w8a8-int' already"),
         (FORMAT.replace("num_bits", "bits"), "not of the form of the catalogue of formats"),
+        (FORMAT + "formatz: {}", "'formatz' is not one of formats, kv_caches, kernels"),
+        (CACHE.replace("kv-int8", "kv-fp8"), "there is a key-value cache 'kv-fp8' already"),
+        (CACHE.replace("elsewhere", "somewhere"), "not of the form of the catalogue of formats"),
+        (CACHE + "    more: 1", "not of the form of the catalogue of formats"),
         ("formats: [", "not of the form of the catalogue of formats"),
         ("- w6", "not of the form of the catalogue of formats"),
     ],

@@ -136,14 +136,30 @@ def test_a_file_of_devices_that_is_not_of_the_form_is_refused(
         catalogue.__wrapped__()  # type: ignore[attr-defined]
 
 
-def test_a_device_that_is_known_is_not_described_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = catalogue()["nvidia-l4"]
-    fields = {
-        "name": "L4", "maker": "nvidia", "architecture": "ada", "memory": "gddr", "capability": 8.9, "units": 1, "clock_ghz": 1,
-        "memory_gb": 24, "bandwidth": 300, "peak": {"bf16": 1}, "link": 1, "link_kind": "pcie4", "node": 1, "network": 1,
-        "power_w": 72, "source": known.source,
-    }  # fmt: skip
-    (tmp_path / "devices.yaml").write_text(json.dumps({"nvidia-l4": fields}))
+FIELDS = {
+    "name": "X1", "maker": "nvidia", "architecture": "ada", "memory": "gddr", "capability": 8.9, "units": 1, "clock_ghz": 1,
+    "memory_gb": 24, "bandwidth": 300, "peak": {"bf16": 1}, "link": 1, "link_kind": "pcie4", "node": 1, "network": 1,
+    "power_w": 72, "source": "a data sheet",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("devices", "says"),
+    [
+        ({"nvidia-l4": FIELDS}, "there is a device 'nvidia-l4' already"),
+        ({"x1": FIELDS | {"name": "H100"}}, "there is a device 'H100' already"),
+        ({"x1": FIELDS | {"aliases": ["x-one", "GeForce RTX 4090"]}}, "there is a device 'GeForce RTX 4090' already"),
+        ({"x1": FIELDS | {"aliases": [4090]}}, "there is a device '4090' already"),
+        ({"x1": FIELDS, "x2": FIELDS}, "there is a device 'X1' already"),
+        ({"x1": FIELDS | {"name": "CPU"}}, "there is a device 'CPU' already"),
+        ({"x1": FIELDS | {"alias": ["L5"]}}, "field 'alias' of x1 is not known"),
+        ({"x1": FIELDS | {"peak": {"bf16": 1, "fp 8": 2}}}, "number type 'fp 8' of x1 is not known"),
+    ],
+)
+def test_a_file_of_devices_replaces_none_and_says_nothing_that_is_ignored(
+    devices: dict[str, object], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "devices.yaml").write_text(json.dumps(devices))
     monkeypatch.setenv("WHICHBITS_HARDWARE", str(tmp_path / "devices.yaml"))
-    with pytest.raises(UserError, match="there is a device 'nvidia-l4' already"):
+    with pytest.raises(UserError, match=says):
         catalogue.__wrapped__()  # type: ignore[attr-defined]

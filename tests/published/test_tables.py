@@ -1,4 +1,4 @@
-"""The tables of speeds: as many steps as printed, consistent with the prices they are printed with."""
+"""The tables of speeds: as many cells as printed, consistent with the prices they are printed with."""
 
 import csv
 from importlib.resources import files
@@ -14,7 +14,7 @@ def rows(table: str) -> list[dict[str, str]]:
     return list(csv.DictReader(files("whichbits.published").joinpath(f"{table}.csv").read_text().splitlines()))
 
 
-def test_every_step_is_there() -> None:
+def test_every_cell_is_there() -> None:
     assert [len(rows(table)) for table in PUBLISHED] == [126, 126, 72, 72]
 
 
@@ -36,7 +36,7 @@ def test_queries_per_dollar_agree_with_what_they_were_computed_from(table: str) 
             (3600 / high / hourly, 3600 / low / hourly) if "latency_s" in row else (low * 3600 / hourly, high * 3600 / hourly)
         )
         agreeing += bounds[0] <= many * 1.02 and few <= bounds[1] * 1.02
-    # Steps whose two figures were rounded apart are rare.
+    # Cells whose two figures were rounded apart are rare.
     assert agreeing / len(rows(table)) > 0.97
 
 

@@ -23,6 +23,9 @@ FORMAT = """formats:
     {title: W6A16-INT, purpose: six bits, storage: int-quantized, stored_bits: 8,
      weights: {num_bits: 6, type: int, symmetric: true, strategy: channel, dynamic: false}}
 """
+CACHE = """kv_caches:
+  kv-fp8: {title: A cache, values: {num_bits: 8, type: int, symmetric: true, strategy: tensor, dynamic: false}, elsewhere: no}
+"""
 DEVICE = (
     "{name: X1, maker: nvidia, architecture: ada, memory: gddr, capability: 8.9, units: 1, clock_ghz: 1, memory_gb: 24, "
     "bandwidth: 300, peak: {bf16: 1}, link: 1, link_kind: pcie4, node: 1, network: 1, power_w: 72, source: a data sheet}"
@@ -54,6 +57,21 @@ def test_an_entry_point_that_has_another_name_than_what_it_names(follow: Any, na
     follow("of {group} names the {what} {own}", mistake=lambda: ask("ratio"), remedy=lambda: ask("length_ratio"))
 
 
+def test_an_entry_point_of_a_class_that_cannot_be_made(follow: Any, named: Callable[[str, object], None]) -> None:
+    registry = replace(MEASURES, ours={}, _loaded={}, _registered={})
+
+    class Longer(LengthRatio):
+        def __init__(self, by: float) -> None:
+            self.by = by
+
+    def ask(thing: object) -> None:
+        named("length_ratio", thing)
+        registry.get("length_ratio")
+
+    error = follow("cannot be made: {error}", mistake=lambda: ask(Longer), remedy=lambda: ask(Longer(2.0)))
+    assert "'by'" in error.message
+
+
 def test_an_entry_point_of_a_file_that_names_no_path(follow: Any, named: Callable[[str, object], None], tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(FORMAT)
@@ -63,6 +81,20 @@ def test_an_entry_point_of_a_file_that_names_no_path(follow: Any, named: Callabl
         assert "w6a16-int" in formats.catalogue.__wrapped__().formats
 
     follow("names is no path", mistake=lambda: read(str(path)), remedy=lambda: read(path))
+
+
+def test_an_entry_point_of_a_file_that_is_not_there(follow: Any, named: Callable[[str, object], None], tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    named("mine", path)
+
+    def read() -> None:
+        assert "w6a16-int" in formats.catalogue.__wrapped__().formats
+
+    def written() -> None:
+        path.write_text(FORMAT)
+        read()
+
+    follow("cannot be read", mistake=read, remedy=written)
 
 
 @pytest.mark.parametrize("wrong", ["formats: [", FORMAT.replace("stored_bits: 8", "stored: 8"), "- w6a16-int"])
@@ -77,6 +109,7 @@ def test_a_file_of_formats(follow: Any, tmp_path: Path, monkeypatch: pytest.Monk
     follow("form of the catalogue of formats", mistake=lambda: read(wrong), remedy=lambda: read(FORMAT))
     taken = FORMAT.replace("w6a16-int:", "w8a8-int:")
     follow("there is a format", mistake=lambda: read(taken), remedy=lambda: read(FORMAT))
+    follow("there is a key-value cache", mistake=lambda: read(CACHE), remedy=lambda: read(CACHE.replace("kv-fp8", "kv-mine")))
 
 
 @pytest.mark.parametrize("wrong", ["x1: [", "x1: {name: X1}", f"x1: {DEVICE.replace('nvidia', 'acme')}"])
@@ -89,5 +122,5 @@ def test_a_file_of_devices(follow: Any, tmp_path: Path, monkeypatch: pytest.Monk
         assert "x1" in hardware.catalogue.__wrapped__()
 
     follow("form of the catalogue of devices", mistake=lambda: read(wrong), remedy=lambda: read(f"x1: {DEVICE}"))
-    taken = f"nvidia-l4: {DEVICE}"
-    follow("there is a device", mistake=lambda: read(taken), remedy=lambda: read(f"x1: {DEVICE}"))
+    for taken in (f"nvidia-l4: {DEVICE}", f"x1: {DEVICE.replace('X1', 'H100')}"):
+        follow("there is a device", mistake=lambda taken=taken: read(taken), remedy=lambda: read(f"x1: {DEVICE}"))

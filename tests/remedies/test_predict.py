@@ -64,7 +64,7 @@ def test_a_table_without_rows_or_columns(follow: Any, tmp_path: Path):
 
     path.write_text(",".join(COLUMNS) + "\n")
     follow("{csv_in}: no rows", mistake=answer, remedy=as_told)
-    table(path, {name: step for name, step in POINT.items() if name != "count"})
+    table(path, {name: cell for name, cell in POINT.items() if name != "count"})
     follow("{csv_in}: has no column {missing}", mistake=answer, remedy=as_told)
 
 
@@ -88,12 +88,12 @@ def test_serving_results_without_a_value(follow: Any, fitted: Coefficients):
 
 
 def test_a_measured_value_that_is_none(follow: Any):
-    def measured(**steps: str) -> None:
-        assert measurements([{**POINT, "latency_s": "2.5", **steps}], "mine.csv")
+    def measured(**cells: str) -> None:
+        assert measurements([{**POINT, "latency_s": "2.5", **cells}], "mine.csv")
 
-    for step in ("0.5", ""):
+    for cell in ("0.5", ""):
         for message in ("{name}: {text} is not a positive number", "{source}, line {number}: {message}"):
-            follow(message, mistake=lambda: measured(qps="-"), remedy=lambda step=step: measured(qps=step))
+            follow(message, mistake=lambda: measured(qps="-"), remedy=lambda cell=cell: measured(qps=cell))
 
 
 def test_coefficients_that_cannot_be_read(follow: Any, fitted: Coefficients, tmp_path: Path):
@@ -243,10 +243,10 @@ def test_numbers_that_cannot_be(follow: Any):
             remedy=lambda: None,
         )
         predict_rows([{**POINT, name: error.message.rpartition(" ")[2]}])
-        for step in ("two", "1.5"):
+        for cell in ("two", "1.5"):
             follow(
-                "{name}: {steps} is not a whole number",
-                mistake=lambda name=name, step=step: question({**POINT, name: step}),
+                "{name}: {cells} is not a whole number",
+                mistake=lambda name=name, cell=cell: question({**POINT, name: cell}),
                 remedy=lambda name=name: question({**POINT, name: "1"}),
             )
     for parallel in (3, 0):
@@ -258,18 +258,18 @@ def test_numbers_that_cannot_be(follow: Any):
             )
 
 
-def test_rows_with_more_or_fewer_steps(follow: Any, tmp_path: Path):
+def test_rows_with_more_or_fewer_cells(follow: Any, tmp_path: Path):
     path = tmp_path / "in.csv"
-    header, steps = ",".join([*COLUMNS, "note"]), ",".join(POINT[name] for name in COLUMNS)
+    header, cells = ",".join([*COLUMNS, "note"]), ",".join(POINT[name] for name in COLUMNS)
 
     def first(text: str):
         path.write_text(text)
         return question(read_rows(path)[0])
 
-    for told in (f'{header}\n{steps},"a, b"\n', f"{header},more\n{steps},a, b\n"):
+    for told in (f'{header}\n{cells},"a, b"\n', f"{header},more\n{cells},a, b\n"):
         follow(
-            "the row has more steps than the header",
-            mistake=lambda: first(f"{header}\n{steps},a, b\n"),
+            "the row has more cells than the header",
+            mistake=lambda: first(f"{header}\n{cells},a, b\n"),
             remedy=lambda told=told: first(told),
         )
     for name in COLUMNS:

@@ -77,7 +77,13 @@ def test_the_text_and_the_pass_count_for_the_first_checkpoint_of_those_that_shar
     pytest.importorskip("numba")
     from whichbits.quantization import estimate
 
-    monkeypatch.setattr(estimate, "measure_speed", lambda: estimate.Speed(1e9, 1e9, 1e6, 1e6, 1e9))  # text takes longest
+    measured = []
+
+    def measure_speed() -> estimate.Speed:
+        measured.append(1)
+        return estimate.Speed(1e9, 1e9, 1e6, 1e6, 1e9)  # text takes longest
+
+    monkeypatch.setattr(estimate, "measure_speed", measure_speed)
     monkeypatch.setattr(estimate, "measure_rounding", lambda format, recipe: 1e-9)
     expansion = Expansion(*parse(TEXT.format(model=tiny_llama), "small.yaml"), ask_servers=False)
     made = [planned.step for planned in expansion.plan().steps if planned.step.kind == "quantize"]
@@ -85,6 +91,7 @@ def test_the_text_and_the_pass_count_for_the_first_checkpoint_of_those_that_shar
     first, second = (seconds(step) for step in made)
     assert first is not None and second is not None
     assert second < first / 100
+    assert len(measured) == 1, "the machine is measured once, not for each checkpoint"
 
     kept = kept_text(expansion.model.files, 512, 0)
     kept.write([[1] * 512] * 128)

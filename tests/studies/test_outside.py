@@ -212,6 +212,16 @@ def test_a_format_and_its_number_grid_are_in_checkpoint_and_verdict(store: Path)
     assert divergence["w12a16-int"] < divergence["w8a8-int"], "12 bits of weights keep more than eight"
 
 
+def test_a_checkpoint_of_a_format_from_outside_is_read_back(store: Path, site: Path) -> None:
+    checkpoint = store / "steps/quantize" / results(store, "quantize")["w12a16-int"]["key"] / "checkpoint"
+    code = "import sys; from whichbits.models.resolve import resolve; print(resolve(sys.argv[1]).format.name)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(checkpoint)],
+        capture_output=True, text=True, timeout=300, check=False, env=environment(site),
+    )  # fmt: skip
+    assert done.stdout.split() == ["w12a16-int"], done.stderr
+
+
 def test_a_measure_of_distributions_is_in_result_and_report(store: Path) -> None:
     (found,) = (results(store, "distribution")[name] for name in ("w8a8-int",))
     assert found["inputs"]["measures"] == ["kl", "variation"]

@@ -7,8 +7,9 @@ from importlib.metadata import version
 from statistics import fmean
 from typing import Any
 
+from whichbits.accuracy.item import Item
 from whichbits.accuracy.kept import Kept
-from whichbits.accuracy.result import Item, TaskResult, Work, reduced, summarize
+from whichbits.accuracy.result import TaskResult, Work, reduced, summarize
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError

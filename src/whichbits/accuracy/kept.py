@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from whichbits.accuracy.result import Item, Work, distinct
+from whichbits.accuracy.item import Item
+from whichbits.accuracy.result import Work, distinct
 from whichbits.schema.evaluate import EvaluateItem, EvaluateSummary
 
 

@@ -25,7 +25,7 @@ class Task(BaseModel):
     version: int = Field(ge=1)
     """Raised by hand with every change that can change a score."""
     kind: str
-    """Name of its kind: `generated`, `jsonl`, `lm-eval`, `human-eval`, `mbpp`, `mathematics`, or one from outside."""
+    """Name of its kind in `kinds/registry.py`: one of the package, or one from outside."""
     source: str
     """Generator's name, path of the JSONL file, lm-evaluation-harness's name of a task or group, or a name of the kind's."""
     description: str

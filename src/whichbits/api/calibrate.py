@@ -55,15 +55,15 @@ def _serving_results(folder: Path) -> list[dict[str, str]]:
         for level in valid:
             metrics = level.metrics
             found = {"latency_s": metrics.latency_s, "ttft_s": metrics.ttft_s, "tpot_s": metrics.tpot_s}
-            means = {name: _step(one.mean if one else None) for name, one in found.items()}
-            speeds = {**means, "qps": _step(metrics.requests_per_second)}
+            means = {name: _cell(one.mean if one else None) for name, one in found.items()}
+            speeds = {**means, "qps": _cell(metrics.requests_per_second)}
             rows.append({**common, "concurrency": str(level.concurrency), **speeds})
     if not rows:
         raise UserError(f"store: {folder} holds no valid measurement of a speed", remedy="give its study workloads, and run it")
     return rows
 
 
-def _step(value: float | None) -> str:
+def _cell(value: float | None) -> str:
     """A number in a table, or nothing where there is none."""
     return "" if value is None else str(value)
 

@@ -14,7 +14,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from whichbits.core.errors import UserError
-from whichbits.core.text import decode, read_text
+from whichbits.core.text import read_text
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def data_files(group: str, variable: str) -> Iterator[DataFile]:
                 f"what the entry point {point.name!r} of {group} names is no path",
                 remedy='name a pathlib.Path, e.g. FILE = Path(__file__).with_name("mine.yaml")',
             )
-        yield DataFile(str(path), decode(path.read_bytes(), str(path)))
+        yield DataFile(str(path), read_text(path, str(path)))
     for name in os.environ.get(variable, "").split(os.pathsep):
         if name:
             yield DataFile(f"{variable}: {name}", read_text(Path(name), f"{variable}: {name}"))

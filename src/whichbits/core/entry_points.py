@@ -97,10 +97,13 @@ class Registry(Generic[Made]):
         module, base = self.base
         found: type[Made] | Made = point.load()
         try:
-            made: Made | None = _made(found)
-        except TypeError:  # an abstract class, or one that is made of arguments
-            made = None
-        if made is None or not isinstance(made, getattr(import_module(module), base)):
+            made = _made(found)
+        except TypeError as error:  # an abstract class, one that is made of arguments, or a mistake in its constructor
+            raise UserError(
+                f"{self.named_in}: what the entry point {point.name!r} of {self.group} names cannot be made: {error}",
+                remedy="name a class that has all methods and is made without arguments, or an instance",
+            ) from error
+        if not isinstance(made, getattr(import_module(module), base)):
             raise UserError(
                 f"{self.named_in}: what the entry point {point.name!r} of {self.group} names is no {base}",
                 remedy=f"name a subclass of {module}.{base}, or an instance",

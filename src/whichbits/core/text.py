@@ -8,21 +8,24 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterator
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from whichbits.core.errors import UserError
 
 
-def read_bytes(path: Path, name: str) -> bytes:
+def read_bytes(path: Path | Traversable, name: str) -> bytes:
     """Content of a file that errors call `name`; raises UserError where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"{name} cannot be read ({error.strerror})", remedy="give the path of a readable file") from error
+        raise UserError(
+            f"{name} cannot be read ({error.strerror or error})", remedy="give the path of a readable file"
+        ) from error
 
 
-def read_text(path: Path, name: str) -> str:
+def read_text(path: Path | Traversable, name: str) -> str:
     """Text of a file that errors call `name`, lines ended by a line feed; raises UserError where it is not UTF-8."""
     return decode(read_bytes(path, name), name)
 

@@ -46,6 +46,9 @@ GROUP = "whichbits.formats"
 VARIABLE = "WHICHBITS_FORMATS"
 """Where files of formats from outside are named: entry points of this group, and this environment variable."""
 
+SECTIONS = ("formats", "kv_caches", "kernels")
+"""What a file of the catalogue can have."""
+
 NO_KERNEL = "no kernel for it is known"
 
 
@@ -70,6 +73,8 @@ def catalogue() -> Catalogue:
 
 def _with(known: Catalogue, file: str, content: Any) -> Catalogue:
     """The catalogue with the contents of one more file."""
+    if unknown := [section for section in content if section not in SECTIONS]:
+        raise ValueError(f"{unknown[0]!r} is not one of {', '.join(SECTIONS)}")
     kernels = known.kernels + tuple(
         EngineKernel(engine=engine, **row) for engine, rows in content.get("kernels", {}).items() for row in rows
     )
@@ -83,10 +88,12 @@ def _with(known: Catalogue, file: str, content: Any) -> Catalogue:
         elsewhere[name] = fields.pop("elsewhere", NO_KERNEL)
         capability = minimal_compute_capability(kernels, name)
         formats[name] = Format(name=name, minimal_compute_capability=capability, **fields)
-    caches = dict(known.kv_caches) | {
-        name: KvCache(fields["title"], QuantizationArgs.model_validate(fields["values"]), fields["elsewhere"])
-        for name, fields in content.get("kv_caches", {}).items()
-    }
+    caches = dict(known.kv_caches)
+    for name, fields in content.get("kv_caches", {}).items():
+        if name in caches:
+            raise UserError(f"{file}: there is a key-value cache {name!r} already", remedy="give it another name")
+        stated = {**fields, "values": QuantizationArgs.model_validate(fields["values"])}
+        caches[name] = KvCache(**stated)
     return Catalogue(
         MappingProxyType(formats), MappingProxyType(caches), MappingProxyType(aliases), MappingProxyType(elsewhere), kernels
     )

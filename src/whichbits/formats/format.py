@@ -56,7 +56,7 @@ class Format(BaseModel):
 
     @model_serializer(mode="wrap")
     def _write_what_there_is(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what a plain format does not have, so that its cells keep their keys."""
+        """Without what a plain format does not have, so that its steps keep their keys."""
         return {name: value for name, value in handler(self).items() if value or name not in ("kv_cache", "parts")}
 
     @property

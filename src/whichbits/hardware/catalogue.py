@@ -49,16 +49,31 @@ def normalized(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
 
 
-MAKES = ("nvidia", "amd", "huawei")
+MAKERS = ("nvidia", "amd", "huawei")
 """Makers whose devices engines have kernels for."""
+
+PRINTED = (*MAKERS, "tesla", "geforce", "instinct")
+"""Words that drivers print in front of a device's name, and that change nothing in it."""
+
+NUMBER_TYPES = ("bf16", "fp16", "int8", "fp8", "fp4")
+"""Types that `peak` has rates of."""
+
+FIELDS = (
+    "name", "aliases", "maker", "architecture", "memory", "capability", "units", "clock_ghz", "memory_gb", "bandwidth", "peak",
+    "link", "link_kind", "node", "network", "power_w", "source",
+)  # fmt: skip
+"""What a file says of a device."""
 
 
 def _entry(identifier: str, fields: Mapping[str, Any]) -> Hardware:
-    if fields["maker"] not in MAKES:
-        raise ValueError(f"maker {fields['maker']!r} is not one of {', '.join(MAKES)}")
+    if fields["maker"] not in MAKERS:
+        raise ValueError(f"maker {fields['maker']!r} is not one of {', '.join(MAKERS)}")
+    for what, stated, known in (("field", fields, FIELDS), ("number type", fields["peak"], NUMBER_TYPES)):
+        if unknown := [name for name in stated if name not in known]:
+            raise ValueError(f"{what} {unknown[0]!r} of {identifier} is not known")
     return Hardware(
-        id=identifier,
-        name=fields["name"],
+        id=str(identifier),
+        name=str(fields["name"]),
         maker=fields["maker"],
         architecture=fields["architecture"],
         memory_kind=fields["memory"],
@@ -74,7 +89,7 @@ def _entry(identifier: str, fields: Mapping[str, Any]) -> Hardware:
         network=fields["network"] * 1e9,
         power_w=float(fields["power_w"]),
         source=fields["source"],
-        aliases=tuple(fields.get("aliases", ())),
+        aliases=tuple(map(str, fields.get("aliases", ()))),
     )
 
 
@@ -87,10 +102,11 @@ VARIABLE = "WHICHBITS_HARDWARE"
 def catalogue() -> Mapping[str, Hardware]:
     """Every known device by its id: those of hardware.yaml, and of files of its form from outside.
 
-    Raises UserError for such a file that is not of that form, or has an id that is taken.
+    Raises UserError for such a file that is not of that form, or has an id, a name or an alias that is taken.
     """
     own = files("whichbits.hardware").joinpath("hardware.yaml").read_text(encoding="utf-8")
     devices: dict[str, Hardware] = {}
+    owners = {"cpu": ""}  # device by name; `cpu` is this machine's
     for file in (DataFile("hardware.yaml", own), *data_files(GROUP, VARIABLE)):
         try:
             found = yaml.load(file.text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -101,14 +117,16 @@ def catalogue() -> Mapping[str, Hardware]:
                 f"{file.name} is not of the form of the catalogue of devices: {wrong:.300}",
                 remedy="give each device the fields of src/whichbits/hardware/hardware.yaml",
             ) from error
-        if taken := devices.keys() & read.keys():
-            raise UserError(f"{file.name}: there is a device {min(taken)!r} already", remedy="give it another id")
+        for entry in read.values():
+            for name in _spelled(entry):
+                if owners.setdefault(_bare(name), entry.id) != entry.id or entry.id in devices:
+                    raise UserError(
+                        f"{file.name}: there is a device {name!r} already", remedy="give it another id, name and aliases"
+                    )
         devices |= read
     return MappingProxyType(devices)
 
 
-MAKERS = ("nvidia", "amd", "huawei", "tesla", "geforce", "instinct")
-"""Words that drivers print in front of a device's name, and that change nothing in it."""
 NEAR = 3
 """Names that an error proposes."""
 
@@ -116,13 +134,17 @@ NEAR = 3
 def _bare(name: str) -> str:
     """The normalized name without the makers' words in front."""
     key = normalized(name)
-    stripped = next((key.removeprefix(word) for word in MAKERS if key.startswith(word) and key != word), key)
+    stripped = next((key.removeprefix(word) for word in PRINTED if key.startswith(word) and key != word), key)
     return key if stripped == key else _bare(stripped)
 
 
 @cache
 def _names() -> Mapping[str, Hardware]:
-    return {_bare(name): entry for entry in catalogue().values() for name in (entry.id, entry.name, *entry.aliases)}
+    return {_bare(name): entry for entry in catalogue().values() for name in _spelled(entry)}
+
+
+def _spelled(entry: Hardware) -> tuple[str, ...]:
+    return entry.id, entry.name, *entry.aliases
 
 
 def find(name: str) -> Hardware:

@@ -110,10 +110,11 @@ def compare(
 
     sure = all(shape is not None for shape in shapes.values())
     prediction = _prediction(shapes, configuration)
+    extra = frozenset(prediction)
     tensors = {
         name: torch.empty(shape if shape is not None else (), device="meta")
         for name, shape in shapes.items()
-        if name not in prediction and (sure or not expert_part(name))
+        if name not in extra and (sure or not expert_part(name))
     }
     try:
         with quiet():
@@ -164,21 +165,13 @@ def _padded(stored: Shape, own: Shape) -> bool:
     return stored[:-1] == own[:-1] and 0 <= stored[-1] - own[-1] < IN_A_WORD
 
 
-def _predicts(name: str, configuration: Configuration) -> bool:
-    layer = LAYER.search(name)
-    return layer is not None and 0 <= int(layer[1]) - configuration.layers < configuration.prediction_layers
-
-
 def _prediction(names: Collection[str], configuration: Configuration) -> tuple[str, ...]:
     """Tensors of layers beyond the model's that predict further tokens: such a layer has parts that no other layer has."""
-    parts: dict[int, set[str]] = defaultdict(set)
-    for name in names:
-        if layer := LAYER.search(name):
-            parts[int(layer[1])].add(name[layer.end() :])
-    known = {part for number, own in parts.items() if number < configuration.layers for part in own}
-    plain = {number for number, own in parts.items() if not own - known}
-    beyond = (name for name in names if _predicts(name, configuration))
-    return tuple(name for name in beyond if (layer := LAYER.search(name)) and int(layer[1]) not in plain)
+    layers = {name: (int(found[1]), name[found.end() :]) for name in names if (found := LAYER.search(name))}
+    known = {part for number, part in layers.values() if number < configuration.layers}
+    beyond = range(configuration.layers, configuration.layers + configuration.prediction_layers)
+    predicting = {number for number, part in layers.values() if number in beyond and part not in known}
+    return tuple(name for name, (number, _) in layers.items() if number in predicting)
 
 
 def _merged(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from whichbits.core import durations
 from whichbits.verdict.estimates import Estimate, SingleRound, Timed
 
 MAX_DECIMALS = 6
@@ -91,12 +92,7 @@ def duration(seconds: float) -> str:
     """Wall-clock time, e.g. '4.2 s', '12 min 40 s', '1 h 05 min'."""
     if seconds < 10:
         return f"{fixed(seconds, 1)} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return durations.duration(seconds)
 
 
 def byte_size(count: int) -> str:

@@ -32,7 +32,8 @@ def forecast(expansion: Expansion) -> Callable[[Step], float | None]:
     def seconds(step: Step) -> float | None:
         estimate = KINDS[step.kind].estimate
         if estimate is not None:
-            estimates.setdefault(step.kind, estimate(expansion))
+            if step.kind not in estimates:
+                estimates[step.kind] = estimate(expansion)
             return estimates[step.kind](step)
         predicted = KINDS[step.kind].seconds
         served = step.kind == "serve" or (step.labels.engine or "emulated") != "emulated"

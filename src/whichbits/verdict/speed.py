@@ -61,7 +61,7 @@ class Load:
 
 
 def loads(findings: Findings) -> tuple[Load, ...]:
-    """Every (candidate, workload, deployment, load_level) that was measured, the base first."""
+    """Every (candidate, workload, deployment, load level) that was measured, the base first."""
     keys = {(r.candidate, r.workload, r.deployment, r.load_level): r.concurrency for r in findings.rounds}
     order = {name: place for place, name in enumerate((findings.base, *findings.candidates))}
     formed = []

@@ -252,6 +252,7 @@ def test_kept_items_are_not_asked_again(tokenizer: PromptTokenizer, embedded_mod
     model = Reader(tokenizer)
     again = evaluate(one, model, embedded_model, limit=3, kept=kept)
     assert model.asked == 4
+    assert again.kept == 1
     assert again.items == evaluate(one, Reader(tokenizer), embedded_model, limit=3).items
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from whichbits.core.errors import UserError
+from whichbits.formats import catalogue
 from whichbits.formats.catalogue import get, load
-from whichbits.formats.checkpoint.recognize import recognize, side_quantization
+from whichbits.formats.checkpoint.recognize import recognize, recognize_stated, side_quantization
 from whichbits.formats.format import fit, quantization_config
 
 MADE = [name for name, format in load().items() if not format.is_base]
@@ -37,9 +38,14 @@ def test_other_tools_checkpoints(stated: dict[str, Any], name: str) -> None:
     assert recognize({"quantization_config": stated}).name == name
 
 
+def written(name: str, **fields: Any) -> dict[str, Any]:
+    """What whichbits writes for a format, with some fields changed."""
+    return {**quantization_config(fit(get(name), [(256, 256)]), ["lm_head"]), **fields}
+
+
 def edited(**fields: Any) -> dict[str, Any]:
     """What whichbits writes for w8a8-fp, with some fields changed."""
-    return {**quantization_config(fit(get("w8a8-fp"), [(256, 256)]), ["lm_head"]), **fields}
+    return written("w8a8-fp", **fields)
 
 
 SPARSE = {"format": "sparse-24-bitmask", "sparsity_structure": "2:4"}
@@ -67,6 +73,8 @@ FOREIGN: dict[str, Any] = {
     "an empty group": edited(config_groups={"group_0": {}}),
     "activations alone": edited(config_groups={"group_0": {"targets": ["Linear"], "weights": None}}),
     "rotated on the way": edited(transform_config={"config_groups": {"R4": {}}}),
+    "INT4 with a code a byte": written("w4a16-int", format="naive-quantized"),
+    "NVFP4 with a code a byte": written("nvfp4a16", format="naive-quantized"),
     "a second group that is not known": edited(
         config_groups={**edited()["config_groups"], "group_1": {"targets": ["re:.*down_proj"], "weights": INT3}}
     ),
@@ -78,6 +86,27 @@ def test_what_is_none_of_the_catalogues_is_refused_in_a_line(name: str) -> None:
     with pytest.raises(UserError, match=r"none of the catalogue's formats|not a JSON object") as caught:
         recognize({"quantization_config": FOREIGN[name]})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("w8a8-fp", "F8_E4M3"), ("w8a8-int", "I8"), ("w4a8-int", "I8")])
+def test_a_code_an_element_is_called_naive_too(name: str, dtype: str) -> None:
+    found = recognize_stated(written(name, format="naive-quantized"))
+    assert found.format.name == name
+    assert found.layout is not None
+    assert (found.layout.packed, found.layout.dtypes) == (None, (dtype,))
+
+
+@pytest.mark.parametrize(("bits", "dtype"), [(8, "I8"), (9, "I16"), (12, "I16"), (16, "I16")])
+def test_integers_of_more_than_a_byte_take_two(bits: int, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "formats.yaml"
+    weights = {"num_bits": bits, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False}
+    format = {"title": "T", "purpose": "P", "storage": "int-quantized", "stored_bits": 16, "weights": weights}
+    path.write_text(json.dumps({"formats": {"mine": format}}))
+    monkeypatch.setenv("WHICHBITS_FORMATS", str(path))
+    monkeypatch.setattr(catalogue, "catalogue", catalogue.catalogue.__wrapped__)
+    found = recognize_stated(quantization_config(get("mine"), []))
+    assert found.layout is not None
+    assert (found.format.name, found.layout.dtypes) == ("mine", (dtype,))
 
 
 def test_leftovers_that_say_nothing_are_nothing() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from whichbits.accuracy.code.extract import after_thought
 from whichbits.accuracy.problem_files import Row, optional_files, problem_file, rows
+from whichbits.accuracy.thought import after_thought
 from whichbits.core.errors import UserError
 
 VERSIONS: Mapping[str, Mapping[str, str]] = {

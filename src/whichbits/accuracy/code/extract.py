@@ -23,25 +23,12 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from whichbits.accuracy.code.python import tree_of
-
-THOUGHT = (("<think>", "</think>"), ("[unused16]", "[unused17]"))
-"""How thinking models mark what they think; the second pair is openPangu's."""
+from whichbits.accuracy.thought import after_thought
 
 FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+#.-]*)[^\n]*$", re.MULTILINE)
 PYTHON = ("", "python", "python3", "py")
 BEGINS = re.compile(r"^(?:def |async def |class |import |from \w[\w.]* import |@)", re.MULTILINE)
 KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
-
-
-def after_thought(reply: str) -> str | None:
-    """The reply after what was thought; None where the thought does not end."""
-    for begin, end in THOUGHT:
-        before, mark, rest = reply.rpartition(end)
-        if mark:
-            return rest
-        if begin in before + rest:
-            return None
-    return reply
 
 
 def blocks(text: str) -> list[str]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
 from whichbits.accuracy.answers import generate_answers
+from whichbits.accuracy.item import Item
 from whichbits.accuracy.kept import Kept
 from whichbits.accuracy.kind import TaskKind
-from whichbits.accuracy.result import Item, TaskResult, Work, reduced, summarize, text_hash
+from whichbits.accuracy.result import TaskResult, Work, reduced, summarize, text_hash
 from whichbits.accuracy.ruler.draft import Draft
 from whichbits.accuracy.ruler.fit import fit
 from whichbits.accuracy.ruler.haystack import haystack, haystack_file
@@ -51,8 +52,7 @@ class Ruler(TaskKind):
 
     def define(self, request: TaskRequest) -> Task:
         """The tasks and the length that a user asks for, 500 items of each."""
-        task = super().define(replace(request, chat_template=None))
-        return task.model_copy(update={"items": ITEMS, "chat_template": bool(request.chat_template)})
+        return super().define(request).model_copy(update={"items": ITEMS})
 
     def check(self, task: Task) -> None:
         """Raise UserError for a source that names no tasks or no length."""
@@ -114,7 +114,13 @@ class Ruler(TaskKind):
         if kept is not None:
             put, work = kept.put(made, is_known), work + kept.work
         return summarize(
-            task, put, work, available=available, most=self.most(task, available), source_version=f"haystack: {text.name}"
+            task,
+            put,
+            work,
+            available=available,
+            most=self.most(task, available),
+            source_version=f"haystack: {text.name}",
+            kept=known,
         )
 
 

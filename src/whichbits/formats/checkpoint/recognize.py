@@ -23,6 +23,9 @@ SIDE_FILES = (
 )
 """Where tools state quantization beside config.json: ModelOpt, GPTQ, AWQ, others, msModelSlim."""
 
+NAIVE = "naive-quantized"
+"""compressed-tensors' name of the layout with a code an element, of any type."""
+
 OTHER = "choose a compressed-tensors, GPTQ, AWQ or FP8 checkpoint of a format that `whichbits formats` lists"
 
 
@@ -139,9 +142,9 @@ def _of_group(name: str, group: Any, storage: Any) -> Recognized:
     if not same:
         numbers = ", ".join(f"{key} {group['weights'].get(key)}" for key in ("num_bits", "type", "strategy"))
         raise _none_of_ours(f"config_groups.{name} of compressed-tensors: weights {numbers}")
-    # Formats may differ in their layout on disk alone.
-    format = min(same, key=lambda format: format.storage != storage)
-    if storage not in (None, format.storage, "naive-quantized"):
+    # Formats may differ in their layout on disk alone. Any format that is not packed can be called naive-quantized.
+    format = min(same, key=lambda format: format.storage != storage and (storage != NAIVE or _packed(format)))
+    if storage not in (None, format.storage) and (storage != NAIVE or _packed(format)):
         raise _none_of_ours(f"{format.name} in compressed-tensors' format {storage}")
     return Recognized(format, _layout(format, group["weights"].get("group_size"), name))
 
@@ -166,12 +169,18 @@ def _layout(format: Format, size: Any, name: str) -> Layout:
         beside.append("weight_global_scale")
     if format.activations is not None and format.activations.dynamic is False:
         beside.append("input_scale" if format.activations.strategy != "tensor_group" else "input_global_scale")
-    packed = 1 if "pack" in format.storage else None
+    packed = 1 if _packed(format) else None
     if format.storage == "pack-quantized":
         beside.append("weight_shape")
-    dtypes = {("int", None): "I8", ("int", 1): "I32", ("float", None): "F8_E4M3", ("float", 1): "U8"}
+    whole = "I8" if format.weights.num_bits <= 8 else "I16"
+    dtypes = {("int", None): whole, ("int", 1): "I32", ("float", None): "F8_E4M3", ("float", 1): "U8"}
     dtype = dtypes[format.weights.type, packed]
     return Layout(format.weights.num_bits, packed, False, tuple(beside), (dtype,), shared)
+
+
+def _packed(format: Format) -> bool:
+    """Whether several codes share a word on disk."""
+    return format.storage is not None and "pack" in format.storage
 
 
 def _changed_for_some(dynamic: Any) -> bool:

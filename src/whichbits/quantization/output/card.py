@@ -78,7 +78,7 @@ def _unmeasured(base: str, format: str) -> str:
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    return "\n".join("| " + " | ".join(step.replace("|", "\\|") for step in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _fenced(text: str, language: str) -> str:
