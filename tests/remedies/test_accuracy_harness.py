@@ -131,10 +131,12 @@ def test_a_tokenizer_without_an_end(follow: Any, save_tokenizer: Any, tmp_path: 
 def test_a_task_that_measures_perplexity(follow: Any, tokenizer: Path):
     torch = pytest.importorskip("torch")
     from whichbits.similarity.distributions import compare_distributions, summarise
+    from whichbits.similarity.measures.registry import distribution_measures
 
     def compare() -> None:
         windows = [torch.arange(8), torch.arange(8)]
-        rows = list(compare_distributions(windows, lambda ids: torch.zeros(len(ids), 16), lambda ids: torch.ones(len(ids), 16)))
+        base, candidate = (lambda ids: torch.zeros(len(ids), 16)), (lambda ids: torch.ones(len(ids), 16))
+        rows = list(compare_distributions(windows, base, candidate, distribution_measures()))
         assert summarise(rows).perplexity == pytest.approx(16)
 
     asked = [Instance(request_type="loglikelihood_rolling", doc={}, arguments=("one two",), idx=0)]

@@ -6,6 +6,7 @@ import importlib
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,23 +203,24 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 
 def test_importers_of_other_packages(follow: Any, installed: Callable[..., None]):
+    importers = replace(IMPORTERS, _registered={}, _loaded={})
     ours = "whichbits.studies.store.importers.evalplus:EvalPlusImporter"
-    follow("there is no {what} {name}", mistake=lambda: IMPORTERS.get("theirs"), remedy=lambda: IMPORTERS.get("evalplus"))
+    follow("there is no {what} {name}", mistake=lambda: importers.get("theirs"), remedy=lambda: importers.get("evalplus"))
     installed("one", "theirs", ours)
     installed("two", "theirs", ours)
     follow(
         "several entry points of {group}",
-        mistake=lambda: IMPORTERS.get("theirs"),
-        remedy=lambda: [installed("two", "", ""), IMPORTERS.get("theirs")],
+        mistake=lambda: importers.get("theirs"),
+        remedy=lambda: [installed("two", "", ""), importers.get("theirs")],
     )
     installed("two", "others", "decimal:Decimal")
     follow(
         "names is no {base}",
-        mistake=lambda: IMPORTERS.get("others"),
-        remedy=lambda: [installed("two", "others", ours), IMPORTERS.get("others")],
+        mistake=lambda: importers.get("others"),
+        remedy=lambda: [installed("two", "others", ours), importers.get("others")],
     )
     follow(
         "there is a {what} {name} already",
-        mistake=lambda: IMPORTERS.register("evalplus", EvalPlusImporter),
-        remedy=lambda: IMPORTERS.register("evalplus of ours", EvalPlusImporter),
+        mistake=lambda: importers.register("evalplus", EvalPlusImporter),
+        remedy=lambda: importers.register("evalplus of ours", EvalPlusImporter),
     )

@@ -288,7 +288,7 @@ def test_what_transformers_cannot_load_is_said_in_a_line(quantized, tmp_path: Pa
     checkpoint = quantized("w4a16-int")
     tensors = {name: tensor for file in checkpoint.glob("model*.safetensors") for name, tensor in load_file(file).items()}
     shapes = {name: torch.tensor([1, 1]) for name in tensors if name.endswith("weight_shape")}
-    with pytest.raises(EngineError, match=r"^transformers cannot load the checkpoint: .*[^\n]$"):
+    with pytest.raises(EngineError, match=r"compressed-tensors cannot load the checkpoint: .*[^\n]$"):
         Emulated(changed(checkpoint, tmp_path / "shapes", tensors | shapes), threads=1)
 
 

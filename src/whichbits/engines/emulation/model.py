@@ -22,6 +22,8 @@ from whichbits.models.float32_products import float32_products
 from whichbits.models.tokenization import load_tokenizer
 
 Item = TypeVar("Item")
+LOADERS_ERRORS = (ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
+"""What the libraries raise for a checkpoint that they cannot load."""
 
 
 class Emulated:
@@ -246,8 +248,8 @@ def _loaded(checkpoint: Path, dtype: torch.dtype | None, trust_remote_code: bool
             output_loading_info=True,
             **_attention(configuration.library.get_text_config()),
         )
-    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:  # of the library's loaders
-        raise EngineError(f"transformers cannot load the checkpoint: {' '.join(str(error).split())[:300]}") from error
+    except LOADERS_ERRORS as error:
+        raise _cannot_load("transformers", error) from error
     if found["missing_keys"]:
         lacking = sorted(found["missing_keys"])
         raise EngineError(f"the checkpoint lacks {len(lacking)} tensors of the model, {', '.join(lacking[:3])}")
@@ -255,6 +257,10 @@ def _loaded(checkpoint: Path, dtype: torch.dtype | None, trust_remote_code: bool
     if unread:
         raise EngineError(f"transformers does not read {len(unread)} tensors that belong to codes, {', '.join(unread[:3])}")
     return model
+
+
+def _cannot_load(who: str, error: Exception) -> EngineError:
+    return EngineError(f"{who} cannot load the checkpoint: {' '.join(str(error).split())[:300]}")
 
 
 def _refuse_method(stated: Any) -> None:
@@ -274,4 +280,8 @@ def _emulate(model: Any) -> None:
     quantizers: dict[str, ActivationQuantizer] = {}
     for name, module in list(model.named_modules()):
         if isinstance(module, torch.nn.Linear) and getattr(module, "quantization_scheme", None) is not None:
-            model.set_submodule(name, emulated(module, model.dtype, quantizers))
+            try:
+                emulation = emulated(module, model.dtype, quantizers)
+            except LOADERS_ERRORS as error:
+                raise _cannot_load(f"{name}: compressed-tensors", error) from error
+            model.set_submodule(name, emulation)

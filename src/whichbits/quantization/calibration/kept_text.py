@@ -32,7 +32,7 @@ class KeptText:
         """The first samples, at most as many as are asked for."""
         if not self.path.is_file():
             return []
-        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()[:samples]]
+        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").split("\n")[:-1][:samples]]
 
     def count(self) -> int:
         """How many samples are there."""
