@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 from whichbits.accuracy.judging import Judging
 from whichbits.schema.sampling import Sampling
 
-LATER = ("definition", "top_p", "samples", "reducer", "rescale", "judging")
+LATER = ("definition", "top_p", "samples", "reducer", "rescale", "judging", "order")
 
 
 class Task(BaseModel):
@@ -57,6 +57,8 @@ class Task(BaseModel):
     """Whether prompts go through the tokenizer's chat template."""
     judging: Judging | None = None
     """Who judges the answers, where a judge does."""
+    order: int | None = None
+    """Seed of the random order that its items are taken in; None: as they come. A limit then counts items of all members."""
     definition: str | None = None
     """SHA-256 of what defines the task outside whichbits; None where `version` says it all."""
 
