@@ -268,6 +268,18 @@ class Engine(Frozen):
         return named if isinstance(named, str) else named.get(candidate)
 
 
+class Decide(Frozen):
+    """How evaluation stops where nothing is left to decide."""
+
+    method: Literal["group-sequential"] = "group-sequential"
+    looks: Annotated[int, Field(ge=2, le=100)] = 20
+    """How often results are looked at, at most. Where one server fits at a time each look starts all: fewer are faster."""
+    budget: PositiveInt | None = None
+    """Most items of all tasks together that are asked of a candidate; default: all that there are."""
+    futility: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+    """A candidate is given up where the chance that all items decide it is smaller; 0 never gives up."""
+
+
 class Deployment(Frozen):
     """Hardware, and what an hour of it costs."""
 
@@ -306,6 +318,8 @@ class Specification(Frozen):
     """Price list: `default`, `paper-2024-10` or a file."""
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """Largest loss of the suite's score above chance that still counts as none."""
+    decide: Decide | None = None
+    """Evaluate each candidate only until it is decided (`--until-decided`); default: all items."""
     base_repeats: Repeats = 2
     """How often the base is scored; from the second on it gives the noise floor."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

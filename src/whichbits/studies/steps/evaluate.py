@@ -43,6 +43,8 @@ def tasks(study: Study) -> tuple[tuple[Task, TaskChoice], ...]:
             raise study.source.placed(("tasks", index, "sampling"), error) from error
         try:
             expanded = tuple(judged(_extended(task, choice.limit, specification.seed), choice.judge) for task in _tasks(choice))
+            if specification.decide is not None:
+                expanded = tuple(_in_random_order(task, specification.seed) for task in expanded)
         except UserError as error:
             raise study.source.placed(("tasks", index, "name" if choice.lm_eval is None else "lm_eval"), error) from error
         names = [*(task.name for task, _ in found), *(task.name for task in expanded)]
@@ -77,6 +79,18 @@ def _extended(task: Task, limit: int | None, seed: int) -> Task:
     return task if limit is None else task_kind(task.kind).with_items(task, limit, seed=seed)
 
 
+def _in_random_order(task: Task, seed: int) -> Task:
+    """The task with its items in a random order. Raises UserError where its kind cannot."""
+    from whichbits.accuracy.kinds.registry import task_kind
+
+    if not task_kind(task.kind).ordered:
+        raise UserError(
+            f"decide: tasks of kind {task.kind} ask all items anew at every look (task {task.name})",
+            remedy="leave the task out, or leave out decide (--until-decided)",
+        )
+    return task.model_copy(update={"order": seed})
+
+
 def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     """A step for each candidate, engine it runs in, and task; the served base's tasks are repeated."""
     only_emulated = any(subject.emulated and not subject.served for subject in study.subjects)
@@ -97,6 +111,9 @@ def _on_task(
     from whichbits.accuracy.kinds.registry import task_kind
 
     in_file = task_kind(task.kind).reads_source
+    count = study.items_of(subject.name, task.name)
+    if count is not None:
+        limit = min(one for one in (count, limit, task.items) if one is not None)
     inputs: EvaluateInputs[Task] = EvaluateInputs(
         checkpoint=subject.checkpoint,
         copies=subject.copies,
