@@ -51,7 +51,8 @@ def test_a_tokenizer_of_another_model(follow: Any, make: Make, resolved: Any) ->
 
 
 def test_chat_templates(follow: Any, make: Make) -> None:
-    from whichbits.models.tokenization import load_tokenizer, render, text_ids
+    from whichbits.models.chat_template import render
+    from whichbits.models.tokenization import load_tokenizer, text_ids
 
     tokenizer = load_tokenizer(make())
     messages = [{"role": "assistant", "content": "w1"}, {"role": "user", "content": "w2"}]
