@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from whichbits.core.limited import Limited, OutOfTime
+from whichbits.core.limited import Limited, OutOfTime, Refused
 
 PROGRAM = """
 import os
@@ -26,10 +26,12 @@ def answer(what):
             except BaseException:
                 pass
     if what == "power":
-        return {"said": 9 ** (9 ** 9) % 2}
+        return 9 ** (9 ** 9) % 2
     if what == "memory":
-        return {"said": len("a" * 20_000_000_000)}
-    return {"said": what, "environment": sorted(os.environ), "folder": os.getcwd()}
+        return len("a" * 20_000_000_000)
+    if what == "error":
+        raise ValueError("not this")
+    return [what, sorted(os.environ), os.getcwd()]
 """
 
 
@@ -44,27 +46,30 @@ def limited(tmp_path: Path) -> Limited:
 def test_what_does_not_end_is_ended(what: str, limited: Limited):
     began, first = time.monotonic(), limited.pid
     with pytest.raises(OutOfTime):
-        limited.ask(0.1, what=what)
+        limited.ask(0.1, what)
     assert time.monotonic() - began < 10
-    assert limited.ask(0.1, what="x")["said"] == "x"
+    assert limited.ask(0.1, "x")[0] == "x"
     assert limited.pid != first
 
 
 def test_memory_is_limited_and_the_process_stays(limited: Limited):
     first = limited.pid
-    assert limited.ask(5, what="memory") == {"error": "it takes more memory than it may"}
+    with pytest.raises(Refused, match="takes more memory than it may"):
+        limited.ask(5, "memory")
+    with pytest.raises(Refused, match="not this"):
+        limited.ask(5, "error")
     assert limited.pid == first
 
 
 def test_it_sees_nothing_of_ours(limited: Limited, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_TOKEN", "secret")
-    seen = limited.ask(1, what="x")
-    assert "HF_TOKEN" not in seen["environment"]
-    assert seen["folder"] == "/"
+    _, environment, folder = limited.ask(1, "x")
+    assert "HF_TOKEN" not in environment
+    assert folder == "/"
 
 
 def test_what_is_killed_is_replaced_and_what_cannot_start_is_told(limited: Limited, tmp_path: Path):
     os.kill(limited.pid, signal.SIGKILL)
-    assert limited.ask(1, what="x")["said"] == "x"
+    assert limited.ask(1, "x")[0] == "x"
     with pytest.raises(RuntimeError, match=r"missing\.py was killed twice"):
         Limited(tmp_path / "missing.py").ask(1)

@@ -68,6 +68,14 @@ def test_chat_templates(follow: Any, make: Make) -> None:
         mistake=lambda: render(tokenizer, messages),
         remedy=lambda: render(tokenizer, messages[::-1]),
     )
+    loop = "{% for i in range(99999) %}"
+    tokenizer.chat_template = loop + loop + "{% endfor %}{% endfor %}"
+
+    def fix() -> None:
+        tokenizer.chat_template = "{% for each in messages %}{{ each['content'] }}{% endfor %}"
+        render(tokenizer, messages)
+
+    follow("of processor time for {listed} messages", mistake=lambda: render(tokenizer, messages), remedy=fix)
 
 
 def test_a_candidate_of_another_base(follow: Any, make: Make, resolved: Any) -> None:

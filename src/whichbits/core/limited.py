@@ -26,6 +26,10 @@ class OutOfTime(Exception):
     """A question took longer than it may."""
 
 
+class Refused(ValueError):
+    """`answer` raised ValueError, whose message this is, or took more memory than it may."""
+
+
 class Limited:
     """The function `answer` of `file`, a Python file that imports from the standard library and the folders `path` alone.
 
@@ -45,17 +49,19 @@ class Limited:
         with self._lock:
             return self._running().pid
 
-    def ask(self, seconds: float, **order: Any) -> dict[str, Any]:
-        """What `answer(**order)` returns, a JSON object. Raises OutOfTime past so many seconds of CPU time."""
-        line = json.dumps({"seconds": seconds, "order": order})
+    def ask(self, seconds: float, *arguments: object) -> Any:
+        """What `answer` returns of these arguments (JSON). Raises Refused, and OutOfTime past so many seconds of CPU time."""
+        line = json.dumps([seconds, arguments])
         with self._lock:
             for _ in range(2):
-                said = self._asked(line)
-                if said is not None:
-                    return said
+                if answer := self._asked(line):
+                    found = json.loads(answer)
+                    if "error" in found:
+                        raise Refused(found["error"])
+                    return found["said"]
         raise RuntimeError(f"the process of {self._file.name} was killed twice")
 
-    def _asked(self, line: str) -> dict[str, Any] | None:
+    def _asked(self, line: str) -> str | None:
         """The answer to a line of JSON, None where somebody has killed the process."""
         process = self._running()
         assert process.stdin is not None
@@ -64,12 +70,9 @@ class Limited:
             process.stdin.write(line + "\n")
             process.stdin.flush()
         said = process.stdout.readline()
-        if said.endswith("\n"):
-            answer: dict[str, Any] = json.loads(said)
-            return answer
-        if process.wait() == -signal.SIGPROF:
+        if not said.endswith("\n") and process.wait() == -signal.SIGPROF:
             raise OutOfTime
-        return None
+        return said if said.endswith("\n") else None
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:

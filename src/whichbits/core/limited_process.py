@@ -3,8 +3,8 @@
     python limited_process.py PARENT_PID MEMORY_BYTES FILE SYS_PATH
 
 A program with the standard library alone. FILE defines `answer`, SYS_PATH is a JSON list of folders of packages that it needs.
-Each line of JSON {seconds, order} is answered with what `answer(**order)` returns, a JSON object, or with {"error": "..."}
-where it needs more memory. Past `seconds` of CPU time for one line SIGPROF ends the process.
+Each line of JSON [seconds, arguments] is answered with {"said": ...}, what `answer(*arguments)` returns, or with
+{"error": "..."} where it raises ValueError or needs more memory. Past `seconds` of CPU time SIGPROF ends the process.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ def limit_memory(more: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def answered(answer: Callable[..., dict[str, Any]], seconds: float, order: dict[str, Any]) -> str:
+def answered(answer: Callable[..., Any], seconds: float, arguments: list[Any]) -> str:
     """What is said to one question, as JSON."""
     try:
         signal.setitimer(signal.ITIMER_PROF, seconds)
-        return json.dumps(answer(**order))
+        return json.dumps({"said": answer(*arguments)})
+    except ValueError as error:
+        return json.dumps({"error": str(error)})
     except MemoryError:
         return json.dumps({"error": "it takes more memory than it may"})
     finally:
@@ -51,7 +53,7 @@ def main(parent: int, memory: int, file: str, path: list[str]) -> None:
     answer = runpy.run_path(file)["answer"]
     limit_memory(memory)
     for line in sys.stdin:
-        sys.stdout.write(answered(answer, **json.loads(line)) + "\n")
+        sys.stdout.write(answered(answer, *json.loads(line)) + "\n")
         sys.stdout.flush()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from whichbits.core import regex_worker
-from whichbits.core.limited import Limited, OutOfTime
+from whichbits.core.limited import Limited, OutOfTime, Refused
 
 LIMIT_S = 2.0
 """Seconds of CPU time for one question: a pattern on one text, or on a list of them."""
@@ -55,12 +55,11 @@ def findall(pattern: str, text: str, *, seconds: float = LIMIT_S) -> list[str] |
 
 def _ask(method: str, pattern: str, texts: Sequence[str], seconds: float) -> list[Any]:
     try:
-        answer = WORKER.ask(seconds, method=method, pattern=pattern, texts=list(texts))
+        said: list[Any] = WORKER.ask(seconds, method, pattern, list(texts))
     except OutOfTime:
         raise RegexTimeout(pattern, seconds) from None
-    if "error" in answer:
-        raise RegexError(answer["error"])
-    said: list[Any] = answer["found"]
+    except Refused as error:
+        raise RegexError(str(error)) from None
     return said
 
 

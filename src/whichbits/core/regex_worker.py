@@ -6,8 +6,11 @@ import re
 from typing import Any
 
 
-def answer(method: str, pattern: str, texts: list[str]) -> dict[str, Any]:
-    """What `re` says of each text: whether it is found (`search`, `match`, `fullmatch`), or the finds (`findall`)."""
+def answer(method: str, pattern: str, texts: list[str]) -> list[Any]:
+    """What `re` says of each text: whether it is found (`search`, `match`, `fullmatch`), or the finds (`findall`).
+
+    Raises ValueError where the pattern is none.
+    """
     found: list[Any] = []
     try:
         function = getattr(re.compile(pattern), method)
@@ -15,5 +18,5 @@ def answer(method: str, pattern: str, texts: list[str]) -> dict[str, Any]:
             said = function(text)
             found.append(said if method == "findall" else said is not None)
     except (re.error, OverflowError, RecursionError) as error:
-        return {"error": str(error) or type(error).__name__}
-    return {"found": found}
+        raise ValueError(str(error) or type(error).__name__) from None
+    return found

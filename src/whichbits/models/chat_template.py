@@ -56,40 +56,32 @@ def render(
     listed = [dict(message) for message in messages]
     options: dict[str, Any] = {"add_generation_prompt": add_generation_prompt, "continue_final_message": continue_final_message}
     try:
-        answer = _written(tokenizer, listed, options)
+        return _written(tokenizer, listed, options)
     except OutOfTime:
         raise UserError(
             f"chat_template: that of {tokenizer.name_or_path} takes more than {LIMIT_S:g} s of processor time for "
             f"{len(listed)} messages",
             remedy="fix the template (chat_template.jinja, or chat_template in tokenizer_config.json): it loops without end",
         ) from None
-    if "error" in answer:
+    except Exception as error:  # a tokenizer's own code can raise anything
         raise UserError(
             f"chat_template: that of {tokenizer.name_or_path} refuses the messages with roles "
-            f"{', '.join(str(message.get('role')) for message in messages)}: {answer['error']}",
+            f"{', '.join(str(message.get('role')) for message in messages)}: {' '.join(str(error).split())[:300]}",
             remedy="bring the roles into the template's order, or fix the template",
-        )
-    return str(answer["text"])
+        ) from error
 
 
-def _written(tokenizer: Any, messages: list[dict[str, str]], options: dict[str, Any]) -> dict[str, Any]:
-    """The text, or the error, of the tokenizer's template. Raises OutOfTime."""
+def _written(tokenizer: Any, messages: list[dict[str, str]], options: dict[str, Any]) -> str:
+    """What the tokenizer's template writes. Raises OutOfTime, and anything where it refuses the messages."""
     from transformers import PreTrainedTokenizerBase
 
-    try:
-        if type(tokenizer).apply_chat_template is not PreTrainedTokenizerBase.apply_chat_template:
-            with cpu_limit(LIMIT_S):  # code of its own, which runs because it may
-                return {"text": tokenizer.apply_chat_template(messages, tokenize=False, **options)}
-        template = tokenizer.get_chat_template()
-    except CpuLimit:
-        raise OutOfTime from None
-    except Exception as error:  # noqa: BLE001 - code of its own can raise anything
-        return {"error": " ".join(str(error).split())[:300]}
-    return WORKER.ask(
-        LIMIT_S,
-        template=template,
-        messages=messages,
-        today=TEMPLATE_DATE.isoformat(),
-        options={**tokenizer.special_tokens_map, **options},
-        longest=ADDED_CHARACTERS + 10 * sum(len(str(message.get("content"))) for message in messages),
-    )
+    if type(tokenizer).apply_chat_template is not PreTrainedTokenizerBase.apply_chat_template:
+        try:
+            with cpu_limit(LIMIT_S):  # code of its own, which runs where that is allowed
+                return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
+        except CpuLimit:
+            raise OutOfTime from None
+    longest = ADDED_CHARACTERS + 10 * sum(len(str(message.get("content"))) for message in messages)
+    variables = {**tokenizer.special_tokens_map, **options}
+    template = tokenizer.get_chat_template()
+    return str(WORKER.ask(LIMIT_S, template, messages, TEMPLATE_DATE.isoformat(), variables, longest))
