@@ -278,10 +278,9 @@ def test_a_shape_that_packed_codes_state(follow: Any, make: Make, resolved: Any,
     from whichbits.quantization.passes.direct import quantize_checkpoint
     from whichbits.quantization.recipe.recipe import parse
 
-    wide = make(hidden_size=128, intermediate_size=128, head_dim=64, num_attention_heads=2, num_key_value_heads=2)
-    recipe = parse({"rounding": "rtn", "scales": "minmax"})
+    base, recipe = make(), parse({"rounding": "rtn", "scales": "minmax"})
     for name in ("whole", "spoilt"):
-        quantize_checkpoint(wide, get("w4a16-int"), recipe, tmp_path / name)
+        quantize_checkpoint(base, get("w4a16-int-channel"), recipe, tmp_path / name)
     spoilt = tmp_path / "spoilt"
     change(spoilt, lambda tensors: tensors[f"{Q}.weight_shape"].fill_(1))
     follow(

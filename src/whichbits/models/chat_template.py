@@ -64,9 +64,10 @@ def render(
             remedy="fix the template (chat_template.jinja, or chat_template in tokenizer_config.json): it loops without end",
         ) from None
     except Exception as error:  # a tokenizer's own code can raise anything
+        cause = " ".join(str(error).split())[:300]
         raise UserError(
             f"chat_template: that of {tokenizer.name_or_path} refuses the messages with roles "
-            f"{', '.join(str(message.get('role')) for message in messages)}: {' '.join(str(error).split())[:300]}",
+            f"{', '.join(str(message.get('role')) for message in messages)}: {cause}",
             remedy="bring the roles into the template's order, or fix the template",
         ) from error
 
