@@ -2,9 +2,11 @@
 
     python benchmarks/verdict/until_decided.py errors [--runs 10000] [--write docs/explanation/early-stopping.md]
     python benchmarks/verdict/until_decided.py saved  [--runs 4000]  [--write docs/explanation/early-stopping.md]
+    python benchmarks/verdict/until_decided.py replay --store STORE [--runs 200]
 
 `errors`: populations whose recovery is the bound itself: every claim is wrong, and each may be made in 2.5 %.
 `saved`: a suite of 6 tasks with 10,000 items, by true recovery: decided by all items and by stopping, and items used.
+`replay`: a study's own paired items in random orders: how often stopping decides as all items do, and what it saves.
 Looks, boundaries, tests and futility are the verdict's own. `--write` puts the table between the markers of a page.
 """
 
@@ -14,7 +16,7 @@ import argparse
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,10 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whichbits.schema.early_stopping import Look
+from whichbits.studies.store.manifest import read
+from whichbits.studies.store.store import Store
+from whichbits.verdict.accuracy import suites
+from whichbits.verdict.collect import collect
 from whichbits.verdict.early_stopping.group_sequential import GroupSequential
 from whichbits.verdict.early_stopping.schedule import equal_items, looks
-from whichbits.verdict.score_test import ScoreTest, Stratum, stratum_of_units
-from whichbits.verdict.unseen import Units, largest_unseen, within_clusters
+from whichbits.verdict.paired import Paired
+from whichbits.verdict.score_test import ScoreTest, Stratum, recovery_stratum, stratum_of_units
+from whichbits.verdict.statistics import cluster_numbers
+from whichbits.verdict.unseen import Units, gains, largest_unseen, losses, within_clusters
 
 Array = NDArray[np.float64]
 LEVEL = 0.95
@@ -259,18 +267,38 @@ class Design:
         return Run(claim, used, full, given_up)
 
     def _claim(self, drawn: Sequence[Drawn], level: float) -> tuple[int, float]:
-        """1 for non-inferior, −1 for inferior, 0 for neither; and the distance from the bound, in standard errors."""
         test = ScoreTest([one.stratum for one in drawn])
-        if test.denominator <= 0:
-            return 0, 0.0
-        tested = test.test(self.bound)
-        distance = tested.distance
-        if not tested.rejected(level):
-            return 0, distance
-        away, alpha = abs(test.numerator - self.bound * test.denominator), (1 - LEVEL) / 2
-        if tested.statistic > 0:
-            return int(away >= largest_unseen([one.losses for one in drawn], alpha)), distance
-        return -int(away > largest_unseen([one.gains for one in drawn], alpha)), distance
+        return claimed(
+            test,
+            self.bound,
+            level,
+            lambda: [one.losses for one in drawn],
+            lambda: [one.gains for one in drawn],
+            1 / test.denominator,
+        )
+
+
+def claimed(
+    test: ScoreTest,
+    bound: float,
+    level: float,
+    losses: Callable[[], Sequence[Units]],
+    gains: Callable[[], Sequence[Units]],
+    unit: float,
+) -> tuple[int, float]:
+    """1 for non-inferior, −1 for inferior, 0 for neither; and the distance from the bound, in standard errors.
+
+    The effects of the units are changes of the recovery by `unit`.
+    """
+    if test.denominator <= 0:
+        return 0, 0.0
+    tested = test.test(bound)
+    if not tested.rejected(level):
+        return 0, tested.distance
+    away, alpha = abs(test.numerator / test.denominator - bound), (1 - LEVEL) / 2
+    if tested.statistic > 0:
+        return int(away >= unit * largest_unseen(losses(), alpha)), tested.distance
+    return -int(away > unit * largest_unseen(gains(), alpha)), tested.distance
 
 
 @dataclass(frozen=True)
@@ -379,17 +407,82 @@ def saved(runs: int, seed: int) -> Iterator[str]:
             yield f"| {100 * margin:.0f} % | {name} | {cells} |"
 
 
+def replay(store: Path, orders: int, seed: int, margins: Sequence[float]) -> Iterator[str]:
+    """A study's results in random orders: decided as by all items, and items saved."""
+    manifest = read(store)
+    findings = collect(manifest.records(Store(store)), manifest.base, manifest.formats, base_bytes=manifest.base_bytes)
+    yield "| margin | candidate | recovery, % | by all items | decided alike, % of orders | items saved, % |"
+    yield "|---|---|---|---|---|---|"
+    for margin in margins:
+        every: list[float] = []
+        for entry in suites(findings, level=LEVEL):
+            pairs = [scored.pair for scored in entry.tasks]
+            found = [_replayed(pairs, 1 - margin, np.random.default_rng([seed, order])) for order in range(orders)]
+            full = _claim(pairs, 1 - margin, LEVEL)[0]
+            alike = 100 * float(np.mean([claim == full for claim, _ in found]))
+            saved_here = [100 * (1 - used) for _, used in found]
+            every += saved_here
+            kept = entry.finding.recovery
+            name = f"{entry.finding.candidate}{', emulated' if entry.finding.provenance == 'emulated' else ''}"
+            interval = f"{kept.value:.1f} ({kept.low:.1f} to {kept.high:.1f})"
+            said = {1: "non-inferior", -1: "inferior", 0: "inconclusive"}[full]
+            yield f"| {100 * margin:g} % | {name} | {interval} | {said} | {alike:.1f} | {np.mean(saved_here):.0f} |"
+        yield f"| {100 * margin:g} % | all | | | | {np.mean(every):.0f} |"
+
+
+def _replayed(pairs: Sequence[Paired], bound: float, rng: np.random.Generator) -> tuple[int, float]:
+    """The claim of a study that takes the items in a random order, and the share of items that it uses."""
+    most = {str(number): pair.items for number, pair in enumerate(pairs)}
+    plan = looks(most, LOOKS)
+    method = GroupSequential([look.information for look in plan], level=LEVEL)
+    orders = [_order(pair, rng) for pair in pairs]
+    for number, look in enumerate(plan, start=1):
+        counts = equal_items(look.count, most).values()
+        seen = [_first(pair, order[:count]) for pair, order, count in zip(pairs, orders, counts, strict=True)]
+        claim, distance = _claim(seen, bound, method.level(number))
+        if claim or method.futile(number, distance):
+            break
+    return claim, look.items / plan[-1].items
+
+
+def _order(pair: Paired, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Items in a random order, those of a cluster together."""
+    if pair.cluster is None:
+        return rng.permutation(pair.items)
+    numbers = cluster_numbers(pair.cluster)
+    place = rng.permutation(int(numbers.max()) + 1)
+    return np.argsort(place[numbers], kind="stable")
+
+
+def _first(pair: Paired, items: NDArray[np.int64]) -> Paired:
+    cluster = None if pair.cluster is None else [pair.cluster[item] for item in items]
+    return replace(pair, base=pair.base[items], score=pair.score[items], cluster=cluster)
+
+
+def _claim(pairs: Sequence[Paired], bound: float, level: float) -> tuple[int, float]:
+    return claimed(
+        ScoreTest([recovery_stratum(pair) for pair in pairs]), bound, level, lambda: losses(pairs), lambda: gains(pairs), 0.01
+    )
+
+
 def main() -> None:
     """Print one of the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=["errors", "saved"])
+    parser.add_argument("table", choices=["errors", "saved", "replay"])
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--store", type=Path, help="of the study that is replayed")
+    parser.add_argument("--margins", type=float, nargs="+", default=[0.01, 0.03])
     parser.add_argument("--only", default="", help="conditions whose name holds this")
     parser.add_argument("--write", type=Path, help="page to put the table into")
     given = parser.parse_args()
     lines = []
-    for line in errors(given.runs, given.seed, given.only) if given.table == "errors" else saved(given.runs, given.seed):
+    tables = {
+        "errors": lambda: errors(given.runs, given.seed, given.only),
+        "saved": lambda: saved(given.runs, given.seed),
+        "replay": lambda: replay(given.store, given.runs, given.seed, given.margins),
+    }
+    for line in tables[given.table]():
         print(line, flush=True)
         lines.append(line)
     if given.write:

@@ -46,10 +46,10 @@ def run_looks(
     return looks.expansion, [key for key, state in states.items() if state == "failed"]
 
 
-def items_there_are(expansion: Expansion, store: Store) -> dict[str, int] | None:
+def items_there_are(expansion: Expansion, plan: Plan, store: Store) -> dict[str, int] | None:
     """Items of each task for the study, as the base's first ones have told, or as stated; None where neither says."""
     found: dict[str, int] = {}
-    told = {str(one.step.labels.task): store.record(one.step) for one in _of_base(expansion.plan(), expansion.base)}
+    told = {str(one.step.labels.task): store.record(one.step) for one in _of_base(plan, expansion.base)}
     for task, choice in expansion.tasks:
         summary = told[task.name].summary if task.name in told else None
         there = summary.available if isinstance(summary, EvaluateSummary) else task.items
@@ -78,7 +78,7 @@ def most_planned(expansion: Expansion, store: Store) -> tuple[Expansion, str]:
     """The study with all items that it may come to, as far as they are known, and in words how many that is."""
     from whichbits.verdict.early_stopping.expected import expected_share
 
-    most = items_there_are(expansion, store)
+    most = items_there_are(expansion, expansion.plan(), store)
     if most is None:
         return expansion, "Each candidate is evaluated until it is decided; how many items there are, the first ones will tell."
     plan = early_stopping_plan(expansion, most)
@@ -118,19 +118,21 @@ class _Looks:
     overrides: Mapping[str, float]
     command: str
     console: Console
+    _steps: Plan = field(init=False)
+    """Of the study as it stands."""
     _active: set[str] = field(default_factory=set)
     _look: int = 0
 
     def opening(self) -> Plan:
         """The base's first items."""
-        plan = self.expansion.plan()
-        return _with_what_they_read(plan, _of_base(plan, self.expansion.base))
+        self._steps = self.expansion.plan()
+        return _with_what_they_read(self._steps, _of_base(self._steps, self.expansion.base))
 
     def next(self) -> Plan | None:
         """What is evaluated for the next look; None where nothing is left to decide."""
         if self.expansion.early_stopping is None:
-            told = [self.store.record(one.step) for one in _of_base(self.expansion.plan(), self.expansion.base)]
-            most = items_there_are(self.expansion, self.store)
+            told = [self.store.record(one.step) for one in _of_base(self._steps, self.expansion.base)]
+            most = items_there_are(self.expansion, self._steps, self.store)
             if most is None or any(record.state != "done" for record in told):
                 return None  # the base has failed: there is nothing to compare with
             self.expansion = self.expansion.at(early_stopping_plan(self.expansion, most))
@@ -145,15 +147,16 @@ class _Looks:
         self._look += 1
         reached = {**plan.reached, **dict.fromkeys((*self._active, self.expansion.base), self._look)}
         self.expansion = self.expansion.at(plan.model_copy(update={"reached": reached}))
-        steps = self.expansion.plan()
+        self._steps = self.expansion.plan()
         going_on = {*self._active, self.expansion.base}
-        return _with_what_they_read(steps, [one for one in _evaluations(steps) if one.step.labels.candidate in going_on])
+        chosen = [one for one in _evaluations(self._steps) if one.step.labels.candidate in going_on]
+        return _with_what_they_read(self._steps, chosen)
 
     def _judge(self) -> None:
         """Find who is decided, and say so."""
         from whichbits.verdict.words.decisions import looked
 
-        manifest = manifest_of(self.expansion, self.expansion.plan(), self.overrides, self.command, 0.0)
+        manifest = manifest_of(self.expansion, self._steps, self.overrides, self.command, 0.0)
         manifest.write(self.store.folder)
         verdict = conclusion.judge(manifest, manifest.records(self.store))
         before, self._active = self._active, set()

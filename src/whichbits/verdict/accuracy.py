@@ -52,7 +52,7 @@ def task_recovery(scored: ScoredTask, *, level: float, look_level: float | None 
     kept = None
     if excluded is None:
         kept = recovery([pair], level=level, look_level=look_level).estimate
-        if math.isinf(kept.high):
+        if math.isinf(kept.high - kept.low):
             excluded, kept = too_few([scored]), None
     return TaskRecovery(
         candidate=scored.candidate,
@@ -97,7 +97,7 @@ def suite(findings: Findings, candidate: str, engine: str, *, level: float, look
     if not tasks:
         return None
     kept = recovery([scored.pair for scored in tasks], level=level, look_level=look_level)
-    if math.isinf(kept.estimate.high):
+    if math.isinf(kept.estimate.high - kept.estimate.low):
         return None
     names = {scored.task for scored in tasks}
     floor = sorted((s for s in findings.noise if s.engine == engine and s.task in names), key=lambda s: s.task)
