@@ -416,7 +416,7 @@ def replay(store: Path, orders: int, seed: int, margins: Sequence[float]) -> Ite
     for margin in margins:
         every: list[float] = []
         for entry in suites(findings, level=LEVEL):
-            pairs = [scored.pair for scored in entry.tasks]
+            pairs = [_numbered(scored.pair) for scored in entry.tasks]
             found = [_replayed(pairs, 1 - margin, np.random.default_rng([seed, order])) for order in range(orders)]
             full = _claim(pairs, 1 - margin, LEVEL)[0]
             alike = 100 * float(np.mean([claim == full for claim, _ in found]))
@@ -443,6 +443,13 @@ def _replayed(pairs: Sequence[Paired], bound: float, rng: np.random.Generator) -
         if claim or method.futile(number, distance):
             break
     return claim, look.items / plan[-1].items
+
+
+def _numbered(pair: Paired) -> Paired:
+    """The same with numbers for clusters, and none where every item is its own."""
+    return replace(
+        pair, cluster=cluster_numbers(pair.cluster).tolist() if pair.cluster is not None and pair.clustered else None
+    )
 
 
 def _order(pair: Paired, rng: np.random.Generator) -> NDArray[np.int64]:

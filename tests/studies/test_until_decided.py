@@ -15,13 +15,18 @@ import pytest
 pytest.importorskip("torch")
 
 import whichbits
+from whichbits.accuracy.kinds.generated import Generated
 from whichbits.core.errors import UserError
 from whichbits.schema.evaluate import EvaluateSummary
 from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Step
+from whichbits.studies.execution.progress import name
+from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.planning.resolve import OPENING
+from whichbits.studies.specification.schema import parse
 from whichbits.studies.store.manifest import read
 from whichbits.studies.store.store import Store
+from whichbits.studies.until_decided import most_planned
 from whichbits.verdict.model import Verdict
 
 TEXT = """\
@@ -166,33 +171,28 @@ def test_a_budget_is_the_most_that_is_asked(study: Callable[..., Verdict], tmp_p
     assert read(tmp_path / "store").command.endswith("--until-decided")
 
 
-def test_the_keys_of_other_studies_stay(tiny_llama: Path, tmp_path: Path) -> None:
-    keys = []
-    for more in ("", "decide: {}"):
-        specification = tmp_path / "small.yaml"
-        specification.write_text(TEXT.format(model=tiny_llama, more=more))
-        rows = whichbits.plan(specification, store=tmp_path / "store").rows
-        keys.append({row.step: row.key for row in rows})
-    same = {step: keys[0][step] == keys[1][step] for step in keys[0]}
-    assert {step: alike for step, alike in same.items() if not step.startswith("evaluate")} == {
-        step: True for step in same if not step.startswith("evaluate")
+def expansion(model: Path, more: str) -> Expansion:
+    return Expansion(*parse(TEXT.format(model=model, more=more), "small.yaml"))
+
+
+def test_the_keys_of_other_studies_stay(tiny_llama: Path) -> None:
+    plain, until = (
+        {name(one.step): one.step for one in expansion(tiny_llama, more).plan().steps} for more in ("", "decide: {}")
+    )
+    assert plain.keys() == until.keys()
+    assert {step for step in plain if plain[step].key == until[step].key} == {
+        step for step in plain if not step.startswith("evaluate")
     }
-    assert not any(alike for step, alike in same.items() if step.startswith("evaluate"))
+    assert "order" not in plain["evaluate bf16 · recall · emulated"].inputs.model_dump(mode="json")["task"]
 
 
 def test_a_dry_run_says_the_most_and_what_is_expected(tiny_llama: Path, tmp_path: Path) -> None:
-    specification = tmp_path / "small.yaml"
-    specification.write_text(TEXT.format(model=tiny_llama, more=""))
-    text = whichbits.plan(specification, store=tmp_path / "store", until_decided=True).text
-    assert "with at most 3,000 items" in text
-    assert "expected of one whose recovery is at the margin" in text
+    most, said = most_planned(expansion(tiny_llama, "decide: {}"), Store(tmp_path / "store"))
+    assert "with at most 3,000 items. About 1," in said
+    assert {one.step.items for one in most.plan().steps if one.step.kind == "evaluate"} == set(SIZES.values())
 
 
-def test_tasks_that_ask_all_anew_are_refused(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from whichbits.accuracy.kinds.generated import Generated
-
+def test_tasks_that_ask_all_anew_are_refused(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Generated, "ordered", False)
-    specification = tmp_path / "small.yaml"
-    specification.write_text(TEXT.format(model=tiny_llama, more="decide: {}"))
     with pytest.raises(UserError, match="ask all items anew at every look"):
-        whichbits.plan(specification, store=tmp_path / "store")
+        expansion(tiny_llama, "decide: {}").plan()
