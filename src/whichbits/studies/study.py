@@ -119,13 +119,14 @@ def run(
         view.console.print(f"{len(plan.steps) - len(missing)} of {len(plan.steps)} steps are done already", style="dim")
 
     def further() -> Plan | None:
-        following = more() if more is not None else None
-        if following is not None:
-            view.added(following.missing(store))
-        return following
+        plan = more() if more is not None else None
+        if plan is not None:
+            view.added(plan.missing(store))
+        return plan
 
+    following = None if more is None else further
     with view, _disk_errors(store):
-        return dict(Runner(plan, store, KINDS, runs_steps, engine, view, machine, preloaded(), failed, further).run())
+        return dict(Runner(plan, store, KINDS, runs_steps, engine, view, machine, preloaded(), failed, following).run())
 
 
 def say(text: str, *, quiet: bool = False, console: Console | None = None) -> None:

@@ -61,8 +61,9 @@ class Runner:
     failed: Collection[str] = ()
     """Keys of steps that have failed in this command already: they are not tried again."""
     more: Callable[[], Plan | None] | None = None
-    """Is asked for more to run whenever all has ended, until it has none; servers that this needs stay up."""
+    """Is asked for more to run whenever all has ended, until it has none; servers of the last plan stay up until then."""
     _states: dict[str, State] = field(default_factory=dict, init=False)
+    _kept_up: set[str] = field(default_factory=set, init=False)
     _waiting: dict[str, Planned] = field(default_factory=dict, init=False)
     _running: dict[Future[Result], Planned] = field(default_factory=dict, init=False)
 
@@ -120,12 +121,15 @@ class Runner:
         self._states.update({planned.step.key: "done" for planned in plan.steps if planned.step.key not in missing})
         self._states.update({key: "failed" for key in missing if key in self.failed})
         self._waiting.update({key: planned for key, planned in missing.items() if key not in self.failed})
+        if self.more is not None:
+            self._kept_up = {name for planned in plan.steps for name in planned.needs.servers}
 
     def _grown(self) -> bool:
         """Whether there is more to run, now that all has ended."""
         while not self._waiting and self.more is not None:
             plan = self.more()
             if plan is None:
+                self.more, self._kept_up = None, set()
                 return False
             self._take(plan)
         return bool(self._waiting)
@@ -185,9 +189,9 @@ class Runner:
         self.observer.ended(planned.step, state, seconds, error, addresses)
 
     def _close_unneeded_servers(self) -> None:
-        """Stop the servers that no step needs any more."""
+        """Stop the servers that no step needs any more, nor what may come after these."""
         left = (*self._waiting.values(), *self._running.values())
-        self._servers.close_all(but={name for planned in left for name in planned.needs.servers})
+        self._servers.close_all(but={name for planned in left for name in planned.needs.servers} | self._kept_up)
 
 
 @contextmanager
