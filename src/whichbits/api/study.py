@@ -161,7 +161,7 @@ def _until_decided(chosen: Specification, wanted: bool) -> Specification:
 
 
 def _command(
-    specification: str, store: Path | None, price: Sequence[str] | None, data_dir: Path | None, *, until_decided: bool
+    specification: str, store: Path | None, price: Sequence[str] | None, data_dir: Path | None, *, until_decided: bool = False
 ) -> str:
     """The command line that runs a study again, for its report."""
     options = [("--store", store), *(("--price", entry) for entry in price or ()), ("--data-dir", data_dir)]
