@@ -6,18 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from whichbits.accuracy.thinking.prompts import prompt_in
 from whichbits.core.errors import UserError
 from whichbits.models.tokenization import load_tokenizer, plain_ids, render, text_ids
+from whichbits.schema.thinking import ThinkingMode
 
 
 class PromptTokenizer:
     """A checkpoint's tokenizer, under the rules of `models.tokenization`.
 
     A text begins with BOS where the tokenizer begins every text with it, once; nothing is appended. Code that comes with the
-    tokenizer runs only where `trust_remote_code` says so.
+    tokenizer runs only where `trust_remote_code` says so. With a `mode` of thinking the chat template asks in it.
     """
 
-    def __init__(self, path: Path, *, trust_remote_code: bool = False) -> None:
+    def __init__(self, path: Path, *, trust_remote_code: bool = False, mode: ThinkingMode | None = None) -> None:
+        self.mode = mode
         self.hf: Any = load_tokenizer(path, trust_remote_code=trust_remote_code)
         self.name = str(path)
 
@@ -40,6 +43,14 @@ class PromptTokenizer:
     def chat(self, messages: Sequence[Mapping[str, str]], *, answer_begun: bool = False) -> str:
         """Messages (role, content) as the tokenizer's chat template writes them.
 
-        With `answer_begun` the last message is the beginning of the model's answer and stays open.
+        With `answer_begun` the last message is the beginning of the model's answer and stays open. Raises UserError where there
+        is a mode of thinking then, which has its place before the answer.
         """
+        if self.mode is not None:
+            if answer_begun:
+                raise UserError(
+                    f"modes: a task begins the model's answer itself, so that mode {self.mode.name!r} has nothing to change",
+                    remedy="leave modes out of this task: modes: []",
+                )
+            return prompt_in(self.hf, messages, self.mode)
         return render(self.hf, messages, add_generation_prompt=not answer_begun, continue_final_message=answer_begun)

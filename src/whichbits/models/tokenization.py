@@ -10,6 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from whichbits.core.errors import UserError
@@ -97,10 +98,13 @@ def render(
     *,
     add_generation_prompt: bool = False,
     continue_final_message: bool = False,
+    arguments: Mapping[str, bool | int | float | str] = MappingProxyType({}),
 ) -> str:
     """Messages (role, content) as the tokenizer's chat template writes them, on `TEMPLATE_DATE` and with the same dice.
 
     With `add_generation_prompt` up to where the answer begins; with `continue_final_message` the last message stays open.
+    `arguments` are those that the template reads besides.
+
     Raises UserError where there is no template, or it refuses the messages.
     """
     if not tokenizer.chat_template:
@@ -118,6 +122,7 @@ def render(
             add_generation_prompt=add_generation_prompt,
             continue_final_message=continue_final_message,
             strftime_now=TEMPLATE_DATE.strftime,
+            **arguments,
         )
     except Exception as error:  # a template can raise anything
         cause = " ".join(str(error).split())[:300]
