@@ -18,18 +18,18 @@ EVERY = "all"
 PROBE = ({"role": "user", "content": "How many legs has a cat?"},)
 
 
-def family_of(tokenizer: Any, model_type: str) -> tuple[str, Family] | None:
+def family_of(tokenizer: Any) -> tuple[str, Family] | None:
     """The family of a model, with its name: the first that it is known by and whose modes give different prompts."""
     template = str(tokenizer.chat_template or "")
     for name, family in families().items():
-        if family.known_by(model_type, template):
+        if family.known_by(template):
             prompts = [prompt_in(tokenizer, PROBE, family.mode(mode)) for mode in family.modes]
             if len(set(prompts)) == len(prompts):
                 return name, family
     return None
 
 
-def chosen_modes(asked: Sequence[ThinkingMode], tokenizer: Any, model_type: str) -> tuple[ThinkingMode, ...]:
+def chosen_modes(asked: Sequence[ThinkingMode], tokenizer: Any) -> tuple[ThinkingMode, ...]:
     """The modes that are asked for: those that state a switch as they are, the others by name from the model's family.
 
     Raises UserError for a name that the family does not have, a switch that the chat template ignores, and two modes that ask
@@ -37,7 +37,7 @@ def chosen_modes(asked: Sequence[ThinkingMode], tokenizer: Any, model_type: str)
     """
     found: list[ThinkingMode] = []
     for mode in asked:
-        found += [mode] if mode.switches or mode.name == DEFAULT else _named(mode.name, tokenizer, model_type)
+        found += [mode] if mode.switches or mode.name == DEFAULT else _named(mode.name, tokenizer)
     prompts: dict[str, str] = {}
     for mode in found:
         prompt = prompt_in(tokenizer, PROBE, mode)
@@ -52,13 +52,13 @@ def chosen_modes(asked: Sequence[ThinkingMode], tokenizer: Any, model_type: str)
     return tuple(found)
 
 
-def _named(name: str, tokenizer: Any, model_type: str) -> list[ThinkingMode]:
-    known = family_of(tokenizer, model_type)
+def _named(name: str, tokenizer: Any) -> list[ThinkingMode]:
+    known = family_of(tokenizer)
     if known is None:
         arguments = " nor ".join(family.argument for family in families().values() if family.argument is not None)
         raise UserError(
-            f"modes: this model has no mode {name!r}: its chat template reads neither {arguments}, and no switch is known "
-            f"of its type, {model_type}",
+            f"modes: no mode {name!r} is known of this model: its chat template reads neither {arguments}, and is none whose "
+            "models are switched in their messages",
             remedy=f"leave modes out, ask for `{DEFAULT}` alone, or state the switch: "
             "{name: ..., suffix: ...}, or with system or arguments",
         )

@@ -25,15 +25,17 @@ class Switch(Frozen):
 class Family(Frozen):
     """Models that are switched in one way."""
 
-    model_types: tuple[str, ...] = ()
+    marker: str | None = None
+    """Text in the chat template by which the family is known."""
     argument: str | None = None
-    """Of the chat template, by which a family is known that is not known by its type."""
+    """Argument that the chat template reads, by which it is known."""
     modes: Mapping[str, Switch]
 
-    def known_by(self, model_type: str, template: str) -> bool:
-        """Whether a model of this type with this chat template may be one."""
-        by_argument = self.argument is not None and re.search(rf"\b{re.escape(self.argument)}\b", template)
-        return model_type in self.model_types or bool(by_argument)
+    def known_by(self, template: str) -> bool:
+        """Whether a model with this chat template may be one."""
+        if self.marker is not None and self.marker in template:
+            return True
+        return self.argument is not None and re.search(rf"\b{re.escape(self.argument)}\b", template) is not None
 
     def mode(self, name: str) -> ThinkingMode:
         """The mode of that name."""

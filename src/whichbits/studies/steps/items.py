@@ -50,9 +50,8 @@ def read_values(folder: Path, columns: Sequence[str]) -> list[dict[str, float | 
     """Numbers of a step's `items.parquet` in columns that measures make, row by row."""
     import pyarrow.parquet
 
-    rows: list[dict[str, float | None]] = pyarrow.parquet.read_table(
-        folder / "items.parquet", columns=list(columns)
-    ).to_pylist()
+    table = pyarrow.parquet.read_table(folder / "items.parquet", columns=list(columns))
+    rows: list[dict[str, float | None]] = table.to_pylist()
     return rows
 
 

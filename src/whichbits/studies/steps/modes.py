@@ -41,7 +41,7 @@ class InModes:
         """Modes with the longest reply in each. Raises UserError where the model has one not."""
         from whichbits.accuracy.thinking.choice import chosen_modes
 
-        found = chosen_modes([choice.mode for choice in asked], self._tokenizer, self.study.model.configuration.model_type)
+        found = chosen_modes([choice.mode for choice in asked], self._tokenizer)
         stated = {choice.name: choice.max_tokens for choice in asked}
         every = next((choice.max_tokens for choice in asked if choice.name == "all"), None)
         return [(mode, stated.get(mode.name, every)) for mode in found]
@@ -67,7 +67,7 @@ class InModes:
                 raise study.source.error(
                     ("tasks", index, "modes"),
                     f"{task.name} is not asked in the chat template, or its reply is not written by the model alone",
-                    "leave modes out of this task, or set chat_template: true where it is your own (humaneval_chat for humaneval)",
+                    "leave modes out of this task, or ask it in the chat template (chat_template: true, humaneval_chat)",
                 )
             self.used |= thinks and choice.modes is None
             found += [task.in_mode(mode, max_tokens=longest) for mode, longest in modes] if thinks and modes else [task]
