@@ -31,6 +31,15 @@ class ThinkingMode(Frozen):
         """Whether it states anything."""
         return bool(self.suffix or self.system is not None or self.arguments)
 
+    def named(self, task: str) -> str:
+        """What a task is called when it is asked in this mode."""
+        return f"{task} ({self.name})"
+
+
+def without_mode(task: str, mode: str) -> str:
+    """What a task is called that has been named for a mode."""
+    return task.removesuffix(f" ({mode})")
+
 
 class Replies(Stored):
     """What the replies to a task are like, where it was asked in a mode of thinking."""

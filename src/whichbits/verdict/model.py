@@ -182,7 +182,7 @@ class ModeResult(Frozen):
 
     candidate: str
     task: str
-    """With its mode in its name, as among `tasks`."""
+    """Without its mode, which `tasks` and `suites` have in its name: `humaneval_chat (slow)`."""
     mode: str
     engine: str
     provenance: Provenance

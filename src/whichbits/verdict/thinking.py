@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from whichbits.schema.thinking import without_mode
 from whichbits.verdict.accuracy import Suite, near_chance, task_recovery
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.findings import Findings, RepliedTask
@@ -61,7 +62,7 @@ def mode_results(findings: Findings, *, level: float, seed: int) -> tuple[ModeRe
         found.append(
             ModeResult(
                 candidate=replied.candidate,
-                task=replied.task,
+                task=without_mode(replied.task, replied.mode),
                 mode=replied.mode,
                 engine=replied.engine,
                 provenance=replied.provenance,

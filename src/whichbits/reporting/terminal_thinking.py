@@ -1,0 +1,44 @@
+"""Modes of thinking in a terminal: a table a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from whichbits.reporting.numbers import duration, fixed, percent
+from whichbits.reporting.panels import by
+from whichbits.reporting.safe_text import plain
+from whichbits.reporting.thinking import figure_of, is_changed, reply_measures
+from whichbits.schema.metrics import Measure
+from whichbits.verdict.model import ModeResult, Verdict
+
+NOTE = "* The 95 % interval of the change from the base, paired item by item, excludes 0. The report has all intervals."
+
+
+def thinking_tables(verdict: Verdict) -> Iterator[tuple[str, Table]]:
+    """Title and table of each task that was asked in modes of thinking."""
+    measures = reply_measures(verdict)
+    for (task,), results in by(verdict.thinking, "task").items():
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        table.add_column("Mode")
+        table.add_column("Candidate", overflow="fold")
+        for title in ("Score", *(measure.title for measure in measures), "Time"):
+            table.add_column(title, justify="right")
+        modes = list(dict.fromkeys(result.mode for result in results))
+        for result in sorted(results, key=lambda result: modes.index(result.mode)):
+            figures = [_figure(result, measure) for measure in measures]
+            time = "" if result.seconds is None else duration(result.seconds)
+            table.add_row(plain(result.mode), plain(result.candidate), percent(result.score), *figures, time)
+        yield f"Modes of thinking: {task}", table
+
+
+def _figure(result: ModeResult, measure: Measure) -> str:
+    """A mean, with a star where it is changed."""
+    figure = figure_of(result, measure)
+    if figure is None:
+        return ""
+    value = figure.estimate.value
+    text = percent(value) if measure.unit == "%" else f"{fixed(value, 0 if value >= 10 else 1)}{measure.unit}"
+    return text + ("*" if is_changed(figure) else "")
