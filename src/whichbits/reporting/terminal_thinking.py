@@ -25,7 +25,7 @@ def thinking_tables(verdict: Verdict) -> Iterator[tuple[str, Table]]:
         table.add_column("Mode")
         table.add_column("Candidate", overflow="fold")
         for title in ("Score", *(measure.title for measure in measures), "Time"):
-            table.add_column(title, justify="right")
+            table.add_column("\n".join(title.split(" ", 1)), justify="right", no_wrap=True)
         modes = list(dict.fromkeys(result.mode for result in results))
         for result in sorted(results, key=lambda result: modes.index(result.mode)):
             figures = [_figure(result, measure) for measure in measures]

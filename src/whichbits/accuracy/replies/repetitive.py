@@ -1,8 +1,8 @@
 """Whether a reply repeats itself to its end.
 
 A reply is repetitive where its end says one thing at least three times in a row: its last L characters have a period p, with
-L ≥ 3 p and L ≥ 64, and hold a letter or a digit. The last time may be cut off in the middle. Any run of white space counts as
-one space, and white space at the end does not count.
+L ≥ 3 p − 1 and L ≥ 64, and hold a letter or a digit. What comes after the third time may be cut off in the middle. Any run of
+white space counts as one space; that at the end is taken away, which is why one character may be missing.
 
 This is the repetition of Holtzman et al. (2020, arXiv 1904.09751: a text ends in a phrase of two tokens or more that is said at
 least three times), in characters: 64 take the place of the phrase's least length, since programs end in short repetitions
@@ -39,7 +39,7 @@ def repeats_to_its_end(text: str) -> bool:
             border += character == reversed_text[border]
             borders[place] = border
         length = place + 1
-        if length >= LEAST and letters and TIMES * (length - border) <= length:
+        if length >= LEAST and letters and TIMES * (length - border) <= length + 1:
             return True
     return False
 
