@@ -68,7 +68,7 @@ def test_each_task_in_each_mode_and_the_others_as_they_are(thinker: Path):
 def test_switches_of_the_users_lengths_and_single_tasks(thinker: Path):
     found = steps(
         thinker,
-        "modes:\n  - {name: off, max_tokens: 64}\n  - {name: careful, system: Think first., max_tokens: 128}\nmax_length: 2000\n",
+        "modes: [{name: off, max_tokens: 64}, {name: careful, system: Think first., max_tokens: 128}]\nmax_length: 2000\n",
         **{"limit: 2": "limit: 2, modes: [all]"},
         **{"- order": "- {name: mine, kind: human-eval, source: human-eval, chat_template: true, max_tokens: 32}"},
     )
@@ -87,7 +87,7 @@ def test_switches_of_the_users_lengths_and_single_tasks(thinker: Path):
         ("modes: [{name: off, arguments: {chat_template: x}}]\n", {}, "is no argument of a chat template"),
         ("modes: [slow]\n", {"humaneval_chat": "humaneval"}, "no task of this study is asked in the chat template"),
         ("", {"- order": "- {name: order, modes: [slow]}"}, r"line 8: tasks.1.modes: order is not asked in the chat template"),
-        ("modes: [{name: slow, max_tokens: 4000}]\nmax_length: 400\n", {}, "does not fit: workloads and tasks need 5024 tokens"),
+        ("modes: [{name: slow, max_tokens: 4000}]\nmax_length: 400\n", {}, "400 does not fit: workloads and tasks need 5024"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_refused_with_its_place(thinker: Path, more: str, changes: dict[str, str], message: str):
