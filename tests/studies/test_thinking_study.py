@@ -1,4 +1,4 @@
-"""Whole studies in modes of thinking: random models of the real classes, emulated, and servers whose replies are known."""
+"""Whole studies in modes of thinking: servers whose replies are known, and one command for a random model."""
 
 from __future__ import annotations
 
@@ -147,22 +147,6 @@ def test_scripted_servers_give_the_known_figures(servers: tuple[Path, Scripted, 
     assert not any("stop" in request for request in asked)
 
 
-def test_more_items_keep_the_replies_that_are_there(servers: tuple[Path, Scripted, Scripted], tmp_path: Path) -> None:
-    model, base, _ = servers
-    text = SERVED.format(model=model, base=base.server.url, candidate="").replace(', w8a8-int: ""', "")
-    text = text.replace("candidates:\n  - {format: w8a8-int, recipe: {scales: minmax}}", "candidates: []")
-    verdicts = []
-    for limit in (4, 6):
-        (tmp_path / "served.yaml").write_text(text.replace("limit: 8", f"limit: {limit}"))
-        verdicts.append(whichbits.study(tmp_path / "served.yaml", store=tmp_path / "store", quiet=True).verdict)
-    first, second = (result(verdict, "bf16", "slow") for verdict in verdicts)
-    assert (first.items, second.items) == (4, 6)
-    assert means(first) == means(second)
-    assert first.seconds is not None and second.seconds is not None and second.seconds > first.seconds
-    problems = [request for request in base.server.received if request.get("max_tokens") == 1024]
-    assert len(problems) == 6, "the four that were there are not asked again"
-
-
 def thinking(folder: Path, model: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """The command, in 80 columns."""
     words = [sys.executable, "-m", "whichbits", "thinking", str(model), "--emulated", "--format", "w8a8-int", *options]
@@ -192,29 +176,3 @@ def test_one_command_for_a_random_model_with_openpangus_template(tiny_llama: Pat
         assert {"words", "tokens", "truncated", "repetitive"} < table.keys()
         hashes.setdefault(tuple(table["prompt_hash"]), 0)
     assert len(hashes) == 3, "each mode asks in words of its own"
-
-
-def test_one_command_for_a_random_qwen3(tiny_llama: Path, tmp_path: Path) -> None:
-    """The real class with its own template's switch; what it was not trained to think it does not think."""
-    import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    model = with_template(tiny_llama, tmp_path / "model", QWEN3)
-    for file in model.glob("*.safetensors"):
-        file.unlink()
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=49152, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=32, max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=1,
-        eos_token_id=2,
-    )  # fmt: skip
-    Qwen3ForCausalLM(config).to(torch.bfloat16).save_pretrained(model)
-    done = thinking(tmp_path, model, "--task", "humaneval_chat", "--limit", "2", "--max-tokens", "80", "--json")
-    assert done.returncode == 0, done.stderr
-    verdict = Verdict.model_validate_json(done.stdout)
-    assert {one.mode for one in verdict.thinking} == {"slow", "off"}
-    for one in verdict.thinking:
-        assert means(one)["tokens"] <= 80
-    refused = thinking(tmp_path, model, "--task", "humaneval_chat", "--mode", "auto")
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("error: ") and "no mode 'auto'" in refused.stderr and refused.stderr.count("\n") == 1
