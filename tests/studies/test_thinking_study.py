@@ -150,6 +150,7 @@ def test_scripted_servers_give_the_known_figures(servers: tuple[Path, Scripted, 
 def thinking(folder: Path, model: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """The command, in 80 columns."""
     words = [sys.executable, "-m", "whichbits", "thinking", str(model), "--emulated", "--format", "w8a8-int", *options]
+    words += ["--recipe", "openpangu"]  # rounds to nearest, without data
     return subprocess.run(
         words, cwd=folder, capture_output=True, text=True, timeout=600, check=False,
         env={**os.environ, "COLUMNS": "80", "WHICHBITS_VLLM": "/no/such/vllm"},

@@ -22,6 +22,7 @@ def thinking(
     model: str,
     *,
     format: Sequence[str] = FORMATS,
+    recipe: str | None = None,
     mode: Sequence[str] = ("all",),
     task: Sequence[str] = TASKS,
     max_tokens: int | None = None,
@@ -36,15 +37,17 @@ def thinking(
 ) -> Outcome:
     """Score, recovery, lengths, truncated and repetitive replies of a model and its formats, task by task, in each mode.
 
-    A study of `format`s, which are made here, on `task`s in the `mode`s of the model's family (`all`: every one of them).
-    `max_tokens` is the longest reply in every mode, where not the task's own. Everything runs in transformers where it is
+    A study of `format`s on `task`s in the `mode`s of the model's family (`all`: every one of them). The formats are made here, by
+    the `recipe` of that name or file, or by effort `balanced`. `max_tokens` is the longest reply in every mode, where not the
+    task's own. Everything runs in transformers where it is
     `emulated`. Raises UserError for a mode that the model does not have, and what `study` raises.
     """
     longest = {} if max_tokens is None else {"max_tokens": max_tokens}
+    made = {**({} if recipe is None else {"recipe": recipe}), **({"run": "emulated"} if emulated else {})}
     specification = part_of_a_study(
         "thinking",
         model,
-        candidates=[{"format": name, **({"run": "emulated"} if emulated else {})} for name in format],
+        candidates=[{"format": name, **made} for name in format],
         tasks=[{**task_entry(name), "limit": limit} for name in task],
         modes=[{"name": name, **longest} for name in mode],
         seed=seed,

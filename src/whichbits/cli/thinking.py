@@ -16,6 +16,9 @@ def thinking(
         list[str] | None,
         typer.Option("--format", help="Format to compare with the base; repeatable. Default: w8a8-int, w4a8-int."),
     ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe of the formats, by name or file, as openpangu; default: effort balanced.")
+    ] = None,
     mode: Annotated[
         list[str] | None,
         typer.Option("--mode", help="Mode of thinking, as slow or off; repeatable. Default: all of the model's."),
@@ -40,8 +43,9 @@ def thinking(
     from whichbits.cli.tables import console, print_json
 
     outcome = whichbits.thinking(
-        model, format=format or FORMATS, mode=mode or ("all",), task=task or TASKS, max_tokens=max_tokens, limit=limit,
-        emulated=emulated, store=store, data_dir=data_dir, seed=seed, trust_remote_code=trust_remote_code, quiet=as_json,
+        model, format=format or FORMATS, recipe=recipe, mode=mode or ("all",), task=task or TASKS, max_tokens=max_tokens,
+        limit=limit, emulated=emulated, store=store, data_dir=data_dir, seed=seed, trust_remote_code=trust_remote_code,
+        quiet=as_json,
     )  # fmt: skip
     if as_json:
         print_json(outcome.verdict)
