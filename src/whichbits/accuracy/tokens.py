@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from whichbits.accuracy.thinking.prompts import prompt_in
+from whichbits.accuracy.thinking.thought import THOUGHT
 from whichbits.core.errors import UserError
 from whichbits.models.tokenization import load_tokenizer, plain_ids, render, text_ids
 from whichbits.schema.thinking import ThinkingMode
@@ -35,6 +36,14 @@ class PromptTokenizer:
     def prefix_token_id(self) -> int:
         """Id of the token that a continuation without context is conditioned on: BOS, else EOS."""
         return self.eos_token_id if self.hf.bos_token_id is None else int(self.hf.bos_token_id)
+
+    @property
+    def marks_are_special(self) -> bool:
+        """Whether a mode of thinking is on whose thoughts are marked by special tokens, which engines leave out of texts."""
+        if self.mode is None:
+            return False
+        special = {str(token) for token in self.hf.added_tokens_decoder.values() if token.special}
+        return any(mark in special for marks in THOUGHT for mark in marks)
 
     def encode(self, text: str, *, special: bool | None = None) -> list[int]:
         """Token ids of `text`, as a sequence of its own; with `special` False of the text alone, as of a template's output."""

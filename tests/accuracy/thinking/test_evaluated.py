@@ -136,6 +136,21 @@ def test_likelihoods_of_choices_have_no_mode(thinker: Path, tmp_path: Path):
         evaluate(choices.in_mode(SLOW, max_tokens=None), Scripted(load_tokenizer(thinker)), thinker)
 
 
+def test_marks_of_thoughts_that_are_special_tokens_are_asked_for(thinker: Path, tmp_path: Path):
+    """openPangu's are: without them its thoughts could not be told from its answers."""
+    from whichbits.accuracy.tokens import PromptTokenizer
+
+    assert not PromptTokenizer(thinker, mode=SLOW).marks_are_special
+    tokenizer = load_tokenizer(thinker)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[unused16]", "[unused17]"]})
+    tokenizer.save_pretrained(tmp_path)
+    assert PromptTokenizer(tmp_path, mode=SLOW).marks_are_special
+    assert not PromptTokenizer(tmp_path).marks_are_special
+    ids = tokenizer.encode("[unused16]so[unused17]four", add_special_tokens=False)
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "sofour"
+    assert tokenizer.decode(ids, skip_special_tokens=False) == "[unused16]so[unused17]four"
+
+
 def test_a_random_qwen3_with_its_switch(thinker: Path, tmp_path: Path):
     """The real class, emulated: each mode asks in its own words, and replies are counted as the engine counts them."""
     import torch
