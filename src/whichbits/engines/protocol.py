@@ -56,7 +56,7 @@ class LanguageModel(Protocol):
     ) -> Sequence[Generated]:
         """Continue each prompt (token ids) until a stop string, the end-of-sequence token or `max_tokens`.
 
-        `seed` is one for all prompts, or one a prompt; it matters where `temperature` is above 0. Texts hold special tokens only
-        where `special_tokens` asks for them, and never the one that ends them.
+        `seed` is one for all prompts, or one a prompt; it matters where `temperature` is above 0. Texts hold special tokens
+        only where `special_tokens` asks for them, and never the one that ends them.
         """
         ...
