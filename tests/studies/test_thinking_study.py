@@ -159,21 +159,23 @@ def thinking(folder: Path, model: Path, *options: str) -> subprocess.CompletedPr
 
 def test_one_command_for_a_random_model_with_openpangus_template(tiny_llama: Path, tmp_path: Path) -> None:
     model = with_template(tiny_llama, tmp_path / "model", PANGU)
-    done = thinking(tmp_path, model, "--task", "humaneval_chat", "--limit", "3", "--max-tokens", "24")
+    done = thinking(
+        tmp_path, model, "--task", "humaneval_chat", "--limit", "3", "--max-tokens", "24", "--mode", "auto", "--mode", "off"
+    )
     assert done.returncode == 0, done.stderr
     assert "Modes of thinking: humaneval_chat" in done.stdout
     store = tmp_path / "studies/thinking"
     verdict = Verdict.model_validate_json((store / "verdict.json").read_text())
     assert [(one.candidate, one.mode) for one in verdict.thinking] == [
-        (name, mode) for name in ("bf16", "w8a8-int") for mode in ("slow", "auto", "off")
+        (name, mode) for name in ("bf16", "w8a8-int") for mode in ("auto", "off")
     ]
     assert all(one.provenance == "emulated" and one.seconds is None for one in verdict.thinking)
     found = [json.loads(file.read_text()) for file in store.glob("steps/evaluate/*/*/result.json")]
     switches = {one["labels"]["mode"]: one["inputs"]["task"]["mode"]["suffix"] for one in found}
-    assert switches == {"slow": "", "auto": " /auto_think", "off": " /no_think"}
+    assert switches == {"auto": " /auto_think", "off": " /no_think"}
     hashes = {}
     for file in store.glob("steps/evaluate/*/*/items.parquet"):
         table = pyarrow.parquet.read_table(file).to_pydict()
         assert {"words", "tokens", "truncated", "repetitive"} < table.keys()
         hashes.setdefault(tuple(table["prompt_hash"]), 0)
-    assert len(hashes) == 3, "each mode asks in words of its own"
+    assert len(hashes) == 2, "each mode asks in words of its own"

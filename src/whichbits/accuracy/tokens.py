@@ -9,7 +9,8 @@ from typing import Any
 from whichbits.accuracy.thinking.prompts import prompt_in
 from whichbits.accuracy.thinking.thought import THOUGHT
 from whichbits.core.errors import UserError
-from whichbits.models.tokenization import load_tokenizer, plain_ids, render, text_ids
+from whichbits.models.chat_template import render
+from whichbits.models.tokenization import load_tokenizer, plain_ids, text_ids
 from whichbits.schema.thinking import ThinkingMode
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from whichbits.models.tokenization import render
+from whichbits.models.chat_template import render
 from whichbits.schema.thinking import ThinkingMode
 
 Message = Mapping[str, str]
@@ -28,6 +28,6 @@ def switched(messages: Sequence[Message], mode: ThinkingMode) -> list[Message]:
 def prompt_in(tokenizer: Any, messages: Sequence[Message], mode: ThinkingMode) -> str:
     """What the chat template of a Hugging Face tokenizer writes of the messages in a mode, up to where the reply begins.
 
-    Raises UserError as `models.tokenization.render`.
+    Raises UserError as `models.chat_template.render`.
     """
     return render(tokenizer, switched(messages, mode), add_generation_prompt=True, arguments=mode.arguments)
