@@ -99,7 +99,7 @@ def test_a_stop_string_ends_no_thought_and_an_endless_one_is_no_answer(thinker: 
     found = evaluate(doubles.in_mode(SLOW, max_tokens=100), model, thinker)
     assert [item.score for item in found.items] == [1.0, 1.0, 0.0, 1.0]
     assert [item.prediction for item in found.items] == ["22", "24", "", "28"]
-    assert columns(found) == [(9, 20, 0, 0), (9, 20, 0, 0), (1 + 6 * 9, 100, 1, 1), (9, 20, 0, 0)]
+    assert columns(found) == [(9, 20, 0, 0), (9, 20, 0, 0), (1 + 7 * 9, 100, 1, 1), (9, 20, 0, 0)]
     assert model.stops == {()}, "the stop string is not sent: it would end the thought"
     assert found.summary.replies is not None and found.summary.replies.count == 4
     off = evaluate(doubles.in_mode(OFF, max_tokens=None), model, thinker)
