@@ -46,7 +46,7 @@ class Outcome:
 
 
 def study(
-    specification: str | Path | Specification = "demo",
+    specification: str | Path | Specification,
     *,
     store: Path | None = None,
     price: Sequence[str] | None = None,
@@ -114,7 +114,7 @@ def study(
 
 
 def plan(
-    specification: str | Path | Specification = "demo",
+    specification: str | Path | Specification,
     *,
     store: Path | None = None,
     price: Sequence[str] | None = None,

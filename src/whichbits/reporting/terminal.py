@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -29,11 +30,18 @@ def plain(text: str, style: str = "") -> Text:
     return Text("".join(shown), style=style)
 
 
-def _bullets(lines: Sequence[str]) -> Table:
-    table = Table.grid(padding=(0, 1, 0, 0))
-    for line in lines:
-        table.add_row(" •", plain(line))
-    return table
+@dataclass(frozen=True)
+class Bullets:
+    """Lines with a bullet each, whose further lines are indented; no blanks at their ends, unlike the cells of a table."""
+
+    lines: Sequence[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Break the lines at the console's width."""
+        for line in self.lines:
+            for number, part in enumerate(plain(line).wrap(console, max(options.max_width - 3, 1))):
+                part.rstrip()
+                yield Text("   " if number else " • ") + part
 
 
 def _formats(verdict: Verdict) -> Table:
@@ -115,7 +123,7 @@ def summary(
     """
     console.print()
     console.print(plain(sentence(verdict), "bold"))
-    console.print(_bullets(reasons(verdict)))
+    console.print(Bullets(reasons(verdict)))
     if verdict.formats:
         console.print()
         console.print(_formats(verdict))
@@ -138,7 +146,7 @@ def summary(
         if lines:
             console.print()
             console.print(Text(title, style="bold"))
-            console.print(_bullets(lines))
+            console.print(Bullets(lines))
     if report is not None:
         console.print()
         console.print(Text("Report  ") + plain(str(report)), soft_wrap=True)
