@@ -8,7 +8,7 @@ from whichbits.reporting.context import PublishedComparison
 from whichbits.reporting.terminal import Bullets, plain, summary
 from whichbits.verdict.caveat_codes import Remark
 from whichbits.verdict.estimates import Estimate
-from whichbits.verdict.model import NoRecommendation
+from whichbits.verdict.verdict import NoRecommendation
 
 
 def shown(verdict, report: Path | None = None, serve: dict[str, str] | None = None, **options) -> str:

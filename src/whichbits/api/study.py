@@ -18,7 +18,7 @@ from whichbits.studies.study import Preview, check_prices, manifest_of, preview,
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from whichbits.verdict.model import Verdict
+    from whichbits.verdict.verdict import Verdict
 
 
 @dataclass(frozen=True)

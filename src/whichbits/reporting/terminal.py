@@ -16,7 +16,7 @@ from whichbits.reporting.context import PublishedComparison
 from whichbits.reporting.numbers import interval, times
 from whichbits.reporting.overview import is_emulated, would_change
 from whichbits.verdict.estimates import SingleRound
-from whichbits.verdict.model import NoRecommendation, Recommendation, Verdict
+from whichbits.verdict.verdict import NoRecommendation, Recommendation, Verdict
 from whichbits.verdict.words.answer import reasons, sentence
 from whichbits.verdict.words.caveats import caveats
 from whichbits.verdict.words.decisions import failure

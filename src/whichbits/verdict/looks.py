@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from whichbits.verdict.estimates import Estimate
-from whichbits.verdict.model import Verdict
+from whichbits.verdict.verdict import Verdict
 
 
 def level_of_looks(level: float, looks: Sequence[int]) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from whichbits.quantization.model.replicas import Replica, refill
 from whichbits.quantization.statistics.forward import InputStatistics, norm_offsets, observe
-from whichbits.quantization.transforms.smoothing import rescale
+from whichbits.quantization.transforms.rescale import rescale
 
 if TYPE_CHECKING:
     import torch

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from whichbits.schema.compare import CompareInputs, EncoderNames
 from whichbits.schema.generate import GeneratedText
 from whichbits.schema.step import Step
-from whichbits.studies.steps.items import read_items, write_items
-from whichbits.studies.steps.job import threads
 from whichbits.studies.steps.planned import Planned, keys
-from whichbits.studies.steps.provenance import provenance
-from whichbits.studies.steps.similarity_measures import described, wanted_measures
+from whichbits.studies.steps.shared.items import read_items, write_items
+from whichbits.studies.steps.shared.job import threads
+from whichbits.studies.steps.shared.provenance import provenance
+from whichbits.studies.steps.shared.similarity_measures import described, wanted_measures
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:

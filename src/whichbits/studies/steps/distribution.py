@@ -9,13 +9,13 @@ from whichbits.core.errors import UserError
 from whichbits.schema.distribution import DistributionInputs, DistributionLocal
 from whichbits.schema.engine import Emulation
 from whichbits.schema.labels import Labels
-from whichbits.studies.steps.digest import digest
-from whichbits.studies.steps.items import write_items
-from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of
-from whichbits.studies.steps.on_engine import on_engine, trusted
 from whichbits.studies.steps.planned import Planned
-from whichbits.studies.steps.provenance import provenance
-from whichbits.studies.steps.similarity_measures import described, wanted_measures
+from whichbits.studies.steps.shared.digest import digest
+from whichbits.studies.steps.shared.items import write_items
+from whichbits.studies.steps.shared.job import BATCH_TOKENS, checkpoint_of
+from whichbits.studies.steps.shared.on_engine import on_engine, trusted
+from whichbits.studies.steps.shared.provenance import provenance
+from whichbits.studies.steps.shared.similarity_measures import described, wanted_measures
 from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from whichbits.schema.inputs import EngineLocal
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
 from whichbits.studies.steps.forecast import Ask, batch_seconds
-from whichbits.studies.steps.items import write_items
-from whichbits.studies.steps.on_engine import on_engine, server, trusted
 from whichbits.studies.steps.planned import Planned
-from whichbits.studies.steps.provenance import provenance
-from whichbits.studies.steps.served import model_of, served_by, served_weights, token_counts
-from whichbits.studies.steps.similarity_measures import wanted_measures
+from whichbits.studies.steps.shared.items import write_items
+from whichbits.studies.steps.shared.on_engine import on_engine, server, trusted
+from whichbits.studies.steps.shared.provenance import provenance
+from whichbits.studies.steps.shared.served import model_of, served_by, served_weights, token_counts
+from whichbits.studies.steps.shared.similarity_measures import wanted_measures
 from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:

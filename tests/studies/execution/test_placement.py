@@ -2,7 +2,7 @@
 
 import pytest
 
-from whichbits.studies.execution.machine import Machine, Part
+from whichbits.studies.execution.placement import Machine, Part
 from whichbits.studies.steps.planned import COMPUTE, client, measurement
 
 CPU = Machine(frozenset({0}), frozenset({1, 2}))

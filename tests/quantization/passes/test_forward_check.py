@@ -17,7 +17,7 @@ pytest.importorskip("accelerate")
 
 from whichbits.core.errors import UserError  # noqa: E402
 from whichbits.quantization.passes import agreement  # noqa: E402
-from whichbits.quantization.passes.agreement import TRANSFORMED, check_agreement, distance, tolerance  # noqa: E402
+from whichbits.quantization.passes.forward_check import TRANSFORMED, check_agreement, distance, tolerance  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
 
 SIZES: dict[str, Any] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from whichbits.core.cpu_limit import CpuLimit, cpu_limit
 from whichbits.core.errors import UserError
-from whichbits.core.limits import CpuLimit, cpu_limit
 
 ITEM_S = 20.0
 """Seconds of CPU time that filtering or scoring one item may take."""

@@ -15,7 +15,8 @@ from whichbits.quantization.model.replicas import Replica  # noqa: E402
 from whichbits.quantization.model.tensors import StoredTensors  # noqa: E402
 from whichbits.quantization.statistics.forward import InputStatistics, norm_offsets, observe  # noqa: E402
 from whichbits.quantization.statistics.hessian import accumulate  # noqa: E402
-from whichbits.quantization.transforms.smoothing import balance, balancing_scale, smooth, smoothing_scale  # noqa: E402
+from whichbits.quantization.transforms.balancing import balance, balancing_scale  # noqa: E402
+from whichbits.quantization.transforms.smoothquant import smooth, smoothing_scale  # noqa: E402
 
 SIZES: dict[str, Any] = {
     "vocab_size": 100, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,

@@ -10,7 +10,7 @@ pytest.importorskip("lm_eval")
 from lm_eval.api.filter import FilterEnsemble
 from lm_eval.filters.extraction import MultiChoiceRegexFilter, RegexFilter
 
-from whichbits.accuracy.limited import limit_scoring
+from whichbits.accuracy.scoring_timeout import limit_scoring
 from whichbits.core.errors import UserError
 
 ENDLESS = "a" * 64 + "!"

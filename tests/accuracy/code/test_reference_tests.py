@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from whichbits.accuracy.code.compared import comparison
 from whichbits.accuracy.code.json_types import compared_as_sets, restored
+from whichbits.accuracy.code.reference_tests import comparison
 
 DOUBLE = "def f(x):\n    return 2 * x\n"
 

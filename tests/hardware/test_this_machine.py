@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from whichbits.hardware.machine import _cpu, describe, nvidia_gpus, processors
+from whichbits.hardware.this_machine import _cpu, describe, nvidia_gpus, processors
 
 XEON = """\
 processor\t: 0
@@ -52,5 +52,5 @@ def test_nvidia_smi_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_describing_needs_no_torch() -> None:
-    script = "import sys; from whichbits.hardware.machine import describe; describe(); assert 'torch' not in sys.modules"
+    script = "import sys; from whichbits.hardware.this_machine import describe; describe(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from whichbits.verdict.accuracy import Suite, near_chance, too_few
 from whichbits.verdict.findings import Findings, ScoredTask
-from whichbits.verdict.model import Decision, State
 from whichbits.verdict.reasons import (
     BaseFailed,
     Bounded,
@@ -19,6 +18,7 @@ from whichbits.verdict.reasons import (
 )
 from whichbits.verdict.sample_size import extension, undecidable
 from whichbits.verdict.statistics import holm
+from whichbits.verdict.verdict import Decision, State
 
 
 def bound_of(margin: float) -> float:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from whichbits.verdict.rounds import (
+from whichbits.verdict.round_statistics import (
     Sides,
     best_ratio,
     best_value,

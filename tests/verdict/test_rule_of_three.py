@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from whichbits.verdict.paired import Paired
-from whichbits.verdict.unseen import Units, gains, largest_unseen, losses, unseen_p_value
+from whichbits.verdict.rule_of_three import Units, gains, largest_unseen, losses, unseen_p_value
 
 
 @pytest.mark.parametrize("number", [1, 10, 57, 2000])

@@ -1,120 +1,17 @@
-"""SmoothQuant: part of the activations' range moved into the weights, by scales merged into what comes before."""
+"""A decoder layer whose linear layers have inputs divided by scales, which are merged into what comes before them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.names import ATTENTION, EXPERTS, MLPS
-from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.statistics.forward import InputStatistics
-from whichbits.quantization.transforms.transform import CalibratedLayer, Transform, Transformed
 
 if TYPE_CHECKING:
     import torch
-
-SMALLEST = 1e-5
-"""Least scale, as in the published implementations."""
-
-
-def smoothing_scale(largest_input: torch.Tensor, largest_weight: torch.Tensor, strength: float) -> torch.Tensor:
-    """What each column of the input is divided by, and of the weight multiplied with; float32 [columns].
-
-    `largest_input` and `largest_weight` are the largest magnitudes of each column; a column of zeros in either stays as it is.
-    `strength` 0 moves nothing of the input's range into the weights, 1 all of it.
-    Source: SmoothQuant (Xiao et al., arXiv 2211.10438), equation 4.
-    """
-    import torch
-
-    scale = largest_input.pow(strength) / largest_weight.pow(1 - strength)
-    empty = (largest_input == 0) | (largest_weight == 0)
-    return torch.where(empty, 1.0, scale.clamp(min=SMALLEST))
-
-
-class Smoothing(Transform):
-    """SmoothQuant, by the recipe's field `smoothing`."""
-
-    def strength(self, recipe: Recipe) -> float | None:
-        """See `Transform`."""
-        return recipe.smoothing
-
-    def apply(self, layer: CalibratedLayer, strength: float) -> Transformed:
-        """See `Transform`."""
-        return smooth(layer.tensors, layer.statistics, strength, layer.offsets)
-
-
-class Balancing(Transform):
-    """Scales by moments, by the recipe's field `balancing`."""
-
-    scales_heads: ClassVar[bool] = True
-
-    def strength(self, recipe: Recipe) -> float | None:
-        """See `Transform`."""
-        return recipe.balancing
-
-    def apply(self, layer: CalibratedLayer, strength: float) -> Transformed:
-        """See `Transform`."""
-        head: int = layer.module.self_attn.head_dim  # type: ignore[assignment, union-attr]
-        return balance(layer.tensors, layer.statistics, strength, layer.offsets, head)
-
-
-def smooth(
-    tensors: Mapping[str, torch.Tensor],
-    statistics: Sequence[InputStatistics],
-    strength: float,
-    offsets: Mapping[str, float],
-) -> tuple[dict[str, torch.Tensor], list[InputStatistics]]:
-    """A decoder layer that computes the same with smoother inputs of its linear layers, and the statistics of those.
-
-    Arguments as those of `rescale`.
-    """
-    import torch
-
-    def find(fed: InputStatistics, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        largest = torch.stack([weight.abs().amax(dim=0) for weight in weights.values()]).amax(dim=0).to(torch.float32)
-        return smoothing_scale(fed.largest, largest, strength)
-
-    return rescale(tensors, statistics, offsets, find)
-
-
-def balance(
-    tensors: Mapping[str, torch.Tensor],
-    statistics: Sequence[InputStatistics],
-    strength: float,
-    offsets: Mapping[str, float],
-    head: int,
-) -> tuple[dict[str, torch.Tensor], list[InputStatistics]]:
-    """A decoder layer that computes the same with inputs and weights that are equally hard to quantize.
-
-    Arguments as those of `rescale`; `head` is the width of an attention head: the input of `o_proj` is scaled as well, by what
-    goes into the rows of `v_proj`.
-    """
-    import torch
-
-    def find(fed: InputStatistics, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        energy = torch.stack([weight.float().square().sum(dim=0) for weight in weights.values()]).sum(dim=0)
-        return balancing_scale(fed.fourth, energy, strength)
-
-    return rescale(tensors, statistics, offsets, find, head)
-
-
-def balancing_scale(fourth: torch.Tensor, energy: torch.Tensor, strength: float) -> torch.Tensor:
-    """What each column of the input is divided by, and of the weight multiplied with; float32 [columns].
-
-    `fourth` are the sums of each input column's fourth powers, `energy` those of each weight column's squares. With steps
-    for each token a and for each output w, the error of the output is a^2 sum(s^2 energy) + w^2 sum(x^2 / s^2); for
-    steps that do not depend on s both parts together are least at s^2 = |x| / |w|. Steps follow the largest values, which is
-    why the fourth moment stands for x. `strength` 1 is that; below, where weights have fewer bits than inputs, a power of it.
-    A column of zeros in either stays as it is.
-    """
-    import torch
-
-    scale = (fourth.pow(0.25) / energy.sqrt()).pow(strength / 2)
-    empty = (fourth == 0) | (energy == 0)
-    middle = scale[~empty].median() if not bool(empty.all()) else scale.new_ones(())
-    return torch.where(empty, 1.0, scale / middle)
 
 
 def rescale(

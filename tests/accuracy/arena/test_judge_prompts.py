@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from whichbits.accuracy.arena.verdicts import Outcome, Round, conversation, label_of, outcome_of, win_probability
+from whichbits.accuracy.arena.judge_prompts import Outcome, Round, conversation, label_of, outcome_of, win_probability
 
 
 @pytest.mark.parametrize(

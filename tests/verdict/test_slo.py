@@ -4,7 +4,7 @@ import pytest
 
 from whichbits.schema.workload import Limit
 from whichbits.verdict.collect import collect
-from whichbits.verdict.limits import limits_of
+from whichbits.verdict.slo import limits_of
 from whichbits.verdict.speed import loads
 
 FORMATS = {"bf16": "bf16", "w8a8-int": "w8a8-int"}

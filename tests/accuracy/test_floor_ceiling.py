@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from whichbits.accuracy.informative import uninformative
+from whichbits.accuracy.floor_ceiling import uninformative
 
 
 @pytest.mark.parametrize(

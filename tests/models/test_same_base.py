@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("torch")
 
 from whichbits.core.errors import UserError
-from whichbits.models.likeness import refuse_another_model
 from whichbits.models.resolve import resolve
+from whichbits.models.same_base import refuse_another_model
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 10000.0}
 MIXTURE = {"num_experts": 4, "moe_intermediate_size": 16, "num_experts_per_tok": 2, "head_dim": 8}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from whichbits.schema.engine import Emulation, EngineAtAddress, EngineIdentity, ServingEngine, StartedEngine
 from whichbits.schema.inputs import EngineInputs, EngineLocal
 from whichbits.schema.serve import ServeInputs, ServeLocal
-from whichbits.studies.steps.digest import digest
-from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of, threads, trust_remote_code
+from whichbits.studies.steps.shared.digest import digest
+from whichbits.studies.steps.shared.job import BATCH_TOKENS, checkpoint_of, threads, trust_remote_code
 from whichbits.studies.steps.step import Job, StepContext
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def server_of(name: str, url: str, job: Job, planned: EngineIdentity | None) -> 
     """Who answers at a candidate's address; raises UserError where it is not who the plan was made for."""
     from whichbits.engines.http.connection import Connection
     from whichbits.engines.http.identity import identify
-    from whichbits.studies.steps.same_server import check_same
+    from whichbits.studies.steps.shared.same_server import check_same
 
     if planned is not None:
         check_same(name, planned)

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from whichbits.verdict.accuracy import emulation_error, suites, task_recovery
 from whichbits.verdict.caveat_codes import Remark, SeveralLooks
 from whichbits.verdict.caveats import caveats
-from whichbits.verdict.decision import deciding_suite, decision_on
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.guideline import guideline
 from whichbits.verdict.looks import level_of_looks
-from whichbits.verdict.model import SizeFinding, Verdict
+from whichbits.verdict.non_inferiority import deciding_suite, decision_on
 from whichbits.verdict.plausibility import implausible_losses
 from whichbits.verdict.recommend import recommendations
 from whichbits.verdict.serving_options import serving_options, speed_problem
 from whichbits.verdict.similarity import similarity_finding
 from whichbits.verdict.speed import loads, speed_findings
 from whichbits.verdict.speed_caveats import speed_caveats
+from whichbits.verdict.verdict import SizeFinding, Verdict
 
 
 def decide(

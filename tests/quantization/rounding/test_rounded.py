@@ -10,7 +10,7 @@ from whichbits.formats.checkpoint.compress import compress, decompress  # noqa: 
 from whichbits.formats.format import fit  # noqa: E402
 from whichbits.quantization.passes.layer import quantize_layer  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
-from whichbits.quantization.rounding.rounders import relative_error  # noqa: E402
+from whichbits.quantization.rounding.rounded import relative_error  # noqa: E402
 from whichbits.quantization.rounding.scales import nvfp4_global_scale  # noqa: E402
 from whichbits.quantization.rounding.weight import round_weight  # noqa: E402
 

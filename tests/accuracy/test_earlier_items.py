@@ -11,10 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from whichbits.accuracy.earlier_items import Kept, KeptDiffer, kept
 from whichbits.accuracy.evaluate import evaluate
 from whichbits.accuracy.harness import run_harness
 from whichbits.accuracy.item import Item
-from whichbits.accuracy.kept import Kept, KeptDiffer, kept
 from whichbits.accuracy.kinds.generated import Generated
 from whichbits.accuracy.kinds.jsonl import own_task
 from whichbits.accuracy.registry import task

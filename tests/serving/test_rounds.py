@@ -7,7 +7,7 @@ import pytest
 from whichbits.core.errors import UserError
 from whichbits.schema.serve import Evidence, Metrics
 from whichbits.serving.result import LoadLevelResult
-from whichbits.serving.session import concurrencies, fixed, measure_round, order
+from whichbits.serving.rounds import concurrencies, fixed, measure_round, order
 from whichbits.serving.workload import at_concurrency, parse_workload
 
 NAMES = ["bf16", "w4a16-int", "w8a8-int", "w8a8-fp"]

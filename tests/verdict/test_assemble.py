@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from whichbits.schema.deployment import Deployment
+from whichbits.verdict.assemble import decide
 from whichbits.verdict.collect import collect
-from whichbits.verdict.decide import decide
-from whichbits.verdict.model import Verdict
+from whichbits.verdict.verdict import Verdict
 
 N = 2000
 BASE = np.array([1, 1, 1, 0, 0] * (N // 5), dtype=float)  # 60 % right
