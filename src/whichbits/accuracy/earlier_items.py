@@ -1,4 +1,4 @@
-"""Items of an earlier, shorter run of a task, which need not be asked again."""
+"""Items that an earlier, shorter run of a task has scored, and that are not asked again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a task says anything about a model."""
+"""Tasks at their floor or ceiling, which say nothing about a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lm-evaluation-harness's filters and scoring, which match patterns against a model's text, with a time limit an item."""
+"""A time limit for each item in lm-evaluation-harness's filters and scoring, which match patterns against a model's text."""
 
 from __future__ import annotations
 

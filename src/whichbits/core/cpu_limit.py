@@ -1,4 +1,4 @@
-"""A limit on what code of somebody else may take, in this process."""
+"""A limit on CPU time, within this process, for code that others wrote."""
 
 from __future__ import annotations
 

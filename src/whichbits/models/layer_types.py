@@ -1,4 +1,4 @@
-"""Which layers of a decoder see only a window, and which have no experts, counted as the library's configuration classes do."""
+"""Sliding-window layers and layers without experts, counted as transformers' configuration classes do."""
 
 from __future__ import annotations
 

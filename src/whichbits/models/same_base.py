@@ -1,4 +1,4 @@
-"""Whether a ready checkpoint is one of the base model: only then is what it loses the doing of its format."""
+"""Checks that a ready checkpoint is of the base model, so that its loss is that of its format."""
 
 from __future__ import annotations
 

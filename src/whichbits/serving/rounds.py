@@ -1,4 +1,4 @@
-"""A measurement session: the same loads for every candidate in every round, in an order that drift cannot favour."""
+"""Interleaved rounds of a measurement session: the same loads for every candidate, in an order that drift cannot favour."""
 
 from __future__ import annotations
 

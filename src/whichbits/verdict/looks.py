@@ -1,4 +1,4 @@
-"""Speeds that are looked at more than once: rounds are added where a comparison is open, and the error stays as stated."""
+"""Repeated looks at speeds: rounds are added where a comparison is open, and intervals are widened to keep the error."""
 
 from __future__ import annotations
 

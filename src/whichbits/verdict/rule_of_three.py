@@ -1,4 +1,4 @@
-"""What units that are not in a sample could change: the rule of three, over several tasks.
+"""The rule of three over several tasks: how much items that the sample lacks could change a score.
 
 A kind of unit that makes up a share p of a task is missing from k units with probability (1 − p)^k. So k clusters of which none
 is broken leave room for a share of 1 − 0.025^(1/k) broken ones, about 3.7/k, at 2.5 % a side. No spread between the clusters

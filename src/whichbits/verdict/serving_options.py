@@ -1,4 +1,4 @@
-"""What can be had for each workload: every candidate at its best load, compared with the base, with its cost."""
+"""Serving options for each workload: every candidate at its best load, compared with the base, with its cost."""
 
 from __future__ import annotations
 

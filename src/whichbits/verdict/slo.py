@@ -1,4 +1,7 @@
-"""Whether a load keeps the latency limits of its workload: the one rule, by the interval of each limited percentile."""
+"""Whether a measured load keeps the latency limits (SLO) of its workload, by the interval of each limited percentile.
+
+Predictions have limits on means instead, `prediction.model.solve.MeanLimits`.
+"""
 
 from __future__ import annotations
 

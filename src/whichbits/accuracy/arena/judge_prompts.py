@@ -1,4 +1,4 @@
-"""What a judge is asked, what its label is, and what a label counts; as in lmarena/arena-hard-auto (Apache-2.0)."""
+"""The judge's prompts, labels and their points, as in lmarena/arena-hard-auto (Apache-2.0)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers on record, so that those which a killed run left behind are found and ended at the next start.
+"""Records of started servers, by which the next start finds and ends those that a killed run left behind.
 
 One JSON file a server, named by its supervisor's process id. A process is identified by id *and* start time (clock ticks since
 boot), within one boot and one process-id namespace; so a recycled id is never mistaken for a server of ours.

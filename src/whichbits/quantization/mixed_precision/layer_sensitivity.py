@@ -1,4 +1,4 @@
-"""What each format would do to each unit of a model, measured: the table that a budget is spent on."""
+"""Layer sensitivity: the measured error of each format at each unit of a model, which a budget is spent by."""
 
 from __future__ import annotations
 

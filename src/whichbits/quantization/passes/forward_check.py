@@ -1,4 +1,4 @@
-"""What the calibrated pass takes the model to be, compared with the library's own forward before the pass begins."""
+"""Check that our forward pass equals transformers' own, before the calibrated pass begins."""
 
 from __future__ import annotations
 

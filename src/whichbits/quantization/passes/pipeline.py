@@ -1,4 +1,4 @@
-"""The calibrated pass: the decoder walked layer by layer, each quantized for every job on what reaches it."""
+"""The calibrated pass: the decoder is walked layer by layer, and each layer is quantized for every job on its inputs."""
 
 from __future__ import annotations
 

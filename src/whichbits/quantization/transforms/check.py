@@ -1,4 +1,4 @@
-"""A layer with scales merged into its weights, which are to leave what it computes as it is."""
+"""Check that a layer computes the same after scales were merged into its weights."""
 
 from __future__ import annotations
 

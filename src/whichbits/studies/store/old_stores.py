@@ -1,4 +1,4 @@
-"""Results of stores that are older: from when the number of items was part of the key of `evaluate`."""
+"""Reads results of older stores, in which the number of items was part of the key of `evaluate`."""
 
 from __future__ import annotations
 
