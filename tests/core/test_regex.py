@@ -59,7 +59,7 @@ def test_what_is_no_pattern_is_an_error(pattern: str):
 
 def test_a_worker_that_was_killed_is_replaced():
     check("a")
-    os.kill(regex._WORKERS[0].process.pid, signal.SIGKILL)
+    os.kill(regex.WORKER.pid, signal.SIGKILL)
     assert found("match", "a", ["a"]) == [True]
 
 

@@ -57,6 +57,17 @@ def test_a_quantized_mixture_is_its_models(name: str, mixture: Path, tmp_path: P
     assert (found.format.name, found.configuration.experts) == (name, 4)
 
 
+def test_packed_experts_state_their_shapes(mixture: Path, tmp_path: Path) -> None:
+    folder = made(mixture, "w4a16-int", tmp_path / "out")
+    expert = "model.layers.1.block_sparse_moe.experts.2.w1.weight_shape"
+
+    def edit(tensors: dict[str, Any]) -> None:
+        tensors[next(name for name in tensors if name.endswith("experts.2.w1.weight_shape") or name == expert)].fill_(7)
+
+    with pytest.raises(UserError, match=r"experts\.2\..*weight_shape states \[7, 7\]"):
+        resolve(str(damaged(folder, edit)), cache=tmp_path)
+
+
 def damaged(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> Path:
     file = folder / "model.safetensors"
     tensors = safetensors.load_file(file)
@@ -82,6 +93,15 @@ def damaged(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> Path:
         ("w8a8-fp-static", lambda t: t.pop(f"{UP}.input_scale"), "lacks input_scale"),
         ("nvfp4", lambda t: t.pop(f"{UP}.weight_global_scale"), "lacks weight_global_scale"),
         ("w4a16-int", lambda t: t.pop(f"{UP}.weight_shape"), "lacks weight_shape"),
+        (
+            "w4a16-int",
+            lambda t: t.update({f"{UP}.weight_shape": torch.tensor([1, 1])}),
+            r"states \[1, 1\], .* shape \[256, 128\]",
+        ),
+        ("w4a16-int", lambda t: t[f"{UP}.weight_shape"].copy_(t[f"{UP}.weight_shape"].flip(0)), r"states \[128, 256\]"),
+        ("w4a16-int", lambda t: t.update({f"{UP}.weight_shape": torch.tensor([256])}), r"states \[256\]"),
+        ("w4a16-int-asym", lambda t: t[f"{UP}.weight_shape"].copy_(torch.tensor([256, 121])), r"states \[256, 121\]"),
+        ("w4a8-int-packed", lambda t: t[f"{UP}.weight_shape"].zero_(), r"states \[0, 0\]"),
         ("w8a8-int", lambda t: t.update({f"{UP}.weight": t[f"{UP}.weight"].to(torch.float8_e4m3fn)}), "F8_E4M3, .* says I8"),
         ("w8a8-int", lambda t: t.update({f"{UP}.weight": t[f"{UP}.weight"].to(torch.uint8)}), "stored as U8, .* says I8"),
         ("w8a8-fp", lambda t: t.update({f"{UP}.weight": t[f"{UP}.weight"].to(torch.float8_e5m2)}), "F8_E5M2, .* says F8_E4M3"),

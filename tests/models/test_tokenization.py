@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("transformers")
 
 from whichbits.core.errors import UserError
-from whichbits.models.tokenization import chat_ids, load_tokenizer, plain_ids, render, start_ids, text_ids
+from whichbits.models.tokenization import chat_ids, load_tokenizer, plain_ids, start_ids, text_ids
 
 BOS, EOS, PAD, TURN = 0, 1, 2, 3
 TEXT = "the cat sat"
@@ -85,40 +85,6 @@ def test_what_a_template_wrote_gets_no_special_tokens(tokenizer_with):
     assert ids[0] == TURN
     written = tokenizer_with(template="{{ bos_token }}{{ messages[0].content }}")
     assert chat_ids(written, HELLO) == [BOS, *plain_ids(written, "the cat")]
-
-
-@pytest.mark.parametrize(
-    ("template", "text"),
-    [
-        ("{{ strftime_now('%d %b %Y') }}", "26 Jul 2024"),
-        ("{% if not date_string is defined %}{% set date_string = strftime_now('%Y') %}{% endif %}{{ date_string }}", "2024"),
-        ("{% set at = strftime_now('%A %H:%M:%S') %}{{ at }}", "Friday 00:00:00"),
-    ],
-)
-def test_today_is_the_same_every_day(template, text, tokenizer_with):
-    assert render(tokenizer_with(template=template), HELLO) == text
-
-
-def test_dice_of_a_template_fall_the_same_every_time(tokenizer_with):
-    tokenizer = tokenizer_with(template="{{ range(1000) | random }} {{ range(1000) | random }}")
-    assert len({render(tokenizer, HELLO) for _ in range(5)}) == 1
-
-
-@pytest.mark.parametrize(
-    ("template", "says"),
-    [
-        (None, "no chat template"),
-        ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
-        ("{% for", "chat_template"),
-        ("{{ messages[0].content + 1 }}", "chat_template"),
-        ("{{ messages[3].content.x }}", "chat_template"),
-        ("{% for i in range(10 ** 9) %}x{% endfor %}", "chat_template"),
-        ("{{ 1 / 0 }}", "chat_template"),
-    ],
-)
-def test_a_template_that_cannot_be_used_is_told(template, says, tokenizer_with):
-    with pytest.raises(UserError, match=says):
-        render(tokenizer_with(template=template), HELLO)
 
 
 def test_a_folder_without_a_tokenizer_is_told(tmp_path):

@@ -270,6 +270,43 @@ def test_folders_that_are_no_model(follow: Any, make: Make, resolved: Any) -> No
     )
 
 
+Q = "model.layers.0.self_attn.q_proj"
+
+
+def test_a_shape_that_packed_codes_state(follow: Any, make: Make, resolved: Any, tmp_path: Path) -> None:
+    from whichbits.formats.catalogue import get
+    from whichbits.quantization.passes.direct import quantize_checkpoint
+    from whichbits.quantization.recipe.recipe import parse
+
+    base, recipe = make(), parse({"rounding": "rtn", "scales": "minmax"})
+    for name in ("whole", "spoilt"):
+        quantize_checkpoint(base, get("w4a16-int-channel"), recipe, tmp_path / name)
+    spoilt = tmp_path / "spoilt"
+    change(spoilt, lambda tensors: tensors[f"{Q}.weight_shape"].fill_(1))
+    follow(
+        "{path}: {name} states {stated}, and the model's weights have the shape",
+        mistake=lambda: resolved(spoilt),
+        remedy=lambda: (shutil.copy(tmp_path / "whole" / WEIGHTS, spoilt / WEIGHTS), resolved(spoilt)),
+    )
+
+
+def test_a_checkpoint_that_is_not_emulated(follow: Any, make: Make, resolved: Any) -> None:
+    from dataclasses import replace
+
+    from whichbits.formats.catalogue import get
+    from whichbits.studies.planning.resolve import refuse_emulation
+
+    whole = resolved(make())
+    foreign = replace(
+        whole, format=get("fp8-block"), configuration=replace(whole.configuration, quantization={"quant_method": "fp8"})
+    )
+    follow(
+        "{path} cannot be emulated: {why}",
+        mistake=lambda: refuse_emulation(foreign),
+        remedy=lambda: refuse_emulation(whole),
+    )
+
+
 def test_code_of_its_own(follow: Any, make: Make, resolved: Any) -> None:
     folder = configure(make(), auto_map={"AutoModel": "modeling.Model"})
     (folder / "modeling.py").write_text("Model = None")
@@ -296,9 +333,6 @@ def int8(built: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -
     out = tmp_path_factory.mktemp("int8") / "model"
     quantize_checkpoint(built(), get("w8a8-int"), parse({"rounding": "rtn", "scales": "minmax"}), out)
     return out
-
-
-Q = "model.layers.0.self_attn.q_proj"
 
 
 def _full(tensors: dict[str, Any]) -> None:

@@ -51,7 +51,8 @@ def test_a_tokenizer_of_another_model(follow: Any, make: Make, resolved: Any) ->
 
 
 def test_chat_templates(follow: Any, make: Make) -> None:
-    from whichbits.models.tokenization import load_tokenizer, render, text_ids
+    from whichbits.models.chat_template import render
+    from whichbits.models.tokenization import load_tokenizer, text_ids
 
     tokenizer = load_tokenizer(make())
     messages = [{"role": "assistant", "content": "w1"}, {"role": "user", "content": "w2"}]
@@ -67,6 +68,14 @@ def test_chat_templates(follow: Any, make: Make) -> None:
         mistake=lambda: render(tokenizer, messages),
         remedy=lambda: render(tokenizer, messages[::-1]),
     )
+    loop = "{% for i in range(99999) %}"
+    tokenizer.chat_template = loop + loop + "{% endfor %}{% endfor %}"
+
+    def fix() -> None:
+        tokenizer.chat_template = "{% for each in messages %}{{ each['content'] }}{% endfor %}"
+        render(tokenizer, messages)
+
+    follow("of processor time for {listed} messages", mistake=lambda: render(tokenizer, messages), remedy=fix)
 
 
 def test_a_candidate_of_another_base(follow: Any, make: Make, resolved: Any) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from whichbits.core.errors import UserError
-from whichbits.models.tokenization import load_tokenizer, plain_ids, render, text_ids
+from whichbits.models.chat_template import render
+from whichbits.models.tokenization import load_tokenizer, plain_ids, text_ids
 
 
 class PromptTokenizer:

@@ -16,7 +16,8 @@ from whichbits.formats.checkpoint.codes import (
     signs_of_codes,
     weights_of_codes,
 )
-from whichbits.formats.checkpoint.files import Stored
+from whichbits.formats.checkpoint.files import Stored, read_integers
+from whichbits.models.comparison import padded
 from whichbits.models.configuration import Configuration
 from whichbits.models.patterns import meant, strings
 
@@ -36,6 +37,9 @@ BLOCK = 128
 
 SCALE_DTYPES = (*FULL, "F8_E4M3", "F8_E8M0", "U8")
 """Dtypes of scales; the last two hold exponents."""
+
+SHAPE = "weight_shape"
+"""The shape of the weights that packed codes stand for, a tensor beside them."""
 
 ZERO_DTYPES = ("I8", "I32")
 
@@ -69,6 +73,26 @@ def refuse_scales(
             raise UserError(
                 f"{path}: {name} has the shape {list(tensor.shape)}, and its weights have {rows} rows and {columns} "
                 f"columns{shared}",
+                remedy="download the checkpoint again, or make it again",
+            )
+
+
+def refuse_stated_shapes(
+    path: Path,
+    stored: Mapping[str, Stored],
+    shapes: Mapping[str, tuple[int, ...] | None],
+    parameters: Mapping[str, tuple[int, ...]],
+) -> None:
+    """Raise UserError where the shape that packed codes state of their weights (`weight_shape`) is not the model's own.
+
+    `parameters` are the model's, `shapes` those that the codes can hold, which may have up to a word more columns.
+    """
+    for name, numbers in read_integers({name: tensor for name, tensor in stored.items() if name.endswith(f".{SHAPE}")}):
+        weight = f"{name.removesuffix(SHAPE)}weight"
+        own, stated = parameters.get(weight) or shapes.get(weight), tuple(numbers)
+        if own is not None and stated != own and (weight in parameters or not padded(own, stated)):
+            raise UserError(
+                f"{path}: {name} states {list(stated)[:4]}, and the model's weights have the shape {list(own)}",
                 remedy="download the checkpoint again, or make it again",
             )
 

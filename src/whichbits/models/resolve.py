@@ -34,6 +34,7 @@ from whichbits.models.quantized import (
     refuse_codes,
     refuse_lacking_cache_scales,
     refuse_scales,
+    refuse_stated_shapes,
     refuse_undeclared,
     weights_by_name,
 )
@@ -213,6 +214,7 @@ def _compared(
         refuse_undeclared(path, configuration, own)
         refuse_codes(path, own, recognized.layout)
         refuse_scales(path, own, shapes, recognized.layout)
+        refuse_stated_shapes(path, own, shapes, own_shapes(found.parameters, configuration))
         if recognized.format.kv_cache is not None and not recognized.format.kv_cache.dynamic:
             refuse_lacking_cache_scales(path, own, configuration.layers)
     if remote is not None:

@@ -139,7 +139,7 @@ def compare(
     reshaped = sorted(
         (name, tuple(stored), tuple(own))
         for name, stored, own in found["mismatched_keys"]
-        if not (padding and _padded(tuple(stored), tuple(own)))
+        if not (padding and padded(tuple(stored), tuple(own)))
     )
     return Comparison(
         missing=tuple(name for name in missing if sure or not _merged(name)),
@@ -161,7 +161,8 @@ def _plain(config: Any) -> Any:
     return type(config).from_dict(fields)
 
 
-def _padded(stored: Shape, own: Shape) -> bool:
+def padded(stored: Shape, own: Shape) -> bool:
+    """Whether a matrix is stored with up to a word of codes more in each row than it has."""
     return stored[:-1] == own[:-1] and 0 <= stored[-1] - own[-1] < IN_A_WORD
 
 

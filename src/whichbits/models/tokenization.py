@@ -1,4 +1,4 @@
-"""From text to the token ids that a model reads: the one place for prompts, calibration text, windows and chat templates.
+"""From text to the token ids that a model reads: the one place for prompts, calibration text and windows.
 
 A text begins with what the tokenizer puts before a text (BOS, or nothing) and ends with its own last token. A text that a chat
 template wrote is complete: nothing is added to it. Functions take a Hugging Face tokenizer.
@@ -6,17 +6,13 @@ template wrote is complete: nothing is added to it. Functions take a Hugging Fac
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from whichbits.core.errors import UserError
+from whichbits.models.chat_template import render
 from whichbits.models.configuration import quiet
-
-TEMPLATE_DATE = datetime(2024, 7, 26)
-"""Today, for templates that print the date (`strftime_now`): a prompt must not change from one day to the next."""
 
 _PROBES = ("a", "the", "0", ".", "\n")
 
@@ -89,46 +85,6 @@ def text_ids(tokenizer: Any, text: str) -> list[int]:
     """Token ids of a text as a sequence of its own: after `start_ids`, unless its first tokens are those already."""
     start, ids = start_ids(tokenizer), plain_ids(tokenizer, text)
     return ids if ids[: len(start)] == start else start + ids
-
-
-def render(
-    tokenizer: Any,
-    messages: Sequence[Mapping[str, str]],
-    *,
-    add_generation_prompt: bool = False,
-    continue_final_message: bool = False,
-) -> str:
-    """Messages (role, content) as the tokenizer's chat template writes them, on `TEMPLATE_DATE` and with the same dice.
-
-    With `add_generation_prompt` up to where the answer begins; with `continue_final_message` the last message stays open.
-    Raises UserError where there is no template, or it refuses the messages.
-    """
-    if not tokenizer.chat_template:
-        raise UserError(
-            f"chat_template: the tokenizer of {tokenizer.name_or_path} has no chat template",
-            remedy="use the instruction-tuned model, or do without: chat_template: false on a task, no similarity prompts, "
-            "calibration on text",
-        )
-    dice = random.getstate()
-    random.seed(0)  # jinja's filter `random` draws from there
-    try:
-        text: str = tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=continue_final_message,
-            strftime_now=TEMPLATE_DATE.strftime,
-        )
-    except Exception as error:  # a template can raise anything
-        cause = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"chat_template: that of {tokenizer.name_or_path} refuses the messages with roles "
-            f"{', '.join(str(message.get('role')) for message in messages)}: {cause}",
-            remedy="bring the roles into the template's order, or fix the template",
-        ) from error
-    finally:
-        random.setstate(dice)
-    return text
 
 
 def chat_ids(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True) -> list[int]:

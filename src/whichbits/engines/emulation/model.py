@@ -5,7 +5,7 @@ The accuracy route for formats that the available engine has no kernel for. Says
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -226,6 +226,7 @@ def _loaded(checkpoint: Path, dtype: torch.dtype | None, trust_remote_code: bool
     """The checkpoint's model. Raises EngineError where some of its numbers would not be the checkpoint's."""
     from transformers import GenerationConfig
 
+    from whichbits.engines.emulation.checkpoints import not_emulated
     from whichbits.engines.emulation.mixture import is_quantized_mixture, load_mixture
     from whichbits.formats.checkpoint.codes import BESIDE
     from whichbits.formats.checkpoint.files import tensor_files
@@ -234,7 +235,8 @@ def _loaded(checkpoint: Path, dtype: torch.dtype | None, trust_remote_code: bool
     from whichbits.models.tensor_check import model_class
 
     configuration = read_configuration(checkpoint, trust_remote_code=trust_remote_code)
-    _refuse_method(configuration.quantization)
+    if (why := not_emulated(configuration.quantization)) is not None:
+        raise EngineError(why)
     refuse_patterns(checkpoint, configuration.quantization, tensor_files(checkpoint))
     if is_quantized_mixture(checkpoint, configuration.library):
         return load_mixture(checkpoint, configuration.library, dtype)
@@ -261,13 +263,6 @@ def _loaded(checkpoint: Path, dtype: torch.dtype | None, trust_remote_code: bool
 
 def _cannot_load(who: str, error: Exception) -> EngineError:
     return EngineError(f"{who} cannot load the checkpoint: {' '.join(str(error).split())[:300]}")
-
-
-def _refuse_method(stated: Any) -> None:
-    """Raise EngineError for a checkpoint that transformers would load without the arithmetic of its activations."""
-    method = stated.get("quant_method", "compressed-tensors") if isinstance(stated, Mapping) else "compressed-tensors"
-    if method != "compressed-tensors":
-        raise EngineError(f"the checkpoint is quantized by {method}; emulated are compressed-tensors checkpoints")
 
 
 def _attention(config: Any) -> dict[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -205,6 +206,19 @@ def read_tensor(files: Mapping[str, Path], name: str) -> torch.Tensor:
     with safe_open(files[name], framework="pt") as file:
         tensor: torch.Tensor = file.get_tensor(name)
     return tensor
+
+
+def read_integers(tensors: Mapping[str, Stored]) -> Iterator[tuple[str, list[int]]]:
+    """Name and numbers of each of these tensors of integers; each file is opened once."""
+    from safetensors import safe_open
+
+    names: dict[Path, list[str]] = defaultdict(list)
+    for name, tensor in tensors.items():
+        names[tensor.file].append(name)
+    for path, held in names.items():
+        with safe_open(path, framework="pt") as file:
+            for name in held:
+                yield name, file.get_tensor(name).flatten().tolist()
 
 
 def _read_index(index: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from whichbits.core.conversation import Messages, messages
 from whichbits.core.errors import UserError
 from whichbits.core.text import decode, json_lines, read_bytes
-from whichbits.models.tokenization import render
+from whichbits.models.chat_template import render
 from whichbits.quantization.calibration.checksum import check_sha256
 
 if TYPE_CHECKING:

@@ -130,6 +130,11 @@ class Resolution:
         """The base, then the candidates in their order."""
         serves = self.base_engine != "emulated" and not self.nothing_served
         emulates = not serves or any(self._runs(candidate)[1] for candidate in self.specification.candidates)
+        if emulates:
+            try:
+                refuse_emulation(self.model)
+            except UserError as error:
+                raise self.source.placed(("model",), error) from error
         base = Subject(self.base, self.model.format, serves, emulates, self.model.files, self.model.path)
         taken = {self.base}
         found = [base]
@@ -155,6 +160,8 @@ class Resolution:
                 trust_remote_code=self.specification.trust_remote_code,
                 weights=self.weights,
             )
+            if emulated:
+                refuse_emulation(ready)
             trusted = self.specification.trust_remote_code
             refuse_another_model(self.model, ready, trust_remote_code=trusted)
             notes = likeness_notes(candidate.name, self.model, ready, trust_remote_code=trusted)
@@ -258,6 +265,17 @@ class Resolution:
         """Threads of a local step: what the server leaves where both run side by side."""
         served = len(self.settings.server_cpus) if self.command is not None else 0
         return max(1, self.hardware.cores - served)
+
+
+def refuse_emulation(model: Model) -> None:
+    """Raise UserError for a checkpoint that the emulation does not load."""
+    from whichbits.engines.emulation.checkpoints import not_emulated
+
+    if (why := not_emulated(model.configuration.quantization)) is not None:
+        raise UserError(
+            f"{model.path} cannot be emulated: {why}",
+            remedy="have it served, or give the format for whichbits to make and emulate",
+        )
 
 
 def _told_apart(subject: Subject, others: Sequence[Subject]) -> Subject:

@@ -1,0 +1,88 @@
+"""Chat templates: programs that come with a model. They are run by `template_worker.py`, with a limit on time and memory.
+
+A template may loop without end or write without end, and nothing in this process could end it.
+"""
+
+from __future__ import annotations
+
+import site
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from whichbits.core.errors import UserError
+from whichbits.core.limited import Limited, OutOfTime
+from whichbits.core.limits import CpuLimit, cpu_limit
+
+TEMPLATE_DATE = datetime(2024, 7, 26)
+"""Today, for templates that print the date (`strftime_now`): a prompt must not change from one day to the next."""
+
+LIMIT_S = 5.0
+"""Seconds of CPU time for one conversation."""
+
+ADDED_CHARACTERS = 1_000_000
+"""What a template may write beyond ten times the text of the messages."""
+
+
+def installed(*packages: str) -> list[str]:
+    """Folders that packages are installed in: neither the working directory nor a script's."""
+    found = [spec.origin for name in packages if (spec := find_spec(name)) is not None and spec.origin is not None]
+    return list(dict.fromkeys([*site.getsitepackages(), *(str(Path(origin).parents[1]) for origin in found)]))
+
+
+WORKER = Limited(Path(__file__).with_name("template_worker.py"), installed("transformers", "jinja2"))
+
+
+def render(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, str]],
+    *,
+    add_generation_prompt: bool = False,
+    continue_final_message: bool = False,
+) -> str:
+    """Messages (role, content) as the tokenizer's chat template writes them, on `TEMPLATE_DATE` and with the same dice.
+
+    With `add_generation_prompt` up to where the answer begins; with `continue_final_message` the last message stays open.
+    Raises UserError where there is no template, it refuses the messages, or it takes more than `LIMIT_S`.
+    """
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"chat_template: the tokenizer of {tokenizer.name_or_path} has no chat template",
+            remedy="use the instruction-tuned model, or do without: chat_template: false on a task, no similarity prompts, "
+            "calibration on text",
+        )
+    listed = [dict(message) for message in messages]
+    options: dict[str, Any] = {"add_generation_prompt": add_generation_prompt, "continue_final_message": continue_final_message}
+    try:
+        return _written(tokenizer, listed, options)
+    except OutOfTime:
+        raise UserError(
+            f"chat_template: that of {tokenizer.name_or_path} takes more than {LIMIT_S:g} s of processor time for "
+            f"{len(listed)} messages",
+            remedy="fix the template (chat_template.jinja, or chat_template in tokenizer_config.json): it loops without end",
+        ) from None
+    except Exception as error:  # a tokenizer's own code can raise anything
+        cause = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"chat_template: that of {tokenizer.name_or_path} refuses the messages with roles "
+            f"{', '.join(str(message.get('role')) for message in messages)}: {cause}",
+            remedy="bring the roles into the template's order, or fix the template",
+        ) from error
+
+
+def _written(tokenizer: Any, messages: list[dict[str, str]], options: dict[str, Any]) -> str:
+    """What the tokenizer's template writes. Raises OutOfTime, and anything where it refuses the messages."""
+    from transformers import PreTrainedTokenizerBase
+
+    if type(tokenizer).apply_chat_template is not PreTrainedTokenizerBase.apply_chat_template:
+        try:
+            with cpu_limit(LIMIT_S):  # code of its own, which runs where that is allowed
+                return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
+        except CpuLimit:
+            raise OutOfTime from None
+    longest = ADDED_CHARACTERS + 10 * sum(len(str(message.get("content"))) for message in messages)
+    variables = {**tokenizer.special_tokens_map, **options}
+    template = tokenizer.get_chat_template()
+    return str(WORKER.ask(LIMIT_S, template, messages, TEMPLATE_DATE.isoformat(), variables, longest))
