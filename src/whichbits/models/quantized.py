@@ -17,7 +17,7 @@ from whichbits.formats.checkpoint.codes import (
     weights_of_codes,
 )
 from whichbits.formats.checkpoint.files import Stored, read_integers
-from whichbits.models.comparison import padded
+from whichbits.models.tensor_check import padded
 from whichbits.models.configuration import Configuration
 from whichbits.models.patterns import meant, strings
 
