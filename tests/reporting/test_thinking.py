@@ -12,7 +12,7 @@ from whichbits.reporting.page import render
 from whichbits.reporting.terminal import summary
 from whichbits.schema.metrics import Measure
 from whichbits.verdict.estimates import Estimate
-from whichbits.verdict.model import ModeRecovery, ModeResult, ReplyFigure, Verdict
+from whichbits.verdict.verdict import ModeRecovery, ModeResult, ReplyFigure, Verdict
 
 MEASURES = (
     Measure(key="words", title="Words a reply", better="neither"),

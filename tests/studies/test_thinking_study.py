@@ -23,7 +23,7 @@ import pyarrow.parquet
 
 import whichbits
 from whichbits.models.tokenization import load_tokenizer, plain_ids
-from whichbits.verdict.model import ModeResult, Verdict
+from whichbits.verdict.verdict import ModeResult, Verdict
 
 FAKE = runpy.run_path(str(Path(__file__).parents[1] / "engines" / "fake_server.py"))["FakeServer"]
 TURNS = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

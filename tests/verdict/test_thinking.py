@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from whichbits.accuracy.replies.registry import MEASURES
+from whichbits.verdict.assemble import decide
 from whichbits.verdict.collect import collect
-from whichbits.verdict.decide import decide
-from whichbits.verdict.model import ModeResult, Verdict
 from whichbits.verdict.pairing import PairingError
+from whichbits.verdict.verdict import ModeResult, Verdict
 
 FORMATS = {"fp16": "fp16", "w8a8-int": "w8a8-int"}
 ITEMS = 60

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from whichbits.accuracy.earlier_items import Kept, KeptDiffer
 from whichbits.accuracy.judging import Judge
-from whichbits.accuracy.kept import Kept, KeptDiffer
 from whichbits.accuracy.kind import JudgedKind
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.result import TaskResult

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.judging import Judge
-from whichbits.accuracy.kept import Kept
 from whichbits.accuracy.result import TaskResult
 from whichbits.accuracy.task import Task, TaskRequest
 from whichbits.accuracy.tokens import PromptTokenizer

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 
-from whichbits.accuracy.informative import uninformative
+from whichbits.accuracy.floor_ceiling import uninformative
 from whichbits.accuracy.item import Item
 from whichbits.accuracy.reducers.reducer import Answer
 from whichbits.accuracy.reducers.registry import reducer

@@ -89,7 +89,7 @@ def _options(
 
 @app.command()
 def study(
-    specification: Annotated[str, typer.Argument(help="YAML file, or a preset: demo, paper-llama-3.1-8b, ...")] = "demo",
+    specification: Annotated[str, typer.Argument(help="YAML file, or a preset: demo, paper-llama-3.1-8b, ...")],
     store: StoreDir = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the steps, what is done already, hours and dollars.")

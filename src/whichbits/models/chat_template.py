@@ -13,9 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from whichbits.core.cpu_limit import CpuLimit, cpu_limit
 from whichbits.core.errors import UserError
 from whichbits.core.limited import Limited, OutOfTime
-from whichbits.core.limits import CpuLimit, cpu_limit
 
 TEMPLATE_DATE = datetime(2024, 7, 26)
 """Today, for templates that print the date (`strftime_now`): a prompt must not change from one day to the next."""

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from whichbits.reporting import numbers, overview, panels, speed, thinking
 from whichbits.reporting.citations import Citations, anchor
 from whichbits.reporting.context import ReportContext
-from whichbits.verdict.model import Verdict
+from whichbits.verdict.verdict import Verdict
 from whichbits.verdict.words.answer import reasons, sentence
 from whichbits.verdict.words.caveats import caveats
 from whichbits.verdict.words.recommendations import evidence, no_recommendation_reason, recommendation_reason

@@ -14,7 +14,7 @@ from whichbits.reporting.scale import Scale, around, linear
 from whichbits.reporting.strip import Mark, axis_strip, bar_strip, interval_strip
 from whichbits.schema.metrics import Better
 from whichbits.verdict.estimates import Estimate, Timed
-from whichbits.verdict.model import CostFinding, SimilarityFinding, TaskRecovery, Verdict
+from whichbits.verdict.verdict import CostFinding, SimilarityFinding, TaskRecovery, Verdict
 from whichbits.verdict.words.decisions import excluded
 
 T = TypeVar("T")

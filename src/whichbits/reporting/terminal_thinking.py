@@ -12,7 +12,7 @@ from whichbits.reporting.panels import by
 from whichbits.reporting.safe_text import plain
 from whichbits.reporting.thinking import figure_of, is_changed, reply_measures
 from whichbits.schema.metrics import Measure
-from whichbits.verdict.model import ModeResult, Verdict
+from whichbits.verdict.verdict import ModeResult, Verdict
 
 NOTE = "* The 95 % interval of the change from the base, paired item by item, excludes 0. The report has all intervals."
 

@@ -13,7 +13,7 @@ from whichbits.reporting.panels import Group, Panel, Row, by, interval_row, reco
 from whichbits.reporting.scale import Scale
 from whichbits.reporting.strip import axis_strip
 from whichbits.schema.metrics import Measure
-from whichbits.verdict.model import ModeResult, ReplyFigure, Verdict
+from whichbits.verdict.verdict import ModeResult, ReplyFigure, Verdict
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,12 @@ from whichbits.schema.step import Record
 from whichbits.schema.workload import Workload
 from whichbits.verdict.estimates import Provenance
 from whichbits.verdict.findings import EMULATED, Findings, Kernel, Round, ScoredTask, SimilaritySample, Size
-from whichbits.verdict.model import ServedWeights
 from whichbits.verdict.pairing import SCORE_COLUMNS, Columns, PairingError, pair_scores, read_columns
 from whichbits.verdict.reasons import Failure
 from whichbits.verdict.replies import check_same_items, replied_tasks, reply_measures
 from whichbits.verdict.speed import is_rate
 from whichbits.verdict.statistics import FloatArray
+from whichbits.verdict.verdict import ServedWeights
 
 SCORED_AS = ("metric", "temperature", "top_p", "samples", "reducer")
 """What of a summary says how scores came about."""

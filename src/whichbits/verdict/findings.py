@@ -10,10 +10,10 @@ from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.schema.serve import Metrics
 from whichbits.schema.workload import Limit, Workload
 from whichbits.verdict.estimates import Provenance
-from whichbits.verdict.model import ServedWeights
 from whichbits.verdict.paired import Paired
 from whichbits.verdict.reasons import Failure
 from whichbits.verdict.statistics import FloatArray
+from whichbits.verdict.verdict import ServedWeights
 
 EMULATED = "emulated"
 """The engine that emulates a format's arithmetic."""

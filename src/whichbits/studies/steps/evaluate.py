@@ -12,19 +12,19 @@ from whichbits.schema.engine import Emulation, ServingEngine
 from whichbits.schema.evaluate import EvaluateInputs, EvaluateLocal, EvaluateSummary, SampledItem
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
-from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.forecast import Ask, batch_seconds
-from whichbits.studies.steps.items import read_items, read_values, write_items
-from whichbits.studies.steps.judge import judge_of, judged
 from whichbits.studies.steps.modes import PROMPT_TOKENS, InModes
-from whichbits.studies.steps.on_engine import engines, on_engine, server, trusted
 from whichbits.studies.steps.planned import Planned
-from whichbits.studies.steps.provenance import provenance
-from whichbits.studies.steps.served import model_of, served_by, served_weights, token_counts
+from whichbits.studies.steps.shared.digest import digest
+from whichbits.studies.steps.shared.items import read_items, read_values, write_items
+from whichbits.studies.steps.shared.judge import judge_of, judged
+from whichbits.studies.steps.shared.on_engine import engines, on_engine, server, trusted
+from whichbits.studies.steps.shared.provenance import provenance
+from whichbits.studies.steps.shared.served import model_of, served_by, served_weights, token_counts
 from whichbits.studies.steps.step import TRANSFORMERS, Earlier, Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
-    from whichbits.accuracy.kept import Kept
+    from whichbits.accuracy.earlier_items import Kept
     from whichbits.accuracy.task import Task
     from whichbits.studies.specification.schema import TaskChoice
     from whichbits.studies.steps.study import Study
@@ -227,7 +227,7 @@ def judging_work(steps: Sequence[Step]) -> list[str]:
 
 def _kept(earlier: Earlier) -> Kept | None:
     """What an earlier result found of its items, and the tokens that this took."""
-    from whichbits.accuracy.kept import kept
+    from whichbits.accuracy.earlier_items import kept
 
     assert isinstance(earlier.summary, EvaluateSummary), "a result of the same kind"
     found = earlier.summary.replies
