@@ -49,7 +49,7 @@ def test_choices_are_not_drawn(follow: Any):
 
 def test_judged_tasks_are_asked_whole(follow: Any):
     follow(
-        "ask all items anew at every look",
+        "cannot be looked at before its end",
         mistake=lambda: _in_random_order(task("arena_hard_v0.1"), 0),
         remedy=lambda: _in_random_order(task("choice"), 0),
     )

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from whichbits.schema.early_stopping import EarlyStoppingPlan
+from whichbits.verdict.assemble import decide
 from whichbits.verdict.collect import collect
-from whichbits.verdict.decide import decide
 from whichbits.verdict.early_stopping.methods import method_of
 from whichbits.verdict.early_stopping.schedule import looks
 from whichbits.verdict.pairing import PairingError

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from whichbits.schema.early_stopping import EarlyStoppingPlan
 from whichbits.verdict.early_stopping.method import EarlyStopping
 from whichbits.verdict.early_stopping.methods import method_of
-from whichbits.verdict.model import Decision
 from whichbits.verdict.reasons import Looked, Stop
 from whichbits.verdict.recovery import Recovery
+from whichbits.verdict.verdict import Decision
 
 NOT_COMPARABLE = ("task_missing", "other_weights", "steps_failed", "base_failed", "not_scored")
 """Reasons that more items do not change."""
