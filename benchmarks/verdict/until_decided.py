@@ -32,9 +32,9 @@ from whichbits.verdict.collect import collect
 from whichbits.verdict.early_stopping.group_sequential import GroupSequential
 from whichbits.verdict.early_stopping.schedule import equal_items, looks
 from whichbits.verdict.paired import Paired
+from whichbits.verdict.rule_of_three import Units, gains, largest_unseen, losses, within_clusters
 from whichbits.verdict.score_test import ScoreTest, Stratum, recovery_stratum, stratum_of_units
 from whichbits.verdict.statistics import cluster_numbers
-from whichbits.verdict.rule_of_three import Units, gains, largest_unseen, losses, within_clusters
 
 Array = NDArray[np.float64]
 LEVEL = 0.95
