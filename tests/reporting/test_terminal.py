@@ -5,7 +5,8 @@ from pathlib import Path
 from rich.console import Console
 
 from whichbits.reporting.context import PublishedComparison
-from whichbits.reporting.terminal import Bullets, plain, summary
+from whichbits.reporting.safe_text import plain
+from whichbits.reporting.terminal import Bullets, summary
 from whichbits.verdict.caveat_codes import Remark
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.verdict import NoRecommendation

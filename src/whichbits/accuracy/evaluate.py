@@ -45,7 +45,7 @@ def evaluate(
         if judge is None:
             raise ValueError(f"task {task.name} is judged, and there is no judge")
         kind = kind.judged_by(judge)
-    tokenizer = PromptTokenizer(tokenizer_path, trust_remote_code=trust_remote_code)
+    tokenizer = PromptTokenizer(tokenizer_path, trust_remote_code=trust_remote_code, mode=task.mode)
     try:
         return kind.evaluate(task, model, tokenizer, limit=limit, seed=seed, data_dir=data_dir, kept=kept)
     except KeptDiffer as changed:  # its data are not what they were

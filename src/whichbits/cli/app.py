@@ -18,6 +18,7 @@ from whichbits.cli.options import AsJson, DataDir, Fresh, Margin, Prices, Seed, 
 from whichbits.cli.predict import predict
 from whichbits.cli.published import published
 from whichbits.cli.quantize import quantize
+from whichbits.cli.thinking import thinking
 from whichbits.core.environment import drop_arithmetic
 from whichbits.core.errors import UserError
 from whichbits.core.home import adopt_home
@@ -165,6 +166,7 @@ def compare(
 app.command()(bench)
 app.command()(predict)
 app.command()(published)
+app.command()(thinking)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ from rich.text import Text
 from whichbits.reporting.context import PublishedComparison
 from whichbits.reporting.numbers import interval, times
 from whichbits.reporting.overview import is_emulated, would_change
+from whichbits.reporting.safe_text import plain
+from whichbits.reporting.terminal_thinking import NOTE, thinking_tables
 from whichbits.verdict.estimates import SingleRound
 from whichbits.verdict.verdict import NoRecommendation, Recommendation, Verdict
 from whichbits.verdict.words.answer import reasons, sentence
@@ -22,12 +23,6 @@ from whichbits.verdict.words.caveats import caveats
 from whichbits.verdict.words.decisions import failure
 
 STYLES = {"non-inferior": "green", "inferior": "red", "inconclusive": "yellow", "failed": "red", "base": "dim"}
-
-
-def plain(text: str, style: str = "") -> Text:
-    """Text without markup, in which control and direction characters are replaced, so that it cannot steer the terminal."""
-    shown = (" " if c in "\n\t" else "\ufffd" if unicodedata.category(c) in ("Cc", "Cf") else c for c in text)
-    return Text("".join(shown), style=style)
 
 
 @dataclass(frozen=True)
@@ -127,6 +122,12 @@ def summary(
     if verdict.formats:
         console.print()
         console.print(_formats(verdict))
+    for title, table in thinking_tables(verdict):
+        console.print()
+        console.print(plain(title, "bold"))
+        console.print(table)
+    if verdict.thinking:
+        console.print(plain(NOTE, "dim"))
     if suites := [entry for entry in published if entry.own_tasks]:
         console.print()
         console.print(Text("Recovery published for this model, by other recipes, prompts and engines", style="bold"))

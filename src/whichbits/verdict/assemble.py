@@ -17,6 +17,7 @@ from whichbits.verdict.serving_options import serving_options, speed_problem
 from whichbits.verdict.similarity import similarity_finding
 from whichbits.verdict.speed import loads, speed_findings
 from whichbits.verdict.speed_caveats import speed_caveats
+from whichbits.verdict.thinking import mode_recoveries, mode_results
 from whichbits.verdict.verdict import SizeFinding, Verdict
 
 
@@ -74,6 +75,9 @@ def decide(
         implausible=implausible,
         served_weights=findings.served_weights,
         emulation=emulation,
+        modes=mode_recoveries(formed, [(entry.task, entry.mode) for entry in findings.replied], level=level),
+        thinking=mode_results(findings, level=level, seed=seed),
+        reply_measures=findings.reply_measures,
         similarity=tuple(similarity_finding(sample, level=level, seed=seed) for sample in findings.similarity),
         measures=findings.measures,
         metrics=findings.metrics,

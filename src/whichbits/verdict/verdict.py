@@ -153,6 +153,51 @@ class SimilarityFinding(Frozen):
     steps: tuple[str, ...]
 
 
+class ModeRecovery(Frozen):
+    """All tasks of a candidate in one mode of thinking, on the score above chance."""
+
+    candidate: str
+    mode: str
+    engine: str
+    provenance: Provenance
+    items: int
+    tasks: tuple[str, ...]
+    recovery: Estimate | None
+    """As that of a suite; None where the base itself could be at chance."""
+    steps: tuple[str, ...]
+
+
+class ReplyFigure(Frozen):
+    """A measure of replies: its mean over items."""
+
+    measure: str
+    """The key of one of the verdict's `reply_measures`."""
+    estimate: Estimate
+    change: Estimate | None
+    """Less the base's mean, paired item by item; None of the base."""
+
+
+class ModeResult(Frozen):
+    """What a checkpoint replies to one task in one mode of thinking; the base has entries of its own."""
+
+    candidate: str
+    task: str
+    """Without its mode, which `tasks` and `suites` have in its name: `humaneval_chat (slow)`."""
+    mode: str
+    engine: str
+    provenance: Provenance
+    items: int
+    replies: int
+    score: float
+    recovery: Estimate | None
+    """None of the base, and where the task is excluded."""
+    figures: tuple[ReplyFigure, ...]
+    seconds: float | None
+    """Wall-clock time of generating all replies with `concurrency` requests in flight; None where they are emulated."""
+    concurrency: int | None
+    steps: tuple[str, ...]
+
+
 class SpeedFinding(Frozen):
     """One metric of one candidate at one load."""
 
@@ -273,6 +318,10 @@ class Verdict(Frozen):
     tasks: tuple[TaskRecovery, ...]
     suites: tuple[SuiteRecovery, ...]
     implausible: tuple[ImplausibleLoss, ...] = ()
+    modes: tuple[ModeRecovery, ...] = ()
+    thinking: tuple[ModeResult, ...] = ()
+    reply_measures: tuple[Measure, ...] = ()
+    """What the measures of `thinking` are."""
     served_weights: tuple[ServedWeights, ...] = ()
     """Of candidates at addresses, one each."""
     emulation: tuple[EmulationError, ...]

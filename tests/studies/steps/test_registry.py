@@ -16,6 +16,7 @@ import pytest
 
 import whichbits
 from whichbits.accuracy.kinds.registry import KINDS as TASK_KINDS
+from whichbits.accuracy.replies.registry import MEASURES as REPLY_MEASURES
 from whichbits.quantization.recipe.methods import ROUNDERS, TRANSFORMS
 from whichbits.serving.metrics.registry import METRICS
 from whichbits.similarity.measures.registry import MEASURES
@@ -29,6 +30,7 @@ SOURCE = Path(whichbits.__file__).parent
 NAMED = {
     "whichbits.accuracy.sandbox.run": ("whichbits.accuracy.sandbox.child",),
     "whichbits.accuracy.kinds.registry": tuple(module for module, _ in TASK_KINDS.ours.values()),
+    "whichbits.accuracy.replies.registry": tuple(module for module, _ in REPLY_MEASURES.ours.values()),
     "whichbits.serving.metrics.registry": tuple(module for module, _ in METRICS.ours.values()),
     "whichbits.similarity.measures.registry": tuple(module for module, _ in MEASURES.ours.values()),
     "whichbits.quantization.recipe.methods": tuple(

@@ -26,7 +26,7 @@ from whichbits.accuracy.kind import JudgedKind
 from whichbits.accuracy.result import TaskResult, reduced, summarize, text_hash
 from whichbits.accuracy.sampling import sample_seed
 from whichbits.accuracy.task import Task
-from whichbits.accuracy.thought import after_thought
+from whichbits.accuracy.thinking.thought import after_thought
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
 from whichbits.engines.protocol import LanguageModel

@@ -16,7 +16,7 @@ from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.problem_files import Row, problem_file, rows
 from whichbits.accuracy.result import TaskResult, reduced, summarize, text_hash
 from whichbits.accuracy.task import Task
-from whichbits.accuracy.thought import after_thought
+from whichbits.accuracy.thinking.thought import after_thought
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
 from whichbits.engines.protocol import LanguageModel

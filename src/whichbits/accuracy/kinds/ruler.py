@@ -71,6 +71,10 @@ class Ruler(TaskKind):
         """The length that the source states."""
         return source_of(task)[1]
 
+    def may_think(self, task: Task) -> bool:
+        """No: RULER begins the answer itself."""
+        return False
+
     def data_files(self, task: Task, data_dir: Path | None) -> Mapping[str, Path] | None:
         """The haystack, where there is one, and the questions. Raises UserError where a file of questions is not there."""
         members = source_of(task)[0]

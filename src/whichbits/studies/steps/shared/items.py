@@ -46,5 +46,14 @@ def read_items(folder: Path, row: type[RowT]) -> list[RowT]:
     return [row(**{name: _value(value) for name, value in each.items()}) for each in found]
 
 
+def read_values(folder: Path, columns: Sequence[str]) -> list[dict[str, float | None]]:
+    """Numbers of a step's `items.parquet` in columns that measures make, row by row."""
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(folder / "items.parquet", columns=list(columns))
+    rows: list[dict[str, float | None]] = table.to_pylist()
+    return rows
+
+
 def _value(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
