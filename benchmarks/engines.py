@@ -21,7 +21,7 @@ from whichbits.engines.http.endpoint import Endpoint
 from whichbits.engines.vllm.command import find_vllm
 from whichbits.engines.vllm.defaults import serving_settings
 from whichbits.engines.vllm.server import Server
-from whichbits.hardware.machine import describe, processors
+from whichbits.hardware.this_machine import describe, processors
 from whichbits.models.configuration import read_configuration
 
 PROMPT, CONTINUATION, OUTPUT, ITEMS, CONCURRENCY = 508, 4, 32, 16, 8

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from whichbits.accuracy.evaluate import evaluate
-from whichbits.accuracy.informative import uninformative
+from whichbits.accuracy.floor_ceiling import uninformative
 from whichbits.accuracy.registry import expand
 from whichbits.engines.emulation.model import Emulated
 from whichbits.models.resolve import resolve

@@ -51,6 +51,7 @@ SLOW = (
     "studies/test_outside_task_kind.py",
     "studies/test_processes.py",
     "studies/test_study.py",
+    "studies/test_thinking_study.py",
     "studies/test_traps.py",
     "verdict/test_error_rates.py",
 )

@@ -20,7 +20,7 @@ This page is made from the code by `python tools/errors.py > docs/errors.md`. Ea
 """
 
 NOT_TRIED: dict[tuple[str, str], str] = {
-    ("models/comparison.py", "{folder}: transformers cannot load it"): "no checkpoint is known that gets there",
+    ("models/tensor_check.py", "{folder}: transformers cannot load it"): "no checkpoint is known that gets there",
     (
         "prediction/training/calibrate.py",
         "serving results: no coefficients fit them",

@@ -15,7 +15,7 @@ from runs import Run
 from tokens import written
 from work import Work
 
-from whichbits.hardware.machine import describe
+from whichbits.hardware.this_machine import describe
 
 HERE = Path(__file__).parent
 

@@ -27,8 +27,9 @@ from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.rounding.fake_quantize import quantized_activations
 from whichbits.quantization.rounding.weight import round_weight
 from whichbits.quantization.statistics.forward import InputStatistics, observe
-from whichbits.quantization.transforms.base import base_tensors
-from whichbits.quantization.transforms.smoothing import balancing_scale, smoothing_scale
+from whichbits.quantization.transforms.balancing import balancing_scale
+from whichbits.quantization.transforms.base_tensors import base_tensors
+from whichbits.quantization.transforms.smoothquant import smoothing_scale
 
 FORMAT = get("w8a8-int")
 STRENGTHS = [step / 20 for step in range(21)]

@@ -23,8 +23,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from draws import FractionalTask, Task, true_recovery
 
+from whichbits.verdict.rule_of_three import largest_unseen
 from whichbits.verdict.score_test import ScoreTest
-from whichbits.verdict.unseen import largest_unseen
 
 LEVEL = 0.95
 BEGIN, END = "<!-- made by benchmarks/verdict/accuracy.py -->", "<!-- end of accuracy -->"

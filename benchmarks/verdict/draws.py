@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whichbits.verdict.paired import Paired
+from whichbits.verdict.rule_of_three import Units, within_clusters
 from whichbits.verdict.score_test import Stratum, recovery_stratum, stratum_of_units
-from whichbits.verdict.unseen import Units, within_clusters
 
 Array = NDArray[np.float64]
 Rates = Literal["even", "beta", "broken"]

@@ -2,9 +2,9 @@
 
     python benchmarks/verdict/looks.py [--runs 40000] [--seed 0]
 
-Rounds with a common spread go through the intervals that the verdict uses (`whichbits.verdict.rounds.half_width`). The second
-look is taken where the first leaves the ratio open, as `most_rounds` has it. Each line: the share decided by either look with
-the intervals of `verdict.looks`, the share that plain intervals of 95 % would decide, and the mean number of rounds.
+Rounds with a common spread go through the intervals that the verdict uses (`whichbits.verdict.round_statistics.half_width`).
+The second look is taken where the first leaves the ratio open, as `most_rounds` has it. Each line: the share decided by either
+look with the intervals of `verdict.looks`, the share that plain intervals of 95 % would decide, and the mean number of rounds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whichbits.verdict.looks import level_of_looks
-from whichbits.verdict.rounds import half_width
+from whichbits.verdict.round_statistics import half_width
 
 Array = NDArray[np.float64]
 LEVEL, SPREAD = 0.95, 0.03

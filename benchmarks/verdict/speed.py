@@ -2,10 +2,10 @@
 
     python benchmarks/verdict/speed.py [--runs 20000] [--studies 300] [--seed 0] [--write docs/verdict.md]
 
-Synthetic rounds with known truth go through the functions that the verdict itself uses: `whichbits.verdict.rounds` for single
-ratios (vectorised), `comparison.compare` for rounds that are missing or of other sessions, and `collect`'s findings through
-`serving_options` and `recommendations` for whole studies. Prints a table in Markdown; `--write` puts it between the markers of
-a page. Takes about six minutes of one core; `--part N` makes a part alone.
+Synthetic rounds with known truth go through the functions that the verdict itself uses: `whichbits.verdict.round_statistics`
+for single ratios (vectorised), `comparison.compare` for rounds that are missing or of other sessions, and `collect`'s findings
+through `serving_options` and `recommendations` for whole studies. Prints a table in Markdown; `--write` puts it between the
+markers of a page. Takes about six minutes of one core; `--part N` makes a part alone.
 
 A measurement's logarithm is: level of candidate and load + what the round does to all + `sd` · (what the round does to this
 candidate, √share of it at this load alone) + `own`, the error of its requests, whose size is estimated with 9 degrees of
@@ -26,12 +26,12 @@ from whichbits.schema.serve import Metrics
 from whichbits.verdict.comparison import Profile, compare
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.findings import Findings, Kernel, Round
-from whichbits.verdict.model import Decision, SuiteRecovery
 from whichbits.verdict.reasons import Bounded
 from whichbits.verdict.recommend import recommendations
-from whichbits.verdict.rounds import RoundValue, Sides, best_ratio, best_value, half_width
+from whichbits.verdict.round_statistics import RoundValue, Sides, best_ratio, best_value, half_width
 from whichbits.verdict.serving_options import serving_options
 from whichbits.verdict.speed import loads
+from whichbits.verdict.verdict import Decision, SuiteRecovery
 
 Array = NDArray[np.float64]
 SPREADS = (0.01, 0.03, 0.06)

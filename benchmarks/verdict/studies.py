@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from whichbits.schema.step import Record
 from whichbits.studies.steps.registry import summary_of
 from whichbits.verdict import collect as collecting
+from whichbits.verdict.assemble import decide
 from whichbits.verdict.collect import collect
-from whichbits.verdict.decide import decide
-from whichbits.verdict.model import Verdict
+from whichbits.verdict.verdict import Verdict
 
 MARGIN = 0.02
 SPREAD = 0.02

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from whichbits.api.quantize import estimate_quantization, quantize
     from whichbits.api.recommend import recommend, report
     from whichbits.api.study import plan, study
+    from whichbits.api.thinking import thinking
     from whichbits.engines.doctor import doctor
 
 __version__ = "0.1.0"
@@ -44,6 +45,7 @@ __all__ = [
     "recommend",
     "report",
     "study",
+    "thinking",
 ]
 
 _MODULES = {
@@ -67,6 +69,7 @@ _MODULES = {
     "recommend": "api.recommend",
     "report": "api.recommend",
     "study": "api.study",
+    "thinking": "api.thinking",
 }
 
 

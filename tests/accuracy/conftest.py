@@ -94,7 +94,7 @@ def vllm_server(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) 
     from whichbits.engines.vllm.command import find_vllm
     from whichbits.engines.vllm.defaults import serving_settings
     from whichbits.engines.vllm.server import Server
-    from whichbits.hardware.machine import describe, processors
+    from whichbits.hardware.this_machine import describe, processors
 
     try:
         command = find_vllm()

@@ -7,7 +7,7 @@ import pytest
 
 import whichbits
 from whichbits.core.errors import UserError
-from whichbits.hardware.machine import describe
+from whichbits.hardware.this_machine import describe
 from whichbits.schema.deployment import Deployment, EngineUsed
 from whichbits.schema.inputs import Inputs
 from whichbits.schema.labels import Labels

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from whichbits.api.recommend import Advice
 from whichbits.cli.app import app
-from whichbits.verdict.decide import decide
+from whichbits.verdict.assemble import decide
 from whichbits.verdict.findings import Findings
 
 

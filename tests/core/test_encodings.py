@@ -12,8 +12,8 @@ import whichbits
 
 SOURCE = Path(whichbits.__file__).parent
 OF_PROGRAMS = {
-    "core/keeper.py", "engines/http/endpoint.py", "hardware/machine.py", "engines/vllm/log.py", "engines/http/prometheus.py",
-    "engines/served_weights.py", "engines/http/sse.py",
+    "core/keeper.py", "engines/http/endpoint.py", "hardware/this_machine.py", "engines/vllm/log.py",
+    "engines/http/prometheus.py", "engines/served_weights.py", "engines/http/sse.py",
     "models/embedded.py", "serving/counters.py",
 }  # fmt: skip
 """Modules that split what programs of known output print; what users write is split at line feeds."""

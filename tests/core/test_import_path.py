@@ -45,7 +45,7 @@ from whichbits.schema.inputs import Inputs
 from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import Work
 from whichbits.studies.execution.local import LocalExecutor
-from whichbits.studies.execution.machine import Machine
+from whichbits.studies.execution.placement import Machine
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.store.store import Store
 os.environ["PYTHONPATH"] = ":" + os.environ["PYTHONPATH"]  # its empty entry is the working directory

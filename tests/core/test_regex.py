@@ -9,7 +9,7 @@ import time
 import pytest
 
 from whichbits.core import regex
-from whichbits.core.limits import CpuLimit, cpu_limit
+from whichbits.core.cpu_limit import CpuLimit, cpu_limit
 from whichbits.core.regex import RegexError, RegexTimeout, check, findall, found
 
 ENDLESS = [

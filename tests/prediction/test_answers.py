@@ -15,7 +15,7 @@ from whichbits.cli.app import app
 from whichbits.core.errors import UserError
 from whichbits.hardware.catalogue import catalogue
 from whichbits.prediction.model.coefficients import load, priors, shipped
-from whichbits.prediction.model.solve import Limits
+from whichbits.prediction.model.solve import MeanLimits
 from whichbits.prediction.predictor import Prediction, predict_many
 from whichbits.prediction.query import MAX, Query
 from whichbits.prediction.ranking import Ranked, rank_hardware
@@ -77,14 +77,14 @@ def test_a_limit_never_raises_a_rate_or_lowers_a_price(query: Query, what: str, 
         return
     bound = getattr(alone, what) * times
 
-    def ranked(limits: Limits | None) -> Ranked:
+    def ranked(limits: MeanLimits | None) -> Ranked:
         (entry,) = rank_hardware(
             query.model, prompt_tokens=query.prompt_tokens, output_tokens=query.output_tokens, formats=[query.format],
             hardware=[query.hardware], counts=[query.count], limits=limits, prices={query.hardware: 2.0}, engine=query.engine,
         )  # fmt: skip
         return entry
 
-    free, bounded, loose = ranked(None), ranked(Limits(**{what: bound})), ranked(Limits(**{what: bound * wider}))
+    free, bounded, loose = ranked(None), ranked(MeanLimits(**{what: bound})), ranked(MeanLimits(**{what: bound * wider}))
     assert free.prediction is not None
     for tighter, looser in ((bounded, loose), (loose, free), (bounded, free)):
         if tighter.prediction is None:
@@ -184,7 +184,7 @@ def test_a_coefficient_that_means_nothing_is_the_reason_of_every_answer(name: st
         assert name in answer.reason
         assert answer.qps is answer.latency_s is None
     known = replace(shipped(), values={**shipped().values, name: value})
-    for limits in (None, Limits(ttft_s=1.0)):
+    for limits in (None, MeanLimits(ttft_s=1.0)):
         (ranked,) = rank_hardware(
             MODELS[0], prompt_tokens=512, output_tokens=256, formats=["bf16"], hardware=["H100"], counts=[1], limits=limits,
             coefficients=known,

@@ -1,13 +1,13 @@
 import pytest
 
-from whichbits.prediction.model.solve import Limits
+from whichbits.prediction.model.solve import MeanLimits
 from whichbits.prediction.ranking import rank_hardware
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 
 
 def test_the_cheapest_deployment_within_the_limits_comes_first() -> None:
-    limits = Limits(tpot_s=0.05, ttft_s=2.0)
+    limits = MeanLimits(tpot_s=0.05, ttft_s=2.0)
     ranked = rank_hardware(
         LLAMA, prompt_tokens=512, output_tokens=256, limits=limits, hardware=["A6000", "H100", "L4"], counts=[1, 2],
         prices={"A6000": 0.8, "H100": 3.0, "L4": 0.8},
@@ -23,7 +23,7 @@ def test_the_cheapest_deployment_within_the_limits_comes_first() -> None:
 
 def test_every_deployment_is_listed_once_and_refusals_say_why() -> None:
     ranked = rank_hardware(
-        LLAMA, prompt_tokens=512, output_tokens=256, formats=["bf16", "w8a8-fp"], counts=[1], limits=Limits(tpot_s=0.001)
+        LLAMA, prompt_tokens=512, output_tokens=256, formats=["bf16", "w8a8-fp"], counts=[1], limits=MeanLimits(tpot_s=0.001)
     )
     assert len(ranked) == len({(entry.hardware, entry.count, entry.format) for entry in ranked})
     assert all(entry.reason for entry in ranked if entry.prediction is None)

@@ -37,9 +37,9 @@ main()
 COMPARE = """
 import sys
 from pathlib import Path
-from whichbits.quantization.passes import agreement
-agreement.LENGTH = 8  # logits of few tokens, so that the matrices make the peak
-agreement.check_agreement(Path(sys.argv[1]))
+from whichbits.quantization.passes import forward_check
+forward_check.LENGTH = 8  # logits of few tokens, so that the matrices make the peak
+forward_check.check_agreement(Path(sys.argv[1]))
 """
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads a process's memory where Linux tells it")

@@ -15,7 +15,7 @@ from whichbits.engines.vllm.defaults import serving_settings  # noqa: E402
 from whichbits.engines.vllm.probe import probe  # noqa: E402
 from whichbits.engines.vllm.server import Server  # noqa: E402
 from whichbits.formats.catalogue import get  # noqa: E402
-from whichbits.hardware.machine import describe  # noqa: E402
+from whichbits.hardware.this_machine import describe  # noqa: E402
 from whichbits.models.configuration import read_configuration  # noqa: E402
 from whichbits.quantization.passes.direct import quantize_checkpoint  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402

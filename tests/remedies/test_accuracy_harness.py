@@ -20,7 +20,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.filters.extraction import RegexFilter
 
 from whichbits.accuracy.adapter import HarnessModel
-from whichbits.accuracy.limited import limit_scoring
+from whichbits.accuracy.scoring_timeout import limit_scoring
 from whichbits.accuracy.tokens import PromptTokenizer
 
 

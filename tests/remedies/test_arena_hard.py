@@ -14,7 +14,7 @@ from whichbits.accuracy.arena.files import answer_files, prompts
 from whichbits.accuracy.kinds.arena_hard import judging_of, readable
 from whichbits.accuracy.registry import task
 from whichbits.studies.specification.schema import JudgeChoice
-from whichbits.studies.steps.judge import judged
+from whichbits.studies.steps.shared.judge import judged
 
 JUDGE = JudgeChoice(url="http://HOST:8000", model="NAME")
 

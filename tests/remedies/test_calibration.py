@@ -261,7 +261,7 @@ def test_structures_that_are_not_understood(follow: Any, base: Path, tmp_path: P
 
 def test_rotations(follow: Any, base: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from whichbits.quantization.transforms.base import base_tensors
+    from whichbits.quantization.transforms.base_tensors import base_tensors
 
     def prefixed(tensors: dict[str, Any]) -> None:
         for name in list(tensors):
@@ -288,7 +288,7 @@ def test_rotations(follow: Any, base: Path, tmp_path: Path) -> None:
 
 def test_norms_that_feed_nothing(follow: Any) -> None:
     pytest.importorskip("torch")
-    from whichbits.quantization.transforms.smoothing import rescale
+    from whichbits.quantization.transforms.rescale import rescale
 
     def without() -> None:
         fields = {"balancing": None}
@@ -392,7 +392,7 @@ def own_code(base: Path, folder: Path, body: str) -> Path:
 
 def test_what_the_calibrated_pass_does_not_compute(follow: Any, base: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from whichbits.quantization.passes.agreement import check_agreement
+    from whichbits.quantization.passes.forward_check import check_agreement
 
     scaled = "        found = super().forward(*args, **kwargs)\n        found.logits = found.logits * 2\n        return found"
     cases = {
@@ -422,7 +422,7 @@ def test_weights_beyond_what_scales_hold(follow: Any) -> None:
     """127 times a scale that is rounded up is beyond FP16's range."""
     torch = pytest.importorskip("torch")
     from whichbits.quantization.passes.layer import _error
-    from whichbits.quantization.rounding.rounders import Rounded
+    from whichbits.quantization.rounding.rounded import Rounded
 
     def rounded(dtype: Any) -> None:
         weight = torch.full((4, 32), 65504.0).to(dtype)
@@ -437,7 +437,7 @@ def test_layers_that_the_pass_does_not_reach(follow: Any, base: Path, tmp_path: 
     from whichbits.models.resolve import resolve
     from whichbits.quantization.model.decoder import Call
     from whichbits.quantization.model.replicas import Replica
-    from whichbits.quantization.passes.agreement import check_agreement
+    from whichbits.quantization.passes.forward_check import check_agreement
     from whichbits.quantization.passes.pipeline import _by_weight
     from whichbits.quantization.rounding.kv_cache import largest_keys_and_values
 

@@ -234,15 +234,15 @@ def test_a_server_that_stops_answering(follow: Any, fake: Any, monkeypatch: pyte
 
 def test_a_driver_that_hangs(follow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program in place of the driver's, which answers late and then at once."""
-    from whichbits.hardware import machine
+    from whichbits.hardware import this_machine
 
     program = tmp_path / "nvidia-smi"
 
     def answers_after(seconds: float) -> None:
         program.write_text(f"#!/bin/sh\nexec 2>&-\n[ {seconds} = 0 ] || exec sleep {seconds}\necho 'a, b'\n")
         program.chmod(0o755)
-        assert machine._query([program.name]) == [["a", "b"]]
+        assert this_machine._query([program.name]) == [["a", "b"]]
 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(machine, "ANSWER_S", 1.0)
+    monkeypatch.setattr(this_machine, "ANSWER_S", 1.0)
     follow("did not answer within", mistake=lambda: answers_after(20), remedy=lambda: answers_after(0))

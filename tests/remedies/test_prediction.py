@@ -158,7 +158,7 @@ def test_a_store_that_does_not_calibrate(
 
 def test_a_store_of_another_processor(follow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def on(processor: str) -> None:
-        monkeypatch.setattr("whichbits.hardware.machine.describe", lambda: SimpleNamespace(kind=processor, gpus=()))
+        monkeypatch.setattr("whichbits.hardware.this_machine.describe", lambda: SimpleNamespace(kind=processor, gpus=()))
         monkeypatch.setattr("whichbits.prediction.training.calibrate.calibrate", lambda _: shipped())
         calibrate(store(tmp_path / processor, "cpu", machine="64-core processor"), tmp_path / "mine.json")
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import whichbits
 from whichbits.cli.app import app
-from whichbits.verdict.decide import decide
+from whichbits.verdict.assemble import decide
 from whichbits.verdict.findings import Findings
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from whichbits.engines.vllm.defaults import Settings
-from whichbits.hardware.machine import Hardware
+from whichbits.hardware.this_machine import Hardware
 from whichbits.schema.engine import EngineIdentity
 from whichbits.schema.hardware import Gpu
 from whichbits.studies.execution.servers import resident_servers
 from whichbits.studies.planning.addresses import identities, longest_request
 from whichbits.studies.planning.claims import caveats, devices_used
 from whichbits.studies.specification.schema import Deployment, Engine
-from whichbits.studies.steps.same_server import check_same
+from whichbits.studies.steps.shared.same_server import check_same
 
 H100 = "NVIDIA H100 80GB HBM3"
 

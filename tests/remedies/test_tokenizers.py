@@ -79,7 +79,7 @@ def test_chat_templates(follow: Any, make: Make) -> None:
 
 
 def test_a_candidate_of_another_base(follow: Any, make: Make, resolved: Any) -> None:
-    from whichbits.models.likeness import refuse_another_model
+    from whichbits.models.same_base import refuse_another_model
 
     base, wider = resolved(make(name="base")), resolved(make(name="wider", head_dim=16))
     follow(

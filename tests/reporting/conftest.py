@@ -21,7 +21,18 @@ from whichbits.serving.metrics.registry import own_metrics
 from whichbits.similarity.measures.registry import MEASURES
 from whichbits.verdict.caveat_codes import EmulatedAccuracy, Remark
 from whichbits.verdict.estimates import Estimate
-from whichbits.verdict.model import (
+from whichbits.verdict.reasons import (
+    AgainstBase,
+    Bounded,
+    Failure,
+    IsBase,
+    NearChance,
+    RoundInvalid,
+    StepsFailed,
+    TaskNearChance,
+    WouldWin,
+)
+from whichbits.verdict.verdict import (
     CostFinding,
     Decision,
     EmulationError,
@@ -33,17 +44,6 @@ from whichbits.verdict.model import (
     SuiteRecovery,
     TaskRecovery,
     Verdict,
-)
-from whichbits.verdict.reasons import (
-    AgainstBase,
-    Bounded,
-    Failure,
-    IsBase,
-    NearChance,
-    RoundInvalid,
-    StepsFailed,
-    TaskNearChance,
-    WouldWin,
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 from whichbits.reporting.context import PublishedComparison, ReportContext
 from whichbits.reporting.page import render
 from whichbits.verdict.estimates import SingleRound
-from whichbits.verdict.model import GuidelineRow, NoRecommendation, Verdict
+from whichbits.verdict.verdict import GuidelineRow, NoRecommendation, Verdict
 from whichbits.verdict.words.answer import reasons, sentence
 from whichbits.verdict.words.caveats import caveats
 from whichbits.verdict.words.decisions import failure

@@ -5,10 +5,11 @@ from pathlib import Path
 from rich.console import Console
 
 from whichbits.reporting.context import PublishedComparison
-from whichbits.reporting.terminal import plain, summary
+from whichbits.reporting.safe_text import plain
+from whichbits.reporting.terminal import Bullets, summary
 from whichbits.verdict.caveat_codes import Remark
 from whichbits.verdict.estimates import Estimate
-from whichbits.verdict.model import NoRecommendation
+from whichbits.verdict.verdict import NoRecommendation
 
 
 def shown(verdict, report: Path | None = None, serve: dict[str, str] | None = None, **options) -> str:
@@ -90,3 +91,9 @@ def test_published_recoveries_of_suites_stand_next_to_the_studys(verdict):
     assert re.search(r"^w8a8-int +99\.3 % \(97\.9 – 100\.7\) +100\.31 % +leaderboard-v1$", out.getvalue(), re.MULTILINE)
     assert "gsm8k_llama" not in out.getvalue()
     assert "published" not in shown(verdict)
+
+
+def test_bullets_hang_and_have_no_blanks_at_their_ends() -> None:
+    console = Console(file=io.StringIO(), width=12)
+    console.print(Bullets(["one two three", "four"]))
+    assert console.file.getvalue() == " • one two\n   three\n • four\n"

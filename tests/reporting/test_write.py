@@ -4,7 +4,7 @@ import pytest
 
 from whichbits.core.errors import UserError
 from whichbits.reporting.write import write
-from whichbits.verdict.model import Verdict
+from whichbits.verdict.verdict import Verdict
 
 
 def test_both_files_are_written(verdict, context, tmp_path):

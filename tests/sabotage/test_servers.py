@@ -13,7 +13,7 @@ import torch
 
 import whichbits
 from whichbits.studies.specification.schema import Specification
-from whichbits.verdict.model import Verdict
+from whichbits.verdict.verdict import Verdict
 from whichbits.verdict.words.caveats import caveats
 from whichbits.verdict.words.decisions import failure
 

@@ -13,7 +13,7 @@ import torch
 import whichbits
 from whichbits.core.errors import UserError
 from whichbits.studies.specification.schema import Specification
-from whichbits.verdict.model import Verdict
+from whichbits.verdict.verdict import Verdict
 
 LOAD = {"name": "w", "prompt_tokens": 16, "output_tokens": 4, "synchronous": True, "concurrency": [], "requests_per_stream": 5}
 

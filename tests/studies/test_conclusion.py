@@ -16,7 +16,7 @@ from whichbits.schema.step import Step
 from whichbits.studies.conclusion import GIVEN, VLLM, at, judge, read_verdict, serve_commands
 from whichbits.studies.store.manifest import StudyManifest, entries
 from whichbits.studies.store.store import Store
-from whichbits.verdict.decide import decide
+from whichbits.verdict.assemble import decide
 from whichbits.verdict.findings import Findings
 
 

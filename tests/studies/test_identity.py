@@ -22,7 +22,7 @@ from whichbits.core.errors import UserError
 from whichbits.studies.planning.plan import Plan
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse
-from whichbits.studies.steps.same_server import check_same
+from whichbits.studies.steps.shared.same_server import check_same
 from whichbits.studies.store.store import Store
 
 

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from whichbits.hardware.machine import describe
+from whichbits.hardware.this_machine import describe
 from whichbits.schema.compare import CompareInputs, EncoderNames
 from whichbits.schema.engine import StartedEngine
 from whichbits.schema.generate import GeneratedText
@@ -25,7 +25,7 @@ from whichbits.schema.step import Step
 from whichbits.schema.workload import Workload
 from whichbits.similarity.measures.registry import MEASURES, identity
 from whichbits.studies.steps import compare, serve
-from whichbits.studies.steps.items import write_items
+from whichbits.studies.steps.shared.items import write_items
 from whichbits.studies.steps.step import Job
 from whichbits.studies.store.manifest import SCHEMA, StudyManifest, entries
 from whichbits.studies.store.store import Store
@@ -41,7 +41,7 @@ from whichbits.schema.step import Step
 from whichbits.schema.summary import Summary
 from whichbits.serving.metric import LevelMetric, RequestMetric
 from whichbits.similarity.measure import DistributionMeasure, TextMeasure
-from whichbits.studies.steps.items import write_items
+from whichbits.studies.steps.shared.items import write_items
 from whichbits.studies.steps.planned import Planned, keys
 from whichbits.studies.steps.step import Kind, Result
 

@@ -48,7 +48,7 @@ from busy import Given, busy
 from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import Work
 from whichbits.studies.execution.local import LocalExecutor
-from whichbits.studies.execution.machine import Machine
+from whichbits.studies.execution.placement import Machine
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.store.store import Store
 

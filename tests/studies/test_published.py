@@ -6,8 +6,8 @@ from whichbits.published.figures import ERRATA
 from whichbits.reporting.context import PublishedComparison
 from whichbits.studies.published import published_next_to
 from whichbits.verdict.estimates import Estimate
-from whichbits.verdict.model import Decision, SimilarityFinding, SuiteRecovery, TaskRecovery, Verdict
 from whichbits.verdict.reasons import IsBase
+from whichbits.verdict.verdict import Decision, SimilarityFinding, SuiteRecovery, TaskRecovery, Verdict
 
 NAMES = {"bf16": "bf16", "int8": "w8a8-int", "w4a16-int": "w4a16-int"}
 OWN = Estimate(value=99.0, low=98.0, high=100.0)

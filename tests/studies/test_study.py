@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from whichbits.hardware.machine import describe
+from whichbits.hardware.this_machine import describe
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.timeout(1200)

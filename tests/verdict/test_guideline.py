@@ -1,6 +1,6 @@
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.guideline import guideline
-from whichbits.verdict.model import Recommendation
+from whichbits.verdict.verdict import Recommendation
 
 
 def entry(workload, mode, candidate, runner_up=None, advantage=None):

@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whichbits.verdict.decide import decide
+from whichbits.verdict.assemble import decide
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.looks import level_of_looks, open_workloads
-from whichbits.verdict.model import CostFinding, Decision
 from whichbits.verdict.reasons import NotScored
-from whichbits.verdict.rounds import half_width
+from whichbits.verdict.round_statistics import half_width
+from whichbits.verdict.verdict import CostFinding, Decision
 
 RUNS = 20_000
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from whichbits.verdict.decide import decide
+from whichbits.verdict.assemble import decide
 from whichbits.verdict.findings import Findings, ScoredTask
-from whichbits.verdict.model import ServedWeights
 from whichbits.verdict.paired import Paired
+from whichbits.verdict.verdict import ServedWeights
 
 
 def findings(format: str, kept: float, items: int = 1000) -> Findings:

@@ -12,10 +12,10 @@ from whichbits.core.errors import UserError
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.serve import WeightsBehind
 from whichbits.schema.served_weights import Agreement
+from whichbits.verdict.assemble import decide
 from whichbits.verdict.collect import collect
-from whichbits.verdict.decide import decide
 from whichbits.verdict.estimates import Estimate, SingleRound
-from whichbits.verdict.model import Verdict
+from whichbits.verdict.verdict import Verdict
 
 N = 2000
 BASE = np.array([1, 1, 1, 0, 0] * (N // 5), dtype=float)

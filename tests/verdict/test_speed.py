@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from whichbits.verdict.collect import collect
 from whichbits.verdict.estimates import Estimate, SingleRound
-from whichbits.verdict.rounds import RoundValue
+from whichbits.verdict.round_statistics import RoundValue
 from whichbits.verdict.speed import average, loads, queries, ratio, series, speed_findings
 
 FORMATS = {"bf16": "bf16", "w8a8-int": "w8a8-int", "w4a16-int": "w4a16-int"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
 
-from whichbits.accuracy.answers import ENGINE_STOPS, check_fits
+from whichbits.accuracy.answers import ENGINE_STOPS, check_fits, replied
 from whichbits.accuracy.result import Work, text_hash
 from whichbits.accuracy.sampling import sample_seed
+from whichbits.accuracy.thinking.thought import answer_of, begun_thought
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
 from whichbits.engines.protocol import LanguageModel
@@ -94,7 +96,7 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         return self.prompt_tokenizer.chat(chat_history, answer_begun=not add_generation_prompt)
 
     def _count(self, prompt_tokens: int, generated_tokens: int) -> None:
-        self.work = Work(self.work.prompt_tokens + prompt_tokens, self.work.generated_tokens + generated_tokens)
+        self.work += Work(prompt_tokens, generated_tokens)
 
     def _asked(self, requests: Sequence[Instance]) -> list[int]:
         """Indices of the requests that go to the model."""
@@ -102,6 +104,11 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-likelihood (nats) of each continuation, and whether it is the greedy one."""
+        if self.prompt_tokenizer.mode is not None:
+            raise UserError(
+                f"modes: task {self.task} compares the likelihoods of choices, and draws no reply to think in",
+                remedy="leave modes out of this task: modes: []",
+            )
         answers = [(0.0, False)] * len(requests)
         asked = self._asked(requests)
         if asked:
@@ -158,7 +165,10 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         return [sample_seed(self.seed, text_hash(prompt), self.sample) for prompt in prompts]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Continue each context until one of its stop strings, which is cut off."""
+        """Continue each context until one of its stop strings, which is cut off.
+
+        In a mode of thinking that is the answer alone: it is empty where the thought does not end.
+        """
         groups: dict[_Limits, list[int]] = defaultdict(list)
         for index in self._asked(requests):
             groups[self._limits(requests[index].args[1])].append(index)
@@ -167,15 +177,24 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
             prompts = [self.tok_encode(requests[index].args[0]) for index in indices]
             for prompt in prompts:
                 check_fits(self.task, len(prompt), limits.max_tokens, self.max_length)
+            thinks = self.prompt_tokenizer.mode is not None
+            began = time.monotonic()
             generations = self.model.generate(
                 prompts,
                 max_tokens=limits.max_tokens,
-                stop=limits.stop[:ENGINE_STOPS],
+                stop=() if thinks else limits.stop[:ENGINE_STOPS],
                 temperature=limits.temperature,
                 top_p=limits.top_p,
                 seed=self._seeds([requests[index].args[0] for index in indices]),
+                **({"special_tokens": True} if self.prompt_tokenizer.marks_are_special else {}),
             )
             self._count(sum(map(len, prompts)), sum(generation.tokens for generation in generations))
+            if thinks:
+                contexts = [requests[index].args[0] for index in indices]
+                self.work += replied(contexts, generations, time.monotonic() - began)
+                for index, context, generation in zip(indices, contexts, generations, strict=True):
+                    texts[index] = answer_of(begun_thought(context) + generation.text, limits.stop)
+                continue
             for index, generation in zip(indices, generations, strict=True):
                 texts[index] = postprocess_generated_text(generation.text, list(limits.stop), None)
         return texts

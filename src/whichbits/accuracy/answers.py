@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
+from whichbits.accuracy.replies.measure import Reply
 from whichbits.accuracy.result import Work, text_hash
 from whichbits.accuracy.sampling import sample_seed
 from whichbits.accuracy.task import Task
+from whichbits.accuracy.thinking.thought import begun_thought, cut_answer
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
-from whichbits.engines.protocol import LanguageModel
+from whichbits.engines.protocol import Generated, LanguageModel
 
 ENGINE_STOPS = 4
 """Stop strings sent to the engine (OpenAI-compatible servers refuse more); all of them are applied here afterwards."""
@@ -20,6 +23,7 @@ def generate_answers(
 ) -> tuple[list[list[str]], Work]:
     """Texts of each sample, (samples, prompts), and the tokens of all; a text ends before the first of the task's stops.
 
+    In a mode of thinking stop strings end the answer, not the thought before it, and the work says what replies were like.
     Prompts of a task with `chat_template` are what the template wrote, and get no special tokens. Raises UserError for a prompt
     that does not fit the engine.
     """
@@ -33,17 +37,31 @@ def generate_answers(
         check_fits(task.name, len(one), limit, model.max_length)
     drawn = task.temperature > 0
     seeds = [sample_seed(seed, text_hash(prompt), sample) for sample in range(task.samples) for prompt in prompts]
+    began = time.monotonic()
     made = model.generate(
         ids * task.samples,
         max_tokens=limit,
-        stop=task.stop[:ENGINE_STOPS],
+        stop=task.stop[:ENGINE_STOPS] if task.mode is None else (),
         temperature=task.temperature,
         top_p=task.top_p,
         seed=seeds if drawn else seed,
+        **({"special_tokens": True} if tokenizer.marks_are_special else {}),
     )
-    texts = [_cut(one.text, task.stop) for one in made]
     work = Work(task.samples * sum(map(len, ids)), sum(one.tokens for one in made))
+    if task.mode is None:
+        texts = [_cut(one.text, task.stop) for one in made]
+    else:
+        asked = [*prompts] * task.samples
+        texts = [cut_answer(begun_thought(prompt) + one.text, task.stop) for prompt, one in zip(asked, made, strict=True)]
+        work += replied(asked, made, time.monotonic() - began)
     return [texts[start : start + len(prompts)] for start in range(0, len(texts), len(prompts))], work
+
+
+def replied(prompts: Sequence[str], made: Sequence[Generated], seconds: float) -> Work:
+    """The replies to prompts, and the time that they took; their tokens are counted elsewhere."""
+    pairs = zip(prompts, made, strict=True)
+    found = [(text_hash(prompt), Reply(one.text, one.tokens, one.finish_reason)) for prompt, one in pairs]
+    return Work(replies=tuple(found), seconds=seconds)
 
 
 def check_fits(task: str, prompt: int, output: int, max_length: int) -> None:

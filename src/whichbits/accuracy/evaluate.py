@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from whichbits.accuracy.earlier_items import Kept, KeptDiffer
 from whichbits.accuracy.judging import Judge
-from whichbits.accuracy.kept import Kept, KeptDiffer
 from whichbits.accuracy.kind import JudgedKind
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.result import TaskResult
@@ -45,7 +45,7 @@ def evaluate(
         if judge is None:
             raise ValueError(f"task {task.name} is judged, and there is no judge")
         kind = kind.judged_by(judge)
-    tokenizer = PromptTokenizer(tokenizer_path, trust_remote_code=trust_remote_code)
+    tokenizer = PromptTokenizer(tokenizer_path, trust_remote_code=trust_remote_code, mode=task.mode)
     try:
         return kind.evaluate(task, model, tokenizer, limit=limit, seed=seed, data_dir=data_dir, kept=kept)
     except KeptDiffer as changed:  # its data are not what they were

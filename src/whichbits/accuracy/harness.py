@@ -7,8 +7,8 @@ from importlib.metadata import version
 from statistics import fmean
 from typing import Any
 
+from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.item import Item
-from whichbits.accuracy.kept import Kept
 from whichbits.accuracy.result import TaskResult, Work, reduced, summarize
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
@@ -35,7 +35,7 @@ def run_harness(
     from lm_eval.evaluator import evaluate as run
 
     from whichbits.accuracy.adapter import HarnessModel
-    from whichbits.accuracy.limited import limit_scoring
+    from whichbits.accuracy.scoring_timeout import limit_scoring
 
     for harness_task in harness_tasks.values():
         _refuse_samples(task, harness_task)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -25,3 +26,5 @@ class Item:
     sample_scores: tuple[float, ...] = ()
     """Scores of the item's answers, where there are several; `score` is then what the reducer makes of them."""
     sample_predictions: tuple[str, ...] = ()
+    replies: Mapping[str, float | None] = field(default_factory=dict)
+    """In a mode of thinking: what its replies are like, by key of the measure; the mean over several replies."""

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.judging import Judge
-from whichbits.accuracy.kept import Kept
 from whichbits.accuracy.result import TaskResult
 from whichbits.accuracy.task import Task, TaskRequest
 from whichbits.accuracy.tokens import PromptTokenizer
@@ -113,6 +113,10 @@ class TaskKind(ABC):
         """How many different items there can be; `available` is how many there were. None: more than anyone asks for."""
         return available
 
+    def may_think(self, task: Task) -> bool:
+        """Whether a mode of thinking can change its replies: asked in the chat template, and written whole by the model."""
+        return task.chat_template
+
     def request_length(self, task: Task) -> int | None:
         """Tokens of its longest request, prompt and answer together, where the task states them; else None."""
         return None
@@ -136,6 +140,10 @@ class JudgedKind(TaskKind):
 
 class HarnessKind(TaskKind):
     """A kind whose tasks lm-evaluation-harness runs."""
+
+    def may_think(self, task: Task) -> bool:
+        """Not where the likelihoods of choices are compared."""
+        return super().may_think(task) and not set(task.metric.split("+")) & {"acc", "acc_norm", "acc_bytes", "acc_mutual_info"}
 
     @abstractmethod
     def harness_tasks(self, task: Task, *, seed: int, data_dir: Path | None) -> dict[str, Any]:

@@ -9,13 +9,19 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 
-from whichbits.accuracy.informative import uninformative
+from whichbits.accuracy.floor_ceiling import uninformative
 from whichbits.accuracy.item import Item
 from whichbits.accuracy.reducers.reducer import Answer
 from whichbits.accuracy.reducers.registry import reducer
+from whichbits.accuracy.replies.measure import Reply
+from whichbits.accuracy.replies.measured import measured
+from whichbits.accuracy.replies.measured import summary as replies_of
 from whichbits.accuracy.rescaled import rescaled
 from whichbits.accuracy.task import Task
 from whichbits.schema.evaluate import EvaluateItem, EvaluateSummary, Sampled, SampledItem
+
+Cell = str | float | tuple[str, ...] | tuple[float, ...] | None
+"""A value in a table of items."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +30,18 @@ class Work:
 
     prompt_tokens: int = 0
     generated_tokens: int = 0
+    replies: tuple[tuple[str, Reply], ...] = ()
+    """In a mode of thinking: whole replies, each with the hash of its prompt."""
+    seconds: float = 0.0
+    """Of generating them."""
 
     def __add__(self, other: Work) -> Work:
-        return Work(self.prompt_tokens + other.prompt_tokens, self.generated_tokens + other.generated_tokens)
+        return Work(
+            self.prompt_tokens + other.prompt_tokens,
+            self.generated_tokens + other.generated_tokens,
+            self.replies + other.replies,
+            self.seconds + other.seconds,
+        )
 
 
 @dataclass(frozen=True)
@@ -38,11 +53,17 @@ class TaskResult:
     kept: int = field(default=0, compare=False)
     """Items of each subtask that were found by an earlier run, and not asked again."""
 
-    def rows(self) -> list[EvaluateItem]:
-        """Rows of items.parquet; a `SampledItem` each where items have several answers."""
+    def rows(self) -> list[EvaluateItem] | list[dict[str, Cell]]:
+        """Rows of items.parquet: a `SampledItem` each where items have several answers, else an `EvaluateItem`.
+
+        In a mode of thinking they have a column besides for each measure of replies.
+        """
         row = SampledItem if any(item.sample_scores for item in self.items) else EvaluateItem
         names = [field.name for field in fields(row)]
-        return [row(**{name: getattr(item, name) for name in names}) for item in self.items]
+        made = [row(**{name: getattr(item, name) for name in names}) for item in self.items]
+        if not any(item.replies for item in self.items):
+            return made
+        return [{**vars(cells), **item.replies} for cells, item in zip(made, self.items, strict=True)]
 
 
 def text_hash(text: str) -> str:
@@ -129,6 +150,8 @@ def summarize(
     nothing where this model is the base, or None.
     """
     items = distinct(items)
+    if task.mode is not None:
+        items = measured(items, work.replies)
     n = len(items)
     scores = [item.score for item in items]
     outside = [item for item in items if not 0 <= item.score <= 1]
@@ -155,5 +178,7 @@ def summarize(
         source_version=source_version,
         lm_eval=lm_eval,
         sandbox=sandbox,
+        mode=None if task.mode is None else task.mode.name,
+        replies=None if task.mode is None else replies_of(items, samples=task.samples, seconds=work.seconds),
     )
     return TaskResult(summary=summary, items=items, kept=kept)

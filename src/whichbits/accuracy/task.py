@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from whichbits.accuracy.judging import Judging
 from whichbits.schema.sampling import Sampling
+from whichbits.schema.thinking import ThinkingMode
 
-LATER = ("definition", "top_p", "samples", "reducer", "rescale", "judging")
+LATER = ("definition", "top_p", "samples", "reducer", "rescale", "judging", "mode")
 
 
 class Task(BaseModel):
@@ -55,6 +56,8 @@ class Task(BaseModel):
     """Worked examples before each item (`lm-eval`); None for the task's own number."""
     chat_template: bool = False
     """Whether prompts go through the tokenizer's chat template."""
+    mode: ThinkingMode | None = None
+    """Of thinking, in which the model is asked; None leaves prompts as they are."""
     judging: Judging | None = None
     """Who judges the answers, where a judge does."""
     definition: str | None = None
@@ -73,6 +76,11 @@ class Task(BaseModel):
     def sampling(self) -> Sampling:
         """How answers are drawn."""
         return Sampling(temperature=self.temperature, top_p=self.top_p, samples=self.samples, reducer=self.reducer)
+
+    def in_mode(self, mode: ThinkingMode, *, max_tokens: int | None) -> Task:
+        """The task asked in a mode of thinking, which its name says, with a longest reply of so many tokens; None: its own."""
+        longest = {} if max_tokens is None else {"max_tokens": max_tokens}
+        return self.model_copy(update={"name": mode.named(self.name), "mode": mode, **longest})
 
     def sampled(self, sampling: Sampling) -> Task:
         """The task with its answers drawn otherwise."""

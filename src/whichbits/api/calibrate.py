@@ -85,7 +85,7 @@ def _device(claimed: str, count: int, manifest: StudyManifest) -> str:
     Raises UserError for a claim that is not what measured: its speeds would be taken for those of the device that it names.
     """
     from whichbits.hardware.catalogue import find, normalized
-    from whichbits.hardware.machine import describe
+    from whichbits.hardware.this_machine import describe
 
     present = dict(_accelerators(manifest.hardware))
     if claimed == "this-machine" and len(present) == 1:

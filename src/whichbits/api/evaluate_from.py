@@ -12,7 +12,7 @@ from whichbits.api.arguments import check_margin
 from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
-    from whichbits.verdict.model import Verdict
+    from whichbits.verdict.verdict import Verdict
 
 STORE = Path("studies") / "imported"
 """Where imported scores are kept by default."""

@@ -105,7 +105,7 @@ def rank_hardware(
     Limits are in seconds and on means. Deployments are all `hardware` in all usual counts, or the one device and count that
     are named. Other arguments as for `predict`. Raises UserError.
     """
-    from whichbits.prediction.model.solve import Limits
+    from whichbits.prediction.model.solve import MeanLimits
     from whichbits.prediction.ranking import COUNTS
     from whichbits.prediction.ranking import rank_hardware as rank
 
@@ -120,7 +120,7 @@ def rank_hardware(
             model,
             prompt_tokens=asked.prompt_tokens,
             output_tokens=asked.output_tokens,
-            limits=Limits(**within),
+            limits=MeanLimits(**within),
             formats=list(format or FORMATS),
             hardware=[hardware] if hardware else None,
             counts=COUNTS if count is None else [count],

@@ -223,7 +223,7 @@ def _within_budget(
     """One checkpoint with the formats of the targets, each layer's chosen under the budget."""
     from whichbits.quantization.mixed_precision.search import choose_formats
     from whichbits.quantization.passes.calibrated import Target
-    from whichbits.quantization.passes.together import TEXT
+    from whichbits.quantization.passes.shared_pass import TEXT
 
     found = choose_formats(
         base.path,
@@ -275,7 +275,7 @@ def _make(
 ) -> list[Made]:
     """Make the checkpoints, each with its model card; those that are calibrated alike come first."""
     from whichbits.quantization.output.card import FILE, card
-    from whichbits.quantization.passes.together import make, passes
+    from whichbits.quantization.passes.shared_pass import make, passes
 
     made: dict[Path, Made] = {}
     for group in sorted(passes(targets), key=lambda group: not group[0].calibrated):
@@ -293,7 +293,7 @@ def _progress(console: Console | None) -> Iterator[Callable[[str], Progress]]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    from whichbits.quantization.passes.together import TEXT
+    from whichbits.quantization.passes.shared_pass import TEXT
 
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),

@@ -12,7 +12,7 @@ from whichbits.api.arguments import check_margin, overrides_of
 if TYPE_CHECKING:
     from whichbits.reporting.write import Written
     from whichbits.studies.store.manifest import StudyManifest
-    from whichbits.verdict.model import Verdict
+    from whichbits.verdict.verdict import Verdict
 
 
 @dataclass(frozen=True)

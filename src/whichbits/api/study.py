@@ -18,7 +18,7 @@ from whichbits.studies.study import Preview, check_prices, manifest_of, preview,
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from whichbits.verdict.model import Verdict
+    from whichbits.verdict.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Outcome:
 
 
 def study(
-    specification: str | Path | Specification = "demo",
+    specification: str | Path | Specification,
     *,
     store: Path | None = None,
     price: Sequence[str] | None = None,
@@ -114,7 +114,7 @@ def study(
 
 
 def plan(
-    specification: str | Path | Specification = "demo",
+    specification: str | Path | Specification,
     *,
     store: Path | None = None,
     price: Sequence[str] | None = None,

@@ -1,4 +1,4 @@
-"""Whether a server at an address serves the weights that are here."""
+"""Whether a server at an address serves the weights that are on this machine, for the caller of the API."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from whichbits.cli.options import AsJson, DataDir, Fresh, Margin, Prices, Seed, 
 from whichbits.cli.predict import predict
 from whichbits.cli.published import published
 from whichbits.cli.quantize import quantize
+from whichbits.cli.thinking import thinking
 from whichbits.core.environment import drop_arithmetic
 from whichbits.core.errors import UserError
 from whichbits.core.home import adopt_home
@@ -88,7 +89,7 @@ def _options(
 
 @app.command()
 def study(
-    specification: Annotated[str, typer.Argument(help="YAML file, or a preset: demo, paper-llama-3.1-8b, ...")] = "demo",
+    specification: Annotated[str, typer.Argument(help="YAML file, or a preset: demo, paper-llama-3.1-8b, ...")],
     store: StoreDir = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the steps, what is done already, hours and dollars.")
@@ -165,6 +166,7 @@ def compare(
 app.command()(bench)
 app.command()(predict)
 app.command()(published)
+app.command()(thinking)
 
 
 @app.command()

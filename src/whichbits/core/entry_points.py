@@ -1,4 +1,4 @@
-"""Things by name: those of the package, those of installed packages, and those registered by a call.
+"""Registries of plug-ins by name: those of the package, of installed packages (entry points), and registered by a call.
 
 An installed package adds one by an entry point, which names a subclass of what all of the registry are, or an instance. Steps
 of a study run in processes of their own, which see entry points. What is registered by a call is known in its own process only.

@@ -1,4 +1,4 @@
-"""Text on its way in and out of this process, whatever the locale says."""
+"""Standard input and output in UTF-8, whatever the locale is."""
 
 from __future__ import annotations
 

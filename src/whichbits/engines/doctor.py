@@ -15,7 +15,7 @@ from typing import Literal
 
 from whichbits.core.errors import UserError
 from whichbits.engines.vllm.command import find_vllm
-from whichbits.hardware.machine import Hardware, describe
+from whichbits.hardware.this_machine import Hardware, describe
 
 Status = Literal["ok", "warn", "fail"]
 

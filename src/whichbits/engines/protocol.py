@@ -11,7 +11,7 @@ class Generated(Protocol):
 
     @property
     def text(self) -> str:
-        """The text, without special tokens."""
+        """The text, without special tokens unless they are asked for."""
         ...
 
     @property
@@ -52,9 +52,11 @@ class LanguageModel(Protocol):
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int | Sequence[int] = 0,
+        special_tokens: bool = False,
     ) -> Sequence[Generated]:
         """Continue each prompt (token ids) until a stop string, the end-of-sequence token or `max_tokens`.
 
-        `seed` is one for all prompts, or one a prompt; it matters where `temperature` is above 0.
+        `seed` is one for all prompts, or one a prompt; it matters where `temperature` is above 0. Texts hold special tokens
+        only where `special_tokens` asks for them, and never the one that ends them.
         """
         ...

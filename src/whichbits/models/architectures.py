@@ -12,7 +12,7 @@ import yaml
 
 from whichbits.core.errors import UserError
 from whichbits.models.fields import Fields
-from whichbits.models.layers import sliding, without_experts
+from whichbits.models.layer_types import sliding, without_experts
 from whichbits.models.shape import Shape
 
 KEYS: Mapping[str, tuple[str, ...]] = {

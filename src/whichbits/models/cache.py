@@ -1,4 +1,4 @@
-"""What reading a file has shown, kept in the cache directory."""
+"""Results of reading a file, kept in the cache directory."""
 
 from __future__ import annotations
 

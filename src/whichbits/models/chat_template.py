@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from whichbits.core.cpu_limit import CpuLimit, cpu_limit
 from whichbits.core.errors import UserError
 from whichbits.core.limited import Limited, OutOfTime
-from whichbits.core.limits import CpuLimit, cpu_limit
 
 TEMPLATE_DATE = datetime(2024, 7, 26)
 """Today, for templates that print the date (`strftime_now`): a prompt must not change from one day to the next."""
@@ -41,11 +42,13 @@ def render(
     *,
     add_generation_prompt: bool = False,
     continue_final_message: bool = False,
+    arguments: Mapping[str, bool | int | float | str] = MappingProxyType({}),
 ) -> str:
     """Messages (role, content) as the tokenizer's chat template writes them, on `TEMPLATE_DATE` and with the same dice.
 
     With `add_generation_prompt` up to where the answer begins; with `continue_final_message` the last message stays open.
-    Raises UserError where there is no template, it refuses the messages, or it takes more than `LIMIT_S`.
+    `arguments` are those that the template reads besides. Raises UserError where there is no template, it refuses the messages,
+    or it takes more than `LIMIT_S`.
     """
     if not tokenizer.chat_template:
         raise UserError(
@@ -54,7 +57,8 @@ def render(
             "calibration on text",
         )
     listed = [dict(message) for message in messages]
-    options: dict[str, Any] = {"add_generation_prompt": add_generation_prompt, "continue_final_message": continue_final_message}
+    asked = {"add_generation_prompt": add_generation_prompt, "continue_final_message": continue_final_message}
+    options: dict[str, Any] = {**arguments, **asked}
     try:
         return _written(tokenizer, listed, options)
     except OutOfTime:

@@ -1,4 +1,4 @@
-"""How a model continues a text: greedily, or from its own distribution, and until which tokens; nothing else is the model's.
+"""Generation settings: greedy or sampled, and the ids that end a text; all others are left at their neutral values.
 
 A `generation_config.json` can hold penalties, beams, forced or forbidden tokens and more. transformers fills whatever a call
 leaves out from it, and then greedy is no longer greedy. Only the ids that end a text are taken from there.

@@ -10,8 +10,8 @@ from pathlib import Path
 from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.files import stored_tensors
 from whichbits.formats.checkpoint.names import EXPERTS
-from whichbits.models.comparison import model_class
 from whichbits.models.configuration import Configuration, quiet, read_configuration
+from whichbits.models.tensor_check import model_class
 
 REFUSED_BY_VLLM_ON_CPUS = ("w8a8-int", "w8a8-int-static")
 """Formats of which vLLM 0.32's CPU build has no kernel for experts, and ends when it is given a mixture of them."""

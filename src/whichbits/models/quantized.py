@@ -17,9 +17,9 @@ from whichbits.formats.checkpoint.codes import (
     weights_of_codes,
 )
 from whichbits.formats.checkpoint.files import Stored, read_integers
-from whichbits.models.comparison import padded
 from whichbits.models.configuration import Configuration
 from whichbits.models.patterns import meant, strings
+from whichbits.models.tensor_check import padded
 
 
 def weights_by_name(path: Path, stored: Mapping[str, Stored], layout: Layout) -> dict[str, tuple[int, ...] | None]:

@@ -26,7 +26,6 @@ from whichbits.formats.checkpoint.files import (
 from whichbits.formats.checkpoint.recognize import OTHER, Recognized, recognize_stated, refuse_older_key, side_quantization
 from whichbits.formats.format import Format
 from whichbits.models.cache import file_facts
-from whichbits.models.comparison import compare, own_shapes, refuse_differences, refuse_names
 from whichbits.models.configuration import Configuration, read_configuration, read_json
 from whichbits.models.embedded import EMBEDDED, embedded_checkpoint
 from whichbits.models.hub import HUB_ID, Outline, outline, snapshot
@@ -39,6 +38,7 @@ from whichbits.models.quantized import (
     refuse_undeclared,
     weights_by_name,
 )
+from whichbits.models.tensor_check import compare, own_shapes, refuse_differences, refuse_names
 from whichbits.models.tokenization import check_tokenizer
 from whichbits.models.weights import compute_dtype, refuse_damage, refuse_two_heads, refuse_zero_norms, served_bytes
 

@@ -10,7 +10,7 @@ import numpy as np
 from whichbits.hardware.catalogue import catalogue, find
 from whichbits.prediction.model.coefficients import Coefficients, shipped
 from whichbits.prediction.model.serving import serve
-from whichbits.prediction.model.solve import Limits, concurrency_within
+from whichbits.prediction.model.solve import MeanLimits, concurrency_within
 from whichbits.prediction.model.work import columns
 from whichbits.prediction.predictor import Prediction, Resolved, answer, options, resolve
 from whichbits.prediction.query import MAX, Query
@@ -53,7 +53,7 @@ def rank_hardware(
     *,
     prompt_tokens: int,
     output_tokens: int,
-    limits: Limits | None = None,
+    limits: MeanLimits | None = None,
     formats: Sequence[str] = ("bf16", "w8a8-fp", "w8a8-int", "w4a16-int"),
     hardware: Sequence[str] | None = None,
     counts: Sequence[int] = COUNTS,
@@ -94,10 +94,10 @@ def rank_hardware(
     return sorted(_with_gains(ranked, known), key=_order)
 
 
-def _within(possible: Sequence[Resolved], limits: Limits | None, known: Coefficients) -> list[Resolved | Query]:
+def _within(possible: Sequence[Resolved], limits: MeanLimits | None, known: Coefficients) -> list[Resolved | Query]:
     """Each deployment in the layout and at the load that give the highest rate within the limits; the query alone where a lone
     request breaks them in every layout."""
-    if limits is None or limits == Limits():
+    if limits is None or limits == MeanLimits():
         return list(possible)
     found = options(possible, known)
     places = [i for i, several in enumerate(found) for _ in several]

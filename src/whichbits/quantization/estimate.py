@@ -17,7 +17,7 @@ from whichbits.models.shape import Shape
 from whichbits.quantization.calibration.self_generated import float32_is_faster, samples_together
 from whichbits.quantization.model.attention import LONGEST
 from whichbits.quantization.model.decoder import LOGITS_AT_A_TIME, TOKENS_AT_A_TIME
-from whichbits.quantization.passes.agreement import LARGEST_LAYER, LENGTH, SAMPLES
+from whichbits.quantization.passes.forward_check import LARGEST_LAYER, LENGTH, SAMPLES
 from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.statistics.backward import EVERY, LARGEST_CURVATURE
 from whichbits.quantization.transforms.awq import CLIPS, STRENGTHS

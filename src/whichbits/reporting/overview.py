@@ -13,7 +13,7 @@ from whichbits.reporting.numbers import fixed, interval, percent, times
 from whichbits.reporting.panels import by, recovery_marks, recovery_scale, series_of
 from whichbits.reporting.strip import interval_strip
 from whichbits.schema.probe import ProbeSummary
-from whichbits.verdict.model import CostFinding, Decision, Verdict
+from whichbits.verdict.verdict import CostFinding, Decision, Verdict
 from whichbits.verdict.words.decisions import decision_reason, excluded, failure, needed_to_decide
 from whichbits.verdict.words.recommendations import speed_reason, would_win
 

@@ -12,10 +12,10 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from whichbits.reporting import numbers, overview, panels, speed
+from whichbits.reporting import numbers, overview, panels, speed, thinking
 from whichbits.reporting.citations import Citations, anchor
 from whichbits.reporting.context import ReportContext
-from whichbits.verdict.model import Verdict
+from whichbits.verdict.verdict import Verdict
 from whichbits.verdict.words.answer import reasons, sentence
 from whichbits.verdict.words.caveats import caveats
 from whichbits.verdict.words.recommendations import evidence, no_recommendation_reason, recommendation_reason
@@ -87,6 +87,9 @@ def render(verdict: Verdict, context: ReportContext) -> str:
             checks=overview.checklist(verdict, context),
             suites=panels.suite_panel(verdict, cite),
             tasks=panels.task_panel(verdict, cite),
+            modes=thinking.mode_panel(verdict, cite),
+            thinking=thinking.result_tables(verdict, cite),
+            reply_measures=thinking.reply_measures(verdict),
             similarity=panels.similarity_panels(verdict, cite),
             emulation=panels.emulation_panel(verdict, cite),
             costs=panels.cost_panel(verdict, cite),

@@ -14,7 +14,7 @@ from whichbits.reporting.scale import Scale, around, linear
 from whichbits.reporting.strip import Mark, axis_strip, bar_strip, interval_strip
 from whichbits.schema.metrics import Better
 from whichbits.verdict.estimates import Estimate, Timed
-from whichbits.verdict.model import CostFinding, SimilarityFinding, TaskRecovery, Verdict
+from whichbits.verdict.verdict import CostFinding, SimilarityFinding, TaskRecovery, Verdict
 from whichbits.verdict.words.decisions import excluded
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ def by(items: Iterable[T], *fields: str) -> dict[tuple[Any, ...], list[T]]:
     return groups
 
 
-def _interval_row(
+def interval_row(
     scale: Scale,
     estimate: Estimate,
     marks: Sequence[Mark],
@@ -87,6 +87,7 @@ def _interval_row(
     valid: bool = True,
     detail: str = "",
 ) -> Row:
+    """A candidate's row: the strip of its interval, and the interval as text."""
     css = series.get(candidate, "s0")
     label = f"{candidate}: {text}"
     strip = interval_strip(scale, estimate, marks, series=css, label=label, hollow=emulated, valid=valid)
@@ -105,6 +106,7 @@ def recovery_marks(verdict: Verdict) -> tuple[Mark, ...]:
 def recovery_scale(verdict: Verdict) -> Scale:
     """One axis for all recoveries of the study, so that tasks and suites can be compared by eye."""
     estimates = [t.recovery for t in verdict.tasks if t.recovery] + [s.recovery for s in verdict.suites]
+    estimates += [m.recovery for m in verdict.modes if m.recovery]
     return around(estimates, include=(100.0, 100 * (1 - verdict.margin)))
 
 
@@ -123,7 +125,7 @@ def task_panel(verdict: Verdict, citations: Citations) -> Panel | None:
     groups = []
     for (task,), findings in by(verdict.tasks, "task").items():
         rows = [
-            _interval_row(
+            interval_row(
                 scale, t.recovery, marks, interval(t.recovery, "%"), t.candidate, series, citations.cite(t.steps),
                 emulated=t.provenance == "emulated",
             )
@@ -156,7 +158,7 @@ def suite_panel(verdict: Verdict, citations: Citations) -> Panel | None:
         text = interval(s.recovery, "%", bound=100 * (1 - verdict.margin))
         detail = f"detects ±{significant(s.smallest_difference, 2)} points · {percent(s.flips)} of items changed"
         rows.append(
-            _interval_row(
+            interval_row(
                 scale, s.recovery, marks, text, s.candidate, series, citations.cite(s.steps),
                 emulated=s.provenance == "emulated", detail=detail,
             )
@@ -202,7 +204,7 @@ def _similarity_row(
     series: Mapping[str, str],
     citations: Citations,
 ) -> Row:
-    return _interval_row(
+    return interval_row(
         scale, estimate, marks, interval(estimate, unit), finding.candidate, series, citations.cite(finding.steps),
         emulated=finding.provenance == "emulated",
     )  # fmt: skip
@@ -216,7 +218,7 @@ def emulation_panel(verdict: Verdict, citations: Citations) -> Panel | None:
     groups = []
     for (task,), findings in by(verdict.emulation, "task").items():
         rows = tuple(
-            _interval_row(
+            interval_row(
                 scale, scaled[id(e)], marks, interval(scaled[id(e)], "points"), e.candidate, series, citations.cite(e.steps),
                 detail=f"{percent(e.disagreements)} of items scored differently",
             )
@@ -234,7 +236,7 @@ def cost_panel(verdict: Verdict, citations: Citations) -> Panel | None:
     groups = []
     for (workload, deployment, mode), findings in by(verdict.cost, "workload", "deployment", "mode").items():
         rows = [
-            _interval_row(
+            interval_row(
                 scale, drawn(reduction), marks, "1×" if c.candidate == verdict.base else times(reduction),
                 c.candidate, series, citations.cite(c.steps), valid=c.valid, detail=_queries(c.queries_per_dollar),
             )

@@ -15,7 +15,7 @@ from whichbits.reporting.plot import Point, Sweep, SweepPoint, scatter, sweep
 from whichbits.reporting.scale import around, from_zero
 from whichbits.schema.metrics import ServingMetric
 from whichbits.verdict.estimates import Estimate
-from whichbits.verdict.model import CostFinding, SpeedFinding, Verdict
+from whichbits.verdict.verdict import CostFinding, SpeedFinding, Verdict
 from whichbits.verdict.words.recommendations import speed_reason
 
 SECONDS = "s"

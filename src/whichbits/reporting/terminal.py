@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from whichbits.reporting.context import PublishedComparison
 from whichbits.reporting.numbers import interval, times
 from whichbits.reporting.overview import is_emulated, would_change
+from whichbits.reporting.safe_text import plain
+from whichbits.reporting.terminal_thinking import NOTE, thinking_tables
 from whichbits.verdict.estimates import SingleRound
-from whichbits.verdict.model import NoRecommendation, Recommendation, Verdict
+from whichbits.verdict.verdict import NoRecommendation, Recommendation, Verdict
 from whichbits.verdict.words.answer import reasons, sentence
 from whichbits.verdict.words.caveats import caveats
 from whichbits.verdict.words.decisions import failure
@@ -23,17 +25,18 @@ from whichbits.verdict.words.decisions import failure
 STYLES = {"non-inferior": "green", "inferior": "red", "inconclusive": "yellow", "failed": "red", "base": "dim"}
 
 
-def plain(text: str, style: str = "") -> Text:
-    """Text without markup, in which control and direction characters are replaced, so that it cannot steer the terminal."""
-    shown = (" " if c in "\n\t" else "\ufffd" if unicodedata.category(c) in ("Cc", "Cf") else c for c in text)
-    return Text("".join(shown), style=style)
+@dataclass(frozen=True)
+class Bullets:
+    """Lines with a bullet each, whose further lines are indented; no blanks at their ends, unlike the cells of a table."""
 
+    lines: Sequence[str]
 
-def _bullets(lines: Sequence[str]) -> Table:
-    table = Table.grid(padding=(0, 1, 0, 0))
-    for line in lines:
-        table.add_row(" •", plain(line))
-    return table
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Break the lines at the console's width."""
+        for line in self.lines:
+            for number, part in enumerate(plain(line).wrap(console, max(options.max_width - 3, 1))):
+                part.rstrip()
+                yield Text("   " if number else " • ") + part
 
 
 def _formats(verdict: Verdict) -> Table:
@@ -115,10 +118,16 @@ def summary(
     """
     console.print()
     console.print(plain(sentence(verdict), "bold"))
-    console.print(_bullets(reasons(verdict)))
+    console.print(Bullets(reasons(verdict)))
     if verdict.formats:
         console.print()
         console.print(_formats(verdict))
+    for title, table in thinking_tables(verdict):
+        console.print()
+        console.print(plain(title, "bold"))
+        console.print(table)
+    if verdict.thinking:
+        console.print(plain(NOTE, "dim"))
     if suites := [entry for entry in published if entry.own_tasks]:
         console.print()
         console.print(Text("Recovery published for this model, by other recipes, prompts and engines", style="bold"))
@@ -138,7 +147,7 @@ def summary(
         if lines:
             console.print()
             console.print(Text(title, style="bold"))
-            console.print(_bullets(lines))
+            console.print(Bullets(lines))
     if report is not None:
         console.print()
         console.print(Text("Report  ") + plain(str(report)), soft_wrap=True)

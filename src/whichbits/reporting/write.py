@@ -8,7 +8,7 @@ from typing import NamedTuple
 from whichbits.core.files import write_atomically
 from whichbits.reporting.context import ReportContext
 from whichbits.reporting.page import render
-from whichbits.verdict.model import Verdict
+from whichbits.verdict.verdict import Verdict
 
 
 class Written(NamedTuple):

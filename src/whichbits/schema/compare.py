@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 from whichbits.schema.frozen import Stored
 from whichbits.schema.inputs import Inputs
-from whichbits.schema.metrics import Measured
+from whichbits.schema.metrics import ChosenMeasures, Measured
 from whichbits.schema.summary import Summary
 
 
@@ -18,16 +17,12 @@ class EncoderNames(Stored):
     sts: str | None
 
 
-class CompareInputs(Inputs):
+class CompareInputs(Inputs, ChosenMeasures):
     """What texts are compared by; the texts are those of the steps that are read."""
 
-    if_given: ClassVar[frozenset[str]] = frozenset({"measures", "packages"})
+    if_given: ClassVar[frozenset[str]] = ChosenMeasures.only_if_given
 
     encoders: EncoderNames
-    measures: tuple[str, ...] | None = None
-    """Names; None for all of ours."""
-    packages: Mapping[str, str] | None = None
-    """Versions of the packages that bring them; None where all are ours."""
 
 
 class CompareSummary(Summary, kind="compare"):

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from whichbits.schema.inputs import EngineInputs, EngineLocal
-from whichbits.schema.metrics import Measured
+from whichbits.schema.metrics import ChosenMeasures, Measured
 from whichbits.schema.summary import Summary
 
 
-class DistributionInputs(EngineInputs):
+class DistributionInputs(EngineInputs, ChosenMeasures):
     """A checkpoint, the base, and the text that their next-token distributions are compared on."""
 
-    if_given: ClassVar[frozenset[str]] = EngineInputs.if_given | {"measures", "packages"}
+    if_given: ClassVar[frozenset[str]] = EngineInputs.if_given | ChosenMeasures.only_if_given
 
     documents: str
     """Hash of the texts."""
@@ -22,10 +22,6 @@ class DistributionInputs(EngineInputs):
     window_tokens: int
     base: Mapping[str, str]
     """SHA-256 of the base's files by name."""
-    measures: tuple[str, ...] | None = None
-    """Names; None for all of ours."""
-    packages: Mapping[str, str] | None = None
-    """Versions of the packages that bring them; None where all are ours."""
 
 
 class DistributionLocal(EngineLocal):

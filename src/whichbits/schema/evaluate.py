@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, field_serializer
 
@@ -13,6 +14,7 @@ from whichbits.schema.inputs import EngineInputs, EngineLocal, Inputs
 from whichbits.schema.sampling import Sampling
 from whichbits.schema.served_weights import Agreement
 from whichbits.schema.summary import Summary
+from whichbits.schema.thinking import Replies
 
 TaskT = TypeVar("TaskT", bound=BaseModel)
 """A task, as `accuracy` declares it."""
@@ -24,6 +26,8 @@ JUDGE_PLACES = ("baseline", "url", "key_variable", "concurrency", "prompt_price"
 class EvaluateInputs(EngineInputs, Generic[TaskT]):
     """A checkpoint in an engine, and a task; how many items are wanted is no part of them."""
 
+    if_given: ClassVar[frozenset[str]] = EngineInputs.if_given | {"packages"}
+
     task: TaskT
     """Its source by name alone, where that is a file. In the key without how many items it makes, and where its judge is."""
     data: str | None
@@ -31,6 +35,8 @@ class EvaluateInputs(EngineInputs, Generic[TaskT]):
     seed: int
     repeat: int
     """Which run of several, from 0."""
+    packages: Mapping[str, str] | None = None
+    """In a mode of thinking: versions of the packages that bring measures of replies; None where all are ours."""
 
     @field_serializer("task")
     def _in_the_key(self, task: TaskT) -> dict[str, Any]:
@@ -165,6 +171,9 @@ class EvaluateSummary(Summary, kind="evaluate"):
     """What confined generated programs."""
     judged: Judged | None = None
     """Of answers that a judge compared with a baseline's."""
+    mode: str | None = None
+    """Of thinking, where the task was asked in one."""
+    replies: Replies | None = None
     concurrency: int | None = None
     weights: Agreement | None = None
     """Of a server at an address."""

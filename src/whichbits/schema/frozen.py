@@ -1,4 +1,4 @@
-"""What data that packages exchange have in common."""
+"""Base classes of the data that packages exchange."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a step what it is: its inputs, which its key is made of, and where they are on this machine.
+"""Inputs of a step, which its key is made of, and where they are on this machine.
 
 Each kind of step has a class of its own for either, in the module of the kind. What a working package declares itself (a
 format, a recipe, a task) is a type parameter there.

@@ -11,6 +11,8 @@ class Labels(Stored):
     candidate: str = ""
     format: str | None = None
     task: str | None = None
+    mode: str | None = None
+    """Of thinking, in which the task is asked."""
     prompts: str | None = None
     """Set of prompts that texts are generated for."""
     text: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from whichbits.schema.frozen import Frozen, Stored
 
@@ -75,7 +75,11 @@ class ServingMetric(Described):
 
 
 class ChosenMeasures(Frozen):
-    """What measures add to a step's inputs: their names, and the versions of the packages that bring them; None for ours."""
+    """Which measures a step computes, as a part of its inputs."""
+
+    only_if_given: ClassVar[frozenset[str]] = frozenset({"measures", "packages"})
 
     measures: tuple[str, ...] | None = None
+    """Names; None for all of ours."""
     packages: Mapping[str, str] | None = None
+    """Versions of the packages that bring them; None where all are ours."""

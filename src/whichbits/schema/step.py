@@ -1,4 +1,4 @@
-"""A step: one job of a study with all its inputs, and what analysis sees of it once it has run."""
+"""A step and its key: the SHA-256 of everything that can change its result; and its record once it has run."""
 
 from __future__ import annotations
 

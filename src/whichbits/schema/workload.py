@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from whichbits.schema.frozen import Written
 
@@ -26,19 +26,26 @@ class Slo(Written):
     """Time to first token of a request."""
     itl: Limit | None = None
     """Mean gap between the chunks of a request's stream."""
+    tpot: Limit | None = None
+    """Mean time of each output token of a request after its first."""
     latency: Limit | None = None
     """Time from sending a request to its last byte."""
 
     def limits(self) -> dict[str, Limit]:
         """The limits that are asked for, by name."""
-        named = {"ttft": self.ttft, "itl": self.itl, "latency": self.latency}
+        named = {"ttft": self.ttft, "itl": self.itl, "tpot": self.tpot, "latency": self.latency}
         return {name: limit for name, limit in named.items() if limit is not None}
 
     @model_validator(mode="after")
     def _some_limit(self) -> Slo:
-        if self.ttft is None and self.itl is None and self.latency is None:
-            raise ValueError("names no limit; give at least one of ttft, itl, latency, or leave slo out")
+        if not self.limits():
+            raise ValueError("names no limit; give at least one of ttft, itl, tpot, latency, or leave slo out")
         return self
+
+    @model_serializer(mode="wrap")
+    def _tpot_where_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keys of steps without this limit are those of when there was none."""
+        return {name: value for name, value in handler(self).items() if value is not None or name != "tpot"}
 
 
 class Workload(Written):

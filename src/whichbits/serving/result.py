@@ -1,4 +1,4 @@
-"""What a measured load level hands on."""
+"""The result of a measured load level."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def named_workloads() -> Mapping[str, Workload]:
 
 _LIMIT = "give a limit as {seconds: 1}, or with its percentile as {seconds: 1, percentile: 90}"
 _SHAPES = {
-    "model_type": {"slo": "give limits as {ttft: {seconds: 1}}", "ttft": _LIMIT, "itl": _LIMIT, "latency": _LIMIT},
+    "model_type": {"slo": "give limits as {ttft: {seconds: 1}}", **dict.fromkeys(("ttft", "itl", "tpot", "latency"), _LIMIT)},
     "tuple_type": {"concurrency": "give a list of numbers, as [4], or auto"},
 }
 """How a field that is not of its shape is written, by type of error."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from whichbits.reporting.context import PublishedComparison, ReportContext
     from whichbits.reporting.write import Written
     from whichbits.verdict.estimates import Estimate
-    from whichbits.verdict.model import CostFinding, Verdict
+    from whichbits.verdict.verdict import CostFinding, Verdict
 
 
 GIVEN = "given in the specification"
@@ -68,8 +68,8 @@ def at(manifest: StudyManifest, margin: float | None, prices: Mapping[str, float
 
 def judge(manifest: StudyManifest, records: Sequence[Record]) -> Verdict:
     """The verdict on the records of a store, at the manifest's margin and prices."""
+    from whichbits.verdict.assemble import decide
     from whichbits.verdict.collect import collect
-    from whichbits.verdict.decide import decide
 
     findings = collect(
         records,
@@ -269,7 +269,7 @@ def read_verdict(manifest: StudyManifest, folder: Path) -> Verdict | None:
     and the verdict may not know all steps.
     """
     from whichbits.studies.store.manifest import FILE
-    from whichbits.verdict.model import Verdict
+    from whichbits.verdict.verdict import Verdict
 
     path = folder / "verdict.json"
     try:

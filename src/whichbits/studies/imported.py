@@ -15,8 +15,8 @@ from whichbits.schema.evaluate import EvaluateItem, EvaluateSummary, Imported, I
 from whichbits.schema.labels import Labels
 from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Step
-from whichbits.studies.steps.digest import digest
-from whichbits.studies.steps.items import write_items
+from whichbits.studies.steps.shared.digest import digest
+from whichbits.studies.steps.shared.items import write_items
 from whichbits.studies.store.importers.importer import ImportedItem, ImportedRun, ImportedTask, Setting, damaged
 from whichbits.studies.store.importers.registry import read
 from whichbits.studies.store.manifest import FILE, SCHEMA, StudyManifest, entries
@@ -24,7 +24,7 @@ from whichbits.studies.store.manifest import read as read_manifest
 from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
-    from whichbits.verdict.model import Verdict
+    from whichbits.verdict.verdict import Verdict
 
 VERSION = 1
 """Of what is made of imported results."""

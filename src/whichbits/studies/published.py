@@ -9,7 +9,7 @@ from whichbits.published.figures import ERRATA, PublishedFigure
 from whichbits.published.recovery import ABOVE_CHANCE, BASE_FORMATS, ratio
 from whichbits.published.tables import figures, same_model
 from whichbits.reporting.context import PublishedComparison
-from whichbits.verdict.model import TaskRecovery, Verdict
+from whichbits.verdict.verdict import TaskRecovery, Verdict
 
 TABLES = ("table-2", "table-3", "table-4-14", "table-10-11", "openpangu", "similarity")
 SIMILARITY = ("rouge1", "rougeL", "bertscore", "sts")

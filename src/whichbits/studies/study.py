@@ -89,9 +89,9 @@ def run(
     """
     from rich.console import Console as RichConsole
 
-    from whichbits.hardware.machine import processors
+    from whichbits.hardware.this_machine import processors
     from whichbits.studies.execution.executors import EXECUTORS
-    from whichbits.studies.execution.machine import Machine
+    from whichbits.studies.execution.placement import Machine
     from whichbits.studies.execution.progress import RunView
     from whichbits.studies.execution.runner import Runner
     from whichbits.studies.execution.servers import ConfiguredEngine, NoEngine, resident_servers

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from whichbits.verdict.findings import EMULATED, Findings, ScoredTask
-from whichbits.verdict.model import EmulationError, SuiteRecovery, TaskRecovery
 from whichbits.verdict.reasons import Exclusion, NearChance, TaskNearChance, TaskSize, TooFew
 from whichbits.verdict.recovery import Recovery, paired_difference, recovery
 from whichbits.verdict.statistics import discordance
+from whichbits.verdict.verdict import EmulationError, SuiteRecovery, TaskRecovery
 
 LEAST_ABOVE_CHANCE = 0.05
 

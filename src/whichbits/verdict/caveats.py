@@ -18,9 +18,9 @@ from whichbits.verdict.caveat_codes import (
     WeightsNotCompared,
     WithinNoise,
 )
-from whichbits.verdict.decision import rejected_after_holm
 from whichbits.verdict.findings import Findings
-from whichbits.verdict.model import Decision, EmulationError, SuiteRecovery
+from whichbits.verdict.non_inferiority import rejected_after_holm
+from whichbits.verdict.verdict import Decision, EmulationError, SuiteRecovery
 
 
 def caveats(

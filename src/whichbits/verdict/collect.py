@@ -22,11 +22,12 @@ from whichbits.schema.step import Record
 from whichbits.schema.workload import Workload
 from whichbits.verdict.estimates import Provenance
 from whichbits.verdict.findings import EMULATED, Findings, Kernel, Round, ScoredTask, SimilaritySample, Size
-from whichbits.verdict.model import ServedWeights
 from whichbits.verdict.pairing import SCORE_COLUMNS, Columns, PairingError, pair_scores, read_columns
 from whichbits.verdict.reasons import Failure
+from whichbits.verdict.replies import check_same_items, replied_tasks, reply_measures
 from whichbits.verdict.speed import is_rate
 from whichbits.verdict.statistics import FloatArray
+from whichbits.verdict.verdict import ServedWeights
 
 SCORED_AS = ("metric", "temperature", "top_p", "samples", "reducer")
 """What of a summary says how scores came about."""
@@ -53,6 +54,8 @@ def collect(
     done = [record for record in records if record.state == "done"]
     by_kind = {kind: [record for record in done if record.kind == kind] for kind in {record.kind for record in records}}
     scored = _first_repeats(by_kind.get("evaluate", []))
+    replied = tuple(replied_tasks(list(scored.values())))
+    check_same_items(replied, base)
     tables = {key: read_columns(record.items, SCORE_COLUMNS) for key, record in scored.items()}
     return Findings(
         base=base,
@@ -62,6 +65,8 @@ def collect(
         emulation=tuple(_emulated_against_served(scored, tables)),
         incomplete=_incomplete(records, base),
         failed=_failed(records),
+        replied=replied,
+        reply_measures=reply_measures(list(scored.values())),
         similarity=(*_text_similarity(by_kind.get("compare", [])), *_distributions(by_kind.get("distribution", []))),
         measures=_measures(done),
         rounds=tuple(_rounds(by_kind.get("serve", []), base)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from whichbits.verdict.estimates import Timed
-from whichbits.verdict.rounds import Sides, best_ratio, best_value, rounds_to_decide, welch
+from whichbits.verdict.round_statistics import Sides, best_ratio, best_value, rounds_to_decide, welch
 from whichbits.verdict.speed import RoundKey, Series, timed
 
 ENOUGH = 3

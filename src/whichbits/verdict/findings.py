@@ -10,10 +10,10 @@ from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.schema.serve import Metrics
 from whichbits.schema.workload import Limit, Workload
 from whichbits.verdict.estimates import Provenance
-from whichbits.verdict.model import ServedWeights
 from whichbits.verdict.paired import Paired
 from whichbits.verdict.reasons import Failure
 from whichbits.verdict.statistics import FloatArray
+from whichbits.verdict.verdict import ServedWeights
 
 EMULATED = "emulated"
 """The engine that emulates a format's arithmetic."""
@@ -54,6 +54,29 @@ class SimilaritySample:
     numerator: FloatArray
     denominator: FloatArray
     exponential: bool
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RepliedTask:
+    """What a checkpoint's replies to a task in a mode of thinking are like, item by item, in the order of the items' names.
+
+    `values` holds arrays (items,) by key of the measure, NaN where an item has none.
+    """
+
+    candidate: str
+    task: str
+    mode: str
+    engine: str
+    provenance: Provenance
+    score: float
+    replies: int
+    values: Mapping[str, FloatArray]
+    items: tuple[str, ...]
+    cluster: tuple[str, ...]
+    seconds: float | None
+    """Of generating them; None where they are emulated."""
+    concurrency: int | None
     steps: tuple[str, ...]
 
 
@@ -117,6 +140,10 @@ class Findings:
     """Tasks without a result, by (candidate, engine)."""
     failed: Mapping[str, Failure] = field(default_factory=dict)
     """First of `failures` that is a failed step of the candidate."""
+    replied: tuple[RepliedTask, ...] = ()
+    """Of the base too, in the order of the study."""
+    reply_measures: tuple[Measure, ...] = ()
+    """What its values are."""
     similarity: tuple[SimilaritySample, ...] = ()
     measures: tuple[Measure, ...] = ()
     """What those are measures of."""

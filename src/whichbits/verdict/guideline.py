@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from whichbits.verdict.model import GuidelineRow, Recommendation
+from whichbits.verdict.verdict import GuidelineRow, Recommendation
 
 
 def guideline(recommendations: Sequence[Recommendation]) -> tuple[GuidelineRow, ...]:

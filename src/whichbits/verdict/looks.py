@@ -1,11 +1,11 @@
-"""Speeds that are looked at more than once: rounds are added where a comparison is open, and the error stays as stated."""
+"""Repeated looks at speeds: rounds are added where a comparison is open, and intervals are widened to keep the error."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from whichbits.verdict.estimates import Estimate
-from whichbits.verdict.model import Verdict
+from whichbits.verdict.verdict import Verdict
 
 
 def level_of_looks(level: float, looks: Sequence[int]) -> float:

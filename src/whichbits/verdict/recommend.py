@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from whichbits.verdict.comparison import Comparison, compare
-from whichbits.verdict.decision import bound_of
 from whichbits.verdict.estimates import Estimate, SingleRound
 from whichbits.verdict.findings import Findings
-from whichbits.verdict.model import (
+from whichbits.verdict.non_inferiority import bound_of
+from whichbits.verdict.reasons import AgainstBase, WouldWin
+from whichbits.verdict.serving_options import ServingOption, ServingOptions, speed_problem
+from whichbits.verdict.verdict import (
     Decision,
     NoRecommendation,
     Recommendation,
     RecommendationCode,
     RefusalCode,
 )
-from whichbits.verdict.reasons import AgainstBase, WouldWin
-from whichbits.verdict.serving_options import ServingOption, ServingOptions, speed_problem
 
 EQUAL = 0.03
 """Candidates whose speeds are not told apart and differ by less than this count as equally fast."""

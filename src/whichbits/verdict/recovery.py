@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.paired import Paired, suite_ratio
+from whichbits.verdict.rule_of_three import gains, largest_unseen, losses, unseen_p_value
 from whichbits.verdict.score_test import ScoreTest, difference_stratum, recovery_stratum
-from whichbits.verdict.unseen import gains, largest_unseen, losses, unseen_p_value
 
 
 def paired_difference(pair: Paired, *, level: float = 0.95) -> Estimate:

@@ -11,12 +11,12 @@ import numpy as np
 
 from whichbits.verdict.accuracy import task_size
 from whichbits.verdict.findings import ScoredTask
-from whichbits.verdict.model import Extension
 from whichbits.verdict.paired import suite_ratio
 from whichbits.verdict.reasons import TaskSize, Undecidable
+from whichbits.verdict.rule_of_three import gains, largest_unseen, losses
 from whichbits.verdict.score_test import ScoreTest, recovery_stratum
 from whichbits.verdict.statistics import FloatArray, detectable, tested_level
-from whichbits.verdict.unseen import gains, largest_unseen, losses
+from whichbits.verdict.verdict import Extension
 
 MOST_ITEMS = 10**9
 """Beyond this many items, no number of them is said to suffice."""

@@ -1,4 +1,4 @@
-"""The score test of a ratio of stratified means, and the interval of the ratios that it does not reject.
+"""Score test of a ratio of stratified means, and the interval of the ratios that it does not reject.
 
 For each ratio r the contrast Σ_tasks mean(numerator − r · denominator) is tested against zero (Fieller). Its standard error is
 that of the distribution nearest to the data under which the contrast *is* zero, as in Tango's test of paired proportions

@@ -1,4 +1,4 @@
-"""What can be had for each workload: every candidate at its best load, compared with the base, with its cost."""
+"""Serving options for each workload: every candidate at its best load, compared with the base, with its cost."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from whichbits.schema.workload import Limit
 from whichbits.verdict.comparison import Comparison, Profile, compare, rate
 from whichbits.verdict.estimates import SYNCHRONOUS, Mode
 from whichbits.verdict.findings import Findings
-from whichbits.verdict.limits import limits_of
-from whichbits.verdict.model import CostFinding
 from whichbits.verdict.reasons import (
     FewRounds,
     KernelNotNative,
@@ -25,7 +23,9 @@ from whichbits.verdict.reasons import (
     SeveralSessions,
     SpeedProblem,
 )
+from whichbits.verdict.slo import limits_of
 from whichbits.verdict.speed import Load, queries
+from whichbits.verdict.verdict import CostFinding
 
 MODES: tuple[Mode, ...] = ("synchronous", "asynchronous")
 FEW = 3

@@ -6,8 +6,8 @@ import math
 
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.findings import SimilaritySample
-from whichbits.verdict.model import SimilarityFinding
 from whichbits.verdict.resampling import ratio_of_sums
+from whichbits.verdict.verdict import SimilarityFinding
 
 
 def similarity_finding(sample: SimilaritySample, *, level: float, seed: int) -> SimilarityFinding:

@@ -13,10 +13,10 @@ from whichbits.core.percentiles import minimum_samples
 from whichbits.schema.metrics import ServingMetric
 from whichbits.verdict.estimates import SYNCHRONOUS, Estimate, SingleRound, Timed
 from whichbits.verdict.findings import Findings, Round
-from whichbits.verdict.model import SpeedFinding
 from whichbits.verdict.reasons import OneRound, RoundInvalid, SpeedProblem, SpeedReason
-from whichbits.verdict.rounds import RoundValue, half_width, mean_of_requests
+from whichbits.verdict.round_statistics import RoundValue, half_width, mean_of_requests
 from whichbits.verdict.statistics import FloatArray
+from whichbits.verdict.verdict import SpeedFinding
 
 RoundKey = tuple[str, int]
 """A round: (session, repeat)."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from whichbits.verdict.caveat_codes import Caveat, InvalidRound, KernelsUnknown, LimitsNotKept, Rounds, StatedLimit, StillRising
 from whichbits.verdict.findings import Findings
-from whichbits.verdict.limits import limits_of
 from whichbits.verdict.serving_options import ServingOptions
+from whichbits.verdict.slo import limits_of
 from whichbits.verdict.speed import Load, is_rate
 
 

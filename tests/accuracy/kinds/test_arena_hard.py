@@ -23,11 +23,11 @@ from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.registry import task
 from whichbits.accuracy.task import Task
 from whichbits.core.errors import UserError
-from whichbits.hardware.machine import describe
+from whichbits.hardware.this_machine import describe
 from whichbits.schema.engine import Emulation
 from whichbits.schema.evaluate import EvaluateInputs, EvaluateSummary
 from whichbits.studies.specification.schema import JudgeChoice
-from whichbits.studies.steps.judge import judge_of, judged
+from whichbits.studies.steps.shared.judge import judge_of, judged
 
 DATA = Path(os.environ.get("WHICHBITS_TEST_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
 """Public data sets, which are no part of the repository."""

@@ -12,8 +12,8 @@ import pytest
 
 from whichbits.accuracy.code import humaneval, mbpp
 from whichbits.accuracy.code.problem import Problem
+from whichbits.accuracy.earlier_items import kept
 from whichbits.accuracy.evaluate import evaluate
-from whichbits.accuracy.kept import kept
 from whichbits.accuracy.kinds.code import _program, _prompt
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.problem_files import rows

@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("math_verify")
 
+from whichbits.accuracy.earlier_items import kept
 from whichbits.accuracy.evaluate import evaluate
-from whichbits.accuracy.kept import kept
 from whichbits.accuracy.kinds.mathematics import ASKED_FOR, judge, questions, source_file
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.problem_files import Row, rows

@@ -13,8 +13,8 @@ import pytest
 
 pytest.importorskip("transformers")
 
+from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.evaluate import evaluate
-from whichbits.accuracy.kept import Kept
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.kinds.ruler import Asked, Ruler, asked_items, source_of
 from whichbits.accuracy.registry import expand, task

@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from whichbits.engines.emulation.drawn import Drawn, within_top_p
 from whichbits.engines.emulation.exact_integers import integer_linear, unpack_int4
 from whichbits.engines.emulation.linear import EmulatedLinear, exact_integers, multiply, quantize_tokens
 from whichbits.engines.emulation.model import Emulated
+from whichbits.engines.emulation.sampling import Drawn, within_top_p
 from whichbits.engines.errors import EngineError
 from whichbits.formats.grid.e4m3 import E4M3
 from whichbits.formats.grid.integer import Integer

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from whichbits.engines.vllm.defaults import serving_settings
-from whichbits.hardware.machine import Hardware
+from whichbits.hardware.this_machine import Hardware
 from whichbits.schema.hardware import Gpu
 
 TWO_CORES = Hardware("2-core X", "X", "x86_64", ("avx512f",), 2, 16_384)

@@ -10,7 +10,7 @@ from whichbits.engines.vllm.command import EngineCommand
 from whichbits.engines.vllm.defaults import serving_settings
 from whichbits.engines.vllm.probe import SATURATES, device_kind, judge, probe, with_saturation
 from whichbits.formats.catalogue import kernels_of
-from whichbits.hardware.machine import Hardware, describe
+from whichbits.hardware.this_machine import Hardware, describe
 from whichbits.models.configuration import read_configuration
 from whichbits.schema.hardware import Gpu
 

@@ -13,7 +13,7 @@ import pytest
 
 from whichbits.core.errors import UserError
 from whichbits.engines.errors import EngineEnded, EngineError
-from whichbits.engines.vllm import registry as records
+from whichbits.engines.vllm import server_records as records
 from whichbits.engines.vllm.server import Server, flags, free_port, port_is_free
 from whichbits.models.configuration import read_configuration
 
@@ -274,7 +274,7 @@ def test_steering_variables_are_not_inherited(tmp_path: Path, monkeypatch: pytes
 def test_kill_9_of_the_parent_of_vllm(vllm, tiny_llama: Path, tmp_path: Path) -> None:
 
     from whichbits.engines.vllm.defaults import serving_settings
-    from whichbits.hardware.machine import describe
+    from whichbits.hardware.this_machine import describe
 
     settings = serving_settings(describe(), read_configuration(tiny_llama).kv_bytes_per_token, max_length=64)
     options = {"arguments": dict(settings.arguments), "environment": dict(settings.environment)}
@@ -299,7 +299,7 @@ def test_crash_of_vllm_in_mid_run_gives_the_cause(vllm, tiny_llama: Path, tmp_pa
 
     from whichbits.engines.http.endpoint import Endpoint
     from whichbits.engines.vllm.defaults import serving_settings
-    from whichbits.hardware.machine import describe
+    from whichbits.hardware.this_machine import describe
 
     settings = serving_settings(describe(), read_configuration(tiny_llama).kv_bytes_per_token, max_length=64)
     options = {"arguments": settings.arguments, "environment": settings.environment, "registry": tmp_path / "registry"}

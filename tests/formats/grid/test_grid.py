@@ -14,9 +14,9 @@ from whichbits.formats.grid.e2m1 import E2M1  # noqa: E402
 from whichbits.formats.grid.e4m3 import E4M3  # noqa: E402
 from whichbits.formats.grid.grid import GRIDS, grid_of  # noqa: E402
 from whichbits.formats.grid.integer import Integer  # noqa: E402
-from whichbits.quantization.rounding.gptq_kernel import round_block  # noqa: E402
+from whichbits.quantization.rounding.gptq import round_block  # noqa: E402
 from whichbits.quantization.rounding.groups import to_groups  # noqa: E402
-from whichbits.quantization.rounding.rounders import nearest  # noqa: E402
+from whichbits.quantization.rounding.nearest import nearest  # noqa: E402
 from whichbits.quantization.rounding.scales import minmax_scales, storable_in  # noqa: E402
 
 INT4, INT8 = Integer(4), Integer(8)

@@ -10,7 +10,7 @@ from whichbits.models.catalogue import find_shape
 from whichbits.prediction.model.coefficients import priors, shipped
 from whichbits.prediction.model.kernels import engine, kernel
 from whichbits.prediction.model.serving import kv_tokens, serve
-from whichbits.prediction.model.solve import Limits, concurrency_at_rate, concurrency_within
+from whichbits.prediction.model.solve import MeanLimits, concurrency_at_rate, concurrency_within
 from whichbits.prediction.model.step import decode, prefill
 from whichbits.prediction.model.work import Layout, Point, columns
 
@@ -112,6 +112,6 @@ def test_the_load_of_a_rate_gives_that_rate(share: float) -> None:
 def test_the_largest_load_within_limits_just_keeps_them() -> None:
     values, points = shipped().values, work(1.0)
     limit = serve(points, values, np.array([20.0])).tpot[0]
-    load = concurrency_within(points, values, Limits(tpot_s=float(limit)))
+    load = concurrency_within(points, values, MeanLimits(tpot_s=float(limit)))
     assert load[0] == pytest.approx(20, rel=0.01)
-    assert np.isnan(concurrency_within(points, values, Limits(ttft_s=1e-6))[0])
+    assert np.isnan(concurrency_within(points, values, MeanLimits(ttft_s=1e-6))[0])

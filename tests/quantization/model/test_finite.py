@@ -16,7 +16,7 @@ from whichbits.formats.format import fit  # noqa: E402
 from whichbits.quantization.model.finite import check_states, check_tensors, is_finite  # noqa: E402
 from whichbits.quantization.passes.layer import quantize_layer  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
-from whichbits.quantization.rounding.rounders import relative_error  # noqa: E402
+from whichbits.quantization.rounding.rounded import relative_error  # noqa: E402
 from whichbits.quantization.statistics.forward import InputStatistics  # noqa: E402
 
 NAME = "model.layers.0.mlp.down_proj.weight"

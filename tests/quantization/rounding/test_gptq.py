@@ -11,8 +11,8 @@ from whichbits.formats.format import Format, QuantizationArgs, fit  # noqa: E402
 from whichbits.formats.grid.grid import grid_of  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
 from whichbits.quantization.rounding.gptq import gptq, scales_by_row  # noqa: E402
-from whichbits.quantization.rounding.rounders import find_scale, stored_scale  # noqa: E402
-from whichbits.quantization.rounding.scales import nvfp4_global_scale  # noqa: E402
+from whichbits.quantization.rounding.rounded import stored_scale  # noqa: E402
+from whichbits.quantization.rounding.scales import find_scale, nvfp4_global_scale  # noqa: E402
 from whichbits.quantization.rounding.weight import round_weight  # noqa: E402
 from whichbits.quantization.statistics.forward import InputStatistics  # noqa: E402
 from whichbits.quantization.statistics.hessian import accumulate, column_importance, factorise, mirror, output_error  # noqa: E402

@@ -7,7 +7,7 @@ pytest.importorskip("numba")
 
 from whichbits.formats.format import QuantizationArgs  # noqa: E402
 from whichbits.formats.grid.grid import grid_of  # noqa: E402
-from whichbits.quantization.rounding.gptq_kernel import round_block, round_block_torch  # noqa: E402
+from whichbits.quantization.rounding.gptq import round_block, round_block_torch  # noqa: E402
 
 GRIDS = {
     name: QuantizationArgs(num_bits=bits, type=kind, symmetric=True, strategy="channel", dynamic=False)
@@ -30,7 +30,7 @@ def test_compiled_and_plain_are_equal_to_the_bit(name: str) -> None:
     upper = (torch.randn(50, 50, generator=generator) * 0.1).triu() + torch.eye(50)
     compiled, plain = weight.clone(), weight.clone()
     errors = round_block(compiled, scale, group, upper, GRIDS[name])
-    expected = round_block_torch(plain, scale, group, upper, GRIDS[name])
+    expected = round_block_torch(plain, scale, group, upper, grid_of(GRIDS[name]))
     assert torch.equal(compiled, plain)
     assert torch.equal(errors, expected)
     assert not torch.equal(compiled, weight)

@@ -13,7 +13,7 @@ if find_spec("triton") is None:  # not imported here: it looks at TRITON_INTERPR
 
 from whichbits.formats.format import QuantizationArgs  # noqa: E402
 from whichbits.formats.grid.grid import grid_of  # noqa: E402
-from whichbits.quantization.rounding.gptq_kernel import round_block_torch  # noqa: E402
+from whichbits.quantization.rounding.gptq import round_block_torch  # noqa: E402
 
 GRIDS = {
     0: QuantizationArgs(num_bits=4, type="int", symmetric=True, strategy="channel", dynamic=False),
@@ -40,7 +40,9 @@ def test_equal_to_plain_torch(kernel: Any, kind: int, rows: int, columns: int) -
     upper = (torch.randn(columns, columns, generator=generator) * 0.1).triu() + torch.eye(columns)
     rounded, expected = weight.clone(), weight.clone()
     errors = kernel(rounded, scale, group, upper, kind=kind, low=-8.0, high=7.0)
-    torch.testing.assert_close(errors, round_block_torch(expected, scale, group, upper, GRIDS[kind]), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        errors, round_block_torch(expected, scale, group, upper, grid_of(GRIDS[kind])), rtol=1e-6, atol=0
+    )
     torch.testing.assert_close(rounded, expected, rtol=1e-6, atol=0)
     assert not torch.equal(rounded, weight)
 

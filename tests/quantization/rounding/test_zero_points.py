@@ -7,7 +7,7 @@ quantization = pytest.importorskip("compressed_tensors.quantization")
 helpers = pytest.importorskip("compressed_tensors.quantization.utils")
 
 from whichbits.formats.format import QuantizationArgs  # noqa: E402
-from whichbits.quantization.rounding.rounders import nearest  # noqa: E402
+from whichbits.quantization.rounding.nearest import nearest  # noqa: E402
 from whichbits.quantization.rounding.zero_points import find_range, zero_shift  # noqa: E402
 
 ARGS = QuantizationArgs(num_bits=4, type="int", symmetric=False, strategy="group", group_size=4, dynamic=False)

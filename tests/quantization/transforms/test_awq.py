@@ -16,7 +16,7 @@ from whichbits.quantization.recipe.recipe import Calibration, Recipe  # noqa: E4
 from whichbits.quantization.rounding.weight import round_weight  # noqa: E402
 from whichbits.quantization.statistics.forward import InputStatistics, norm_offsets, observe  # noqa: E402
 from whichbits.quantization.transforms.awq import STRENGTHS, awq_scale, clipped  # noqa: E402
-from whichbits.quantization.transforms.smoothing import rescale  # noqa: E402
+from whichbits.quantization.transforms.rescale import rescale  # noqa: E402
 
 CALIBRATION = Calibration(source="random", samples=8, length=64)
 

@@ -7,7 +7,7 @@ pytest.importorskip("numba")
 
 from whichbits.formats.catalogue import get  # noqa: E402
 from whichbits.quantization.rounding.gptq import gptq  # noqa: E402
-from whichbits.quantization.rounding.rounders import find_scale  # noqa: E402
+from whichbits.quantization.rounding.scales import find_scale  # noqa: E402
 from whichbits.quantization.statistics.hessian import accumulate, factorise  # noqa: E402
 from whichbits.quantization.transforms.error_correction import bounded, corrected  # noqa: E402
 

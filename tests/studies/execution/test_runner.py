@@ -19,7 +19,7 @@ from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Step
 from whichbits.schema.summary import Summary
 from whichbits.studies.execution.local import LocalExecutor
-from whichbits.studies.execution.machine import Machine
+from whichbits.studies.execution.placement import Machine
 from whichbits.studies.execution.runner import Runner
 from whichbits.studies.planning.plan import Plan, Served
 from whichbits.studies.specification.schema import Specification

@@ -6,7 +6,7 @@ import pytest
 
 import whichbits
 from whichbits.core.errors import UserError
-from whichbits.hardware.machine import Hardware
+from whichbits.hardware.this_machine import Hardware
 from whichbits.schema.hardware import Gpu
 from whichbits.studies.planning.claims import caveats, devices_used
 from whichbits.studies.specification.schema import Deployment, Engine
@@ -92,7 +92,7 @@ def test_a_study_on_hardware_that_is_not_there_does_not_begin(tiny_llama: Path, 
         f"version: 1\nname: s\nmodel: {tiny_llama}\ncandidates: []\ntasks: [{{name: recall, limit: 2}}]\n"
         "deployment: {hardware: h100, count: 2}\n"
     )
-    from whichbits.hardware.machine import describe
+    from whichbits.hardware.this_machine import describe
 
     if describe().gpus:
         pytest.skip("this machine has GPUs")

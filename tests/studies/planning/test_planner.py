@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,6 +201,17 @@ def test_a_missing_model_is_named_with_its_line():
     assert str(raised.value).count("line 3") == 1
 
 
+def with_template_of(name: str, model: Path, folder: Path) -> Path:
+    """The model, with openPangu's chat template for its presets."""
+    if not name.startswith("openpangu"):
+        return model
+    copied = folder / "model"
+    shutil.copytree(model, copied)
+    turns = "{% for m in messages %}[unused9]{{ m['role'] }}：{{ m['content'] }}[unused10]{% endfor %}"
+    (copied / "chat_template.jinja").write_text(turns + "{% if add_generation_prompt %}[unused9]助手：{% endif %}")
+    return copied
+
+
 @pytest.mark.parametrize("name", sorted(set(presets()) - {"demo"}))
 def test_presets_name_tasks_workloads_and_formats_that_exist(name: str, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch):
     from whichbits.quantization.calibration import dataset
@@ -242,7 +254,8 @@ def test_presets_plan_whole_studies(name: str, tiny_llama: Path, tmp_path: Path,
     monkeypatch.setattr(dataset, "pinned_dataset", lambda calibration: calibration.model_copy(update={"revision": "0" * 40}))
     specification, source = parse(presets()[name], name)
     candidates = [candidate.model_copy(update={"run": "emulated"}) for candidate in specification.candidates]
-    update = {"model": str(tiny_llama), "candidates": tuple(candidates), "workloads": (), "similarity": None}
+    model = with_template_of(name, tiny_llama, tmp_path)
+    update = {"model": str(model), "candidates": tuple(candidates), "workloads": (), "similarity": None}
     expansion = Expansion(specification.model_copy(update=update), source, ask_servers=False)
     object.__setattr__(expansion, "model", replace(expansion.model, max_positions=131072))
     object.__setattr__(expansion, "data_dir", stub_data(expansion, tmp_path))
@@ -250,6 +263,12 @@ def test_presets_plan_whole_studies(name: str, tiny_llama: Path, tmp_path: Path,
     evaluated = [planned.step for planned in expansion.plan().steps if planned.step.kind == "evaluate"]
     assert {step.labels.task for step in evaluated} == tasks
     assert {step.labels.candidate for step in evaluated} == {expansion.base, *(one.name for one in candidates)}
+    if name == "openpangu-7b":
+        assert tasks == {f"{task}_chat ({mode})" for task in ("humaneval", "mbpp") for mode in ("slow", "auto", "off")}
+    if name == "openpangu-1b":
+        assert tasks == {"humaneval_chat (default)", "mbpp_chat (default)"}
+    if name.startswith("openpangu"):
+        assert all("Atlas" in entry for entry in specification.unavailable)
     if name == "paper-llama-3.1-8b":
         assert {"mmlu_llama", "truthfulqa_mc2", "leaderboard_musr", "humaneval_plus_chat", "ruler_128k"} <= tasks
         assert expansion.max_length == 131072

@@ -12,7 +12,7 @@ from whichbits.schema.step import Record
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse
 from whichbits.studies.steps.evaluate import EVALUATE
-from whichbits.studies.steps.items import read_items, write_items
+from whichbits.studies.steps.shared.items import read_items, write_items
 from whichbits.studies.steps.step import Job
 from whichbits.studies.store.store import Store
 

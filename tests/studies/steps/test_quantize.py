@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("compressed_tensors")
 
 from whichbits.formats.catalogue import get  # noqa: E402
-from whichbits.quantization.passes import together as passes  # noqa: E402
+from whichbits.quantization.passes import shared_pass as passes  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
 from whichbits.schema.step import Step  # noqa: E402
 from whichbits.studies.steps.quantize import QUANTIZE, run, together  # noqa: E402

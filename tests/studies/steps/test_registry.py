@@ -16,6 +16,7 @@ import pytest
 
 import whichbits
 from whichbits.accuracy.kinds.registry import KINDS as TASK_KINDS
+from whichbits.accuracy.replies.registry import MEASURES as REPLY_MEASURES
 from whichbits.quantization.recipe.methods import ROUNDERS, TRANSFORMS
 from whichbits.serving.metrics.registry import METRICS
 from whichbits.similarity.measures.registry import MEASURES
@@ -29,6 +30,7 @@ SOURCE = Path(whichbits.__file__).parent
 NAMED = {
     "whichbits.accuracy.sandbox.run": ("whichbits.accuracy.sandbox.child",),
     "whichbits.accuracy.kinds.registry": tuple(module for module, _ in TASK_KINDS.ours.values()),
+    "whichbits.accuracy.replies.registry": tuple(module for module, _ in REPLY_MEASURES.ours.values()),
     "whichbits.serving.metrics.registry": tuple(module for module, _ in METRICS.ours.values()),
     "whichbits.similarity.measures.registry": tuple(module for module, _ in MEASURES.ours.values()),
     "whichbits.quantization.recipe.methods": tuple(
@@ -37,7 +39,7 @@ NAMED = {
 }
 """What a module starts, or loads, by a name in a text."""
 
-SERVED, SERVERS = "whichbits.studies.steps.served", "whichbits.studies.execution.servers"
+SERVED, SERVERS = "whichbits.studies.steps.shared.served", "whichbits.studies.execution.servers"
 """The module by which steps ask for a server, and the one that starts servers when they do."""
 
 WITHOUT_EFFECT = {
@@ -199,12 +201,12 @@ def test_dependencies_are_found_through_imports_in_functions_and_with_data():
     def reached(kind: str) -> set[str]:
         return {str(path.relative_to(SOURCE)) for path in dependencies(kind)}
 
-    assert {"quantization/passes/direct.py", "formats/format.py", "studies/steps/items.py"} <= reached("quantize")
+    assert {"quantization/passes/direct.py", "formats/format.py", "studies/steps/shared/items.py"} <= reached("quantize")
     assert "engines/emulation/model.py" in reached("evaluate"), "imported by a function of steps/served.py"
     assert "engines/emulation/model.py" not in reached("compare")
     assert "models/architectures.yaml" in reached("quantize")
     assert "serving/measure.py" in reached("serve"), "imported by a function that `run` calls"
-    assert "studies/steps/on_engine.py" not in reached("evaluate"), "imported for `plan` alone"
+    assert "studies/steps/shared/on_engine.py" not in reached("evaluate"), "imported for `plan` alone"
     # The sandbox starts its program, which imports by a relative name.
     assert {"accuracy/sandbox/child.py", "accuracy/sandbox/seccomp.py"} <= reached("evaluate")
 

@@ -2,8 +2,8 @@
 
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.guideline import guideline
-from whichbits.verdict.model import Decision, Extension, NoRecommendation, Recommendation, SuiteRecovery, Verdict
 from whichbits.verdict.reasons import AgainstBase, Bounded, IsBase, NotScored, WouldWin
+from whichbits.verdict.verdict import Decision, Extension, NoRecommendation, Recommendation, SuiteRecovery, Verdict
 from whichbits.verdict.words.answer import reasons, sentence
 from whichbits.verdict.words.recommendations import evidence
 

@@ -5,7 +5,6 @@ from typing import get_args
 import pytest
 
 from whichbits.verdict.estimates import Estimate
-from whichbits.verdict.model import Decision, Extension, SuiteRecovery
 from whichbits.verdict.reasons import (
     BaseFailed,
     Bounded,
@@ -22,6 +21,7 @@ from whichbits.verdict.reasons import (
     TooFew,
     Undecidable,
 )
+from whichbits.verdict.verdict import Decision, Extension, SuiteRecovery
 from whichbits.verdict.words.decisions import decision_reason, excluded, failure, needed_to_decide
 
 MARGIN = 0.03

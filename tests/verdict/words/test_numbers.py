@@ -29,6 +29,6 @@ def test_words():
 
 def test_reading_a_verdict_and_importing_the_decision_stay_light():
     heavy = "{'scipy', 'pyarrow', 'duckdb', 'torch', 'pandas'}"
-    code = f"import sys, whichbits.verdict.collect, whichbits.verdict.decide; print({heavy} & set(sys.modules))"
+    code = f"import sys, whichbits.verdict.collect, whichbits.verdict.assemble; print({heavy} & set(sys.modules))"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert seen.strip() == "set()"

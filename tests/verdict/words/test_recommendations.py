@@ -5,7 +5,6 @@ from typing import get_args
 import pytest
 
 from whichbits.verdict.estimates import Estimate, SingleRound
-from whichbits.verdict.model import NoRecommendation, Recommendation, RecommendationCode, RefusalCode
 from whichbits.verdict.reasons import (
     AgainstBase,
     KernelNotNative,
@@ -15,6 +14,7 @@ from whichbits.verdict.reasons import (
     RoundInvalid,
     SpeedReason,
 )
+from whichbits.verdict.verdict import NoRecommendation, Recommendation, RecommendationCode, RefusalCode
 from whichbits.verdict.words.recommendations import no_recommendation_reason, recommendation_reason, speed_reason
 
 RATIO = Estimate(value=1.21, low=1.1, high=1.33)

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from whichbits.accuracy.problem_files import Row, optional_files, problem_file, rows
-from whichbits.accuracy.thought import after_thought
+from whichbits.accuracy.thinking.thought import after_thought
 from whichbits.core.errors import UserError
 
 VERSIONS: Mapping[str, Mapping[str, str]] = {

@@ -1,4 +1,4 @@
-"""How an answer looks: its length, and its headers, lists and bold text; what style control holds equal."""
+"""The style of an answer, which style control holds equal: its length, headers, lists and bold text."""
 
 from __future__ import annotations
 

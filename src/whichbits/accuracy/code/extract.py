@@ -23,7 +23,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from whichbits.accuracy.code.python import tree_of
-from whichbits.accuracy.thought import after_thought
+from whichbits.accuracy.thinking.thought import after_thought
 
 FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+#.-]*)[^\n]*$", re.MULTILINE)
 PYTHON = ("", "python", "python3", "py")

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import AliasChoices, Field
 
-from whichbits.accuracy.code.compared import comparison
 from whichbits.accuracy.code.problem import Problem
+from whichbits.accuracy.code.reference_tests import comparison
 from whichbits.accuracy.problem_files import Row, optional_files, problem_file, read_rows, rows
 from whichbits.core.errors import UserError
 

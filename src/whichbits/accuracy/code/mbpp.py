@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from whichbits.accuracy.code.compared import comparison
 from whichbits.accuracy.code.json_types import compared_as_sets, restored
 from whichbits.accuracy.code.problem import Problem
 from whichbits.accuracy.code.python import tree_of
+from whichbits.accuracy.code.reference_tests import comparison
 from whichbits.accuracy.problem_files import Row, optional_files, problem_file, rows
 from whichbits.core.errors import UserError
 

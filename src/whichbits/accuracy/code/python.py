@@ -1,4 +1,4 @@
-"""Python as syntax trees, without what Python says of odd escapes in it."""
+"""Python source as syntax trees, parsed without warnings about escapes."""
 
 from __future__ import annotations
 

@@ -17,16 +17,16 @@ import numpy as np
 from whichbits.accuracy.answers import generate_answers
 from whichbits.accuracy.arena.bradley_terry import win_rate
 from whichbits.accuracy.arena.files import VERSIONS, Prompt, answer_files, characters, prompts, question_file
+from whichbits.accuracy.arena.judge_prompts import Outcome, Round, conversation, outcome_of, win_probability
 from whichbits.accuracy.arena.style import Style, difference, style_of
-from whichbits.accuracy.arena.verdicts import Outcome, Round, conversation, outcome_of, win_probability
+from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.item import Item
 from whichbits.accuracy.judging import Judge, Judging, Message, Reply, work_of
-from whichbits.accuracy.kept import Kept
 from whichbits.accuracy.kind import JudgedKind
 from whichbits.accuracy.result import TaskResult, reduced, summarize, text_hash
 from whichbits.accuracy.sampling import sample_seed
 from whichbits.accuracy.task import Task
-from whichbits.accuracy.thought import after_thought
+from whichbits.accuracy.thinking.thought import after_thought
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
 from whichbits.engines.protocol import LanguageModel

@@ -13,8 +13,8 @@ from whichbits.accuracy.answers import generate_answers
 from whichbits.accuracy.code import humaneval, mbpp
 from whichbits.accuracy.code.extract import program_of
 from whichbits.accuracy.code.problem import Problem
+from whichbits.accuracy.earlier_items import Kept, together
 from whichbits.accuracy.item import Item
-from whichbits.accuracy.kept import Kept, together
 from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.result import TaskResult, reduced, summarize, text_hash
 from whichbits.accuracy.sandbox.run import Outcome, Sandbox, open_sandbox

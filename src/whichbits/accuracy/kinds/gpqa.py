@@ -23,13 +23,13 @@ from typing import ClassVar
 from pydantic import AliasChoices, Field
 
 from whichbits.accuracy.answers import generate_answers
+from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.item import Item
-from whichbits.accuracy.kept import Kept
 from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.problem_files import Row, problem_file, read_row, rows
 from whichbits.accuracy.result import TaskResult, reduced, summarize, text_hash
 from whichbits.accuracy.task import Task
-from whichbits.accuracy.thought import after_thought
+from whichbits.accuracy.thinking.thought import after_thought
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.text import read_text
 from whichbits.engines.protocol import LanguageModel

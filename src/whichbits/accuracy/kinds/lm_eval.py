@@ -60,6 +60,12 @@ class LmEval(HarnessKind):
                 remedy="install the same version of lm-eval in both places, or plan the study again",
             )
 
+    def may_think(self, task: Task) -> bool:
+        """Not where a member compares likelihoods, or begins the answer itself."""
+        found = [member.config for member in members(task.source, _known(task.source))]
+        generates = all(config.get("output_type", "generate_until") == "generate_until" for config in found)
+        return task.chat_template and generates and not any(config.get("gen_prefix") for config in found)
+
     def harness_tasks(self, task: Task, *, seed: int, data_dir: Path | None) -> dict[str, Any]:
         """The harness's task objects, with the task's few-shot number."""
         return public_tasks(task, data_dir=data_dir)

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 from pydantic import AliasChoices, Field
 
 from whichbits.accuracy.answers import generate_answers
+from whichbits.accuracy.earlier_items import Kept, together
 from whichbits.accuracy.item import Item
-from whichbits.accuracy.kept import Kept, together
 from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.problem_files import Row, problem_file, rows
 from whichbits.accuracy.result import TaskResult, reduced, summarize, text_hash
 from whichbits.accuracy.task import Task
-from whichbits.accuracy.thought import after_thought
+from whichbits.accuracy.thinking.thought import after_thought
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
 from whichbits.engines.protocol import LanguageModel

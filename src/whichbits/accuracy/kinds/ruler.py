@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from whichbits.accuracy.answers import generate_answers
+from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.item import Item
-from whichbits.accuracy.kept import Kept
 from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.result import TaskResult, Work, reduced, summarize, text_hash
 from whichbits.accuracy.ruler.draft import Draft
@@ -70,6 +70,10 @@ class Ruler(TaskKind):
     def request_length(self, task: Task) -> int | None:
         """The length that the source states."""
         return source_of(task)[1]
+
+    def may_think(self, task: Task) -> bool:
+        """No: RULER begins the answer itself."""
+        return False
 
     def data_files(self, task: Task, data_dir: Path | None) -> Mapping[str, Path] | None:
         """The haystack, where there is one, and the questions. Raises UserError where a file of questions is not there."""

@@ -1,4 +1,4 @@
-"""An item whose length is still open."""
+"""A RULER item before its haystack is filled up to the wanted length."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from whichbits.engines.emulation.drawn import Drawn
 from whichbits.engines.emulation.float32_head import float32_head
 from whichbits.engines.emulation.linear import ActivationQuantizer, emulated
+from whichbits.engines.emulation.sampling import Drawn
 from whichbits.engines.errors import EngineError
 from whichbits.engines.http.completion import Generation
 from whichbits.models import generation
@@ -119,12 +119,13 @@ class Emulated:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int | Sequence[int] = 0,
+        special_tokens: bool = False,
     ) -> list[Generation]:
         """Continue each prompt (token ids) until a stop string, the end-of-sequence token or `max_tokens`.
 
-        A text does not hold the stop string that ended it. `seed` is one for all prompts, or one a prompt; what is drawn (at
-        a temperature above 0) does not depend on which prompts share a batch. Raises ValueError where prompt and `max_tokens`
-        together exceed `max_length`.
+        A text does not hold the stop string that ended it, nor special tokens unless `special_tokens` asks for them. `seed` is
+        one for all prompts, or one a prompt; what is drawn (at a temperature above 0) does not depend on which prompts share a
+        batch. Raises ValueError where prompt and `max_tokens` together exceed `max_length`.
         """
         for prompt in prompts:
             self._check_length(prompt, max_tokens)
@@ -139,7 +140,7 @@ class Emulated:
             processors = [_finite_scores, *draw]
             made = self._model.generate(input_ids=ids, attention_mask=mask, logits_processor=processors, **options)
             new = made[:, ids.shape[1] :]
-            results |= {index: self._text(row.tolist(), stop) for row, index in zip(new, chosen, strict=True)}
+            results |= {index: self._text(row.tolist(), stop, special_tokens) for row, index in zip(new, chosen, strict=True)}
         return [results[index] for index in range(len(prompts))]
 
     def _options(self, max_tokens: int, stop: Sequence[str]) -> dict[str, Any]:
@@ -148,14 +149,15 @@ class Emulated:
         stopping = {"stop_strings": list(stop), "tokenizer": self._tokenizer} if stop else {}
         return {"generation_config": config, **stopping}
 
-    def _text(self, made: list[int], stop: Sequence[str]) -> Generation:
-        """Cut a row of generated ids at its end token or first stop string."""
+    def _text(self, made: list[int], stop: Sequence[str], special: bool = False) -> Generation:
+        """Cut a row of generated ids at its end token or first stop string; `special` keeps other special tokens in it."""
         reason: Literal["stop", "length"] = "length"
         for position, token in enumerate(made):
             if token in self._ends:
                 made, reason = made[: position + 1], "stop"
                 break
-        text = self._tokenizer.decode(made, skip_special_tokens=True)
+        shown = made[:-1] if special and reason == "stop" else made
+        text = self._tokenizer.decode(shown, skip_special_tokens=not special)
         places = [place for string in stop if (place := text.find(string)) >= 0]
         if not places:
             return Generation(text, len(made), reason)
@@ -230,9 +232,9 @@ def _loaded(checkpoint: Path, dtype: torch.dtype | None, trust_remote_code: bool
     from whichbits.engines.emulation.mixture import is_quantized_mixture, load_mixture
     from whichbits.formats.checkpoint.codes import BESIDE
     from whichbits.formats.checkpoint.files import tensor_files
-    from whichbits.models.comparison import model_class
     from whichbits.models.configuration import read_configuration
     from whichbits.models.patterns import refuse_patterns
+    from whichbits.models.tensor_check import model_class
 
     configuration = read_configuration(checkpoint, trust_remote_code=trust_remote_code)
     if (why := not_emulated(configuration.quantization)) is not None:

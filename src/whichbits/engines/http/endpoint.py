@@ -170,16 +170,20 @@ class Endpoint:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int | Sequence[int] = 0,
+        special_tokens: bool = False,
     ) -> list[Generation]:
         """Continue each prompt (token ids) until a stop string, the end-of-sequence token or `max_tokens`.
 
         At most 4 stop strings go to the server (it refuses more); the caller cuts the text at the others. A text does not hold
-        the stop string that ended it. `seed` is one for all prompts, or one a prompt. Raises ValueError where prompt and
-        `max_tokens` together exceed `max_length`.
+        the stop string that ended it. `seed` is one for all prompts, or one a prompt. With `special_tokens` it keeps those
+        that the model writes, as vLLM and SGLang do on request. Raises ValueError where prompt and `max_tokens` together exceed
+        `max_length`.
         """
         for prompt in prompts:
             self._check_length(prompt, max_tokens)
         options: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
+        if special_tokens:
+            options["skip_special_tokens"] = False
         if stop:
             options["stop"] = list(stop[:MAX_STOP_STRINGS])
         seeds = [seed] * len(prompts) if isinstance(seed, int) else seed

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from whichbits.hardware.machine import Hardware
+from whichbits.hardware.this_machine import Hardware
 from whichbits.schema.engine import Arguments
 
 MODEL_NAME = "whichbits"

@@ -13,7 +13,7 @@ from whichbits.engines.vllm.log import exception, kernels, tail
 from whichbits.engines.vllm.server import Server
 from whichbits.formats.catalogue import kernels_of
 from whichbits.formats.kernels import Device
-from whichbits.hardware.machine import Hardware
+from whichbits.hardware.this_machine import Hardware
 from whichbits.schema.engine import Arguments
 from whichbits.schema.probe import ProbeSummary, Status
 

@@ -19,7 +19,7 @@ from typing import Self
 from whichbits.core.errors import UserError
 from whichbits.core.processes import safe_environment
 from whichbits.engines.errors import EngineEnded, EngineError
-from whichbits.engines.vllm import registry as records
+from whichbits.engines.vllm import server_records as records
 from whichbits.engines.vllm import supervisor
 from whichbits.engines.vllm.command import EngineCommand
 from whichbits.engines.vllm.log import root_cause, tail

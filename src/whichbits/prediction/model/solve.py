@@ -18,7 +18,7 @@ STEPS = 40
 
 
 @dataclass(frozen=True)
-class Limits:
+class MeanLimits:
     """Latency limits on means, in seconds; infinity where there is none."""
 
     ttft_s: float = float("inf")
@@ -86,6 +86,6 @@ def concurrency_at_rate(work: Work, values: Values, rates: Floats, highest: Floa
     return np.where(rates <= highest, np.where(np.isnan(found), below, found), np.nan)
 
 
-def concurrency_within(work: Work, values: Values, limits: Limits) -> Floats:
+def concurrency_within(work: Work, values: Values, limits: MeanLimits) -> Floats:
     """Largest concurrency within the limits; NaN where a lone request already breaks them."""
     return _bisect(work, values, limits.met)

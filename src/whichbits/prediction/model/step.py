@@ -1,4 +1,4 @@
-"""Time of one forward pass: a roofline for each matrix product, attention, all-reduce, and what overlaps with nothing.
+"""Time of one forward pass: a roofline for each matrix product, attention, all-reduce, and constant overheads.
 
 All functions take `work` (see `work.Work`) and the coefficients by name, and return seconds, one number a point.
 """

@@ -1,4 +1,4 @@
-"""How near a question is to what was measured, and so how far its answer may be off."""
+"""Tiers of certainty: how near a question is to what was measured, and so how wide its interval is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leaving out: fits without a model, a device, an architecture, or an engine on a device, judged on what they lack."""
+"""Cross-validation: fits that leave out a model, a device, an architecture, or an engine on a device, judged on it."""
 
 from __future__ import annotations
 

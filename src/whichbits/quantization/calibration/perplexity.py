@@ -1,4 +1,4 @@
-"""What the base says of tokens, its layers run one after another, so that one of them is in memory."""
+"""Log-probabilities of the base, computed with one layer in memory at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each format would do to each unit of a model, measured: the table that a budget is spent on."""
+"""Layer sensitivity: the measured error of each format at each unit of a model, which a budget is spent by."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from whichbits.quantization.model.decoder import empty, empty_model, fill, first
 from whichbits.quantization.model.devices import computing_devices
 from whichbits.quantization.model.replicas import Replica, filled, run
 from whichbits.quantization.model.tensors import layer_tensors, outside_layers
-from whichbits.quantization.passes.agreement import check_agreement
+from whichbits.quantization.passes.forward_check import check_agreement
 from whichbits.quantization.recipe.recipe import LayerChoice, Recipe
 from whichbits.quantization.rounding.fake_quantize import activations_quantized
 from whichbits.quantization.rounding.weight import global_scales, round_weight
-from whichbits.quantization.transforms.base import base_tensors
+from whichbits.quantization.transforms.base_tensors import base_tensors
 
 if TYPE_CHECKING:
     import torch

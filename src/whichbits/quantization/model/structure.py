@@ -12,8 +12,8 @@ from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.files import BUFFER, language_prefix, stored_tensors
 from whichbits.formats.checkpoint.names import DECODER, LM_HEAD, expert_part, in_language_model, layer_number
 from whichbits.formats.mixed import targets
-from whichbits.models.comparison import compare, refuse_differences
 from whichbits.models.configuration import Configuration
+from whichbits.models.tensor_check import compare, refuse_differences
 
 ADAPTER = re.compile(r"(?:^|\.)(?:lora_\w+|base_layer|base_model|modules_to_save|adapters?|ia3_\w+|oft_\w+|hada_\w+)(?:\.|$)")
 """Parts of names that adapters (PEFT's LoRA and its kin) give their tensors, and the layers that they are put around."""

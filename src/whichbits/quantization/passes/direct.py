@@ -18,7 +18,7 @@ from whichbits.quantization.passes.fitting import SHARD_BYTES, Progress, fit_to
 from whichbits.quantization.passes.layer import quantize_layer
 from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.rounding.kv_cache import cache_scales
-from whichbits.quantization.transforms.base import base_tensors
+from whichbits.quantization.transforms.base_tensors import base_tensors
 
 if TYPE_CHECKING:
     import torch

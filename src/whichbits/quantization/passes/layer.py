@@ -12,7 +12,7 @@ from whichbits.formats.checkpoint.compress import compress
 from whichbits.quantization.model.finite import IN_BFLOAT16, STORED, check_tensors
 from whichbits.quantization.output.manifest import ModuleError
 from whichbits.quantization.rounding.activations import activation_scales
-from whichbits.quantization.rounding.rounders import Rounded, relative_error
+from whichbits.quantization.rounding.rounded import Rounded, relative_error
 from whichbits.quantization.rounding.weight import global_scales, round_weight
 from whichbits.quantization.statistics.hessian import NotFinite
 from whichbits.quantization.transforms.error_correction import bounded, corrected

@@ -1,4 +1,4 @@
-"""The calibrated pass: the decoder walked layer by layer, each quantized for every job on what reaches it."""
+"""The calibrated pass: the decoder is walked layer by layer, and each layer is quantized for every job on its inputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.rounding.kv_cache import cache_scales, largest_keys_and_values
 from whichbits.quantization.statistics.backward import ObservedLayer, observe_backwards
 from whichbits.quantization.statistics.forward import InputStatistics, norm_offsets, observe
-from whichbits.quantization.transforms.base import base_tensors
+from whichbits.quantization.transforms.base_tensors import base_tensors
 from whichbits.quantization.transforms.transform import CalibratedLayer, asked
 
 if TYPE_CHECKING:

@@ -35,8 +35,8 @@ TRANSFORMS: Registry[Method] = Registry(
     TRANSFORM_GROUP,
     (f"{_TRANSFORMS}.transform", "Transform"),
     {
-        "smoothing": (f"{_TRANSFORMS}.smoothing", "Smoothing"),
-        "balancing": (f"{_TRANSFORMS}.smoothing", "Balancing"),
+        "smoothing": (f"{_TRANSFORMS}.smoothquant", "Smoothing"),
+        "balancing": (f"{_TRANSFORMS}.balancing", "Balancing"),
         "awq": (f"{_TRANSFORMS}.awq", "Awq"),
     },
 )

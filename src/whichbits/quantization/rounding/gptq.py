@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from whichbits.formats.grid.grid import grid_of
+from whichbits.quantization.rounding.gptq_kernel import compiles, round_block_compiled
 from whichbits.quantization.rounding.rounder import Rounder, Unrounded
 
 if TYPE_CHECKING:
     import torch
 
     from whichbits.formats.format import QuantizationArgs
+    from whichbits.formats.grid.grid import Grid
     from whichbits.quantization.statistics.hessian import Factor
 
 BLOCK = 128
@@ -80,8 +83,6 @@ def _round_columns(
     left: torch.Tensor, by_row: torch.Tensor, group: torch.Tensor, factor: Factor, args: QuantizationArgs
 ) -> torch.Tensor:
     """`left`, its columns in the order in which they are rounded, rounded in place."""
-    from whichbits.quantization.rounding.gptq_kernel import round_block
-
     columns = left.shape[1]
     for begin in range(0, columns, BLOCK):
         end = min(begin + BLOCK, columns)
@@ -90,6 +91,39 @@ def _round_columns(
         left[:, begin:end] = block
         left[:, end:].addmm_(errors, factor.upper[begin:end, end:], alpha=-1)
     return left
+
+
+def round_block(
+    weight: torch.Tensor, scale: torch.Tensor, group: torch.Tensor, upper: torch.Tensor, args: QuantizationArgs
+) -> torch.Tensor:
+    """Round the columns of a block one after another, each passing its error on to those behind it; returns the errors.
+
+    `weight` float32 [rows, block] is rounded in place; `scale` float32 [rows, groups]; `group` int64 [block] names each
+    column's group; `upper` float32 [block, block] is the block's part of `Factor.upper`. The result, float32 [rows, block], is
+    each column's error over its diagonal of `upper`. Compiled where it can be.
+    Source: GPTQ (arXiv 2210.17323), algorithm 1, the inner loop.
+    """
+    grid = grid_of(args)
+    if compiles(grid, weight.device.type):
+        return round_block_compiled(weight, scale, group, upper, grid)
+    return round_block_torch(weight, scale, group, upper, grid)
+
+
+def round_block_torch(
+    weight: torch.Tensor, scale: torch.Tensor, group: torch.Tensor, upper: torch.Tensor, grid: Grid
+) -> torch.Tensor:
+    """`round_block` in plain torch: for grids and devices that nothing is compiled for, and as reference."""
+    import torch
+
+    errors = torch.empty_like(weight)
+    for column in range(weight.shape[1]):
+        divisor = scale[:, group[column]]
+        rounded = grid.rounded(weight[:, column] / divisor) * divisor
+        error = (weight[:, column] - rounded) / upper[column, column]
+        weight[:, column] = rounded
+        weight[:, column + 1 :] -= error.unsqueeze(1) * upper[column, column + 1 :].unsqueeze(0)
+        errors[:, column] = error
+    return errors
 
 
 def scales_by_row(scale: torch.Tensor, args: QuantizationArgs, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""GPTQ's loop over the columns of a block: compiled for the CPU and for CUDA; plain torch elsewhere, and as reference."""
+"""GPTQ's loop over the columns of a block, compiled for the CPU and for CUDA; `gptq.round_block` is the same in plain torch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ import numpy as np
 
 from whichbits.formats.grid.e2m1 import E2M1
 from whichbits.formats.grid.e4m3 import E4M3
-from whichbits.formats.grid.grid import grid_of
 from whichbits.formats.grid.integer import Integer
 from whichbits.quantization.rounding.compiled import compiled
 
 if TYPE_CHECKING:
     import torch
 
-    from whichbits.formats.format import QuantizationArgs
+    from whichbits.formats.grid.grid import Grid
 
 INT, FP8, FP4 = 0, 1, 2
 KINDS = {Integer: INT, E4M3: FP8, E2M1: FP4}
@@ -29,23 +28,18 @@ TOGETHER = 16
 """Rows that the compiled loop takes through the columns side by side."""
 
 
-def round_block(
-    weight: torch.Tensor, scale: torch.Tensor, group: torch.Tensor, upper: torch.Tensor, args: QuantizationArgs
-) -> torch.Tensor:
-    """Round the columns of a block one after another, each passing its error on to those behind it; returns the errors.
+def compiles(grid: Grid, device: str) -> bool:
+    """Whether the loop is compiled for a grid on a type of device."""
+    return type(grid) in KINDS and device in ("cpu", "cuda")
 
-    `weight` float32 [rows, block] is rounded in place; `scale` float32 [rows, groups]; `group` int64 [block] names each
-    column's group; `upper` float32 [block, block] is the block's part of `Factor.upper`. The result, float32 [rows, block], is
-    each column's error over its diagonal of `upper`. On the CPU rows are shared among torch's threads.
-    Source: GPTQ (arXiv 2210.17323), algorithm 1, the inner loop.
-    """
+
+def round_block_compiled(
+    weight: torch.Tensor, scale: torch.Tensor, group: torch.Tensor, upper: torch.Tensor, grid: Grid
+) -> torch.Tensor:
+    """`gptq.round_block` for a grid and device that `compiles`. On the CPU rows are shared among torch's threads."""
     import torch
 
-    grid = grid_of(args)
-    kind = KINDS.get(type(grid))
-    if kind is None or weight.device.type not in ("cpu", "cuda"):
-        return round_block_torch(weight, scale, group, upper, args)
-    lowest = grid.lowest if isinstance(grid, Integer) else -grid.largest
+    kind, lowest = KINDS[type(grid)], grid.lowest if isinstance(grid, Integer) else -grid.largest
     if weight.device.type == "cuda":
         from whichbits.quantization.rounding.gptq_triton import round_block_triton
 
@@ -73,23 +67,6 @@ def over_rows(run: Callable[[slice], None], rows: int) -> None:
         return
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(run, parts))
-
-
-def round_block_torch(
-    weight: torch.Tensor, scale: torch.Tensor, group: torch.Tensor, upper: torch.Tensor, args: QuantizationArgs
-) -> torch.Tensor:
-    """The same in plain torch."""
-    import torch
-
-    errors = torch.empty_like(weight)
-    for column in range(weight.shape[1]):
-        divisor = scale[:, group[column]]
-        rounded = grid_of(args).rounded(weight[:, column] / divisor) * divisor
-        error = (weight[:, column] - rounded) / upper[column, column]
-        weight[:, column] = rounded
-        weight[:, column + 1 :] -= error.unsqueeze(1) * upper[column, column + 1 :].unsqueeze(0)
-        errors[:, column] = error
-    return errors
 
 
 @compiled(nogil=True, error_model="numpy")

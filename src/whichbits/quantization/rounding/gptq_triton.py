@@ -24,7 +24,7 @@ def round_block_triton(
     low: float,
     high: float,
 ) -> torch.Tensor:
-    """Arguments and result as `columns.round_block`, all on one device; `kind` is 0 for integers, 1 for E4M3, 2 for E2M1.
+    """Arguments and result as `gptq.round_block`, all on one device; `kind` is 0 for integers, 1 for E4M3, 2 for E2M1.
 
     Integers are held between `low` and `high`. Rows are independent of each other, so each program takes `ROWS` of them through
     all columns; the host only starts the kernel.

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 from whichbits.formats.grid.e2m1 import E2M1
 from whichbits.formats.grid.e4m3 import E4M3
+from whichbits.formats.grid.e8m0 import E8M0
 from whichbits.formats.grid.grid import grid_of
 from whichbits.formats.grid.integer import Integer
+from whichbits.quantization.rounding.groups import to_groups
 
 if TYPE_CHECKING:
     import torch
 
     from whichbits.formats.format import QuantizationArgs
+    from whichbits.quantization.recipe.recipe import ScaleSearch
 
 Storable = Callable[["torch.Tensor"], "torch.Tensor"]
 """Rounds scales (float32) to what a checkpoint can store of them, never to zero."""
@@ -147,3 +150,37 @@ def _search(
         best_error = torch.where(better, error, best_error)
         best_scale = torch.where(better, scale, best_scale)
     return best_scale
+
+
+def find_scale(
+    weight: torch.Tensor,
+    args: QuantizationArgs,
+    *,
+    scales: ScaleSearch,
+    dtype: torch.dtype,
+    global_scale: torch.Tensor | None = None,
+    importance: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The scale of each group of weights, float32 [scale rows, scale columns], rounded to what a checkpoint can store.
+
+    `weight` [rows, columns] of any float dtype, computed in float32. `dtype` is what scales are stored in where the format
+    does not say. `global_scale` [1] belongs to NVFP4. `importance` float32 [columns] weighs the error of each column where
+    `scales` is "activation".
+    """
+    import torch
+
+    groups = to_groups(weight.to(torch.float32), args)
+    if args.strategy == "tensor_group":
+        if global_scale is None:
+            raise ValueError("a tensor_group strategy needs a global scale")
+        storable = storable_under(global_scale)
+    else:
+        storable = E8M0().rounded if args.scale_dtype else storable_in(dtype)
+    if scales == "minmax":
+        return minmax_scales(groups, args, storable)
+    if scales == "mse":
+        return mse_scales(groups, args, storable)
+    if importance is None:
+        raise ValueError("an activation-weighted search needs the importance of each column")
+    rows = args.block_structure[0] if args.block_structure else 1
+    return mse_scales(groups, args, storable, to_groups(importance.repeat(rows, 1), args))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from whichbits.quantization.rounding.nearest import nearest
+from whichbits.quantization.rounding.rounded import Rounded, stored_scale
 from whichbits.quantization.rounding.rounder import Unrounded, rounder
-from whichbits.quantization.rounding.rounders import Rounded, find_scale, nearest, stored_scale
-from whichbits.quantization.rounding.scales import nvfp4_global_scale
+from whichbits.quantization.rounding.scales import find_scale, nvfp4_global_scale
 from whichbits.quantization.rounding.zero_points import find_range, zero_shift
 from whichbits.quantization.statistics.hessian import column_importance, output_error, shrunk
 

@@ -1,4 +1,4 @@
-"""The calibrated pass backwards: what linear layers are fed, tokens counted by how much the model's loss feels their error."""
+"""The backward pass: statistics of inputs whose tokens are weighted by Fisher information."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the linear layers of a decoder layer are fed: one set of statistics for each input, shared by those that read it."""
+"""Statistics of the inputs of linear layers: one set for each input, shared by the layers that read it."""
 
 from __future__ import annotations
 

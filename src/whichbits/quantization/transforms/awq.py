@@ -10,7 +10,7 @@ from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.rounding.groups import from_groups, to_groups
 from whichbits.quantization.rounding.weight import round_weight
 from whichbits.quantization.statistics.forward import InputStatistics
-from whichbits.quantization.transforms.smoothing import rescale
+from whichbits.quantization.transforms.rescale import rescale
 from whichbits.quantization.transforms.transform import CalibratedLayer, Transform, Transformed
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A layer with scales merged into its weights, which are to leave what it computes as it is."""
+"""Check that a layer computes the same after scales were merged into its weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from whichbits.quantization.model.replicas import Replica, refill
 from whichbits.quantization.statistics.forward import InputStatistics, norm_offsets, observe
-from whichbits.quantization.transforms.smoothing import rescale
+from whichbits.quantization.transforms.rescale import rescale
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from whichbits.schema.step import Step
-from whichbits.studies.execution.machine import Machine
+from whichbits.studies.execution.placement import Machine
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.step import Result, Run
 from whichbits.studies.store.store import Store

@@ -23,7 +23,7 @@ from whichbits.core.errors import UserError
 from whichbits.core.processes import die_with_parent, leave_working_directory, safe_environment
 from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import Executor, Services, StepFailed, Work
-from whichbits.studies.execution.machine import Part, Placement
+from whichbits.studies.execution.placement import Part, Placement
 from whichbits.studies.execution.worker import jobs_of, run_work, server_failure
 from whichbits.studies.steps.step import Job, Result, ServerFailed
 from whichbits.studies.store.store import Store

@@ -17,7 +17,7 @@ from whichbits.studies.store.store import Store
 if TYPE_CHECKING:
     from whichbits.engines.vllm.command import EngineCommand
     from whichbits.engines.vllm.defaults import Settings
-    from whichbits.hardware.machine import Hardware
+    from whichbits.hardware.this_machine import Hardware
 
 BESIDE_WEIGHTS_MIB = 3072
 """Memory of a CPU server beside its weights and its cache of keys and values, generously."""
@@ -66,7 +66,7 @@ class ConfiguredEngine:
         """Serve `checkpoint`; its log is named after the candidate. Raises ServerFailed."""
         from whichbits.engines.errors import EngineError
         from whichbits.engines.vllm.server import Server as EngineServer
-        from whichbits.hardware.machine import processors
+        from whichbits.hardware.this_machine import processors
 
         try:
             server = EngineServer(

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from whichbits.core.errors import UserError
 
 if TYPE_CHECKING:
-    from whichbits.hardware.machine import Hardware as Machine
+    from whichbits.hardware.this_machine import Hardware as Machine
     from whichbits.studies.specification.schema import Deployment, Engine
 
 HERE = "this-machine"

@@ -13,13 +13,13 @@ from whichbits.schema.engine import Emulation, EngineAtAddress, EngineIdentity, 
 from whichbits.studies.specification.schema import Candidate, Specification
 from whichbits.studies.specification.source import Source
 from whichbits.studies.steps import evaluate, quantize, serve
-from whichbits.studies.steps.provenance import engine_versions
+from whichbits.studies.steps.shared.provenance import engine_versions
 from whichbits.studies.steps.subject import Subject
 
 if TYPE_CHECKING:
     from whichbits.engines.vllm.command import EngineCommand
     from whichbits.engines.vllm.defaults import Settings
-    from whichbits.hardware.machine import Hardware
+    from whichbits.hardware.this_machine import Hardware
     from whichbits.models.resolve import Model
 
 DEFAULT_MAX_LENGTH = 4096
@@ -76,7 +76,7 @@ class Resolution:
     @cached_property
     def hardware(self) -> Hardware:
         """The machine."""
-        from whichbits.hardware.machine import describe
+        from whichbits.hardware.this_machine import describe
 
         return describe()
 
@@ -152,8 +152,8 @@ class Resolution:
     def _subject(self, candidate: Candidate) -> Subject:
         served, emulated = self._runs(candidate)
         if candidate.checkpoint is not None:
-            from whichbits.models.likeness import likeness_notes, refuse_another_model
             from whichbits.models.resolve import resolve
+            from whichbits.models.same_base import likeness_notes, refuse_another_model
 
             ready = resolve(
                 candidate.checkpoint,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -13,20 +12,20 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     Field,
     PositiveInt,
     ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from whichbits.core.errors import UserError
 from whichbits.formats.catalogue import find_name
 from whichbits.schema.engine import Arguments
 from whichbits.schema.frozen import Written
 from whichbits.schema.sampling import Sampling
+from whichbits.studies.specification.modes import Modes, mode_entries
+from whichbits.studies.specification.names import Name, checked_name, mistake
 from whichbits.studies.specification.source import Source, explain, read
 
 Run = Literal["auto", "auto-both", "served", "emulated", "both"]
@@ -35,20 +34,6 @@ BY_PROBE = ("auto", "auto-both")
 """Ways to run that depend on the kernel that a probe finds."""
 
 
-def _mistake(problem: str, remedy: str) -> PydanticCustomError:
-    """A validator's error that names the value itself and says what to do."""
-    return PydanticCustomError("mistake", "{problem}", {"problem": problem, "remedy": remedy})
-
-
-def _name(name: str) -> str:
-    """A name that can stand in a table, a log and a file's name."""
-    if not re.fullmatch(r"\w[\w .:+@()-]{0,99}", name):
-        remedy = "use letters, digits, spaces and any of . : + - @ ( ), at most 100 characters, a letter or digit first"
-        raise _mistake(f"{name!r:.100} cannot be a name", remedy)
-    return name
-
-
-Name = Annotated[str, AfterValidator(_name)]
 Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Repeats = Annotated[int, Field(ge=1, le=100)]
 
@@ -78,12 +63,12 @@ class Candidate(Written):
     def _one_source(self) -> Candidate:
         if (self.format is None) == (self.checkpoint is None):
             problem = "a candidate is either a `format` (with an optional `recipe`) or a ready `checkpoint`"
-            raise _mistake(problem, "give one of the two")
+            raise mistake(problem, "give one of the two")
         if self.checkpoint is not None and self.recipe:
-            raise _mistake("a ready `checkpoint` takes no `recipe`", "leave the recipe out, or give a `format` instead")
+            raise mistake("a ready `checkpoint` takes no `recipe`", "leave the recipe out, or give a `format` instead")
         if not self.name:
             object.__setattr__(self, "name", self.format or str(self.checkpoint).rstrip("/").split("/")[-1])
-        _name(self.name)
+        checked_name(self.name)
         return self
 
 
@@ -137,6 +122,8 @@ class TaskChoice(Written):
     """How answers are drawn, of any task; default: the task's own way, greedy unless its description says otherwise."""
     judge: JudgeChoice | None = None
     """Who judges the answers, for tasks that are judged."""
+    modes: Modes | None = None
+    """Modes of thinking that the task is asked in; default: the study's. None of them where it is empty."""
     limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Use the first `limit` items; a generated task makes as many, also more than its usual number."""
     emulate: bool = True
@@ -144,21 +131,23 @@ class TaskChoice(Written):
     repeat: bool = True
     """Whether the base's further runs (`base_repeats`) include this task."""
 
+    _written_out = field_validator("modes", mode="before")(mode_entries)
+
     @model_validator(mode="after")
     def _own(self) -> TaskChoice:
         if self.lm_eval is not None and not self.name:
             object.__setattr__(self, "name", self.lm_eval)
         if not self.name:
-            raise _mistake("a task has no name", "give `name:`, or `lm_eval:` with a name of lm-evaluation-harness")
-        _name(self.name)
+            raise mistake("a task has no name", "give `name:`, or `lm_eval:` with a name of lm-evaluation-harness")
+        checked_name(self.name)
         if (self.kind is None) != (self.source is None):
-            raise _mistake("`kind` and `source` go together", "give both, or leave both out")
+            raise mistake("`kind` and `source` go together", "give both, or leave both out")
         given = [field for field in ("jsonl", "lm_eval", "kind") if getattr(self, field) is not None]
         if len(given) > 1:
-            raise _mistake(f"`{given[0]}` and `{given[1]}` are both given", "give one of the two")
+            raise mistake(f"`{given[0]}` and `{given[1]}` are both given", "give one of the two")
         stated = sorted(self.model_fields_set & {"metric", "filter", "num_fewshot", "max_tokens", "stop", "chat_template"})
         if not given and stated:
-            raise _mistake(
+            raise mistake(
                 f"`{stated[0]}` belongs to a task of your own",
                 "add `jsonl:` or `lm_eval:`, or leave it out: named tasks have theirs",
             )
@@ -224,7 +213,7 @@ class Engine(Written):
             try:
                 json.dumps(value, allow_nan=False)
             except (TypeError, ValueError):
-                raise _mistake(
+                raise mistake(
                     f"{name}: no engine takes a {type(value).__name__} like this", "quote it to make it text"
                 ) from None
         return json.loads(json.dumps(dict(arguments)))
@@ -234,7 +223,7 @@ class Engine(Written):
     def _variables(cls, environment: Mapping[str, str]) -> Mapping[str, str]:
         for name, value in environment.items():
             if not name or "=" in name or "\0" in name + value:
-                raise _mistake(f"{name!r} cannot be a variable of the environment", "write NAME: value")
+                raise mistake(f"{name!r} cannot be a variable of the environment", "write NAME: value")
         return environment
 
     @field_validator("urls")
@@ -243,17 +232,17 @@ class Engine(Written):
         for name, url in urls.items():
             address = urlsplit(url)
             if address.scheme not in ("http", "https") or not address.hostname:
-                raise _mistake(f"{name}: {url!r} is no address of a server", "write it as http://HOST:PORT")
+                raise mistake(f"{name}: {url!r} is no address of a server", "write it as http://HOST:PORT")
             if "@" in address.netloc:
-                raise _mistake(f"{name}: its address has a user or password in it", "leave it out and set OPENAI_API_KEY")
+                raise mistake(f"{name}: its address has a user or password in it", "leave it out and set OPENAI_API_KEY")
         return urls
 
     @model_validator(mode="after")
     def _addresses(self) -> Engine:
         if (self.kind == "url") != bool(self.urls):
-            raise _mistake("`urls` goes with `kind: url` and only with it", "give both, or leave both out")
+            raise mistake("`urls` goes with `kind: url` and only with it", "give both, or leave both out")
         if self.served_model_name is not None and self.kind != "url":
-            raise _mistake(
+            raise mistake(
                 "`served_model_name` goes with `kind: url`",
                 "write it as an argument, `served-model-name`, or give `kind: url` and `urls`",
             )
@@ -294,6 +283,8 @@ class Specification(Written):
     """What this release cannot run of what the study describes, and why."""
     candidates: tuple[Candidate, ...]
     tasks: tuple[TaskChoice, ...] = ()
+    modes: Modes = ()
+    """Modes of thinking: each task that is asked in the chat template and answered in text is asked in every one."""
     similarity: Similarity | None = None
     workloads: tuple[Mapping[str, Any], ...] = ()
     rounds: Repeats = 3
@@ -315,6 +306,8 @@ class Specification(Written):
     executor: str = "local"
     """Where steps run: `local`, or one that an installed package brings."""
 
+    _written_out = field_validator("modes", mode="before")(mode_entries)
+
     @model_validator(mode="before")
     @classmethod
     def _short_forms(cls, data: Any) -> Any:
@@ -331,7 +324,7 @@ class Specification(Written):
     def _most_are_more(self) -> Specification:
         if self.most_rounds is not None and self.most_rounds < self.rounds:
             problem = f"`most_rounds` is {self.most_rounds}, less than `rounds`, which is {self.rounds}"
-            raise _mistake(problem, "raise it, or leave it out")
+            raise mistake(problem, "raise it, or leave it out")
         return self
 
     @property
@@ -345,7 +338,7 @@ class Specification(Written):
         names = [entry.name for entry in entries]
         twice = [name for name in names if names.count(name) > 1]
         if twice:
-            raise _mistake(f"two are named {twice[0]!r}", "give each a `name` of its own")
+            raise mistake(f"two are named {twice[0]!r}", "give each a `name` of its own")
         return entries
 
 

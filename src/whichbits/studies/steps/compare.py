@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from whichbits.schema.compare import CompareInputs, EncoderNames
 from whichbits.schema.generate import GeneratedText
 from whichbits.schema.step import Step
-from whichbits.studies.steps.compared import compared
-from whichbits.studies.steps.items import read_items, write_items
-from whichbits.studies.steps.job import threads
 from whichbits.studies.steps.planned import Planned, keys
-from whichbits.studies.steps.provenance import provenance
+from whichbits.studies.steps.shared.items import read_items, write_items
+from whichbits.studies.steps.shared.job import threads
+from whichbits.studies.steps.shared.provenance import provenance
+from whichbits.studies.steps.shared.similarity_measures import described, wanted_measures
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     """A step for each candidate that generates texts; the base generates them too."""
-    wanted, measures = study.specification.similarity, compared(study)
-    if wanted is None or not measures:
-        return
     from whichbits.similarity.measures.registry import identity, text_measures
 
+    wanted, measures = study.specification.similarity, wanted_measures(study, text_measures)
+    if wanted is None or not measures:
+        return
     encoders = EncoderNames(
         bertscore=_encoder(study, "bertscore_encoder", wanted.bertscore_encoder),
         sts=_encoder(study, "encoder", wanted.encoder),
@@ -76,12 +76,9 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
 
 def former(summary: Any) -> Any:
     """A summary from before measures were described in it, with the measures that there were."""
-    if not isinstance(summary, dict) or "measures" in summary:
-        return summary
     from whichbits.similarity.measures.registry import text_measures
 
-    measured = [{"measure": each.described.model_dump(), "value": summary.get(each.described.key)} for each in text_measures()]
-    return {**summary, "measures": measured}
+    return described(summary, text_measures())
 
 
 COMPARE = Kind(

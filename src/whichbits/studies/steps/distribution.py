@@ -9,13 +9,13 @@ from whichbits.core.errors import UserError
 from whichbits.schema.distribution import DistributionInputs, DistributionLocal
 from whichbits.schema.engine import Emulation
 from whichbits.schema.labels import Labels
-from whichbits.studies.steps.compared import distributed
-from whichbits.studies.steps.digest import digest
-from whichbits.studies.steps.items import write_items
-from whichbits.studies.steps.job import BATCH_TOKENS, checkpoint_of
-from whichbits.studies.steps.on_engine import on_engine, trusted
 from whichbits.studies.steps.planned import Planned
-from whichbits.studies.steps.provenance import provenance
+from whichbits.studies.steps.shared.digest import digest
+from whichbits.studies.steps.shared.items import write_items
+from whichbits.studies.steps.shared.job import BATCH_TOKENS, checkpoint_of
+from whichbits.studies.steps.shared.on_engine import on_engine, trusted
+from whichbits.studies.steps.shared.provenance import provenance
+from whichbits.studies.steps.shared.similarity_measures import described, wanted_measures
 from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     """A step for each candidate, where similarity is asked for."""
-    wanted, measures = study.specification.similarity, distributed(study)
-    if wanted is None or not measures:
-        return
     from whichbits.similarity.measures.registry import distribution_measures, identity
     from whichbits.similarity.windows import builtin_documents, read_document
 
+    wanted, measures = study.specification.similarity, wanted_measures(study, distribution_measures)
+    if wanted is None or not measures:
+        return
     if wanted.window_tokens > study.model.max_positions:
         problem = f"{wanted.window_tokens} is longer than the model's context, {study.model.max_positions} tokens"
         raise study.source.error(("similarity", "window_tokens"), problem, "choose a shorter window")
@@ -98,14 +98,9 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
 
 def former(summary: Any) -> Any:
     """A summary from before measures were described in it, with the measures that there were."""
-    if not isinstance(summary, dict) or "measures" in summary:
-        return summary
     from whichbits.similarity.measures.registry import distribution_measures
 
-    measured = [
-        {"measure": each.described.model_dump(), "value": summary.get(each.described.key)} for each in distribution_measures()
-    ]
-    return {**summary, "measures": measured}
+    return described(summary, distribution_measures())
 
 
 DISTRIBUTION = Kind(

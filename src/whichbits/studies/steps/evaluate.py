@@ -12,18 +12,19 @@ from whichbits.schema.engine import Emulation, ServingEngine
 from whichbits.schema.evaluate import EvaluateInputs, EvaluateLocal, EvaluateSummary, SampledItem
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
-from whichbits.studies.steps.digest import digest
 from whichbits.studies.steps.forecast import Ask, batch_seconds
-from whichbits.studies.steps.items import read_items, write_items
-from whichbits.studies.steps.judge import judge_of, judged
-from whichbits.studies.steps.on_engine import engines, on_engine, server, trusted
+from whichbits.studies.steps.modes import PROMPT_TOKENS, InModes
 from whichbits.studies.steps.planned import Planned
-from whichbits.studies.steps.provenance import provenance
-from whichbits.studies.steps.served import model_of, served_by, served_weights, token_counts
+from whichbits.studies.steps.shared.digest import digest
+from whichbits.studies.steps.shared.items import read_items, read_values, write_items
+from whichbits.studies.steps.shared.judge import judge_of, judged
+from whichbits.studies.steps.shared.on_engine import engines, on_engine, server, trusted
+from whichbits.studies.steps.shared.provenance import provenance
+from whichbits.studies.steps.shared.served import model_of, served_by, served_weights, token_counts
 from whichbits.studies.steps.step import TRANSFORMERS, Earlier, Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
-    from whichbits.accuracy.kept import Kept
+    from whichbits.accuracy.earlier_items import Kept
     from whichbits.accuracy.task import Task
     from whichbits.studies.specification.schema import TaskChoice
     from whichbits.studies.steps.study import Study
@@ -35,6 +36,7 @@ def tasks(study: Study) -> tuple[tuple[Task, TaskChoice], ...]:
     from whichbits.accuracy.sampling import check as check_sampling
 
     specification, found = study.specification, list[tuple["Task", "TaskChoice"]]()
+    in_modes = InModes(study)
     for index, choice in enumerate(specification.tasks):
         try:
             if choice.sampling is not None:
@@ -45,9 +47,11 @@ def tasks(study: Study) -> tuple[tuple[Task, TaskChoice], ...]:
             expanded = tuple(judged(_extended(task, choice.limit, specification.seed), choice.judge) for task in _tasks(choice))
         except UserError as error:
             raise study.source.placed(("tasks", index, "name" if choice.lm_eval is None else "lm_eval"), error) from error
+        expanded = in_modes.of(index, choice, expanded)
         names = [*(task.name for task, _ in found), *(task.name for task in expanded)]
         study.source.refuse_twice(("tasks", index), "task", names)
         found += [(task, choice) for task in expanded]
+    in_modes.check_used()
     return tuple(found)
 
 
@@ -95,6 +99,7 @@ def _on_task(
     study: Study, subject: Subject, label: str, engine: ServingEngine | Emulation, task: Task, limit: int | None, repeat: int
 ) -> Planned:
     from whichbits.accuracy.kinds.registry import task_kind
+    from whichbits.accuracy.replies.registry import measure_packages
 
     in_file = task_kind(task.kind).reads_source
     inputs: EvaluateInputs[Task] = EvaluateInputs(
@@ -107,6 +112,7 @@ def _on_task(
         data=_data_hash(task, study.data_dir),
         seed=study.specification.seed,
         repeat=repeat,
+        packages=None if task.mode is None else measure_packages(),
     )
     local: EvaluateLocal[Task] = EvaluateLocal(
         checkpoint=subject.ready,
@@ -115,7 +121,8 @@ def _on_task(
         task=task,
         data_dir=study.data_dir,
     )
-    labels = Labels(task=task.name, repeat=repeat)
+    mode = {} if task.mode is None else {"mode": task.mode.name}
+    labels = Labels(task=task.name, repeat=repeat, **mode)
     return on_engine(study, EVALUATE, subject, label, inputs, labels, local, limit or task.items or "all")
 
 
@@ -127,10 +134,12 @@ def _repeated(engine: ServingEngine | Emulation, repeat: int) -> ServingEngine |
 
 
 def request_length(tasks: Sequence[Task]) -> int:
-    """Tokens of the longest request of tasks that state it; 0 where none does."""
+    """Tokens of the longest request of tasks that state it, or are asked in a mode of thinking; 0 where none does."""
     from whichbits.accuracy.kinds.registry import task_kind
 
-    return max((task_kind(task.kind).request_length(task) or 0 for task in tasks), default=0)
+    stated = [task_kind(task.kind).request_length(task) or 0 for task in tasks]
+    thought = [PROMPT_TOKENS + task.max_tokens for task in tasks if task.mode is not None and task.max_tokens is not None]
+    return max([0, *stated, *thought])
 
 
 def _data_hash(task: Task, data_dir: Path | None) -> str | None:
@@ -218,10 +227,13 @@ def judging_work(steps: Sequence[Step]) -> list[str]:
 
 def _kept(earlier: Earlier) -> Kept | None:
     """What an earlier result found of its items, and the tokens that this took."""
-    from whichbits.accuracy.kept import kept
+    from whichbits.accuracy.earlier_items import kept
 
     assert isinstance(earlier.summary, EvaluateSummary), "a result of the same kind"
-    return kept(earlier.items, earlier.summary, read_items(earlier.directory, SampledItem))
+    found = earlier.summary.replies
+    columns = None if found is None else [each.measure.key for each in found.measures]
+    replies = None if columns is None else read_values(earlier.directory, columns)
+    return kept(earlier.items, earlier.summary, read_items(earlier.directory, SampledItem), replies)
 
 
 EVALUATE = Kind(

@@ -11,13 +11,13 @@ from whichbits.schema.generate import GenerateInputs, GenerateSummary
 from whichbits.schema.inputs import EngineLocal
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
-from whichbits.studies.steps.compared import compared
 from whichbits.studies.steps.forecast import Ask, batch_seconds
-from whichbits.studies.steps.items import write_items
-from whichbits.studies.steps.on_engine import on_engine, server, trusted
 from whichbits.studies.steps.planned import Planned
-from whichbits.studies.steps.provenance import provenance
-from whichbits.studies.steps.served import model_of, served_by, served_weights, token_counts
+from whichbits.studies.steps.shared.items import write_items
+from whichbits.studies.steps.shared.on_engine import on_engine, server, trusted
+from whichbits.studies.steps.shared.provenance import provenance
+from whichbits.studies.steps.shared.served import model_of, served_by, served_weights, token_counts
+from whichbits.studies.steps.shared.similarity_measures import wanted_measures
 from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 
 def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     """A step for each candidate that is served, where similarity is asked for."""
-    wanted = study.specification.similarity
-    if wanted is None or not compared(study):
-        return
+    from whichbits.similarity.measures.registry import text_measures
     from whichbits.similarity.prompts import builtin_prompts, read_prompts
+
+    wanted = study.specification.similarity
+    if wanted is None or not wanted_measures(study, text_measures):
+        return
 
     if wanted.max_tokens >= study.max_length:
         problem = f"{wanted.max_tokens} leaves no room for a prompt in the {study.max_length} tokens of a request"

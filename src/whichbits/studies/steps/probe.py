@@ -10,9 +10,9 @@ from whichbits.schema.engine import StartedEngine, program
 from whichbits.schema.labels import Labels
 from whichbits.schema.probe import ProbeInputs, ProbeLocal
 from whichbits.schema.step import Step
-from whichbits.studies.steps.on_engine import trusted
 from whichbits.studies.steps.planned import Planned
-from whichbits.studies.steps.provenance import provenance
+from whichbits.studies.steps.shared.on_engine import trusted
+from whichbits.studies.steps.shared.provenance import provenance
 from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     """Ask the engine which kernel it has for a format, on a tiny checkpoint of it."""
     from whichbits.engines.vllm.command import EngineCommand
     from whichbits.engines.vllm.probe import probe as probe_format
-    from whichbits.hardware.machine import describe
+    from whichbits.hardware.this_machine import describe
 
     for job in jobs:
         inputs: ProbeInputs[Format] = job.step.inputs_as(ProbeInputs)

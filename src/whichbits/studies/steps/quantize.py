@@ -13,17 +13,17 @@ from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
 from whichbits.schema.quantize import QuantizeInputs, QuantizeLocal, QuantizeSummary
 from whichbits.schema.step import Step
-from whichbits.studies.steps.items import write_items
-from whichbits.studies.steps.job import threads
-from whichbits.studies.steps.on_engine import trusted
 from whichbits.studies.steps.planned import Planned
-from whichbits.studies.steps.provenance import provenance
+from whichbits.studies.steps.shared.items import write_items
+from whichbits.studies.steps.shared.job import threads
+from whichbits.studies.steps.shared.on_engine import trusted
+from whichbits.studies.steps.shared.provenance import provenance
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
     from whichbits.formats.format import Format
     from whichbits.quantization.passes.calibrated import Target
-    from whichbits.quantization.passes.together import Made
+    from whichbits.quantization.passes.shared_pass import Made
     from whichbits.quantization.recipe.recipe import Recipe
     from whichbits.studies.specification.schema import Candidate
     from whichbits.studies.steps.study import Study
@@ -130,7 +130,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     """
     import torch
 
-    from whichbits.quantization.passes.together import passes
+    from whichbits.quantization.passes.shared_pass import passes
 
     torch.set_num_threads(threads(jobs[0]))
     targets = {job.step.key: _target(job) for job in jobs}
@@ -157,7 +157,7 @@ def _target(job: Job) -> Target:
 
 def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext) -> list[Made] | Exception:
     """The checkpoints of one pass, or why there are none."""
-    from whichbits.quantization.passes.together import TEXT, make
+    from whichbits.quantization.passes.shared_pass import TEXT, make
 
     def start(what: str) -> Callable[[int, int], None]:
         if what == TEXT:

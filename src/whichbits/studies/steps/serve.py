@@ -12,11 +12,11 @@ from whichbits.schema.labels import Labels
 from whichbits.schema.serve import Devices, LoadLevelSummary, ServeInputs, ServeLocal, Servers, ServeSummary, WeightsBehind
 from whichbits.schema.step import Step
 from whichbits.studies.steps.forecast import Ask
-from whichbits.studies.steps.items import write_items
-from whichbits.studies.steps.on_engine import trusted
 from whichbits.studies.steps.planned import Planned, keys, measurement
-from whichbits.studies.steps.provenance import provenance
-from whichbits.studies.steps.served import agreement_of, api_key, references, server_of
+from whichbits.studies.steps.shared.items import write_items
+from whichbits.studies.steps.shared.on_engine import trusted
+from whichbits.studies.steps.shared.provenance import provenance
+from whichbits.studies.steps.shared.served import agreement_of, api_key, references, server_of
 from whichbits.studies.steps.step import Job, Kind, Result, ServerFailed, StepContext
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     measurement of its own round too, so that their ratio is taken within the session. What fails for one candidate leaves the
     others' measurements as they are.
     """
-    from whichbits.serving.session import fixed, measure_round, order
+    from whichbits.serving.rounds import fixed, measure_round, order
 
     session = uuid.uuid4().hex[:12]
     rounds: dict[tuple[int, str], list[Job]] = {}

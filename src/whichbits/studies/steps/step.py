@@ -1,4 +1,4 @@
-"""What a step is given, may ask for and returns, and what a kind of step declares."""
+"""`Kind`, which declares a kind of step, and what its steps are given, may ask for and return."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from whichbits.accuracy.task import Task
     from whichbits.engines.vllm.command import EngineCommand
-    from whichbits.hardware.machine import Hardware
+    from whichbits.hardware.this_machine import Hardware
     from whichbits.models.resolve import Model
     from whichbits.schema.engine import Emulation, EngineIdentity, ServingEngine
     from whichbits.schema.workload import Workload

@@ -18,7 +18,7 @@ from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Items, Record, Step
 from whichbits.schema.summary import Summary
 from whichbits.studies.steps.step import Earlier
-from whichbits.studies.store.former import former_results
+from whichbits.studies.store.old_stores import former_results
 from whichbits.studies.store.result import read_fields, read_result, results_folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from whichbits.verdict.estimates import SYNCHRONOUS
-from whichbits.verdict.model import Decision, NoRecommendation, Recommendation, Verdict
+from whichbits.verdict.verdict import Decision, NoRecommendation, Recommendation, Verdict
 from whichbits.verdict.words.decisions import decision_reason, needed_to_decide
 from whichbits.verdict.words.numbers import listing, percent, times
 from whichbits.verdict.words.recommendations import no_recommendation_reason, recommendation_reason, would_win

@@ -22,8 +22,8 @@ from whichbits.verdict.caveat_codes import (
     WeightsNotCompared,
     WithinNoise,
 )
-from whichbits.verdict.model import Verdict
 from whichbits.verdict.reasons import FewRounds, LimitsNotShown, LoadsLeftOut, RoundsLeftOut
+from whichbits.verdict.verdict import Verdict
 from whichbits.verdict.words.decisions import excluded
 from whichbits.verdict.words.numbers import listing, percent, plural
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 
 from whichbits.verdict.estimates import POWER
-from whichbits.verdict.model import Decision, Extension
 from whichbits.verdict.reasons import (
     BaseFailed,
     Bounded,
@@ -21,6 +20,7 @@ from whichbits.verdict.reasons import (
     TooFew,
     Undecidable,
 )
+from whichbits.verdict.verdict import Decision, Extension
 from whichbits.verdict.words.numbers import listing, percent, plural
 
 NAMED = 3

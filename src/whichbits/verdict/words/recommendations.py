@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from whichbits.verdict.model import GuidelineRow, NoRecommendation, Recommendation, Verdict
 from whichbits.verdict.reasons import AgainstBase, KernelNotProbed, OneRound, OtherWeights, RoundInvalid, SpeedReason
+from whichbits.verdict.verdict import GuidelineRow, NoRecommendation, Recommendation, Verdict
 from whichbits.verdict.words.decisions import needed_to_decide
 from whichbits.verdict.words.numbers import at_load, listing, times
 

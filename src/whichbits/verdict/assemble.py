@@ -1,0 +1,110 @@
+"""From findings to the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from whichbits.verdict.accuracy import emulation_error, suites, task_recovery
+from whichbits.verdict.caveat_codes import Remark, SeveralLooks
+from whichbits.verdict.caveats import caveats
+from whichbits.verdict.findings import Findings
+from whichbits.verdict.guideline import guideline
+from whichbits.verdict.looks import level_of_looks
+from whichbits.verdict.non_inferiority import deciding_suite, decision_on
+from whichbits.verdict.plausibility import implausible_losses
+from whichbits.verdict.recommend import recommendations
+from whichbits.verdict.serving_options import serving_options, speed_problem
+from whichbits.verdict.similarity import similarity_finding
+from whichbits.verdict.speed import loads, speed_findings
+from whichbits.verdict.speed_caveats import speed_caveats
+from whichbits.verdict.thinking import mode_recoveries, mode_results
+from whichbits.verdict.verdict import SizeFinding, Verdict
+
+
+def decide(
+    findings: Findings,
+    *,
+    study: str,
+    model: str,
+    margin: float = 0.01,
+    level: float = 0.95,
+    looks: Sequence[int] = (),
+    notes: Sequence[str] = (),
+    seed: int = 0,
+) -> Verdict:
+    """Decide on every format and recommend one for each workload.
+
+    `margin` is the largest loss of the suite's score above chance that counts as none, `level` the confidence of every
+    interval, `looks` the rounds after which speeds were looked at, where there is more than one look. `notes` are what the
+    reader must know of the model (they open the caveats), `seed` is that of similarity's bootstrap: the same findings give the
+    same verdict, to the last digit.
+
+    Raises ValueError where `margin` or `level` is not between 0 and 1.
+    """
+    for name, value in (("margin", margin), ("level", level)):
+        if not 0 < value < 1:
+            raise ValueError(f"{name} is {value}, must be between 0 and 1")
+    speed_level = level_of_looks(level, looks)
+    formed = suites(findings, level=level)
+    names = tuple(dict.fromkeys((findings.base, *findings.formats)))
+    decisions = [decision_on(findings, name, formed, margin=margin, level=level) for name in names]
+    by_name = {decision.candidate: decision for decision in decisions}
+    measured = loads(findings)
+    all_options = serving_options(findings, measured, level=speed_level)
+    recommended, refused = recommendations(findings, all_options, by_name, margin=margin, level=speed_level)
+    emulation = tuple(emulation_error(scored, level=level) for scored in findings.emulation)
+    deciding = {name: entry for name in findings.candidates if (entry := deciding_suite(findings, name, formed)) is not None}
+    implausible = tuple(implausible_losses(findings.formats, deciding))
+    return Verdict(
+        study=study,
+        model=model,
+        base=findings.base,
+        margin=margin,
+        level=level,
+        caveats=(
+            *(Remark(text=note) for note in notes),
+            *caveats(findings, decisions, deciding, emulation, implausible, margin=margin, level=level),
+            *speed_caveats(findings, measured, all_options, level=speed_level),
+            *([SeveralLooks(rounds=tuple(looks), level=level)] if len(looks) > 1 else []),
+        ),
+        formats=tuple(decisions),
+        recommendations=recommended,
+        not_recommended=refused,
+        tasks=tuple(task_recovery(scored, level=level) for scored in findings.tasks),
+        suites=tuple(entry.finding for entry in formed),
+        implausible=implausible,
+        served_weights=findings.served_weights,
+        emulation=emulation,
+        modes=mode_recoveries(formed, [(entry.task, entry.mode) for entry in findings.replied], level=level),
+        thinking=mode_results(findings, level=level, seed=seed),
+        reply_measures=findings.reply_measures,
+        similarity=tuple(similarity_finding(sample, level=level, seed=seed) for sample in findings.similarity),
+        measures=findings.measures,
+        metrics=findings.metrics,
+        speed=tuple(
+            finding
+            for load in measured
+            for finding in speed_findings(load, speed_problem(findings, load.candidate), level=speed_level)
+        ),
+        cost=tuple(option.cost for place in all_options for option in place.options),
+        sizes=_sizes(findings),
+        guideline=guideline(recommended),
+        failures=findings.failures,
+    )
+
+
+def _sizes(findings: Findings) -> tuple[SizeFinding, ...]:
+    """Sizes relative to the base's; none where the base's is not known."""
+    base = next((size.bytes for size in findings.sizes if size.candidate == findings.base), None)
+    if base is None:
+        return ()
+    return tuple(
+        SizeFinding(
+            candidate=size.candidate,
+            bytes=size.bytes,
+            ratio=size.bytes / base,
+            bits_per_weight=size.bits_per_weight,
+            steps=size.steps,
+        )
+        for size in findings.sizes
+    )

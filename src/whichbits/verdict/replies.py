@@ -1,0 +1,57 @@
+"""From the records of a study to the replies of tasks that were asked in modes of thinking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from whichbits.schema.evaluate import EvaluateSummary
+from whichbits.schema.metrics import Measure
+from whichbits.schema.step import Record
+from whichbits.verdict.findings import EMULATED, RepliedTask
+from whichbits.verdict.pairing import PairingError, read_columns
+
+
+def replied_tasks(records: Sequence[Record]) -> Iterator[RepliedTask]:
+    """The replies of each first run of a task in a mode of thinking, by items in the order of their names."""
+    for record in records:
+        found = record.found(EvaluateSummary)
+        if found.mode is None or found.replies is None or record.labels.repeat:
+            continue
+        keys = [each.measure.key for each in found.replies.measures]
+        table = read_columns(record.items, ("item", "cluster", *keys))
+        order = sorted(range(len(table["item"])), key=lambda row: str(table["item"][row]))
+        emulated = record.labels.engine == EMULATED
+        yield RepliedTask(
+            candidate=record.labels.candidate,
+            task=str(record.labels.task),
+            mode=found.mode,
+            engine=str(record.labels.engine),
+            provenance="emulated" if emulated else "measured",
+            score=found.score,
+            replies=found.replies.count,
+            values={key: np.array([table[key][row] for row in order], dtype=np.float64) for key in keys},
+            items=tuple(str(table["item"][row]) for row in order),
+            cluster=tuple(str(table["cluster"][row]) for row in order),
+            seconds=None if emulated else found.replies.seconds,
+            concurrency=found.concurrency,
+            steps=(record.key,),
+        )
+
+
+def check_same_items(replied: Sequence[RepliedTask], base: str) -> None:
+    """Raise PairingError where a candidate's replies are not to the base's items."""
+    known: Mapping[tuple[str, str], RepliedTask] = {
+        (entry.task, entry.engine): entry for entry in replied if entry.candidate == base
+    }
+    for entry in replied:
+        of_base = known.get((entry.task, entry.engine))
+        if of_base is not None and of_base.items != entry.items:
+            raise PairingError(f"{entry.task} ({entry.engine}), {entry.candidate} against {base}: replies to other items")
+
+
+def reply_measures(records: Sequence[Record]) -> tuple[Measure, ...]:
+    """What the measures of replies are, once each."""
+    found = [record.found(EvaluateSummary).replies for record in records]
+    return tuple({each.measure.key: each.measure for one in found if one for each in one.measures}.values())
