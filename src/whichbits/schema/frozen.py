@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 
 class Frozen(BaseModel):
@@ -20,18 +21,14 @@ class Stored(Frozen):
 
 
 class Written(Frozen):
-    """What a user writes: true and false are not numbers, which pydantic would take for 1 and 0."""
+    """What people write: `true` is no number, though Python counts it as 1."""
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if any(isinstance(one, bool) for one in (value if isinstance(value, list | tuple) else (value,))):
-            types = _types(cls.model_fields[str(info.field_name)].annotation)
-            if bool not in types and types & {int, float}:
-                raise ValueError("is true or false, where a number is asked for")
+        taken = str(cls.model_fields[info.field_name].annotation) if info.field_name in cls.model_fields else "Any"
+        found = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(each, bool) for each in found) and "bool" not in taken and "Any" not in taken:
+            remedy = "write the number; on, yes and true as texts stand in quotes"
+            raise PydanticCustomError("truth", "should be a number or a text, and is true or false", {"remedy": remedy})
         return value
-
-
-def _types(annotation: Any) -> set[Any]:
-    """The types that an annotation is made of."""
-    return {annotation}.union(*map(_types, get_args(annotation)))

@@ -102,6 +102,26 @@ def test_mistakes_name_line_field_value_and_remedy(change: tuple[str, str], line
         assert part in text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rounds: true", "base_repeats: yes", "seed: on", "deployment: {count: true}", "margin: false", "max_length: true",
+        "engine: {concurrency: true}", "similarity: {limit: true}", "deployment: {price_per_hour: true}",
+        "similarity: {limit: 4, max_tokens: off}", "deployment: {name: yes}",
+    ],
+)  # fmt: skip
+def test_true_is_no_number(text: str):
+    good = GOOD.replace("margin: 0.02\n", "")
+    with pytest.raises(UserError, match=r"mine.yaml, line 12: .* is true or false \(value (True|False)\) → write the number"):
+        parse(good + text + "\n", "mine.yaml")
+
+
+def test_true_stays_where_it_belongs():
+    found, _ = parse(GOOD + "trust_remote_code: true\nengine: {arguments: {enforce-eager: true}}\n", "mine.yaml")
+    assert found.trust_remote_code
+    assert found.engine.arguments == {"enforce-eager": True}
+
+
 def test_anchors_that_multiply_are_refused_at_once():
     bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import (
+    BaseModel,
     Field,
     PositiveInt,
     SerializerFunctionWrapHandler,
@@ -222,7 +223,7 @@ def parse(fields: Mapping[str, Any]) -> Recipe:
 
 def _remedy(kind: str, place: tuple[str, ...]) -> str:
     """What to do about a mistake at `place` in a recipe."""
-    parts: dict[str, type[Written]] = {"calibration": Calibration, "layers": LayerChoice, "transforms": TransformChoice}
+    parts: dict[str, type[BaseModel]] = {"calibration": Calibration, "layers": LayerChoice, "transforms": TransformChoice}
     within = parts.get(place[0], Recipe) if place[1:] else Recipe
     if kind not in ("extra_forbidden", "missing"):
         return "correct it, or leave it out" if place else "leave one of them out"
