@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.api.arguments import overrides_of
-from whichbits.studies.specification.schema import Decide, Specification, load
+from whichbits.studies.specification.decide import Decide
+from whichbits.studies.specification.schema import Specification, load
 from whichbits.studies.specification.source import Source
 from whichbits.studies.store.store import Store
 from whichbits.studies.study import Preview, check_prices, manifest_of, preview, probed, run, say, set_aside_measured

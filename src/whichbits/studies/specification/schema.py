@@ -24,6 +24,7 @@ from whichbits.formats.catalogue import find_name
 from whichbits.schema.engine import Arguments
 from whichbits.schema.frozen import Written
 from whichbits.schema.sampling import Sampling
+from whichbits.studies.specification.decide import Decide
 from whichbits.studies.specification.modes import Modes, mode_entries
 from whichbits.studies.specification.names import Name, checked_name, mistake
 from whichbits.studies.specification.source import Source, explain, read
@@ -255,18 +256,6 @@ class Engine(Written):
             argument = self.arguments.get("served-model-name")
             return None if argument is None else str(argument)
         return named if isinstance(named, str) else named.get(candidate)
-
-
-class Decide(Written):
-    """How evaluation stops where nothing is left to decide."""
-
-    method: Literal["group-sequential"] = "group-sequential"
-    looks: Annotated[int, Field(ge=2, le=100)] = 20
-    """How often results are looked at, at most. Where one server fits at a time each look starts all: fewer are faster."""
-    budget: PositiveInt | None = None
-    """Most items of all tasks together that are asked of a candidate; default: all that there are."""
-    futility: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
-    """A candidate is given up where the chance that all items decide it is smaller; 0 never gives up."""
 
 
 class Deployment(Written):
