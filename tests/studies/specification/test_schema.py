@@ -85,6 +85,9 @@ def test_a_task_of_another_kind(entry: str, kind: str, name: str, source: str):
         (("margin: 0.02", "engine: {kind: url, urls: {bf16: 'ftp://a'}}"), 12, ["engine.urls", "http://HOST:PORT"]),
         (("margin: 0.02", "engine: {arguments: {x: 2024-01-01}}"), 12, ["engine.arguments", "quote it"]),
         (("margin: 0.02", 'engine: {environment: {"A=B": x}}'), 12, ["engine.environment", "NAME: value"]),
+        (("margin: 0.02", "rounds: true"), 12, ["rounds", "is true or false", "value True"]),
+        (("margin: 0.02", "margin: true"), 12, ["margin", "is true or false"]),
+        (("- order", "- {name: order, limit: true}"), 9, ["tasks.0.limit", "is true or false"]),
         (("model: some/model", 'model: ""'), 3, ["model", "at least 1 character"]),
     ],
 )
@@ -137,6 +140,11 @@ def test_a_text_without_end_is_refused(text: str):
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path):
     (tmp_path / "mine.yaml").write_text(GOOD, encoding="utf-8-sig")
     assert load(tmp_path / "mine.yaml")[0].name == "mine"
+
+
+def test_a_study_has_candidates():
+    with pytest.raises(UserError, match=r"line 3: candidates: is empty .*whichbits evaluate"):
+        parse("version: 1\nname: a\ncandidates: []\nmodel: b\n", "mine.yaml")
 
 
 def test_missing_field_is_named():

@@ -348,7 +348,10 @@ def parse(text: str, name: str) -> tuple[Specification, Source]:
     Raises UserError with line, field, value and remedy.
     """
     source = Source(text, name)
-    return specify(read(source), source), source
+    specification = specify(read(source), source)
+    if not specification.candidates:
+        raise source.error(("candidates",), "is empty", "name a format; `whichbits evaluate` scores one model alone")
+    return specification, source
 
 
 def specify(fields: Mapping[str, Any], source: Source) -> Specification:
