@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from whichbits.accuracy.kinds.generated import documents
-from whichbits.accuracy.kinds.jsonl import own_task, read_documents
+from whichbits.accuracy.kinds.jsonl import Jsonl, own_task, read_documents
 from whichbits.accuracy.local_data import local_dataset
 from whichbits.accuracy.registry import suite_names, task
 from whichbits.accuracy.task import Task
@@ -83,6 +83,25 @@ def test_a_file_without_items(follow: Any, tmp_path: Path):
         mistake=lambda: read_documents(own(lines(tmp_path / "a.jsonl"))),
         remedy=lambda: read_documents(own(lines(tmp_path / "a.jsonl", QUESTION))),
     )
+
+
+def test_an_item_that_is_there_twice(follow: Any, tmp_path: Path):
+    twice = {**QUESTION, "cluster": "one"}
+    follow(
+        "again, which would count as two",
+        mistake=lambda: read_documents(own(lines(tmp_path / "a.jsonl", QUESTION, QUESTION))),
+        remedy=lambda: [
+            read_documents(own(lines(tmp_path / "a.jsonl", QUESTION))),
+            read_documents(own(lines(tmp_path / "a.jsonl", twice, twice))),
+        ],
+    )
+
+
+def test_more_items_than_a_file_has(follow: Any, tmp_path: Path):
+    task = own(lines(tmp_path / "a.jsonl", QUESTION))
+    error = follow("items are asked for", mistake=lambda: Jsonl().with_items(task, 2, seed=0), remedy=lambda: task)
+    most = int(error.remedy.removeprefix("set limit to ").partition(" ")[0])
+    assert Jsonl().with_items(task, most, seed=0) == task
 
 
 def test_answers_without_a_limit(follow: Any, tmp_path: Path):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 
 class Frozen(BaseModel):
@@ -15,3 +18,17 @@ class Stored(Frozen):
     """What results hold: a field that a store of another version has, and the class has not, is ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Written(Frozen):
+    """What people write: `true` is no number, though Python counts it as 1."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        taken = str(cls.model_fields[info.field_name].annotation) if info.field_name in cls.model_fields else "Any"
+        found = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(each, bool) for each in found) and "bool" not in taken and "Any" not in taken:
+            remedy = "write the number; on, yes and true as texts stand in quotes"
+            raise PydanticCustomError("truth", "should be a number or a text, and is true or false", {"remedy": remedy})
+        return value

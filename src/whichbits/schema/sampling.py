@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from whichbits.schema.frozen import Frozen
+from whichbits.schema.frozen import Written
 
 
-class Sampling(Frozen):
+class Sampling(Written):
     """Greedy and one answer an item, unless stated otherwise."""
 
     temperature: float = Field(default=0.0, ge=0, le=10, allow_inf_nan=False)

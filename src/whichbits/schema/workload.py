@@ -7,19 +7,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from whichbits.schema.frozen import Frozen
+from whichbits.schema.frozen import Written
 
 Concurrency = Annotated[int, Field(ge=1, le=4096)]
 
 
-class Limit(Frozen):
+class Limit(Written):
     """A latency that a percentile of the requests must not exceed."""
 
     seconds: float = Field(gt=0, allow_inf_nan=False)
     percentile: float = Field(default=95, gt=0, lt=100)
 
 
-class Slo(Frozen):
+class Slo(Written):
     """Latency limits of a workload; one that is absent is not asked for."""
 
     ttft: Limit | None = None
@@ -48,7 +48,7 @@ class Slo(Frozen):
         return {name: value for name, value in handler(self).items() if value is not None or name != "tpot"}
 
 
-class Workload(Frozen):
+class Workload(Written):
     """A use case: lengths of prompt and output in tokens, the loads to measure it at, and its limits."""
 
     name: str

@@ -88,6 +88,9 @@ def test_a_bad_recipe_file_is_named(content: str | None, message: str, tmp_path:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"calibration": {"samples": True}}, r"recipe\.calibration\.samples: .* is true or false"),
+        ({"group_size": True}, r"recipe\.group_size: .* is true or false"),
+        ({"seed": False}, r"recipe\.seed: .* is true or false"),
         (
             {"scale": 1},
             r"recipe\.scale: .*no such field \(value 1\) → did you mean scales\? the fields there are rounding, scales",

@@ -89,7 +89,7 @@ def test_devices_of_an_own_command_are_counted(words: list[str], devices: int):
 def test_a_study_on_hardware_that_is_not_there_does_not_begin(tiny_llama: Path, tmp_path: Path):
     file = tmp_path / "s.yaml"
     file.write_text(
-        f"version: 1\nname: s\nmodel: {tiny_llama}\ncandidates: []\ntasks: [{{name: recall, limit: 2}}]\n"
+        f"version: 1\nname: s\nmodel: {tiny_llama}\ncandidates: [w8a8-int]\ntasks: [{{name: recall, limit: 2}}]\n"
         "deployment: {hardware: h100, count: 2}\n"
     )
     from whichbits.hardware.this_machine import describe

@@ -196,8 +196,9 @@ def test_mistakes_are_found_before_anything_runs(tiny_llama: Path, change: tuple
 
 
 def test_a_missing_model_is_named_with_its_line():
-    with pytest.raises(UserError, match=r"small.yaml, line 3: model: .*nowhere"):
+    with pytest.raises(UserError, match=r"small.yaml, line 3: model: .*nowhere") as raised:
         plan(Path("./nowhere/at/all"))
+    assert str(raised.value).count("line 3") == 1
 
 
 def with_template_of(name: str, model: Path, folder: Path) -> Path:

@@ -85,6 +85,9 @@ def test_a_task_of_another_kind(entry: str, kind: str, name: str, source: str):
         (("margin: 0.02", "engine: {kind: url, urls: {bf16: 'ftp://a'}}"), 12, ["engine.urls", "http://HOST:PORT"]),
         (("margin: 0.02", "engine: {arguments: {x: 2024-01-01}}"), 12, ["engine.arguments", "quote it"]),
         (("margin: 0.02", 'engine: {environment: {"A=B": x}}'), 12, ["engine.environment", "NAME: value"]),
+        (("margin: 0.02", "rounds: true"), 12, ["rounds", "is true or false", "value True"]),
+        (("margin: 0.02", "margin: true"), 12, ["margin", "is true or false"]),
+        (("- order", "- {name: order, limit: true}"), 9, ["tasks.0.limit", "is true or false"]),
         (("model: some/model", 'model: ""'), 3, ["model", "at least 1 character"]),
     ],
 )
@@ -97,6 +100,26 @@ def test_mistakes_name_line_field_value_and_remedy(change: tuple[str, str], line
         assert f"mine.yaml, line {line}:" in text
     for part in parts:
         assert part in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rounds: true", "base_repeats: yes", "seed: on", "deployment: {count: true}", "margin: false", "max_length: true",
+        "engine: {concurrency: true}", "similarity: {limit: true}", "deployment: {price_per_hour: true}",
+        "similarity: {limit: 4, max_tokens: off}", "deployment: {name: yes}",
+    ],
+)  # fmt: skip
+def test_true_is_no_number(text: str):
+    good = GOOD.replace("margin: 0.02\n", "")
+    with pytest.raises(UserError, match=r"mine.yaml, line 12: .* is true or false \(value (True|False)\) → write the number"):
+        parse(good + text + "\n", "mine.yaml")
+
+
+def test_true_stays_where_it_belongs():
+    found, _ = parse(GOOD + "trust_remote_code: true\nengine: {arguments: {enforce-eager: true}}\n", "mine.yaml")
+    assert found.trust_remote_code
+    assert found.engine.arguments == {"enforce-eager": True}
 
 
 def test_anchors_that_multiply_are_refused_at_once():
@@ -117,6 +140,11 @@ def test_a_text_without_end_is_refused(text: str):
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path):
     (tmp_path / "mine.yaml").write_text(GOOD, encoding="utf-8-sig")
     assert load(tmp_path / "mine.yaml")[0].name == "mine"
+
+
+def test_a_study_has_candidates():
+    with pytest.raises(UserError, match=r"line 3: candidates: is empty .*whichbits evaluate"):
+        parse("version: 1\nname: a\ncandidates: []\nmodel: b\n", "mine.yaml")
 
 
 def test_missing_field_is_named():

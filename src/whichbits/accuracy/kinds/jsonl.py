@@ -7,6 +7,7 @@ Free answer: `{"prompt": "...", "target": "..."}`, scored by exact match, or as 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -72,7 +73,16 @@ def read_documents(task: Task) -> list[Document]:
 def _documents(task: Task) -> list[Document]:
     path = Path(task.source)
     content = read_bytes(path, f"source: {path} of task {task.name}")
-    documents = [_document(task, path, number, row) for number, row in json_lines(content, str(path))]
+    documents, lines = [], dict[str, int]()
+    for number, row in json_lines(content, str(path)):
+        document = _document(task, path, number, row)
+        first = lines.setdefault(json.dumps(document), number)
+        if first != number and "cluster" not in document:
+            raise UserError(
+                f"{path} line {number}: the item of line {first} again, which would count as two",
+                remedy="leave it out, or give both the same cluster",
+            )
+        documents.append(document)
     if not documents:
         raise UserError(f"source: {path} of task {task.name} is empty", remedy="write one JSON object a line")
     return documents
@@ -157,6 +167,15 @@ class Jsonl(HarnessKind):
             stop=("\n",) if request.stop is None else request.stop,
             chat_template=bool(request.chat_template),
         )
+
+    def with_items(self, task: Task, count: int, *, seed: int) -> Task:
+        """The task as it is. Raises UserError where its file has fewer items."""
+        if count > (available := len(read_documents(task))):
+            raise UserError(
+                f"{count} items are asked for, and {task.source} of task {task.name} has {available}",
+                remedy=f"set limit to {available} at most, or leave it out",
+            )
+        return task
 
     def harness_tasks(self, task: Task, *, seed: int, data_dir: Path | None) -> dict[str, Any]:
         """One task object over the file's lines."""

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     PositiveInt,
     SerializerFunctionWrapHandler,
@@ -23,6 +22,7 @@ from whichbits.core.errors import UserError
 from whichbits.formats.catalogue import find_name, get
 from whichbits.formats.format import Format
 from whichbits.quantization.recipe.methods import ROUNDERS, TRANSFORMS, Method
+from whichbits.schema.frozen import Written
 
 ScaleSearch = Literal["minmax", "mse", "activation"]
 
@@ -32,7 +32,7 @@ IDLE = " would do nothing with "
 """What is said of fields that do not apply."""
 
 
-class Calibration(BaseModel):
+class Calibration(Written):
     """Which tokens the model is shown while it is quantized: `samples` windows of `length` tokens.
 
     `source` is text that the model writes itself ("self"), tokens drawn uniformly ("random"), a UTF-8 text file ("text"), a
@@ -41,8 +41,6 @@ class Calibration(BaseModel):
     `dataset` is a hub id or a local folder, whose `config`, `split` and `revision` are what the datasets library calls so, and
     `fields` the columns that make up a text (or one column of messages; nothing: the column `messages` or `text`).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Literal["self", "random", "text", "chat", "tokens", "dataset"] = "self"
     file: str | None = None
@@ -73,10 +71,8 @@ class Calibration(BaseModel):
         return {name: value for name, value in handler(self).items() if name not in idle}
 
 
-class LayerChoice(BaseModel):
+class LayerChoice(Written):
     """The format of single modules: `match` is a module's name, or `re:` and a regular expression that its name begins with."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     match: str
     format: str
@@ -88,10 +84,8 @@ class LayerChoice(BaseModel):
         return find_name(format) or format
 
 
-class TransformChoice(BaseModel):
+class TransformChoice(Written):
     """A transform that another package brings, by name; what `strength` means is its own business."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     strength: float = 1.0
@@ -104,7 +98,7 @@ class TransformChoice(BaseModel):
         return _one_of(TRANSFORMS, name)
 
 
-class Recipe(BaseModel):
+class Recipe(Written):
     """How a checkpoint is made: rounding, scale search, the size of a weight group (None: the format's rule), seed.
 
     `damping`, `shrinkage` and `act_order` are GPTQ's. With `propagate_error` each layer is calibrated on what the quantized
@@ -118,8 +112,6 @@ class Recipe(BaseModel):
     Modules that `layers` match get the format named there in place of the checkpoint's; of several matches the first counts.
     Fields that do not apply are neither accepted nor written.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rounding: str = "rtn"
     scales: ScaleSearch = "mse"

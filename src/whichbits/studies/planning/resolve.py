@@ -130,12 +130,13 @@ class Resolution:
         """The base, then the candidates in their order."""
         serves = self.base_engine != "emulated" and not self.nothing_served
         emulates = not serves or any(self._runs(candidate)[1] for candidate in self.specification.candidates)
+        model = self.model
         if emulates:
             try:
-                refuse_emulation(self.model)
+                refuse_emulation(model)
             except UserError as error:
                 raise self.source.placed(("model",), error) from error
-        base = Subject(self.base, self.model.format, serves, emulates, self.model.files, self.model.path)
+        base = Subject(self.base, model.format, serves, emulates, model.files, model.path)
         taken = {self.base}
         found = [base]
         for index, candidate in enumerate(self.specification.candidates):

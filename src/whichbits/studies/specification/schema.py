@@ -22,7 +22,7 @@ from pydantic import (
 from whichbits.core.errors import UserError
 from whichbits.formats.catalogue import find_name
 from whichbits.schema.engine import Arguments
-from whichbits.schema.frozen import Frozen
+from whichbits.schema.frozen import Written
 from whichbits.schema.sampling import Sampling
 from whichbits.studies.specification.modes import Modes, mode_entries
 from whichbits.studies.specification.names import Name, checked_name, mistake
@@ -38,7 +38,7 @@ Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Repeats = Annotated[int, Field(ge=1, le=100)]
 
 
-class Candidate(Frozen):
+class Candidate(Written):
     """A column of the study: a format with a recipe, or a ready checkpoint."""
 
     format: str | None = None
@@ -72,7 +72,7 @@ class Candidate(Frozen):
         return self
 
 
-class JudgeChoice(Frozen):
+class JudgeChoice(Written):
     """Who judges open answers: any model behind an OpenAI-compatible address."""
 
     url: Annotated[str, Field(min_length=1)]
@@ -94,7 +94,7 @@ class JudgeChoice(Frozen):
     """Dollars for a million tokens written."""
 
 
-class TaskChoice(Frozen):
+class TaskChoice(Written):
     """A task: one of ours by name, one of lm-evaluation-harness, the user's own JSONL file, or one of another kind."""
 
     name: str = ""
@@ -169,7 +169,7 @@ def task_entry(text: str) -> dict[str, str]:
     return {"lm_eval": name.strip()} if colon and prefix == "lm_eval" else {"name": text}
 
 
-class Similarity(Frozen):
+class Similarity(Written):
     """Greedy texts and next-token distributions, candidate against base."""
 
     prompts: Path | None = None
@@ -188,7 +188,7 @@ class Similarity(Frozen):
     """Names of the measures, ours and those of installed packages; default: all of ours."""
 
 
-class Engine(Frozen):
+class Engine(Written):
     """What serves the checkpoints."""
 
     kind: Literal["vllm", "url"] = "vllm"
@@ -257,7 +257,7 @@ class Engine(Frozen):
         return named if isinstance(named, str) else named.get(candidate)
 
 
-class Deployment(Frozen):
+class Deployment(Written):
     """Hardware, and what an hour of it costs."""
 
     name: Name = "here"
@@ -271,7 +271,7 @@ def _short_form(field: str, key: str, text: str) -> dict[str, str]:
     return task_entry(text) if field == "tasks" else {key: text}
 
 
-class Specification(Frozen):
+class Specification(Written):
     """A whole study."""
 
     version: Literal[1]
@@ -348,7 +348,10 @@ def parse(text: str, name: str) -> tuple[Specification, Source]:
     Raises UserError with line, field, value and remedy.
     """
     source = Source(text, name)
-    return specify(read(source), source), source
+    specification = specify(read(source), source)
+    if not specification.candidates:
+        raise source.error(("candidates",), "is empty", "name a format; `whichbits evaluate` scores one model alone")
+    return specification, source
 
 
 def specify(fields: Mapping[str, Any], source: Source) -> Specification:

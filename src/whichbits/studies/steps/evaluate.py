@@ -44,9 +44,13 @@ def tasks(study: Study) -> tuple[tuple[Task, TaskChoice], ...]:
         except UserError as error:
             raise study.source.placed(("tasks", index, "sampling"), error) from error
         try:
-            expanded = tuple(judged(_extended(task, choice.limit, specification.seed), choice.judge) for task in _tasks(choice))
+            named = tuple(judged(task, choice.judge) for task in _tasks(choice))
         except UserError as error:
             raise study.source.placed(("tasks", index, "name" if choice.lm_eval is None else "lm_eval"), error) from error
+        try:
+            expanded = tuple(_extended(task, choice.limit, specification.seed) for task in named)
+        except UserError as error:
+            raise study.source.placed(("tasks", index, "limit"), error) from error
         expanded = in_modes.of(index, choice, expanded)
         names = [*(task.name for task, _ in found), *(task.name for task in expanded)]
         study.source.refuse_twice(("tasks", index), "task", names)
