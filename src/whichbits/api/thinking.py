@@ -37,10 +37,10 @@ def thinking(
 ) -> Outcome:
     """Score, recovery, lengths, truncated and repetitive replies of a model and its formats, task by task, in each mode.
 
-    A study of `format`s (default: `FORMATS`) on `task`s (`TASKS`) in the `mode`s of the model's family (`all` of them). The formats are made here, by the
-    `recipe` of that name or file, or by effort `balanced`. `max_tokens` is the longest reply in every mode, where not the
-    task's own. Everything runs in transformers where it is `emulated`. Raises UserError for a mode that the model has not,
-    and what `study` raises.
+    A study of `format`s (default: `FORMATS`) on `task`s (`TASKS`) in the `mode`s of the family (all of them). The formats
+    are made here, by the `recipe` of that name or file, or by effort `balanced`. `max_tokens` is the longest reply in every
+    mode, where not the task's own. Everything runs in transformers where it is `emulated`. Raises UserError for a mode that the
+    model has not, and what `study` raises.
     """
     longest = {} if max_tokens is None else {"max_tokens": max_tokens}
     made = {**({} if recipe is None else {"recipe": recipe}), **({"run": "emulated"} if emulated else {})}
