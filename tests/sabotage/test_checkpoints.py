@@ -377,3 +377,8 @@ def test_a_wellformed_candidate_that_is_another_model_is_inferior_with_a_caveat(
     assert set(states.values()) == {"inferior"}
     assert named == set(states)
     assert all(any(name in caveat for caveat in caveats(outcome.verdict)) for name in named)
+
+
+def test_the_suite_damages_checkpoints_in_forty_ways():
+    damages = (*WHOLE, *QUANTIZED, *ANOTHER_MODEL, *UNLIKE_THE_BASE, OTHER_TEMPLATE)
+    assert len({damage.id for damage in damages}) == len(damages) >= 40
