@@ -91,6 +91,31 @@ def test_samples_of_the_new_items_alone(tiny_llama: Path, tmp_path: Path) -> Non
     assert (whole.summary.sampled.variance_within or 0) > 0
 
 
+def test_items_in_a_random_order_grow_alike(tiny_llama: Path, tmp_path: Path) -> None:
+    one = own(tmp_path)
+    mixed = one.model_copy(update={"order": 1})
+    whole, every = longer(mixed, tiny_llama, None)
+    assert (longer(mixed, tiny_llama, 2, 5, 9), every) == ((whole, 4), 9)
+    plain, _ = longer(one, tiny_llama, None)
+    names = [item.item for item in whole.items]
+    assert sorted(names) == sorted(item.item for item in plain.items) != names
+    assert whole.summary.score == plain.summary.score
+
+
+def test_the_limit_of_a_group_in_a_random_order_is_of_all_members(tiny_llama: Path) -> None:
+    def run(limit: int, known: TaskResult | None, before: int) -> tuple[TaskResult, int]:
+        model, members = Hashed(), {}
+        for name in ("order", "recall"):
+            members |= Generated().harness_tasks(task(name), seed=3, data_dir=None)
+        group = task("order").model_copy(update={"name": "both", "order": 0})
+        old = kept(before, known.summary, known.rows()) if known else None
+        return run_harness(group, members, model, PromptTokenizer(tiny_llama), kept=old, limit=limit, seed=3), model.asked
+
+    some, _ = run(7, None, 0)
+    assert len(some.items) == 7
+    assert run(12, some, 7) == (run(12, None, 0)[0], 5)
+
+
 def test_the_limit_is_of_each_member_of_a_group(tiny_llama: Path) -> None:
     def run(limit: int, known: TaskResult | None, before: int) -> tuple[TaskResult, int]:
         model, members = Hashed(), {}

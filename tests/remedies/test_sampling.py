@@ -15,6 +15,7 @@ from whichbits.accuracy.reducers.registry import reducer
 from whichbits.accuracy.registry import task
 from whichbits.accuracy.sampling import check as check_sampling
 from whichbits.schema.sampling import Sampling
+from whichbits.studies.steps.evaluate import _in_random_order
 
 HALF = [Answer(0.5, "a"), Answer(1, "b")]
 
@@ -43,4 +44,12 @@ def test_choices_are_not_drawn(follow: Any):
         "draws no answer",
         mistake=lambda: _refuse_samples(choice.sampled(Sampling(temperature=1)), made),
         remedy=lambda: _refuse_samples(choice, made),
+    )
+
+
+def test_judged_tasks_are_asked_whole(follow: Any):
+    follow(
+        "cannot be looked at before its end",
+        mistake=lambda: _in_random_order(task("arena_hard_v0.1"), 0),
+        remedy=lambda: _in_random_order(task("choice"), 0),
     )

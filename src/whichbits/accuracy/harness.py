@@ -9,6 +9,7 @@ from typing import Any
 
 from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.item import Item
+from whichbits.accuracy.order import order_documents
 from whichbits.accuracy.result import TaskResult, Work, reduced, summarize
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
@@ -29,6 +30,7 @@ def run_harness(
 ) -> TaskResult:
     """Run lm-evaluation-harness's task objects on `model` and gather their items.
 
+    Few-shot examples that are drawn at random are drawn in the order in which documents are taken.
     `most` says how many items there can be, of the task and how many there are. Items that are `kept` are not asked again.
     Raises KeptDiffer where they are not the task's.
     """
@@ -40,6 +42,7 @@ def run_harness(
     for harness_task in harness_tasks.values():
         _refuse_samples(task, harness_task)
         limit_scoring(harness_task)
+    asked = harness_tasks if task.order is None else order_documents(harness_tasks, task, limit)
     work, answers, numbers = Work(), [], list[int]()
     for sample in range(task.samples):
         for harness_task in harness_tasks.values():
@@ -57,8 +60,8 @@ def run_harness(
         )
         outcome = run(
             lm=adapter,
-            task_dict={"tasks": harness_tasks},
-            limit=limit,
+            task_dict={"tasks": asked},
+            limit=limit if task.order is None else None,
             bootstrap_iters=0,
             cache_requests=False,
             apply_chat_template=task.chat_template,
@@ -90,7 +93,7 @@ def _refuse_samples(task: Task, harness_task: Any) -> None:
 def _items(task: Task, harness_tasks: dict[str, Any], samples: dict[str, list[dict[str, Any]]]) -> tuple[list[int], list[Item]]:
     """The items of one run over all members, with the number of each in its member."""
     rows = [(name, sample) for name, of_task in samples.items() for sample in _filtered(task, of_task)]
-    prefixes = {name: f"{name}/" if len(samples) > 1 else "" for name in samples}
+    prefixes = {name: f"{name}/" if len(harness_tasks) > 1 else "" for name in samples}
     items = [_item(task, harness_tasks[name], sample, prefix=prefixes[name]) for name, sample in rows]
     return [sample["doc_id"] for _, sample in rows], items
 

@@ -30,6 +30,8 @@ class TaskKind(ABC):
     """What `Task.source` may say; anything where there are none."""
     options: ClassVar[tuple[str, ...]] = ("metric", "max_tokens", "stop", "chat_template")
     """Fields of a request that its tasks take."""
+    ordered: ClassVar[bool] = False
+    """Whether it takes items in a task's `order`, and asks only for those that are not kept."""
     reads_source: ClassVar[bool] = False
     """Whether `Task.source` is the path of a file on this machine; a step is then identified by the file's contents."""
 
@@ -140,6 +142,8 @@ class JudgedKind(TaskKind):
 
 class HarnessKind(TaskKind):
     """A kind whose tasks lm-evaluation-harness runs."""
+
+    ordered = True
 
     def may_think(self, task: Task) -> bool:
         """Not where the likelihoods of choices are compared."""

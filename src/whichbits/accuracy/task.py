@@ -11,7 +11,7 @@ from whichbits.accuracy.judging import Judging
 from whichbits.schema.sampling import Sampling
 from whichbits.schema.thinking import ThinkingMode
 
-LATER = ("definition", "top_p", "samples", "reducer", "rescale", "judging", "mode")
+LATER = ("definition", "top_p", "samples", "reducer", "rescale", "judging", "mode", "order")
 
 
 class Task(BaseModel):
@@ -60,6 +60,8 @@ class Task(BaseModel):
     """Of thinking, in which the model is asked; None leaves prompts as they are."""
     judging: Judging | None = None
     """Who judges the answers, where a judge does."""
+    order: int | None = None
+    """Seed of the random order that its items are taken in; None: as they come. A limit then counts items of all members."""
     definition: str | None = None
     """SHA-256 of what defines the task outside whichbits; None where `version` says it all."""
 

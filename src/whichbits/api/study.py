@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.api.arguments import overrides_of
+from whichbits.studies.specification.decide import Decide
 from whichbits.studies.specification.schema import Specification, load
 from whichbits.studies.specification.source import Source
 from whichbits.studies.store.store import Store
@@ -53,6 +54,7 @@ def study(
     data_dir: Path | None = None,
     fresh: bool = False,
     executor: str | None = None,
+    until_decided: bool = False,
     quiet: bool = False,
     console: Console | None = None,
 ) -> Outcome:
@@ -63,15 +65,21 @@ def study(
     measured is measured again; checkpoints that were made are kept. `executor` says where steps run (default: what the
     specification says, else this machine). Raises UserError for a mistake in any of these; a step that fails is a line of the
     verdict instead. Where the specification has `most_rounds`, workloads on which a speed is not decided after `rounds` are
-    measured so often.
+    measured so often. With `until_decided`, or where it says `decide`, each candidate is evaluated only until it is decided.
     """
     chosen, source = _specification(specification)
+    chosen = _until_decided(chosen, until_decided)
     chosen = chosen if executor is None else chosen.model_copy(update={"executor": executor})
     overrides = overrides_of(price)
     place = Store(store or Path("studies") / chosen.name)
     given = isinstance(specification, str | Path)
-    command = _command(str(specification), store, price, data_dir) if given else "whichbits.study(specification), in Python"
+    command = (
+        _command(str(specification), store, price, data_dir, until_decided=until_decided)
+        if given
+        else "whichbits.study(specification), in Python"
+    )
     from whichbits.studies.planning.planner import Expansion
+    from whichbits.studies.until_decided import run_looks
     from whichbits.verdict.looks import open_workloads
 
     expansion = Expansion(chosen, source, data_dir=data_dir)
@@ -80,12 +88,16 @@ def study(
     began = time.monotonic()
     with place.locked():
         expansion = probed(expansion, place, quiet=quiet, console=console)
-        plan = expansion.plan()
         if fresh:
             set_aside_measured(expansion.measured_most().plan(), place)
+        not_again: list[str] = []
+        if chosen.decide is not None and chosen.tasks:
+            place.sweep(planned.step for planned in expansion.plan().missing(place))
+            expansion, not_again = run_looks(expansion, place, overrides, command, quiet=quiet, console=console)
+        plan = expansion.plan()
         place.sweep(planned.step for planned in plan.missing(place))
         manifest_of(expansion, plan, overrides, command, 0.0).write(place.folder)
-        states = run(plan, expansion, place, quiet=quiet, console=console)
+        states = run(plan, expansion, place, failed=not_again, quiet=quiet, console=console)
         manifest = manifest_of(expansion, plan, overrides, command, time.monotonic() - began)
         from whichbits.studies import conclusion
 
@@ -119,15 +131,24 @@ def plan(
     store: Path | None = None,
     price: Sequence[str] | None = None,
     data_dir: Path | None = None,
+    until_decided: bool = False,
 ) -> Preview:
     """What a study would do, and what is done already: steps, hours and dollars; arguments as for `study`. Raises UserError."""
     from whichbits.studies.planning.planner import Expansion
 
     chosen, source = _specification(specification)
+    chosen = _until_decided(chosen, until_decided)
     overrides = overrides_of(price)
     expansion = Expansion(chosen, source, data_dir=data_dir, weights=False)
     check_prices(expansion, overrides)
-    return preview(expansion, Store(store or Path("studies") / chosen.name), overrides)
+    place = Store(store or Path("studies") / chosen.name)
+    if chosen.decide is None or not chosen.tasks:
+        return preview(expansion, place, overrides)
+    from whichbits.studies.until_decided import most_planned
+
+    expansion, said = most_planned(expansion, place)
+    found = preview(expansion, place, overrides)
+    return replace(found, text=f"{found.text} {said}")
 
 
 def _failed(states: Mapping[str, str]) -> list[str]:
@@ -135,10 +156,18 @@ def _failed(states: Mapping[str, str]) -> list[str]:
     return [key for key, state in states.items() if state == "failed"]
 
 
-def _command(specification: str, store: Path | None, price: Sequence[str] | None, data_dir: Path | None) -> str:
+def _until_decided(chosen: Specification, wanted: bool) -> Specification:
+    """The specification, which stops where nothing is left to decide where that is `wanted`."""
+    return chosen.model_copy(update={"decide": Decide()}) if wanted and chosen.decide is None else chosen
+
+
+def _command(
+    specification: str, store: Path | None, price: Sequence[str] | None, data_dir: Path | None, *, until_decided: bool = False
+) -> str:
     """The command line that runs a study again, for its report."""
     options = [("--store", store), *(("--price", entry) for entry in price or ()), ("--data-dir", data_dir)]
     words = [str(word) for option in options if option[1] is not None for word in option]
+    words += ["--until-decided"] if until_decided else []
     return shlex.join(["whichbits", "study", specification, *words])
 
 

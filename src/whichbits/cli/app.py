@@ -98,19 +98,29 @@ def study(
     data_dir: DataDir = None,
     fresh: Fresh = False,
     executor: Annotated[str | None, typer.Option(help="Where steps run; default: the specification's, else local.")] = None,
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="Evaluate each candidate only until it is decided.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or what is missing of it, and print its verdict."""
     from whichbits.cli.tables import console, print_json, print_results
 
     if dry_run:
-        preview = whichbits.plan(specification, store=store, price=price, data_dir=data_dir)
+        preview = whichbits.plan(specification, store=store, price=price, data_dir=data_dir, until_decided=until_decided)
         print_results(preview.rows, as_json)
         if not as_json:
             console().print(preview.text)
         return
     outcome = whichbits.study(
-        specification, store=store, price=price, data_dir=data_dir, fresh=fresh, executor=executor, quiet=as_json
+        specification,
+        store=store,
+        price=price,
+        data_dir=data_dir,
+        fresh=fresh,
+        executor=executor,
+        until_decided=until_decided,
+        quiet=as_json,
     )
     if as_json:
         print_json(outcome.verdict)

@@ -78,6 +78,7 @@ def judge(manifest: StudyManifest, records: Sequence[Record]) -> Verdict:
         deployments=manifest.deployments,
         workloads=manifest.workloads,
         base_bytes=manifest.base_bytes,
+        stopped_early=manifest.early_stopping is not None,
     )
     warnings = [warning for entry in manifest.deployments.values() for warning in entry.warnings]
     return decide(
@@ -86,6 +87,7 @@ def judge(manifest: StudyManifest, records: Sequence[Record]) -> Verdict:
         model=manifest.model,
         margin=manifest.margin,
         looks=manifest.looks,
+        early_stopping=manifest.early_stopping,
         notes=(*manifest.notes, *warnings),
         seed=manifest.seed,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -80,12 +80,13 @@ def run(
     store: Store,
     *,
     failed: Collection[str] = (),
+    more: Callable[[], Plan | None] | None = None,
     quiet: bool = False,
     console: Console | None = None,
 ) -> dict[str, str]:
     """Run what is missing of a plan but what has `failed` in this command; how each step has ended, by key.
 
-    Raises UserError where there is no such executor.
+    Once all has ended, `more` is asked for another plan, until it has none. Raises UserError where there is no such executor.
     """
     from rich.console import Console as RichConsole
 
@@ -116,8 +117,16 @@ def run(
     view = RunView(console or RichConsole(quiet=quiet), missing, durations, store.folder / LOG, machine.seconds)
     if len(missing) < len(plan.steps):
         view.console.print(f"{len(plan.steps) - len(missing)} of {len(plan.steps)} steps are done already", style="dim")
+
+    def further() -> Plan | None:
+        plan = more() if more is not None else None
+        if plan is not None:
+            view.added(plan.missing(store))
+        return plan
+
+    following = None if more is None else further
     with view, _disk_errors(store):
-        return dict(Runner(plan, store, KINDS, runs_steps, engine, view, machine, preloaded(), failed).run())
+        return dict(Runner(plan, store, KINDS, runs_steps, engine, view, machine, preloaded(), failed, following).run())
 
 
 def say(text: str, *, quiet: bool = False, console: Console | None = None) -> None:
@@ -186,6 +195,7 @@ def manifest_of(
         deployments={deployment.name: priced},
         prices=chosen.prices,
         looks=chosen.looks if len(chosen.looks) > 1 else (),
+        early_stopping=expansion.early_stopping,
         steps=entries(planned.step for planned in plan.steps),
         seconds={"run": round(seconds, 1)},
         version=version("whichbits"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,15 +44,15 @@ def task_size(scored: ScoredTask) -> TaskSize:
     return TaskSize(task=scored.task, items=scored.pair.items, clusters=clusters)
 
 
-def task_recovery(scored: ScoredTask, *, level: float) -> TaskRecovery:
-    """What a candidate keeps on one task."""
+def task_recovery(scored: ScoredTask, *, level: float, look_level: float | None = None) -> TaskRecovery:
+    """What a candidate keeps on one task; `look_level` as for `recovery`."""
     pair = scored.pair
-    difference = paired_difference(pair, level=level)
+    difference = paired_difference(pair, level=level, look_level=look_level)
     excluded: Exclusion | None = near_chance([scored])
     kept = None
     if excluded is None:
-        kept = recovery([pair], level=level).estimate
-        if math.isinf(kept.high):
+        kept = recovery([pair], level=level, look_level=look_level).estimate
+        if math.isinf(kept.high - kept.low):
             excluded, kept = too_few([scored]), None
     return TaskRecovery(
         candidate=scored.candidate,
@@ -86,7 +86,7 @@ class Suite:
         return all(np.array_equal(scored.pair.base, scored.pair.score) for scored in self.tasks)
 
 
-def suite(findings: Findings, candidate: str, engine: str, *, level: float) -> Suite | None:
+def suite(findings: Findings, candidate: str, engine: str, *, level: float, look_level: float | None = None) -> Suite | None:
     """All tasks of a candidate in one engine on which the base is above chance; None where there are none."""
     tasks = tuple(
         sorted(
@@ -96,8 +96,8 @@ def suite(findings: Findings, candidate: str, engine: str, *, level: float) -> S
     )
     if not tasks:
         return None
-    kept = recovery([scored.pair for scored in tasks], level=level)
-    if math.isinf(kept.estimate.high):
+    kept = recovery([scored.pair for scored in tasks], level=level, look_level=look_level)
+    if math.isinf(kept.estimate.high - kept.estimate.low):
         return None
     names = {scored.task for scored in tasks}
     floor = sorted((s for s in findings.noise if s.engine == engine and s.task in names), key=lambda s: s.task)
@@ -127,10 +127,18 @@ def flip_share(tasks: Sequence[ScoredTask]) -> float:
     return sum(count.lost + count.gained for count in counts) / sum(count.items for count in counts)
 
 
-def suites(findings: Findings, *, level: float) -> tuple[Suite, ...]:
-    """Every suite that can be formed, in the order of the study's candidates, served ones first."""
+def suites(findings: Findings, *, level: float, look_levels: Mapping[str, float] | None = None) -> tuple[Suite, ...]:
+    """Every suite that can be formed, in the order of the study's candidates, served ones first.
+
+    `look_levels` are by candidate, where results are looked at several times.
+    """
+    at = look_levels or {}
     engines = sorted({scored.engine for scored in findings.tasks}, key=lambda engine: (engine == EMULATED, engine))
-    formed = [suite(findings, name, engine, level=level) for name in findings.candidates for engine in engines]
+    formed = [
+        suite(findings, name, engine, level=level, look_level=at.get(name))
+        for name in findings.candidates
+        for engine in engines
+    ]
     return tuple(entry for entry in formed if entry is not None)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from whichbits.verdict.accuracy import emulation_error, suites, task_recovery
-from whichbits.verdict.caveat_codes import Remark, SeveralLooks
+from whichbits.schema.early_stopping import EarlyStoppingPlan
+from whichbits.verdict.accuracy import Suite, emulation_error, suites, task_recovery
+from whichbits.verdict.caveat_codes import Remark, SeveralLooks, StoppedEarly
 from whichbits.verdict.caveats import caveats
+from whichbits.verdict.early_stopping.looked import Looking
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.guideline import guideline
 from whichbits.verdict.looks import level_of_looks
-from whichbits.verdict.non_inferiority import deciding_suite, decision_on
+from whichbits.verdict.non_inferiority import bound_of, deciding_suite, decision_on
 from whichbits.verdict.plausibility import implausible_losses
 from whichbits.verdict.recommend import recommendations
 from whichbits.verdict.serving_options import serving_options, speed_problem
@@ -18,7 +20,7 @@ from whichbits.verdict.similarity import similarity_finding
 from whichbits.verdict.speed import loads, speed_findings
 from whichbits.verdict.speed_caveats import speed_caveats
 from whichbits.verdict.thinking import mode_recoveries, mode_results
-from whichbits.verdict.verdict import SizeFinding, Verdict
+from whichbits.verdict.verdict import Decision, SizeFinding, Verdict
 
 
 def decide(
@@ -29,15 +31,17 @@ def decide(
     margin: float = 0.01,
     level: float = 0.95,
     looks: Sequence[int] = (),
+    early_stopping: EarlyStoppingPlan | None = None,
     notes: Sequence[str] = (),
     seed: int = 0,
 ) -> Verdict:
     """Decide on every format and recommend one for each workload.
 
     `margin` is the largest loss of the suite's score above chance that counts as none, `level` the confidence of every
-    interval, `looks` the rounds after which speeds were looked at, where there is more than one look. `notes` are what the
-    reader must know of the model (they open the caveats), `seed` is that of similarity's bootstrap: the same findings give the
-    same verdict, to the last digit.
+    interval, `looks` the rounds after which speeds were looked at, where there is more than one look. With `early_stopping`,
+    candidates stopped at different looks, and the intervals of their accuracy are those of their look: they hold together with
+    those of all looks. `notes` are what the reader must know of the model (they open the caveats), `seed` is that of
+    similarity's bootstrap: the same findings give the same verdict, to the last digit.
 
     Raises ValueError where `margin` or `level` is not between 0 and 1.
     """
@@ -45,15 +49,23 @@ def decide(
         if not 0 < value < 1:
             raise ValueError(f"{name} is {value}, must be between 0 and 1")
     speed_level = level_of_looks(level, looks)
-    formed = suites(findings, level=level)
+    looking = None if early_stopping is None else Looking(early_stopping, level=level)
+    look_levels = looking.levels() if looking is not None else {}
+    formed = suites(findings, level=level, look_levels=look_levels)
     names = tuple(dict.fromkeys((findings.base, *findings.formats)))
-    decisions = [decision_on(findings, name, formed, margin=margin, level=level) for name in names]
+    deciding = {name: entry for name in findings.candidates if (entry := deciding_suite(findings, name, formed)) is not None}
+    decisions = [
+        _with_look(decision_on(findings, name, formed, margin=margin, level=level), deciding.get(name), looking, margin)
+        for name in names
+    ]
     by_name = {decision.candidate: decision for decision in decisions}
     measured = loads(findings)
     all_options = serving_options(findings, measured, level=speed_level)
     recommended, refused = recommendations(findings, all_options, by_name, margin=margin, level=speed_level)
     emulation = tuple(emulation_error(scored, level=level) for scored in findings.emulation)
-    deciding = {name: entry for name in findings.candidates if (entry := deciding_suite(findings, name, formed)) is not None}
+    p_values = {name: entry.recovery.p_below(bound_of(margin)) for name, entry in deciding.items()}
+    if looking is not None:
+        p_values = {name: looking.p_value(name, p) for name, p in p_values.items()}
     implausible = tuple(implausible_losses(findings.formats, deciding))
     return Verdict(
         study=study,
@@ -63,14 +75,17 @@ def decide(
         level=level,
         caveats=(
             *(Remark(text=note) for note in notes),
-            *caveats(findings, decisions, deciding, emulation, implausible, margin=margin, level=level),
+            *caveats(findings, decisions, deciding, emulation, implausible, p_values, level=level),
             *speed_caveats(findings, measured, all_options, level=speed_level),
             *([SeveralLooks(rounds=tuple(looks), level=level)] if len(looks) > 1 else []),
+            *([] if looking is None else [_stopped_early(looking, findings.base, level)]),
         ),
         formats=tuple(decisions),
         recommendations=recommended,
         not_recommended=refused,
-        tasks=tuple(task_recovery(scored, level=level) for scored in findings.tasks),
+        tasks=tuple(
+            task_recovery(scored, level=level, look_level=look_levels.get(scored.candidate)) for scored in findings.tasks
+        ),
         suites=tuple(entry.finding for entry in formed),
         implausible=implausible,
         served_weights=findings.served_weights,
@@ -90,6 +105,26 @@ def decide(
         sizes=_sizes(findings),
         guideline=guideline(recommended),
         failures=findings.failures,
+    )
+
+
+def _with_look(decision: Decision, entry: Suite | None, looking: Looking | None, margin: float) -> Decision:
+    """The decision with the look that it was made at."""
+    if looking is None:
+        return decision
+    found = looking.looked(decision, None if entry is None else entry.recovery, bound_of(margin))
+    return decision.model_copy(update={"looked": found})
+
+
+def _stopped_early(looking: Looking, base: str, level: float) -> StoppedEarly:
+    items, all_items = looking.items(base)
+    return StoppedEarly(
+        method=looking.method.name,
+        looks=looking.method.looks,
+        items=items,
+        all_items=all_items,
+        candidates=len(set(looking.plan.reached) - {base}),
+        level=level,
     )
 
 

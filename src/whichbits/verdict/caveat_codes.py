@@ -176,6 +176,21 @@ class SeveralLooks(Frozen):
     """Confidence of the intervals of all looks together."""
 
 
+class StoppedEarly(Frozen):
+    """Results were looked at while they came in, and a candidate's evaluation stopped where nothing was left to decide."""
+
+    code: Literal["stopped_early"] = "stopped_early"
+    method: str
+    looks: int
+    items: int
+    """Asked of the base and the candidates together."""
+    all_items: int
+    """That all looks would have asked of them."""
+    candidates: int
+    level: float
+    """Confidence of each candidate's intervals, of all looks together."""
+
+
 Caveat = Annotated[
     Remark
     | TaskExcluded
@@ -193,6 +208,7 @@ Caveat = Annotated[
     | Rounds
     | StillRising
     | LimitsNotKept
-    | SeveralLooks,
+    | SeveralLooks
+    | StoppedEarly,
     Field(discriminator="code"),
 ]

@@ -29,11 +29,11 @@ def caveats(
     deciding_suites: Mapping[str, Suite],
     emulation: Sequence[EmulationError],
     implausible: Sequence[ImplausibleLoss],
+    p_values: Mapping[str, float],
     *,
-    margin: float,
     level: float,
 ) -> Iterator[Caveat]:
-    """What the reader must know before trusting the answer."""
+    """What the reader must know before trusting the answer; `p_values` as for `rejected_after_holm`."""
     yield from _weak_tasks(findings)
     yield from _served_weights(findings)
     yield from implausible
@@ -42,7 +42,7 @@ def caveats(
             yield IdenticalScores(candidate=name, items=entry.finding.items)
         yield from _noise_floor(name, entry.finding)
     non_inferior = [decision.candidate for decision in decisions if decision.state == "non-inferior"]
-    fallen = rejected_after_holm(deciding_suites, non_inferior, margin=margin, level=level)
+    fallen = rejected_after_holm(p_values, non_inferior, level=level)
     if fallen:
         yield FamilyWise(candidates=fallen, family=len(deciding_suites), level=level)
     yield from _emulation(decisions, emulation)

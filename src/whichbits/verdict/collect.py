@@ -22,7 +22,7 @@ from whichbits.schema.step import Record
 from whichbits.schema.workload import Workload
 from whichbits.verdict.estimates import Provenance
 from whichbits.verdict.findings import EMULATED, Findings, Kernel, Round, ScoredTask, SimilaritySample, Size
-from whichbits.verdict.pairing import SCORE_COLUMNS, Columns, PairingError, pair_scores, read_columns
+from whichbits.verdict.pairing import SCORE_COLUMNS, Columns, PairingError, among, pair_scores, read_columns
 from whichbits.verdict.reasons import Failure
 from whichbits.verdict.replies import check_same_items, replied_tasks, reply_measures
 from whichbits.verdict.speed import is_rate
@@ -41,10 +41,12 @@ def collect(
     deployments: Mapping[str, Deployment] | None = None,
     workloads: Mapping[str, Workload] | None = None,
     base_bytes: int | None = None,
+    stopped_early: bool = False,
 ) -> Findings:
     """Read and join the results of a study.
 
     `formats` maps each candidate to its format; `deployments` and `workloads` are by name.
+    Where candidates have `stopped_early`, the base may have answered more items than they, which are then left out.
     `base_bytes` is the size of the base's weights, needed where no `quantize` step holds the base.
 
     Failed and missing steps become `failures`. Raises PairingError where two runs that should be compared did not
@@ -60,7 +62,7 @@ def collect(
     return Findings(
         base=base,
         formats=dict(formats),
-        tasks=tuple(_against_base(scored, tables, base)),
+        tasks=tuple(_against_base(scored, tables, base, stopped_early=stopped_early)),
         noise=tuple(_base_against_itself(by_kind.get("evaluate", []), scored, tables, base)),
         emulation=tuple(_emulated_against_served(scored, tables)),
         incomplete=_incomplete(records, base),
@@ -119,8 +121,12 @@ def _join(
     candidate: str,
     engine: str,
     same: Sequence[str] = (*SCORED_AS, "concurrency", "engine"),
+    fewer: bool = False,
 ) -> ScoredTask:
-    """Pair two runs of one task; `left` is the one that differences are taken from, `same` what they must share."""
+    """Pair two runs of one task; `left` is the one that differences are taken from, `same` what they must share.
+
+    With `fewer`, `right` may have stopped before `left`.
+    """
     task = str(left.labels.task)
     what = f"{task} ({engine}), {candidate} against {left.labels.candidate}"
     for name in same:
@@ -134,7 +140,7 @@ def _join(
         engine=engine,
         provenance=_provenance(engine),
         available=_most(found),
-        pair=pair_scores(*tables, chance=found.chance, what=what),
+        pair=pair_scores(among(tables[0], tables[1]) if fewer else tables[0], tables[1], chance=found.chance, what=what),
         steps=(right.key, left.key),
         uninformative=found.uninformative,
     )
@@ -158,12 +164,13 @@ def _most(summary: EvaluateSummary) -> int | None:
     return summary.n if summary.available is None else summary.available
 
 
-def _against_base(scored: Scored, tables: Tables, base: str) -> Iterator[ScoredTask]:
+def _against_base(scored: Scored, tables: Tables, base: str, *, stopped_early: bool) -> Iterator[ScoredTask]:
     for key, record in scored.items():
         candidate, task, engine = key
         reference = (base, task, engine)
         if candidate != base and reference in scored:
-            yield _join(scored[reference], record, (tables[reference], tables[key]), candidate=candidate, engine=engine)
+            both = (tables[reference], tables[key])
+            yield _join(scored[reference], record, both, candidate=candidate, engine=engine, fewer=stopped_early)
 
 
 def _base_against_itself(records: Sequence[Record], scored: Scored, tables: Tables, base: str) -> Iterator[ScoredTask]:

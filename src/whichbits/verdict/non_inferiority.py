@@ -117,12 +117,11 @@ def _without_suite(findings: Findings, candidate: str) -> tuple[State, DecisionR
     return "inconclusive", NotScored()
 
 
-def rejected_after_holm(
-    suites: Mapping[str, Suite], non_inferior: Sequence[str], *, margin: float, level: float
-) -> tuple[str, ...]:
+def rejected_after_holm(p_values: Mapping[str, float], non_inferior: Sequence[str], *, level: float) -> tuple[str, ...]:
     """Non-inferior formats whose claim does not hold at (1 − level)/2 for the whole family of formats (Holm).
 
-    Each decision speaks of one format, at the stated level; this says which would fall if all claims are to hold at once.
+    `p_values` are one-sided, of "recovery is below the bound", of every format of the family. Each decision speaks of one
+    format, at the stated level; this says which would fall if all claims are to hold at once.
     """
-    adjusted = holm({name: entry.recovery.p_below(bound_of(margin)) for name, entry in suites.items()})
+    adjusted = holm(p_values)
     return tuple(name for name in non_inferior if name in adjusted and adjusted[name] > (1 - level) / 2)

@@ -45,6 +45,13 @@ def read_columns(path: Path, columns: Sequence[str], former: Mapping[str, str] =
     return {name: table[stored[name]] for name in columns}
 
 
+def among(columns: Columns, others: Columns) -> Columns:
+    """The rows of a table whose `item` is in another."""
+    items = set(others["item"])
+    kept = [number for number, item in enumerate(columns["item"]) if item in items]
+    return {name: [values[number] for number in kept] for name, values in columns.items()}
+
+
 SCORE_COLUMNS = ("item", "prompt_hash", "target_hash", "cluster", "score")
 
 

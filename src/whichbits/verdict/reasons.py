@@ -140,6 +140,27 @@ class Undecidable(Frozen):
     """The tasks whose items come in clusters, with those that were scored."""
 
 
+# Of a decision in a study that stops where nothing is left to decide.
+
+Stop = Literal["decided", "futile", "all_items", "not_comparable", "open"]
+"""Decided; all items would hardly decide it; no items are left; more items change nothing, as a task failed; not stopped."""
+
+
+class Looked(Frozen):
+    """The look at a candidate's results at which it stopped, or stands."""
+
+    stop: Stop
+    look: int
+    """From 1."""
+    looks: int
+    items: int
+    """That were asked of it by then."""
+    all_items: int
+    """That the last look has."""
+    chance_to_decide: float | None
+    """Probability that the last look would decide it, by what this one saw; None where it has no recovery."""
+
+
 # Of a speed.
 
 

@@ -11,10 +11,10 @@ from whichbits.verdict.rule_of_three import gains, largest_unseen, losses, unsee
 from whichbits.verdict.score_test import ScoreTest, difference_stratum, recovery_stratum
 
 
-def paired_difference(pair: Paired, *, level: float = 0.95) -> Estimate:
-    """Mean of score − base with its interval, within the −1 to 1 that are possible."""
+def paired_difference(pair: Paired, *, level: float = 0.95, look_level: float | None = None) -> Estimate:
+    """Mean of score − base with its interval, within the −1 to 1 that are possible; `look_level` as for `recovery`."""
     test = ScoreTest([difference_stratum(pair)])
-    low, high = test.interval(level)
+    low, high = test.interval(look_level or level)
     return Estimate(value=test.numerator, low=max(low, -1.0), high=min(high, 1.0), level=level)
 
 
@@ -40,6 +40,10 @@ class Recovery:
         """Whether it is shown to lie below `bound`: by the interval, and whatever clusters were not seen."""
         return self.estimate.high < bound and self.estimate.value + self.unseen_gain < bound
 
+    def distance(self, bound: float) -> float:
+        """Of the recovery from `bound`, in standard errors of a normal distribution; positive above."""
+        return _test(self.pairs).test(bound / 100).distance
+
     def p_below(self, bound: float) -> float:
         """One-sided p-value of "recovery is below `bound`"."""
         sampled = _test(self.pairs).test(bound / 100).p_value_of_at_most()
@@ -51,13 +55,15 @@ class Recovery:
         return max(sampled, unseen_p_value(gains(self.pairs), bound - self.estimate.value))
 
 
-def recovery(pairs: Sequence[Paired], *, level: float = 0.95) -> Recovery:
+def recovery(pairs: Sequence[Paired], *, level: float = 0.95, look_level: float | None = None) -> Recovery:
     """100 · Σ_tasks mean(score − chance) / Σ_tasks mean(base − chance), with its interval.
 
-    The upper end is infinite where the base itself could be at chance: then there is no recovery to speak of.
+    The upper end is infinite where the base itself could be at chance: then there is no recovery to speak of. Where results are
+    looked at several times, the interval is computed for `look_level`, so that those of all looks hold together at `level`.
+    What was not seen has `level` then too: nothing is seen at a look only if nothing was before, so that looks add no error.
     """
     test = _test(pairs)
-    low, high = test.interval(level)
+    low, high = test.interval(look_level or level)
     alpha = (1 - level) / 2
     return Recovery(
         Estimate(value=100 * suite_ratio(pairs), low=100 * low, high=100 * high, level=level),

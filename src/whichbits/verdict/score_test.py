@@ -25,6 +25,7 @@ from whichbits.verdict.statistics import KEPT, FloatArray, t_probability, t_quan
 
 _MOST_SKEWNESS = 1.0  # beyond it the expansion of Cornish and Fisher means nothing
 _NORMAL = 1e9  # degrees of freedom of a normal distribution
+_MOST_DISTANT = 37.0  # standard errors: beyond it the probability of a normal distribution is no number
 _DOUBLINGS = 40
 _STEPS = 60
 
@@ -110,6 +111,15 @@ class Tested:
     def rejected(self, level: float) -> bool:
         """Whether the ratio lies outside the interval at `level`."""
         return abs(self.statistic) > critical_value(level, self.degrees)
+
+    @property
+    def distance(self) -> float:
+        """The statistic of a normal distribution that is exceeded with the same probability; of the same sign."""
+        from scipy.special import ndtri
+
+        tail = t_probability(-abs(self.statistic), self.degrees)
+        away = _MOST_DISTANT if tail <= 0 else min(-float(ndtri(tail)), _MOST_DISTANT)
+        return math.copysign(away, self.statistic)
 
     def p_value_of_at_most(self) -> float:
         """One-sided p-value of "the ratio is at most this"."""

@@ -15,6 +15,7 @@ from whichbits.verdict.reasons import (
     DecisionReason,
     Exclusion,
     Failure,
+    Looked,
     RoundsNote,
     SpeedReason,
     Undecidable,
@@ -106,6 +107,8 @@ class Decision(Frozen):
     suite: SuiteRecovery | None = None
     extension: Extension | None = None
     """The items that are needed to decide it, where more items can."""
+    looked: Looked | None = None
+    """The look at which it stopped, in a study that stops where nothing is left to decide."""
     undecidable: Undecidable | None = None
     """Why they cannot, where its suite is complete and inconclusive."""
 

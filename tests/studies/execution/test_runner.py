@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -256,6 +256,17 @@ def test_steps_that_need_the_same_server_share_one_start(tmp_path: Path):
     run = runner(tmp_path, [asking("a", 1), asking("b", 1), asking("a", 2)], servers, ["a", "b"])
     assert set(run.run().values()) == {"done"}
     assert servers.events == ["open a", "close a", "open b", "close b"]
+
+
+def test_a_server_stays_up_for_what_comes_later(tmp_path: Path):
+    servers = FakeServers()
+    run = runner(tmp_path, [asking("a", 1), asking("b", 1)], servers, ["a", "b"])
+    parts = iter([[], [asking("a", 1)], [asking("a", 2)], [asking("a", 3)]])
+    run.more = lambda: next((replace(run.plan, steps=tuple(part)) for part in parts), None)
+    assert set(run.run().values()) == {"done"}
+    assert len(run.observer.ends) == 4
+    assert servers.events.count("open a") == servers.events.count("open b") == 1
+    assert servers.events[-1] == "close a"
 
 
 def test_servers_that_a_measurement_session_needs_stay_up(tmp_path: Path):

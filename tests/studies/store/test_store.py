@@ -178,7 +178,7 @@ def test_a_step_has_a_result_for_each_number_of_items_and_finds_the_longest_that
     assert store.earlier(Step("compare", 1, Inputs())) is None
     durations = Durations()
     durations.read(tmp_path)
-    assert durations.step(some) == 8
+    assert durations.step(some) == 11
 
 
 def test_measuring_afresh_sets_all_numbers_of_items_aside(tmp_path: Path):

@@ -71,6 +71,12 @@ SAID = [
         "that those of both looks hold together in 95%.",
     ),
     (
+        c.StoppedEarly(method="group-sequential", looks=20, items=9000, all_items=30000, candidates=2, level=0.95),
+        "Evaluation stopped where nothing was left to decide: 9,000 of 30,000 items were asked of the base and 2 candidates, "
+        "70% saved. There were up to 20 looks (group-sequential); intervals of accuracy are wider, so that those of all looks "
+        "hold together in 95%. Each decision by itself errs in 2.5% on either side, however many candidates there are.",
+    ),
+    (
         c.KernelsUnknown(candidates=("bf16", "a")),
         "bf16 and a: served at an address given, so which kernels ran is not known.",
     ),

@@ -11,6 +11,7 @@ from whichbits.verdict.reasons import (
     DecisionReason,
     Failure,
     IsBase,
+    Looked,
     NearChance,
     NotScored,
     OtherWeights,
@@ -22,7 +23,7 @@ from whichbits.verdict.reasons import (
     Undecidable,
 )
 from whichbits.verdict.verdict import Decision, Extension, SuiteRecovery
-from whichbits.verdict.words.decisions import decision_reason, excluded, failure, needed_to_decide
+from whichbits.verdict.words.decisions import decision_reason, excluded, failure, looked, needed_to_decide
 
 MARGIN = 0.03
 BROKEN = Failure(kind="quantize", labels={"candidate": "a", "format": "w8a8-int"}, state="failed", error="disk\nfull")
@@ -190,3 +191,32 @@ def test_a_step_without_result_is_one_line():
     silent = missing.model_copy(update={"state": "failed"})
     assert failure(missing) == "evaluate (task recall): has not run"
     assert failure(silent) == "evaluate (task recall): failed without a message"
+
+
+LOOKED = Looked(stop="open", look=7, looks=20, items=2600, all_items=10000, chance_to_decide=0.031)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"stop": "decided"}, "decided at look 7 of 20 (2,600 of 10,000 items, 74% saved)"),
+        ({"stop": "decided", "look": 20, "items": 10000}, "decided at the last of 20 looks, with all 10,000 items"),
+        (
+            {"stop": "futile"},
+            "given up at look 7 of 20 (2,600 of 10,000 items, 74% saved), since the items that there are would hardly decide "
+            "it (a chance of 3.1%)",
+        ),
+        ({"stop": "all_items", "look": 20}, "not decided at the last of 20 looks, with all 10,000 items"),
+        (
+            {"stop": "not_comparable"},
+            "stopped at look 7 of 20 (2,600 of 10,000 items, 74% saved), since more items would not make it comparable",
+        ),
+        ({}, "open at look 7 of 20 (2,600 of 10,000 items)"),
+    ],
+)
+def test_every_stop_is_said(changes, said):
+    found = LOOKED.model_copy(update=changes)
+    assert looked(found) == said
+    _, reason, _ = SAID["inferior"]
+    stopped = SAID["inferior"][0].model_copy(update={"looked": found})
+    assert decision_reason(stopped, MARGIN) == f"{reason}; {said}"

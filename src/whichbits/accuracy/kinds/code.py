@@ -16,6 +16,7 @@ from whichbits.accuracy.code.problem import Problem
 from whichbits.accuracy.earlier_items import Kept, together
 from whichbits.accuracy.item import Item
 from whichbits.accuracy.kind import TaskKind
+from whichbits.accuracy.order import in_order
 from whichbits.accuracy.result import TaskResult, reduced, summarize, text_hash
 from whichbits.accuracy.sandbox.run import Outcome, Sandbox, open_sandbox
 from whichbits.accuracy.task import Task
@@ -98,6 +99,7 @@ def _item(problem: Problem, prompt: str, text: str, outcome: Outcome) -> Item:
 class CodeKind(TaskKind):
     """Programs, in a sandbox; SandboxUnavailable is raised before anything is generated."""
 
+    ordered = True
     metrics = ("pass@1",)
     sources: ClassVar[Mapping[str, Callable[[Path | None], list[Problem]]]]
     """Problems by what `Task.source` says, read from a data directory."""
@@ -121,7 +123,7 @@ class CodeKind(TaskKind):
         sandbox = open_sandbox()
         if seconds := self.limits.get(task.source):
             sandbox = replace(sandbox, cpu_seconds=seconds, wall_seconds=4.0 * seconds)
-        problems = self.sources[task.source](data_dir)
+        problems = in_order(self.sources[task.source](data_dir), task)
         return evaluate_code(task, model, tokenizer, problems, limit=limit, seed=seed, sandbox=sandbox, kept=kept)
 
     def data_files(self, task: Task, data_dir: Path | None) -> Mapping[str, Path] | None:

@@ -23,9 +23,10 @@ from typing import ClassVar
 from pydantic import AliasChoices, Field
 
 from whichbits.accuracy.answers import generate_answers
-from whichbits.accuracy.earlier_items import Kept
+from whichbits.accuracy.earlier_items import Kept, together
 from whichbits.accuracy.item import Item
 from whichbits.accuracy.kind import TaskKind
+from whichbits.accuracy.order import in_order
 from whichbits.accuracy.problem_files import Row, problem_file, read_row, rows
 from whichbits.accuracy.result import TaskResult, reduced, summarize, text_hash
 from whichbits.accuracy.task import Task
@@ -110,6 +111,7 @@ class Gpqa(TaskKind):
     """GPQA-Diamond, 198 questions."""
 
     name = "gpqa"
+    ordered = True
     metrics: ClassVar[tuple[str, ...]] = ("acc",)
     sources: ClassVar = ("diamond",)
 
@@ -125,14 +127,17 @@ class Gpqa(TaskKind):
         kept: Kept | None,
     ) -> TaskResult:
         """Share of right letters, or what the task's reducer makes of several answers a question."""
-        every = [ask(question, number, seed=seed) for number, question in enumerate(questions(data_dir), start=1)]
+        numbered = [ask(question, number, seed=seed) for number, question in enumerate(questions(data_dir), start=1)]
+        every, first = in_order(numbered, task), kept.count if kept else 0
         asked = every[:limit]
         prompts = [
             tokenizer.chat([{"role": "user", "content": one.request}]) if task.chat_template else one.request for one in asked
         ]
-        samples, work = generate_answers(task, model, tokenizer, prompts, seed=seed)
-        items = [[_item(*three) for three in zip(asked, prompts, replies, strict=True)] for replies in samples]
-        return summarize(task, reduced(task, items), work, available=len(every), most=len(every))
+        samples, work = generate_answers(task, model, tokenizer, prompts[first:], seed=seed)
+        items = [[_item(*three) for three in zip(asked[first:], prompts[first:], replies, strict=True)] for replies in samples]
+        unasked = [_item(one, prompt, "") for one, prompt in zip(asked[:first], prompts[:first], strict=True)]
+        made, work, before = together(kept, unasked, reduced(task, items), work)
+        return summarize(task, made, work, available=len(every), most=len(every), kept=before)
 
     def data_files(self, task: Task, data_dir: Path | None) -> Mapping[str, Path] | None:
         """The file of questions."""

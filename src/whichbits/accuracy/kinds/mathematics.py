@@ -13,6 +13,7 @@ from whichbits.accuracy.answers import generate_answers
 from whichbits.accuracy.earlier_items import Kept, together
 from whichbits.accuracy.item import Item
 from whichbits.accuracy.kind import TaskKind
+from whichbits.accuracy.order import in_order
 from whichbits.accuracy.problem_files import Row, problem_file, rows
 from whichbits.accuracy.result import TaskResult, reduced, summarize, text_hash
 from whichbits.accuracy.task import Task
@@ -88,6 +89,7 @@ class Mathematics(TaskKind):
     """AIME 2024 and MATH-500."""
 
     name = "mathematics"
+    ordered = True
     metrics: ClassVar[tuple[str, ...]] = ("math_verify",)
     sources: ClassVar = FOLDERS
 
@@ -104,7 +106,7 @@ class Mathematics(TaskKind):
     ) -> TaskResult:
         """Share of right answers, or what the task's reducer makes of several answers; problems that are kept are not asked."""
         judge("\\boxed{1}", "1")  # an error now where math-verify is not installed
-        every = questions(task.source, data_dir)
+        every = in_order(questions(task.source, data_dir), task)
         wanted, first = every[:limit], kept.count if kept else 0
         texts = [REQUEST.format(problem=one.problem) for one in wanted]
         prompts = [tokenizer.chat([{"role": "user", "content": text}]) if task.chat_template else text for text in texts]

@@ -47,6 +47,7 @@ class Ruler(TaskKind):
     """RULER's tasks, one or several at a length; a source is written `niah_single_1,vt@8192` or `all@4096`."""
 
     name = "ruler"
+    ordered = True
     metrics: ClassVar[tuple[str, ...]] = ("string_match",)
     options: ClassVar[tuple[str, ...]] = ("metric", "chat_template")
 
@@ -97,7 +98,10 @@ class Ruler(TaskKind):
         members, length = source_of(task)
         self.data_files(task, data_dir)
         check_length(task, length, model.max_length)
+        if task.order is not None:  # items are drawn at random: the first ones are a sample, of every member alike
+            limit = limit and -(-limit // len(members))
         text, known = haystack(data_dir), kept.count if kept else 0
+        known = known if task.order is None else -(-known // len(members))
         made, is_known, work, available = list[Item](), list[bool](), Work(), 0
         for member in members:
             drafts = Drafts(member, length, f"ruler/{task.version}/{seed}", text, data_dir)

@@ -88,6 +88,12 @@ class RunView:
             handler.close()
             self._logger.removeHandler(handler)
 
+    def added(self, steps: Sequence[Planned]) -> None:
+        """More is to be run."""
+        with self._lock:
+            self._left |= {planned.step.key: planned for planned in steps}
+            self._count += len(steps)
+
     def started(self, step: Step) -> None:
         """The step began to run."""
         with self._lock:

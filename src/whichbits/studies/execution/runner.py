@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -60,24 +60,24 @@ class Runner:
     """Modules that steps take long to import."""
     failed: Collection[str] = ()
     """Keys of steps that have failed in this command already: they are not tried again."""
+    more: Callable[[], Plan | None] | None = None
+    """Is asked for more to run whenever all has ended, until it has none; servers of the last plan stay up until then."""
     _states: dict[str, State] = field(default_factory=dict, init=False)
+    _kept_up: set[str] = field(default_factory=set, init=False)
     _waiting: dict[str, Planned] = field(default_factory=dict, init=False)
     _running: dict[Future[Result], Planned] = field(default_factory=dict, init=False)
 
     def run(self) -> dict[str, State]:
-        """How each step of the plan has ended, by key.
+        """How each step of the plan, and of `more`, has ended, by key.
 
         Raises OSError where the store cannot be written, UserError where it cannot be read.
         """
-        missing = {planned.step.key: planned for planned in self.plan.missing(self.store)}
-        self._states.update({planned.step.key: "done" for planned in self.plan.steps if planned.step.key not in missing})
-        self._states.update({key: "failed" for key in missing if key in self.failed})
-        self._waiting.update({key: planned for key, planned in missing.items() if key not in self.failed})
+        self._take(self.plan)
         self._servers = Servers(self.plan.served, self.store, self.engine, self.observer.note)
         self.executor.start(self)
         with _interruption() as interrupted:
             try:
-                while self._waiting or self._running:
+                while self._waiting or self._running or self._grown():
                     self._submit_ready()
                     self._close_unneeded_servers()
                     ended, _ = wait(self._running, INTERRUPTION_S, FIRST_COMPLETED)
@@ -114,6 +114,25 @@ class Runner:
         self._servers.close_all()
 
     # Steps
+
+    def _take(self, plan: Plan) -> None:
+        """Have the steps of a plan wait that are missing and have not failed."""
+        missing = {planned.step.key: planned for planned in plan.missing(self.store)}
+        self._states.update({planned.step.key: "done" for planned in plan.steps if planned.step.key not in missing})
+        self._states.update({key: "failed" for key in missing if key in self.failed})
+        self._waiting.update({key: planned for key, planned in missing.items() if key not in self.failed})
+        if self.more is not None:
+            self._kept_up = {name for planned in plan.steps for name in planned.needs.servers}
+
+    def _grown(self) -> bool:
+        """Whether there is more to run, now that all has ended."""
+        while not self._waiting and self.more is not None:
+            plan = self.more()
+            if plan is None:
+                self.more, self._kept_up = None, set()
+                return False
+            self._take(plan)
+        return bool(self._waiting)
 
     def _submit_ready(self) -> None:
         """Give the executor all steps whose turn has come; those that share work together."""
@@ -170,9 +189,9 @@ class Runner:
         self.observer.ended(planned.step, state, seconds, error, addresses)
 
     def _close_unneeded_servers(self) -> None:
-        """Stop the servers that no step needs any more."""
+        """Stop the servers that no step needs any more, nor what may come after these."""
         left = (*self._waiting.values(), *self._running.values())
-        self._servers.close_all(but={name for planned in left for name in planned.needs.servers})
+        self._servers.close_all(but={name for planned in left for name in planned.needs.servers} | self._kept_up)
 
 
 @contextmanager

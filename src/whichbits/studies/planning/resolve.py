@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from whichbits.core.errors import UserError
+from whichbits.schema.early_stopping import EarlyStoppingPlan
 from whichbits.schema.engine import Emulation, EngineAtAddress, EngineIdentity, ServingEngine, StartedEngine
 from whichbits.studies.specification.schema import Candidate, Specification
 from whichbits.studies.specification.source import Source
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from whichbits.engines.vllm.defaults import Settings
     from whichbits.hardware.this_machine import Hardware
     from whichbits.models.resolve import Model
+
+OPENING = 16
+"""Items of each task that the base answers first, in a study that stops where nothing is left to decide."""
 
 DEFAULT_MAX_LENGTH = 4096
 """Longest request where the specification, the workloads and the model's context leave it open, tokens."""
@@ -46,6 +51,24 @@ class Resolution:
     """Whether servers that are given by address are asked who they are, which every run needs."""
     open_workloads: frozenset[str] = frozenset()
     """Workloads whose speeds are not decided after the first look, and are measured in more rounds."""
+
+    early_stopping: EarlyStoppingPlan | None = None
+    """The looks at accuracy, and how far each candidate has come; None before the first, and where all items are asked."""
+
+    def at(self, looks: EarlyStoppingPlan) -> Self:
+        """The same study with each candidate at its look; what has been looked up stays."""
+        moved = copy(self)
+        object.__setattr__(moved, "early_stopping", looks)
+        return moved
+
+    def items_of(self, candidate: str, task: str) -> int | None:
+        """How many items of a task are asked of a candidate by now; None where it is the specification that says."""
+        if self.specification.decide is None:
+            return None
+        plan = self.early_stopping
+        if plan is None:
+            return OPENING
+        return min(plan.looks[plan.reached.get(candidate, len(plan.looks)) - 1].count, plan.most[task])
 
     # What the study is about
 

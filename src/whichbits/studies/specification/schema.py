@@ -24,6 +24,7 @@ from whichbits.formats.catalogue import find_name
 from whichbits.schema.engine import Arguments
 from whichbits.schema.frozen import Written
 from whichbits.schema.sampling import Sampling
+from whichbits.studies.specification.decide import Decide
 from whichbits.studies.specification.modes import Modes, mode_entries
 from whichbits.studies.specification.names import Name, checked_name, mistake
 from whichbits.studies.specification.source import Source, explain, read
@@ -297,6 +298,8 @@ class Specification(Written):
     """Price list: `default`, `paper-2024-10` or a file."""
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """Largest loss of the suite's score above chance that still counts as none."""
+    decide: Decide | None = None
+    """Evaluate each candidate only until it is decided (`--until-decided`); default: all items."""
     base_repeats: Repeats = 2
     """How often the base is scored; from the second on it gives the noise floor."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

@@ -52,6 +52,11 @@ def tasks(study: Study) -> tuple[tuple[Task, TaskChoice], ...]:
         except UserError as error:
             raise study.source.placed(("tasks", index, "limit"), error) from error
         expanded = in_modes.of(index, choice, expanded)
+        if specification.decide is not None:
+            try:
+                expanded = tuple(_in_random_order(task, specification.seed) for task in expanded)
+            except UserError as error:
+                raise study.source.placed(("tasks", index), error) from error
         names = [*(task.name for task, _ in found), *(task.name for task in expanded)]
         study.source.refuse_twice(("tasks", index), "task", names)
         found += [(task, choice) for task in expanded]
@@ -85,6 +90,19 @@ def _extended(task: Task, limit: int | None, seed: int) -> Task:
     return task if limit is None else task_kind(task.kind).with_items(task, limit, seed=seed)
 
 
+def _in_random_order(task: Task, seed: int) -> Task:
+    """The task with its items in a random order. Raises UserError where it is not evaluated a part at a time."""
+    from whichbits.accuracy.kinds.registry import task_kind
+
+    if task.mode is not None or not task_kind(task.kind).ordered:
+        why = "its kind asks all items anew each time" if task.mode is None else "it is asked in a mode of thinking"
+        raise UserError(
+            f"decide: task {task.name} cannot be looked at before its end: {why}",
+            remedy="leave the task out, or leave out decide (--until-decided)",
+        )
+    return task.model_copy(update={"order": seed})
+
+
 def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     """A step for each candidate, engine it runs in, and task; the served base's tasks are repeated."""
     only_emulated = any(subject.emulated and not subject.served for subject in study.subjects)
@@ -106,6 +124,9 @@ def _on_task(
     from whichbits.accuracy.replies.registry import measure_packages
 
     in_file = task_kind(task.kind).reads_source
+    count = study.items_of(subject.name, task.name)
+    if count is not None:
+        limit = min(one for one in (count, limit, task.items) if one is not None)
     inputs: EvaluateInputs[Task] = EvaluateInputs(
         checkpoint=subject.checkpoint,
         copies=subject.copies,

@@ -71,6 +71,10 @@ class Study(Protocol):
         """Workloads, each within the model's context."""
         ...
 
+    def items_of(self, candidate: str, task: str) -> int | None:
+        """How many items of a task are asked of a candidate by now; None where it is the specification that says."""
+        ...
+
     def rounds_of(self, workload: str) -> int:
         """How often a workload is measured."""
         ...

@@ -9,6 +9,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from whichbits.core.errors import UserError
 from whichbits.schema.deployment import Deployment, EngineUsed
+from whichbits.schema.early_stopping import EarlyStoppingPlan
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Items, Record, Step
 from whichbits.schema.workload import Workload
@@ -59,6 +60,8 @@ class StudyManifest(BaseModel):
     """Name of the price list."""
     looks: tuple[int, ...] = ()
     """Rounds after which speeds are looked at, where there may be more than one look."""
+    early_stopping: EarlyStoppingPlan | None = None
+    """How accuracy is looked at, in a study that stops where nothing is left to decide, and how far each candidate has come."""
     steps: tuple[ManifestStep, ...] = Field(validation_alias=AliasChoices("steps", "cells"))
     seconds: dict[str, float] = {}
     """Wall-clock seconds of the last run, by part."""

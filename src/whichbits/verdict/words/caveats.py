@@ -17,6 +17,7 @@ from whichbits.verdict.caveat_codes import (
     ServerOfOtherWeights,
     SeveralLooks,
     StillRising,
+    StoppedEarly,
     TaskExcluded,
     TaskInsensitive,
     WeightsNotCompared,
@@ -42,6 +43,8 @@ def caveat(entry: Caveat, base: str) -> str:
             return _of_tasks(entry)
         case KernelsUnknown() | InvalidRound() | Rounds() | StillRising() | LimitsNotKept() | SeveralLooks():
             return _of_speed(entry, base)
+        case StoppedEarly():
+            return _stopped_early(entry)
         case _:
             return _of_candidate(entry)
 
@@ -95,6 +98,16 @@ def _of_candidate(
                 f"Each decision holds at its own level of {entry.level:.0%}; for all {entry.family} formats at once (Holm), "
                 f"{listing(entry.candidates)} would be inconclusive."
             )
+
+
+def _stopped_early(entry: StoppedEarly) -> str:
+    saved = 1 - entry.items / entry.all_items if entry.all_items else 0.0
+    return (
+        f"Evaluation stopped where nothing was left to decide: {entry.items:,} of {entry.all_items:,} items were asked of the "
+        f"base and {plural(entry.candidates, 'candidate')}, {saved:.0%} saved. There were up to {entry.looks} looks "
+        f"({entry.method}); intervals of accuracy are wider, so that those of all looks hold together in {entry.level:.0%}. "
+        f"Each decision by itself errs in {(1 - entry.level) / 2:.1%} on either side, however many candidates there are."
+    )
 
 
 def _of_speed(entry: KernelsUnknown | InvalidRound | Rounds | StillRising | LimitsNotKept | SeveralLooks, base: str) -> str:

@@ -12,6 +12,7 @@ from whichbits.verdict.reasons import (
     Exclusion,
     Failure,
     IsBase,
+    Looked,
     NearChance,
     NotScored,
     OtherWeights,
@@ -84,7 +85,28 @@ def decision_reason(decision: Decision, margin: float) -> str:
                 f"among them, could change it by {reason.unseen:.2g} points"
             )
     cannot = f"; {_undecidable(decision.undecidable)}" if decision.undecidable else ""
-    return f"{kept}{where}, on {plural(suite.items, 'item')} of {plural(len(suite.tasks), 'task')}{cannot}"
+    stopped = f"; {looked(decision.looked)}" if decision.looked else ""
+    return f"{kept}{where}, on {plural(suite.items, 'item')} of {plural(len(suite.tasks), 'task')}{stopped}{cannot}"
+
+
+def looked(found: Looked) -> str:
+    """At which look an evaluation stopped, why, and what that saved."""
+    where = f"at look {found.look} of {found.looks}"
+    saved = f"{found.items:,} of {found.all_items:,} items, {1 - found.items / found.all_items:.0%} saved"
+    chance = "" if found.chance_to_decide is None else f" (a chance of {found.chance_to_decide:.1%})"
+    match found.stop:
+        case "decided" if found.look == found.looks:
+            return f"decided at the last of {found.looks} looks, with all {found.all_items:,} items"
+        case "decided":
+            return f"decided {where} ({saved})"
+        case "futile":
+            return f"given up {where} ({saved}), since the items that there are would hardly decide it{chance}"
+        case "all_items":
+            return f"not decided at the last of {found.looks} looks, with all {found.all_items:,} items"
+        case "not_comparable":
+            return f"stopped {where} ({saved}), since more items would not make it comparable"
+        case "open":
+            return f"open {where} ({found.items:,} of {found.all_items:,} items)"
 
 
 def _untold(reason: NearChance | TooFew) -> Iterator[str]:

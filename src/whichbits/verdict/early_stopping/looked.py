@@ -1,0 +1,66 @@
+"""At which look a candidate stopped, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from whichbits.schema.early_stopping import EarlyStoppingPlan
+from whichbits.verdict.early_stopping.method import EarlyStopping
+from whichbits.verdict.early_stopping.methods import method_of
+from whichbits.verdict.reasons import Looked, Stop
+from whichbits.verdict.recovery import Recovery
+from whichbits.verdict.verdict import Decision
+
+NOT_COMPARABLE = ("task_missing", "other_weights", "steps_failed", "base_failed", "not_scored")
+"""Reasons that more items do not change."""
+
+
+class Looking:
+    """A study's looks at its candidates."""
+
+    def __init__(self, plan: EarlyStoppingPlan, *, level: float) -> None:
+        self.plan = plan
+        self.method: EarlyStopping = method_of(plan, level=level)
+
+    def levels(self) -> Mapping[str, float]:
+        """Confidence for which the interval of each candidate's look is computed, by candidate."""
+        return {name: self.method.level(look) for name, look in self.plan.reached.items()}
+
+    def looked(self, decision: Decision, kept: Recovery | None, bound: float) -> Looked | None:
+        """The look at which a candidate stands; None for the base, and before the first look. `bound` is in %."""
+        look = self.plan.reached.get(decision.candidate)
+        if look is None or decision.state == "base":
+            return None
+        chance = None if kept is None else self.method.chance_to_decide(look, kept.distance(bound))
+        return Looked(
+            stop=self._stop(decision, look, None if kept is None else kept.distance(bound)),
+            look=look,
+            looks=len(self.plan.looks),
+            items=self.plan.looks[look - 1].items,
+            all_items=self.plan.looks[-1].items,
+            chance_to_decide=chance,
+        )
+
+    def _stop(self, decision: Decision, look: int, distance: float | None) -> Stop:
+        if decision.state in ("non-inferior", "inferior"):
+            return "decided"
+        if decision.state == "failed" or decision.reason.code in NOT_COMPARABLE:
+            return "not_comparable"
+        if look == len(self.plan.looks):
+            return "all_items"
+        if distance is not None and self.method.futile(look, distance):
+            return "futile"
+        return "open"
+
+    def p_value(self, candidate: str, p: float) -> float:
+        """One-sided p-value that holds for all looks, of the plain one of a candidate's look."""
+        look = self.plan.reached.get(candidate)
+        return p if look is None else self.method.p_value(look, p)
+
+    def items(self, base: str) -> tuple[int, int]:
+        """Items that were asked of the base and the candidates together, and that all looks would have asked."""
+        reached = {name: look for name, look in self.plan.reached.items() if name != base}
+        asked = sum(
+            self.plan.looks[look - 1].items for look in (*reached.values(), *([max(reached.values())] if reached else []))
+        )
+        return asked, self.plan.looks[-1].items * (len(reached) + bool(reached))
