@@ -21,10 +21,10 @@ TASKS = ("humaneval_chat", "mbpp_chat")
 def thinking(
     model: str,
     *,
-    format: Sequence[str] = FORMATS,
+    format: Sequence[str] | None = None,
     recipe: str | None = None,
-    mode: Sequence[str] = ("all",),
-    task: Sequence[str] = TASKS,
+    mode: Sequence[str] | None = None,
+    task: Sequence[str] | None = None,
     max_tokens: int | None = None,
     limit: int | None = None,
     emulated: bool = False,
@@ -37,19 +37,19 @@ def thinking(
 ) -> Outcome:
     """Score, recovery, lengths, truncated and repetitive replies of a model and its formats, task by task, in each mode.
 
-    A study of `format`s on `task`s in the `mode`s of the model's family (`all`: every one). The formats are made here, by the
-    `recipe` of that name or file, or by effort `balanced`. `max_tokens` is the longest reply in every mode, where not the
-    task's own. Everything runs in transformers where it is `emulated`. Raises UserError for a mode that the model has not,
-    and what `study` raises.
+    A study of `format`s (default: `FORMATS`) on `task`s (`TASKS`) in the `mode`s of the family (all of them). The formats
+    are made here, by the `recipe` of that name or file, or by effort `balanced`. `max_tokens` is the longest reply in every
+    mode, where not the task's own. Everything runs in transformers where it is `emulated`. Raises UserError for a mode that the
+    model has not, and what `study` raises.
     """
     longest = {} if max_tokens is None else {"max_tokens": max_tokens}
     made = {**({} if recipe is None else {"recipe": recipe}), **({"run": "emulated"} if emulated else {})}
     specification = part_of_a_study(
         "thinking",
         model,
-        candidates=[{"format": name, **made} for name in format],
-        tasks=[{**task_entry(name), "limit": limit} for name in task],
-        modes=[{"name": name, **longest} for name in mode],
+        candidates=[{"format": name, **made} for name in format or FORMATS],
+        tasks=[{**task_entry(name), "limit": limit} for name in task or TASKS],
+        modes=[{"name": name, **longest} for name in mode or ("all",)],
         seed=seed,
         trust_remote_code=trust_remote_code,
     )

@@ -39,11 +39,10 @@ def thinking(
     as_json: AsJson = False,
 ) -> None:
     """Compare formats in each mode of thinking: scores, lengths, truncated and repetitive replies, time."""
-    from whichbits.api.thinking import FORMATS, TASKS
     from whichbits.cli.tables import console, print_json
 
     outcome = whichbits.thinking(
-        model, format=format or FORMATS, recipe=recipe, mode=mode or ("all",), task=task or TASKS, max_tokens=max_tokens,
+        model, format=format, recipe=recipe, mode=mode, task=task, max_tokens=max_tokens,
         limit=limit, emulated=emulated, store=store, data_dir=data_dir, seed=seed, trust_remote_code=trust_remote_code,
         quiet=as_json,
     )  # fmt: skip

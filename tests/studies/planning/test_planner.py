@@ -213,7 +213,9 @@ def with_template_of(name: str, model: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", sorted(set(presets()) - {"demo"}))
-def test_presets_name_tasks_workloads_and_formats_that_exist(name: str, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch):
+def test_presets_name_tasks_workloads_and_formats_that_exist(
+    name: str, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     from whichbits.quantization.calibration import dataset
 
     # The hub is not asked which revision of a recipe's data set is the latest.
@@ -222,7 +224,8 @@ def test_presets_name_tasks_workloads_and_formats_that_exist(name: str, tiny_lla
     # The tiny model stands in for the preset's, with a context long enough for its workloads.
     from dataclasses import replace
 
-    expansion = Expansion(specification.model_copy(update={"model": str(tiny_llama)}), source, ask_servers=False)
+    model = with_template_of(name, tiny_llama, tmp_path)
+    expansion = Expansion(specification.model_copy(update={"model": str(model)}), source, ask_servers=False)
     object.__setattr__(expansion, "model", replace(expansion.model, max_positions=131072))
     assert expansion.tasks
     assert len(expansion.workloads) == len(specification.workloads)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, PositiveInt, field_validator
 
-from whichbits.schema.frozen import Frozen
+from whichbits.schema.frozen import Written
 from whichbits.schema.thinking import TemplateArguments, ThinkingMode
 from whichbits.studies.specification.names import Name, mistake
 
@@ -14,7 +14,7 @@ SWITCHES = {True: "on", False: "off"}
 """Names that YAML reads as truth values."""
 
 
-class ModeChoice(Frozen):
+class ModeChoice(Written):
     """A mode of the model's family by its name, or one whose switch is stated."""
 
     name: Name
