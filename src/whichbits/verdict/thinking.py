@@ -98,7 +98,7 @@ def _figure(
     estimate = _mean(own, known, replied.cluster, level=level, seed=seed)
     if estimate is None:
         return None
-    theirs = None if base is None else base.values.get(key)
+    theirs = None if base is None or key not in base.values else _on_items(base, key, replied.items)
     change = None
     if theirs is not None:
         both = known & np.isfinite(theirs)
@@ -108,6 +108,12 @@ def _figure(
         else:
             change = _mean(own - theirs, both, replied.cluster, level=level, seed=seed)
     return ReplyFigure(measure=key, estimate=estimate, change=change)
+
+
+def _on_items(base: RepliedTask, key: str, items: Sequence[str]) -> FloatArray:
+    """The base's values on these of its items, in their order."""
+    places = {item: place for place, item in enumerate(base.items)}
+    return base.values[key][[places[item] for item in items]]
 
 
 def _mean(
