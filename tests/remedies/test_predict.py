@@ -68,6 +68,18 @@ def test_a_table_without_rows_or_columns(follow: Any, tmp_path: Path):
     follow("{csv_in}: has no column {missing}", mistake=answer, remedy=as_told)
 
 
+def test_answers_in_place_of_questions(follow: Any, tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    table(path, POINT)
+    before = path.read_bytes()
+    follow(
+        "is the file of questions",
+        mistake=lambda: predict_points(path, tmp_path / "." / "in.csv"),
+        remedy=lambda: predict_points(path, tmp_path / "out.csv"),
+    )
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("content", [None, "modèle,format\n".encode("latin-1")])
 def test_a_table_that_cannot_be_read(follow: Any, tmp_path: Path, content: bytes | None):
     path = tmp_path / "in.csv"

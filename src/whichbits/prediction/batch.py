@@ -95,6 +95,8 @@ def predict_points(csv_in: Path, csv_out: Path, coefficients: Coefficients | Non
     A row that cannot be read, or names what is not known, says so in `reason`. Raises UserError for a file that cannot be read,
     one without rows or one of the columns, and, before anything is computed, for one that cannot be written.
     """
+    if csv_out.resolve() == csv_in.resolve():
+        raise UserError(f"out: {csv_out} is the file of questions, which would be lost", remedy="name another file")
     check_writable("out", csv_out)
     rows = read_rows(csv_in)
     if not rows:
