@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ pytest.importorskip("lm_eval")
 
 from whichbits.accuracy.evaluate import evaluate
 from whichbits.accuracy.kinds.jsonl import own_task
+from whichbits.accuracy.replies import registry
 from whichbits.accuracy.thinking.choice import chosen_modes
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.models.tokenization import load_tokenizer
@@ -122,3 +124,23 @@ def test_a_study_with_no_task_for_its_modes(follow: Any, model: Path):
         mistake=lambda: tasks(model, "humaneval", "modes: [off]\n"),
         remedy=lambda: (tasks(model, "humaneval_chat", "modes: [off]\n"), tasks(model, "humaneval")),
     )
+
+
+def test_one_name_for_two_modes(follow: Any, model: Path):
+    def with_name(name: str) -> None:
+        own = "{name: humaneval_chat, modes: [{name: %s, suffix: ' /quick'}]}" % name  # noqa: UP031 - braces of YAML
+        tasks(model, f"{own}, mbpp_chat", "modes: [{name: off, suffix: ' /short'}]\n")
+
+    follow("has another switch than the mode", mistake=lambda: with_name("off"), remedy=lambda: with_name("quick"))
+
+
+def test_a_measure_of_replies_that_is_called_as_a_column(follow: Any, monkeypatch: pytest.MonkeyPatch):
+    def called(name: str) -> None:
+        ours = {**registry.MEASURES.ours, name: registry.MEASURES.ours["words"]}
+        monkeypatch.setattr(registry, "MEASURES", replace(registry.MEASURES, ours=ours))
+        registry.reply_measures()
+
+    before = registry.MEASURES
+    follow("cannot name a measure of replies", mistake=lambda: called("score"), remedy=lambda: None)
+    monkeypatch.setattr(registry, "MEASURES", before)
+    called("letters")

@@ -32,6 +32,8 @@ class TaskKind(ABC):
     """Fields of a request that its tasks take."""
     ordered: ClassVar[bool] = False
     """Whether it takes items in a task's `order`, and asks only for those that are not kept."""
+    drawn: ClassVar[bool] = False
+    """Whether its items are drawn at random, so that its first ones are a sample of all without an `order`."""
     reads_source: ClassVar[bool] = False
     """Whether `Task.source` is the path of a file on this machine; a step is then identified by the file's contents."""
 

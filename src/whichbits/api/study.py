@@ -79,7 +79,7 @@ def study(
         else "whichbits.study(specification), in Python"
     )
     from whichbits.studies.planning.planner import Expansion
-    from whichbits.studies.until_decided import run_looks
+    from whichbits.studies.until_decided import plan_after_looks, run_looks
     from whichbits.verdict.looks import open_workloads
 
     expansion = Expansion(chosen, source, data_dir=data_dir)
@@ -94,7 +94,7 @@ def study(
         if chosen.decide is not None and chosen.tasks:
             place.sweep(planned.step for planned in expansion.plan().missing(place))
             expansion, not_again = run_looks(expansion, place, overrides, command, quiet=quiet, console=console)
-        plan = expansion.plan()
+        plan = plan_after_looks(expansion)
         place.sweep(planned.step for planned in plan.missing(place))
         manifest_of(expansion, plan, overrides, command, 0.0).write(place.folder)
         states = run(plan, expansion, place, failed=not_again, quiet=quiet, console=console)
@@ -112,7 +112,7 @@ def study(
                 console=console,
             )
             expansion = replace(expansion, open_workloads=undecided)
-            plan = expansion.plan()
+            plan = plan_after_looks(expansion)
             states |= run(plan, expansion, place, failed=_failed(states), quiet=quiet, console=console)
             manifest = manifest_of(expansion, plan, overrides, command, time.monotonic() - began)
             records = manifest.records(place)

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,13 @@ class Refused(ValueError):
 class Limited:
     """The function `answer` of `file`, a Python file that imports from the standard library and the folders `path` alone.
 
-    Each process that asks has a process of its own that answers. One that was forked starts another, and one that has ended is
+    `environment` is all that there is of it. Each process that asks has a process of its own that answers. One that was forked starts another, and one that has ended is
     replaced.
     """
 
-    def __init__(self, file: Path, path: Sequence[str] = ()) -> None:
+    def __init__(self, file: Path, path: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
         self._file, self._path, self._lock = file, tuple(path), threading.Lock()
+        self._environment = dict(environment or {})
         self._owner, self._process = 0, None
 
     _process: subprocess.Popen[str] | None
@@ -84,7 +85,7 @@ class Limited:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
-                env={"OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} if self._path else {},
+                env=self._environment,
                 text=True,
                 encoding="utf-8",
             )

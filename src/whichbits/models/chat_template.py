@@ -5,6 +5,7 @@ A template may loop without end or write without end, and nothing in this proces
 
 from __future__ import annotations
 
+import random
 import site
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -33,7 +34,11 @@ def installed(*packages: str) -> list[str]:
     return list(dict.fromkeys([*site.getsitepackages(), *(str(Path(origin).parents[1]) for origin in found)]))
 
 
-WORKER = Limited(Path(__file__).with_name("template_worker.py"), installed("transformers", "jinja2"))
+WORKER = Limited(
+    Path(__file__).with_name("template_worker.py"),
+    installed("transformers", "jinja2"),
+    {"OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+)
 
 
 def render(
@@ -67,6 +72,8 @@ def render(
             f"{len(listed)} messages",
             remedy="fix the template (chat_template.jinja, or chat_template in tokenizer_config.json): it loops without end",
         ) from None
+    except RuntimeError:  # the process that renders templates is killed or cannot begin
+        raise
     except Exception as error:  # a tokenizer's own code can raise anything
         cause = " ".join(str(error).split())[:300]
         raise UserError(
@@ -81,11 +88,16 @@ def _written(tokenizer: Any, messages: list[dict[str, str]], options: dict[str, 
     from transformers import PreTrainedTokenizerBase
 
     if type(tokenizer).apply_chat_template is not PreTrainedTokenizerBase.apply_chat_template:
+        dice = random.getstate()
+        random.seed(0)
         try:
             with cpu_limit(LIMIT_S):  # code of its own, which runs where that is allowed
+                options["strftime_now"] = TEMPLATE_DATE.strftime
                 return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
         except CpuLimit:
             raise OutOfTime from None
+        finally:
+            random.setstate(dice)
     longest = ADDED_CHARACTERS + 10 * sum(len(str(message.get("content"))) for message in messages)
     variables = {**tokenizer.special_tokens_map, **options}
     template = tokenizer.get_chat_template()

@@ -20,6 +20,8 @@ def answer(template: str, messages: list[dict[str, Any]], today: str, options: d
         rendered: Any = render_jinja_template(
             [messages], chat_template=template, strftime_now=datetime.fromisoformat(today).strftime, **options
         )
+    except MemoryError:
+        raise
     except Exception as error:  # noqa: BLE001 - a template can raise anything
         raise ValueError(" ".join(str(error).split())[:300] or type(error).__name__) from None
     text: str = rendered[0][0]

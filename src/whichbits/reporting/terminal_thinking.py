@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from whichbits.reporting.numbers import fixed
 from whichbits.reporting.panels import by
@@ -26,7 +27,7 @@ def thinking_tables(verdict: Verdict) -> Iterator[tuple[str, Table]]:
         table.add_column("Mode")
         table.add_column("Candidate", overflow="fold")
         for head in heads:
-            table.add_column("\n".join(head.split(" ", 1)), justify="right", no_wrap=True)
+            table.add_column(Text("\n").join(map(plain, head.split(" ", 1))), justify="right", no_wrap=True)
         modes = list(dict.fromkeys(result.mode for result in results))
         for result in sorted(results, key=lambda result: modes.index(result.mode)):
             figures = [_figure(result, measure) for measure in measures]

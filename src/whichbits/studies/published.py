@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ SIMILARITY = ("rouge1", "rougeL", "bertscore", "sts")
 SUITES = ("leaderboard-v1", "leaderboard-v2", "reasoning")
 CHAT = "_chat"
 """How the names of tasks end that ask in the chat template what others ask without."""
+IN_MODE = re.compile(r" \([^()]+\)$")
+"""The mode of thinking in a task's name; what papers print says none."""
 
 
 def published_next_to(verdict: Verdict) -> tuple[PublishedComparison, ...]:
@@ -64,7 +67,7 @@ class _OfFormat:
         printed = {f.on: f for f in self.figures if f.quantity == "recovery"}
         scores, base = ({f.on: f for f in side if f.quantity == "score"} for side in (self.figures, bases))
         for task in self._own_tasks():
-            on = task.task.removesuffix(CHAT)
+            on = IN_MODE.sub("", task.task).removesuffix(CHAT)
             pair = ([scores[on]], [base[on]]) if on in scores and on in base else None
             figure = printed.get(on) or scores.get(on)
             if figure is None or (pair is None and on not in printed):

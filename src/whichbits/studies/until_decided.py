@@ -46,13 +46,22 @@ def run_looks(
     return looks.expansion, [key for key, state in states.items() if state == "failed"]
 
 
+def plan_after_looks(expansion: Expansion) -> Plan:
+    """What is left to do after the looks: all steps, but no candidate is evaluated where the base could not be."""
+    plan = expansion.plan()
+    if expansion.specification.decide is None or expansion.early_stopping is not None or not expansion.specification.tasks:
+        return plan
+    left = tuple(one for one in plan.steps if one.step.kind != "evaluate" or one.step.labels.candidate == expansion.base)
+    return replace(plan, steps=left)
+
+
 def items_there_are(expansion: Expansion, plan: Plan, store: Store) -> dict[str, int] | None:
     """Items of each task for the study, as the base's first ones have told, or as stated; None where neither says."""
     found: dict[str, int] = {}
     told = {str(one.step.labels.task): store.record(one.step) for one in _of_base(plan, expansion.base)}
     for task, choice in expansion.tasks:
         summary = told[task.name].summary if task.name in told else None
-        there = summary.available if isinstance(summary, EvaluateSummary) else task.items
+        there = summary.available if task.items is None and isinstance(summary, EvaluateSummary) else task.items
         stated = [count for count in (there, choice.limit) if count is not None]
         if there is None and choice.limit is None:
             return None

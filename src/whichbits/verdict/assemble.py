@@ -113,7 +113,9 @@ def _with_look(decision: Decision, entry: Suite | None, looking: Looking | None,
     if looking is None:
         return decision
     found = looking.looked(decision, None if entry is None else entry.recovery, bound_of(margin))
-    return decision.model_copy(update={"looked": found})
+    # More items than the study was willing to ask are no way to a decision.
+    extension = None if found is not None and found.stop == "futile" else decision.extension
+    return decision.model_copy(update={"looked": found, "extension": extension})
 
 
 def _stopped_early(looking: Looking, base: str, level: float) -> StoppedEarly:

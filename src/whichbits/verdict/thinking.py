@@ -42,7 +42,7 @@ def mode_recoveries(formed: Sequence[Suite], modes: Sequence[tuple[str, str]], *
                     provenance=entry.finding.provenance,
                     items=sum(scored.pair.items for scored in tasks),
                     tasks=tuple(scored.task for scored in tasks),
-                    recovery=kept if np.isfinite(kept.high) else None,
+                    recovery=kept if np.isfinite(kept.high - kept.low) else None,
                     steps=tuple(dict.fromkeys(key for scored in tasks for key in scored.steps)),
                 )
             )

@@ -116,3 +116,12 @@ def test_modes_that_change_nothing_are_refused(with_template, template: str | No
 def test_a_switch_that_says_the_default_is_no_mistake(with_template):
     on = ThinkingMode(name="on", arguments={"enable_thinking": True})
     assert chosen_modes([on], with_template(QWEN3)) == (on,)
+
+
+def test_a_value_that_is_read_like_another_is_no_mistake(with_template) -> None:
+    tokenizer = with_template(
+        "{% set effort = effort | default('medium') %}{{ messages[0].content }}"
+        "{% if effort == 'high' %} A{% elif effort == 'medium' %} B{% else %} C{% endif %}"
+    )
+    modes = [ThinkingMode(name=name, arguments={"effort": name}) for name in ("low", "high")]
+    assert chosen_modes(modes, tokenizer) == tuple(modes)

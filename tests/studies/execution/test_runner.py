@@ -445,6 +445,14 @@ def test_what_has_failed_in_this_command_is_not_tried_again(tmp_path: Path):
     assert [error for _, _, error in again.observer.ends] == ["needs misbehave of bad, which failed"]
 
 
+def test_what_has_failed_is_not_tried_again_when_more_is_to_do(tmp_path: Path):
+    made = runner(tmp_path, [Planned(Step("misbehave", 1, Given(how="raise")))])
+    plans = iter([made.plan, made.plan])
+    made.more = lambda: next(plans, None)
+    assert set(made.run().values()) == {"failed"}
+    assert len(made.observer.ends) == 1
+
+
 def test_a_failed_candidate_leaves_the_base_s_server_to_the_session(tmp_path: Path):
     bad = Planned(Step("misbehave", 1, Given(how="raise")))
     lost = Step("ask", 1, Given(name="b", value=9), {"x": bad.step.key})

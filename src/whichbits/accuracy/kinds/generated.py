@@ -108,6 +108,7 @@ class Generated(HarnessKind):
 
     name = "generated"
     metrics = ("acc", "acc_norm", "exact_match", "regex")
+    drawn = True
 
     def check(self, task: Task) -> None:
         """Raise UserError where the task does not say how many items are made, or has another kind's metric."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from whichbits.accuracy.replies.measure import ReplyMeasure
 from whichbits.core.entry_points import Registry
+from whichbits.core.errors import UserError
+from whichbits.schema.evaluate import SampledItem
 
 GROUP = "whichbits.reply_measures"
 _HERE = "whichbits.accuracy.replies"
@@ -24,7 +28,12 @@ MEASURES: Registry[ReplyMeasure] = Registry(
 
 
 def reply_measures() -> tuple[ReplyMeasure, ...]:
-    """All measures. Raises UserError as `Registry.get`."""
+    """All measures. Raises UserError as `Registry.get`, and for one that is called as a column of all items is."""
+    columns = {field.name for field in fields(SampledItem)}
+    if taken := sorted(columns & {*MEASURES.names()}):
+        raise UserError(
+            f"measures: {taken[0]} cannot name a measure of replies: a column of items is called so", remedy="rename it"
+        )
     return tuple(MEASURES.get(name) for name in MEASURES.names())
 
 

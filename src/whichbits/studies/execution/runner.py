@@ -118,9 +118,10 @@ class Runner:
     def _take(self, plan: Plan) -> None:
         """Have the steps of a plan wait that are missing and have not failed."""
         missing = {planned.step.key: planned for planned in plan.missing(self.store)}
+        not_again = {*self.failed, *(key for key, state in self._states.items() if state == "failed")}
         self._states.update({planned.step.key: "done" for planned in plan.steps if planned.step.key not in missing})
-        self._states.update({key: "failed" for key in missing if key in self.failed})
-        self._waiting.update({key: planned for key, planned in missing.items() if key not in self.failed})
+        self._states.update({key: "failed" for key in missing if key in not_again})
+        self._waiting.update({key: planned for key, planned in missing.items() if key not in not_again})
         if self.more is not None:
             self._kept_up = {name for planned in plan.steps for name in planned.needs.servers}
 

@@ -100,7 +100,7 @@ def _in_random_order(task: Task, seed: int) -> Task:
             f"decide: task {task.name} cannot be looked at before its end: {why}",
             remedy="leave the task out, or leave out decide (--until-decided)",
         )
-    return task.model_copy(update={"order": seed})
+    return task if task_kind(task.kind).drawn else task.model_copy(update={"order": seed})
 
 
 def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from whichbits.studies.steps.study import Study
 
 PROMPT_TOKENS = 1024
-"""Room for a prompt that is planned beside the longest reply where a mode states that."""
+"""Room for a prompt that is planned with the longest reply where a mode states that."""
 
 
 class InModes:
@@ -26,6 +26,8 @@ class InModes:
         self.study = study
         self.used = False
         """Whether any task was asked in one of the study's modes."""
+        self._switches: dict[str, ThinkingMode] = {}
+        """The mode of each name."""
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -60,6 +62,13 @@ class InModes:
             modes = self._of_the_study if choice.modes is None else self._chosen(choice.modes) if choice.modes else []
         except UserError as error:
             raise study.source.placed(("modes",) if choice.modes is None else ("tasks", index, "modes"), error) from error
+        for mode, _ in modes:
+            if self._switches.setdefault(mode.name, mode) != mode:
+                raise study.source.error(
+                    ("tasks", index, "modes"),
+                    f"mode {mode.name!r} has another switch than the mode of that name elsewhere in the study",
+                    "give it another name",
+                )
         found: list[Task] = []
         for task in tasks:
             thinks = task_kind(task.kind).may_think(task)
