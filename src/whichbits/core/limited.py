@@ -33,8 +33,8 @@ class Refused(ValueError):
 class Limited:
     """The function `answer` of `file`, a Python file that imports from the standard library and the folders `path` alone.
 
-    `environment` is all that there is of it. Each process that asks has a process of its own that answers. One that was forked starts another, and one that has ended is
-    replaced.
+    `environment` is all that its process has of one. Each process that asks has a process of its own that answers. One that was
+    forked starts another, and one that has ended is replaced.
     """
 
     def __init__(self, file: Path, path: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:

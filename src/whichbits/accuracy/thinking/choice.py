@@ -80,7 +80,7 @@ def _refuse_ignored(mode: ThinkingMode, prompt: str, tokenizer: Any) -> None:
             raise _ignored(mode, f"the {stated} {text!r:.80}")
     for name, value in mode.arguments.items():
         rest = {one: its for one, its in mode.arguments.items() if one != name}
-        # A value may be read like another one, or be the template's own default: it is ignored where neither changes the prompt.
+        # A value may be read like another one, or be the template's default: it is ignored where neither way changes it.
         others = ({**rest, name: _other(value)}, rest)
         if all(_prompt_or_refusal(tokenizer, mode.model_copy(update={"arguments": other})) == prompt for other in others):
             raise _ignored(mode, f"the argument {name}")
