@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from whichbits.schema.early_stopping import Look
+from whichbits.verdict.early_stopping.boundaries import LEAST_STEP
 
 LEAST_INFORMATION = 0.1
 """Before it no boundary is within reach: a look there would cost a start of every task and decide nothing."""
-LEAST_STEP = 0.001
-"""Information that a look adds at least."""
 
 
 def information(items: Mapping[str, int], most: Mapping[str, int]) -> float:
