@@ -63,7 +63,9 @@ def longer(one: Task, folder: Path, *limits: int | None) -> tuple[TaskResult, in
 
 def own(folder: Path) -> Task:
     """A task of 9 lines, two of which are the same."""
-    lines = [{"prompt": f"a tree of {n} letters:", "target": "oak" if n % 3 else "elm"} for n in (*range(8), 2)]
+    lines = [
+        {"prompt": f"a tree of {n} letters:", "target": "oak" if n % 3 else "elm", "cluster": str(n)} for n in (*range(8), 2)
+    ]
     (folder / "trees.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     return own_task("trees", folder / "trees.jsonl")
 

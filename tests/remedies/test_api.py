@@ -71,3 +71,14 @@ def test_a_name_without_the_addresses_of_both(follow: Any, tmp_path: Path):
             ),
         )
         assert "--url and --candidate-url" in error.remedy
+
+
+def test_a_study_without_candidates(follow: Any, tmp_path: Path, tiny_llama: Path):
+    file = tmp_path / "s.yaml"
+
+    def plan(candidates: str) -> None:
+        file.write_text(f"version: 1\nname: a\nmodel: {tiny_llama}\ncandidates: {candidates}\n")
+        whichbits.plan(file, store=tmp_path / "store")
+
+    error = follow("is empty", mistake=lambda: plan("[]"), remedy=lambda: plan("[{format: w8a8-int, run: emulated}]"))
+    assert "whichbits evaluate" in error.remedy

@@ -152,16 +152,6 @@ def test_a_value_that_cannot_be(follow: Any, old: str, wrong: str, right: str, r
     assert remedy in error.remedy
 
 
-def test_a_study_without_candidates(follow: Any) -> None:
-    nothing = "version: 1\nname: a\nmodel: b\ncandidates: []\n"
-    error = follow(
-        "is empty",
-        mistake=lambda: parse(nothing, "a.yaml"),
-        remedy=lambda: parse(nothing.replace("[]", "[w8a8-int]"), "a.yaml"),
-    )
-    assert "whichbits evaluate" in error.remedy
-
-
 def test_anchors_that_multiply(follow: Any) -> None:
     lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]" for old, new in ["ab", "bc", "cd", "de"]]

@@ -174,4 +174,7 @@ def _command(
 def _specification(specification: str | Path | Specification) -> tuple[Specification, Source]:
     if isinstance(specification, Specification):
         return specification, Source("", f"study {specification.name}")
-    return load(specification)
+    chosen, source = load(specification)
+    if not chosen.candidates:
+        raise source.error(("candidates",), "is empty", "name a format; `whichbits evaluate` scores one model alone")
+    return chosen, source

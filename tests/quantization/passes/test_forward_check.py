@@ -16,7 +16,7 @@ safetensors = pytest.importorskip("safetensors.torch")
 pytest.importorskip("accelerate")
 
 from whichbits.core.errors import UserError  # noqa: E402
-from whichbits.quantization.passes import agreement  # noqa: E402
+from whichbits.quantization.passes import forward_check  # noqa: E402
 from whichbits.quantization.passes.forward_check import TRANSFORMED, check_agreement, distance, tolerance  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
 
@@ -89,7 +89,7 @@ def test_the_walk_is_the_librarys_forward_to_rounding(
         seen.append(distance(*tensors))
         return seen[-1]
 
-    monkeypatch.setattr(agreement, "distance", noted)
+    monkeypatch.setattr(forward_check, "distance", noted)
     post_normed = family in ("Olmo", "Olmo2", "Olmo3", "Exaone4")
     recipes = [] if post_normed else [Recipe(rounding="gptq", balancing=1.0)]
     check_agreement(save(family, tmp_path / "base", **WALKED[family]), recipes)
@@ -242,7 +242,7 @@ def test_a_model_is_compared_once_in_a_process(
 ) -> None:
     base = random_base("Llama")
     check_agreement(base)
-    monkeypatch.setattr(agreement, "_Comparison", None)
+    monkeypatch.setattr(forward_check, "_Comparison", None)
     check_agreement(base)
 
 

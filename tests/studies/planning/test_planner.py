@@ -178,7 +178,7 @@ def test_emulated_candidates_bring_the_base_in_the_same_emulation(tiny_llama: Pa
         (("max_length: 256", "max_length: 16"), r"line 14: max_length: 16 does not fit"),
         (('w4a16-int: "http://c"', 'other: "http://c"'), r"line 13: engine.urls: no address for w4a16-int"),
         (('w4a16-int: "http://c"', 'w4a16-int: "http://c", other: "http://d"'), r"line 13: engine.urls.other: is no candidate"),
-        (("- order", "- {name: order, limit: 700}"), r"line 8: tasks.0.name: items: order has no 700 different items"),
+        (("- order", "- {name: order, limit: 700}"), r"line 8: tasks.0.limit: items: order has no 700 different items"),
         (("- order", "- generated"), r"line 9: tasks.1: task 'recall' is there already"),
         (
             ("concurrency: [2]}", "concurrency: [2]}\n  - {name: mine, prompt_tokens: 9, output_tokens: 9}"),

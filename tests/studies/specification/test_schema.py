@@ -142,11 +142,6 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path):
     assert load(tmp_path / "mine.yaml")[0].name == "mine"
 
 
-def test_a_study_has_candidates():
-    with pytest.raises(UserError, match=r"line 3: candidates: is empty .*whichbits evaluate"):
-        parse("version: 1\nname: a\ncandidates: []\nmodel: b\n", "mine.yaml")
-
-
 def test_missing_field_is_named():
     with pytest.raises(UserError, match=r"model: is missing"):
         parse(GOOD.replace("model: some/model\n", ""), "mine.yaml")

@@ -351,10 +351,7 @@ def parse(text: str, name: str) -> tuple[Specification, Source]:
     Raises UserError with line, field, value and remedy.
     """
     source = Source(text, name)
-    specification = specify(read(source), source)
-    if not specification.candidates:
-        raise source.error(("candidates",), "is empty", "name a format; `whichbits evaluate` scores one model alone")
-    return specification, source
+    return specify(read(source), source), source
 
 
 def specify(fields: Mapping[str, Any], source: Source) -> Specification:
