@@ -58,6 +58,7 @@ class PlainModel:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int | Sequence[int] = 0,
+        special_tokens: bool = False,
     ) -> list[Generation]:
         self.requests.append({"max_tokens": max_tokens, "stop": tuple(stop), "temperature": temperature, "seed": seed})
         assert temperature == 0

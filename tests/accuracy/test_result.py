@@ -11,7 +11,7 @@ from whichbits.accuracy.result import Work, distinct, summarize, text_hash
 
 
 def item(name: str, score: float, chance: float = 0.0) -> Item:
-    return Item(name, "p", "t", name, score, "x", "y", chance)
+    return Item(name, "p", "t", name, score, "x", "y", chance=chance)
 
 
 def test_summary_by_hand() -> None:

@@ -41,7 +41,7 @@ class Knows:
     def loglikelihood(self, pairs):
         raise AssertionError
 
-    def generate(self, prompts, *, max_tokens, stop=(), temperature=0.0, top_p=1.0, seed=0):
+    def generate(self, prompts, *, max_tokens, stop=(), temperature=0.0, top_p=1.0, seed=0, special_tokens=False):
         texts = [self.tokenizer.decode(prompt) for prompt in prompts]
         self.asked.append({"temperature": temperature, "top_p": top_p, "seed": seed, "texts": texts})
         return [Said(self._answer(text, one)) for text, one in zip(texts, seed, strict=True)]

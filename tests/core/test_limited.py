@@ -23,7 +23,7 @@ def answer(what):
             try:
                 while True:
                     pass
-            except BaseException:
+            except BaseException:  # hostile code, which the limit ends all the same
                 pass
     if what == "power":
         return 9 ** (9 ** 9) % 2

@@ -145,11 +145,3 @@ def test_a_study_without_modes_has_none_of_it(steps):
     records = [steps.evaluate("bf16", [1, 1, 1, 0]), steps.evaluate("w8a8-int", [1, 0, 1, 0])]
     found = decide(collect(records, "bf16", {"bf16": "bf16", "w8a8-int": "w8a8-int"}), study="s", model="m")
     assert (found.modes, found.thinking, found.reply_measures) == ((), (), ())
-
-
-def test_a_candidate_that_stopped_early_is_compared_on_its_own_items(steps):
-    first = evaluation(steps, "fp16", SLOW, 9, replies([10.0 + i for i in range(10)]))
-    second = evaluation(steps, "w8a8-int", SLOW, 5, replies([12.0 + i for i in range(6)]))
-    found = collect([first, second], "fp16", FORMATS, stopped_early=True)
-    verdict = decide(found, study="s", model="m")
-    assert figures(result(verdict, "w8a8-int", SLOW))["tokens"] == (14.5, (2.0, 2.0))

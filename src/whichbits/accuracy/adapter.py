@@ -186,7 +186,7 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
                 temperature=limits.temperature,
                 top_p=limits.top_p,
                 seed=self._seeds([requests[index].args[0] for index in indices]),
-                **({"special_tokens": True} if self.prompt_tokenizer.marks_are_special else {}),
+                special_tokens=self.prompt_tokenizer.marks_are_special,
             )
             self._count(sum(map(len, prompts)), sum(generation.tokens for generation in generations))
             if thinks:

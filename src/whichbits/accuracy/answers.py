@@ -45,7 +45,7 @@ def generate_answers(
         temperature=task.temperature,
         top_p=task.top_p,
         seed=seeds if drawn else seed,
-        **({"special_tokens": True} if tokenizer.marks_are_special else {}),
+        special_tokens=tokenizer.marks_are_special,
     )
     work = Work(task.samples * sum(map(len, ids)), sum(one.tokens for one in made))
     if task.mode is None:

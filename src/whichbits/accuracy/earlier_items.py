@@ -53,22 +53,14 @@ def together(
     return items, work + earlier.work, earlier.count
 
 
-def kept(
-    count: int,
-    summary: EvaluateSummary,
-    rows: Iterable[EvaluateItem],
-    replies: Sequence[Mapping[str, float | None]] | None = None,
-) -> Kept | None:
+def kept(count: int, summary: EvaluateSummary, rows: Iterable[EvaluateItem]) -> Kept | None:
     """What a run with the limit `count` found, from its summary and its rows of items.parquet.
 
-    `replies` are what the replies are like, row by row, where the task was asked in a mode of thinking. None where the tokens
-    were not counted.
+    None where the tokens were not counted.
     """
     if summary.prompt_tokens is None or summary.generated_tokens is None:
         return None
     items = [Item(**asdict(row)) for row in rows]
-    if replies is not None:
-        items = [replace(item, replies=of_item) for item, of_item in zip(items, replies, strict=True)]
     work = Work(
         round(summary.prompt_tokens * summary.n),
         round(summary.generated_tokens * summary.n),

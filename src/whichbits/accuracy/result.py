@@ -18,10 +18,7 @@ from whichbits.accuracy.replies.measured import measured
 from whichbits.accuracy.replies.measured import summary as replies_of
 from whichbits.accuracy.rescaled import rescaled
 from whichbits.accuracy.task import Task
-from whichbits.schema.evaluate import EvaluateItem, EvaluateSummary, Sampled, SampledItem
-
-Cell = str | float | tuple[str, ...] | tuple[float, ...] | None
-"""A value in a table of items."""
+from whichbits.schema.evaluate import EvaluateItem, EvaluateSummary, RepliedItem, Sampled, SampledItem
 
 
 @dataclass(frozen=True)
@@ -53,17 +50,15 @@ class TaskResult:
     kept: int = field(default=0, compare=False)
     """Items of each subtask that were found by an earlier run, and not asked again."""
 
-    def rows(self) -> list[EvaluateItem] | list[dict[str, Cell]]:
-        """Rows of items.parquet: a `SampledItem` each where items have several answers, else an `EvaluateItem`.
-
-        In a mode of thinking they have a column besides for each measure of replies.
-        """
-        row = SampledItem if any(item.sample_scores for item in self.items) else EvaluateItem
+    def rows(self) -> list[EvaluateItem]:
+        """Rows of items.parquet: each a `RepliedItem` in a mode of thinking, a `SampledItem` where it has several answers."""
+        row: type[EvaluateItem] = EvaluateItem
+        if any(item.replies for item in self.items):
+            row = RepliedItem
+        elif any(item.sample_scores for item in self.items):
+            row = SampledItem
         names = [field.name for field in fields(row)]
-        made = [row(**{name: getattr(item, name) for name in names}) for item in self.items]
-        if not any(item.replies for item in self.items):
-            return made
-        return [{**vars(cells), **item.replies} for cells, item in zip(made, self.items, strict=True)]
+        return [row(**{name: getattr(item, name) for name in names}) for item in self.items]
 
 
 def text_hash(text: str) -> str:

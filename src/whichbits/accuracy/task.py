@@ -81,8 +81,8 @@ class Task(BaseModel):
 
     def in_mode(self, mode: ThinkingMode, *, max_tokens: int | None) -> Task:
         """The task asked in a mode of thinking, which its name says, with a longest reply of so many tokens; None: its own."""
-        longest = {} if max_tokens is None else {"max_tokens": max_tokens}
-        return self.model_copy(update={"name": mode.named(self.name), "mode": mode, **longest})
+        longest = self.max_tokens if max_tokens is None else max_tokens
+        return self.model_copy(update={"name": mode.named(self.name), "mode": mode, "max_tokens": longest})
 
     def sampled(self, sampling: Sampling) -> Task:
         """The task with its answers drawn otherwise."""

@@ -16,10 +16,13 @@ from typing import Any
 
 from whichbits.core.cpu_limit import CpuLimit, cpu_limit
 from whichbits.core.errors import UserError
-from whichbits.core.limited import Limited, OutOfTime
+from whichbits.core.limited import Limited, OutOfTime, Refused
 
 TEMPLATE_DATE = datetime(2024, 7, 26)
 """Today, for templates that print the date (`strftime_now`): a prompt must not change from one day to the next."""
+
+Options = Mapping[str, bool | int | float | str]
+"""Arguments of a chat template."""
 
 LIMIT_S = 5.0
 """Seconds of CPU time for one conversation."""
@@ -47,7 +50,7 @@ def render(
     *,
     add_generation_prompt: bool = False,
     continue_final_message: bool = False,
-    arguments: Mapping[str, bool | int | float | str] = MappingProxyType({}),
+    arguments: Options = MappingProxyType({}),
 ) -> str:
     """Messages (role, content) as the tokenizer's chat template writes them, on `TEMPLATE_DATE` and with the same dice.
 
@@ -62,19 +65,17 @@ def render(
             "calibration on text",
         )
     listed = [dict(message) for message in messages]
-    asked = {"add_generation_prompt": add_generation_prompt, "continue_final_message": continue_final_message}
-    options: dict[str, Any] = {**arguments, **asked}
+    options = {**arguments, "add_generation_prompt": add_generation_prompt, "continue_final_message": continue_final_message}
     try:
-        return _written(tokenizer, listed, options)
+        write = _by_its_own_code if _has_its_own(tokenizer) else _by_worker
+        return write(tokenizer, listed, options)
     except OutOfTime:
         raise UserError(
             f"chat_template: that of {tokenizer.name_or_path} takes more than {LIMIT_S:g} s of processor time for "
             f"{len(listed)} messages",
             remedy="fix the template (chat_template.jinja, or chat_template in tokenizer_config.json): it loops without end",
         ) from None
-    except RuntimeError:  # the process that renders templates is killed or cannot begin
-        raise
-    except Exception as error:  # a tokenizer's own code can raise anything
+    except Refused as error:
         cause = " ".join(str(error).split())[:300]
         raise UserError(
             f"chat_template: that of {tokenizer.name_or_path} refuses the messages with roles "
@@ -83,22 +84,35 @@ def render(
         ) from error
 
 
-def _written(tokenizer: Any, messages: list[dict[str, str]], options: dict[str, Any]) -> str:
-    """What the tokenizer's template writes. Raises OutOfTime, and anything where it refuses the messages."""
+def _has_its_own(tokenizer: Any) -> bool:
+    """Whether code that comes with the model writes its prompts, which runs where that is allowed."""
     from transformers import PreTrainedTokenizerBase
 
-    if type(tokenizer).apply_chat_template is not PreTrainedTokenizerBase.apply_chat_template:
-        dice = random.getstate()
-        random.seed(0)
-        try:
-            with cpu_limit(LIMIT_S):  # code of its own, which runs where that is allowed
-                options["strftime_now"] = TEMPLATE_DATE.strftime
-                return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
-        except CpuLimit:
-            raise OutOfTime from None
-        finally:
-            random.setstate(dice)
+    return type(tokenizer).apply_chat_template is not PreTrainedTokenizerBase.apply_chat_template
+
+
+def _by_its_own_code(tokenizer: Any, messages: list[dict[str, str]], options: Options) -> str:
+    """What the tokenizer's own code writes. Raises OutOfTime, and Refused for whatever it raises."""
+    dice = random.getstate()
+    random.seed(0)
+    try:
+        with cpu_limit(LIMIT_S):
+            made = tokenizer.apply_chat_template(messages, tokenize=False, strftime_now=TEMPLATE_DATE.strftime, **options)
+    except CpuLimit:
+        raise OutOfTime from None
+    except Exception as error:  # it can raise anything
+        raise Refused(str(error)) from error
+    finally:
+        random.setstate(dice)
+    return str(made)
+
+
+def _by_worker(tokenizer: Any, messages: list[dict[str, str]], options: Options) -> str:
+    """What the tokenizer's template writes, rendered in a process of its own. Raises OutOfTime and Refused."""
     longest = ADDED_CHARACTERS + 10 * sum(len(str(message.get("content"))) for message in messages)
     variables = {**tokenizer.special_tokens_map, **options}
-    template = tokenizer.get_chat_template()
+    try:
+        template = tokenizer.get_chat_template()
+    except ValueError as error:  # several templates, and none is the default
+        raise Refused(str(error)) from error
     return str(WORKER.ask(LIMIT_S, template, messages, TEMPLATE_DATE.isoformat(), variables, longest))

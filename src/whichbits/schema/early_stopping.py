@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from whichbits.schema.frozen import Frozen
 
+FUTILITY = 0.05
+"""A candidate is given up where the chance that all items decide it is smaller, unless a study says otherwise."""
+
 
 class Look(Frozen):
     """A look at the results of every candidate that is not decided yet."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -91,6 +91,17 @@ class SampledItem(EvaluateItem):
 
     sample_scores: tuple[float, ...] = ()
     sample_predictions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RepliedItem(SampledItem):
+    """The same where the task is asked in a mode of thinking."""
+
+    measured: ClassVar[str] = "replies"
+    """The field whose entries are columns of their own."""
+
+    replies: Mapping[str, float | None] = field(default_factory=dict)
+    """What its replies are like, by key of the measure; the mean over several replies."""
 
 
 class Sampled(Sampling, Stored):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -26,9 +26,14 @@ class Written(Frozen):
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        taken = str(cls.model_fields[info.field_name].annotation) if info.field_name in cls.model_fields else "Any"
+        annotation = cls.model_fields[info.field_name].annotation if info.field_name in cls.model_fields else Any
         found = value if isinstance(value, list | tuple) else [value]
-        if any(isinstance(each, bool) for each in found) and "bool" not in taken and "Any" not in taken:
+        if any(isinstance(each, bool) for each in found) and not _parts(annotation) & {bool, Any}:
             remedy = "write the number; on, yes and true as texts stand in quotes"
             raise PydanticCustomError("truth", "should be a number or a text, and is true or false", {"remedy": remedy})
         return value
+
+
+def _parts(annotation: Any) -> set[Any]:
+    """The types that an annotation is made of."""
+    return {annotation}.union(*map(_parts, get_args(annotation)))

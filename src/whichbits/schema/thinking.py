@@ -36,9 +36,9 @@ class ThinkingMode(Frozen):
         return f"{task} ({self.name})"
 
 
-def without_mode(task: str, mode: str) -> str:
-    """What a task is called that has been named for a mode."""
-    return task.removesuffix(f" ({mode})")
+def without_mode(task: str, mode: str | None) -> str:
+    """What a task is called that may have been named for a mode."""
+    return task if mode is None else task.removesuffix(f" ({mode})")
 
 
 class Replies(Stored):

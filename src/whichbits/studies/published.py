@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from whichbits.published.figures import ERRATA, PublishedFigure
 from whichbits.published.recovery import ABOVE_CHANCE, BASE_FORMATS, ratio
 from whichbits.published.tables import figures, same_model
 from whichbits.reporting.context import PublishedComparison
+from whichbits.schema.thinking import without_mode
 from whichbits.verdict.verdict import TaskRecovery, Verdict
 
 TABLES = ("table-2", "table-3", "table-4-14", "table-10-11", "openpangu", "similarity")
@@ -17,8 +17,6 @@ SIMILARITY = ("rouge1", "rougeL", "bertscore", "sts")
 SUITES = ("leaderboard-v1", "leaderboard-v2", "reasoning")
 CHAT = "_chat"
 """How the names of tasks end that ask in the chat template what others ask without."""
-IN_MODE = re.compile(r" \([^()]+\)$")
-"""The mode of thinking in a task's name; what papers print says none."""
 
 
 def published_next_to(verdict: Verdict) -> tuple[PublishedComparison, ...]:
@@ -67,7 +65,7 @@ class _OfFormat:
         printed = {f.on: f for f in self.figures if f.quantity == "recovery"}
         scores, base = ({f.on: f for f in side if f.quantity == "score"} for side in (self.figures, bases))
         for task in self._own_tasks():
-            on = IN_MODE.sub("", task.task).removesuffix(CHAT)
+            on = without_mode(task.task, task.mode).removesuffix(CHAT)
             pair = ([scores[on]], [base[on]]) if on in scores and on in base else None
             figure = printed.get(on) or scores.get(on)
             if figure is None or (pair is None and on not in printed):

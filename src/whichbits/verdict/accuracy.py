@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -51,12 +50,12 @@ def task_recovery(scored: ScoredTask, *, level: float, look_level: float | None 
     excluded: Exclusion | None = near_chance([scored])
     kept = None
     if excluded is None:
-        kept = recovery([pair], level=level, look_level=look_level).estimate
-        if math.isinf(kept.high - kept.low):
-            excluded, kept = too_few([scored]), None
+        found = recovery([pair], level=level, look_level=look_level)
+        excluded, kept = (None, found.estimate) if found.is_bounded else (too_few([scored]), None)
     return TaskRecovery(
         candidate=scored.candidate,
         task=scored.task,
+        mode=scored.mode,
         engine=scored.engine,
         provenance=scored.provenance,
         items=pair.items,
@@ -97,7 +96,7 @@ def suite(findings: Findings, candidate: str, engine: str, *, level: float, look
     if not tasks:
         return None
     kept = recovery([scored.pair for scored in tasks], level=level, look_level=look_level)
-    if math.isinf(kept.estimate.high - kept.estimate.low):
+    if not kept.is_bounded:
         return None
     names = {scored.task for scored in tasks}
     floor = sorted((s for s in findings.noise if s.engine == engine and s.task in names), key=lambda s: s.task)

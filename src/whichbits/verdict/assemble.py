@@ -90,7 +90,7 @@ def decide(
         implausible=implausible,
         served_weights=findings.served_weights,
         emulation=emulation,
-        modes=mode_recoveries(formed, [(entry.task, entry.mode) for entry in findings.replied], level=level),
+        modes=mode_recoveries(formed, (entry.mode for entry in findings.replied), level=level),
         thinking=mode_results(findings, level=level, seed=seed),
         reply_measures=findings.reply_measures,
         similarity=tuple(similarity_finding(sample, level=level, seed=seed) for sample in findings.similarity),

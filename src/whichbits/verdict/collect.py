@@ -57,7 +57,7 @@ def collect(
     by_kind = {kind: [record for record in done if record.kind == kind] for kind in {record.kind for record in records}}
     scored = _first_repeats(by_kind.get("evaluate", []))
     replied = tuple(replied_tasks(list(scored.values())))
-    check_same_items(replied, base, stopped_early=stopped_early)
+    check_same_items(replied, base)
     tables = {key: read_columns(record.items, SCORE_COLUMNS) for key, record in scored.items()}
     return Findings(
         base=base,
@@ -143,6 +143,7 @@ def _join(
         pair=pair_scores(among(tables[0], tables[1]) if fewer else tables[0], tables[1], chance=found.chance, what=what),
         steps=(right.key, left.key),
         uninformative=found.uninformative,
+        mode=found.mode,
     )
 
 

@@ -37,6 +37,8 @@ class ScoredTask:
     steps: tuple[str, ...]
     uninformative: str | None = None
     """Why the task says little of this base, in the words of the evaluation; None where it can."""
+    mode: str | None = None
+    """Of thinking, in which the task was asked."""
 
 
 @dataclass(frozen=True)

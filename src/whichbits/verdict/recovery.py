@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,11 @@ class Recovery:
     def shown_below(self, bound: float) -> bool:
         """Whether it is shown to lie below `bound`: by the interval, and whatever clusters were not seen."""
         return self.estimate.high < bound and self.estimate.value + self.unseen_gain < bound
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether its interval has ends; where the base itself could be at chance there is no recovery to speak of."""
+        return math.isfinite(self.estimate.high - self.estimate.low)
 
     def distance(self, bound: float) -> float:
         """Of the recovery from `bound`, in standard errors of a normal distribution; positive above."""

@@ -40,17 +40,14 @@ def replied_tasks(records: Sequence[Record]) -> Iterator[RepliedTask]:
         )
 
 
-def check_same_items(replied: Sequence[RepliedTask], base: str, *, stopped_early: bool = False) -> None:
-    """Raise PairingError where a candidate's replies are not to the base's items; one that stopped early has fewer of them."""
+def check_same_items(replied: Sequence[RepliedTask], base: str) -> None:
+    """Raise PairingError where a candidate's replies are not to the base's items."""
     known: Mapping[tuple[str, str], RepliedTask] = {
         (entry.task, entry.engine): entry for entry in replied if entry.candidate == base
     }
     for entry in replied:
         of_base = known.get((entry.task, entry.engine))
-        if of_base is None:
-            continue
-        fewer = stopped_early and set(entry.items) <= set(of_base.items)
-        if of_base.items != entry.items and not fewer:
+        if of_base is not None and of_base.items != entry.items:
             raise PairingError(f"{entry.task} ({entry.engine}), {entry.candidate} against {base}: replies to other items")
 
 

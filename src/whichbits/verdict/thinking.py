@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -20,20 +20,19 @@ SHARE = "%"
 """Unit of measures that are shares."""
 
 
-def mode_recoveries(formed: Sequence[Suite], modes: Sequence[tuple[str, str]], *, level: float) -> tuple[ModeRecovery, ...]:
-    """Recovery of each candidate over its tasks in each mode; `modes` holds (task, mode), in the study's order.
+def mode_recoveries(formed: Sequence[Suite], modes: Iterable[str], *, level: float) -> tuple[ModeRecovery, ...]:
+    """Recovery of each candidate over its tasks in each of the `modes`.
 
     A suite has the tasks on which the base is above chance. Where the base itself could be at chance on those of a mode, there
     is no recovery.
     """
-    found = []
+    modes, found = tuple(modes), []
     for entry in formed:
-        for mode in dict.fromkeys(mode for _, mode in modes):
-            of_mode = {task for task, its in modes if its == mode}
-            tasks = [scored for scored in entry.tasks if scored.task in of_mode]
+        for mode in dict.fromkeys(modes):
+            tasks = [scored for scored in entry.tasks if scored.mode == mode]
             if not tasks:
                 continue
-            kept = recovery([scored.pair for scored in tasks], level=level).estimate
+            kept = recovery([scored.pair for scored in tasks], level=level)
             found.append(
                 ModeRecovery(
                     candidate=entry.finding.candidate,
@@ -42,7 +41,7 @@ def mode_recoveries(formed: Sequence[Suite], modes: Sequence[tuple[str, str]], *
                     provenance=entry.finding.provenance,
                     items=sum(scored.pair.items for scored in tasks),
                     tasks=tuple(scored.task for scored in tasks),
-                    recovery=kept if np.isfinite(kept.high - kept.low) else None,
+                    recovery=kept.estimate if kept.is_bounded else None,
                     steps=tuple(dict.fromkeys(key for scored in tasks for key in scored.steps)),
                 )
             )
@@ -98,7 +97,7 @@ def _figure(
     estimate = _mean(own, known, replied.cluster, level=level, seed=seed)
     if estimate is None:
         return None
-    theirs = None if base is None or key not in base.values else _on_items(base, key, replied.items)
+    theirs = None if base is None else base.values.get(key)
     change = None
     if theirs is not None:
         both = known & np.isfinite(theirs)
@@ -108,12 +107,6 @@ def _figure(
         else:
             change = _mean(own - theirs, both, replied.cluster, level=level, seed=seed)
     return ReplyFigure(measure=key, estimate=estimate, change=change)
-
-
-def _on_items(base: RepliedTask, key: str, items: Sequence[str]) -> FloatArray:
-    """The base's values on these of its items, in their order."""
-    places = {item: place for place, item in enumerate(base.items)}
-    return base.values[key][[places[item] for item in items]]
 
 
 def _mean(

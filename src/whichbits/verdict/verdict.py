@@ -37,6 +37,8 @@ class TaskRecovery(Frozen):
 
     candidate: str
     task: str
+    mode: str | None = None
+    """Of thinking, in which the task was asked; its name says it too: `humaneval_chat (slow)`."""
     engine: str
     provenance: Provenance
     items: int

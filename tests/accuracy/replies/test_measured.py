@@ -9,6 +9,7 @@ from whichbits.accuracy.registry import task
 from whichbits.accuracy.replies.measure import Reply
 from whichbits.accuracy.replies.measured import measured, summary
 from whichbits.accuracy.result import Work, summarize
+from whichbits.schema.evaluate import EvaluateItem, RepliedItem
 from whichbits.schema.thinking import ThinkingMode
 
 
@@ -42,15 +43,15 @@ def test_only_a_task_in_a_mode_has_them():
     work = Work(30, 6, (("p", words(3)),), 1.5)
     without = summarize(plain, [item("a", "p")], Work(30, 6), available=1, most=1)
     assert without.summary.replies is None and without.summary.mode is None
-    assert not isinstance(without.rows()[0], dict)
+    assert type(without.rows()[0]) is EvaluateItem
     asked = plain.in_mode(ThinkingMode(name="off", suffix=" /no_think"), max_tokens=64)
     assert (asked.name, asked.max_tokens) == ("humaneval_chat (off)", 64)
     found = summarize(asked, [item("a", "p")], work, available=1, most=1)
     assert found.summary.mode == "off" and found.summary.replies is not None
     assert found.summary.replies.seconds == 1.5
     (row,) = found.rows()
-    assert isinstance(row, dict)
-    assert (row["item"], row["words"], row["tokens"], row["truncated"], row["repetitive"]) == ("a", 3.0, 3.0, 0.0, 0.0)
+    assert isinstance(row, RepliedItem)
+    assert (row.item, dict(row.replies)) == ("a", {"words": 3.0, "tokens": 3.0, "truncated": 0.0, "repetitive": 0.0})
 
 
 def test_the_mode_is_in_the_key_where_there_is_one_alone():

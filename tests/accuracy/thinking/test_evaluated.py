@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from whichbits.accuracy.result import TaskResult
 from whichbits.accuracy.task import Task
 from whichbits.core.errors import UserError
 from whichbits.models.tokenization import load_tokenizer
-from whichbits.schema.evaluate import EvaluateItem
 from whichbits.schema.thinking import ThinkingMode
 
 QWEN3 = (
@@ -111,9 +110,7 @@ def test_items_that_are_kept_keep_what_their_replies_were(thinker: Path, doubles
     model = Scripted(load_tokenizer(thinker))
     asked = doubles.in_mode(SLOW, max_tokens=100)
     first = evaluate(asked, model, thinker, limit=3)
-    names = EvaluateItem.__dataclass_fields__
-    rows = [EvaluateItem(**{name: asdict(item)[name] for name in names}) for item in first.items]
-    before = kept(3, first.summary, rows, [item.replies for item in first.items])
+    before = kept(3, first.summary, first.rows())
     model.prompts.clear()
     again = evaluate(asked, model, thinker, kept=before)
     assert len(model.prompts) == 1 and "double 14" in model.prompts[0]

@@ -7,7 +7,7 @@ from dataclasses import fields
 from whichbits.accuracy.replies.measure import ReplyMeasure
 from whichbits.core.entry_points import Registry
 from whichbits.core.errors import UserError
-from whichbits.schema.evaluate import SampledItem
+from whichbits.schema.evaluate import RepliedItem
 
 GROUP = "whichbits.reply_measures"
 _HERE = "whichbits.accuracy.replies"
@@ -29,7 +29,7 @@ MEASURES: Registry[ReplyMeasure] = Registry(
 
 def reply_measures() -> tuple[ReplyMeasure, ...]:
     """All measures. Raises UserError as `Registry.get`, and for one that is called as a column of all items is."""
-    columns = {field.name for field in fields(SampledItem)}
+    columns = {field.name for field in fields(RepliedItem)}
     if taken := sorted(columns & {*MEASURES.names()}):
         raise UserError(
             f"measures: {taken[0]} cannot name a measure of replies: a column of items is called so", remedy="rename it"

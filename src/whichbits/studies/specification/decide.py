@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
+from whichbits.schema.early_stopping import FUTILITY
 from whichbits.schema.frozen import Written
 
 
@@ -17,5 +18,5 @@ class Decide(Written):
     """How often results are looked at, at most. Where one server fits at a time each look starts all: fewer are faster."""
     budget: PositiveInt | None = None
     """Most items of all tasks together that are asked of a candidate; default: all that there are."""
-    futility: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+    futility: Annotated[float, Field(ge=0, lt=0.5)] = FUTILITY
     """A candidate is given up where the chance that all items decide it is smaller; 0 never gives up."""

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
 from whichbits.schema.engine import Emulation, ServingEngine
-from whichbits.schema.evaluate import EvaluateInputs, EvaluateLocal, EvaluateSummary, SampledItem
+from whichbits.schema.evaluate import EvaluateInputs, EvaluateLocal, EvaluateSummary, RepliedItem, SampledItem
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
 from whichbits.studies.steps.forecast import Ask, batch_seconds
 from whichbits.studies.steps.modes import PROMPT_TOKENS, InModes
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.shared.digest import digest
-from whichbits.studies.steps.shared.items import read_items, read_values, write_items
+from whichbits.studies.steps.shared.items import read_items, write_items
 from whichbits.studies.steps.shared.judge import judge_of, judged
 from whichbits.studies.steps.shared.on_engine import engines, on_engine, server, trusted
 from whichbits.studies.steps.shared.provenance import provenance
@@ -146,8 +146,7 @@ def _on_task(
         task=task,
         data_dir=study.data_dir,
     )
-    mode = {} if task.mode is None else {"mode": task.mode.name}
-    labels = Labels(task=task.name, repeat=repeat, **mode)
+    labels = Labels(task=task.name, repeat=repeat, mode=None if task.mode is None else task.mode.name)
     return on_engine(study, EVALUATE, subject, label, inputs, labels, local, limit or task.items or "all")
 
 
@@ -255,10 +254,8 @@ def _kept(earlier: Earlier) -> Kept | None:
     from whichbits.accuracy.earlier_items import kept
 
     assert isinstance(earlier.summary, EvaluateSummary), "a result of the same kind"
-    found = earlier.summary.replies
-    columns = None if found is None else [each.measure.key for each in found.measures]
-    replies = None if columns is None else read_values(earlier.directory, columns)
-    return kept(earlier.items, earlier.summary, read_items(earlier.directory, SampledItem), replies)
+    row = SampledItem if earlier.summary.replies is None else RepliedItem
+    return kept(earlier.items, earlier.summary, read_items(earlier.directory, row))
 
 
 EVALUATE = Kind(

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from functools import cache
 from typing import ClassVar
 
+from whichbits.schema.early_stopping import FUTILITY
 from whichbits.verdict.early_stopping.boundaries import HIGHEST, boundaries
 from whichbits.verdict.early_stopping.spending import obrien_fleming_like
 from whichbits.verdict.score_test import find_root
 from whichbits.verdict.statistics import KEPT
 
-FUTILITY = 0.05
-"""An evaluation ends where the chance that all items would decide it is smaller."""
 _LARGEST = 7.5  # beyond it, one minus the level is lost in rounding
 _LEAST, _MOST = -80.0, 0.9  # logarithm of the smallest error that is looked for, and the largest error
 

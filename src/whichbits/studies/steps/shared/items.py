@@ -31,7 +31,8 @@ def _columns(row: Any) -> dict[str, Any]:
     if isinstance(row, BaseModel):
         return row.model_dump()
     assert is_dataclass(row), f"{row!r} has no columns"
-    return {field.name: getattr(row, field.name) for field in fields(row)}
+    columns = {field.name: getattr(row, field.name) for field in fields(row)}
+    return columns if (measured := _measured(row)) is None else columns | columns.pop(measured)
 
 
 def read_items(folder: Path, row: type[RowT]) -> list[RowT]:
@@ -41,18 +42,21 @@ def read_items(folder: Path, row: type[RowT]) -> list[RowT]:
     assert is_dataclass(row), f"{row!r} has no columns"
     path = folder / "items.parquet"
     present = set(pyarrow.parquet.read_schema(path).names)
-    columns = [field.name for field in fields(row) if field.name in present]
+    named = [field.name for field in fields(row) if field.name in present]
+    measured = _measured(row)
+    columns = named if measured is None else list(present)
     found = pyarrow.parquet.read_table(path, columns=columns).to_pylist()
-    return [row(**{name: _value(value) for name, value in each.items()}) for each in found]
+    made: list[RowT] = []
+    for each in found:
+        values = {name: _value(each.pop(name)) for name in named}
+        made.append(row(**(values if measured is None else {**values, measured: each})))
+    return made
 
 
-def read_values(folder: Path, columns: Sequence[str]) -> list[dict[str, float | None]]:
-    """Numbers of a step's `items.parquet` in columns that measures make, row by row."""
-    import pyarrow.parquet
-
-    table = pyarrow.parquet.read_table(folder / "items.parquet", columns=list(columns))
-    rows: list[dict[str, float | None]] = table.to_pylist()
-    return rows
+def _measured(row: Any) -> str | None:
+    """The field of a row whose entries are columns of their own, as a class says that has one."""
+    name: str | None = getattr(row, "measured", None)
+    return name
 
 
 def _value(value: Any) -> Any:
