@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,18 @@ def bring() -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def put_on_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
+    """Makes the package `brought` of a folder importable in one test, whatever another test imported under that name."""
+
+    def put(folder: Path) -> None:
+        sys.modules.pop("brought", None)
+        monkeypatch.syspath_prepend(str(folder))
+
+    yield put
+    sys.modules.pop("brought", None)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,22 +51,23 @@ class Shrink(Transform):
 
 NOTHING = 3
 '''
+ENTRY_POINTS = """\
+[whichbits.rounders]
+down = brought:Down
+nothing = brought:NOTHING
+moved = brought:Shrink
+[whichbits.transforms]
+shrink = brought:Shrink
+lower = brought:Down
+"""
 CALIBRATION = {"source": "random", "samples": 2, "length": 8}
 WEIGHT = "model.layers.0.mlp.up_proj"
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def installed(tmp_path: Path, bring: Callable[..., Path], put_on_path: Callable[[Path], None]) -> Iterator[None]:
     """A package on the import path that brings a rounder `down` and a transform `shrink`."""
-    package = tmp_path / "site" / "brought-1.0.dist-info"
-    package.mkdir(parents=True)
-    (package.parent / "brought.py").write_text(MODULE)
-    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: brought\nVersion: 1.0\n")
-    (package / "entry_points.txt").write_text(
-        "[whichbits.rounders]\ndown = brought:Down\nnothing = brought:NOTHING\nmoved = brought:Shrink\n"
-        "[whichbits.transforms]\nshrink = brought:Shrink\nlower = brought:Down\n"
-    )
-    monkeypatch.syspath_prepend(str(package.parent))
+    put_on_path(bring(tmp_path / "site", {"brought.py": MODULE}, ENTRY_POINTS))
     yield
     for methods in (ROUNDERS, TRANSFORMS):
         methods._loaded.clear()

@@ -252,8 +252,8 @@ def test_a_store_is_reported_without_the_packages_of_its_measures(store: Path, b
 
 
 @pytest.fixture
-def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(site))
+def installed(site: Path, put_on_path: Callable[[Path], None]) -> None:
+    put_on_path(site)
 
 
 def reported(store: Store, step: Step) -> tuple[Any, str]:
