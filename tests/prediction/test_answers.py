@@ -145,7 +145,8 @@ def test_all_devices_are_compared_at_one_version_of_the_engine() -> None:
     ("engine", "tier", "measured"),
     [
         ("vllm==0.6.4.post1", "measured", "vllm==0.6.4.post1, 0.7.2"),
-        ("vllm", "interpolated", "vllm==0.6.4.post1, 0.7.2"),
+        ("vllm", "measured", "vllm==0.6.4.post1, 0.7.2"),
+        ("vllm==0.7.0", "interpolated", "vllm==0.6.4.post1, 0.7.2"),
         ("vllm==0.6.3", "calibrated", "vllm==0.6.4.post1, 0.7.2"),
         ("vllm==0.12.0", "calibrated", "vllm==0.12.0"),
         ("vllm==99.1", "calibrated", "vllm==0.12.0"),
