@@ -16,11 +16,13 @@ def seen(request: int, start: float, end: float, *, warmup: bool = False, tokens
     """First token at a tenth of the time, last at the end, tokens evenly between."""
     first = start + (end - start) / 10
     gap = (end - first) / (chunks - 1)
-    return Observation(request, warmup, start, start, first, end, end, 5, tokens, chunks, (gap,) * (chunks - 1), None)
+    return Observation(
+        request, warmup, start, start, first, end, end, 5, tokens, chunks, (gap,) * (chunks - 1), None, 5, tokens
+    )
 
 
 def test_row_by_hand():
-    one = row(Observation(3, False, 0.9, 1.0, 1.5, 3.5, 3.6, 128, 5, 3, (1.2, 0.8), None), OF_REQUESTS)
+    one = row(Observation(3, False, 0.9, 1.0, 1.5, 3.5, 3.6, 128, 5, 3, (1.2, 0.8), None, 128, 5), OF_REQUESTS)
     assert (one.request, one.start_s, one.values["ttft_s"], one.ok) == (3, 1.0, 0.5, True)
     assert one.values["itl_s"] == pytest.approx(2.0 / 2)
     assert one.values["tpot_s"] == pytest.approx(2.0 / 4)
@@ -28,7 +30,7 @@ def test_row_by_hand():
 
 
 def test_row_of_a_failure_has_no_latency():
-    one = row(Observation(3, False, 0.9, 1.0, 1.5, 3.5, 3.6, 128, 5, 3, (), "HTTP 500"), OF_REQUESTS)
+    one = row(Observation(3, False, 0.9, 1.0, 1.5, 3.5, 3.6, 128, 5, 3, (), "HTTP 500", 128, 5), OF_REQUESTS)
     assert not one.ok
     assert (one.values["ttft_s"], one.values["itl_s"], one.values["tpot_s"], one.values["latency_s"]) == (
         None,
