@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from whichbits.serving.metric import RequestMetric
-from whichbits.serving.metrics.registry import own_metrics
+from whichbits.serving.metrics.registry import all_metrics
 from whichbits.serving.observation import Observation
 from whichbits.serving.result import metrics_of, row
 from whichbits.serving.steady import steady
 from whichbits.serving.workload import LoadLevel
 
-OF_REQUESTS = [metric for metric in own_metrics() if isinstance(metric, RequestMetric)]
+OF_REQUESTS = [metric for metric in all_metrics() if isinstance(metric, RequestMetric)]
 
 
 def seen(request: int, start: float, end: float, *, warmup: bool = False, tokens: int = 11, chunks: int = 11) -> Observation:
@@ -84,7 +84,7 @@ def test_window_of_arrivals_ends_with_the_last():
 def test_metrics_leave_the_warm_up_out():
     """The warm-up took ten times as long; gaps are pooled over requests."""
     all_seen = [seen(0, 0, 20, warmup=True), seen(1, 20, 22), seen(2, 22, 24, chunks=2)]
-    metrics = metrics_of(all_seen, own_metrics(), None)
+    metrics = metrics_of(all_seen, all_metrics(), None)
     assert metrics.latency_s is not None and metrics.latency_s.mean == pytest.approx(2.0)
     assert metrics.ttft_s is not None and metrics.ttft_s.mean == pytest.approx(0.2)
     assert metrics.tpot_s is not None and metrics.tpot_s.mean == pytest.approx(0.18)

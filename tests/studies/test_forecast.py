@@ -65,7 +65,9 @@ def test_an_automatic_ladder_ends_where_the_rate_stops_growing() -> None:
 
 
 def test_requests_of_a_task_run_side_by_side() -> None:
-    assert batch_seconds([400] * 30, 16, EngineAtAddress(max_length=512, concurrency=8), at({8: 3.0})) == pytest.approx(10, rel=0.06)
+    assert batch_seconds([400] * 30, 16, EngineAtAddress(max_length=512, concurrency=8), at({8: 3.0})) == pytest.approx(
+        10, rel=0.06
+    )
     assert batch_seconds([400] * 2, 16, EngineAtAddress(max_length=512, concurrency=8), at({2: 1.0})) == pytest.approx(2)
 
 

@@ -27,11 +27,6 @@ METRICS: Registry[Metric] = Registry(
 )
 
 
-def own_metrics() -> tuple[Metric, ...]:
-    """The metrics of whichbits, in the order in which they are shown."""
-    return tuple(METRICS.get(name) for name in METRICS.ours)
-
-
 def all_metrics() -> tuple[Metric, ...]:
     """What is measured: our metrics, then those of installed packages by name. Raises UserError as `Registry.get`."""
     return tuple(METRICS.get(name) for name in METRICS.names())

@@ -60,6 +60,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     rounds = {workload.name: study.rounds_of(workload.name) for workload in study.workloads}
     for repeat in range(max(rounds.values(), default=0)):
         for workload in study.workloads:
+            named, digest, path = requests_of(workload)
             for subject in study.subjects:
                 if not subject.served or repeat >= rounds[workload.name]:
                     continue
@@ -67,8 +68,8 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
                     checkpoint=subject.checkpoint,
                     copies=subject.copies,
                     base=base.files,
-                    workload=workload.with_file(None if workload.file is None else Path(workload.file.name)),
-                    requests=None if workload.file is None else _sha256(workload.file),
+                    workload=named,
+                    requests=digest,
                     engine=study.serving,
                     servers=Servers(server=study.server_of(subject.name), base=study.server_of(base.name)),
                     hardware=study.hardware.key(),
@@ -83,7 +84,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
                     trust_remote_code=trusted(study),
                     base=base.name,
                     base_checkpoint=base.folder,
-                    requests=None if workload.file is None else workload.file.absolute(),
+                    requests=path,
                 )
                 step = Step("serve", SERVE.version, inputs, keys(subject.reads()), labels, local)
                 yield Planned(step, measurement(*dict.fromkeys((base.name, subject.name))), subject.reads())
@@ -91,12 +92,23 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
 
 def seconds(step: Step, ask: Ask) -> float | None:
     """Seconds of a workload's loads."""
-    workload = _located(step)
+    workload = located(step)
     in_flight = closed_loop_seconds(workload, ask)
     return None if in_flight is None else in_flight + open_loop_seconds(workload)
 
 
-def _located(step: Step) -> Workload:
+def requests_of(workload: Workload) -> tuple[Workload, str | None, Path | None]:
+    """For a step's key: the workload with its file by name alone, and the file's SHA-256; and where the file is.
+
+    So a study whose folder is moved keeps its results, and one whose log changes does not.
+    """
+    path = workload.file
+    if path is None:
+        return workload, None, None
+    return workload.with_file(Path(path.name)), _sha256(path), path.absolute()
+
+
+def located(step: Step) -> Workload:
     """The workload of a step with its log or prompts where they are on this machine.
 
     Raises UserError where their file is not what was planned with.
@@ -175,7 +187,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         asked = {name for job in group for name in (job.step.local_as(ServeLocal).base, job.step.labels.candidate)}
         inputs = first.step.inputs_as(ServeInputs)
         names = order(sorted(asked), seed=inputs.seed - repeat, repeat=repeat)
-        workload = workloads.get(workload_name) or _located(first.step)
+        workload = workloads.get(workload_name) or located(first.step)
 
         def of_round(name: str, workload: Workload, at_least: int, job: Job = first) -> list[LoadLevelResult] | Exception:
             context.progress(f"round {job.step.labels.repeat + 1}: {name}")
@@ -271,13 +283,17 @@ def _paired(
     return Result(summary, ran)
 
 
+BEFORE_DESCRIBED = ("requests_per_second", "output_tokens_per_second", "latency_s", "ttft_s", "itl_s", "tpot_s")
+"""The metrics that there were when summaries did not say which."""
+
+
 def former(summary: Any) -> Any:
     """A summary from before metrics were described in it, with the metrics that there were."""
     if not isinstance(summary, dict) or summary.get("metrics"):
         return summary
-    from whichbits.serving.metrics.registry import own_metrics
+    from whichbits.serving.metrics.registry import METRICS
 
-    return {**summary, "metrics": [metric.described.model_dump() for metric in own_metrics()]}
+    return {**summary, "metrics": [METRICS.get(key).described.model_dump() for key in BEFORE_DESCRIBED]}
 
 
 SERVE = Kind(
