@@ -17,7 +17,7 @@ import numpy as np
 
 from whichbits.schema.workload import Workload
 from whichbits.serving.measure import measure
-from whichbits.serving.prompts import ordinary_tokens, prompt
+from whichbits.serving.traffic.random_prompts import ordinary_tokens, prompt
 from whichbits.serving.workload import parse_workload
 
 
