@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import exp, inf, isfinite, log, sqrt
 
 import numpy as np
-from scipy import stats
 
 from whichbits.core.crossing import Point, bracket, crossing, near
 from whichbits.verdict.estimates import Estimate
@@ -56,6 +55,8 @@ def _fieller(close: Sequence[Point], level: float) -> tuple[float, float]:
     E. C. Fieller, Some problems in interval estimation, J. R. Stat. Soc. B 16 (1954). Without end where the slope itself is not
     told from 0.
     """
+    from scipy import stats
+
     rates, values = np.array([point.logs for point in close]).T
     n, centre = len(close), float(rates.mean())
     x = rates - centre
