@@ -16,6 +16,7 @@ from whichbits.formats.catalogue import get
 from whichbits.models.configuration import read_configuration
 from whichbits.quantization.model.structure import layer_linears
 from whichbits.quantization.recipe.effort import recipe_for
+from whichbits.quantization.recipe.options import source_of
 from whichbits.quantization.recipe.presets import recipe_fields
 from whichbits.quantization.recipe.recipe import Calibration, parse
 
@@ -109,6 +110,20 @@ def test_lines_of_conversations(follow: Any, calibrated: Any, tmp_path: Path, li
         calibrated(source="chat", file=str(file))
 
     follow("is not a conversation: {error}", mistake=lambda: calibrated(source="chat", file=str(file)), remedy=fix)
+
+
+def test_a_column_text_is_read_as_a_data_set(follow: Any, calibrated: Any, tmp_path: Path) -> None:
+    content = " ".join(f"w{number}" for number in range(40))
+    for name, row in (("texts.jsonl", json.dumps({"text": content})), ("texts.csv", f"text\n{content}")):
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        file = folder / name
+        file.write_text(row + "\n")
+        follow(
+            "is not a conversation: {error}" if file.suffix == ".jsonl" else "is neither a text nor JSON lines",
+            mistake=lambda file=file: calibrated(**source_of(str(file))),
+            remedy=lambda folder=folder: calibrated(**source_of(str(folder))),
+        )
 
 
 def test_lines_of_tokens(follow: Any, calibrated: Any, tmp_path: Path) -> None:

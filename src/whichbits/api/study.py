@@ -22,7 +22,6 @@ from whichbits.studies.study import (
     preview,
     probed,
     run,
-    say,
     set_aside_measured,
     statuses_of,
 )
@@ -92,9 +91,11 @@ def study(
         if from_text
         else "whichbits.study(specification), in Python"
     )
+    from rich.console import Console as RichConsole
+
     from whichbits.studies.planning.planner import Expansion
-    from whichbits.studies.until_decided import plan_after_looks, run_looks
-    from whichbits.verdict.looks import open_workloads
+    from whichbits.studies.second_look import SecondLook
+    from whichbits.studies.until_decided import run_looks
 
     expansion = Expansion(chosen, source, data_dir=data_dir)
     check_prices(expansion, overrides)
@@ -108,29 +109,15 @@ def study(
         if chosen.decide is not None and chosen.tasks:
             place.sweep(planned.step for planned in expansion.plan().missing(place))
             expansion, not_again = run_looks(expansion, place, overrides, command, quiet=quiet, console=console)
-        plan = plan_after_looks(expansion)
-        place.sweep(planned.step for planned in plan.missing(place))
-        manifest_of(expansion, plan, overrides, command, 0.0).write(place.folder)
-        states = run(plan, expansion, place, failed=not_again, quiet=quiet, console=console)
-        manifest = manifest_of(expansion, plan, overrides, command, time.monotonic() - began)
+        look = SecondLook(expansion, place, overrides, command, console or RichConsole(quiet=quiet))
+        place.sweep(planned.step for planned in look.plan.missing(place))
+        manifest_of(expansion, look.plan, overrides, command, 0.0).write(place.folder)
+        states = run(look.plan, expansion, place, failed=not_again, more=look.next, quiet=quiet, console=console)
+        manifest = manifest_of(look.expansion, look.plan, overrides, command, time.monotonic() - began)
         from whichbits.studies import conclusion
 
         records = manifest.records(place)
         verdict = conclusion.judge(manifest, records)
-        undecided = open_workloads(verdict) if manifest.looks else frozenset[str]()
-        if undecided:
-            say(
-                f"Open after {manifest.looks[0]} rounds: the speed of {', '.join(sorted(undecided))}. "
-                f"Measured in {manifest.looks[-1]} rounds.",
-                quiet=quiet,
-                console=console,
-            )
-            expansion = replace(expansion, open_workloads=undecided)
-            plan = plan_after_looks(expansion)
-            states |= run(plan, expansion, place, failed=_failed(states), quiet=quiet, console=console)
-            manifest = manifest_of(expansion, plan, overrides, command, time.monotonic() - began)
-            records = manifest.records(place)
-            verdict = conclusion.judge(manifest, records)
         manifest.write(place.folder)
         seconds = time.monotonic() - began
         written = conclusion.write(verdict, manifest, records, place.folder)

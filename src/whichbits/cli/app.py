@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import sys
 from enum import StrEnum
@@ -39,7 +40,9 @@ class Commands(TyperGroup):
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a disk that is full says so here, or not at all
+            return result
         except UserError as error:
             _print_error(error)
             raise typer.Exit(2) from error
@@ -53,13 +56,26 @@ class Commands(TyperGroup):
             )
             raise typer.Exit(2) from error
         except OSError as error:
-            if error.filename is None:
+            told = _of_files(error)
+            if told is None:
                 raise
-            _print_error(UserError(f"{error.filename}: {error.strerror}", remedy="name a path that can be read and written"))
+            _print_error(told)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as stop:
             sys.stderr.write("stopped; finished steps are kept, run the same command to go on\n")
             raise typer.Exit(130) from stop
+
+
+def _of_files(error: OSError) -> UserError | None:
+    """What the user can do about an error of files; None where it is of something else."""
+    if error.filename is not None:
+        return UserError(f"{error.filename}: {error.strerror}", remedy="name a path that can be read and written")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(
+            f"what was to be written is not whole: {error.strerror}",
+            remedy="free some space where the output and the store are, and in TMPDIR, and run it again",
+        )
+    return None
 
 
 def _print_error(error: UserError) -> None:

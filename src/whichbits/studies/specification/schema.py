@@ -231,7 +231,10 @@ class Engine(Written):
     @classmethod
     def _http(cls, urls: Mapping[str, str]) -> Mapping[str, str]:
         for name, url in urls.items():
-            address = urlsplit(url)
+            try:
+                address = urlsplit(url)
+            except ValueError:  # brackets that are not closed
+                address = urlsplit("")
             if address.scheme not in ("http", "https") or not address.hostname:
                 raise mistake(f"{name}: {url!r} is no address of a server", "write it as http://HOST:PORT")
             if "@" in address.netloc:

@@ -113,12 +113,13 @@ class RayEngine:
 
     def _actor(self, name: str, checkpoint: Path) -> ActorHandle[Any]:
         made: Any = ray.remote(ServerActor)
+        there = replace(self.configured, logs=self.configured.logs.resolve())  # nodes have other working directories
         if self.group is None:
             made = made.options(num_cpus=self._cpus, num_gpus=self.gpus)
         else:
             inside = PlacementGroupSchedulingStrategy(self.group, placement_group_bundle_index=0)
             made = made.options(num_cpus=0, num_gpus=self.gpus, scheduling_strategy=inside)
-        actor: ActorHandle[Any] = made.remote(self.configured, name, checkpoint)
+        actor: ActorHandle[Any] = made.remote(there, name, checkpoint.resolve())
         return actor
 
 
