@@ -64,6 +64,11 @@ def test_lengths_have_ends_three_standard_deviations_away():
         check_context(workload, 196)
 
 
+def test_one_request_at_a_time_is_measured_once():
+    assert parse_workload(OPEN | {"concurrency": [1, 2]}).concurrency == (2,)
+    assert parse_workload(OPEN | {"concurrency": [1], "synchronous": False}).concurrency == (1,)
+
+
 def test_what_is_not_given_is_not_in_its_json():
     """So that keys of steps are those of before these fields."""
     fields = parse_workload(OPEN).model_dump(mode="json")

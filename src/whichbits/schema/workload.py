@@ -189,6 +189,13 @@ class Workload(Written):
         return loads
 
     @model_validator(mode="after")
+    def _one_at_a_time_once(self) -> Self:
+        """`synchronous` is a concurrency of 1: where both are given it is measured once."""
+        if self.synchronous and self.concurrency != "auto":
+            object.__setattr__(self, "concurrency", tuple(count for count in self.concurrency if count > 1))
+        return self
+
+    @model_validator(mode="after")
     def _some_load_level(self) -> Workload:
         if not self.synchronous and not self.concurrency and not self.open_loop:
             raise ValueError("measures nothing; set synchronous: true, a concurrency, a rate, a ramp or a trace")
