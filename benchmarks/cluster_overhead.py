@@ -18,8 +18,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ray.cluster_utils import Cluster
-
 from whichbits.schema.inputs import Inputs
 from whichbits.schema.step import Step
 from whichbits.schema.summary import Summary
@@ -85,6 +83,8 @@ def planned(number: int, seconds: float, reads: Sequence[Planned] = ()) -> Plann
 
 def main() -> None:
     """Measure, and print a row."""
+    from ray.cluster_utils import Cluster  # not at the top: each step's process imports this module
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=1.0)
@@ -93,6 +93,7 @@ def main() -> None:
     here = str(Path(__file__).parent)
     os.environ["PYTHONPATH"] = os.pathsep.join([here, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(os.pathsep)
     node = {"num_cpus": chosen.slots, "include_dashboard": False, "object_store_memory": 200 * 2**20}
+    node["_system_config"] = {"worker_niceness": 0}  # other programs of this machine are not what is measured
     cluster = Cluster(initialize_head=True, head_node_args=node)
     try:
         measure(chosen.steps, chosen.seconds, chosen.slots, cluster.address)
@@ -116,7 +117,7 @@ def measure(count: int, seconds: float, slots: int, address: str) -> None:
         plan = Plan(specification, "bf16", (*warm, *steps), {})
         began = time.monotonic()
         with store.locked():
-            Runner(plan, store, kinds, executor, NoEngine(), clock, Machine(serves=False)).run()
+            Runner(plan, store, kinds, executor, NoEngine(), clock, Machine(serves=False), ("cluster_overhead",)).run()
     keys = [one.step.key for one in steps]
     first, last = min(clock.began[key] for key in keys), max(clock.ended_at[key] for key in keys)
     bound = -(-count // slots) * seconds

@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 
 import whichbits
+from whichbits.engines.vllm.command import EngineCommand
+from whichbits.engines.vllm.defaults import Settings
 from whichbits.studies.execution.local import LocalExecutor
+from whichbits.studies.execution.placement import Machine
+from whichbits.studies.execution.servers import ConfiguredEngine
 
 ray = pytest.importorskip("ray")
 checks = pytest.importorskip("whichbits.studies.execution.ray.checks")
@@ -52,6 +56,22 @@ def test_an_address_of_an_executor_that_has_none(follow: Any) -> None:
 
     for remedy in (lambda: connect(LocalExecutor(), None), lambda: connect(RayExecutor(), "first:6379")):
         follow("has no address", mistake=lambda: connect(LocalExecutor(), "first:6379"), remedy=remedy)
+
+
+def test_an_engine_that_listens_nowhere_in_particular(follow: Any) -> None:
+    from whichbits.studies.execution.ray.executor import RayExecutor
+
+    class Study:
+        machine = Machine()
+
+    def engine(*argv: str) -> Callable[[], None]:
+        executor = RayExecutor()
+        executor._services, executor._nodes = Study(), ()  # type: ignore[assignment]
+        configured = ConfiguredEngine(EngineCommand(argv, "1", "own"), Settings({}, {}, (), ()), Path("logs"), 1)
+        return lambda: executor.engine(configured)
+
+    own = ("serve", "{model}", "--port", "{port}")
+    follow("does not say at which address", mistake=engine(*own), remedy=engine(*own, "--host", "{host}"))
 
 
 @pytest.mark.parametrize(

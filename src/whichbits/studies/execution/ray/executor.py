@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shlex
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
+from whichbits.core.errors import UserError
 from whichbits.engines.http.connection import KEY_VARIABLE
 from whichbits.studies.execution import processes
 from whichbits.studies.execution.executor import Executor, Services, StepFailed, Work
@@ -102,8 +104,12 @@ class RayExecutor(Executor):
         machine = services.machine
         self._cores = len(machine.client or os.sched_getaffinity(0))
         own, store = examine(None), services.store.folder.resolve()
-        for found, examined in examine_nodes(self._nodes, store):
-            check_node(found, examined, own, store, cores=self._cores, serves=machine.serves)
+        try:
+            for found, examined in examine_nodes(self._nodes, store):
+                check_node(found, examined, own, store, cores=self._cores, serves=machine.serves)
+        except UserError:
+            ray.shutdown()
+            raise
         ray.get(self._mailbox.ready.remote())
         self._task = ray.remote(max_retries=0, max_calls=0)(run)  # its worker is kept, also one with a GPU
         self._heard: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()
@@ -112,8 +118,14 @@ class RayExecutor(Executor):
             thread.start()
 
     def engine(self, configured: Engine) -> Engine:
-        """Servers are started on the nodes."""
+        """Servers are started on the nodes. Raises UserError where its command does not say at which address they listen."""
         if isinstance(configured, ConfiguredEngine):
+            if not any("{host}" in word for word in configured.command.argv):
+                ray.shutdown()
+                raise UserError(
+                    f"engine.command: {shlex.join(configured.command.argv)!r} does not say at which address it listens",
+                    remedy="put {host} where the command takes the address",
+                )
             gpus = self._services.machine.devices if self._services.machine.accelerator else 0
             self._engine = RayEngine(configured, self._nodes, gpus)
             return self._engine
