@@ -19,8 +19,8 @@ from whichbits.models.configuration import read_configuration  # noqa: E402
 from whichbits.quantization.passes.direct import quantize_checkpoint  # noqa: E402
 from whichbits.quantization.recipe.recipe import Recipe  # noqa: E402
 
-CONTEXT, CONTINUATION = list(range(1000, 1024)), list(range(2000, 2008))
-PAIRS = [(CONTEXT, CONTINUATION), *((list(range(n, n + 24)), list(range(n + 50, n + 58))) for n in (3000, 9000, 20000))]
+CONTEXT, CONTINUATION = list(range(10, 34)), list(range(50, 58))
+PAIRS = [(CONTEXT, CONTINUATION), *((list(range(n, n + 24)), list(range(n + 50, n + 58))) for n in (60, 90, 200))]
 
 HERE = describe()
 needs_int4 = pytest.mark.skipif(
