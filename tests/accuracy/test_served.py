@@ -13,7 +13,7 @@ from whichbits.accuracy.task import Task
 
 CONCURRENCY = 8
 NAMES = ("recall", "order", "choice")
-LIMIT = 8
+LIMIT = 16
 
 
 def harness_tasks(task: Task, *, seed: int, data_dir: Path | None = None) -> dict:

@@ -14,6 +14,7 @@ import pytest
 from whichbits.core.errors import UserError
 from whichbits.schema.workload import Workload
 from whichbits.serving.measure import measure
+from whichbits.serving.traffic.resolve import with_lengths
 from whichbits.serving.workload import parse_workload
 
 pytest.importorskip("aiohttp", reason="aiohttp, of the extra 'measure', is not installed")
@@ -58,7 +59,7 @@ def test_metrics_are_those_of_the_server(start_engine, word_tokenizer: Path):
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ({"stop_after": 6}, "output lengths off: 6 to 6 tokens instead of 11"),
+        ({"stop_after": 6}, "output lengths off: 5 of 5 requests, the first with 6 tokens instead of 11"),
         ({"cached": 0.5}, "prefix cache hit: 50.0%"),
         ({"held": True}, "streamed in one piece: all tokens of "),
         ({"fail_every": 4}, "errors: "),
@@ -93,6 +94,40 @@ def test_arrivals_at_a_rate_the_server_cannot_serve(start_engine, word_tokenizer
     (result,) = measure(url, "m", word_tokenizer, workload, seed=1)
     assert result.load_level == "rate 15" and result.concurrency is None
     assert any("requests served of" in reason for reason in result.reasons), result.reasons
+
+
+def test_lengths_that_differ_are_asked_for_and_come(start_engine, word_tokenizer: Path):
+    lengths = {"prompt_tokens": {"mean": 40, "stdev": 12}, "output_tokens": {"mean": 6, "stdev": 2, "min": 2}}
+    url = start_engine(ttft=0.05, itl=0.01)
+    (result,) = measure(url, "m", word_tokenizer, chat(synchronous=False, requests_per_stream=9, **lengths), seed=1)
+    assert result.evidence.prompts_off is None and result.evidence.outputs_off is None
+    assert len({row.prompt_tokens for row in result.rows}) > 10 and len({row.output_tokens for row in result.rows}) > 3
+    received = httpx.get(f"{url}/received", trust_env=False).json()[1:]
+    assert sorted((len(one["prompt"]), one["max_tokens"]) for one in received[4:]) == sorted(
+        (row.prompt_tokens, row.output_tokens) for row in result.rows
+    )
+
+
+def test_a_log_is_replayed_at_its_times_with_its_lengths(start_engine, word_tokenizer: Path, tmp_path: Path):
+    log = tmp_path / "log.csv"
+    rows = [(0.1 * number, 10 + number, 2 + number % 3) for number in range(30)]
+    log.write_text("arrival_s,prompt_tokens,output_tokens\n" + "".join(f"{t},{p},{o}\n" for t, p, o in rows))
+    trace = {"file": str(log), "speed": 2}
+    fields = with_lengths({"name": "log", "synchronous": False, "concurrency": [], "trace": trace}, log)
+    (result,) = measure(start_engine(ttft=0.05, itl=0.01), "m", word_tokenizer, parse_workload(fields), seed=1)
+    assert (result.load_level, result.concurrency, result.rate) == ("trace, speed 2", None, pytest.approx(20.0))
+    assert [(row.prompt_tokens, row.output_tokens) for row in result.rows] == [row[1:] for row in rows[3:]]
+    assert [row.start_s for row in result.rows] == pytest.approx([row[0] / 2 for row in rows[3:]], abs=0.03)
+
+
+def test_waiting_in_the_server_is_in_the_latency_from_due(start_engine, word_tokenizer: Path):
+    """One slot of 0.3 s and 6 requests a second: they queue in the server."""
+    url = start_engine(ttft=0.3, itl=0.0, slots=1)
+    workload = chat(synchronous=False, concurrency=[], rate=6.0, rate_requests=20, output_tokens=2, burstiness="constant")
+    (result,) = measure(url, "m", word_tokenizer, workload, seed=1)
+    due, sent = result.metrics.of("due_latency_s"), result.metrics.latency_s
+    assert due is not None and sent is not None and due.mean >= sent.mean > 1.0
+    assert result.load_level == "rate 6, constant"
 
 
 def test_server_that_is_not_there(word_tokenizer: Path):
@@ -137,15 +172,16 @@ def test_vllm_finds_no_prompt_in_its_prefix_cache(tiny_llama: Path, tmp_path: Pa
     """With the cache on, two rounds of other seeds hit nothing; a round repeated does, and is called invalid."""
     pytest.importorskip("vllm", reason="no vLLM in this environment")
     from whichbits.engines.vllm.command import find_vllm
-    from whichbits.engines.vllm.defaults import serving_settings
     from whichbits.engines.vllm.server import Server
-    from whichbits.hardware.this_machine import describe
-    from whichbits.models.configuration import read_configuration
 
     workload = chat(name="tiny", prompt_tokens=160, output_tokens=16, concurrency=[4])
-    settings = serving_settings(describe(), read_configuration(tiny_llama).kv_bytes_per_token, max_length=512)
-    arguments = {**settings.arguments, "enable-prefix-caching": True, "served-model-name": "tiny"}
-    environment = settings.environment
+    arguments = {"max-model-len": 512, "enforce-eager": True, "enable-prefix-caching": True, "served-model-name": "tiny"}
+    environment = {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "OMP_NUM_THREADS": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "HF_HUB_OFFLINE": "1",
+    }
     with Server(find_vllm(), tiny_llama, arguments=arguments, environment=environment, log=tmp_path / "log") as server:
         for seed in (1, 2):
             for result in measure(server.url, "tiny", tiny_llama, workload, seed=seed):
