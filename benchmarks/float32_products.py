@@ -7,6 +7,7 @@ Prints ratios of CPU time, each the shortest of three: 1.0 where the processor m
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 
@@ -28,6 +29,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 def main() -> None:
     """Print the ratios."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     tokens, weight, vocabulary, p = (

@@ -10,6 +10,7 @@ large beside it: a robust fit of fixed + 2 (k + depth) (m n + idle) / (share · 
 
 from __future__ import annotations
 
+import argparse
 import csv
 import sys
 from pathlib import Path
@@ -65,8 +66,10 @@ def row(table: dict[str, np.ndarray], kind: str, device: Hardware) -> dict[str, 
 
 def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="AIConfigurator's GEMM tables")
     rows = []
-    for file in sorted(Path(sys.argv[1]).glob("gemm-*.parquet")):
+    for file in sorted(parser.parse_args().folder.glob("gemm-*.parquet")):
         _, gpu, engine, version = file.stem.split("-", 3)
         data = pq.read_table(file).to_pydict()
         table = {name: np.array(data[name], dtype=float) for name in ("m", "n", "k", "latency")}

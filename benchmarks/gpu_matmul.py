@@ -9,6 +9,7 @@ times over REPEATS calls is printed in microseconds.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import sys
 from collections.abc import Callable, Iterator
@@ -79,6 +80,7 @@ def microseconds(torch: Any, calls: list[Callable[[], Any]]) -> float:
 
 def main() -> int:
     """Print one row a product."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     try:
         import torch
     except ImportError:

@@ -1,6 +1,6 @@
 """Kill -9 a study at random moments, run it again each time, and compare what comes out with an uninterrupted run.
 
-    python benchmarks/interruptions.py [KILLS] [SEED]
+    python benchmarks/interruptions.py --kills 10 --seed 0
 
 A small study of the embedded model, two of whose three checkpoints are served by a real vLLM server. A study
 that comes to its end between two kills begins anew in a folder of its own. Prints one line a kill, then whether keys, quantized
@@ -9,6 +9,7 @@ bytes, scores and speeds agree with the uninterrupted run's, and fails if a proc
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import signal
@@ -121,8 +122,11 @@ def changed(one: dict, other: dict) -> int:
 
 def main() -> int:
     """Run the studies; 1 if they differ or something is left behind."""
-    kills = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    chance = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    kills, chance = given.kills, random.Random(given.seed)
     problems: list[str] = []
     with tempfile.TemporaryDirectory(prefix="whichbits-") as name:
         whole = started(Path(name) / "whole")

@@ -1,6 +1,6 @@
 """What the load client itself costs, and its latencies beside those of a plain streaming client.
 
-    python benchmarks/serving_client.py URL MODEL TOKENIZER_FOLDER [WORKLOAD] [CPU,...]
+    python benchmarks/serving_client.py URL MODEL TOKENIZER_FOLDER --workload demo-chat --cpus 1
 
 Prints, for each load level: seconds beside the requests, the client's share of a core, dispatch delay; and for the synchronous
 load level the medians of TTFT and latency by `measure` and by a bare httpx loop on prompts of its own.
@@ -8,7 +8,7 @@ load level the medians of TTFT and latency by `measure` and by a bare httpx loop
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from whichbits.schema.workload import Workload
 from whichbits.serving.measure import measure
-from whichbits.serving.prompts import ordinary_tokens, prompt
+from whichbits.serving.traffic.random_prompts import ordinary_tokens, prompt
 from whichbits.serving.workload import parse_workload
 
 
@@ -49,11 +49,18 @@ def plain(url: str, model: str, tokenizer: Path, workload: Workload) -> tuple[fl
 
 def main() -> None:
     """Run both clients against one server."""
-    url, model, folder, *rest = sys.argv[1:]
-    workload = parse_workload(rest[0] if rest else "demo-chat")
-    cpus = {int(cpu) for cpu in rest[1].split(",")} if len(rest) > 1 else None
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url")
+    parser.add_argument("model", help="its served name")
+    parser.add_argument("tokenizer", type=Path, help="a folder with its tokenizer")
+    parser.add_argument("--workload", default="demo-chat")
+    parser.add_argument("--cpus", type=int, nargs="+", help="the client's cores; default: all")
+    given = parser.parse_args()
+    workload = parse_workload(given.workload)
     began = time.monotonic()
-    load_levels = measure(url, model, Path(folder), workload, seed=0, cpus=cpus)
+    load_levels = measure(
+        given.url, given.model, given.tokenizer, workload, seed=0, cpus=set(given.cpus) if given.cpus else None
+    )
     total = time.monotonic() - began
     for one in load_levels:
         print(one.load_level, "valid" if one.valid else one.reasons)
@@ -61,12 +68,12 @@ def main() -> None:
         print(f"  requests/s {metrics.requests_per_second}, mean latency {metrics.latency_s and metrics.latency_s.mean} s")
         print(f"  client: {seen.client_cpu:.3f} cores, requests {1e3 * (seen.dispatch_delay_s or 0):.1f} ms late")
         print(f"  in flight {seen.in_flight}, mean latencies {seen.mean_latencies}, prefix hits {seen.prefix_cache_hit_rate}")
-    busy = sum(max(row.start_s + (row.latency_s or 0) for row in one.rows) for one in load_levels)
+    busy = sum(max(row.start_s + (row.values["latency_s"] or 0) for row in one.rows) for one in load_levels)
     print(f"beside the requests: {total - busy:.2f} s over {len(load_levels)} load levels ({total:.1f} s in all)")
-    rows = load_levels[0].rows
-    ttft, latency = plain(url, model, Path(folder), workload)
-    print(f"TTFT    {np.median([row.ttft_s for row in rows]):.4f} s, plain client {ttft:.4f} s")
-    print(f"latency {np.median([row.latency_s for row in rows]):.4f} s, plain client {latency:.4f} s")
+    ours = {key: np.median([row.values[key] for row in load_levels[0].rows]) for key in ("ttft_s", "latency_s")}
+    ttft, latency = plain(given.url, given.model, given.tokenizer, workload)
+    print(f"TTFT    {ours['ttft_s']:.4f} s, plain client {ttft:.4f} s")
+    print(f"latency {ours['latency_s']:.4f} s, plain client {latency:.4f} s")
 
 
 if __name__ == "__main__":

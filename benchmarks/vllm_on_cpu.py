@@ -7,6 +7,7 @@ Needs vLLM's CPU build in the same environment. Prints which sums and which roun
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from vllm import _custom_ops as ops
 
 from whichbits.engines.emulation.linear import exact_integers, quantize_tokens
+from whichbits.formats.grid.integer import Integer
 
 HEADS, KEY_HEADS, SIZE, TOKENS, BLOCK, BASE = 9, 3, 64, 30, 128, 100_000.0
 
@@ -67,7 +69,7 @@ def compare_products(name: str, x: Tensor, weight: Tensor) -> None:
     """Print one line of how the kernel's bits come about."""
     scale = torch.rand(len(weight), 1, generator=torch.Generator().manual_seed(1)) * 0.01 + 0.001
     found = kernel(x, weight, scale, {})
-    ours = quantize_tokens(x, bits=8, floating=False, dtype=torch.int8)
+    ours = quantize_tokens(x, Integer(8), dtype=torch.int8)
     theirs, steps, _ = ops.onednn_scaled_int8_quant(x)
     exact, held = (total.float() * scale.t() * steps for total in (theirs.int() @ weight.int().t(), saturated(theirs, weight)))
     error = (found.double() - exact.double()).norm() / exact.double().norm()
@@ -105,6 +107,7 @@ def compare_attention(draw: torch.Generator) -> None:
 
 def main() -> None:
     """Measure."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(f"VNNI: {exact_integers()}, BF16 instructions: {torch.cpu._is_avx512_bf16_supported()}")
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(64, 576, generator=draw).bfloat16()

@@ -6,6 +6,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,6 +117,51 @@ def embedded_model() -> Path:
     from whichbits.models.resolve import resolve
 
     return resolve("smollm2-135m-instruct").path
+
+
+@pytest.fixture
+def serve_step() -> Callable[[Any], Any]:
+    """A step `serve` of a workload, as a study plans it on this machine."""
+    from whichbits.hardware.this_machine import describe
+    from whichbits.schema.engine import StartedEngine
+    from whichbits.schema.labels import Labels
+    from whichbits.schema.serve import Devices, ServeInputs, ServeLocal, Servers
+    from whichbits.schema.step import Step
+    from whichbits.studies.steps.serve import requests_of
+
+    def planned(workload: Any) -> Step:
+        engine = StartedEngine(
+            version="1", command=None, model_name="m", arguments={}, environment={}, max_length=64, concurrency=1
+        )
+        named, digest, path = requests_of(workload)
+        inputs = ServeInputs(
+            base={}, workload=named, requests=digest, engine=engine, servers=Servers(), hardware=describe().key(),
+            deployment=Devices(hardware="here", count=1), repeat=0, seed=0,
+        )  # fmt: skip
+        labels = Labels(candidate="w8a8-int", workload=workload.name, deployment="here", repeat=0)
+        here = Path("here")
+        return Step(
+            "serve",
+            2,
+            inputs,
+            labels=labels,
+            local=ServeLocal(base="bf16", base_checkpoint=here, tokenizer=here, requests=path),
+        )
+
+    return planned
+
+
+@pytest.fixture(scope="session")
+def word_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a tokenizer of 3,000 words and two special tokens."""
+    tokenizers = pytest.importorskip("tokenizers")
+    folder = tmp_path_factory.mktemp("tokenizer")
+    vocabulary = {"<unk>": 0, "<eos>": 1} | {f"w{i}": i + 2 for i in range(3000)}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer.add_special_tokens(["<unk>", "<eos>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
 
 
 @pytest.fixture(scope="session")

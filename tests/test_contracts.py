@@ -33,6 +33,7 @@ FOREIGN: Mapping[str, str] = {
     "quantization.recipe.options.fitting": WRITTEN,
     "quantization.recipe.options.recipe_of": WRITTEN,
     "quantization.recipe.presets.recipe_fields": WRITTEN,
+    "serving.traffic.resolve.with_lengths": WRITTEN,
     "serving.workload.parse_workload": WRITTEN,
     "studies.specification.schema.Candidate.recipe": WRITTEN,
     "studies.specification.schema.Specification.workloads": WRITTEN,

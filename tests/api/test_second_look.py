@@ -27,17 +27,25 @@ rounds: 2
 
 
 @pytest.mark.parametrize(
-    ("more", "undecided", "rounds"),
-    [("most_rounds: 5", {"mine"}, [2, 5]), ("most_rounds: 5", set(), [2]), ("", {"mine"}, [2])],
+    ("more", "undecided", "rounds", "judged"),
+    [("most_rounds: 5", {"mine"}, [2, 5], 2), ("most_rounds: 5", set(), [2], 2), ("", {"mine"}, [2], 1)],
 )
 def test_open_workloads_are_measured_in_most_rounds(
-    more: str, undecided: set[str], rounds: list[int], tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    more: str,
+    undecided: set[str],
+    rounds: list[int],
+    judged: int,
+    tiny_llama: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ran: list[int] = []
     looks: list[tuple[int, ...]] = []
 
-    def run(plan: Any, *arguments: object, **options: object) -> dict[str, str]:
-        ran.append(len({one.step.labels.repeat for one in plan.steps if one.step.kind == "serve"}))
+    def run(plan: Any, *arguments: object, more: Any, **options: object) -> dict[str, str]:
+        while plan is not None:
+            ran.append(len({one.step.labels.repeat for one in plan.steps if one.step.kind == "serve"}))
+            plan = more()
         return {}
 
     def judge(manifest: Any, records: object) -> str:
@@ -49,9 +57,9 @@ def test_open_workloads_are_measured_in_most_rounds(
     monkeypatch.setattr(conclusion, "judge", judge)
     monkeypatch.setattr(conclusion, "write", lambda *arguments: SimpleNamespace(html=tmp_path / "report.html"))
     monkeypatch.setattr(conclusion, "serve_commands", lambda *arguments: {})
-    monkeypatch.setattr("whichbits.verdict.looks.open_workloads", lambda verdict: frozenset(undecided))
+    monkeypatch.setattr("whichbits.studies.second_look.open_workloads", lambda verdict: frozenset(undecided))
     specification = tmp_path / "small.yaml"
     specification.write_text(TEXT.format(model=tiny_llama, more=more))
     whichbits.study(specification, store=tmp_path / "store", quiet=True)
     assert ran == rounds
-    assert looks == [(2, 5) if more else ()] * len(rounds)
+    assert looks == [(2, 5) if more else ()] * judged

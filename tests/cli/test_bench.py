@@ -6,9 +6,9 @@ from whichbits.api.bench import MeasuredLoad
 from whichbits.cli.bench import _row
 from whichbits.schema.metrics import ServingMetric
 from whichbits.schema.serve import Distribution, Metrics, Percentile
-from whichbits.serving.metrics.registry import own_metrics
+from whichbits.serving.metrics.registry import all_metrics
 
-OWN = tuple(metric.described for metric in own_metrics())
+OWN = tuple(metric.described for metric in all_metrics())
 LATENCY = Distribution(n=500, mean=1.5, percentiles={"99": Percentile(value=3.0, low=2.0, high=4.0), "50": None})
 
 

@@ -12,7 +12,10 @@ from whichbits.core.conversation import messages, text_of
 def test_text_parts_are_joined_as_vllm_joins_them():
     parts = [{"type": "text", "text": "one"}, {"text": "two"}, "three"]
     assert text_of(parts) == "one\ntwo\nthree"
-    given = [{"role": "user", "content": parts, "name": "left out"}, {"role": "assistant", "content": ""}]
+    given = [
+        {"role": "user", "content": parts, "name": "left out"},
+        {"role": "assistant", "content": "", "tool_calls": None, "function_call": None},  # as tables have them
+    ]
     assert messages(given) == [{"role": "user", "content": "one\ntwo\nthree"}, {"role": "assistant", "content": ""}]
 
 
@@ -35,6 +38,8 @@ def test_text_parts_are_joined_as_vllm_joins_them():
         ([{"role": "user", "content": [{"type": "image_url"}]}], r"content\[0\] is a part of type 'image_url'"),
         ([{"role": "user", "content": [{"type": "text"}]}], r"content\[0\]\.text is null"),
         ([{"role": "user", "content": [None]}], r"content\[0\] is null"),
+        ([{"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}], r"messages\[0\]\.tool_calls holds calls"),
+        ([{"role": "assistant", "content": "", "function_call": {"name": "f"}}], r"messages\[0\]\.function_call holds"),
     ],
 )
 def test_what_is_no_message_is_named(value: Any, says: str):

@@ -52,6 +52,32 @@ def test_json_is_the_same_whatever_the_terminal_shows(tmp_path: Path) -> None:
     assert json.loads(found[0])
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_a_standard_stream_that_is_closed_leads_nowhere(closed: str, tmp_path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "WHICHBITS_CACHE")}
+    kept["PYTHONPATH"] = str(Path(package.__file__).parents[1])
+    script = "from whichbits.cli.app import main; main()"
+    done = subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -c "{script}" formats {closed}'], env=kept, cwd=tmp_path, capture_output=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (b"w8a8-int" in done.stdout) == (">&-" not in closed.replace("2>&-", ""))
+
+
+@pytest.mark.parametrize("more", [["formats"], ["formats", "--json"], ["--version"]])
+def test_output_that_a_full_disk_cuts_is_no_success(more: list[str], tmp_path: Path) -> None:
+    script = "from whichbits.cli.app import main; main()"
+    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(package.__file__).parents[1])}
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script, *more], env=kept, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode != 0
+    assert b"Traceback" not in done.stderr
+    assert b"No space left" in done.stderr
+
+
 def test_an_argument_that_is_not_utf8_is_refused_in_a_line(tmp_path: Path) -> None:
     said = whichbits("evaluate", b"model-\xff", "--task", "recall", folder=tmp_path, LC_ALL="C.UTF-8")
     assert said.returncode == 2

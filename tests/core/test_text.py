@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import json
 
 import pytest
@@ -38,12 +40,30 @@ def test_what_is_no_json_line_is_named(line: bytes, says: str):
         parse_json(line, "here")
 
 
+@pytest.mark.parametrize(
+    ("content", "says", "remedy"),
+    [
+        ("größe".encode("utf-16"), "in UTF-16", "UTF-8"),
+        ("größe".encode("utf-16-le").join([codecs.BOM_UTF16_LE, b""]), "in UTF-16", "UTF-8"),
+        (gzip.compress(b"{}\n"), "gzip", "unpack"),
+        (b"PAR1....PAR1", "Parquet", "JSON lines"),
+    ],
+)
+def test_a_file_that_is_no_text_is_called_by_its_kind(content: bytes, says: str, remedy: str):
+    for read in (decode, lambda *given: list(json_lines(*given))):
+        with pytest.raises(UserError, match=f"file is .*{says}") as raised:
+            read(content, "file")
+        assert remedy in str(raised.value.remedy)
+
+
 def test_a_text_has_no_byte_order_mark_and_ends_its_lines_by_line_feeds(tmp_path):
     file = tmp_path / "größe.txt"
     file.write_bytes(b"\xef\xbb\xbf" + f"one\r\ntwo {ODD}\rthree\n".encode())
     assert read_text(file, "text") == f"one\ntwo {ODD}\nthree\n"
     with pytest.raises(UserError, match="text line 3 is not UTF-8"):
         decode(b"a\nb\nc\xe9", "text")
+    with pytest.raises(UserError, match="text line 2 holds a NUL"):
+        decode("a\nb".encode("utf-16-le").replace(b"a\0", b"a"), "text")
     with pytest.raises(UserError, match="text cannot be read"):
         read_text(tmp_path / "missing", "text")
     with pytest.raises(UserError, match="text cannot be read"):

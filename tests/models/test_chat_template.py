@@ -20,6 +20,7 @@ from whichbits.models.chat_template import render
 from whichbits.models.tokenization import load_tokenizer
 
 HELLO = [{"role": "user", "content": "the cat"}]
+CONTENT = "{{ messages[0].content }}"
 
 
 @pytest.fixture
@@ -40,11 +41,11 @@ def tokenizer_with(save_tokenizer: Callable[..., int], tmp_path: Path) -> Callab
     ],
 )
 def test_today_is_the_same_every_day(template, text, tokenizer_with):
-    assert render(tokenizer_with(template=template), HELLO) == text
+    assert render(tokenizer_with(template=template + CONTENT), HELLO) == text + "the cat"
 
 
 def test_dice_of_a_template_fall_the_same_every_time(tokenizer_with):
-    tokenizer = tokenizer_with(template="{{ range(1000) | random }} {{ range(1000) | random }}")
+    tokenizer = tokenizer_with(template="{{ range(1000) | random }} {{ range(1000) | random }}" + CONTENT)
     assert len({render(tokenizer, HELLO) for _ in range(5)}) == 1
 
 
@@ -58,6 +59,8 @@ def test_dice_of_a_template_fall_the_same_every_time(tokenizer_with):
         ("{{ messages[3].content.x }}", "chat_template"),
         ("{% for i in range(10 ** 9) %}x{% endfor %}", "chat_template"),
         ("{{ 1 / 0 }}", "chat_template"),
+        ("hello", "it writes no word of them"),
+        ("{% for m in messages if m.role == 'human' %}{{ m.content }}{% endfor %}", "roles user: it writes no word of them"),
     ],
 )
 def test_a_template_that_cannot_be_used_is_told(template, says, tokenizer_with):
@@ -117,7 +120,7 @@ def test_a_process_that_was_killed_is_replaced_and_imports_nothing_that_lies_abo
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     os.kill(chat_template.WORKER.pid, signal.SIGKILL)
-    assert render(tokenizer_with(template="{{ messages[0].role }}"), HELLO) == "user"
+    assert render(tokenizer_with(template="{{ messages[0].content }}"), HELLO) == "the cat"
 
 
 def test_a_tokenizer_with_a_way_of_its_own_is_asked(tokenizer_with):

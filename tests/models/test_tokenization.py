@@ -91,6 +91,11 @@ def test_a_folder_without_a_tokenizer_is_told(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
     with pytest.raises(UserError, match="tokenizer"):
         load_tokenizer(tmp_path)
-    (tmp_path / "tokenizer.json").write_text("{", encoding="utf-8")
-    with pytest.raises(UserError, match="tokenizer"):
-        load_tokenizer(tmp_path)
+    for name, content in (
+        ("tokenizer.json", "{"),
+        ("tokenizer.json", '{"version": "1.0", "added_tokens": [], "model": {"type": "none"}}'),
+        ("tokenizer_config.json", "[]"),
+    ):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        with pytest.raises(UserError, match="tokenizer"):
+            load_tokenizer(tmp_path)

@@ -142,6 +142,31 @@ def test_all_devices_are_compared_at_one_version_of_the_engine() -> None:
 
 
 @pytest.mark.parametrize(
+    ("engine", "tier", "measured"),
+    [
+        ("vllm==0.6.4.post1", "measured", "vllm==0.6.4.post1, 0.7.2"),
+        ("vllm", "measured", "vllm==0.6.4.post1, 0.7.2"),
+        ("vllm==0.7.0", "interpolated", "vllm==0.6.4.post1, 0.7.2"),
+        ("vllm==0.6.3", "calibrated", "vllm==0.6.4.post1, 0.7.2"),
+        ("vllm==0.12.0", "calibrated", "vllm==0.12.0"),
+        ("vllm==99.1", "calibrated", "vllm==0.12.0"),
+        ("sglang==0.5.6", "calibrated", "sglang==0.5.6.post2"),
+    ],
+)
+def test_an_answer_names_the_versions_that_were_measured_and_beyond_them_is_no_interpolation(
+    engine: str, tier: str, measured: str
+) -> None:
+    (answer,) = predict_many([Query(MODELS[0], "bf16", "A6000", 1, 256, 128, engine=engine)])
+    assert (answer.tier, answer.engine_measured) == (tier, measured)
+
+
+def test_a_later_version_than_was_measured_is_no_interpolation() -> None:
+    model = "meta-llama/Llama-3.1-70B-Instruct"
+    asked = [Query(model, "w8a8-fp", "H200", 4, 1024, 1024, 8.0, engine=f"vllm=={release}") for release in ("0.12.0", "0.13.0")]
+    assert [answer.tier for answer in predict_many(asked)] == ["interpolated", "calibrated"]
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["--hardware", "H100", "--workload", "512/256"],

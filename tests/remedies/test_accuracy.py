@@ -129,13 +129,15 @@ def test_answers_without_a_limit(follow: Any, tmp_path: Path):
         ({**QUESTION, "target": ""}, CHOICE, "acc"),
         ({**QUESTION, "target": "(2"}, {**QUESTION, "target": r"\(2"}, "regex"),
         ({**QUESTION, "target": "(2"}, {**QUESTION, "target": "(2"}, "exact_match"),
+        ({**QUESTION, "target": "2|"}, {**QUESTION, "target": "2"}, "regex"),
+        ({**QUESTION, "target": "2|"}, {**QUESTION, "target": "2|"}, "exact_match"),
         ({**QUESTION, "cluster": 1}, {**QUESTION, "cluster": "1"}, "exact_match"),
         ({**QUESTION, "cluster": 1}, QUESTION, "exact_match"),
     ],
 )
 def test_a_line_that_cannot_be_used(follow: Any, tmp_path: Path, row: Any, told: dict[str, Any], metric: str):
     path = tmp_path / "a.jsonl"
-    pattern = isinstance(row, dict) and row.get("target") == "(2"
+    pattern = isinstance(row, dict) and row.get("target") in ("(2", "2|")
     follow(
         "{path} line {number}, {field}",
         mistake=lambda: read_documents(own(lines(path, row), "regex" if pattern else metric)),

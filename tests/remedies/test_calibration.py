@@ -16,6 +16,7 @@ from whichbits.formats.catalogue import get
 from whichbits.models.configuration import read_configuration
 from whichbits.quantization.model.structure import layer_linears
 from whichbits.quantization.recipe.effort import recipe_for
+from whichbits.quantization.recipe.options import source_of
 from whichbits.quantization.recipe.presets import recipe_fields
 from whichbits.quantization.recipe.recipe import Calibration, parse
 
@@ -109,6 +110,45 @@ def test_lines_of_conversations(follow: Any, calibrated: Any, tmp_path: Path, li
         calibrated(source="chat", file=str(file))
 
     follow("is not a conversation: {error}", mistake=lambda: calibrated(source="chat", file=str(file)), remedy=fix)
+
+
+def test_a_column_text_is_read_as_a_data_set(follow: Any, calibrated: Any, tmp_path: Path) -> None:
+    content = " ".join(f"w{number}" for number in range(40))
+    for name, row in (("texts.jsonl", json.dumps({"text": content})), ("texts.csv", f"text\n{content}")):
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        file = folder / name
+        file.write_text(row + "\n")
+        follow(
+            "is not a conversation: {error}" if file.suffix == ".jsonl" else "is neither a text nor JSON lines",
+            mistake=lambda file=file: calibrated(**source_of(str(file))),
+            remedy=lambda folder=folder: calibrated(**source_of(str(folder))),
+        )
+
+
+def test_a_token_that_was_added_to_the_tokenizer_alone(follow: Any, base: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from whichbits.quantization.calibration.data import calibration_data
+
+    folder, text = tmp_path / "grown", tmp_path / "text.txt"
+    shutil.copytree(base, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<new>"], special_tokens=True)
+    tokenizer.save_pretrained(folder)
+    text.write_text("w1 <new> " * 20)
+
+    def made(**fields: Any) -> Any:
+        return calibration_data(folder, Calibration(**{"samples": 2, "length": 8, **fields}), 0)
+
+    def resize() -> None:
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        model.resize_token_embeddings(65)
+        model.save_pretrained(folder)
+        assert 64 in made(source="text", file=str(text)).tokens
+
+    assert made(source="random", samples=64, length=64).tokens.max() < 64
+    follow("it was added to the tokenizer alone", mistake=lambda: made(source="text", file=str(text)), remedy=resize)
 
 
 def test_lines_of_tokens(follow: Any, calibrated: Any, tmp_path: Path) -> None:

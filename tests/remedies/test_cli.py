@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +69,15 @@ def test_a_path_that_cannot_be_used(follow_line: Any, tmp_path: Path):
 
     assert "File name too long" in " ".join(said.stderr.split())
     follow_line("{filename}: {strerror}", said=said.stderr, remedy=name_another)
+
+
+def test_output_on_a_full_disk(follow_line: Any):
+    program = [sys.executable, "-c", "from whichbits.cli.app import main; main()", "formats", "--json"]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        said = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert said.returncode == 2
+
+    def free_some_space() -> None:
+        assert json.loads(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
+
+    follow_line("what was to be written is not whole", said=said.stderr, remedy=free_some_space)

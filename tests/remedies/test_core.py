@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import sys
@@ -108,6 +109,25 @@ def test_a_file_that_is_not_utf8(follow: Any, tmp_path: Path):
         assert read_text(path, "text") == "größe"
 
     follow("{name} line {line} is not UTF-8", mistake=lambda: read_text(path, "text"), remedy=save)
+
+
+@pytest.mark.parametrize(
+    ("error", "content"),
+    [
+        ("{name} is {what}, not text in UTF-8", "größe".encode("utf-16")),
+        ("{name} is {what}, not text in UTF-8", gzip.compress("größe".encode())),
+        ("{name} line {line} holds a NUL", "größe".encode("utf-16-le")),
+    ],
+)
+def test_a_file_of_another_kind(follow: Any, tmp_path: Path, error: str, content: bytes):
+    path = tmp_path / "text"
+    path.write_bytes(content)
+
+    def save():
+        path.write_text("größe", encoding="utf-8")
+        assert read_text(path, "text") == "größe"
+
+    follow(error, mistake=lambda: read_text(path, "text"), remedy=save)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from whichbits.api.arguments import overrides_of
 from whichbits.cost.prices import parse_override, prices
 from whichbits.hardware.catalogue import catalogue, find
 
@@ -40,6 +41,19 @@ def test_a_price_of_an_unknown_device(follow: Any):
     )
     for device in error.remedy.removeprefix("use one of ").partition(", or a device")[0].split(", "):
         assert prices(overrides={device: 2.0}).price(device).per_hour() == 2.0
+
+
+def test_a_device_with_two_prices(follow: Any):
+    follow(
+        "price: {device} is given twice",
+        mistake=lambda: overrides_of(["h100=2", "H100=3"]),
+        remedy=lambda: overrides_of(["h100=2", "H100=2"]),
+    )
+    follow(
+        "price: {given} and {device} are one device",
+        mistake=lambda: prices(overrides={"h100": 2.0, "h100-sxm": 3.0}),
+        remedy=lambda: prices(overrides={"h100-sxm": 3.0}),
+    )
 
 
 def test_a_price_that_is_not_written_as_one(follow: Any):

@@ -245,7 +245,7 @@ def test_concurrency_and_rate(follow: Any):
 def test_numbers_that_cannot_be(follow: Any):
     for name in ("count", "prompt_tokens", "output_tokens"):
         follow(
-            "{name}: {value} is not at least 1",
+            "{name}: {value} is not a whole number from 1",
             mistake=lambda name=name: asked(**{name: 0}),
             remedy=lambda name=name: asked(**{name: 1}),
         )

@@ -229,11 +229,17 @@ def test_devices(follow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_folders(follow: Any, tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
-    from whichbits.quantization.output.folder import folder_aside, refuse_existing
+    from whichbits.quantization.output.folder import folder_aside, make_parent, refuse_existing
 
     out = tmp_path / "out"
     out.mkdir()
     follow("{out} exists already", mistake=lambda: refuse_existing(out), remedy=lambda: refuse_existing(tmp_path / "another"))
+    (tmp_path / "file").write_text("text")
+    follow(
+        "cannot be made or written ({reason})",
+        mistake=lambda: make_parent(tmp_path / "file" / "w8a8-int"),
+        remedy=lambda: make_parent(tmp_path / "folder" / "w8a8-int"),
+    )
     follow("{out} exists already", mistake=lambda: refuse_existing(out), remedy=lambda: (out.rmdir(), refuse_existing(out)))
 
     def make(needed: int) -> None:

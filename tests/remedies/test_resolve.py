@@ -256,11 +256,12 @@ def test_folders_that_are_no_model(follow: Any, make: Make, resolved: Any) -> No
     folder = make()
     follow("is neither a folder nor a hub id", mistake=lambda: resolved(Path("no-such-model")), remedy=lambda: resolved(folder))
     follow("cannot be a hub id", mistake=lambda: resolved(Path("a--b/c")), remedy=lambda: resolved(folder))
-    (folder / "adapter_config.json").write_text("{}")
+    stated = folder / "adapter_config.json"
+    stated.write_text('{"peft_type": "VERA"}')
     follow(
-        "is an adapter (adapter_config.json)",
+        "holds a whole model and an {what} (adapter_config.json)",
         mistake=lambda: resolved(folder),
-        remedy=lambda: ((folder / "adapter_config.json").unlink(), resolved(folder)),  # what save_pretrained leaves
+        remedy=lambda: (stated.unlink(), resolved(folder)),
     )
     (folder / WEIGHTS).rename(folder / "weights.safetensors")
     follow(
@@ -268,6 +269,21 @@ def test_folders_that_are_no_model(follow: Any, make: Make, resolved: Any) -> No
         mistake=lambda: resolved(folder),
         remedy=lambda: ((folder / "weights.safetensors").rename(folder / WEIGHTS), resolved(folder)),
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("LORA", "is an {what} (adapter_config.json), which changes a base model's weights"),
+        ("PREFIX_TUNING", "is an {what} (adapter_config.json), which puts learned vectors before a prompt"),
+    ],
+)
+def test_an_adapter(follow: Any, make: Make, resolved: Any, tmp_path: Path, kind: str, error: str) -> None:
+    base, adapter = make(), tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": kind, "base_model_name_or_path": str(base)}))
+    raised = follow(error, mistake=lambda: resolved(adapter), remedy=lambda: resolved(base))  # merged, or the base
+    assert str(base) in raised.remedy
 
 
 Q = "model.layers.0.self_attn.q_proj"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from whichbits.serving.measure import measure
-from whichbits.serving.prompts import ordinary_tokens
+from whichbits.serving.traffic.random_prompts import ordinary_tokens
 from whichbits.serving.workload import check_context, named_workloads, parse_workload
 
 GOOD = {"name": "mine", "prompt_tokens": 32, "output_tokens": 8}

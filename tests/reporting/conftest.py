@@ -17,7 +17,7 @@ from whichbits.schema.compare import CompareSummary
 from whichbits.schema.evaluate import EvaluateSummary
 from whichbits.schema.probe import ProbeSummary
 from whichbits.schema.serve import ServeSummary
-from whichbits.serving.metrics.registry import own_metrics
+from whichbits.serving.metrics.registry import all_metrics
 from whichbits.similarity.measures.registry import MEASURES
 from whichbits.verdict.caveat_codes import EmulatedAccuracy, Remark
 from whichbits.verdict.estimates import Estimate
@@ -215,7 +215,7 @@ def verdict() -> Verdict:
     ]  # fmt: skip
     return Verdict(
         measures=tuple(MEASURES.get(name).described for name in MEASURES.ours),
-        metrics=tuple(metric.described for metric in own_metrics()),
+        metrics=tuple(metric.described for metric in all_metrics()),
         study="demo",
         model="SmolLM2-135M-Instruct",
         base="bf16",

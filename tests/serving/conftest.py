@@ -28,15 +28,3 @@ def start_engine() -> Iterator[StartEngine]:
     for process in running:
         process.kill()
         process.communicate()
-
-
-@pytest.fixture(scope="session")
-def word_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with a tokenizer of 3,000 words and two special tokens."""
-    tokenizers = pytest.importorskip("tokenizers")
-    folder = tmp_path_factory.mktemp("tokenizer")
-    vocabulary = {"<unk>": 0, "<eos>": 1} | {f"w{i}": i + 2 for i in range(3000)}
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.add_special_tokens(["<unk>", "<eos>"])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder

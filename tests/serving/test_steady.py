@@ -3,24 +3,26 @@ from __future__ import annotations
 import pytest
 
 from whichbits.serving.metric import RequestMetric
-from whichbits.serving.metrics.registry import own_metrics
+from whichbits.serving.metrics.registry import all_metrics
 from whichbits.serving.observation import Observation
 from whichbits.serving.result import metrics_of, row
 from whichbits.serving.steady import steady
 from whichbits.serving.workload import LoadLevel
 
-OF_REQUESTS = [metric for metric in own_metrics() if isinstance(metric, RequestMetric)]
+OF_REQUESTS = [metric for metric in all_metrics() if isinstance(metric, RequestMetric)]
 
 
 def seen(request: int, start: float, end: float, *, warmup: bool = False, tokens: int = 11, chunks: int = 11) -> Observation:
     """First token at a tenth of the time, last at the end, tokens evenly between."""
     first = start + (end - start) / 10
     gap = (end - first) / (chunks - 1)
-    return Observation(request, warmup, start, start, first, end, end, 5, tokens, chunks, (gap,) * (chunks - 1), None)
+    return Observation(
+        request, warmup, start, start, first, end, end, 5, tokens, chunks, (gap,) * (chunks - 1), None, 5, tokens
+    )
 
 
 def test_row_by_hand():
-    one = row(Observation(3, False, 0.9, 1.0, 1.5, 3.5, 3.6, 128, 5, 3, (1.2, 0.8), None), OF_REQUESTS)
+    one = row(Observation(3, False, 0.9, 1.0, 1.5, 3.5, 3.6, 128, 5, 3, (1.2, 0.8), None, 128, 5), OF_REQUESTS)
     assert (one.request, one.start_s, one.values["ttft_s"], one.ok) == (3, 1.0, 0.5, True)
     assert one.values["itl_s"] == pytest.approx(2.0 / 2)
     assert one.values["tpot_s"] == pytest.approx(2.0 / 4)
@@ -28,7 +30,7 @@ def test_row_by_hand():
 
 
 def test_row_of_a_failure_has_no_latency():
-    one = row(Observation(3, False, 0.9, 1.0, 1.5, 3.5, 3.6, 128, 5, 3, (), "HTTP 500"), OF_REQUESTS)
+    one = row(Observation(3, False, 0.9, 1.0, 1.5, 3.5, 3.6, 128, 5, 3, (), "HTTP 500", 128, 5), OF_REQUESTS)
     assert not one.ok
     assert (one.values["ttft_s"], one.values["itl_s"], one.values["tpot_s"], one.values["latency_s"]) == (
         None,
@@ -82,7 +84,7 @@ def test_window_of_arrivals_ends_with_the_last():
 def test_metrics_leave_the_warm_up_out():
     """The warm-up took ten times as long; gaps are pooled over requests."""
     all_seen = [seen(0, 0, 20, warmup=True), seen(1, 20, 22), seen(2, 22, 24, chunks=2)]
-    metrics = metrics_of(all_seen, own_metrics(), None)
+    metrics = metrics_of(all_seen, all_metrics(), None)
     assert metrics.latency_s is not None and metrics.latency_s.mean == pytest.approx(2.0)
     assert metrics.ttft_s is not None and metrics.ttft_s.mean == pytest.approx(0.2)
     assert metrics.tpot_s is not None and metrics.tpot_s.mean == pytest.approx(0.18)

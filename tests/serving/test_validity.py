@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from whichbits.schema.serve import Distribution, Evidence, Metrics
-from whichbits.serving.validity import judge
+from whichbits.schema.serve import Distribution, Evidence, LengthsOff, Metrics
+from whichbits.serving.validity import judge, prompt_tolerance
 from whichbits.serving.workload import at_concurrency, at_rate, named_workloads
 
 DEMO = named_workloads()["demo-chat"]
@@ -28,9 +28,11 @@ def test_good_load_level_is_valid():
     [
         ({"errors": 2, "first_error": "HTTP 500"}, "errors: 2 requests failed, the first with HTTP 500"),
         ({"requests": 19}, "too few samples: 19 of 20"),
-        ({"output_tokens": (7, 32)}, "output lengths off: 7 to 32 tokens instead of 32"),
-        ({"output_tokens": (0, 0)}, "output lengths off: 0 to 0 tokens instead of 32"),
-        ({"prompt_tokens": (128, 130)}, "prompt lengths off: 128 to 130 tokens instead of 128"),
+        (
+            {"outputs_off": LengthsOff(requests=3, asked=32, counted=7)},
+            "output lengths off: 3 of 20 requests",
+        ),
+        ({"prompts_off": LengthsOff(requests=1, asked=128, counted=130)}, "prompt lengths off: 1 of 20 requests"),
         ({"prefix_cache_hit_rate": 0.02}, "prefix cache hit: 2.0%"),
         ({"foreign_tokens": 0.25}, "server not alone: 25.0%"),
         ({"at_once": 0.5}, "streamed in one piece: all tokens of 50%"),
@@ -50,9 +52,16 @@ def test_each_fault_has_its_own_reason(change, reason):
     assert reasons[0].startswith(reason)
 
 
-def test_a_token_added_by_the_server_is_no_fault():
-    changed = GOOD.model_copy(update={"prompt_tokens": (129, 129)})
-    assert judge(changed, METRICS, at_concurrency(DEMO, 4), DEMO) == ()
+@pytest.mark.parametrize(("asked", "tokens"), [(4, 1), (128, 1.28), (5000, 50)])
+def test_a_server_may_add_a_token_or_a_hundredth_to_a_prompt(asked, tokens):
+    assert prompt_tolerance(asked) == tokens
+
+
+def test_what_prompts_share_on_purpose_may_come_from_the_cache():
+    shared = DEMO.model_copy(update={"shared_prefix_tokens": 64})
+    hit = GOOD.model_copy(update={"prefix_cache_hit_rate": 0.49})
+    assert judge(hit, METRICS, at_concurrency(DEMO, 4), shared) == ()
+    assert judge(hit.model_copy(update={"prefix_cache_hit_rate": 0.52}), METRICS, at_concurrency(DEMO, 4), shared)
 
 
 def test_arrivals_faster_than_the_server():

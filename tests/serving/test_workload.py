@@ -3,7 +3,11 @@ from __future__ import annotations
 import pytest
 
 from whichbits.core.errors import UserError
-from whichbits.serving.workload import at_concurrency, at_rate, check_context, named_workloads, parse_workload
+from whichbits.schema.workload import Lengths
+from whichbits.serving.traffic.log import Request
+from whichbits.serving.workload import at_concurrency, check_context, named_workloads, open_loads, parse_workload
+
+OPEN = {"name": "mine", "prompt_tokens": 8, "output_tokens": 8}
 
 
 def test_named_workloads_have_the_papers_lengths():
@@ -28,8 +32,52 @@ def test_load_levels_measure_waves_after_a_warm_up():
     four = at_concurrency(workload, 4)
     assert (four.name, four.warmup, four.requests) == ("concurrency 4", 4, 24)
     assert at_concurrency(workload, 1).name == "synchronous"
-    arrivals = at_rate(workload, 2.5)
+    (arrivals,) = open_loads(workload, ())
     assert (arrivals.name, arrivals.concurrency, arrivals.warmup, arrivals.requests) == ("rate 2.5", None, 10, 100)
+
+
+@pytest.mark.parametrize(
+    ("fields", "levels"),
+    [
+        ({"rate": [1, 4]}, [("rate 1", 1.0, 10, 100), ("rate 4", 4.0, 10, 100)]),
+        ({"rate": 2, "burstiness": 0.5, "rate_requests": 20}, [("rate 2, burstiness 0.5", 2.0, 2, 20)]),
+        ({"rate": 2, "burstiness": "constant"}, [("rate 2, constant", 2.0, 10, 100)]),
+        ({"ramp": {"from": 1, "to": 3, "seconds": 60}}, [("ramp 1 to 3", 2.0, 0, 120)]),
+        ({"trace": {"file": "log.csv"}}, [("trace", 1.0, 3, 22)]),
+        ({"trace": {"file": "log.csv", "speed": 4}}, [("trace, speed 4", 4.0, 3, 22)]),
+        ({"trace": {"file": "log.csv", "replay": False}}, []),
+    ],
+)
+def test_load_levels_of_arrivals(fields, levels):
+    log = tuple(Request(float(second), 8, 8) for second in range(25))
+    found = open_loads(parse_workload(OPEN | fields), log)
+    assert [(one.name, one.rate, one.warmup, one.requests) for one in found] == levels
+    assert all(one.concurrency is None for one in found)
+
+
+def test_lengths_have_ends_three_standard_deviations_away():
+    workload = parse_workload(OPEN | {"prompt_tokens": {"mean": 100, "stdev": 20}, "output_tokens": {"mean": 10, "stdev": 9}})
+    assert workload.prompt_tokens == Lengths(mean=100, stdev=20, min=40, max=160)
+    assert workload.output_tokens == Lengths(mean=10, stdev=9, min=1, max=37)
+    assert workload.longest_request == 197
+    with pytest.raises(UserError, match="160 \\+ 37 = 197"):
+        check_context(workload, 196)
+
+
+def test_one_request_at_a_time_is_measured_once():
+    assert parse_workload(OPEN | {"concurrency": [1, 2]}).concurrency == (2,)
+    assert parse_workload(OPEN | {"concurrency": [1], "synchronous": False}).concurrency == (1,)
+
+
+def test_what_is_not_given_is_not_in_its_json():
+    """So that keys of steps are those of before these fields."""
+    fields = parse_workload(OPEN).model_dump(mode="json")
+    assert list(fields) == [
+        "name", "prompt_tokens", "output_tokens", "synchronous", "concurrency", "requests_per_stream", "rate", "rate_requests",
+        "slo",
+    ]  # fmt: skip
+    given = parse_workload(OPEN | {"ramp": {"from": 1, "to": 3, "seconds": 60}, "prompts": "p.jsonl"})
+    assert type(given).model_validate(given.model_dump(mode="json")) == given
 
 
 @pytest.mark.parametrize(
@@ -60,6 +108,22 @@ def test_load_levels_measure_waves_after_a_warm_up():
             "workload.slo.ttft.seconds",
             "0",
         ),
+        (OPEN | {"prompt_tokens": {"mean": 50, "stdev": -1}}, "workload.prompt_tokens.stdev = -1", "0"),
+        (
+            OPEN | {"prompt_tokens": {"mean": 50, "stdev": 1, "max": 40}},
+            "workload.prompt_tokens",
+            "min, mean and max in this order",
+        ),
+        (OPEN | {"prompt_tokens": {"mean": 50, "std": 1}}, "workload.prompt_tokens.std", "stdev"),
+        (OPEN | {"rate": [4, 2]}, "workload.rate", "ascending"),
+        (OPEN | {"rate": "fast"}, "workload.rate", "number"),
+        (OPEN | {"rate": 4, "burstiness": "even"}, "workload.burstiness", "constant"),
+        (OPEN | {"burstiness": 0.5}, "workload", "give the rate"),
+        (OPEN | {"ramp": {"from": 1, "to": 0, "seconds": 9}}, "workload.ramp.to", "0"),
+        (OPEN | {"ramp": {"from": 1, "to": 2}}, "workload.ramp.seconds is missing", "seconds"),
+        (OPEN | {"trace": {"file": "a.csv", "sped": 2}}, "workload.trace.sped", "speed"),
+        (OPEN | {"trace": {"file": "a.csv"}, "prompts": "b.jsonl"}, "workload", "one of the two"),
+        (OPEN | {"shared_prefix_tokens": 8}, "workload", "share fewer"),
     ],
 )
 def test_mistakes_name_field_value_and_remedy(entry, message, remedy):

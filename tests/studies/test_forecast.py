@@ -19,7 +19,7 @@ from whichbits.studies.planning.estimate import Durations, Estimate
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse
 from whichbits.studies.steps.forecast import batch_seconds
-from whichbits.studies.steps.serve import sweep_seconds
+from whichbits.studies.steps.serve import closed_loop_seconds, open_loop_seconds
 
 TEXT = """\
 version: 1
@@ -44,19 +44,30 @@ def at(rates: dict[float, float | None]):
 
 def test_a_ladder_takes_a_warm_up_and_its_waves_at_each_load() -> None:
     workload = Workload(name="mine", prompt_tokens=32, output_tokens=8, concurrency=(4, 16), requests_per_stream=5, rate=2.0)
-    # 6 waves of 1, 4 and 16 requests at 1, 2 and 4 a second; 10 + 100 requests at 2 a second.
-    assert sweep_seconds(workload, at({1: 1.0, 4: 2.0, 16: 4.0})) == pytest.approx(6 + 12 + 24 + 55)
-    assert sweep_seconds(workload, at({1: 1.0, 4: None, 16: 4.0})) is None
+    # 6 waves of 1, 4 and 16 requests at 1, 2 and 4 a second.
+    assert closed_loop_seconds(workload, at({1: 1.0, 4: 2.0, 16: 4.0})) == pytest.approx(6 + 12 + 24)
+    assert closed_loop_seconds(workload, at({1: 1.0, 4: None, 16: 4.0})) is None
+
+
+def test_arrivals_last_until_the_last_of_them(tmp_path: Path) -> None:
+    workload = Workload(name="mine", prompt_tokens=32, output_tokens=8, rate=(2.0, 4.0), burstiness="constant")
+    assert open_loop_seconds(workload) == pytest.approx(110 / 2 + 110 / 4)
+    log = tmp_path / "log.csv"
+    log.write_text("arrival_s,prompt_tokens,output_tokens\n" + "".join(f"{second},8,4\n" for second in range(31)))
+    recorded = {"trace": {"file": str(log), "speed": 2, "requests": 21}, "rate": None, "burstiness": None}
+    assert open_loop_seconds(Workload.model_validate(workload.model_dump() | recorded)) == pytest.approx(10, rel=0.06)
 
 
 def test_an_automatic_ladder_ends_where_the_rate_stops_growing() -> None:
     workload = Workload(name="mine", prompt_tokens=32, output_tokens=8, requests_per_stream=9)
     rates = {1: 1.0, 2: 2.0, 4: 2.05, 8: 1e-9}
-    assert sweep_seconds(workload, at(rates)) == pytest.approx(10 * (1 / 1.0 + 2 / 2.0 + 4 / 2.05))
+    assert closed_loop_seconds(workload, at(rates)) == pytest.approx(10 * (1 / 1.0 + 2 / 2.0 + 4 / 2.05))
 
 
 def test_requests_of_a_task_run_side_by_side() -> None:
-    assert batch_seconds([400] * 30, 16, EngineAtAddress(max_length=512, concurrency=8), at({8: 3.0})) == pytest.approx(10)
+    assert batch_seconds([400] * 30, 16, EngineAtAddress(max_length=512, concurrency=8), at({8: 3.0})) == pytest.approx(
+        10, rel=0.06
+    )
     assert batch_seconds([400] * 2, 16, EngineAtAddress(max_length=512, concurrency=8), at({2: 1.0})) == pytest.approx(2)
 
 

@@ -33,7 +33,11 @@ def overrides_of(price: Sequence[str] | None) -> dict[str, float]:
         return {}
     from whichbits.cost.prices import parse_override
 
-    return dict(parse_override(entry) for entry in price)
+    found: dict[str, float] = {}
+    for device, dollars in map(parse_override, price):
+        if found.setdefault(device, dollars) != dollars:
+            raise UserError(f"price: {device} is given twice, {found[device]:g} and {dollars:g}", remedy="give it one price")
+    return found
 
 
 def check_margin(margin: float) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
 from whichbits.schema.serve import ServeSummary
+from whichbits.schema.workload import mean
 from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
@@ -41,15 +42,15 @@ def _serving_results(folder: Path) -> list[dict[str, str]]:
         deployment = manifest.deployments[str(record.labels.deployment)]
         workload = manifest.workloads[str(record.labels.workload)]
         valid = [level for level in record.found(ServeSummary).load_levels if level.valid and level.concurrency is not None]
-        if not valid:
+        if not valid or workload.shared_prefix_tokens is not None:  # the predictor computes every prompt whole
             continue
         common = {
             "model": manifest.model,
             "format": manifest.formats[record.labels.candidate],
             "hardware": _device(deployment.hardware, deployment.count, manifest),
             "count": str(deployment.count),
-            "prompt_tokens": str(workload.prompt_tokens),
-            "output_tokens": str(workload.output_tokens),
+            "prompt_tokens": str(mean(workload.prompt_tokens)),
+            "output_tokens": str(mean(workload.output_tokens)),
             "engine": _engine(manifest),
         }
         for level in valid:

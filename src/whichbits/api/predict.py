@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from whichbits.api.arguments import overrides_of, parse_workload
 from whichbits.core.errors import UserError
+from whichbits.schema.workload import mean
 
 if TYPE_CHECKING:
     from whichbits.prediction.model.coefficients import Coefficients
@@ -72,8 +73,8 @@ def predict(
             name,
             hardware,
             count,
-            prompt_tokens=asked.prompt_tokens,
-            output_tokens=asked.output_tokens,
+            prompt_tokens=mean(asked.prompt_tokens),
+            output_tokens=mean(asked.output_tokens),
             concurrency=concurrency,
             rate=rate,
             tensor_parallel=tensor_parallel,
@@ -118,8 +119,8 @@ def rank_hardware(
     return tuple(
         rank(
             model,
-            prompt_tokens=asked.prompt_tokens,
-            output_tokens=asked.output_tokens,
+            prompt_tokens=mean(asked.prompt_tokens),
+            output_tokens=mean(asked.output_tokens),
             limits=MeanLimits(**within),
             formats=list(format or FORMATS),
             hardware=[hardware] if hardware else None,

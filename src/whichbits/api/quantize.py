@@ -253,8 +253,8 @@ def _check_export(export: str, targets: Sequence[Target], budget: str | None) ->
 
 
 def _check_folders(folders: Sequence[Path], export: str | None) -> None:
-    """Before anything is made: raises UserError where a folder is there already, but for a pass that goes on."""
-    from whichbits.quantization.output.folder import refuse_existing
+    """Before anything is made: raises UserError where a folder is there already (but for a pass that goes on), or cannot be."""
+    from whichbits.quantization.output.folder import make_parent, refuse_existing
     from whichbits.quantization.passes.resume import unfinished
 
     for folder in folders:
@@ -264,6 +264,7 @@ def _check_folders(folders: Sequence[Path], export: str | None) -> None:
             refuse_existing(folder)
         if export is not None:
             refuse_existing(_exported(folder, export))
+        make_parent(folder)
 
 
 def _exported(folder: Path, export: str) -> Path:

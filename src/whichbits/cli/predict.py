@@ -123,7 +123,8 @@ def _row(answer: FormatPrediction) -> Row:
         row |= {quantity: getattr(found, quantity), **_spans(quantity, found.intervals.get(quantity))}
     speedup = answer.speedup
     row |= {"speedup": speedup.value if speedup else None, **_spans("speedup", speedup.intervals if speedup else None)}
-    return row | {"engine": found.engine, "provenance": found.provenance, "tier": found.tier, "reason": found.reason}
+    row |= {"engine": found.engine, "engine_measured": found.engine_measured}
+    return row | {"provenance": found.provenance, "tier": found.tier, "reason": found.reason}
 
 
 def _ranked_row(entry: Ranked) -> Row:
@@ -142,6 +143,7 @@ def _ranked_row(entry: Ranked) -> Row:
         "ttft_s": found.ttft_s if found else None,
         "tpot_s": found.tpot_s if found else None,
         "engine": entry.engine,
+        "engine_measured": found.engine_measured if found else None,
         "provenance": "predicted",
         "tier": found.tier if found else None,
         "reason": entry.reason,

@@ -7,6 +7,9 @@ from typing import Any
 
 Messages = list[dict[str, str]]
 
+CALLS = ("tool_calls", "function_call")
+"""Fields of a message that are a part of what the model wrote: without them it would have answered with nothing."""
+
 
 def messages(value: Any) -> Messages:
     """Roles and texts of a conversation; other fields of a message are left out.
@@ -36,6 +39,8 @@ def _message(value: Any, field: str) -> dict[str, str]:
     role = value.get("role")
     if not isinstance(role, str) or not role:
         raise ValueError(f"{field}.role is {_kind(role)}, not user, assistant or system")
+    if called := next((name for name in CALLS if value.get(name)), None):
+        raise ValueError(f"{field}.{called} holds calls of tools, and only roles and texts are read")
     return {"role": role, "content": text_of(value.get("content"), f"{field}.content")}
 
 

@@ -15,6 +15,7 @@ def speak_utf8() -> None:
     In a locale that is not UTF-8 (LC_ALL=C with Python's own help switched off, latin-1) libraries open files in that encoding,
     so the program starts itself again in Python's UTF-8 mode. Raises UserError for an argument that is not UTF-8.
     """
+    _open_closed_streams()
     if not sys.flags.utf8_mode and _foreign_locale() and os.environ.get("PYTHONUTF8") != "1":
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
@@ -27,6 +28,19 @@ def speak_utf8() -> None:
         except UnicodeEncodeError as error:
             shown = os.fsencode(argument).decode(errors="replace")
             raise UserError(f"{shown} is not UTF-8", remedy="rename the file, or link to it by a name in UTF-8") from error
+
+
+def _open_closed_streams() -> None:
+    """Let a standard stream that is closed (`>&-`, some daemons) lead nowhere: Python has None for it.
+
+    The next file to be opened would get its number, and what a library prints.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _foreign_locale() -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,35 @@ def read_text(path: Path | Traversable, name: str) -> str:
     return decode(read_bytes(path, name), name)
 
 
+FOREIGN: Mapping[bytes, tuple[str, str]] = {
+    codecs.BOM_UTF16_LE: ("in UTF-16 or UTF-32", "save the file as UTF-8"),
+    codecs.BOM_UTF16_BE: ("in UTF-16 or UTF-32", "save the file as UTF-8"),
+    b"\x1f\x8b": ("compressed (gzip)", "unpack it"),
+    b"\x28\xb5\x2f\xfd": ("compressed (zstd)", "unpack it"),
+    b"PK\x03\x04": ("a ZIP archive", "unpack it"),
+    b"PAR1": ("a Parquet file", "write its rows as JSON lines"),
+    b"ARROW1": ("an Arrow file", "write its rows as JSON lines"),
+}
+"""What a file that is no text in UTF-8 often is, by its first bytes, and what to do about it."""
+
+
+def refuse_foreign(content: bytes, name: str) -> None:
+    """Raise UserError for content of a file that is no text in UTF-8: another encoding, an archive, a table.
+
+    UTF-16 without a byte-order mark would be read as UTF-8 with a NUL in every character.
+    """
+    for beginning, (what, remedy) in FOREIGN.items():
+        if content.startswith(beginning):
+            raise UserError(f"{name} is {what}, not text in UTF-8", remedy=remedy)
+    place = content.find(b"\0")
+    if place >= 0:
+        line = content[:place].count(b"\n") + 1
+        raise UserError(f"{name} line {line} holds a NUL, which is no text", remedy="save the file as UTF-8")
+
+
 def decode(content: bytes, name: str) -> str:
     """Text of a file's content, without a byte-order mark, lines ended by a line feed; raises UserError with the line."""
+    refuse_foreign(content, name)
     try:
         text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -42,6 +69,7 @@ def decode(content: bytes, name: str) -> str:
 
 def json_lines(content: bytes, name: str) -> Iterator[tuple[int, Any]]:
     """Number (from 1) and value of each line that is not empty; raises UserError with the line where it is not JSON."""
+    refuse_foreign(content, name)
     for number, line in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
         if line.strip():
             yield number, parse_json(line, f"{name} line {number}")

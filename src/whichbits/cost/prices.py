@@ -103,8 +103,11 @@ def prices(preset: str | Path = "default", overrides: Mapping[str, float] | None
     """
     chosen, found = _preset(preset)
     devices = dict(found.devices)
+    given: dict[str, str] = {}
     for device, dollars in (overrides or {}).items():
         name = _listed_name(device, devices)
+        if given.setdefault(name, device) != device:
+            raise UserError(f"price: {given[name]} and {device} are one device", remedy="give it one price")
         if name not in devices and name not in WITHOUT_DEFAULT and name not in catalogue():
             known = ", ".join([*devices, *sorted(WITHOUT_DEFAULT)])
             remedy = f"use one of {known}, or a device of `whichbits hardware`"

@@ -8,12 +8,14 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 from whichbits.core.errors import UserError
+from whichbits.core.home import REMEDY, cache_directory
 from whichbits.engines.vllm.command import find_vllm
 from whichbits.hardware.this_machine import Hardware, describe
 
@@ -44,6 +46,7 @@ def doctor(folder: Path | None = None, *, command: str | None = None) -> list[Ch
         _accelerator(hardware),
         _memory(hardware),
         _disk(folder or Path.cwd()),
+        _cache(),
         _namespaces(),
         _landlock(),
         _hub(),
@@ -132,6 +135,21 @@ def _landlock() -> Check:
     return Check(
         "sandbox: Landlock", "warn", f"not available ({said})", "needed only where namespaces are not: a kernel from 5.13 on"
     )
+
+
+def _cache() -> Check:
+    """Whether the folder of converted models and file hashes can be written."""
+    try:
+        folder = cache_directory()
+    except UserError as error:
+        return Check("cache", "fail", error.message, error.remedy)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Check("cache", "fail", f"{folder}: {error.strerror}", REMEDY)
+    return Check("cache", "ok", str(folder))
 
 
 def _hub() -> Check:

@@ -53,7 +53,7 @@ def find_shape(reference: str, *, allow_download: bool = True) -> Shape:
     Raises UserError where there is no shape and for an architecture that is not modelled.
     """
     path = expand(reference) if reference.startswith("~") else Path(reference)
-    if reference and path.exists():
+    if reference and _is_there(path):
         file = path / "config.json" if path.is_dir() else path
         return _from_file(file, reference)
     if not re.fullmatch(r"[/.~].*|.*/.*/.*", reference.partition("@")[0]):
@@ -66,6 +66,13 @@ def find_shape(reference: str, *, allow_download: bool = True) -> Shape:
         f"model: {reference!r:.200} is neither in the catalogue nor a folder with config.json",
         remedy="give a hub id (owner/name) or the path of a config.json",
     )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # longer than a name may be
+        return False
 
 
 def _base_name(reference: str) -> str:

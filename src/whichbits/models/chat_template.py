@@ -6,6 +6,7 @@ A template may loop without end or write without end, and nothing in this proces
 from __future__ import annotations
 
 import random
+import re
 import site
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -68,7 +69,10 @@ def render(
     options = {**arguments, "add_generation_prompt": add_generation_prompt, "continue_final_message": continue_final_message}
     try:
         write = _by_its_own_code if _has_its_own(tokenizer) else _by_worker
-        return write(tokenizer, listed, options)
+        text = write(tokenizer, listed, options)
+        if _leaves_out_all(text, listed):
+            raise Refused("it writes no word of them")
+        return text
     except OutOfTime:
         raise UserError(
             f"chat_template: that of {tokenizer.name_or_path} takes more than {LIMIT_S:g} s of processor time for "
@@ -82,6 +86,12 @@ def render(
             f"{', '.join(str(message.get('role')) for message in messages)}: {cause}",
             remedy="bring the roles into the template's order, or fix the template",
         ) from error
+
+
+def _leaves_out_all(text: str, messages: Sequence[Mapping[str, str]]) -> bool:
+    """Whether messages have words and the text has none of them: a template may pass over roles that it does not know."""
+    words = {word for message in messages for word in re.findall(r"\w+", str(message.get("content")))}
+    return bool(words) and not any(word in text for word in words)
 
 
 def _has_its_own(tokenizer: Any) -> bool:

@@ -25,6 +25,7 @@ from whichbits.formats.checkpoint.files import (
 )
 from whichbits.formats.checkpoint.recognize import OTHER, Recognized, recognize_stated, refuse_older_key, side_quantization
 from whichbits.formats.format import Format
+from whichbits.models.adapters import refuse_adapter
 from whichbits.models.cache import file_facts
 from whichbits.models.configuration import Configuration, read_configuration, read_json
 from whichbits.models.embedded import EMBEDDED, embedded_checkpoint
@@ -118,11 +119,7 @@ def _folder(reference: str) -> Path | None:
 
 def _describe(reference: str, path: Path, remote: Outline | None, *, cache: Path, trust_remote_code: bool) -> Model:
     """The model in `path`, or, with its weights `remote`, all of it but those."""
-    if (path / "adapter_config.json").exists():
-        raise UserError(
-            f"{path} is an adapter (adapter_config.json), which changes a base model's weights",
-            remedy="merge it into its base first (PEFT: merge_and_unload, then save_pretrained), and give that folder",
-        )
+    refuse_adapter(path, whole=any((path / name).exists() or (remote and name in remote.sha256) for name in (SINGLE, INDEX)))
     _refuse_remote_code(reference, path, trust_remote_code)
     configuration = read_configuration(path, trust_remote_code=trust_remote_code)
     recognized = _recognized(path, configuration)

@@ -12,6 +12,7 @@ from typing import Any
 
 from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.names import DECODER, EXPERTS, HEAD, LANGUAGE, MLP, TEXT_CONFIG, expert_part
+from whichbits.models.adapters import TENSOR
 from whichbits.models.configuration import LLAMAS, Configuration, quiet
 
 Shape = tuple[int, ...]
@@ -182,7 +183,7 @@ def _merged(name: str) -> bool:
 
 def refuse_names(configuration: Configuration, names: Collection[str], folder: Path) -> None:
     """Raise UserError where names alone show that a checkpoint is no whole model: adapters beside it, experts that lack."""
-    adapters = [name for name in names if re.search(r"\blora_|\.base_layer\.|\bmodules_to_save\b|^base_model\.model\.", name)]
+    adapters = [name for name in names if TENSOR.search(name)]
     if adapters:
         raise UserError(
             f"{folder} holds an adapter that is not merged: {_listed(adapters)}",

@@ -27,6 +27,7 @@ OUTPUTS = (
     "pipeline_stages",
     "replicas",
     "engine_used",
+    "engine_measured",
     "tier",
     "provenance",
     "reason",
@@ -54,6 +55,7 @@ def answer_row(prediction: Prediction, faster: Speedup | None) -> dict[str, str]
         "pipeline_stages": str(layout.pipeline),
         "replicas": str(layout.replicas),
         "engine_used": prediction.engine or "",
+        "engine_measured": prediction.engine_measured or "",
     }
     return row
 

@@ -30,13 +30,15 @@ class Prediction:
     Where `reason` is given there is no answer and every number is None. `load` is `synchronous`, `loaded` or `max`. At `max`,
     the highest rate, `qps` is what a load test of six minutes from an empty server counts; at every other load it is
     concurrency / latency, and never more than that. `qps_steady` is the rate that the server tends to. `engine` names the
-    engine and the version that the answer is for. `intervals` maps a quantity (`latency_s`, `ttft_s`, `tpot_s`, `qps`,
-    `queries_per_dollar`) and a level (80, 95) to its bounds.
+    engine and the version that the answer is for, `engine_measured` the versions whose measurements stand behind it: a later
+    one is taken to be as fast. `intervals` maps a quantity (`latency_s`, `ttft_s`, `tpot_s`, `qps`, `queries_per_dollar`) and a
+    level (80, 95) to its bounds.
     """
 
     query: Query
     provenance: str = "predicted"
     engine: str | None = None
+    engine_measured: str | None = None
     tier: str | None = None
     load: str | None = None
     reason: str | None = None
@@ -111,25 +113,31 @@ def _does_not_run(
 @cache
 def _published_rows() -> frozenset[tuple[object, ...]]:
     return frozenset(
-        (m.shape.id, m.hardware.id, m.count, m.kernel.format, m.engine.generation, m.prompt, m.output, m.concurrency)
+        (m.shape.id, m.hardware.id, m.count, m.kernel.format, m.engine.version, m.prompt, m.output, m.concurrency)
         for m in published()
     )
 
 
 def _tier(resolved: Resolved, coefficients: Coefficients) -> str:
     q = resolved.query
-    found = tier(coefficients, resolved.shape, resolved.hardware, resolved.kernel.format, resolved.engine.generation)
+    found = tier(coefficients, resolved.shape, resolved.hardware, resolved.kernel.format, resolved.engine)
     row = (
         resolved.shape.id,
         resolved.hardware.id,
         q.count,
         resolved.kernel.format,
-        resolved.engine.generation,
+        resolved.engine.version,
         q.prompt_tokens,
         q.output_tokens,
         q.concurrency,
     )
     return "measured" if found == "interpolated" and q.rate is None and row in _published_rows() else found
+
+
+def _measured(engine: Engine, known: Coefficients) -> str | None:
+    """The engine in the versions of its generation that were measured; None where none was."""
+    releases = known.releases.get(engine.generation, ())
+    return f"{engine.name}=={', '.join(releases)}" if releases else None
 
 
 @dataclass(frozen=True)
@@ -169,7 +177,10 @@ def answer(
     resolved: Sequence[Resolved], known: Coefficients, *, prices: Sequence[float | None] | None = None
 ) -> list[Prediction]:
     """Answer queries that were looked up, with the same coefficients; `prices` are dollars an hour of all devices of each."""
-    answers: list[Prediction] = [Prediction(query=r.query, engine=r.engine.label, reason=r.reason) for r in resolved]
+    answers: list[Prediction] = [
+        Prediction(query=r.query, engine=r.engine.label, engine_measured=_measured(r.engine, known), reason=r.reason)
+        for r in resolved
+    ]
     running = [i for i, r in enumerate(resolved) if r.reason is None]
     if not running:
         return answers
@@ -231,6 +242,7 @@ def _answer(
         Prediction(
             query=resolved.query,
             engine=resolved.engine.label,
+            engine_measured=_measured(resolved.engine, known),
             tier=which,
             load=load,
             qps_steady=steady if asked is None else asked,
@@ -266,7 +278,9 @@ def _checked(answer: Prediction) -> Prediction:
 
 
 def _unanswered(answer: Prediction, why: str) -> Prediction:
-    return Prediction(query=answer.query, engine=answer.engine, reason=f"no answer: {why}")
+    return Prediction(
+        query=answer.query, engine=answer.engine, engine_measured=answer.engine_measured, reason=f"no answer: {why}"
+    )
 
 
 def predict(

@@ -42,8 +42,8 @@ class Query:
         """Raise UserError for numbers that cannot be."""
         for name, most in (("count", MOST_DEVICES), ("prompt_tokens", MOST), ("output_tokens", MOST)):
             value = getattr(self, name)
-            if not value >= 1:
-                raise UserError(f"{name}: {value} is not at least 1", remedy="give a whole number from 1")
+            if not (value >= 1 and value % 1 == 0):
+                raise UserError(f"{name}: {value} is not a whole number from 1", remedy="give one")
             if value > most:
                 raise UserError(f"{name}: {value!r:.40} is more than {most}", remedy=f"give a smaller {name}")
         if self.tensor_parallel is not None and (self.tensor_parallel < 1 or self.count % self.tensor_parallel):
@@ -108,7 +108,7 @@ def _whole(cells: Mapping[str, str], name: str) -> int:
     except ValueError:
         value = float("nan")
     if not value.is_integer():
-        raise UserError(f"{name}: {cells[name]!r:.100} is not a whole number", remedy="give a whole number from 1")
+        raise UserError(f"{name}: {cells[name]!r:.100} is not a whole number", remedy="give one")
     return int(value)
 
 

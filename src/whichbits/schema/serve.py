@@ -37,9 +37,14 @@ class Devices(Stored):
 class ServeInputs(EngineInputs):
     """A checkpoint and the base in an engine, and the load that they are measured under."""
 
+    if_given: ClassVar[frozenset[str]] = EngineInputs.if_given | {"requests"}
+
     base: Mapping[str, str]
     """SHA-256 of its files by name."""
     workload: Workload
+    """Its log or its prompts by their file's name alone."""
+    requests: str | None = None
+    """SHA-256 of that file."""
     servers: Servers
     deployment: Devices
     repeat: int
@@ -48,10 +53,12 @@ class ServeInputs(EngineInputs):
 
 
 class ServeLocal(EngineLocal):
-    """The base's name in the study, and its folder."""
+    """The base's name in the study, and its folder; where the requests are read from."""
 
     base: str
     base_checkpoint: Path
+    requests: Path | None = None
+    """The workload's log or prompts."""
 
 
 class Percentile(Stored):
@@ -107,6 +114,15 @@ class Metrics(Stored):
         return None if percentile is None else percentile.value
 
 
+class LengthsOff(Stored):
+    """Requests of which the server counted other numbers of tokens than were asked for."""
+
+    requests: int
+    asked: int
+    """Of the first of them."""
+    counted: int
+
+
 class Evidence(Stored):
     """What the validity of a load level was judged by."""
 
@@ -136,6 +152,8 @@ class Evidence(Stored):
     prompt_tokens: tuple[int, int] | None
     """Smallest and largest, as the server counted."""
     output_tokens: tuple[int, int] | None
+    prompts_off: LengthsOff | None = None
+    outputs_off: LengthsOff | None = None
     tokens_per_chunk: float | None
     prefix_cache_hit_rate: float | None
     """Hits / queries of the server's prefix cache during the load level; None where it does not say."""

@@ -1,9 +1,11 @@
-"""A workload: what one request looks like, the loads to measure it at, and its limits of latency."""
+"""A workload: what its requests look like, the loads to measure it at, and its limits of latency."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from math import ceil, floor
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
@@ -48,23 +50,129 @@ class Slo(Written):
         return {name: value for name, value in handler(self).items() if value is not None or name != "tpot"}
 
 
+class Lengths(Written):
+    """Numbers of tokens that differ from request to request: a normal distribution that is cut off at both ends."""
+
+    mean: float = Field(ge=1, allow_inf_nan=False)
+    stdev: float = Field(ge=0, allow_inf_nan=False)
+    min: int = Field(default=0, ge=0)
+    """Default: three standard deviations below the mean, and at least 1."""
+    max: int = Field(default=0, ge=0)
+    """Default: three standard deviations above the mean."""
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        low = self.min or max(1, floor(self.mean - 3 * self.stdev))
+        high = self.max or ceil(self.mean + 3 * self.stdev)
+        if not low <= self.mean <= high:
+            raise ValueError(f"has its mean, {self.mean:g}, outside {low} to {high}; give min, mean and max in this order")
+        object.__setattr__(self, "min", low)
+        object.__setattr__(self, "max", high)
+        return self
+
+
+def longest(tokens: int | Lengths) -> int:
+    """Most tokens of a request."""
+    return tokens.max if isinstance(tokens, Lengths) else tokens
+
+
+def mean(tokens: int | Lengths) -> int:
+    """Tokens of a request on average, rounded."""
+    return round(tokens.mean) if isinstance(tokens, Lengths) else tokens
+
+
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Ramp(Written):
+    """Poisson arrivals whose rate grows, or falls, evenly with time."""
+
+    begin: Rate = Field(validation_alias=AliasChoices("from", "begin"))
+    """Requests per second at the beginning."""
+    end: Rate = Field(validation_alias=AliasChoices("to", "end"))
+    """And at the end."""
+    seconds: float = Field(gt=0, le=86_400, allow_inf_nan=False)
+
+
+class Trace(Written):
+    """Arrivals and lengths of a recorded log."""
+
+    file: Path
+    """CSV or JSONL with a time, prompt tokens and output tokens a line; Mooncake's and BurstGPT's names of them are known."""
+    speed: float = Field(default=1, gt=0, allow_inf_nan=False)
+    """2 replays it in half the time."""
+    requests: int | None = Field(default=None, ge=20)
+    """The first so many; default: all."""
+    replay: bool = True
+    """False: only its lengths are used, and its times are not."""
+
+
 class Workload(Written):
     """A use case: lengths of prompt and output in tokens, the loads to measure it at, and its limits."""
 
+    if_given: ClassVar[frozenset[str]] = frozenset({"burstiness", "ramp", "trace", "prompts", "shared_prefix_tokens"})
+    """Fields that its JSON has only where they are given, so that the keys of steps without them are those of before."""
+
     name: str
-    prompt_tokens: int = Field(ge=4)
-    output_tokens: int = Field(ge=2)
+    prompt_tokens: Annotated[int, Field(ge=4)] | Lengths
+    output_tokens: Annotated[int, Field(ge=2)] | Lengths
     synchronous: bool = True
     """Measure one request at a time."""
     concurrency: tuple[Concurrency, ...] | Literal["auto"] = "auto"
     """Numbers of requests kept in flight; `auto` doubles from 2 until throughput stops growing."""
     requests_per_stream: int = Field(default=10, ge=5, le=1000, validation_alias=AliasChoices("requests_per_stream", "waves"))
     """Requests measured at concurrency N: requests_per_stream · N, after a warm-up of N."""
-    rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Poisson arrivals per second, measured as a load level of its own."""
+    rate: Rate | tuple[Rate, ...] | None = None
+    """Arrivals per second, whatever the server does; each rate is measured as a load level of its own."""
     rate_requests: int = Field(default=100, ge=20, le=100_000)
-    """Requests measured at `rate`, after a warm-up of a tenth of them."""
+    """Requests measured at each `rate`, after a warm-up of a tenth of them."""
+    burstiness: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] | Literal["constant"] | None = None
+    """Shape of the gamma distribution of gaps at `rate`: 1 (default) is Poisson, less is bursts; `constant` is even gaps."""
+    ramp: Ramp | None = None
+    """A load level of arrivals whose rate grows."""
+    trace: Trace | None = None
+    """A recorded log: a load level that replays it, and the lengths of all load levels."""
+    prompts: Path | None = None
+    """JSONL of the user's own prompts (`prompt` or `messages`, and `output_tokens` where fewer); default: random tokens."""
+    shared_prefix_tokens: int | None = Field(default=None, ge=1)
+    """First tokens of all prompts that are the same, as a system prompt is: the server's prefix cache is used on purpose."""
     slo: Slo | None = None
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Rates of arrival that are load levels of their own."""
+        if self.rate is None:
+            return ()
+        return self.rate if isinstance(self.rate, tuple) else (self.rate,)
+
+    @property
+    def open_loop(self) -> bool:
+        """Whether it has a load level of arrivals."""
+        return bool(self.rates) or self.ramp is not None or (self.trace is not None and self.trace.replay)
+
+    @property
+    def file(self) -> Path | None:
+        """What its requests are read from: a recorded log, or prompts."""
+        return self.trace.file if self.trace is not None else self.prompts
+
+    def with_file(self, path: Path | None) -> Workload:
+        """The same workload with its log or its prompts at another path."""
+        if path is None:
+            return self
+        if self.trace is not None:
+            return self.model_copy(update={"trace": self.trace.model_copy(update={"file": path})})
+        return self.model_copy(update={"prompts": path})
+
+    def in_flight(self, concurrency: tuple[int, ...]) -> Workload:
+        """The same requests, at these numbers of requests in flight alone."""
+        trace = self.trace and self.trace.model_copy(update={"replay": False})
+        alone = {"synchronous": False, "concurrency": concurrency, "trace": trace}
+        return self.model_copy(update={**alone, "rate": None, "burstiness": None, "ramp": None})
+
+    @property
+    def longest_request(self) -> int:
+        """Most tokens of a prompt and its output together."""
+        return longest(self.prompt_tokens) + longest(self.output_tokens)
 
     @field_validator("name")
     @classmethod
@@ -73,15 +181,33 @@ class Workload(Written):
             raise ValueError("must be lower-case words joined by hyphens, e.g. multi-turn-chat")
         return name
 
-    @field_validator("concurrency")
+    @field_validator("concurrency", "rate")
     @classmethod
-    def _ascending(cls, concurrency: tuple[int, ...] | str) -> tuple[int, ...] | str:
-        if not isinstance(concurrency, str) and list(concurrency) != sorted(set(concurrency)):
+    def _ascending(cls, loads: Any) -> Any:
+        if isinstance(loads, tuple) and list(loads) != sorted(set(loads)):
             raise ValueError("must be ascending without repetition, e.g. [4, 16, 64]")
-        return concurrency
+        return loads
+
+    @model_validator(mode="after")
+    def _one_at_a_time_once(self) -> Self:
+        """`synchronous` is a concurrency of 1: where both are given it is measured once."""
+        if self.synchronous and self.concurrency != "auto":
+            object.__setattr__(self, "concurrency", tuple(count for count in self.concurrency if count > 1))
+        return self
 
     @model_validator(mode="after")
     def _some_load_level(self) -> Workload:
-        if not self.synchronous and not self.concurrency and self.rate is None:
-            raise ValueError("measures nothing; set synchronous: true, a concurrency or a rate")
+        if not self.synchronous and not self.concurrency and not self.open_loop:
+            raise ValueError("measures nothing; set synchronous: true, a concurrency, a rate, a ramp or a trace")
+        if self.burstiness is not None and not self.rates:
+            raise ValueError("has a burstiness and no rate; give the rate of its arrivals")
+        if self.prompts is not None and self.trace is not None:
+            raise ValueError("has both prompts and a trace; give one of the two, as each says what the requests are")
+        shortest = self.prompt_tokens.min if isinstance(self.prompt_tokens, Lengths) else self.prompt_tokens
+        if self.shared_prefix_tokens is not None and self.shared_prefix_tokens >= shortest:
+            raise ValueError(f"shares {self.shared_prefix_tokens} tokens and has prompts of {shortest}; share fewer")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value is not None or name not in self.if_given}

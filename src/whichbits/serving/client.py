@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +21,7 @@ from whichbits.engines.http.requests import parse_json, refusal, short
 from whichbits.engines.http.sampling import STANDARD
 from whichbits.engines.http.sse import EventStream
 from whichbits.serving.observation import Observation
+from whichbits.serving.traffic.content import Asked
 
 KEEP_ALIVE_S = 2.0
 """Longest idle time of a connection that is used again; servers hang up after five seconds or more."""
@@ -47,19 +49,28 @@ def open_session(connection: Connection) -> aiohttp.ClientSession:
     )
 
 
-def request_body(model: str, prompt: list[int], output_tokens: int) -> bytes:
-    """The request as JSON: token ids, exactly `output_tokens` of output, greedy, streamed with running usage."""
+@dataclass(frozen=True)
+class Body:
+    """A request as it is sent, and the lengths that it asks for."""
+
+    sent: bytes
+    prompt_tokens: int
+    output_tokens: int
+
+
+def request_body(model: str, asked: Asked) -> Body:
+    """The request as JSON: token ids, exactly so many tokens of output, greedy, streamed with running usage."""
     body = {
         "model": model,
-        "prompt": prompt,
-        "max_tokens": output_tokens,
+        "prompt": asked.prompt,
+        "max_tokens": asked.output_tokens,
         "ignore_eos": True,
         "temperature": 0.0,
         **STANDARD,
         "stream": True,
         "stream_options": {"include_usage": True, "continuous_usage_stats": True},
     }
-    return json.dumps(body, separators=(",", ":")).encode()
+    return Body(json.dumps(body, separators=(",", ":")).encode(), len(asked.prompt), asked.output_tokens)
 
 
 class Arrivals:
@@ -109,6 +120,8 @@ class Arrivals:
         for name, field in (("prompt_tokens", "prompt_tokens"), ("completion_tokens", "output_tokens")):
             value = usage.get(name)
             if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+                if value < (getattr(self, field) or 0):
+                    raise StreamError(f"the server's {name} went back from {getattr(self, field)} to {value}")
                 setattr(self, field, value)
 
     def check(self) -> None:
@@ -122,22 +135,21 @@ class Arrivals:
 async def send(
     session: aiohttp.ClientSession,
     connection: Connection,
-    body: bytes,
+    body: Body,
     *,
     request: int,
     warmup: bool,
     zero: float,
     target: float,
-    output_tokens: int,
 ) -> Observation:
-    """Send one request for so many tokens and watch its stream; the observation's times are seconds since `zero`.
+    """Send one request and watch its stream; the observation's times are seconds since `zero`.
 
     What goes wrong is the observation's error. Nothing is sent twice.
     """
     arrivals, error = Arrivals(), None
     start = time.perf_counter()
     try:
-        await _receive(session, connection, body, arrivals, output_tokens)
+        await _receive(session, connection, body, arrivals)
         arrivals.check()
     except (StreamError, EngineError) as failure:
         error = str(failure)
@@ -158,17 +170,17 @@ async def send(
         chunks=len(times),
         gaps_s=tuple(later - earlier for earlier, later in pairwise(times)),
         error=error,
+        asked_prompt_tokens=body.prompt_tokens,
+        asked_output_tokens=body.output_tokens,
     )
 
 
-async def _receive(
-    session: aiohttp.ClientSession, connection: Connection, body: bytes, arrivals: Arrivals, output_tokens: int
-) -> None:
+async def _receive(session: aiohttp.ClientSession, connection: Connection, body: Body, arrivals: Arrivals) -> None:
     address = f"{connection.url}/v1/completions"
     began = time.perf_counter()
     async with session.post(
         address,
-        data=body,
+        data=body.sent,
         headers={"Content-Type": "application/json"},
         proxy=connection.proxy,
         allow_redirects=False,
@@ -186,8 +198,8 @@ async def _receive(
                 arrivals.take(data, now)
             if now - (arrivals.times[-1] if arrivals.times else began) > connection.timeout_s:
                 raise StreamError(f"no token arrived for {connection.timeout_s:g} s, though the stream went on")
-            if max(len(arrivals.times), arrivals.output_tokens or 0) > _TOO_MANY * output_tokens + _SOME:
-                raise StreamError(f"the server goes on far beyond the {output_tokens} tokens that were asked for")
+            if max(len(arrivals.times), arrivals.output_tokens or 0) > _TOO_MANY * body.output_tokens + _SOME:
+                raise StreamError(f"the server goes on far beyond the {body.output_tokens} tokens that were asked for")
             if not some and len(kept) < _KEPT_BYTES:
                 kept += received[:_KEPT_BYTES]
         now = time.perf_counter()

@@ -10,13 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from whichbits.engines.http.connection import Connection
-from whichbits.schema.workload import Workload
-from whichbits.serving.client import open_session, request_body, send
+from whichbits.serving.client import Body, open_session, request_body, send
 from whichbits.serving.observation import Observation
-from whichbits.serving.prompts import prompt
+from whichbits.serving.traffic.content import Content
 from whichbits.serving.workload import LoadLevel
 
 START_DELAY_S = 0.1
@@ -49,17 +47,14 @@ class Load:
 
 @dataclass
 class Requests:
-    """The bodies of a load's requests, made ahead of their sending so that making them delays none.
-
-    Each is a function of (`seed`, the load's name, the request's number).
-    """
+    """The bodies of a load's requests, made ahead of their sending so that making them delays none."""
 
     connection: Connection
     level: LoadLevel
-    workload: Workload
-    vocabulary: NDArray[np.int32]
+    content: Content
     seed: int
-    _ready: dict[int, bytes] = field(default_factory=dict, init=False)
+    """Of the arrivals."""
+    _ready: dict[int, Body] = field(default_factory=dict, init=False)
     _next: int = field(default=0, init=False)
     _bytes: int = field(default=0, init=False)
 
@@ -72,23 +67,21 @@ class Requests:
         """Make the next bodies, `most` or as many as memory is for."""
         while self._next < self.total and self._bytes < PREPARED_BYTES and (most is None or most > 0):
             self._ready[self._next] = self._make(self._next)
-            self._bytes += len(self._ready[self._next])
+            self._bytes += len(self._ready[self._next].sent)
             self._next += 1
             most = None if most is None else most - 1
 
-    def take(self, index: int) -> bytes:
+    def take(self, index: int) -> Body:
         """The body of a request."""
         body = self._ready.pop(index, None)
         if body is None:
             self._next = max(self._next, index + 1)
             return self._make(index)
-        self._bytes -= len(body)
+        self._bytes -= len(body.sent)
         return body
 
-    def _make(self, index: int) -> bytes:
-        workload = self.workload
-        tokens = prompt(self.vocabulary, workload.prompt_tokens, seed=self.seed, level=self.level.name, index=index)
-        return request_body(self.connection.model or "", tokens, workload.output_tokens)
+    def _make(self, index: int) -> Body:
+        return request_body(self.connection.model or "", self.content.request(self.level.name, index))
 
 
 async def drive(requests: Requests, *, on_done: Callable[[int], None] = lambda done: None) -> Load:
@@ -113,7 +106,6 @@ async def drive(requests: Requests, *, on_done: Callable[[int], None] = lambda d
                     warmup=index < level.warmup,
                     zero=zero,
                     target=target,
-                    output_tokens=requests.workload.output_tokens,
                 )
                 seen.append(done)
                 on_done(len(seen))
@@ -159,10 +151,9 @@ async def _open_loop(one: Send, arrivals: list[float]) -> None:
 
 
 def _arrivals(level: LoadLevel, requests: Requests, zero: float) -> list[float]:
-    """When a Poisson process of the load's rate brings its requests."""
-    assert level.rate is not None
-    gaps = np.random.default_rng(requests.seed).exponential(1 / level.rate, requests.total)
-    due: list[float] = (zero + np.cumsum(gaps)).tolist()
+    """When the load's requests are due."""
+    assert level.arrivals is not None
+    due: list[float] = (zero + level.arrivals.times(requests.total, requests.seed)).tolist()
     return due
 
 

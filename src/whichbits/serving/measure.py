@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,21 +19,23 @@ from whichbits.engines.errors import EngineError
 from whichbits.engines.http.connection import Connection
 from whichbits.engines.http.identity import Snapshot, changed, reach, snapshot
 from whichbits.engines.http.requests import HttpClient
-from whichbits.schema.serve import Evidence, Metrics
+from whichbits.schema.serve import Evidence, LengthsOff, Metrics
 from whichbits.schema.workload import Workload
 from whichbits.serving.client import request_body
 from whichbits.serving.counters import foreign_tokens, prefix_cache_hit_rate
 from whichbits.serving.metrics.registry import all_metrics
 from whichbits.serving.observation import in_one_piece
-from whichbits.serving.prompts import ordinary_tokens
 from whichbits.serving.result import LoadLevelResult, metrics_of, rows_of
 from whichbits.serving.saturation import saturated
 from whichbits.serving.steady import Steady, mean_latencies, steady
-from whichbits.serving.validity import judge
-from whichbits.serving.workload import LoadLevel, at_concurrency, at_rate
+from whichbits.serving.traffic.content import Asked
+from whichbits.serving.traffic.random_prompts import ordinary_tokens
+from whichbits.serving.traffic.resolve import content_of, recorded
+from whichbits.serving.validity import judge, prompt_tolerance
+from whichbits.serving.workload import LoadLevel, at_concurrency, open_loads
 
 if TYPE_CHECKING:
-    from whichbits.serving.load import Load
+    from whichbits.serving.load import Load, Requests
 
 Progress = Callable[[str, int, int], None]
 """Hears a load level's name, how many of its requests have ended, and how many it has, warm-up included."""
@@ -50,6 +53,7 @@ def measure(
     seed: int,
     cpus: set[int] | None = None,
     api_key: str | None = None,
+    trust_remote_code: bool = False,
     at_least: int = 0,
     on_progress: Progress = lambda level, done, total: None,
 ) -> list[LoadLevelResult]:
@@ -62,14 +66,19 @@ def measure(
     Raises UserError where the server does not answer or lacks the model, EngineError where it is not the one at the end of a
     load level that it was at the beginning of the first; a load level that went wrong otherwise is returned as invalid.
     """
+    from whichbits.serving.load import Requests
+
     connection = reach(Connection(url, model, api_key))
     vocabulary = ordinary_tokens(tokenizer)
+    content = content_of(workload, vocabulary, tokenizer, seed, trust_remote_code=trust_remote_code)
+    arriving = open_loads(workload, recorded(workload))
     _ask_once(connection, vocabulary)
     results: list[LoadLevelResult] = []
     first = snapshot(connection)
     with _pinned(cpus) as allowed:
-        for level in _sweep(workload, results, at_least):
-            results.append(_measure_load_level(connection, first, level, workload, vocabulary, seed, allowed, on_progress))
+        for level in chain(_closed_loops(workload, results, at_least), arriving):
+            requests = Requests(connection, level, content, seed)
+            results.append(_measure_load_level(requests, first, workload, allowed, on_progress))
             if _refuses(results[-1]):
                 break
     return results
@@ -86,7 +95,7 @@ def no_answer(results: Sequence[LoadLevelResult]) -> str | None:
 
 def _ask_once(connection: Connection, vocabulary: NDArray[np.int32]) -> None:
     """One short completion of token ids, before any load. Raises UserError with the server's words where it refuses that."""
-    body = json.loads(request_body(connection.model or "", vocabulary[:4].tolist(), 2))
+    body = json.loads(request_body(connection.model or "", Asked(vocabulary[:4].tolist(), 2)).sent)
     try:
         with HttpClient(connection) as client:
             client.post("/v1/completions", body)
@@ -102,8 +111,8 @@ def _refuses(last: LoadLevelResult) -> bool:
     return last.evidence.errors > last.evidence.requests
 
 
-def _sweep(workload: Workload, results: Sequence[LoadLevelResult], at_least: int) -> Iterator[LoadLevel]:
-    """Load levels of a workload, in order of load; an `auto` sweep looks at the `results` so far to know where to end.
+def _closed_loops(workload: Workload, results: Sequence[LoadLevelResult], at_least: int) -> Iterator[LoadLevel]:
+    """Requests kept in flight, in order of load; an `auto` sweep looks at the `results` so far to know where to end.
 
     It ends where throughput stops growing, but not below `at_least`, and at a load that gave none.
     """
@@ -117,8 +126,6 @@ def _sweep(workload: Workload, results: Sequence[LoadLevelResult], at_least: int
     else:
         for concurrency in workload.concurrency:
             yield at_concurrency(workload, concurrency)
-    if workload.rate is not None:
-        yield at_rate(workload, workload.rate)
 
 
 def _goes_on(concurrency: int, results: Sequence[LoadLevelResult], at_least: int) -> bool:
@@ -127,18 +134,11 @@ def _goes_on(concurrency: int, results: Sequence[LoadLevelResult], at_least: int
 
 
 def _measure_load_level(
-    connection: Connection,
-    first: Snapshot,
-    level: LoadLevel,
-    workload: Workload,
-    vocabulary: NDArray[np.int32],
-    seed: int,
-    cpus: frozenset[int],
-    on_progress: Progress,
+    requests: Requests, first: Snapshot, workload: Workload, cpus: frozenset[int], on_progress: Progress
 ) -> LoadLevelResult:
-    from whichbits.serving.load import Requests, drive
+    from whichbits.serving.load import drive
 
-    requests = Requests(connection, level, workload, vocabulary, seed)
+    connection, level = requests.connection, requests.level
     before = snapshot(connection)
     load = asyncio.run(drive(requests, on_done=lambda done: on_progress(level.name, done, requests.total)))
     after = snapshot(connection)
@@ -187,6 +187,8 @@ def _evidence(
         clock_step_s=load.clock_step_s,
         prompt_tokens=_range([one.prompt_tokens for one in answered]),
         output_tokens=_range([one.output_tokens for one in answered]),
+        prompts_off=_off(((one.asked_prompt_tokens, one.prompt_tokens) for one in answered), prompt_tolerance),
+        outputs_off=_off(((one.asked_output_tokens, one.output_tokens) for one in answered), lambda asked: 0),
         tokens_per_chunk=sum(one.output_tokens for one in answered) / chunks if chunks else None,
         prefix_cache_hit_rate=prefix_cache_hit_rate(before.metrics, after.metrics),
         foreign_tokens=foreign_tokens(before.metrics, after.metrics, sum(one.output_tokens for one in seen)),
@@ -197,6 +199,12 @@ def _evidence(
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
+
+
+def _off(asked_and_counted: Iterable[tuple[int, int]], tolerance: Callable[[int], float]) -> LengthsOff | None:
+    """The requests of which the server counted a length further from what was asked for than the tolerance of that."""
+    off = [(asked, counted) for asked, counted in asked_and_counted if abs(asked - counted) > tolerance(asked)]
+    return LengthsOff(requests=len(off), asked=off[0][0], counted=off[0][1]) if off else None
 
 
 def _range(values: Sequence[int]) -> tuple[int, int] | None:

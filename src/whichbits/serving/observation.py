@@ -26,6 +26,9 @@ class Observation:
     gaps_s: tuple[float, ...]
     """Times between successive chunks."""
     error: str | None
+    asked_prompt_tokens: int
+    """Tokens of the prompt that was sent."""
+    asked_output_tokens: int
 
     @property
     def answered(self) -> bool:

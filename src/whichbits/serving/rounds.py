@@ -48,7 +48,7 @@ def measure_round(names: Sequence[str], workload: Workload, measure: Measure) ->
         missing = tuple(load for load in wanted if load not in _of(outcome))
         if isinstance(outcome, Exception) or not missing or _broken(outcome):
             continue
-        rest = workload.model_copy(update={"synchronous": False, "concurrency": missing, "rate": None})
+        rest = workload.in_flight(missing)
         further = measure(name, rest, 0)
         measured[name] = further if isinstance(further, Exception) else sorted([*outcome, *further], key=_place)
     return measured
@@ -70,4 +70,4 @@ def _broken(results: Sequence[LoadLevelResult]) -> bool:
 
 
 def _place(one: LoadLevelResult) -> tuple[bool, float]:
-    return one.rate is not None, one.concurrency or 0
+    return one.concurrency is None, one.concurrency or 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from whichbits.schema.serve import Evidence, Metrics
-from whichbits.schema.workload import Workload
+from whichbits.schema.workload import Workload, mean
 from whichbits.serving.workload import LoadLevel
 
 MINIMUM_LATENCIES = 3.5
@@ -26,13 +26,18 @@ LOOP_LAG_S = 0.002
 """Lateness of timers that tells nothing: the kernel rounds them to a millisecond."""
 
 
+def prompt_tolerance(asked: int) -> float:
+    """By how many tokens a prompt may differ from what was sent: a server may add one of its own."""
+    return max(1, PROMPT_TOLERANCE * asked)
+
+
 def judge(evidence: Evidence, metrics: Metrics, level: LoadLevel, workload: Workload) -> tuple[str, ...]:
     """Reasons why the load level is not valid, in words; none where it is."""
     return (
         *_complete(evidence),
         *_stream(evidence),
-        *_lengths(evidence, workload),
-        *_server(evidence),
+        *_lengths(evidence),
+        *_server(evidence, workload),
         *_client(evidence, metrics),
         *_steady(evidence, metrics, level),
     )
@@ -56,24 +61,23 @@ def _stream(evidence: Evidence) -> list[str]:
     ]
 
 
-def _lengths(evidence: Evidence, workload: Workload) -> list[str]:
+def _lengths(evidence: Evidence) -> list[str]:
     found = []
-    if evidence.output_tokens is not None and set(evidence.output_tokens) != {workload.output_tokens}:
-        low, high = evidence.output_tokens
-        found.append(f"output lengths off: {low} to {high} tokens instead of {workload.output_tokens}")
-    if evidence.prompt_tokens is not None:
-        low, high = evidence.prompt_tokens
-        if max(abs(low - workload.prompt_tokens), abs(high - workload.prompt_tokens)) > max(
-            1, PROMPT_TOLERANCE * workload.prompt_tokens
-        ):
-            found.append(f"prompt lengths off: {low} to {high} tokens instead of {workload.prompt_tokens}")
+    for what, off in (("output", evidence.outputs_off), ("prompt", evidence.prompts_off)):
+        if off is not None:
+            found.append(
+                f"{what} lengths off: {off.requests} of {evidence.requests} requests, "
+                f"the first with {off.counted} tokens instead of {off.asked}"
+            )
     return found
 
 
-def _server(evidence: Evidence) -> list[str]:
+def _server(evidence: Evidence, workload: Workload) -> list[str]:
     found = []
-    if evidence.prefix_cache_hit_rate is not None and evidence.prefix_cache_hit_rate > PREFIX_HITS:
-        found.append(f"prefix cache hit: {evidence.prefix_cache_hit_rate:.1%} of the prompt tokens came from the cache")
+    hits = evidence.prefix_cache_hit_rate
+    shared = (workload.shared_prefix_tokens or 0) / mean(workload.prompt_tokens)
+    if hits is not None and hits > PREFIX_HITS + shared:
+        found.append(f"prefix cache hit: {hits:.1%} of the prompt tokens came from the cache, where {shared:.1%} are shared")
     if evidence.foreign_tokens is not None and evidence.foreign_tokens > FOREIGN_TOKENS:
         found.append(f"server not alone: {evidence.foreign_tokens:.1%} of the tokens it generated were for others")
     return found

@@ -10,21 +10,29 @@ from importlib.resources import files
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from whichbits.core.errors import UserError
-from whichbits.schema.workload import Limit, Slo, Workload
+from whichbits.schema.workload import Lengths, Limit, Ramp, Slo, Trace, Workload, longest
+from whichbits.serving.traffic.arrivals import Arrivals, Even, Growing, Random, Recorded
+from whichbits.serving.traffic.log import Request
 
 
 @dataclass(frozen=True)
 class LoadLevel:
-    """One load: a fixed number of requests in flight (`concurrency`) or of arrivals per second (`rate`)."""
+    """One load: a fixed number of requests in flight (`concurrency`), or `arrivals` whatever the server does."""
 
     name: str
     concurrency: int | None
-    rate: float | None
+    arrivals: Arrivals | None
     warmup: int
     requests: int
+
+    @property
+    def rate(self) -> float | None:
+        """Arrivals per second, on average; None where requests are kept in flight."""
+        return None if self.arrivals is None else self.arrivals.rate
 
 
 def at_concurrency(workload: Workload, concurrency: int) -> LoadLevel:
@@ -34,9 +42,33 @@ def at_concurrency(workload: Workload, concurrency: int) -> LoadLevel:
 
 
 def at_rate(workload: Workload, rate: float) -> LoadLevel:
-    """LoadLevel at which requests arrive by a Poisson process of `rate` per second, whatever the server does."""
+    """LoadLevel at which requests arrive at `rate` per second, by the workload's burstiness (a Poisson process by default)."""
     warmup = -(-workload.rate_requests // 10)
-    return LoadLevel(f"rate {rate:g}", None, rate, warmup=warmup, requests=workload.rate_requests)
+    match workload.burstiness:
+        case None:
+            return LoadLevel(f"rate {rate:g}", None, Random(rate), warmup, workload.rate_requests)
+        case "constant":
+            return LoadLevel(f"rate {rate:g}, constant", None, Even(rate), warmup, workload.rate_requests)
+        case shape:
+            return LoadLevel(f"rate {rate:g}, burstiness {shape:g}", None, Random(rate, shape), warmup, workload.rate_requests)
+
+
+def open_loads(workload: Workload, recorded: tuple[Request, ...]) -> tuple[LoadLevel, ...]:
+    """LoadLevels of arrivals: at each rate, the ramp (without a warm-up, as it begins low), and the log `recorded`.
+
+    Of a log the first tenth is the warm-up.
+    """
+    levels = [at_rate(workload, rate) for rate in workload.rates]
+    if (ramp := workload.ramp) is not None:
+        growing = Growing(ramp)
+        levels.append(LoadLevel(f"ramp {ramp.begin:g} to {ramp.end:g}", None, growing, 0, growing.requests))
+    if workload.trace is not None and workload.trace.replay:
+        speed = workload.trace.speed
+        times = tuple(request.arrival_s / speed for request in recorded)
+        warmup = -(-len(times) // 10)
+        name = "trace" if speed == 1 else f"trace, speed {speed:g}"
+        levels.append(LoadLevel(name, None, Recorded(times), warmup, len(times) - warmup))
+    return tuple(levels)
 
 
 @cache
@@ -51,13 +83,25 @@ def named_workloads() -> Mapping[str, Workload]:
 _LIMIT = "give a limit as {seconds: 1}, or with its percentile as {seconds: 1, percentile: 90}"
 _SHAPES = {
     "model_type": {"slo": "give limits as {ttft: {seconds: 1}}", **dict.fromkeys(("ttft", "itl", "tpot", "latency"), _LIMIT)},
+    "float_parsing": {"burstiness": "give a number, 1 for Poisson arrivals and less for bursts, or constant"},
     "tuple_type": {"concurrency": "give a list of numbers, as [4], or auto"},
 }
 """How a field that is not of its shape is written, by type of error."""
 
 
+_MEMBERS = ("Lengths", "constrained-int", "constrained-float", "float")
+"""What pydantic calls members of a union, as if they were fields (and `tuple[...]`, `literal[...]`)."""
+
+
+def _first(error: ValidationError) -> ErrorDetails:
+    """The mistake to name: a field that is none, as another is then missing; of a mapping, what is within it; the first."""
+    found = error.errors()
+    within = [one for one in found if not (isinstance(one["input"], Mapping) and one["type"].endswith("_type"))]
+    return next((one for one in found if one["type"] == "extra_forbidden"), (within or found)[0])
+
+
 def parse_workload(entry: str | Mapping[str, Any]) -> Workload:
-    """Workload of a name, or of the user's own fields.
+    """Workload of a name, or of the user's own fields; those of a log or of prompts have their lengths in them already.
 
     Raises UserError with the field, its value and a remedy.
     """
@@ -66,21 +110,35 @@ def parse_workload(entry: str | Mapping[str, Any]) -> Workload:
     try:
         return Workload.model_validate(dict(entry))
     except ValidationError as error:
-        first = error.errors()[0]
-        # Pydantic names the member of a union (`tuple[...]`) as if it were a field.
-        field = ".".join(["workload", *(str(part) for part in first["loc"] if "[" not in str(part))])
+        first = _first(error)
+        place = tuple(part for part in first["loc"] if "[" not in str(part) and part not in _MEMBERS)
+        field = ".".join(["workload", *map(str, place)])
         if first["type"] == "missing":
             raise UserError(
                 f"{field} is missing", remedy="give it; a workload needs name, prompt_tokens and output_tokens, a limit seconds"
             ) from None
         if first["type"] == "extra_forbidden":
-            fields = (Workload, Slo, Limit)[len(first["loc"]) - 1].model_fields
+            fields = _model_at(place).model_fields
             close = difflib.get_close_matches(str(first["loc"][-1]), fields, n=1)
             remedy = f"did you mean {close[0]}?" if close else f"the fields are {', '.join(fields)}"
             raise UserError(f"{field} is not a field of a workload", remedy=remedy) from None
         written = _SHAPES.get(first["type"], {}).get(field.rpartition(".")[2])
         reason = written or first["msg"].removeprefix("Value error, ")
         raise UserError(f"{field} = {first['input']!r} is not valid", remedy=reason) from None
+
+
+def _model_at(place: tuple[str | int, ...]) -> type[BaseModel]:
+    """The class that a field at this place of a workload belongs to."""
+    parts: dict[str, type[BaseModel]] = {
+        "slo": Slo,
+        "ramp": Ramp,
+        "trace": Trace,
+        "prompt_tokens": Lengths,
+        "output_tokens": Lengths,
+    }
+    if len(place) == 1:
+        return Workload
+    return Limit if len(place) == 3 and place[0] == "slo" else parts.get(str(place[0]), Workload)
 
 
 def _by_name(name: str) -> Workload:
@@ -94,10 +152,10 @@ def _by_name(name: str) -> Workload:
 
 def check_context(workload: Workload, max_positions: int) -> None:
     """Refuse a workload whose prompt and output together exceed the model's context of `max_positions` tokens."""
-    total = workload.prompt_tokens + workload.output_tokens
-    if total > max_positions:
+    if workload.longest_request > max_positions:
+        prompt, output = longest(workload.prompt_tokens), longest(workload.output_tokens)
         raise UserError(
-            f"workload {workload.name} needs {workload.prompt_tokens} + {workload.output_tokens} = {total} tokens; "
+            f"workload {workload.name} needs {prompt} + {output} = {prompt + output} tokens; "
             f"the model's context holds {max_positions}",
             remedy="leave the workload out, shorten it, or choose a model with a longer context",
         )

@@ -96,15 +96,17 @@ def judge(manifest: StudyManifest, records: Sequence[Record]) -> Verdict:
 def write(
     verdict: Verdict, manifest: StudyManifest, records: Sequence[Record], folder: Path, *, options: Sequence[str] = ()
 ) -> Written:
-    """Write `report.html`, `verdict.json`, and the model card of each checkpoint that the study made, into the store's folder.
+    """Write report, verdict, changed items, and a model card for each checkpoint that was made, into the store.
 
     `options` are those that change the study's own margin and prices to the manifest's.
     """
     from whichbits.reporting.write import write as write_files
+    from whichbits.studies.changed_items import write_changed_items
     from whichbits.studies.published import published_next_to
 
     serve = serve_commands(manifest, records)
     _write_cards(verdict, manifest.model, records, serve, folder / "cards")
+    write_changed_items(records, manifest.base, folder)
     commands = [shlex.join(["whichbits", command, str(folder), *options]) for command in ("recommend", "report")]
     context = _context(manifest, records, folder, serve, (manifest.command, *commands), published_next_to(verdict))
     return write_files(verdict, context, folder)

@@ -92,6 +92,14 @@ def test_a_bad_regular_expression_is_told(tmp_path: Path) -> None:
     assert read_documents(own(file, "exact_match"))
 
 
+@pytest.mark.parametrize("pattern", ["yes|", "(?i)(yes)?", ".*", "^", "[0-9]*"])
+def test_a_pattern_that_every_answer_has_is_told(pattern: str, tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_text(json.dumps({"prompt": "p", "target": pattern}))
+    with pytest.raises(UserError, match=r"line 1, target: .*every answer"):
+        read_documents(own(file, "regex"))
+
+
 @pytest.mark.parametrize(
     ("content", "metric", "max_tokens", "message"),
     [

@@ -24,6 +24,8 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         ("http://a:8000/v1", "http://a:8000"),
         ("http://a:8000/v1/", "http://a:8000"),
         ("https://a/llm/v1//", "https://a/llm"),
+        ("http://a:8000//v1//", "http://a:8000"),
+        ("http://a/llm//v1", "http://a/llm"),
         (" http://a/v1/completions ", "http://a"),
         ("http://a/v1/chat/completions", "http://a"),
         ("http://[::1]:80/v1", "http://[::1]:80"),
@@ -32,6 +34,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_the_root_of_an_address(url: str, root: str) -> None:
     assert root_of(url) == root
+    assert root_of(root) == root
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,13 @@ def test_what_a_step_takes_follows_from_the_version_and_the_device(
     assert engine(name).limits(find(hardware)) == (tokens, sequences)
 
 
-@pytest.mark.parametrize("name", ["vllm==", "vllm==latest", "vllm=0.7", "tgi==1.0", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vllm==", "vllm==latest", "vllm==0.latest", "vllm===0.7.2", "vllm==0.7.*", "vllm==²", "vllm==-1",
+        "vllm==1" + "0" * 5000, "vllm=0.7", "vllm>=0.8", "tgi==1.0", "",
+    ],
+)  # fmt: skip
 def test_an_engine_or_a_version_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="engine: "):
         engine(name)
@@ -155,7 +161,7 @@ def test_measurements_of_a_format_stand_for_its_twin_but_not_for_another_cache()
     assert (proxy("w4a16-int-asym"), proxy("fp16"), proxy("nvfp4")) == ("w4a16-int", "bf16", "nvfp4")
 
     def tier(name: str, hardware: str = "A6000") -> str | None:
-        return predict(LLAMA, name, hardware, prompt_tokens=256, output_tokens=128).tier
+        return predict(LLAMA, name, hardware, prompt_tokens=256, output_tokens=128, engine="vllm==0.6.4.post1").tier
 
     assert (tier("w4a16-int"), tier("w4a16-int-channel"), tier("w4a16-int-asym", "L4")) == (
         "measured", "calibrated", "other-architecture",
@@ -165,6 +171,8 @@ def test_measurements_of_a_format_stand_for_its_twin_but_not_for_another_cache()
 
 def test_engines_have_versions_or_none() -> None:
     assert engine("vllm==0.7.2.post1").version == (0, 7, 2)
+    assert engine("vllm==v0.7.2").version == (0, 7, 2)
+    assert engine("vllm==0.10.1rc1+cu128").version == (0, 10, 1)
     assert engine("TensorRT-LLM").name == "trtllm"
     with pytest.raises(UserError, match="no version after =="):
         engine("vllm==latest")

@@ -10,6 +10,7 @@ transformers = pytest.importorskip("transformers")
 from whichbits.quantization.calibration.checks import (  # noqa: E402
     base_warnings,
     count_warnings,
+    json_syntax,
     missing_scripts,
     script_shares,
     untemplated,
@@ -52,6 +53,22 @@ def test_conversations_that_were_not_templated_are_named() -> None:
     assert len(list(untemplated(line, Calibration(source="text", file="a")))) == 1
     assert list(untemplated(line, Calibration(source="chat", file="a"))) == []
     assert list(untemplated("a plain text", Calibration(source="text", file="a"))) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "json"),
+    [
+        (b'{"text": "one"}\n{"text": "two"}\n', True),
+        (b'\xef\xbb\xbf[\n  {"text": "one"}]', True),
+        (b'["one", "two"]', True),
+        (b"[1] A note.", False),
+        (b"{% raw %}", False),
+        (b"[[a link]] in a text", False),
+        (b"", False),
+    ],
+)
+def test_json_that_is_taken_as_a_text_is_named(content: bytes, json: bool) -> None:
+    assert bool(list(json_syntax(content))) == json
 
 
 @pytest.mark.model

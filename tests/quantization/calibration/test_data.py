@@ -83,7 +83,7 @@ def test_chats_go_through_the_template(small_llama: Path, tmp_path: Path) -> Non
     ("source", "content", "message"),
     [
         ("text", None, "cannot be read"),
-        ("text", b"\xff\xfe\xff", "line 1 is not UTF-8"),
+        ("text", b"caf\xe9", "line 1 is not UTF-8"),
         ("text", b"short", "hold .* tokens"),
         ("chat", b"not json\n", "line 1, text: not JSON"),
         ("chat", b'{"messages": "hello"}\n', "line 1 is not a conversation"),

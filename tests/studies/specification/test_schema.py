@@ -83,6 +83,7 @@ def test_a_task_of_another_kind(entry: str, kind: str, name: str, source: str):
         (("margin: 0.02", "seed: " + "9" * 5000), 12, ["no value", "correct or quote it"]),
         (("margin: 0.02", "notes: [a\0b]"), 12, ["not YAML"]),
         (("margin: 0.02", "engine: {kind: url, urls: {bf16: 'ftp://a'}}"), 12, ["engine.urls", "http://HOST:PORT"]),
+        (("margin: 0.02", "engine: {kind: url, urls: {bf16: 'http://[::1:80'}}"), 12, ["engine.urls", "http://HOST:PORT"]),
         (("margin: 0.02", "engine: {arguments: {x: 2024-01-01}}"), 12, ["engine.arguments", "quote it"]),
         (("margin: 0.02", 'engine: {environment: {"A=B": x}}'), 12, ["engine.environment", "NAME: value"]),
         (("margin: 0.02", "rounds: true"), 12, ["rounds", "is true or false", "value True"]),

@@ -13,7 +13,8 @@ from whichbits.schema.labels import Labels
 from whichbits.schema.serve import LoadLevelSummary, ServeSummary
 from whichbits.schema.step import Step
 from whichbits.schema.workload import Workload
-from whichbits.serving.metrics.registry import own_metrics
+from whichbits.serving.metrics.registry import METRICS
+from whichbits.studies.steps.serve import BEFORE_DESCRIBED
 from whichbits.studies.store.manifest import FILE, SCHEMA, ManifestStep, StudyManifest, read
 from whichbits.studies.store.store import Store
 from whichbits.verdict.pairing import PairingError, read_columns
@@ -62,7 +63,7 @@ def test_a_store_of_schema_1_is_read_under_the_names_of_now(tmp_path: Path):
     manifest = read(tmp_path)
     assert (manifest.schema_version, manifest.workloads["chat"].requests_per_stream) == (1, 6)
     (record,) = manifest.records(Store(tmp_path))
-    metrics = tuple(metric.described for metric in own_metrics())
+    metrics = tuple(METRICS.get(key).described for key in BEFORE_DESCRIBED)
     assert record.found(ServeSummary) == ServeSummary(
         session="one", load_levels=(level,), base_load_levels=(level,), metrics=metrics
     )

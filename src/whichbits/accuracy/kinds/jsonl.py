@@ -137,10 +137,13 @@ def _document(task: Task, path: Path, number: int, row: Any) -> Document:
             fail("target", f"{target!r} is not a text", "give the expected answer in target, or choices and answer")
         if task.metric == "regex":
             try:
-                regex.check(target)
+                empty = regex.found("search", target, [""])[0]
             except (regex.RegexError, regex.RegexTimeout) as error:
                 reason = f"is not a regular expression ({error})"
                 fail("target", f"{target!r:.200} {reason}", "correct the pattern, or use metric exact_match")
+            if empty:
+                advice = "write a pattern that a wrong answer does not have, or use metric exact_match"
+                fail("target", f"{target!r:.200} is found in every answer, even an empty one", advice)
         document["target"] = target
     if "cluster" in row:
         if not isinstance(row["cluster"], str):

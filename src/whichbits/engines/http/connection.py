@@ -77,7 +77,7 @@ def root_of(url: str) -> str:
         )
     if address.query or address.fragment:
         raise UserError(f"url {_without_secrets(url)} has a query or fragment", remedy=remedy)
-    path = re.sub(r"(/v1)?(/(chat/)?completions|/models)?/*$", "", address.path.rstrip("/"))
+    path = re.sub(r"(/v1)?(/(chat/)?completions|/models)?/*$", "", address.path.rstrip("/")).rstrip("/")
     return f"{address.scheme}://{address.netloc}{path}"
 
 

@@ -34,7 +34,8 @@ class Coefficients:
 
     `errors[tier][load][quantity]` holds the 80 and 95 % quantiles of |log(predicted / measured)|; `ratio_errors` the same of
     ratios between two formats; `interval_inflation[device]` is how many times as far predictions of a calibrated device were
-    off its own measurements, if more; `sources` counts the measurements of each source.
+    off its own measurements, if more; `sources` counts the measurements of each source; `releases[generation]` are the
+    versions of an engine that were measured, by `Engine.generation`.
     """
 
     values: Mapping[str, float]
@@ -44,6 +45,7 @@ class Coefficients:
     ratio_errors: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
     interval_inflation: Mapping[str, float] = field(default_factory=dict)
     sources: Mapping[str, int] = field(default_factory=dict)
+    releases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def inflation(self, device: str, tier: str) -> float:
         """What the half-widths of a tier are multiplied by on a device; a roofline's are wide enough."""
@@ -88,10 +90,11 @@ def _from_json(text: str) -> Coefficients:
     fields = json.loads(text)
     if not isinstance(fields, dict):
         raise ValueError("no table of coefficients")
-    for name in ("values", "spreads", "errors", "ratio_errors", "interval_inflation", "sources"):
+    for name in ("values", "spreads", "errors", "ratio_errors", "interval_inflation", "sources", "releases"):
         if not isinstance(fields.get(name, {}), dict):
             raise ValueError(f"{name} is no table")
     fields["support"] = tuple(tuple(entry) for entry in fields["support"])
+    fields["releases"] = {engine: tuple(versions) for engine, versions in fields.get("releases", {}).items()}
     return Coefficients(**fields)
 
 
@@ -124,7 +127,7 @@ def load(path: Path) -> Coefficients:
     wrong = meaningless(found.values)
     if wrong:
         raise UserError(f"coefficients: {path}: {wrong}", remedy="calibrate again")
-    missing = parameters().keys() - found.values.keys()
+    missing = parameters().keys() - found.values.keys() | ({"releases"} if not found.releases else set())
     if missing:
         raise UserError(f"coefficients: {path} lacks {', '.join(sorted(missing))}", remedy="calibrate again with this version")
     return found

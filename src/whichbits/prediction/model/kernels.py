@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,9 @@ from whichbits.hardware.catalogue import Hardware
 
 DEVICES: Mapping[str, Device] = {"nvidia": "cuda", "amd": "rocm", "huawei": "npu", "cpu": "cpu"}
 """What engines call the devices of each maker."""
+
+RELEASE = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,5})*)(?:\.?(?:a|b|rc|post|dev)[0-9]+)*(?:\+[a-z0-9.]+)?")
+"""A version as Python packages have them (PEP 440), in small letters."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Engine:
         """Tokens that one step takes at the most, and sequences that run at once, unless the server is told otherwise."""
         for entry in data()["engines"][self.name]["limits"]:
             large = hardware.memory >= entry["memory"] * 2**30 and hardware.id not in entry.get("except", ())
-            if self.version >= _numbers(entry["from"]) and large:
+            if self.version >= version_numbers(entry["from"]) and large:
                 return entry["tokens"], entry["sequences"]
         raise AssertionError(f"kernels.yaml has no limits of {self.label}")
 
@@ -146,8 +150,10 @@ def rate16(hardware: Hardware) -> float:
     return hardware.peak["bf16"] if "bf16" in hardware.peak else hardware.peak["fp16"]
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+def version_numbers(version: str) -> tuple[int, ...]:
+    """The first three numbers of an engine's version; none of what is no version."""
+    match = RELEASE.fullmatch(version)
+    return tuple(int(part) for part in match[1].split(".")[:3]) if match else ()
 
 
 @cache
@@ -158,10 +164,11 @@ def engine(name: str) -> Engine:
     not known and a version that is none.
     """
     base, separator, release = (part.strip() for part in name.strip().lower().partition("=="))
-    if separator and not _numbers(release):
+    release = release.removeprefix("v")
+    if separator and not version_numbers(release):
         raise UserError(f"engine: {name!r:.100} has no version after ==", remedy="write it as in vllm==0.7.2, or leave == out")
     for key, fields in data()["engines"].items():
         if base == key or base in fields["aliases"]:
             chosen = release or fields["version"]
-            return Engine(key, chosen, _numbers(chosen), fields["fuses_quantization"], fields["mixes_prompts"])
+            return Engine(key, chosen, version_numbers(chosen), fields["fuses_quantization"], fields["mixes_prompts"])
     raise UserError(f"engine: {name!r:.100} is not known", remedy=f"one of {', '.join(data()['engines'])}")

@@ -9,24 +9,27 @@ import numpy as np
 from whichbits.hardware.catalogue import Hardware, catalogue
 from whichbits.models.shape import Shape
 from whichbits.prediction.model.coefficients import Coefficients
-from whichbits.prediction.model.kernels import proxy
+from whichbits.prediction.model.kernels import Engine, proxy, version_numbers
 from whichbits.prediction.model.work import Floats
 
 TIERS = ("measured", "interpolated", "calibrated", "same-architecture", "other-architecture", "roofline-only")
 """From the nearest to the farthest:
 
-measured: this very row was; interpolated: this model, format and engine on this device at other loads or lengths; calibrated:
-this format, or its proxy (kernels.yaml), on this device, with another model or engine; same-architecture, other-architecture:
-transferred; roofline-only: a kind of kernel, model or maker that no measurement of a server stands behind.
+measured: this very row was; interpolated: this model, format and engine on this device at other loads or lengths, in a
+version between those that were measured; calibrated: this format, or its proxy (kernels.yaml), on this device, with another
+model, engine or version; same-architecture, other-architecture: transferred; roofline-only: a kind of kernel, model or maker
+that no measurement of a server stands behind.
 """
 LEVELS = (80, 95)
 """Per cent of left-out measurements that the two intervals held."""
 
 
-def tier(coefficients: Coefficients, shape: Shape, hardware: Hardware, format: str, engine: str) -> str:
+def tier(coefficients: Coefficients, shape: Shape, hardware: Hardware, format: str, engine: Engine) -> str:
     """The tier of a question; `measured` is told from `interpolated` by whoever knows the rows."""
     support = coefficients.support
-    if not shape.experts and (shape.id, hardware.id, format, engine) in support:
+    versions = [version_numbers(release) for release in coefficients.releases.get(engine.generation, ())]
+    between = bool(versions) and min(versions) <= engine.version <= max(versions)
+    if not shape.experts and between and (shape.id, hardware.id, format, engine.generation) in support:
         return "interpolated"
     devices = {h for _, h, f, _ in support if f in (format, proxy(format))}
     if shape.experts or not devices:

@@ -116,7 +116,7 @@ def coverage(folds: Sequence[Fold], load: str, quantity: str, source: str = "") 
         near, _ = quantiles(np.concatenate([e for name, e in apart.items() if name != fold.name]))
         far, _ = quantiles(np.concatenate([e for name, e in plain.items() if name != fold.name]))
         measured = [fold.cases[i].measurement for i in chosen[fold.name]]
-        tiers = [tier(fold.values, m.shape, m.hardware, m.kernel.format, m.engine.generation) for m in measured]
+        tiers = [tier(fold.values, m.shape, m.hardware, m.kernel.format, m.engine) for m in measured]
         half = np.array([far if t == "roofline-only" and quantity != "ttft_s" else near for t in tiers])
         held[fold.name], widths[fold.name] = (np.abs(apart[fold.name]) <= half).astype(float), half
     worst = min(held, key=lambda name: float(held[name].mean()))

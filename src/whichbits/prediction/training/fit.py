@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whichbits.prediction.model.coefficients import Coefficients, priors
+from whichbits.prediction.model.kernels import version_numbers
 from whichbits.prediction.model.layout import layouts
 from whichbits.prediction.model.serving import serve
 from whichbits.prediction.model.step import Values
@@ -161,12 +162,21 @@ def fit(measurements: Sequence[Measurement], start: Coefficients | None = None, 
         spreads=dict(zip(names, (spread * np.sqrt(np.diag(covariance))).tolist(), strict=True)),
         support=tuple(sorted(set(start.support) | support(measurements))),
         sources={**start.sources, **_count(measurements)},
+        releases=releases(measurements, start.releases),
     )
 
 
 def support(measurements: Sequence[Measurement]) -> set[tuple[str, str, str, str]]:
     """What was measured together: shape, device, format, engine."""
     return {(m.shape.id, m.hardware.id, m.kernel.format, m.engine.generation) for m in measurements}
+
+
+def releases(measurements: Sequence[Measurement], before: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Versions of each generation of an engine that were measured, among them those `before`, the oldest first."""
+    found = {generation: set(versions) for generation, versions in before.items()}
+    for measurement in measurements:
+        found.setdefault(measurement.engine.generation, set()).add(measurement.engine.release)
+    return {generation: tuple(sorted(versions, key=version_numbers)) for generation, versions in sorted(found.items())}
 
 
 def _count(measurements: Sequence[Measurement]) -> Mapping[str, int]:

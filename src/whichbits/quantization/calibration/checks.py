@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.models.configuration import read_configuration
+from whichbits.quantization.calibration.texts import read_file
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +61,8 @@ def warnings(
     if calibration.source not in ("text", "chat", "dataset"):
         return tuple(found)
     found += untemplated(tokenizer.decode(tokens[0]), calibration)
+    if calibration.source == "text":
+        found += json_syntax(read_file(calibration))
     found += missing_scripts(vocabulary_scripts(tokenizer), script_shares(tokenizer.batch_decode(tokens)))
     from whichbits.quantization.calibration.perplexity import negative_log_likelihood
 
@@ -82,6 +87,12 @@ def untemplated(text: str, calibration: Calibration) -> Iterator[str]:
     """Conversations in JSON that have not gone through the chat template."""
     if calibration.source != "chat" and any('"role"' in line and '"content"' in line for line in text.split("\n")):
         yield "the calibration text looks like conversations in JSON: with source chat they go through the chat template"
+
+
+def json_syntax(content: bytes) -> Iterator[str]:
+    """A file of JSON that is taken as a text."""
+    if re.match(rb'\s*[\[{]\s*([\[{]\s*)?"', content.removeprefix(codecs.BOM_UTF8)):
+        yield "the calibration text is JSON: its braces, quotes and field names are calibrated on as they stand"
 
 
 def script_shares(texts: Iterable[str]) -> dict[str, float]:

@@ -57,5 +57,6 @@ def _conversations(content: bytes, calibration: Calibration) -> Iterator[Message
         except ValueError as error:
             raise UserError(
                 f"{_name(calibration)} line {number} is not a conversation: {error}",
-                remedy='write a line as {"messages": [{"role": "user", "content": "..."}, ...]}',
+                remedy='write a line as {"messages": [{"role": "user", "content": "..."}, ...]}, or put a file with a field '
+                "text into a folder of its own and give that: it is read as a data set",
             ) from error

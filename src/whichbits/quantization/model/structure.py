@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -12,11 +11,9 @@ from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.files import BUFFER, language_prefix, stored_tensors
 from whichbits.formats.checkpoint.names import DECODER, LM_HEAD, expert_part, in_language_model, layer_number
 from whichbits.formats.mixed import targets
+from whichbits.models.adapters import TENSOR
 from whichbits.models.configuration import Configuration
 from whichbits.models.tensor_check import compare, refuse_differences
-
-ADAPTER = re.compile(r"(?:^|\.)(?:lora_\w+|base_layer|base_model|modules_to_save|adapters?|ia3_\w+|oft_\w+|hada_\w+)(?:\.|$)")
-"""Parts of names that adapters (PEFT's LoRA and its kin) give their tensors, and the layers that they are put around."""
 
 Shape = tuple[int, ...]
 
@@ -38,7 +35,7 @@ def layer_linears(configuration: Configuration, shapes: Mapping[str, Shape]) -> 
         raise UserError(
             "the base is quantized already (quantization_config in its config.json)", remedy="give the 16-bit model"
         )
-    adapters = sorted(name for name in shapes if ADAPTER.search(name))
+    adapters = sorted(name for name in shapes if TENSOR.search(name))
     if adapters:
         raise UserError(
             f"the base holds an adapter that is not merged into it: {adapters[0]} and {len(adapters) - 1} more tensors",

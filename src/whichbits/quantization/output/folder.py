@@ -116,6 +116,17 @@ def refuse_existing(out: Path) -> None:
         raise UserError(f"{out} exists already", remedy="delete it or choose another folder")
 
 
+def make_parent(out: Path) -> None:
+    """Make the folder that `out` will lie in. Raises UserError where it cannot be made or written."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(out.parent, os.W_OK) else "Permission denied"
+    except OSError as error:
+        reason = error.strerror
+    if reason is not None:
+        raise UserError(f"{out.parent} cannot be made or written ({reason})", remedy="name a folder that can, by --out")
+
+
 @contextmanager
 def folder_aside(out: Path, *, needed: int) -> Iterator[Path]:
     """A folder beside `out` that takes its name when the work is done, and is removed when it fails.
@@ -123,7 +134,7 @@ def folder_aside(out: Path, *, needed: int) -> Iterator[Path]:
     Raises UserError where `out` exists, or where the disk has fewer than `needed` bytes free or fills up.
     """
     refuse_existing(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_parent(out)
     free = shutil.disk_usage(out.parent).free
     if free < needed:
         raise UserError(

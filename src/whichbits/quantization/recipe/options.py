@@ -13,6 +13,9 @@ from whichbits.quantization.recipe.effort import DEFAULT, recipe_for
 from whichbits.quantization.recipe.presets import recipe_fields
 from whichbits.quantization.recipe.recipe import Recipe, parse
 
+TABLES = (".json", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst", ".zip")
+"""Suffixes of files that the datasets library reads, and that taken as a text would be syntax and field names."""
+
 BUDGET = re.compile(r"(\d+(\.\d+)?(e-?\d+)?)(bits|error)")
 
 
@@ -66,8 +69,13 @@ def source_of(text: str) -> dict[str, Any]:
     if text in ("self", "random"):
         return {"source": text}
     if Path(text).is_file():
-        return {"source": "chat" if Path(text).suffix == ".jsonl" else "text", "file": text}
-    if Path(name).suffix in (".txt", ".jsonl", ".json", ".md"):
+        if Path(text).suffix.lower() in TABLES:
+            raise UserError(
+                f"calibration file {text} is neither a text nor JSON lines (.jsonl)",
+                remedy="put it into a folder of its own and give that: it is read as a data set with a column messages or text",
+            )
+        return {"source": "chat" if Path(text).suffix.lower() == ".jsonl" else "text", "file": text}
+    if Path(name).suffix.lower() in (".txt", ".jsonl", ".md", *TABLES):
         raise UserError(f"calibration file {name} does not exist", remedy="give the path of a file that does")
     fields: dict[str, Any] = {"source": "dataset", "dataset": name}
     for option in options:

@@ -20,14 +20,11 @@ METRICS: Registry[Metric] = Registry(
         "ttft_s": (f"{_HERE}.ttft", "TimeToFirstToken"),
         "itl_s": (f"{_HERE}.itl", "InterTokenLatency"),
         "tpot_s": (f"{_HERE}.tpot", "TimePerOutputToken"),
+        "due_ttft_s": (f"{_HERE}.due_ttft", "TimeToFirstTokenFromDue"),
+        "due_latency_s": (f"{_HERE}.due_latency", "LatencyFromDue"),
     },
     own_name=lambda metric: metric.described.key,
 )
-
-
-def own_metrics() -> tuple[Metric, ...]:
-    """The metrics of whichbits, in the order in which they are shown."""
-    return tuple(METRICS.get(name) for name in METRICS.ours)
 
 
 def all_metrics() -> tuple[Metric, ...]:

@@ -131,7 +131,7 @@ class Resolution:
         from whichbits.studies.planning.addresses import longest_request
 
         asked = evaluate.request_length([task for task, _ in self.tasks])
-        needed = max([asked, *(w.prompt_tokens + w.output_tokens for w in self.workloads)])
+        needed = max([asked, *(w.longest_request for w in self.workloads)])
         servers = self.servers
         try:
             taken = longest_request(servers, self.specification.max_length or needed)

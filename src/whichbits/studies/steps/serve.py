@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
+from whichbits.core.text import read_bytes
 from whichbits.schema.labels import Labels
 from whichbits.schema.serve import Devices, LoadLevelSummary, ServeInputs, ServeLocal, Servers, ServeSummary, WeightsBehind
 from whichbits.schema.step import Step
+from whichbits.schema.workload import Workload, mean
 from whichbits.studies.steps.forecast import Ask
 from whichbits.studies.steps.planned import Planned, keys, measurement
 from whichbits.studies.steps.shared.items import write_items
+from whichbits.studies.steps.shared.job import trust_remote_code
 from whichbits.studies.steps.shared.on_engine import trusted
 from whichbits.studies.steps.shared.provenance import provenance
 from whichbits.studies.steps.shared.served import agreement_of, api_key, references, server_of
@@ -22,7 +27,6 @@ from whichbits.studies.steps.step import Job, Kind, Result, ServerFailed, StepCo
 if TYPE_CHECKING:
     from whichbits.schema.engine import EngineIdentity
     from whichbits.schema.served_weights import Agreement
-    from whichbits.schema.workload import Workload
     from whichbits.serving.result import LoadLevelResult
     from whichbits.serving.workload import LoadLevel
     from whichbits.studies.steps.study import Study
@@ -30,12 +34,16 @@ if TYPE_CHECKING:
 
 def workloads(study: Study) -> tuple[Workload, ...]:
     """Workloads of a study, each within the model's context."""
+    from whichbits.serving.traffic.resolve import with_lengths
     from whichbits.serving.workload import check_context, parse_workload
 
     found: list[Workload] = []
     for index, entry in enumerate(study.specification.workloads):
         try:
-            workload = parse_workload(str(entry["name"]) if set(entry) == {"name"} else entry)
+            if set(entry) == {"name"}:
+                workload = parse_workload(str(entry["name"]))
+            else:
+                workload = parse_workload(with_lengths(entry, study.model.path, trust_remote_code=trusted(study)))
             check_context(workload, study.model.max_positions)
         except UserError as error:
             raise study.source.placed(("workloads", index), error) from error
@@ -52,6 +60,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     rounds = {workload.name: study.rounds_of(workload.name) for workload in study.workloads}
     for repeat in range(max(rounds.values(), default=0)):
         for workload in study.workloads:
+            named, digest, path = requests_of(workload)
             for subject in study.subjects:
                 if not subject.served or repeat >= rounds[workload.name]:
                     continue
@@ -59,7 +68,8 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
                     checkpoint=subject.checkpoint,
                     copies=subject.copies,
                     base=base.files,
-                    workload=workload,
+                    workload=named,
+                    requests=digest,
                     engine=study.serving,
                     servers=Servers(server=study.server_of(subject.name), base=study.server_of(base.name)),
                     hardware=study.hardware.key(),
@@ -74,6 +84,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
                     trust_remote_code=trusted(study),
                     base=base.name,
                     base_checkpoint=base.folder,
+                    requests=path,
                 )
                 step = Step("serve", SERVE.version, inputs, keys(subject.reads()), labels, local)
                 yield Planned(step, measurement(*dict.fromkeys((base.name, subject.name))), subject.reads())
@@ -81,21 +92,59 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
 
 def seconds(step: Step, ask: Ask) -> float | None:
     """Seconds of a workload's loads."""
-    return sweep_seconds(step.inputs_as(ServeInputs).workload, ask)
+    workload = located(step)
+    in_flight = closed_loop_seconds(workload, ask)
+    return None if in_flight is None else in_flight + open_loop_seconds(workload)
 
 
-def sweep_seconds(workload: Workload, ask: Ask) -> float | None:
-    """Seconds of a workload's load levels: at each number of requests in flight, a warm-up included, and at the rate."""
+def requests_of(workload: Workload) -> tuple[Workload, str | None, Path | None]:
+    """For a step's key: the workload with its file by name alone, and the file's SHA-256; and where the file is.
+
+    So a study whose folder is moved keeps its results, and one whose log changes does not.
+    """
+    path = workload.file
+    if path is None:
+        return workload, None, None
+    return workload.with_file(Path(path.name)), _sha256(path), path.absolute()
+
+
+def located(step: Step) -> Workload:
+    """The workload of a step with its log or prompts where they are on this machine.
+
+    Raises UserError where their file is not what was planned with.
+    """
+    inputs, path = step.inputs_as(ServeInputs), step.local_as(ServeLocal).requests
+    if path is not None and _sha256(path) != inputs.requests:
+        raise UserError(f"{path} has changed since the study was planned", remedy="run the command again")
+    return inputs.workload.with_file(path)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(read_bytes(path, str(path))).hexdigest()
+
+
+def open_loop_seconds(workload: Workload) -> float:
+    """Of its load levels of arrivals, until about the last of them."""
+    from whichbits.serving.traffic.resolve import recorded
+    from whichbits.serving.workload import open_loads
+
+    levels = open_loads(workload, recorded(workload))
+    return sum(_requests(level) / level.rate for level in levels if level.rate is not None)
+
+
+def closed_loop_seconds(workload: Workload, ask: Ask) -> float | None:
+    """Of each number of requests in flight, a warm-up included; None where their rate is not known."""
     from whichbits.serving.measure import HIGHEST_CONCURRENCY
     from whichbits.serving.saturation import saturated
-    from whichbits.serving.workload import at_concurrency, at_rate
+    from whichbits.serving.workload import at_concurrency
 
     if workload.concurrency == "auto":
         doubled = [2**step for step in range(HIGHEST_CONCURRENCY.bit_length())]
         load_levels = [at_concurrency(workload, n) for n in doubled if n > 1 or workload.synchronous]
     else:
         load_levels = [at_concurrency(workload, n) for n in (*((1,) if workload.synchronous else ()), *workload.concurrency)]
-    rates = ask(workload.prompt_tokens, workload.output_tokens, [level.concurrency or 1 for level in load_levels])
+    in_flight = [level.concurrency or 1 for level in load_levels]
+    rates = ask(mean(workload.prompt_tokens), mean(workload.output_tokens), in_flight)
     total, seen = 0.0, list[float]()
     for level, rate in zip(load_levels, rates, strict=True):
         if rate is None:
@@ -104,8 +153,6 @@ def sweep_seconds(workload: Workload, ask: Ask) -> float | None:
             break
         seen.append(rate)
         total += _requests(level) / rate
-    if workload.rate is not None:
-        total += _requests(at_rate(workload, workload.rate)) / workload.rate
     return total
 
 
@@ -140,7 +187,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         asked = {name for job in group for name in (job.step.local_as(ServeLocal).base, job.step.labels.candidate)}
         inputs = first.step.inputs_as(ServeInputs)
         names = order(sorted(asked), seed=inputs.seed - repeat, repeat=repeat)
-        workload = workloads.get(workload_name) or inputs.workload
+        workload = workloads.get(workload_name) or located(first.step)
 
         def of_round(name: str, workload: Workload, at_least: int, job: Job = first) -> list[LoadLevelResult] | Exception:
             context.progress(f"round {job.step.labels.repeat + 1}: {name}")
@@ -180,6 +227,7 @@ def _measured(
             cpus=set(job.cpus) if job.cpus is not None else None,
             at_least=at_least,
             api_key=api_key(job),
+            trust_remote_code=trust_remote_code(job),
         )
         words = no_answer(results)
         return results if words is None else ServerFailed(f"{name} was not measured: {words}")
@@ -235,13 +283,17 @@ def _paired(
     return Result(summary, ran)
 
 
+BEFORE_DESCRIBED = ("requests_per_second", "output_tokens_per_second", "latency_s", "ttft_s", "itl_s", "tpot_s")
+"""The metrics that there were when summaries did not say which."""
+
+
 def former(summary: Any) -> Any:
     """A summary from before metrics were described in it, with the metrics that there were."""
     if not isinstance(summary, dict) or summary.get("metrics"):
         return summary
-    from whichbits.serving.metrics.registry import own_metrics
+    from whichbits.serving.metrics.registry import METRICS
 
-    return {**summary, "metrics": [metric.described.model_dump() for metric in own_metrics()]}
+    return {**summary, "metrics": [METRICS.get(key).described.model_dump() for key in BEFORE_DESCRIBED]}
 
 
 SERVE = Kind(

@@ -187,3 +187,20 @@ def test_truthfulqa_is_guessed_as_often_as_answers_are_true(logs: Path) -> None:
         row["doc"]["mc2_targets"] = {"labels": [1, 1, 0, 0, 0]}
     file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     assert read(logs / "base").tasks[0].chance == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"configs": None}, {"config": "text"}, {"n-shot": None}, {"versions": "1"}, {"group_subtasks": {"colours": 3}}]
+)
+def test_tables_that_are_none_are_told(logs: Path, damage: dict[str, object]) -> None:
+    (file,) = (logs / "candidate").rglob("results_*.json")
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | damage), encoding="utf-8")
+    with pytest.raises(UserError, match="is not as lm-eval writes it"):
+        read(logs / "candidate")
+
+
+def test_groups_that_hold_one_another_end(logs: Path) -> None:
+    (file,) = (logs / "candidate").rglob("results_*.json")
+    circle = {"group_subtasks": {"one": ["two", "colours"], "two": ["one"]}}
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | circle), encoding="utf-8")
+    assert {"colours", "sums"} & {task.name for task in read(logs / "candidate").tasks} == {"sums"}

@@ -110,9 +110,10 @@ def _members(configs: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) ->
     parents = {member: group for group, members in groups.items() for member in members}
     found: dict[str, list[str]] = {}
     for task in configs:
-        name = task
-        while name in parents and parents[name] != name:
-            name = parents[name]
+        name, passed = task, {task}
+        while (parent := parents.get(name)) is not None and parent not in passed:  # a group may hold itself
+            passed.add(parent)
+            name = parent
         found.setdefault(name, []).append(task)
     return found
 

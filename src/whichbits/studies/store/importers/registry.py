@@ -6,7 +6,7 @@ from pathlib import Path
 
 from whichbits.core.entry_points import Registry
 from whichbits.core.errors import UserError
-from whichbits.studies.store.importers.importer import ImportedRun, Importer
+from whichbits.studies.store.importers.importer import ImportedRun, Importer, damaged
 
 GROUP = "whichbits.importers"
 """Of entry points."""
@@ -35,8 +35,12 @@ def read(path: Path, metric: str | None = None) -> ImportedRun:
         raise UserError(f"from: {path} is not there", remedy="give a file or folder of results")
     importers = [IMPORTERS.get(name) for name in IMPORTERS.names()]
     for importer in importers:
-        if importer.recognizes(path):
-            return importer.read(path, metric)
+        try:
+            if importer.recognizes(path):
+                return importer.read(path, metric)
+        except (AttributeError, KeyError, IndexError, TypeError) as error:  # what an importer takes for a table may be none
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise damaged(path, f"is not as {importer.name} writes it ({reason})") from error
     raise UserError(
         f"from: {path} holds no results that are known here",
         remedy=f"give {'; '.join(f'{importer.reads} ({importer.name})' for importer in importers)}",

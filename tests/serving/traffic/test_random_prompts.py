@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whichbits.core.errors import UserError
-from whichbits.serving.prompts import ordinary_tokens, prompt
+from whichbits.serving.traffic.random_prompts import ordinary_tokens, prompt
 
 WORDS = np.arange(100, 5000, dtype=np.int32)
 

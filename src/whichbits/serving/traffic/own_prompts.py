@@ -1,0 +1,56 @@
+"""The user's own prompts, a JSONL file: `prompt` or `messages` a line, and `output_tokens` where a line's differs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from whichbits.core.conversation import messages
+from whichbits.core.errors import UserError
+from whichbits.core.text import read_text
+from whichbits.models.tokenization import chat_ids, load_tokenizer, text_ids
+from whichbits.serving.traffic.content import Asked
+
+
+def read_prompts(path: Path, tokenizer: Path, output_tokens: int, *, trust_remote_code: bool = False) -> tuple[Asked, ...]:
+    """Token ids of each line's prompt: a text after BOS, once, or messages in the chat template.
+
+    `tokenizer` is a checkpoint's folder. `output_tokens` is the most that a line may ask for, and what one without its own
+    does. Raises UserError with the line.
+    """
+    loaded = load_tokenizer(tokenizer, trust_remote_code=trust_remote_code)
+    found = []
+    for number, line in enumerate(read_text(path, f"prompts {path}").split("\n"), 1):
+        if line.strip():
+            try:
+                found.append(_asked(json.loads(line), loaded, output_tokens))
+            except ValueError as error:
+                raise UserError(
+                    f"prompts {path}, line {number}: {error}",
+                    remedy='give one object a line, {"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}',
+                ) from error
+    if not found:
+        raise UserError(f"prompts {path} holds none", remedy='give one object a line, {"prompt": "..."}')
+    return tuple(found)
+
+
+def _asked(row: Any, tokenizer: Any, output_tokens: int) -> Asked:
+    if not isinstance(row, Mapping):
+        raise ValueError("is not an object")
+    unknown = sorted(set(row) - {"prompt", "messages", "output_tokens"})
+    if unknown or ("prompt" in row) == ("messages" in row):
+        raise ValueError(f"has {', '.join(row) or 'no field'} where prompt or messages is wanted, with output_tokens at most")
+    output = row.get("output_tokens", output_tokens)
+    if not isinstance(output, int) or isinstance(output, bool) or not 1 <= output <= output_tokens:
+        raise ValueError(f"output_tokens is {output!r}, not a number from 1 to the workload's {output_tokens}")
+    if "messages" in row:
+        ids = chat_ids(tokenizer, messages(row["messages"]))
+    else:
+        if not isinstance(row["prompt"], str):
+            raise ValueError(f"prompt is {row['prompt']!r:.40}, not a text")
+        ids = text_ids(tokenizer, row["prompt"])
+    if not ids:
+        raise ValueError("the prompt is empty")
+    return Asked(ids, output)
