@@ -1,16 +1,23 @@
 # `make study` (the demonstration study), `make test` and `make check`; `make test-fast` while working.
-.PHONY: study test test-fast kernels docs environment check
+.PHONY: study test test-fast test-nightly kernels docs environment check
 
 study: environment
 	.venv/bin/whichbits study demo
 
-# Two workers of one thread each: most tests wait for processes that they start.
+# Two workers of one thread each: most tests wait for processes that they start. Byte code is kept even where the caller's
+# environment says otherwise: each of those processes would compile the package anew.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: environment
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not nightly"
 
 # No vLLM server, no embedded model, nothing slow.
 test-fast: environment
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not server and not model and not slow"
+	$(PYTEST) -m "not server and not model and not slow and not nightly"
+
+# What `make test` leaves out: more models and more data for what it holds.
+test-nightly: environment
+	$(PYTEST) -m nightly
 
 # The GPU kernels in Triton's interpreter; Triton stays out of the environment, where vLLM's CPU build would find it.
 kernels: environment

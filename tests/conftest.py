@@ -61,14 +61,14 @@ SLOW = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with servers first, so that workers end together; what lies in `SLOW` is marked."""
+    """Files with servers first, then those in `SLOW`, which are marked: short ones come last, so that workers end together."""
     here = Path(__file__).parent
     slow = tuple(here / name for name in SLOW)
     for item in items:
         if any(item.path.is_relative_to(place) for place in slow):
             item.add_marker(pytest.mark.slow)
     with_servers = {item.path for item in items if item.get_closest_marker("server")}
-    items.sort(key=lambda item: item.path not in with_servers)
+    items.sort(key=lambda item: (item.path not in with_servers, item.get_closest_marker("slow") is None))
 
 
 @pytest.fixture(autouse=True)

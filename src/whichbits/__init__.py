@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from whichbits.api.calibrate import calibrate
     from whichbits.api.catalogues import list_formats, list_hardware
     from whichbits.api.compare import compare
+    from whichbits.api.doctor_cluster import doctor_cluster
     from whichbits.api.evaluate import evaluate
     from whichbits.api.evaluate_from import evaluate_from
     from whichbits.api.predict import predict, predict_points, rank_hardware
     from whichbits.api.published import compare_published, list_published, published_tables
     from whichbits.api.quantize import estimate_quantization, quantize
     from whichbits.api.recommend import recommend, report
-    from whichbits.api.study import plan, study
+    from whichbits.api.run_step import run_step
+    from whichbits.api.study import plan, plan_jobs, study
     from whichbits.api.thinking import thinking
     from whichbits.engines.doctor import doctor
 
@@ -30,6 +32,7 @@ __all__ = [
     "compare",
     "compare_published",
     "doctor",
+    "doctor_cluster",
     "estimate_quantization",
     "evaluate",
     "evaluate_from",
@@ -37,6 +40,7 @@ __all__ = [
     "list_hardware",
     "list_published",
     "plan",
+    "plan_jobs",
     "predict",
     "predict_points",
     "published_tables",
@@ -44,6 +48,7 @@ __all__ = [
     "rank_hardware",
     "recommend",
     "report",
+    "run_step",
     "study",
     "thinking",
 ]
@@ -54,6 +59,7 @@ _MODULES = {
     "compare": "api.compare",
     "compare_published": "api.published",
     "doctor": "engines.doctor",
+    "doctor_cluster": "api.doctor_cluster",
     "estimate_quantization": "api.quantize",
     "evaluate": "api.evaluate",
     "evaluate_from": "api.evaluate_from",
@@ -61,6 +67,7 @@ _MODULES = {
     "list_hardware": "api.catalogues",
     "list_published": "api.published",
     "plan": "api.study",
+    "plan_jobs": "api.study",
     "predict": "api.predict",
     "predict_points": "api.predict",
     "published_tables": "api.published",
@@ -68,6 +75,7 @@ _MODULES = {
     "rank_hardware": "api.predict",
     "recommend": "api.recommend",
     "report": "api.recommend",
+    "run_step": "api.run_step",
     "study": "api.study",
     "thinking": "api.thinking",
 }

@@ -193,10 +193,19 @@ FEW = ("boolean_expressions", "sports_understanding", "navigate", "math_algebra"
 """Of groups with many members those whose prompts are short."""
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_items_equal_those_of_lm_eval_hf(name: str, tmp_path: Path, tiny_llama: Path, exact_tiny, monkeypatch) -> None:
-    from lm_eval.evaluator import evaluate as run
+@pytest.fixture(scope="module")
+def hf_tiny(tiny_llama: Path) -> Any:
+    """The tiny model as lm-evaluation-harness runs it."""
     from lm_eval.models.huggingface import HFLM
+
+    return HFLM(pretrained=str(tiny_llama), dtype="float32", batch_size=1, device="cpu", max_length=6000)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_items_equal_those_of_lm_eval_hf(
+    name: str, tmp_path: Path, tiny_llama: Path, exact_tiny, hf_tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lm_eval.evaluator import evaluate as run
 
     source, make, limit = CASES[name]
     make(tmp_path)
@@ -215,9 +224,8 @@ def test_items_equal_those_of_lm_eval_hf(name: str, tmp_path: Path, tiny_llama: 
         return objects
 
     ours = run_harness(one, made(), exact_tiny, PromptTokenizer(tiny_llama), limit=limit, seed=0)
-    model = HFLM(pretrained=str(tiny_llama), dtype="float32", batch_size=1, device="cpu", max_length=6000)
     theirs = run(
-        lm=model,
+        lm=hf_tiny,
         task_dict={"tasks": made()},
         limit=limit,
         bootstrap_iters=0,

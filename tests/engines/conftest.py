@@ -6,6 +6,7 @@ import runpy
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -80,20 +81,34 @@ def vllm() -> EngineCommand:
 
 
 @pytest.fixture(scope="session")
-def served(vllm: EngineCommand, tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The tiny BF16 model, served by vLLM once for all tests."""
+def serve(vllm: EngineCommand, tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Server]]:
+    """The tiny BF16 model, served by vLLM once for all tests; again where a test has ended it."""
     settings = serving_settings(describe(), read_configuration(tiny_llama).kv_bytes_per_token, max_length=LENGTH)
-    folder = tmp_path_factory.mktemp("served")
-    with Server(
-        vllm,
-        tiny_llama,
-        arguments=settings.arguments,
-        environment=settings.environment,
-        log=folder / "log.txt",
-        cpus=processors(settings.server_cpus),
-        registry=folder / "registry",
-    ) as server:
-        yield server
+    started: list[Server] = []
+    with ExitStack() as stack:
+
+        def running() -> Server:
+            if not started or started[-1].failure() is not None:
+                folder = tmp_path_factory.mktemp("served")
+                server = Server(
+                    vllm,
+                    tiny_llama,
+                    arguments=settings.arguments,
+                    environment=settings.environment,
+                    log=folder / "log.txt",
+                    cpus=processors(settings.server_cpus),
+                    registry=folder / "registry",
+                )
+                started.append(stack.enter_context(server))
+            return started[-1]
+
+        yield running
+
+
+@pytest.fixture
+def served(serve: Callable[[], Server]) -> Server:
+    """The tiny BF16 model, served by vLLM."""
+    return serve()
 
 
 @pytest.fixture

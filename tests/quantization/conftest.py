@@ -19,20 +19,19 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def block_llama(tmp_path_factory: pytest.TempPathFactory, embedded_model: Path) -> Path:
+def block_llama(tmp_path_factory: pytest.TempPathFactory, save_tokenizer: Callable[..., int]) -> Path:
     """Folder of a random two-layer Llama (BF16) whose widths blocks of 128 divide, with weights large enough to matter."""
     import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     folder = tmp_path_factory.mktemp("block-llama")
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=49152, hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4,
+        vocab_size=save_tokenizer(folder), hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, head_dim=64, max_position_embeddings=256, tie_word_embeddings=True, initializer_range=0.1,
-        bos_token_id=1, eos_token_id=2,
+        bos_token_id=0, eos_token_id=1,
     )  # fmt: skip
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(embedded_model).save_pretrained(folder)
     (folder / "LICENSE").write_text("a license\n")
     return folder
 
@@ -59,7 +58,7 @@ FAMILIES: dict[str, dict[str, object]] = {
 
 
 @pytest.fixture(scope="session")
-def random_base(tmp_path_factory: pytest.TempPathFactory, embedded_model: Path) -> Callable[[str], Path]:
+def random_base(tmp_path_factory: pytest.TempPathFactory, save_tokenizer: Callable[..., int]) -> Callable[[str], Path]:
     """Folder of a random two-layer model (BF16, width 128) of a family, made once: its norms are not one, some biases large."""
     import torch
     import transformers
@@ -72,9 +71,9 @@ def random_base(tmp_path_factory: pytest.TempPathFactory, embedded_model: Path) 
             return folder
         torch.manual_seed(0)
         sizes: dict[str, Any] = {
-            "vocab_size": 49152, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2,
+            "vocab_size": save_tokenizer(folder), "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2,
             "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 256,
-            "initializer_range": 0.08, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "query_pre_attn_scalar": 32,
+            "initializer_range": 0.08, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2, "query_pre_attn_scalar": 32,
         }  # fmt: skip
         model_class = getattr(transformers, family.removesuffix("Text") + "ForCausalLM")
         model = model_class(getattr(transformers, family + "Config")(**sizes, **FAMILIES[family]))
@@ -85,7 +84,6 @@ def random_base(tmp_path_factory: pytest.TempPathFactory, embedded_model: Path) 
                 elif name.endswith("bias"):
                     parameter.normal_(std=0.3)
         model.to(torch.bfloat16).save_pretrained(folder)
-        transformers.AutoTokenizer.from_pretrained(embedded_model).save_pretrained(folder)
         return folder
 
     return make

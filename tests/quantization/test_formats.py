@@ -21,7 +21,7 @@ from whichbits.quantization.passes.calibrated import Target, quantize_calibrated
 from whichbits.quantization.passes.direct import quantize_checkpoint  # noqa: E402
 from whichbits.quantization.recipe.recipe import Calibration, Recipe  # noqa: E402
 
-TOKENS = torch.randint(100, 49000, (2, 24), generator=torch.Generator().manual_seed(7))
+TOKENS = torch.randint(5, 256, (2, 24), generator=torch.Generator().manual_seed(7))
 CALIBRATION = Calibration(source="random", samples=8, length=32)
 NEAREST = Recipe(calibration=CALIBRATION)
 LARGEST_ERROR = {8: 0.3, 4: 0.9}
@@ -31,7 +31,9 @@ WRITTEN = [name for name, format in load().items() if not format.is_base]
 
 
 def logits(folder: Path) -> torch.Tensor:
-    return Emulated(folder, threads=1, dtype=torch.float32).logits(TOKENS)
+    """Without the compilation by which compressed-tensors unpacks FP4: half a minute for one small model."""
+    with torch.compiler.set_stance("force_eager"):
+        return Emulated(folder, threads=1, dtype=torch.float32).logits(TOKENS)
 
 
 @pytest.mark.parametrize("name", [*WRITTEN, "w8a8-int+kv-fp8"])

@@ -126,6 +126,31 @@ def test_a_column_text_is_read_as_a_data_set(follow: Any, calibrated: Any, tmp_p
         )
 
 
+def test_a_token_that_was_added_to_the_tokenizer_alone(follow: Any, base: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from whichbits.quantization.calibration.data import calibration_data
+
+    folder, text = tmp_path / "grown", tmp_path / "text.txt"
+    shutil.copytree(base, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<new>"], special_tokens=True)
+    tokenizer.save_pretrained(folder)
+    text.write_text("w1 <new> " * 20)
+
+    def made(**fields: Any) -> Any:
+        return calibration_data(folder, Calibration(**{"samples": 2, "length": 8, **fields}), 0)
+
+    def resize() -> None:
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        model.resize_token_embeddings(65)
+        model.save_pretrained(folder)
+        assert 64 in made(source="text", file=str(text)).tokens
+
+    assert made(source="random", samples=64, length=64).tokens.max() < 64
+    follow("it was added to the tokenizer alone", mistake=lambda: made(source="text", file=str(text)), remedy=resize)
+
+
 def test_lines_of_tokens(follow: Any, calibrated: Any, tmp_path: Path) -> None:
     file = tmp_path / "tokens.jsonl"
     right = json.dumps(list(range(8))) + "\n"

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from whichbits.core.errors import UserError
 from whichbits.schema.generate import GenerateSummary
 from whichbits.schema.inputs import Inputs
 from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Step
 from whichbits.studies.specification.schema import load, parse
 from whichbits.studies.store import manifest
+from whichbits.studies.store.lease import RENEWED_S, leased
 from whichbits.studies.store.result import read_result
 from whichbits.studies.store.store import Store
 
@@ -284,16 +286,36 @@ def test_a_store_that_another_run_holds(follow: Any, tmp_path: Path, store: str)
         with Store(tmp_path / store).locked():
             pass
 
-    run("store")
-    with (tmp_path / "store" / "run.lock").open() as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+    with leased(tmp_path / "store" / "leases" / "study") as other:
 
         def wait_or_name_another() -> None:
             if store == "store":
-                fcntl.flock(other, fcntl.LOCK_UN)
+                other.end()
             run(store)
 
         follow("is in use by another run", mistake=lambda: run("store"), remedy=wait_or_name_another)
+
+
+def test_a_store_that_was_silent_for_too_long(follow: Any, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def run_again() -> None:
+        with store.locked():
+            store.check_lock()
+
+    with store.locked():
+        lease = tmp_path / "leases" / "study"
+        lease.write_text(lease.read_text().replace('"pid":', '"pid":1'))  # as another run takes it over
+        time.sleep(RENEWED_S + 1)
+        mistake = pytest.raises(UserError)
+        with mistake as raised:
+            store.check_lock()
+        lease.unlink()
+
+    def lost() -> None:
+        raise raised.value
+
+    follow("may be another run's by now", mistake=lost, remedy=run_again)
 
 
 def test_a_store_that_fills_up(follow: Any, tmp_path: Path) -> None:

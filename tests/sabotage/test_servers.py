@@ -95,6 +95,7 @@ DAMAGES: dict[str, tuple[Callable[[Answer, Answer], None], str]] = {
     "texts are missing": (no_text, "text"),
     "the server is of another model": (exchanged, "log-prob"),
     "the server is of another format": (exchanged, "log-prob"),
+    "the server is of 8-bit floats": (exchanged, "log-prob"),
     "the server is exchanged meanwhile": (exchanged, "changed|anew"),
 }
 
@@ -113,6 +114,14 @@ def four_bits(model: Any) -> None:
         if parameter.dim() == 2:
             scale = parameter.float().abs().amax(1, keepdim=True) / 7
             parameter.copy_((parameter.float() / scale).round() * scale)
+
+
+def eight_bit_floats(model: Any) -> None:
+    """Weights rounded to FP8 (E4M3), a scale a row, behind an address that should serve 16 bit."""
+    for parameter in model.parameters():
+        if parameter.dim() == 2:
+            scale = parameter.float().abs().amax(1, keepdim=True) / 448
+            parameter.copy_((parameter.float() / scale).to(torch.float8_e4m3fn).float() * scale)
 
 
 def exchange_after(server: Any, answers: int) -> None:
@@ -145,6 +154,8 @@ def verdict(
                     random_weights(server.model)
                 case "the server is of another format":
                     four_bits(server.model)
+                case "the server is of 8-bit floats":
+                    eight_bit_floats(server.model)
                 case "the server is exchanged meanwhile":
                     exchange_after(server, 60)
     outcome = whichbits.study(

@@ -60,7 +60,7 @@ class Study:
 Study.store.folder.mkdir()
 executor = LocalExecutor()
 executor.start(Study())
-print(os.getpid(), executor._keeper.pid, flush=True)
+print(os.getpid(), executor._processes.keeper.pid, flush=True)
 step = Step("busy", 1, Given(how=sys.argv[2], pids=str(Study.store.folder / "pids")))
 print(executor.submit(Work(busy, (Planned(step),)))[0].result(), flush=True)
 executor.stop()

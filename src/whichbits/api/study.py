@@ -10,11 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.api.arguments import overrides_of
+from whichbits.core.errors import UserError
 from whichbits.studies.specification.decide import Decide
 from whichbits.studies.specification.schema import Specification, load
 from whichbits.studies.specification.source import Source
 from whichbits.studies.store.store import Store
-from whichbits.studies.study import Preview, check_prices, manifest_of, preview, probed, run, set_aside_measured
+from whichbits.studies.study import (
+    Preview,
+    check_prices,
+    manifest_of,
+    preview,
+    probed,
+    run,
+    set_aside_measured,
+    statuses_of,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,6 +64,7 @@ def study(
     data_dir: Path | None = None,
     fresh: bool = False,
     executor: str | None = None,
+    address: str | None = None,
     until_decided: bool = False,
     quiet: bool = False,
     console: Console | None = None,
@@ -63,19 +74,21 @@ def study(
     `specification` is a file, a preset's name, or a Specification; `store` the folder of its results (default: studies/NAME);
     `price` holds DEVICE=USD_PER_HOUR; `data_dir` data sets of public tasks in place of the hub. With `fresh` all that is
     measured is measured again; checkpoints that were made are kept. `executor` says where steps run (default: what the
-    specification says, else this machine). Raises UserError for a mistake in any of these; a step that fails is a line of the
-    verdict instead. Where the specification has `most_rounds`, workloads on which a speed is not decided after `rounds` are
-    measured so often. With `until_decided`, or where it says `decide`, each candidate is evaluated only until it is decided.
+    specification says, else this machine), `address` at which cluster. Where the specification has `most_rounds`, workloads on
+    which a speed is not decided after `rounds` are measured so often. With `until_decided`, or where it says `decide`, each
+    candidate is evaluated only until it is decided. Raises UserError for a mistake in any of these; a step that fails is a line
+    of the verdict instead.
     """
     chosen, source = _specification(specification)
     chosen = _until_decided(chosen, until_decided)
-    chosen = chosen if executor is None else chosen.model_copy(update={"executor": executor})
+    given = {name: value for name, value in (("name", executor), ("address", address)) if value is not None}
+    chosen = chosen.model_copy(update={"executor": chosen.executor.model_copy(update=given)})
     overrides = overrides_of(price)
     place = Store(store or Path("studies") / chosen.name)
-    given = isinstance(specification, str | Path)
+    from_text = isinstance(specification, str | Path)
     command = (
         _command(str(specification), store, price, data_dir, until_decided=until_decided)
-        if given
+        if from_text
         else "whichbits.study(specification), in Python"
     )
     from rich.console import Console as RichConsole
@@ -137,6 +150,42 @@ def plan(
     expansion, said = most_planned(expansion, place)
     found = preview(expansion, place, overrides)
     return replace(found, text=f"{found.text} {said}")
+
+
+def plan_jobs(
+    specification: str | Path,
+    *,
+    store: Path | None = None,
+    price: Sequence[str] | None = None,
+    data_dir: Path | None = None,
+) -> Path:
+    """Write what a batch system needs to run a study: a script that submits it to Slurm; returns the script.
+
+    It stands in the store, where each job finds the study too; arguments as for `study`. Raises UserError, also where what the
+    steps are depends on results that are not there.
+    """
+    from whichbits.studies.planning.planner import Expansion
+    from whichbits.studies.planning.slurm import write_slurm
+    from whichbits.studies.planning.stages import stages
+    from whichbits.studies.steps.registry import KINDS
+
+    chosen, source = _specification(specification)
+    overrides = overrides_of(price)
+    place = Store(store or Path("studies") / chosen.name)
+    expansion = Expansion(chosen, source, data_dir=data_dir)
+    check_prices(expansion, overrides)
+    if chosen.decide is not None or expansion.probes().missing(place):
+        what = "decide" if chosen.decide is not None else "run: auto"
+        raise UserError(
+            f"specification: with `{what}` it is seen only while the study runs which steps it has",
+            remedy="leave `decide` out, and say `run: served` or `run: emulated` of each candidate",
+        )
+    expansion = replace(expansion, statuses=statuses_of(expansion.probes(), place))
+    command = _command(str(specification), place.folder, price, data_dir)
+    whole = expansion.plan()
+    with place.locked():
+        manifest_of(expansion, whole, overrides, command, 0.0).write(place.folder)
+    return write_slurm(place.folder, chosen.name, stages(whole.missing(place), KINDS), shlex.split(command)[1:])
 
 
 def _failed(states: Mapping[str, str]) -> list[str]:

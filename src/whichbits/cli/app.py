@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shlex
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,12 @@ from whichbits.core.processes import protect_program
 from whichbits.core.terminal import speak_utf8
 
 
+class JobSystem(StrEnum):
+    """Batch systems that a plan can be written for."""
+
+    SLURM = "slurm"
+
+
 class Commands(TyperGroup):
     """All commands: a user's mistake ends in one line and exit code 2, Ctrl-C in one line and 130."""
 
@@ -42,7 +49,7 @@ class Commands(TyperGroup):
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith("whichbits"):
                 raise
-            extra = "quantize" if ctx.invoked_subcommand == "quantize" else "measure"
+            extra = "ray" if error.name == "ray" else "quantize" if ctx.invoked_subcommand == "quantize" else "measure"
             remedy = f"pip install 'whichbits[{extra}]', or 'whichbits[study]' for vLLM on CPUs too"
             _print_error(
                 UserError(f"{error.name} is not installed, which `whichbits {ctx.invoked_subcommand}` needs", remedy=remedy)
@@ -114,19 +121,17 @@ def study(
     data_dir: DataDir = None,
     fresh: Fresh = False,
     executor: Annotated[str | None, typer.Option(help="Where steps run; default: the specification's, else local.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of the cluster, with --executor ray; default: this machine's.")] = None,
     until_decided: Annotated[
         bool, typer.Option("--until-decided", help="Evaluate each candidate only until it is decided.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or what is missing of it, and print its verdict."""
-    from whichbits.cli.tables import console, print_json, print_results
+    from whichbits.cli.tables import console, print_json
 
     if dry_run:
-        preview = whichbits.plan(specification, store=store, price=price, data_dir=data_dir, until_decided=until_decided)
-        print_results(preview.rows, as_json)
-        if not as_json:
-            console().print(preview.text)
+        plan(specification, store, price, data_dir, until_decided, None, as_json)
         return
     outcome = whichbits.study(
         specification,
@@ -135,6 +140,7 @@ def study(
         data_dir=data_dir,
         fresh=fresh,
         executor=executor,
+        address=address,
         until_decided=until_decided,
         quiet=as_json,
     )
@@ -151,6 +157,47 @@ def study(
         by_kind = ", ".join(f"{kind} {duration(seconds)}" for kind, seconds in outcome.seconds_by_kind.items())
         console().print(f"This run took {duration(outcome.seconds)}. Seconds of all steps, by kind: {by_kind}.")
     if outcome.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    specification: Annotated[str, typer.Argument(help="YAML file, or a preset: demo, paper-llama-3.1-8b, ...")],
+    store: StoreDir = None,
+    price: Prices = None,
+    data_dir: DataDir = None,
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="Evaluate each candidate only until it is decided.")
+    ] = False,
+    jobs: Annotated[JobSystem | None, typer.Option(help="Write the steps into the store as array jobs of this system.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the steps of a study, what is done already, hours and dollars; or write them as jobs of a batch system."""
+    from whichbits.cli.tables import console, print_results
+
+    if jobs is not None:
+        script = whichbits.plan_jobs(specification, store=store, price=price, data_dir=data_dir)
+        print_results([{"script": str(script), "use": f"bash {script} [OPTIONS OF SBATCH]"}], as_json)
+        return
+    preview = whichbits.plan(specification, store=store, price=price, data_dir=data_dir, until_decided=until_decided)
+    print_results(preview.rows, as_json)
+    if not as_json:
+        console().print(preview.text)
+
+
+@app.command("run-step")
+def run_step(
+    store: StoreArgument,
+    keys: Annotated[list[str], typer.Argument(help="Keys of the steps, or how they begin.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run steps of a planned study on this machine, which sees the study's store."""
+    from whichbits.cli.tables import print_results
+
+    ends = whichbits.run_step(store, keys, data_dir=data_dir, quiet=as_json)
+    print_results(ends, as_json)
+    if any(end.state == "failed" for end in ends):
         raise typer.Exit(1)
 
 
@@ -250,11 +297,22 @@ app.command()(hardware)
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """Check what a study needs on this machine."""
+def doctor(
+    cluster: Annotated[bool, typer.Option("--cluster", help="Check the nodes of the Ray cluster instead.")] = False,
+    address: Annotated[str | None, typer.Option(help="Of the cluster; default: this machine's.")] = None,
+    store: StoreDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check what a study needs on this machine, or on each node of a cluster."""
     from whichbits.cli.tables import print_results
 
-    print_results(whichbits.doctor(), as_json)
+    if not cluster:
+        print_results(whichbits.doctor(store), as_json)
+        return
+    checks = whichbits.doctor_cluster(address, store=store)
+    print_results(checks, as_json)
+    if any(check.status == "fail" for check in checks):
+        raise typer.Exit(1)
 
 
 def main() -> None:

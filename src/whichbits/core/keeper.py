@@ -2,10 +2,10 @@
 
     python keeper.py PID VARIABLE SERVER_VARIABLE GRACE_S
 
-A program of its own, with nothing but the standard library. Processes are known by the environment variable VARIABLE, whose
-value begins with PID, or by their session: standard input names one that begins as `+ID` and one that has ended as `-ID`, a
-line each. Those that carry SERVER_VARIABLE too have a supervisor that ends them in good order: they are killed only where they
-are still there after GRACE_S seconds.
+A program of its own, started by PID, with nothing but the standard library; it prints the id that it goes on under.
+Processes are known by the environment variable VARIABLE, whose value begins with PID, or by their session: standard input
+names one that begins as `+ID` and one that has ended as `-ID`, a line each. Those that carry SERVER_VARIABLE too have a
+supervisor that ends them in good order: they are killed only where they are still there after GRACE_S seconds.
 """
 
 from __future__ import annotations
@@ -45,15 +45,11 @@ def left_behind(owner: int, variable: str, server_variable: str, sessions: set[i
     return at_once, servers
 
 
-def sessions_of(owner: int) -> set[int]:
-    """Wait for the end of `owner`, and return the sessions that it had open by then."""
-    try:
-        ended = os.pidfd_open(owner)
-    except ProcessLookupError:
-        return set()
+def sessions_of(ended: int) -> set[int]:
+    """Wait for the end of the process of this file descriptor, and return the sessions that it had open by then."""
     text = b""
     watched = [ended, 0]
-    while os.getppid() == owner:
+    while True:
         readable = select.select(watched, [], [])[0]
         part = os.read(0, 1 << 16) if 0 in readable else b""
         text += part
@@ -67,6 +63,15 @@ def sessions_of(owner: int) -> set[int]:
     return opened
 
 
+def leave() -> None:
+    """Go on as a process that is nobody's child, as some programs kill their children when they end; its id is printed."""
+    if pid := os.fork():
+        os.write(1, f"{pid}\n".encode())
+        os._exit(0)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+
+
 def kill(pids: set[int]) -> None:
     """Kill those of the processes that still live."""
     for pid in pids:
@@ -78,7 +83,13 @@ def kill(pids: set[int]) -> None:
 
 def main(owner: int, variable: str, server_variable: str, grace_s: float) -> None:
     """Do what the module's documentation says."""
-    sessions = sessions_of(owner)
+    try:
+        ended = os.pidfd_open(owner)
+    except ProcessLookupError:
+        ended = None
+    alive = ended is not None and os.getppid() == owner  # else its id may be another's by now
+    leave()
+    sessions = sessions_of(ended) if ended is not None and alive else set()
     deadline = time.monotonic() + grace_s
     while True:
         at_once, servers = left_behind(owner, variable, server_variable, sessions)

@@ -1,4 +1,4 @@
-"""Child processes that import nothing from the working directory and never outlive who started them (Linux)."""
+"""Processes (Linux): children that import nothing from the working directory and never outlive who started them; who is who."""
 
 from __future__ import annotations
 
@@ -61,3 +61,23 @@ def die_with_parent(parent: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:
         os._exit(1)
+
+
+def machine_identity() -> str:
+    """Boot and process-id namespace, within which a process id and start time name one process."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+
+
+def status(pid: int) -> list[str] | None:
+    """Fields of /proc/PID/stat from the state on, or None where there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def start_time(pid: int) -> int | None:
+    """Start of a process in clock ticks since boot, or None where it has ended."""
+    fields = status(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])

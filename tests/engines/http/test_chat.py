@@ -71,7 +71,7 @@ def test_the_key_is_sent_and_refusals_are_told(judge) -> None:
 
 
 def test_a_busy_judge_is_asked_again(judge) -> None:
-    server = judge(refusals=[429, 503])
+    server = judge(refusals=[429, 503, 408, 425, 522, 529])
     with chat(server.url, patience=Patience(first_s=0.01, longest_s=0.02, total_s=1)) as one:
         assert len(one.replies([asked("a", "b")], seeds=[0])) == 1
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from whichbits.engines.emulation.model import Emulated
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.server
 LENGTH = 512
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def endpoint(served: Server) -> Iterator[Endpoint]:
     with Endpoint(f"{served.url}/v1", served.model, max_length=LENGTH, concurrency=4) as found:
         yield found
@@ -123,6 +125,21 @@ def test_prefix_cache_is_off(endpoint: Endpoint, served: Server) -> None:
     with HttpClient(Connection(served.url)) as client:
         found = read_metrics(client)
     assert found["vllm:prefix_cache_hits_total"] == 0
+
+
+def test_a_crash_of_the_engine_gives_the_cause(endpoint: Endpoint, served: Server) -> None:
+    processes = psutil.Process().children(recursive=True)
+    (core,) = [process for process in processes if "EngineCor" in process.name()]
+    assert endpoint.generate([[5, 6, 7]], max_tokens=2)[0].tokens == 2
+    core.kill()
+    with pytest.raises(EngineError):
+        endpoint.generate([[5, 6, 7]], max_tokens=2)
+    deadline = time.monotonic() + 30
+    while (failure := served.failure()) is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert failure is not None
+    assert "Engine" in failure
+    assert psutil.wait_procs(processes, timeout=20)[1] == []
 
 
 def test_no_server() -> None:

@@ -271,6 +271,7 @@ def test_steering_variables_are_not_inherited(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.server
+@pytest.mark.nightly
 def test_kill_9_of_the_parent_of_vllm(vllm, tiny_llama: Path, tmp_path: Path) -> None:
 
     from whichbits.engines.vllm.defaults import serving_settings
@@ -292,28 +293,3 @@ def test_kill_9_of_the_parent_of_vllm(vllm, tiny_llama: Path, tmp_path: Path) ->
         parent.kill()
         parent.wait()
     assert all_gone(pids, within_s=30)
-
-
-@pytest.mark.server
-def test_crash_of_vllm_in_mid_run_gives_the_cause(vllm, tiny_llama: Path, tmp_path: Path) -> None:
-
-    from whichbits.engines.http.endpoint import Endpoint
-    from whichbits.engines.vllm.defaults import serving_settings
-    from whichbits.hardware.this_machine import describe
-
-    settings = serving_settings(describe(), read_configuration(tiny_llama).kv_bytes_per_token, max_length=64)
-    options = {"arguments": settings.arguments, "environment": settings.environment, "registry": tmp_path / "registry"}
-    with Server(vllm, tiny_llama, log=tmp_path / "log.txt", **options) as server:
-        pids = family(tmp_path)
-        (core,) = engine_cores(pids)
-        with Endpoint(server.url, server.model, max_length=64, concurrency=1) as endpoint:
-            assert endpoint.generate([[5, 6, 7]], max_tokens=2)[0].tokens == 2
-            os.kill(core, signal.SIGKILL)
-            with pytest.raises(EngineError):
-                endpoint.generate([[5, 6, 7]], max_tokens=2)
-        deadline = time.monotonic() + 30
-        while (failure := server.failure()) is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-    assert failure is not None
-    assert "Engine" in failure
-    assert all_gone(pids)

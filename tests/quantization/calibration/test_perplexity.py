@@ -15,7 +15,7 @@ from whichbits.quantization.calibration.perplexity import negative_log_likelihoo
 def test_likelihoods_are_those_of_transformers(random_base: Callable[[str], Path], family: str) -> None:
     """Gemma 2 caps its logits, Granite scales them."""
     base = random_base(family)
-    tokens = torch.randint(100, 49000, (3, 12), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(5, 256, (3, 12), generator=torch.Generator().manual_seed(0))
     found = negative_log_likelihood(base, tokens)
     with torch.no_grad():
         logits = transformers.AutoModelForCausalLM.from_pretrained(base)(tokens).logits[:, :-1].float()

@@ -22,7 +22,7 @@ from whichbits.engines.http.logprobs import (
     token_name,
 )
 from whichbits.engines.http.requests import HttpClient, ServerRefused
-from whichbits.engines.http.retry import Patience
+from whichbits.engines.http.retry import PASSING, Patience
 from whichbits.engines.http.sampling import EXTENSIONS, STANDARD
 
 __all__ = ["Endpoint", "Generation", "TokenTexts"]
@@ -230,7 +230,7 @@ class Endpoint:
                     self._score_next(([0], [0, 1]))
                     self._given = True
                 except ServerRefused as error:
-                    if not 400 <= error.status < 500 or error.status in (401, 403, 404, 408, 429):
+                    if not 400 <= error.status < 500 or error.status in (401, 403, 404, *PASSING):
                         raise
                     self._given = False
                 except _NotGiven:

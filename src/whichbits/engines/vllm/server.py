@@ -17,11 +17,11 @@ from types import TracebackType
 from typing import Self
 
 from whichbits.core.errors import UserError
-from whichbits.core.processes import safe_environment
+from whichbits.core.processes import machine_identity, safe_environment, start_time
 from whichbits.engines.errors import EngineEnded, EngineError
 from whichbits.engines.vllm import server_records as records
 from whichbits.engines.vllm import supervisor
-from whichbits.engines.vllm.command import EngineCommand
+from whichbits.engines.vllm.command import LOOPBACK, EngineCommand
 from whichbits.engines.vllm.log import root_cause, tail
 from whichbits.schema.engine import Arguments
 
@@ -51,23 +51,23 @@ def flags(arguments: Arguments) -> list[str]:
     return words
 
 
-def port_is_free(port: int) -> bool:
-    """Whether a server can listen on a port of this machine."""
+def port_is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a server can listen on a port of an address of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
 
 
-def free_port() -> int:
+def free_port(host: str = LOOPBACK) -> int:
     """A free port below the range of outgoing connections, one of which could else take it before the server does."""
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="utf-8").split()[0])
     candidates = range(min(10_000, max(1024, low - 10_000)), low)
     for port in random.SystemRandom().sample(candidates, k=min(200, len(candidates))):
-        if port_is_free(port):
+        if port_is_free(port, host):
             return port
     raise EngineError(f"no free port between {candidates.start} and {candidates.stop}")
 
@@ -77,7 +77,7 @@ class Server:
 
     arguments: the engine's options by name, see `flags`. environment: variables for it; inherited variables that steer
     engines (VLLM_*, OMP_*, ...) are not passed on, and PYTHONSAFEPATH keeps the working directory off its import path. log:
-    file for the engine's output. cpus: processors that it is bound to.
+    file for the engine's output. cpus: processors that it is bound to. host: address of this machine that it answers at.
     Raises UserError where `port` is in use, EngineError where the engine ends, is not ready after `start_timeout_s`, or has not
     started when `stopping` is set.
     Servers that killed runs left behind, known from the folder `registry`, are ended first.
@@ -92,12 +92,13 @@ class Server:
         environment: Mapping[str, str],
         log: Path,
         cpus: Collection[int] | None = None,
+        host: str = LOOPBACK,
         port: int | None = None,
         start_timeout_s: float = 600.0,
         registry: Path | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
-        if port is not None and not port_is_free(port):
+        if port is not None and not port_is_free(port, host):
             raise UserError(f"port {port} is in use", remedy="choose another port, or none to have a free one chosen")
         self.log = log
         self.model = str(arguments.get("served-model-name", checkpoint))
@@ -105,9 +106,10 @@ class Server:
         self._registry = registry or records.default_registry()
         self._start_timeout_s = start_timeout_s
         self._stopping = stopping or threading.Event()
-        self.port = port or free_port()
+        self.host = host
+        self.port = port or free_port(host)
         self._checkpoint = str(checkpoint)
-        self._argv = command.expand(self._checkpoint, self.port, flags(arguments))
+        self._argv = command.expand(self._checkpoint, self.port, flags(arguments), host)
         self._environment = dict(environment)
         self._cpus = ",".join(map(str, sorted(cpus))) if cpus else "-"
         self._process: subprocess.Popen[bytes] | None = None
@@ -116,7 +118,7 @@ class Server:
     @property
     def url(self) -> str:
         """Root of the server, without /v1."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def argv(self) -> list[str]:
@@ -155,10 +157,10 @@ class Server:
     def _identity(self, pid: int) -> records.ServerRecord:
         return records.ServerRecord(
             pid=pid,
-            start_time=records.start_time(pid) or 0,
+            start_time=start_time(pid) or 0,
             parent_pid=os.getpid(),
-            parent_start_time=records.start_time(os.getpid()) or 0,
-            machine=records.machine_identity(),
+            parent_start_time=start_time(os.getpid()) or 0,
+            machine=machine_identity(),
             port=self.port,
             checkpoint=self._checkpoint,
         )
@@ -209,7 +211,7 @@ class Server:
 
     def _get(self, path: str) -> bytes | None:
         """Body of a successful answer, None where there is none (yet)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=5)
         try:
             connection.request("GET", path)
             response = connection.getresponse()

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from whichbits.core.home import cache_directory, cache_errors
+from whichbits.core.processes import machine_identity, start_time, status
 
 
 @dataclass(frozen=True)
@@ -34,32 +35,12 @@ def default_registry() -> Path:
     return cache_directory() / "servers"
 
 
-def machine_identity() -> str:
-    """Boot and process-id namespace, within which a process id and start time name one process."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-    return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-
-
-def _stat(pid: int) -> list[str] | None:
-    """Fields of /proc/PID/stat from the state on, or None where there is no such process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
-def start_time(pid: int) -> int | None:
-    """Start of a process in clock ticks since boot, or None where it has ended."""
-    fields = _stat(pid)
-    return None if fields is None or fields[0] == "Z" else int(fields[19])
-
-
 def session_members(session: int) -> list[int]:
     """Living processes of a session."""
     members = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            fields = _stat(int(entry.name))
+            fields = status(int(entry.name))
             if fields is not None and fields[0] != "Z" and int(fields[3]) == session:
                 members.append(int(entry.name))
     return members

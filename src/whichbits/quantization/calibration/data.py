@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +53,11 @@ def calibration_data(
     """
     import torch
 
-    _check_length(base, calibration.length, trust_remote_code)
+    configuration = read_configuration(base, trust_remote_code=trust_remote_code)
+    _check_length(configuration.max_positions, calibration.length)
     tokenizer = load_tokenizer(base, trust_remote_code=trust_remote_code)
-    start = start_ids(tokenizer)
+    start, vocabulary = start_ids(tokenizer), min(len(tokenizer), configuration.vocabulary)
+    _check_known(start, configuration.vocabulary, tokenizer)
     generator = torch.Generator().manual_seed(seed)
     match calibration.source:
         case "self":
@@ -68,12 +70,14 @@ def calibration_data(
                     device=device, trust_remote_code=trust_remote_code, kept=kept,
                 )  # fmt: skip
         case "random":
-            ordinary = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
+            ordinary = sorted(set(range(vocabulary)) - set(tokenizer.all_special_ids))
             tokens = random_tokens(ordinary, start, calibration.samples, calibration.length, generator)
         case "tokens":
-            tokens = given_tokens(read_file(calibration), calibration, len(tokenizer))
+            tokens = given_tokens(read_file(calibration), calibration, vocabulary)
         case _:
-            tokens = windows(_token_stream(calibration, tokenizer, seed, start), start, calibration, generator)
+            stream = _token_stream(calibration, tokenizer, seed, start)
+            _check_known(stream, configuration.vocabulary, tokenizer)
+            tokens = windows(stream, start, calibration, generator)
     fingerprint = hashlib.sha256(tokens.numpy().astype("<i8").tobytes()).hexdigest()
     found = warnings(base, tokenizer, tokens, start, calibration, device=device, trust_remote_code=trust_remote_code)
     return CalibrationData(tokens, fingerprint, found)
@@ -150,8 +154,19 @@ def _token_stream(calibration: Calibration, tokenizer: Any, seed: int, start: li
     return stream
 
 
-def _check_length(base: Path, length: int, trust_remote_code: bool) -> None:
-    longest = read_configuration(base, trust_remote_code=trust_remote_code).max_positions
+def _check_known(tokens: Sequence[int], vocabulary: int, tokenizer: Any) -> None:
+    """Raise UserError where a token is none of the model's: one that was added to its tokenizer alone."""
+    highest = max(tokens, default=0)
+    if highest >= vocabulary:
+        raise UserError(
+            f"calibration: token {highest} ({tokenizer.convert_ids_to_tokens(highest)!r:.60}) is beyond the model's vocabulary "
+            f"of {vocabulary}: it was added to the tokenizer alone",
+            remedy="resize the model's embeddings to its tokenizer (resize_token_embeddings) and save it again, or take the "
+            "tokenizer that it was trained with",
+        )
+
+
+def _check_length(longest: int | None, length: int) -> None:
     if longest is not None and length > longest:
         raise UserError(
             f"calibration.length: {length} tokens, and the model reads {longest}", remedy=f"choose a length up to {longest}"

@@ -8,8 +8,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
+from whichbits.core.errors import UserError
 from whichbits.schema.step import Step
 from whichbits.studies.execution.placement import Machine
+from whichbits.studies.execution.servers import Engine
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.step import Result, Run
 from whichbits.studies.store.store import Store
@@ -36,23 +38,8 @@ class StepFailed(Exception):
         self.seconds = seconds
 
 
-class Services(Protocol):
-    """What a study offers to the executor that works for it; called from any thread."""
-
-    @property
-    def store(self) -> Store:
-        """Where results go, and what steps read comes from."""
-        ...
-
-    @property
-    def machine(self) -> Machine:
-        """What this machine has; for those that run work on it."""
-        ...
-
-    @property
-    def preload(self) -> Sequence[str]:
-        """Modules that steps take long to import."""
-        ...
+class StepServices(Protocol):
+    """What a study offers to its running steps; called from any thread."""
 
     def started(self, step: Step) -> None:
         """The step has begun to run."""
@@ -70,6 +57,29 @@ class Services(Protocol):
         """Why a candidate's server has died, in one line; None while it lives, or where it was not started."""
         ...
 
+
+class Services(StepServices, Protocol):
+    """What a study offers to the executor that works for it."""
+
+    @property
+    def store(self) -> Store:
+        """Where results go, and what steps read comes from."""
+        ...
+
+    @property
+    def machine(self) -> Machine:
+        """What this machine has; for those that run work on it."""
+        ...
+
+    @property
+    def preload(self) -> Sequence[str]:
+        """Modules that steps take long to import."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something has happened that people should know."""
+        ...
+
     def free_device(self) -> None:
         """Stop all servers: what is about to run needs their memory, and nothing runs that asks them."""
         ...
@@ -80,6 +90,14 @@ class Executor(ABC):
 
     Whatever runs work does so by `worker.run_work`, which files results in the store.
     """
+
+    def connect(self, address: str | None) -> None:
+        """Use the cluster at this address, before it starts. Raises UserError where it has none."""
+        if address is not None:
+            raise UserError(
+                f"executor: {type(self).__name__} runs on this machine, and has no address {address!r}",
+                remedy="leave the address out, or choose the executor `ray`",
+            )
 
     @abstractmethod
     def start(self, services: Services) -> None:
@@ -95,3 +113,10 @@ class Executor(ABC):
     @abstractmethod
     def stop(self) -> None:
         """Kill what runs and drop what is queued, if anything is left; every future is done afterwards."""
+
+    def engine(self, configured: Engine) -> Engine:
+        """What starts servers, once this has started: by default on this machine, as it is configured."""
+        return configured
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
+        """Let go of what servers needed too, once all of them have stopped."""

@@ -12,5 +12,8 @@ EXECUTORS: Registry[Executor] = Registry(
     "executor",
     GROUP,
     ("whichbits.studies.execution.executor", "Executor"),
-    {"local": ("whichbits.studies.execution.local", "LocalExecutor")},
+    {
+        "local": ("whichbits.studies.execution.local", "LocalExecutor"),
+        "ray": ("whichbits.studies.execution.ray.executor", "RayExecutor"),
+    },
 )

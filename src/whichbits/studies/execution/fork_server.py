@@ -9,7 +9,7 @@ import os
 import sys
 
 from whichbits.core.processes import die_with_parent
-from whichbits.studies.execution.local import MARK
+from whichbits.studies.execution.processes import MARK
 
 PID = os.getpid()
 """Process id of the process that jobs are forked from."""

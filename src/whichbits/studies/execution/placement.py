@@ -31,6 +31,8 @@ class Machine:
     client: frozenset[int] | None = None
     server: frozenset[int] | None = None
     accelerator: bool = False
+    devices: int = 1
+    """Accelerators that a server takes, where there are some."""
     serves: bool = True
     """Whether servers run here; where none do, what computes has the machine for itself."""
 

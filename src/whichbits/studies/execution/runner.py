@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Literal, Protocol
 
 from whichbits.schema.step import Step
@@ -15,6 +17,7 @@ from whichbits.studies.execution.executor import Executor, StepFailed, Work
 from whichbits.studies.execution.placement import Machine
 from whichbits.studies.execution.servers import Engine, Servers
 from whichbits.studies.planning.plan import Plan
+from whichbits.studies.planning.stages import process_of
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.step import Kind, Result
 from whichbits.studies.store.store import Store
@@ -65,30 +68,34 @@ class Runner:
     _states: dict[str, State] = field(default_factory=dict, init=False)
     _kept_up: set[str] = field(default_factory=set, init=False)
     _waiting: dict[str, Planned] = field(default_factory=dict, init=False)
-    _running: dict[Future[Result], Planned] = field(default_factory=dict, init=False)
+    _running: dict[str, Planned] = field(default_factory=dict, init=False)
+    """By key, as what waits."""
+    _finished: SimpleQueue[tuple[Planned, Future[Result]]] = field(default_factory=SimpleQueue, init=False)
 
     def run(self) -> dict[str, State]:
         """How each step of the plan, and of `more`, has ended, by key.
 
-        Raises OSError where the store cannot be written, UserError where it cannot be read.
+        Raises OSError where the store cannot be written, UserError where it cannot be read or may be another run's.
         """
         self._take(self.plan)
-        self._servers = Servers(self.plan.served, self.store, self.engine, self.observer.note)
         self.executor.start(self)
+        self._servers = Servers(self.plan.served, self.store, self.executor.engine(self.engine), self.observer.note)
         with _interruption() as interrupted:
             try:
                 while self._waiting or self._running or self._grown():
+                    self.store.check_lock()
                     self._submit_ready()
                     self._close_unneeded_servers()
-                    ended, _ = wait(self._running, INTERRUPTION_S, FIRST_COMPLETED)
+                    for planned, future in self._next_finished():
+                        del self._running[planned.step.key]
+                        self._ended(planned, future)
                     if interrupted.is_set():
                         raise KeyboardInterrupt
-                    for future in ended:
-                        self._ended(self._running.pop(future), future)
             finally:
                 self._servers.stop_starting()
                 self.executor.stop()
                 self._servers.close_all()
+                self.executor.close()
         return dict(self._states)
 
     # What steps are offered (executor.Services)
@@ -108,6 +115,10 @@ class Runner:
     def server_failure(self, name: str) -> str | None:
         """Why a candidate's server has died; None while it lives."""
         return self._servers.failure(name)
+
+    def note(self, text: str) -> None:
+        """Something has happened that people should know."""
+        self.observer.note(text)
 
     def free_device(self) -> None:
         """Stop all servers, whose memory what computes needs."""
@@ -139,32 +150,39 @@ class Runner:
         """Give the executor all steps whose turn has come; those that share work together."""
         for planned in sorted(self._waiting.values(), key=lambda planned: self.machine.turn(planned.needs)):
             if planned.step.key in self._waiting and self._is_ready(planned):
-                group = [one for one in self._waiting.values() if one is planned or self._together(planned, one)]
+                group = self._group(planned)
                 for one in group:
                     del self._waiting[one.step.key]
                 if work := tuple(one for one in group if self._can_run(one)):
+                    self._running.update({one.step.key: one for one in work})
                     futures = self.executor.submit(Work(self.kinds[planned.step.kind].run, work))
-                    self._running.update(zip(futures, work, strict=True))
+                    for one, future in zip(work, futures, strict=True):
+                        future.add_done_callback(partial(self._note_finished, one))
+
+    def _note_finished(self, planned: Planned, future: Future[Result]) -> None:
+        self._finished.put((planned, future))
+
+    def _next_finished(self) -> Iterator[tuple[Planned, Future[Result]]]:
+        """Steps that have ended since; waits a moment for the first."""
+        with suppress(Empty):
+            yield self._finished.get(timeout=INTERRUPTION_S)
+            for _ in range(self._finished.qsize()):
+                yield self._finished.get_nowait()
 
     def _is_ready(self, planned: Planned) -> bool:
         """Whether everything the step reads has ended, well or badly, and what measures speed has all else behind it."""
         if planned.needs.alone and (self._running or any(not one.needs.alone for one in self._waiting.values())):
             return False
-        return not any(step.key in self._unfinished() for step in planned.reads.values())
+        # One that another plan has made neither waits nor runs.
+        return not any(step.key in self._waiting or step.key in self._running for step in planned.reads.values())
 
-    def _unfinished(self) -> set[str]:
-        """Keys of steps that wait or run; one that another plan has made is neither."""
-        return {*self._waiting, *(planned.step.key for planned in self._running.values())}
-
-    def _together(self, one: Planned, other: Planned) -> bool:
-        """Whether two steps run in one process: as they share work, or are of one measurement session."""
-        if other.step.kind != one.step.kind or not self._is_ready(other):
-            return False
-        if one.needs.alone or other.needs.alone:
-            return one.needs.alone and other.needs.alone
-        together = self.kinds[one.step.kind].together
-        work = together(one.step) if together is not None else None
-        return work is not None and together is not None and together(other.step) == work
+    def _group(self, planned: Planned) -> list[Planned]:
+        """The steps that run in one process with a step, itself among them."""
+        name = process_of(planned, self.kinds)
+        if name is None:
+            return [planned]
+        alike = (one for one in self._waiting.values() if process_of(one, self.kinds) == name)
+        return [one for one in alike if one is planned or self._is_ready(one)]
 
     def _can_run(self, planned: Planned) -> bool:
         """Whether what the step reads is done; if not, it fails with the first cause."""
@@ -191,6 +209,8 @@ class Runner:
 
     def _close_unneeded_servers(self) -> None:
         """Stop the servers that no step needs any more, nor what may come after these."""
+        if not self._servers.up:
+            return
         left = (*self._waiting.values(), *self._running.values())
         self._servers.close_all(but={name for planned in left for name in planned.needs.servers} | self._kept_up)
 

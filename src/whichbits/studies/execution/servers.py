@@ -60,6 +60,8 @@ class ConfiguredEngine:
     settings: Settings
     logs: Path
     resident: int
+    host: str = "127.0.0.1"
+    """Address of the machine that servers answer at."""
 
     @contextmanager
     def serve(self, name: str, checkpoint: Path, stopping: threading.Event) -> Iterator[Server]:
@@ -76,6 +78,7 @@ class ConfiguredEngine:
                 environment=self.settings.environment,
                 log=self.logs / f"{name}.txt",
                 cpus=processors(self.settings.server_cpus) if self.settings.server_cpus else None,
+                host=self.host,
                 stopping=stopping,
             )
             server.__enter__()
@@ -149,6 +152,11 @@ class Servers:
         with self._lock:
             server, _ = self._open.get(name, (None, None))
         return None if server is None else server.failure()
+
+    @property
+    def up(self) -> bool:
+        """Whether there is one."""
+        return bool(self._open)
 
     def close_all(self, but: Collection[str] = ()) -> None:
         """Stop all servers but those of these candidates."""

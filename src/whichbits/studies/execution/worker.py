@@ -44,7 +44,7 @@ def jobs_of(work: Work, store: Store, cpus: frozenset[int] | None) -> list[Job]:
     ]
 
 
-def run_work(work: Work, jobs: list[Job], store: Store, context: WorkerContext) -> Iterator[Outcome]:
+def run_work(work: Work, jobs: Sequence[Job], store: Store, context: WorkerContext) -> Iterator[Outcome]:
     """Run steps together and file each in the store as it ends. An error of the store itself is raised."""
     planned = {one.step.key: one for one in work.steps}
     left = {job.step.key: job for job in jobs}

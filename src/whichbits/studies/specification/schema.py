@@ -275,6 +275,15 @@ def _short_form(field: str, key: str, text: str) -> dict[str, str]:
     return task_entry(text) if field == "tasks" else {key: text}
 
 
+class ExecutorChoice(Written):
+    """Where steps run."""
+
+    name: str = "local"
+    """`local`, `ray`, or one that an installed package brings."""
+    address: str | None = None
+    """Of a cluster; default: the one that this machine belongs to."""
+
+
 class Specification(Written):
     """A whole study."""
 
@@ -309,8 +318,12 @@ class Specification(Written):
     max_length: Annotated[int, Field(ge=16)] | None = None
     """Longest request (prompt and output) served; default: what tasks and workloads need, within the model's context."""
     trust_remote_code: bool = False
-    executor: str = "local"
-    """Where steps run: `local`, or one that an installed package brings."""
+    executor: ExecutorChoice = ExecutorChoice()
+
+    @field_validator("executor", mode="before")
+    @classmethod
+    def _by_name(cls, executor: Any) -> Any:
+        return {"name": executor} if isinstance(executor, str) else executor
 
     _written_out = field_validator("modes", mode="before")(mode_entries)
 

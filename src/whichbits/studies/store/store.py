@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from whichbits.core.errors import UserError
@@ -18,8 +18,15 @@ from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Items, Record, Step
 from whichbits.schema.summary import Summary
 from whichbits.studies.steps.step import Earlier
+from whichbits.studies.store.lease import LONGEST_SILENCE_S, Lease, LeaseHeld, held, leased
 from whichbits.studies.store.old_stores import former_results
 from whichbits.studies.store.result import read_fields, read_result, results_folder
+
+STUDY = "study"
+"""Lease on the whole store."""
+
+STEP = "step-"
+"""What the name of a lease on one step begins with."""
 
 
 class Store:
@@ -34,6 +41,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._former: Mapping[tuple[str, Items], Path] | None = None
+        self._held: tuple[Lease, ...] = ()
 
     def directory(self, step: Step) -> Path:
         """Where the finished step is, or will be."""
@@ -70,15 +78,10 @@ class Store:
         return (self.directory(step) / "result.json").is_file()
 
     def partial(self, step: Step) -> Path:
-        """An empty directory for a step about to run."""
-        folder = self.in_flight(step)
-        shutil.rmtree(folder, ignore_errors=True)
+        """An empty directory for a step about to run, which no other attempt at it has."""
+        folder = self.folder / "partial" / f"{step.kind}-{step.key}-{uuid.uuid4().hex[:8]}"
         folder.mkdir(parents=True)
         return folder
-
-    def in_flight(self, step: Step) -> Path:
-        """Where a running step writes."""
-        return self.folder / "partial" / f"{step.kind}-{step.key}"
 
     def kept(self, step: Step) -> Path:
         """Where an unfinished step keeps what is to outlive a killed run; it is not made here."""
@@ -155,7 +158,7 @@ class Store:
         """Keep the cause and the log of a failed step, and drop the rest of what it wrote."""
         folder = self.failure(step)
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "error.json").write_text(
             json.dumps({"labels": step.labels.shown(), "error": error}, indent=1), encoding="utf-8"
         )
@@ -185,27 +188,67 @@ class Store:
     def locked(self) -> Iterator[None]:
         """Hold the store for one run; what a killed run left in flight is swept away.
 
-        Raises UserError if another run is at work on this store.
+        Raises UserError if another run is at work on this store, on whichever machine.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle = (self.folder / "run.lock").open("a+", encoding="utf-8")
-        except OSError as error:
-            raise UserError(
-                f"store: {self.folder} cannot be written: {error.strerror}", remedy="name another --store"
-            ) from error
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                handle.seek(0)
-                owner = handle.read().strip() or "unknown"
-                raise UserError(
-                    f"store: {self.folder} is in use by another run (process {owner})",
-                    remedy="wait for it to end, or name another --store",
-                ) from None
-            handle.truncate(0)
-            handle.write(str(os.getpid()))
-            handle.flush()
+        with self._leased(self._leases / STUDY) as lease:
+            for other in self._leases.glob(f"{STEP}*"):
+                if (found := held(other)) is not None:
+                    raise self._in_use(found)
             shutil.rmtree(self.folder / "partial", ignore_errors=True)
+            with self._holding(lease):
+                yield
+
+    @contextmanager
+    def locked_steps(self, steps: Iterable[Step]) -> Iterator[None]:
+        """Hold some steps of the store, for a run of these alone.
+
+        Raises UserError if another run is at work on one of them or on the whole store.
+        """
+        with ExitStack() as stack:
+            names = sorted(f"{STEP}{step.kind}-{step.key}" for step in steps)
+            leases = tuple(stack.enter_context(self._leased(self._leases / name)) for name in names)
+            if (found := held(self._leases / STUDY)) is not None:
+                raise self._in_use(found)
+            with self._holding(*leases):
+                yield
+
+    @contextmanager
+    def _holding(self, *leases: Lease) -> Iterator[None]:
+        self._held = leases
+        try:
             yield
+        finally:
+            self._held = ()
+
+    def check_lock(self) -> None:
+        """Raise UserError where another run has taken this one for ended, and holds what it held."""
+        if any(lease.lost for lease in self._held):
+            raise UserError(
+                f"store: {self.folder} could not be reached for a while, and may be another run's by now",
+                remedy="see that the store can be written, and run the same command again; finished steps are kept",
+            )
+
+    @property
+    def _leases(self) -> Path:
+        return self.folder / "leases"
+
+    @contextmanager
+    def _leased(self, path: Path) -> Iterator[Lease]:
+        with ExitStack() as stack:
+            try:
+                lease = stack.enter_context(leased(path))
+            except LeaseHeld as other:
+                raise self._in_use(other) from None
+            except OSError as error:
+                raise UserError(
+                    f"store: {self.folder} cannot be written: {error.strerror}", remedy="name another --store"
+                ) from error
+            yield lease
+
+    def _in_use(self, other: LeaseHeld) -> UserError:
+        return UserError(
+            f"store: {self.folder} is in use by another run (process {other.holder.pid} on {other.holder.host}, "
+            f"last heard of {other.silent_s:.0f} s ago)",
+            remedy=f"wait for it to end, or name another --store; a run whose machine has died is let go after "
+            f"{LONGEST_SILENCE_S:.0f} s",
+        )

@@ -1,0 +1,37 @@
+"""`whichbits doctor --executor ray`: what a study finds on the nodes of a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from whichbits.core.errors import UserError
+from whichbits.engines.doctor import Check
+
+
+def doctor_cluster(address: str | None = None, *, store: Path | None = None) -> list[Check]:
+    """Examine each node of the cluster at an address, as a study of this machine would, with a line a node.
+
+    store: the folder of a study that all must be able to write; default: this one. Raises UserError where no cluster answers.
+    """
+    import ray
+
+    from whichbits.studies.execution.ray.checks import check_node, examine, examine_nodes, join
+
+    folder = (store or Path()).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    found, own = join(address), examine(None)
+    checks = []
+    try:
+        for node, examined in examine_nodes(found, folder):
+            name = f"node {node.address} ({node.id[:8]})"
+            detail = f"{node.cpus:g} processors, {node.gpus:g} GPUs, {examined.hardware}, engine {examined.engine}"
+            try:
+                check_node(node, examined, own, folder, cores=len(os.sched_getaffinity(0)), serves=True)
+            except UserError as error:
+                checks.append(Check(name, "fail", error.message, error.remedy))
+            else:
+                checks.append(Check(name, "ok", detail))
+    finally:
+        ray.shutdown()
+    return checks

@@ -1,0 +1,75 @@
+"""`whichbits run-step`: steps of a planned study, run anywhere that sees its store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whichbits.core.errors import UserError
+from whichbits.studies.specification.schema import ExecutorChoice, parse
+from whichbits.studies.store.manifest import FILE, read
+from whichbits.studies.store.store import Store
+from whichbits.studies.study import run, statuses_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from whichbits.studies.steps.planned import Planned
+
+
+@dataclass(frozen=True)
+class StepEnd:
+    """How a step has ended."""
+
+    key: str
+    kind: str
+    state: str
+    """`done` or `failed`."""
+    error: str
+    """Why it failed."""
+
+
+def run_step(
+    store: Path, keys: Sequence[str], *, data_dir: Path | None = None, quiet: bool = False, console: Console | None = None
+) -> list[StepEnd]:
+    """Run these steps of the study that a store was planned for, in one process, on this machine.
+
+    `keys` are whole keys or beginnings of them. Steps that are done are left as they are. The plan is made anew from the
+    specification in the store: a machine on which it has other steps (another engine, other hardware) runs none. Raises
+    UserError, also where what a step reads is not done; a step that fails is one of the ends.
+    """
+    from whichbits.studies.planning.planner import Expansion
+
+    place, manifest = Store(store), read(store)
+    chosen, source = parse(manifest.specification, str(store / FILE))
+    chosen = chosen.model_copy(update={"executor": ExecutorChoice()})
+    expansion = Expansion(chosen, source, data_dir=data_dir)
+    expansion = replace(expansion, statuses=statuses_of(expansion.probes(), place))
+    plan = expansion.plan()
+    wanted = [_named(key, plan.steps, store) for key in keys]
+    for planned in wanted:
+        for role, step in planned.reads.items():
+            if not place.done(step) and step.key not in {other.step.key for other in wanted}:
+                raise UserError(
+                    f"run-step: {planned.step.kind} {planned.step.key[:12]} reads {step.kind} {step.key[:12]} ({role}), "
+                    "which is not done",
+                    remedy=f"run `whichbits run-step {store} {step.key[:12]}` first",
+                )
+    with place.locked_steps(planned.step for planned in wanted):
+        run(replace(plan, steps=tuple(wanted)), expansion, place, quiet=quiet, console=console)
+    records = [place.record(planned.step) for planned in wanted]
+    return [StepEnd(record.key, record.kind, record.state, record.error or "") for record in records]
+
+
+def _named(key: str, steps: Sequence[Planned], store: Path) -> Planned:
+    """The step of a key. Raises UserError where there is none, or more than one."""
+    found = {planned.step.key: planned for planned in steps if planned.step.key.startswith(key)}
+    if len(found) != 1:
+        problem = f"{len(found)} steps begin with it" if found else "the plan on this machine has no such step"
+        raise UserError(
+            f"run-step: key {key!r}: {problem}",
+            remedy=f"take a key of {store / FILE}, on a machine with the engine and hardware that the study was planned for",
+        )
+    return next(iter(found.values()))

@@ -1,0 +1,201 @@
+"""What each node of a cluster must have before a study runs there; a node that differs is refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from whichbits.core import errors
+from whichbits.core.errors import UserError
+from whichbits.engines.vllm.command import find_vllm
+from whichbits.hardware.this_machine import describe
+
+LIBRARIES = ("compressed-tensors", "lm-eval", "numpy", "ray", "torch", "transformers")
+"""Their versions are the same on all nodes: results and what passes between nodes depend on them."""
+
+CONNECT_TIMEOUT_S = 10.0
+
+LARGEST_SKEW_S = 30.0
+"""Clocks of nodes may differ by so much: times of results are compared by people."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the cluster as Ray knows it."""
+
+    id: str
+    address: str
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What a process finds on its machine."""
+
+    software: Mapping[str, str]
+    """Version by name."""
+    hardware: str
+    engine: str
+    """What would serve, or why nothing would."""
+    store: str | None
+    """Why the store cannot be used; None where it can."""
+    clock: float
+    """Seconds since 1970."""
+    skew_s: float = 0.0
+    """How far that is off the study's machine, at least."""
+
+
+def join(address: str | None) -> tuple[Node, ...]:
+    """Connect to the cluster at an address, by default that of `RAY_ADDRESS` or of this machine; its nodes that take work.
+
+    Raises UserError where there is none.
+    """
+    where = address or os.environ.get("RAY_ADDRESS") or "auto"
+    try:
+        if where != "auto":  # Ray itself asks an address where nobody listens for minutes
+            host, _, port = where.rpartition(":")
+            socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+        ray.init(address=where, namespace="whichbits", logging_level=logging.ERROR, log_to_driver=False)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"executor: no Ray cluster answers at {where}: {' '.join(str(error).split())}",
+            remedy="start one with `ray start --head`, or give its `address`",
+        ) from error
+    found = nodes()
+    if not found:
+        raise UserError("executor: no node of the Ray cluster takes work", remedy="start one with `ray start --num-cpus`")
+    return found
+
+
+def nodes() -> tuple[Node, ...]:
+    """The living nodes of the cluster that take work."""
+    found = (
+        Node(
+            entry["NodeID"],
+            entry["NodeManagerAddress"],
+            entry["Resources"].get("CPU", 0.0),
+            entry["Resources"].get("GPU", 0.0),
+        )
+        for entry in ray.nodes()  # type: ignore[no-untyped-call]
+        if entry["Alive"]
+    )
+    return tuple(node for node in found if node.cpus >= 1)
+
+
+def examine_nodes(found: Sequence[Node], store: Path) -> Iterator[tuple[Node, Examined]]:
+    """What each node is, and whether it can read and write the store's folder, which is to be there."""
+    probe = store / f".probe-{uuid.uuid4().hex}"
+    probe.mkdir()
+    (probe / "driver").write_text("driver", encoding="utf-8")
+    try:
+        asked = time.time()
+        answers = [_asked(node, probe) for node in found]
+        for node, answer in zip(found, answers, strict=True):
+            examined = ray.get(answer)
+            skew = max(asked - examined.clock, examined.clock - time.time(), 0.0)
+            problem = examined.store
+            if problem is None and not (probe / node.id).is_file():
+                problem = "what it writes there is not seen here"
+            yield node, replace(examined, store=problem, skew_s=skew)
+    finally:
+        for file in (*probe.iterdir(), probe):
+            file.unlink() if file.is_file() else file.rmdir()
+
+
+def check_node(node: Node, examined: Examined, own: Examined, store: Path, *, cores: int, serves: bool) -> None:
+    """Refuse a node on which a study could not run as on this machine, which is `own`. Raises UserError.
+
+    cores: what a step computes on. serves: whether servers are started on the nodes.
+    """
+    where = f"executor: node {node.address} ({node.id[:8]})"
+    for name, version in own.software.items():
+        other = examined.software.get(name, "none")
+        if other != version:
+            raise UserError(
+                f"{where} has {name} {other}, this machine {version}",
+                remedy="install the same versions on all nodes, as by the container image or requirements/study.lock",
+            )
+    if examined.store is not None:
+        raise UserError(
+            f"{where} cannot use the store {store}: {examined.store}",
+            remedy="name a --store on a file system that all nodes have at the same path",
+        )
+    if examined.skew_s > LARGEST_SKEW_S:
+        raise UserError(
+            f"{where} has a clock that is {examined.skew_s:.0f} s off this machine's",
+            remedy="synchronize the clocks (chrony, systemd-timesyncd)",
+        )
+    if node.cpus < cores:
+        raise UserError(
+            f"{where} offers {node.cpus:g} processors, and a step computes on {cores}",
+            remedy=f"start it with `ray start --num-cpus {cores}` or more, or with 0 so that it takes no work",
+        )
+    if serves and (examined.hardware, examined.engine) != (own.hardware, own.engine):
+        raise UserError(
+            f"{where} would serve with {examined.engine} on {examined.hardware}, "
+            f"this machine with {own.engine} on {own.hardware}",
+            remedy="run the study on a machine like the nodes, and start other nodes with `ray start --num-cpus 0`",
+        )
+
+
+def examine(probe: Path | None) -> Examined:
+    """Examine this machine; a probe is a folder of the store to read and write in."""
+    try:
+        engine = find_vllm().version
+    except UserError as error:
+        engine = f"no engine: {error.message}"
+    return Examined(_software(), describe().kind, engine, None if probe is None else _problem(probe), time.time())
+
+
+def _asked(node: Node, probe: Path) -> ray.ObjectRef[Examined]:
+    """What a process finds on a node."""
+    here = NodeAffinitySchedulingStrategy(node.id, soft=False)
+    return ray.remote(examine).options(num_cpus=0, scheduling_strategy=here, max_retries=0).remote(probe)
+
+
+def _problem(probe: Path) -> str | None:
+    """Why this machine cannot read what another has written there, and write there itself; None where it can."""
+    try:
+        if (probe / "driver").read_text(encoding="utf-8") != "driver":
+            return "another file is there"
+        aside = probe / f"{ray.get_runtime_context().get_node_id()}.part"
+        aside.write_text("node", encoding="utf-8")
+        aside.rename(aside.with_suffix(""))
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+@cache
+def _software() -> dict[str, str]:
+    """Versions of Python, whichbits and what it computes with; of whichbits its source too."""
+    found = {"Python": platform.python_version(), "whichbits": f"{metadata.version('whichbits')} (source {_source()})"}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "none"
+    return found
+
+
+def _source() -> str:
+    """Digest of the package's files."""
+    folder = Path(errors.__file__).parents[1]
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        digest.update(f"{file.relative_to(folder)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:12]

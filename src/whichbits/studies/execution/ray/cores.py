@@ -1,0 +1,34 @@
+"""Processors of a node, shared between the pieces of work that Ray places there."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def claimed(count: int) -> Iterator[frozenset[int]]:
+    """So many of the processors that this process may use, free ones first; fewer where there are fewer.
+
+    Ray counts processors but binds nobody to them. A claim is a lock on a file of this machine, which the kernel lets go when
+    its holder dies, however that happens.
+    """
+    usable = sorted(os.sched_getaffinity(0))
+    folder = Path(tempfile.gettempdir()) / f"whichbits-cores-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with ExitStack() as stack:
+        free: list[int] = []
+        for core in usable:
+            if len(free) == count:
+                break
+            file = stack.enter_context((folder / str(core)).open("a", encoding="utf-8"))
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                free.append(core)
+        taken = [core for core in usable if core not in free]
+        yield frozenset([*free, *taken][:count])

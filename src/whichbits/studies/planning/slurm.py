@@ -1,0 +1,62 @@
+"""A study as array jobs of Slurm: each stage of its steps an array, each element a process of `whichbits run-step`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from whichbits.studies.planning.stages import Process
+
+SCRIPT = """\
+#!/bin/bash
+# Submits the steps of the study {name} to Slurm, an array a stage. A stage begins when the one before has ended, well or badly.
+# Options of sbatch are handed on: bash {script} --partition=gpu --gpus=1 --cpus-per-task=16
+set -euo pipefail
+cd {folder}
+previous=
+submit() {{  # NAME SIZE FILE [OPTION ...]: an array of this size, whose elements run the steps of the file's lines
+    local name=$1 size=$2 file=$3
+    shift 3
+    previous=$(sbatch --parsable --job-name="$name" --array="1-$size" --output={logs}/"$name"-%a.txt \\
+        ${{previous:+--dependency=afterany:$previous}} "$@" \\
+        --wrap "{run_step} \\$(sed -n \\${{SLURM_ARRAY_TASK_ID}}p '$file')")
+    echo "$name: job ${{previous%%;*}}, $size elements"
+    previous=${{previous%%;*}}
+}}
+{submissions}
+sbatch --parsable --job-name={name}-verdict --output={logs}/verdict.txt \\
+    ${{previous:+--dependency=afterany:$previous}} "$@" --wrap {study}
+"""
+
+
+def write_slurm(folder: Path, name: str, found: Sequence[Sequence[Process]], study: Sequence[str]) -> Path:
+    """Write the script that submits a study's stages, and a file a stage with the steps of one process a line.
+
+    folder: the store. study: the command that judges the results in the end. Returns the script.
+    """
+    store = folder.resolve()
+    jobs = store / "jobs"
+    jobs.mkdir(parents=True, exist_ok=True)
+    submissions = []
+    for number, stage in enumerate(found, 1):
+        lines = jobs / f"stage-{number}.txt"
+        lines.write_text("".join(" ".join(one.step.key for one in process) + "\n" for process in stage), encoding="utf-8")
+        options = " --exclusive" if stage[0][0].needs.alone else ""
+        submissions.append(f'submit {name}-{number} {len(stage)} {shlex.quote(str(lines))} "$@"{options}')
+    script = jobs / "submit.sh"
+    program = [sys.executable, "-m", "whichbits"]
+    script.write_text(
+        SCRIPT.format(
+            name=name,
+            script=shlex.quote(str(script)),
+            folder=shlex.quote(str(Path.cwd())),
+            logs=shlex.quote(str(jobs)),
+            run_step=shlex.join([*program, "run-step", str(store)]),
+            submissions="\n".join(submissions),
+            study=shlex.quote(shlex.join([*program, *study])),
+        ),
+        encoding="utf-8",
+    )
+    return script

@@ -1,0 +1,180 @@
+"""Leases: what one run at a time may do, on any file system that several machines share.
+
+A lease is a file. Who holds it renews the file's time of change every few seconds; it can be taken over where its holder has
+ended, or has not renewed it for long. Only `link` and `rename` decide between two that want it, which network file systems
+keep whole, unlike their locks; and only the file system's own clock is read, whatever the machines' clocks say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from whichbits.core.processes import machine_identity, start_time
+from whichbits.schema.frozen import Stored
+
+RENEWED_S = 5.0
+"""How often a holder renews its lease."""
+
+LONGEST_SILENCE_S = 60.0
+"""A lease that was not renewed for so long can be taken over."""
+
+
+class Holder(Stored):
+    """Who holds a lease: a process, by id and start time on one machine."""
+
+    token: str
+    host: str
+    machine: str
+    pid: int
+    started: int
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was a process of this machine that is no more."""
+        return self.machine == machine_identity() and start_time(self.pid) != self.started
+
+
+class LeaseHeld(Exception):
+    """Another run holds the lease."""
+
+    def __init__(self, holder: Holder, silent_s: float) -> None:
+        super().__init__(holder, silent_s)
+        self.holder = holder
+        self.silent_s = silent_s
+        """Seconds since it was renewed."""
+
+
+class Lease:
+    """A lease that is held, and renewed from a thread of its own."""
+
+    def __init__(self, path: Path, holder: Holder) -> None:
+        self._path = path
+        self._holder = holder
+        self._renewed = _now()
+        self._taken = False
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._thread.start()
+
+    @property
+    def lost(self) -> bool:
+        """Whether another holds it, or could by now, as it was not renewed in time."""
+        return self._taken or _now() - self._renewed > LONGEST_SILENCE_S - 2 * RENEWED_S
+
+    def _renew(self) -> None:
+        while not self._ending.wait(RENEWED_S):
+            asked = _now()
+            # Where the file system does not answer, or another is about to put the file back, the next turn tells.
+            with contextlib.suppress(OSError):
+                if _read(self._path) != self._holder:
+                    self._taken = True
+                    return
+                os.utime(self._path)
+                self._renewed = asked
+
+    def end(self) -> None:
+        """Give it back."""
+        self._ending.set()
+        self._thread.join()
+        with contextlib.suppress(FileNotFoundError):
+            if _read(self._path) == self._holder:
+                self._path.unlink()
+
+
+@contextmanager
+def leased(path: Path) -> Iterator[Lease]:
+    """Hold the lease that is this file. Raises LeaseHeld, or OSError where the file cannot be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = Holder(
+        token=uuid.uuid4().hex,
+        host=socket.gethostname(),
+        machine=machine_identity(),
+        pid=os.getpid(),
+        started=start_time(os.getpid()) or 0,
+    )
+    draft = path.with_name(f".{path.name}.{own.token}")
+    draft.write_text(own.model_dump_json(), encoding="utf-8")
+    try:
+        if not _linked(draft, path):
+            _take_over(path, draft)
+    finally:
+        draft.unlink(missing_ok=True)
+    lease = Lease(path, own)
+    try:
+        yield lease
+    finally:
+        lease.end()
+
+
+def held(path: Path) -> LeaseHeld | None:
+    """Who holds the lease; None where nobody does, or it can be taken over."""
+    found = _found(path)
+    if found is None or found.holder.ended:
+        return None
+    return found if found.silent_s <= LONGEST_SILENCE_S else None
+
+
+def _take_over(path: Path, draft: Path) -> None:
+    """Put the lease in `draft` in the place of one that is left over. Raises LeaseHeld."""
+    before = _found(path)
+    if before is not None:
+        if held(path) is not None:
+            raise before
+        aside = draft.with_name(f"{draft.name}.left")
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(aside)  # of several that see it left over, one moves it
+            moved = _read(aside)
+            if moved != before.holder:  # another was faster, and this is its lease: it goes back
+                _linked(aside, path)
+            aside.unlink()
+    if not _linked(draft, path):
+        raise _found(path) or LeaseHeld(Holder(token="", host="unknown", machine="", pid=0, started=0), 0.0)
+
+
+def _linked(draft: Path, path: Path) -> bool:
+    """Give a file a second name unless that is taken; a network file system may lose its answer, not its count of names."""
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+    return draft.stat().st_nlink == 2
+
+
+def _found(path: Path) -> LeaseHeld | None:
+    """The lease that is there, and for how long its file system has not seen it renewed."""
+    probe = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with path.open(encoding="utf-8") as file:  # opened, as what a client remembers of a file's times can be old
+            holder, renewed = _parsed(file.read()), os.fstat(file.fileno()).st_mtime
+    except FileNotFoundError:
+        return None
+    probe.touch()
+    try:
+        return LeaseHeld(holder, probe.stat().st_mtime - renewed)
+    finally:
+        probe.unlink()
+
+
+def _read(path: Path) -> Holder:
+    return _parsed(path.read_text(encoding="utf-8"))
+
+
+def _parsed(text: str) -> Holder:
+    """The holder that a lease names; nobody, where it is damaged."""
+    try:
+        return Holder.model_validate_json(text)
+    except ValidationError:
+        return Holder(token="", host="unknown", machine="", pid=0, started=0)
+
+
+def _now() -> float:
+    """Seconds that also pass while this machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,0 +1,123 @@
+"""A plan in stages, and as array jobs that a batch system runs from the store alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+import whichbits
+from whichbits.schema.inputs import Inputs
+from whichbits.schema.step import Step
+from whichbits.studies.planning.stages import stages
+from whichbits.studies.steps.planned import COMPUTE, Planned, measurement
+from whichbits.studies.steps.step import Job, Kind, Result, StepContext
+from whichbits.studies.steps.study import Study
+
+
+class Given(Inputs):
+    name: str
+
+
+def unplanned(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
+    return iter(())
+
+
+def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result | Exception]]:
+    return iter(())
+
+
+def shared(step: Step) -> str | None:
+    name = step.inputs_as(Given).name
+    return "pass" if name.startswith("pass") else None
+
+
+KINDS = {
+    "make": Kind("make", 1, unplanned, run, together=shared),
+    "score": Kind("score", 1, unplanned, run),
+    "speed": Kind("speed", 1, unplanned, run),
+}
+
+
+def planned(kind: str, name: str, *reads: Planned) -> Planned:
+    given = {one.step.inputs_as(Given).name: one.step for one in reads}
+    step = Step(kind, 1, Given(name=name), {role: step.key for role, step in given.items()})
+    return Planned(step, measurement("a", "b") if kind == "speed" else COMPUTE, given)
+
+
+def names(steps: Sequence[Planned]) -> list[list[list[str]]]:
+    return [[[one.step.inputs_as(Given).name for one in process] for process in stage] for stage in stages(tuple(steps), KINDS)]
+
+
+def test_each_step_is_in_a_stage_after_what_it_reads_and_measurements_are_one_process_in_the_last():
+    one, two, three = planned("make", "pass 1"), planned("make", "pass 2"), planned("make", "alone")
+    base, first = planned("score", "base"), planned("score", "first", one)
+    compared = planned("score", "compared", base, first)
+    speeds = [planned("speed", "speed 1"), planned("speed", "speed 2", one)]
+    assert names([one, two, three, base, first, compared, *speeds]) == [
+        [["pass 1", "pass 2"], ["alone"], ["base"]],
+        [["first"]],
+        [["compared"]],
+        [["speed 1", "speed 2"]],
+    ]
+    assert names([first, compared]) == [[["first"]], [["compared"]]]  # what they read besides is done
+
+
+SBATCH = """\
+#!/bin/bash
+# Runs the elements of an array here, one after the other, and notes its options.
+echo "$@" >> "$SBATCH_LOG"
+for word in "$@"; do
+    case $word in
+        --array=*) last=${word##*-} ;;
+        --output=*) output=${word#*=} ;;
+    esac
+    wrapped=$word
+done
+for element in $(seq 1 "${last:-1}"); do
+    SLURM_ARRAY_TASK_ID=$element bash -c "$wrapped" > "${output//%a/$element}" 2>&1
+done
+echo "$(wc -l < "$SBATCH_LOG");cluster"
+"""
+
+SPECIFICATION = """\
+version: 1
+name: jobs
+model: {model}
+candidates:
+  - {{format: w8a8-int, recipe: {{scales: minmax}}, run: emulated}}
+tasks: [{{name: order, limit: 4}}]
+base_repeats: 1
+max_length: 128
+"""
+
+
+def test_slurms_script_runs_a_whole_study(tmp_path: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "sbatch").write_text(SBATCH)
+    (tmp_path / "bin" / "sbatch").chmod(0o755)
+    (tmp_path / "spec.yaml").write_text(SPECIFICATION.format(model=tiny_llama))
+    store = tmp_path / "a store"
+    script = whichbits.plan_jobs("spec.yaml", store=store)
+    log = tmp_path / "sbatch.txt"
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", str(script), "--partition=small"], cwd="/", capture_output=True, text=True, timeout=500, check=False,
+        env={**os.environ, "PATH": path, "SBATCH_LOG": str(log)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, second, last = log.read_text().splitlines()
+    assert "--array=1-2" in first  # the checkpoint is made, the base is scored
+    assert "--dependency" not in first
+    assert "--array=1-1 " in second
+    assert "--dependency=afterany:1 " in second
+    assert "--dependency=afterany:2 " in last
+    assert all("--partition=small" in line for line in (first, second, last))
+    assert len(list(store.glob("steps/**/result.json"))) == 3
+    assert json.loads((store / "verdict.json").read_text())["study"] == "jobs"
+    assert "steps are done already" in (store / "jobs" / "verdict.txt").read_text()
