@@ -55,7 +55,7 @@ def _fieller(close: Sequence[Point], level: float) -> tuple[float, float]:
     E. C. Fieller, Some problems in interval estimation, J. R. Stat. Soc. B 16 (1954). Without end where the slope itself is not
     told from 0.
     """
-    from scipy import stats
+    from scipy.special import stdtrit
 
     rates, values = np.array([point.logs for point in close]).T
     n, centre = len(close), float(rates.mean())
@@ -63,7 +63,7 @@ def _fieller(close: Sequence[Point], level: float) -> tuple[float, float]:
     spread, mean = float((x**2).sum()), float(values.mean())
     slope = float((x * values).sum()) / spread
     variance = float(((values - mean - slope * x) ** 2).sum()) / (n - 2)
-    scaled = float(stats.t.ppf((1 + level) / 2, n - 2)) ** 2 * variance
+    scaled = float(stdtrit(n - 2, (1 + level) / 2)) ** 2 * variance
     a, b, c = slope**2 - scaled / spread, 2 * mean * slope, mean**2 - scaled / n
     if a <= 0:
         return 0.0, inf
