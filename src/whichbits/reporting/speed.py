@@ -89,7 +89,8 @@ def _level_order(load_level: str) -> tuple[str, float]:
 def _short(load_level: str) -> str:
     """A load level as the axis labels it: 'sync', the requests in flight, or the rate of arrival."""
     if load_level.startswith("rate "):
-        return f"{load_level.removeprefix('rate ')}/s"
+        rate, *rest = load_level.removeprefix("rate ").split(", ")
+        return ", ".join([f"{rate}/s", *rest])
     return "sync" if load_level == "synchronous" else load_level.removeprefix("concurrency ")
 
 

@@ -11,6 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from whichbits.reporting.capacity import CapacityRow, capacity_rows
 from whichbits.reporting.context import PublishedComparison
 from whichbits.reporting.numbers import interval, times
 from whichbits.reporting.overview import is_emulated, would_change
@@ -71,6 +72,17 @@ def _recommendations(verdict: Verdict) -> Table:
         table.add_row(plain(_use(r, several)), r.mode, plain(r.candidate, "bold"), gain)
     for refused in verdict.not_recommended:
         table.add_row(plain(_use(refused, several)), refused.mode, plain("not compared", "dim"), "")
+    return table
+
+
+def _capacities(rows: Sequence[CapacityRow]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("Workload", overflow="fold")
+    table.add_column("Candidate", overflow="fold")
+    table.add_column("Requests per second", no_wrap=True)
+    table.add_column("Over the base's", no_wrap=True)
+    for row in rows:
+        table.add_row(plain(row.place), plain(row.candidate), row.rate, row.ratio)
     return table
 
 
@@ -135,6 +147,10 @@ def summary(
     if verdict.recommendations or verdict.not_recommended:
         console.print()
         console.print(_recommendations(verdict))
+    if rows := capacity_rows(verdict):
+        console.print()
+        console.print(Text("Highest rate at which the limits hold", style="bold"))
+        console.print(_capacities(rows))
     for name in dict.fromkeys(entry.candidate for entry in verdict.recommendations):
         if serve and name in serve:
             console.print()

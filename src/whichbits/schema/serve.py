@@ -165,11 +165,20 @@ class Evidence(Stored):
     """Share of the requests of which all tokens arrived in one piece; None where none was answered."""
 
 
+class CapacityRun(Stored):
+    """A run of arrivals that looks for the highest rate at which the workload's limits hold."""
+
+    rate: float
+    """Requests that came each second."""
+    worst: float | None
+    """Largest share of a limit that its percentile takes: below 1 all hold. None where requests piled up, or some failed."""
+
+
 class LoadLevelSummary(Stored):
     """One load level of one workload, measured once."""
 
     load_level: str = Field(validation_alias=AliasChoices("load_level", "rung"))
-    """'synchronous', 'concurrency N' or 'rate R'."""
+    """'synchronous', 'concurrency N', 'rate R', 'ramp A to B', 'trace' or 'capacity run N'."""
     concurrency: int | None
     """Requests in flight; None where they arrive at a rate."""
     rate: float | None = None
@@ -179,6 +188,8 @@ class LoadLevelSummary(Stored):
     """Why it is not valid."""
     metrics: Metrics
     evidence: Evidence | None = None
+    capacity_run: CapacityRun | None = None
+    """What it tells where it looks for the capacity; it is then no load of its own."""
 
 
 class WeightsBehind(Stored):

@@ -107,10 +107,21 @@ class Trace(Written):
     """False: only its lengths are used, and its times are not."""
 
 
+class CapacitySearch(Written):
+    """Runs of Poisson arrivals that look for the highest rate at which the limits hold."""
+
+    runs: int = Field(default=3, ge=1, le=50)
+    """In each round; each begins where those before it have come to."""
+    requests: int | None = Field(default=None, ge=100, le=1_000_000)
+    """Measured in each run; default: 160 beyond the highest limited percentile, 3,200 for the 95th."""
+
+
 class Workload(Written):
     """A use case: lengths of prompt and output in tokens, the loads to measure it at, and its limits."""
 
-    if_given: ClassVar[frozenset[str]] = frozenset({"burstiness", "ramp", "trace", "prompts", "shared_prefix_tokens"})
+    if_given: ClassVar[frozenset[str]] = frozenset(
+        {"burstiness", "ramp", "trace", "prompts", "shared_prefix_tokens", "capacity"}
+    )
     """Fields that its JSON has only where they are given, so that the keys of steps without them are those of before."""
 
     name: str
@@ -137,6 +148,8 @@ class Workload(Written):
     shared_prefix_tokens: int | None = Field(default=None, ge=1)
     """First tokens of all prompts that are the same, as a system prompt is: the server's prefix cache is used on purpose."""
     slo: Slo | None = None
+    capacity: CapacitySearch | None = None
+    """Look for the highest rate at which the limits hold."""
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -167,7 +180,7 @@ class Workload(Written):
         """The same requests, at these numbers of requests in flight alone."""
         trace = self.trace and self.trace.model_copy(update={"replay": False})
         alone = {"synchronous": False, "concurrency": concurrency, "trace": trace}
-        return self.model_copy(update={**alone, "rate": None, "burstiness": None, "ramp": None})
+        return self.model_copy(update={**alone, "rate": None, "burstiness": None, "ramp": None, "capacity": None})
 
     @property
     def longest_request(self) -> int:
@@ -199,6 +212,8 @@ class Workload(Written):
     def _some_load_level(self) -> Workload:
         if not self.synchronous and not self.concurrency and not self.open_loop:
             raise ValueError("measures nothing; set synchronous: true, a concurrency, a rate, a ramp or a trace")
+        if self.capacity is not None and self.slo is None:
+            raise ValueError("looks for its capacity and has no limits; give them by slo")
         if self.burstiness is not None and not self.rates:
             raise ValueError("has a burstiness and no rate; give the rate of its arrivals")
         if self.prompts is not None and self.trace is not None:

@@ -19,8 +19,9 @@ from whichbits.engines.errors import EngineError
 from whichbits.engines.http.connection import Connection
 from whichbits.engines.http.identity import Snapshot, changed, reach, snapshot
 from whichbits.engines.http.requests import HttpClient
-from whichbits.schema.serve import Evidence, LengthsOff, Metrics
+from whichbits.schema.serve import CapacityRun, Evidence, LengthsOff, Metrics
 from whichbits.schema.workload import Workload
+from whichbits.serving.capacity import capacity_levels, capacity_run
 from whichbits.serving.client import request_body
 from whichbits.serving.counters import foreign_tokens, prefix_cache_hit_rate
 from whichbits.serving.metrics.registry import all_metrics
@@ -55,6 +56,7 @@ def measure(
     api_key: str | None = None,
     trust_remote_code: bool = False,
     at_least: int = 0,
+    earlier: Sequence[CapacityRun] = (),
     on_progress: Progress = lambda level, done, total: None,
 ) -> list[LoadLevelResult]:
     """Put `workload` on the OpenAI-compatible server at `url` and measure each of its load levels.
@@ -63,6 +65,7 @@ def measure(
     `tokenizer` is a folder with its tokenizer.json. Prompts are a function of
     (`seed`, load level, request): give each round of a session a seed of its own and all candidates of a round the same.
     `cpus` are the cores the client may use; by default those of this process. An `auto` sweep does not end below `at_least`.
+    `earlier` are runs of rounds before this one that looked for the capacity.
     Raises UserError where the server does not answer or lacks the model, EngineError where it is not the one at the end of a
     load level that it was at the beginning of the first; a load level that went wrong otherwise is returned as invalid.
     """
@@ -76,8 +79,8 @@ def measure(
     results: list[LoadLevelResult] = []
     first = snapshot(connection)
     with _pinned(cpus) as allowed:
-        for level in chain(_closed_loops(workload, results, at_least), arriving):
-            requests = Requests(connection, level, content, seed)
+        for level in chain(_closed_loops(workload, results, at_least), arriving, capacity_levels(workload, results, earlier)):
+            requests = Requests(connection, level, content, level.arrival_seed(seed))
             results.append(_measure_load_level(requests, first, workload, allowed, on_progress))
             if _refuses(results[-1]):
                 break
@@ -151,10 +154,13 @@ def _measure_load_level(
     metrics = metrics_of(load.observations, measured, window)
     evidence = _evidence(load, level, metrics, window, before, after, len(cpus))
     reasons = judge(evidence, metrics, level, workload)
-    return LoadLevelResult(
+    result = LoadLevelResult(
         load_level=level.name, concurrency=level.concurrency, rate=level.rate, valid=not reasons, reasons=reasons,
         metrics=metrics, evidence=evidence, rows=rows,
     )  # fmt: skip
+    if not level.seeks_capacity or workload.slo is None:
+        return result
+    return result.model_copy(update={"capacity_run": capacity_run(result, workload.slo)})
 
 
 def _evidence(

@@ -112,13 +112,13 @@ def _steady(evidence: Evidence, metrics: Metrics, level: LoadLevel) -> list[str]
         found.append(f"not in steady state: the window holds {latencies:.1f} mean latencies, fewer than {MINIMUM_LATENCIES}")
     if wanted is not None and abs(wanted - seen) > LITTLE_TOLERANCE * wanted:
         found.append(f"not in steady state: {seen:.2f} requests in flight (X·R) instead of {wanted}")
-    achieved = metrics.requests_per_second
-    if (
-        evidence.offered_rate is not None
-        and achieved is not None
-        and achieved < (1 - BACKLOG_TOLERANCE) * evidence.offered_rate
-    ):
-        found.append(
-            f"not in steady state: {achieved:.2f} requests served of {evidence.offered_rate:.2f} that came each second"
-        )
+    if piled_up(evidence, metrics):
+        served = f"{metrics.requests_per_second:.2f} requests served of {evidence.offered_rate:.2f}"
+        found.append(f"not in steady state: {served} that came each second")
     return found
+
+
+def piled_up(evidence: Evidence, metrics: Metrics) -> bool:
+    """Whether fewer requests were served than came."""
+    offered, served = evidence.offered_rate, metrics.requests_per_second
+    return offered is not None and served is not None and served < (1 - BACKLOG_TOLERANCE) * offered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +29,12 @@ class LoadLevel:
     arrivals: Arrivals | None
     warmup: int
     requests: int
+    seeks_capacity: bool = False
+    """Whether it is one of the runs that look for the capacity."""
+
+    def arrival_seed(self, seed: int) -> int:
+        """Of its arrivals in a round of this seed: runs that look for the capacity have patterns of their own."""
+        return zlib.crc32(f"{self.name} {seed}".encode()) if self.seeks_capacity else seed
 
     @property
     def rate(self) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from whichbits.schema.early_stopping import EarlyStoppingPlan
 from whichbits.verdict.accuracy import Suite, emulation_error, suites, task_recovery
+from whichbits.verdict.capacity import capacity_findings
 from whichbits.verdict.caveat_codes import Remark, SeveralLooks, StoppedEarly
 from whichbits.verdict.caveats import caveats
 from whichbits.verdict.early_stopping.looked import Looking
@@ -101,6 +102,7 @@ def decide(
             for load in measured
             for finding in speed_findings(load, speed_problem(findings, load.candidate), level=speed_level)
         ),
+        capacity=tuple(capacity_findings(findings, level=speed_level)),
         cost=tuple(option.cost for place in all_options for option in place.options),
         sizes=_sizes(findings),
         guideline=guideline(recommended),

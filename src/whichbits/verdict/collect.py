@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
+from whichbits.core.crossing import Point
 from whichbits.core.errors import UserError
 from whichbits.schema.compare import CompareSummary
 from whichbits.schema.deployment import Deployment
@@ -21,7 +23,7 @@ from whichbits.schema.served_weights import Agreement
 from whichbits.schema.step import Record
 from whichbits.schema.workload import Workload
 from whichbits.verdict.estimates import Provenance
-from whichbits.verdict.findings import EMULATED, Findings, Kernel, Round, ScoredTask, SimilaritySample, Size
+from whichbits.verdict.findings import EMULATED, CapacityRound, Findings, Kernel, Round, ScoredTask, SimilaritySample, Size
 from whichbits.verdict.pairing import SCORE_COLUMNS, Columns, PairingError, among, pair_scores, read_columns
 from whichbits.verdict.reasons import Failure
 from whichbits.verdict.replies import check_same_items, replied_tasks, reply_measures
@@ -72,6 +74,7 @@ def collect(
         similarity=(*_text_similarity(by_kind.get("compare", [])), *_distributions(by_kind.get("distribution", []))),
         measures=_measures(done),
         rounds=tuple(_rounds(by_kind.get("serve", []), base)),
+        capacity_rounds=tuple(_capacity_rounds(by_kind.get("serve", []), base)),
         metrics=_metrics(by_kind.get("serve", [])),
         kernels=_kernels(records),
         served_weights=tuple(_served_weights(done, base)),
@@ -267,6 +270,8 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
         throughputs = frozenset(metric.key for metric in found.metrics if metric.throughput)
         for role, entries in (("candidate", found.load_levels), ("base", found.base_load_levels)):
             for entry in entries:
+                if entry.capacity_run is not None:
+                    continue
                 mine = (roles == role) & (load_levels.astype(str) == entry.load_level) & finished.astype(bool)
                 requests = {name: np.array(table[name], dtype=np.float64)[mine] for name in of_requests}
                 problems = tuple(no_numbers(found.metrics, entry.metrics, requests)) if entry.valid else ()
@@ -286,6 +291,24 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
                     steps=(record.key,),
                     throughputs=throughputs,
                 )
+
+
+def _capacity_rounds(records: Sequence[Record], base: str) -> Iterator[CapacityRound]:
+    for record in records:
+        labels, found = record.labels, record.found(ServeSummary)
+        for name, entries in ((labels.candidate, found.load_levels), (base, found.base_load_levels)):
+            for entry in entries:
+                if (run := entry.capacity_run) is not None:
+                    yield CapacityRound(
+                        candidate=name,
+                        workload=str(labels.workload),
+                        deployment=str(labels.deployment),
+                        session=found.session,
+                        repeat=labels.repeat,
+                        load_level=entry.load_level,
+                        point=Point(run.rate, math.inf if run.worst is None else run.worst),
+                        steps=(record.key,),
+                    )
 
 
 def _metrics(records: Sequence[Record]) -> tuple[ServingMetric, ...]:

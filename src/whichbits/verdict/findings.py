@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from whichbits.core.crossing import Point
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.schema.serve import Metrics
@@ -110,6 +111,21 @@ class Round:
 
 
 @dataclass(frozen=True)
+class CapacityRound:
+    """A run that looked for the highest rate at which a workload's limits hold."""
+
+    candidate: str
+    workload: str
+    deployment: str
+    session: str
+    repeat: int
+    load_level: str
+    point: Point
+    """Rate of arrivals, and the largest share of a limit that its percentile took."""
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Kernel:
     """What the probe says of a candidate in a serving engine."""
 
@@ -150,6 +166,7 @@ class Findings:
     measures: tuple[Measure, ...] = ()
     """What those are measures of."""
     rounds: tuple[Round, ...] = ()
+    capacity_rounds: tuple[CapacityRound, ...] = ()
     metrics: tuple[ServingMetric, ...] = ()
     """What the rounds measured."""
     kernels: Mapping[str, Kernel] = field(default_factory=dict)

@@ -32,6 +32,24 @@ RefusalCode = Literal[
 ]  # fmt: skip
 
 
+class CapacityFinding(Frozen):
+    """The highest rate of arrivals at which a workload's limits hold."""
+
+    candidate: str
+    workload: str
+    deployment: str
+    rate: float
+    """Requests per second."""
+    low: float
+    """0 where every run missed a limit."""
+    high: float | None
+    """None where no run did."""
+    over_base: Estimate | None
+    """Over the base's; None for the base, and where an interval has no end."""
+    runs: int
+    steps: tuple[str, ...]
+
+
 class TaskRecovery(Frozen):
     """What a candidate keeps of the base on one task, item by item."""
 
@@ -336,6 +354,8 @@ class Verdict(Frozen):
     speed: tuple[SpeedFinding, ...]
     metrics: tuple[ServingMetric, ...] = ()
     """What the metrics of `speed` are."""
+    capacity: tuple[CapacityFinding, ...] = ()
+    """Of workloads that looked for it."""
     cost: tuple[CostFinding, ...]
     sizes: tuple[SizeFinding, ...]
     guideline: tuple[GuidelineRow, ...] = ()

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import truncnorm
+from scipy.special import ndtr, ndtri
 
 from whichbits.schema.workload import Lengths
 from whichbits.serving.traffic.random_prompts import prompt
@@ -84,5 +84,6 @@ def drawn(tokens: int | Lengths, uniform: float) -> int:
         return tokens
     if tokens.stdev < 1e-3:
         return round(tokens.mean)
-    low, high = ((end - tokens.mean) / tokens.stdev for end in (tokens.min - 0.5, tokens.max + 0.5))
-    return min(max(round(float(truncnorm.ppf(uniform, low, high, tokens.mean, tokens.stdev))), tokens.min), tokens.max)
+    low, high = (float(ndtr((end - tokens.mean) / tokens.stdev)) for end in (tokens.min - 0.5, tokens.max + 0.5))
+    length = tokens.mean + tokens.stdev * float(ndtri(low + uniform * (high - low)))
+    return round(min(max(length, tokens.min), tokens.max))

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 from whichbits.core.errors import UserError
 from whichbits.core.text import read_bytes
 from whichbits.schema.labels import Labels
-from whichbits.schema.serve import Devices, LoadLevelSummary, ServeInputs, ServeLocal, Servers, ServeSummary, WeightsBehind
+from whichbits.schema.serve import (
+    CapacityRun,
+    Devices,
+    LoadLevelSummary,
+    ServeInputs,
+    ServeLocal,
+    Servers,
+    ServeSummary,
+    WeightsBehind,
+)
 from whichbits.schema.step import Step
 from whichbits.schema.workload import Workload, mean
 from whichbits.studies.steps.forecast import Ask
@@ -180,6 +189,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         planned[job.step.local_as(ServeLocal).base] = servers.base
         planned[job.step.labels.candidate] = servers.server
     who: dict[str, EngineIdentity] = {}
+    seeking: dict[tuple[str, str], list[CapacityRun]] = {}
     expected = references(jobs)
     weights: dict[str, Agreement] = {}
     for (repeat, workload_name), group in rounds.items():
@@ -191,7 +201,11 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
 
         def of_round(name: str, workload: Workload, at_least: int, job: Job = first) -> list[LoadLevelResult] | Exception:
             context.progress(f"round {job.step.labels.repeat + 1}: {name}")
-            return _measured(name, job, context, workload, at_least, planned, who)
+            runs = seeking.setdefault((name, workload.name), [])
+            measured = _measured(name, job, context, workload, at_least, planned, who, runs)
+            if not isinstance(measured, Exception):
+                runs += [run for level in measured if (run := level.capacity_run) is not None]
+            return measured
 
         measured = measure_round(names, workload, of_round)
         for name in names:
@@ -210,6 +224,7 @@ def _measured(
     at_least: int,
     planned: Mapping[str, EngineIdentity | None],
     who: dict[str, EngineIdentity],
+    earlier: Sequence[CapacityRun],
 ) -> list[LoadLevelResult] | Exception:
     """Load levels of one candidate, or why there are none; `who` is told who served it, which must be who is `planned`."""
     from whichbits.engines.errors import EngineError
@@ -226,6 +241,7 @@ def _measured(
             seed=job.step.inputs_as(ServeInputs).seed,
             cpus=set(job.cpus) if job.cpus is not None else None,
             at_least=at_least,
+            earlier=earlier,
             api_key=api_key(job),
             trust_remote_code=trust_remote_code(job),
         )

@@ -1,0 +1,154 @@
+"""How near the capacity is found, and how often its interval holds it, against simulated servers of known capacity.
+
+    python benchmarks/capacity.py --studies 200 --runs 8
+
+A server batches continuously: each step takes a fixed time, a time a sequence and a time a prompt that begins, and at most
+so many sequences run at once. Requests arrive by a Poisson process. The true capacity is found by bisection, over 120,000
+requests a rate. Each study begins at a guess that is 40 % too low to 35 % too high. Runs are found by `next_rate`, and judged
+as in a study.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, inf, isfinite
+
+import numpy as np
+from numba import njit
+
+from whichbits.core.crossing import Point
+from whichbits.schema.workload import CapacitySearch, Slo
+from whichbits.serving.capacity import next_rate, requests_of
+from whichbits.serving.traffic.arrivals import Random
+from whichbits.serving.validity import BACKLOG_TOLERANCE
+from whichbits.verdict.capacity import capacity, ratio
+
+
+@dataclass(frozen=True)
+class Server:
+    """Seconds of a step, of each sequence in it, and of each prompt that begins; sequences at once; output tokens."""
+
+    step: float
+    sequence: float
+    prompt: float
+    slots: int
+    tokens: int
+    spread: float
+    """Standard deviation of the output's length over its mean."""
+    slo: Slo
+
+
+def limits(**seconds: tuple[float, float]) -> Slo:
+    """Limits by name, as (seconds, percentile)."""
+    return Slo.model_validate({name: {"seconds": value, "percentile": at} for name, (value, at) in seconds.items()})
+
+
+SERVERS = {
+    "latency, p95": Server(0.012, 0.0002, 0.02, 64, 128, 0.0, limits(latency=(3.2, 95))),
+    "TTFT, p95, a full batch": Server(0.012, 0.0003, 0.03, 64, 128, 0.5, limits(ttft=(0.2, 95))),
+    "TPOT, p90": Server(0.015, 0.0004, 0.03, 128, 200, 0.5, limits(tpot=(0.04, 90))),
+    "latency, p95, two cores": Server(0.03, 0.004, 0.05, 16, 32, 0.0, limits(latency=(4.0, 95))),
+    "TTFT and TPOT, p95": Server(0.02, 0.0005, 0.05, 32, 100, 0.5, limits(ttft=(0.5, 95), tpot=(0.05, 95))),
+}
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def served(arrivals, tokens, slots, step, sequence, prompt):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """TTFT and latency of each request, seconds."""
+    count = len(arrivals)
+    first, end, left = np.zeros(count), np.zeros(count), tokens.copy()
+    active, running, following, now, done = np.zeros(slots, np.int64), 0, 0, 0.0, 0
+    while done < count:
+        if running == 0 and arrivals[following] > now:
+            now = arrivals[following]
+        begun = 0
+        while following < count and arrivals[following] <= now and running < slots:
+            active[running] = following
+            running, following, begun = running + 1, following + 1, begun + 1
+        now += step + sequence * running + prompt * begun
+        place = 0
+        while place < running:
+            request = active[place]
+            if left[request] == tokens[request]:
+                first[request] = now
+            left[request] -= 1
+            if left[request] == 0:
+                end[request] = now
+                running, done = running - 1, done + 1
+                active[place] = active[running]
+            else:
+                place += 1
+    return first - arrivals, end - arrivals
+
+
+def run(server: Server, rate: float, requests: int, seed: int) -> Point:
+    """The worst limit at a rate, over so many requests after a tenth of them as warm-up."""
+    draw = np.random.default_rng([seed, 7])
+    warmup = ceil(requests / 10)
+    arrivals = Random(rate).times(requests + warmup, seed)
+    tokens = np.maximum(2, draw.normal(server.tokens, server.spread * server.tokens, requests + warmup)).astype(np.int64)
+    ttft, latency = served(arrivals, tokens, server.slots, server.step, server.sequence, server.prompt)
+    seen = {"ttft": ttft, "latency": latency, "tpot": (latency - ttft) / (tokens - 1)}
+    worst = max(
+        float(np.percentile(seen[name][warmup:], limit.percentile)) / limit.seconds
+        for name, limit in server.slo.limits().items()
+    )
+    came, ended = arrivals[warmup:], (arrivals + latency)[warmup:]
+    seconds = came[-1] - came[0]
+    offered, given = (requests - 1) / seconds, float((ended <= came[-1]).sum()) / seconds
+    return Point(offered, inf if given < (1 - BACKLOG_TOLERANCE) * offered else worst)
+
+
+def true_capacity(server: Server) -> float:
+    """Where the worst limit is met, to 0.1 %."""
+    low, high = 0.01, 200.0
+    while high / low > 1.001:
+        middle = (low * high) ** 0.5
+        holds = np.mean([run(server, middle, 60_000, seed).value for seed in range(2)]) < 1
+        low, high = (middle, high) if holds else (low, middle)
+    return (low * high) ** 0.5
+
+
+def study(server: Server, guess: float, runs: int, seed: int) -> list[Point]:
+    """The runs of a study."""
+    points: list[Point] = []
+    for number in range(runs):
+        points.append(run(server, next_rate(points, guess), requests_of(CapacitySearch(), server.slo), 1000 * seed + number))
+    return points
+
+
+def main() -> None:
+    """Print a row a server, then one of ratios between neighbours."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=8)
+    given = parser.parse_args()
+    print("| limits | true, requests/s | within 5 %, % | mean error, % | interval holds it, % | median half-width, % |")
+    print("|---|--:|--:|--:|--:|--:|")
+    known = {}
+    for name, server in SERVERS.items():
+        true = true_capacity(server)
+        guesses = [true * float(np.exp(np.random.default_rng(seed).uniform(-0.5, 0.3))) for seed in range(given.studies)]
+        found = [capacity(study(server, guess, given.runs, seed)) for seed, guess in enumerate(guesses)]
+        known[name] = true, found
+        errors = np.array([one.rate / true - 1 for one in found])
+        held = np.mean([one.low <= true <= one.high for one in found])
+        widths = [np.log(one.high / one.low) / 2 if one.low > 0 and isfinite(one.high) else inf for one in found]
+        print(
+            f"| {name} | {true:.2f} | {100 * np.mean(abs(errors) < 0.05):.1f} | {100 * errors.mean():+.1f} "
+            f"| {100 * held:.1f} | {100 * float(np.median(widths)):.1f} |",
+            flush=True,
+        )
+    names = list(known)
+    for one, other in pairwise(names):
+        ratios = [ratio(a, b) for a, b in zip(known[one][1], known[other][1], strict=True)]
+        true = known[one][0] / known[other][0]
+        told = [found for found in ratios if found is not None]
+        held = np.mean([found.low <= true <= found.high for found in told])
+        print(f"ratio of {one!r} to {other!r}: interval holds it in {100 * held:.1f} % of {len(told)} that have one")
+
+
+if __name__ == "__main__":
+    main()
