@@ -7,6 +7,10 @@ class EngineError(Exception):
     """An engine failed; the message is one line and names the cause, not the place in the engine's code."""
 
 
+class ServerUnreachable(EngineError):
+    """No connection, or it was lost or silent, whatever was tried."""
+
+
 class EngineEnded(EngineError):
     """An engine's process ended by itself; `status` is its exit status (128 + n for signal n), `cause` its log's word on it."""
 

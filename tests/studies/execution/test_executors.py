@@ -35,6 +35,9 @@ class Context:
     def server_failure(self, name):
         return self.services.server_failure(name)
 
+    def server_silent(self, name):
+        self.services.server_silent(name)
+
 
 class Threads(Executor):
     def start(self, services):

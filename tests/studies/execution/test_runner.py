@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from whichbits.engines.errors import ServerUnreachable
 from whichbits.schema.inputs import Inputs
 from whichbits.schema.labels import Labels
 from whichbits.schema.provenance import Provenance
@@ -91,6 +92,15 @@ def ask(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         yield job, Result(Asked(addresses=tuple(context.server(name) for name in job.servers)))
 
 
+def hang(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
+    """The first of its servers does not answer."""
+    for job in jobs:
+        address = context.server(job.servers[0])
+        if job.step.inputs.value == 0:
+            raise ServerUnreachable(f"{address} did not answer in time (ReadTimeout)")
+        yield job, Result(Asked(addresses=(address,)))
+
+
 def variable(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     for job in jobs:
         yield job, Result(Seen(found=os.environ.get("WHICHBITS_TEST")))
@@ -151,7 +161,7 @@ def unplanned(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
 
 def runner(tmp_path: Path, steps: Sequence[Planned], servers: FakeServers | None = None, names: Sequence[str] = ()) -> Runner:
     plan = Plan(SPECIFICATION, "bf16", tuple(steps), {name: Served(name, folder=tmp_path) for name in names})
-    kinds = {run.__name__: Kind(run.__name__, 1, unplanned, run) for run in (add, misbehave, ask, variable, count)}
+    kinds = {run.__name__: Kind(run.__name__, 1, unplanned, run) for run in (add, misbehave, ask, hang, variable, count)}
     return Runner(plan, Store(tmp_path / "store"), kinds, LocalExecutor(), servers or FakeServers(), Quiet())
 
 
@@ -187,6 +197,18 @@ def test_steps_run_after_what_they_read_each_in_its_own_process_and_only_once(tm
     again = runner(tmp_path, [one, two, three])
     again.run()
     assert again.observer.ends == []
+
+
+def test_a_server_that_does_not_answer_in_time_is_started_anew_for_the_next_that_asks_it(tmp_path: Path):
+    steps = [Planned(Step("hang", 1, Given(value=value)), client("a")) for value in range(3)]
+    servers = FakeServers()
+    run = runner(tmp_path, steps, servers, ["a"])
+    states = run.run()
+    assert [states[planned.step.key] for planned in steps] == ["failed", "done", "done"]
+    assert [error for _, _, error in run.observer.ends] == [
+        "ServerUnreachable: http://a did not answer in time (ReadTimeout)", None, None,
+    ]  # fmt: skip
+    assert servers.events == ["open a", "close a", "open a", "close a"]
 
 
 def test_a_job_has_the_environment_of_the_time_when_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import httpx
 
-from whichbits.engines.errors import EngineError
+from whichbits.engines.errors import EngineError, ServerUnreachable
 from whichbits.engines.http.connection import CONNECT_TIMEOUT_S, KEY_VARIABLE, Connection
 from whichbits.engines.http.retry import PASSING, Patience
 
@@ -29,10 +29,6 @@ class ServerRefused(EngineError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return ServerRefused, self._arguments
-
-
-class ServerUnreachable(EngineError):
-    """No connection, or it was lost or silent, whatever was tried."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,10 @@ class StepServices(Protocol):
         """Why a candidate's server has died, in one line; None while it lives, or where it was not started."""
         ...
 
+    def server_silent(self, name: str) -> None:
+        """A candidate's server has not answered in time: it is started anew before it is asked again."""
+        ...
+
 
 class Services(StepServices, Protocol):
     """What a study offers to the executor that works for it."""

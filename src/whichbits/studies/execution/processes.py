@@ -52,6 +52,13 @@ class ServerAsked:
 
 
 @dataclass(frozen=True)
+class ServerSilent:
+    """A server has not answered a running step in time."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Ended:
     """A step has ended, and is filed."""
 
@@ -66,7 +73,7 @@ class Broken:
     error: OSError | UserError
 
 
-Message = Progress | ServerWanted | ServerAsked | Ended | Broken
+Message = Progress | ServerWanted | ServerAsked | ServerSilent | Ended | Broken
 
 MARK = "WHICHBITS_STORE"
 """Environment variable that all processes of a run carry, so that what a killed run left behind is found."""
@@ -188,6 +195,8 @@ def _converse(connection: Connection, services: StepServices, ended: Ending) -> 
             case ServerAsked(name):
                 with contextlib.suppress(BrokenPipeError):
                     connection.send(services.server_failure(name))
+            case ServerSilent(name):
+                services.server_silent(name)
             case Progress(step, text):
                 services.progress(step, text)
             case Ended(key, outcome):
@@ -324,6 +333,9 @@ class _Line:
         self.connection.send(ServerAsked(name))
         answer: str | None = self.connection.recv()
         return answer
+
+    def server_silent(self, name: str) -> None:
+        self.connection.send(ServerSilent(name))
 
 
 def _work(

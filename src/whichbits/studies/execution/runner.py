@@ -116,6 +116,10 @@ class Runner:
         """Why a candidate's server has died; None while it lives."""
         return self._servers.failure(name)
 
+    def server_silent(self, name: str) -> None:
+        """A candidate's server has not answered in time: it is started anew before it is asked again."""
+        self._servers.silent(name)
+
     def note(self, text: str) -> None:
         """Something has happened that people should know."""
         self.observer.note(text)

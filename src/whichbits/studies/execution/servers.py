@@ -25,6 +25,8 @@ BESIDE_WEIGHTS_MIB = 3072
 FAILURES = 2
 """A candidate whose server failed so often in a run, at its start or later, is not served again: each start takes a minute."""
 
+SILENT = "it lived, and did not answer in time"
+
 
 class Server(Protocol):
     """A server that is up, or was."""
@@ -111,6 +113,8 @@ class Servers:
     """Is told when one is started."""
     _open: dict[str, tuple[Server, ExitStack]] = field(default_factory=dict, init=False)
     _failures: dict[str, list[str]] = field(default_factory=dict, init=False)
+    _silent: set[str] = field(default_factory=set, init=False)
+    """Of those that are open."""
     _starting: threading.Lock = field(default_factory=threading.Lock, init=False)
     """One server starts at a time: each wants memory and cores."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -151,7 +155,16 @@ class Servers:
         """Why the candidate's server has died, in one line; None while it lives, or where none was started."""
         with self._lock:
             server, _ = self._open.get(name, (None, None))
-        return None if server is None else server.failure()
+            silent = name in self._silent
+        if server is None:
+            return None
+        return server.failure() or (SILENT if silent else None)
+
+    def silent(self, name: str) -> None:
+        """The candidate's server has not answered in time: it counts as failed, though it lives."""
+        with self._lock:
+            if name in self._open:
+                self._silent.add(name)
 
     @property
     def up(self) -> bool:
@@ -171,6 +184,7 @@ class Servers:
     def _close(self, name: str) -> None:
         with self._lock:
             _, stack = self._open.pop(name, (None, None))
+            self._silent.discard(name)
         if stack is not None:
             stack.close()
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn, Protocol
 
 from whichbits.core.errors import UserError
+from whichbits.engines.errors import ServerUnreachable
 from whichbits.studies.execution.executor import StepFailed, Work
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.step import Job, Result, ServerFailed, StepContext
@@ -24,6 +25,10 @@ class WorkerContext(StepContext, Protocol):
 
     def server_failure(self, name: str) -> str | None:
         """Why a candidate's server has died; None while it lives."""
+        ...
+
+    def server_silent(self, name: str) -> None:
+        """A candidate's server has not answered in time: it is started anew before it is asked again."""
         ...
 
 
@@ -87,6 +92,9 @@ def _filed(job: Job, result: Result, seconds: float, store: Store, context: Work
 
 def _failed(job: Job, error: Exception, seconds: float, store: Store, context: WorkerContext) -> StepFailed:
     cause = server_failure(job.servers, context.server_failure) or cause_of(error)
+    if isinstance(error, ServerUnreachable):
+        for name in job.servers:
+            context.server_silent(name)
     return _fail(job, cause, seconds, store)
 
 

@@ -228,6 +228,8 @@ class RayExecutor(Executor):
                         if (piece := self._running.get(step.key)) is not None:
                             piece.node = where
                         self._services.started(step)
+                    case processes.ServerSilent(name):
+                        self._services.server_silent(name)
                     case processes.Progress(step, text):
                         self._services.progress(step, text)
                     case processes.Ended(key, outcome):

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from whichbits.schema.step import Step
-from whichbits.studies.execution.processes import Ended, Progress, ServerAsked, ServerWanted
+from whichbits.studies.execution.processes import Ended, Progress, ServerAsked, ServerSilent, ServerWanted
 from whichbits.studies.steps.step import ServerFailed
 
 
@@ -19,7 +19,7 @@ class Started:
     """Its id."""
 
 
-News = Started | Progress | Ended
+News = Started | Progress | ServerSilent | Ended
 
 Question = ServerWanted | ServerAsked
 

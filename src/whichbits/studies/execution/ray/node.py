@@ -15,7 +15,7 @@ from whichbits.core.environment import ARITHMETIC
 from whichbits.core.processes import safe_environment
 from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import StepFailed, Work
-from whichbits.studies.execution.processes import Ended, Lost, Processes, Progress, ServerAsked, ServerWanted
+from whichbits.studies.execution.processes import Ended, Lost, Processes, Progress, ServerAsked, ServerSilent, ServerWanted
 from whichbits.studies.execution.ray.cores import claimed
 from whichbits.studies.execution.ray.mailbox import Started
 from whichbits.studies.steps.step import Result, ServerFailed
@@ -76,6 +76,10 @@ class NodeServices:
         """Why a candidate's server has died."""
         answered: ObjectRef[str | None] = self.mailbox.ask.remote(ServerAsked(name))
         return ray.get(answered)
+
+    def server_silent(self, name: str) -> None:
+        """A candidate's server has not answered in time."""
+        self.mailbox.tell.remote(ServerSilent(name))
 
 
 def run(assignment: Assignment, mailbox: ActorHandle[Any]) -> Report:
