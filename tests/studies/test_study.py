@@ -170,10 +170,10 @@ def test_speeds_are_paired_within_their_sitting(served: tuple[Path, subprocess.C
     folder, _ = served
     steps = [r for r in results(folder / "studies/served").values() if r["kind"] == "serve"]
     assert {(r["labels"]["candidate"], r["labels"]["repeat"]) for r in steps} == {  # type: ignore[index]
-        (name, repeat) for name in ("bf16", "w8a8-int") for repeat in "01"
+        (name, repeat) for name in ("bf16", "w8a8-int") for repeat in (0, 1)
     }
     assert len({r["summary"]["session"] for r in steps}) == 1  # type: ignore[index]
-    for repeat in "01":
+    for repeat in (0, 1):
         bases = [r["summary"]["base_load_levels"] for r in steps if r["labels"]["repeat"] == repeat]  # type: ignore[index]
         assert all(base == bases[0] for base in bases)
 
