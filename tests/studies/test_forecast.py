@@ -19,7 +19,7 @@ from whichbits.studies.planning.estimate import Durations, Estimate
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse
 from whichbits.studies.steps.forecast import batch_seconds
-from whichbits.studies.steps.serve import closed_loop_seconds, open_loop_seconds
+from whichbits.studies.steps.serve import capacity_seconds, closed_loop_seconds, open_loop_seconds
 
 TEXT = """\
 version: 1
@@ -62,6 +62,15 @@ def test_an_automatic_ladder_ends_where_the_rate_stops_growing() -> None:
     workload = Workload(name="mine", prompt_tokens=32, output_tokens=8, requests_per_stream=9)
     rates = {1: 1.0, 2: 2.0, 4: 2.05, 8: 1e-9}
     assert closed_loop_seconds(workload, at(rates)) == pytest.approx(10 * (1 / 1.0 + 2 / 2.0 + 4 / 2.05))
+
+
+def test_runs_that_look_for_the_capacity_take_as_long_as_their_requests_at_the_largest_load() -> None:
+    slo = {"latency": {"seconds": 9, "percentile": 90}}
+    fields = {"name": "mine", "prompt_tokens": 32, "output_tokens": 8, "concurrency": [4], "slo": slo}
+    assert capacity_seconds(Workload.model_validate(fields), at({4: 2.0})) == 0
+    seeking = Workload.model_validate(fields | {"capacity": {"runs": 2, "requests": 100}})
+    assert capacity_seconds(seeking, at({4: 2.0})) == pytest.approx(2 * 110 / 2)
+    assert capacity_seconds(seeking, at({4: None})) is None
 
 
 def test_requests_of_a_task_run_side_by_side() -> None:

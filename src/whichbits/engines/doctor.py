@@ -145,7 +145,7 @@ def _cache() -> Check:
         return Check("cache", "fail", error.message, error.remedy)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile("wb", dir=folder):
             pass
     except OSError as error:
         return Check("cache", "fail", f"{folder}: {error.strerror}", REMEDY)

@@ -27,6 +27,11 @@ def requests_of(search: CapacitySearch, slo: Slo) -> int:
     return search.requests or ceil(TAIL_REQUESTS / (1 - highest / 100))
 
 
+def warmup_of(requests: int) -> int:
+    """Requests before those that are measured."""
+    return ceil(requests / 10)
+
+
 def capacity_levels(
     workload: Workload, results: Sequence[LoadLevelResult], earlier: Sequence[CapacityRun]
 ) -> Iterator[LoadLevel]:
@@ -42,7 +47,7 @@ def capacity_levels(
     for number in range(1, search.runs + 1):
         points = [point(run) for run in (*earlier, *(one.capacity_run for one in results)) if run is not None]
         arrivals = Random(next_rate(points, first))
-        yield LoadLevel(f"capacity run {number}", None, arrivals, ceil(requests / 10), requests, seeks_capacity=True)
+        yield LoadLevel(f"capacity run {number}", None, arrivals, warmup_of(requests), requests, seeks_capacity=True)
 
 
 def point(run: CapacityRun) -> Point:

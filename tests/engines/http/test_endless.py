@@ -76,15 +76,14 @@ def test_a_body_that_is_too_deep(fake: Callable[..., object]) -> None:
 
 def streamed(url: str, output_tokens: int = 4) -> str | None:
     pytest.importorskip("aiohttp", reason="aiohttp, of the extra 'measure', is not installed")
-    from whichbits.serving.client import open_session, send
+    from whichbits.serving.client import Body, open_session, send
 
     connection = Connection(url, "m", timeout_s=0.5)
 
     async def one() -> str | None:
         async with open_session(connection) as session:
-            seen = await send(
-                session, connection, b"{}", request=0, warmup=False, zero=0.0, target=0.0, output_tokens=output_tokens
-            )
+            body = Body(b"{}", prompt_tokens=1, output_tokens=output_tokens)
+            seen = await send(session, connection, body, request=0, warmup=False, zero=0.0, target=0.0)
             return seen.error
 
     return asyncio.run(asyncio.wait_for(one(), 20))

@@ -102,8 +102,8 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
 def seconds(step: Step, ask: Ask) -> float | None:
     """Seconds of a workload's loads."""
     workload = located(step)
-    in_flight = closed_loop_seconds(workload, ask)
-    return None if in_flight is None else in_flight + open_loop_seconds(workload)
+    in_flight, seeking = closed_loop_seconds(workload, ask), capacity_seconds(workload, ask)
+    return None if in_flight is None or seeking is None else in_flight + open_loop_seconds(workload) + seeking
 
 
 def requests_of(workload: Workload) -> tuple[Workload, str | None, Path | None]:
@@ -139,6 +139,18 @@ def open_loop_seconds(workload: Workload) -> float:
 
     levels = open_loads(workload, recorded(workload))
     return sum(_requests(level) / level.rate for level in levels if level.rate is not None)
+
+
+def capacity_seconds(workload: Workload, ask: Ask) -> float | None:
+    """Of the runs that look for the highest rate within the limits, as if at the throughput of the largest stated load."""
+    from whichbits.serving.capacity import requests_of, warmup_of
+
+    if workload.capacity is None or workload.slo is None:
+        return 0.0
+    largest = max(workload.concurrency, default=1) if isinstance(workload.concurrency, tuple) else 1
+    (rate,) = ask(mean(workload.prompt_tokens), mean(workload.output_tokens), [largest])
+    requests = requests_of(workload.capacity, workload.slo)
+    return None if rate is None else workload.capacity.runs * (requests + warmup_of(requests)) / rate
 
 
 def closed_loop_seconds(workload: Workload, ask: Ask) -> float | None:
