@@ -39,6 +39,14 @@ class Sleep(Inputs):
     seconds: float
 
 
+class Meet(Inputs):
+    """A folder where as many steps meet as there are slots."""
+
+    number: int
+    folder: str
+    count: int
+
+
 class Slept(Summary, kind="sleep"):
     """Nothing to say."""
 
@@ -47,6 +55,16 @@ def sleep(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Resu
     """Sleep."""
     for job in jobs:
         time.sleep(job.step.inputs_as(Sleep).seconds)
+        yield job, Result(Slept())
+
+
+def meet(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
+    """Wait until every slot has its worker."""
+    for job in jobs:
+        asked = job.step.inputs_as(Meet)
+        (Path(asked.folder) / str(asked.number)).touch()
+        while len(list(Path(asked.folder).iterdir())) < asked.count:
+            time.sleep(0.1)
         yield job, Result(Slept())
 
 
@@ -74,11 +92,9 @@ class Clock:
         print(text, file=sys.stderr)
 
 
-def planned(number: int, seconds: float, reads: Sequence[Planned] = ()) -> Planned:
-    """A step that sleeps on one processor, after those that it reads."""
-    given = {str(one.step.inputs): one.step for one in reads}
-    inputs = Sleep(number=number, seconds=seconds)
-    return Planned(Step("sleep", 1, inputs, {role: step.key for role, step in given.items()}), Needs(compute=False), given)
+def planned(kind: str, inputs: Inputs) -> Planned:
+    """A step of one processor."""
+    return Planned(Step(kind, 1, inputs), Needs(compute=False))
 
 
 def main() -> None:
@@ -105,19 +121,26 @@ def measure(count: int, seconds: float, slots: int, address: str) -> None:
     """Run the steps once every slot has a worker."""
     import cluster_overhead as importable  # the module by the name that the node can import
 
-    warm = [importable.planned(-1 - number, 1.0) for number in range(slots)]
-    steps = [importable.planned(number, seconds, warm) for number in range(count)]
     specification = Specification.model_validate({"version": 1, "name": "overhead", "model": "none", "candidates": ["none"]})
-    kinds = {"sleep": Kind("sleep", 1, lambda study, before: iter(()), importable.sleep)}
+    runs = {"meet": importable.meet, "sleep": importable.sleep}
+    kinds = {name: Kind(name, 1, lambda study, before: iter(()), run) for name, run in runs.items()}
     clock = Clock()
-    with tempfile.TemporaryDirectory() as folder:
+    steps = [importable.planned("sleep", importable.Sleep(number=number, seconds=seconds)) for number in range(count)]
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as place:
+        warm = [
+            importable.planned("meet", importable.Meet(number=number, folder=place, count=slots)) for number in range(slots)
+        ]
         store = Store(Path(folder))
         executor = EXECUTORS.get("ray")
         executor.connect(address)
-        plan = Plan(specification, "bf16", (*warm, *steps), {})
+        plans = [Plan(specification, "bf16", tuple(each), {}) for each in (warm, steps)]
         began = time.monotonic()
+        following = iter(plans[1:])
         with store.locked():
-            Runner(plan, store, kinds, executor, NoEngine(), clock, Machine(serves=False), ("cluster_overhead",)).run()
+            Runner(
+                plans[0], store, kinds, executor, NoEngine(), clock, Machine(serves=False), ("cluster_overhead",),
+                more=lambda: next(following, None),
+            ).run()  # fmt: skip
     keys = [one.step.key for one in steps]
     first, last = min(clock.began[key] for key in keys), max(clock.ended_at[key] for key in keys)
     bound = -(-count // slots) * seconds

@@ -57,6 +57,7 @@ SLOW = (
     "studies/planning/test_emulation.py",
     "studies/planning/test_planner.py",
     "studies/planning/test_stages.py",
+    "studies/planning/test_stages.py",
     "studies/store/test_lease.py",
     "studies/test_identity.py",
     "studies/test_judged_study.py",

@@ -1,0 +1,308 @@
+"""A cluster of three nodes: work, servers and a whole study on it, and what is lost while they run.
+
+One file, so that the cluster is started once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import whichbits
+from whichbits.core.errors import UserError
+from whichbits.engines.vllm.command import EngineCommand
+from whichbits.engines.vllm.defaults import Settings
+from whichbits.studies.execution.servers import ConfiguredEngine
+from whichbits.studies.steps.planned import COMPUTE
+from whichbits.studies.steps.step import ServerFailed
+from whichbits.studies.store.store import Store
+
+ray = pytest.importorskip("ray")
+checks = pytest.importorskip("whichbits.studies.execution.ray.checks")
+
+TRIES = 3
+
+
+def pids(path: Path) -> list[int]:
+    return [int(word) for line in path.read_text().splitlines() for word in line.split()[:2]]
+
+
+def test_lost_work_runs_again_and_work_that_is_lost_three_times_fails_alone(
+    tmp_path: Path, cluster: Any, kinds: Any, gone: Any
+):
+    steps = [
+        kinds.planned(tmp_path, "computes", needs=COMPUTE),
+        kinds.planned(tmp_path, "once", "die", 1),
+        kinds.planned(tmp_path, "worker", "lose the worker", 1),
+        kinds.planned(tmp_path, "always", "die", TRIES + 1),
+    ]
+    store = Store(tmp_path / "store")
+    states, heard = kinds.run(store, steps, cluster.address)
+    assert states == {"computes": "done", "once": "done", "worker": "done", "always": "failed"}
+    found = {step.step.inputs.name: store.record(step.step).summary for step in steps[:3]}
+    assert [found[name].runs for name in ("computes", "once", "worker")] == [1, 2, 2]
+    assert found["computes"].cpus == len(os.sched_getaffinity(0))
+    assert "3 times" in (store.record(steps[3].step).error or "")
+    assert (store.failure(steps[3].step) / "log.txt").read_text() == "printed by always\n"
+    assert len((tmp_path / "always").read_text().splitlines()) == TRIES
+    # A lost piece of work goes to another node, whose workers are others.
+    workers = [line.split()[2] for line in (tmp_path / "always").read_text().splitlines()]
+    assert len(set(workers)) == TRIES
+    assert ("progress", "run 1 of computes") in heard
+    assert sum(kind == "note" for kind, *_ in heard) == 4
+    assert gone([pid for step in steps for pid in pids(tmp_path / step.step.inputs.name)])
+
+
+def start(tmp_path: Path, cluster: Any) -> subprocess.Popen[str]:
+    said = f"import trial_kinds; trial_kinds.main({str(tmp_path)!r}, {cluster.address!r})"
+    command = [sys.executable, "-c", said]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def until(condition: Any, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_driver_that_is_killed_or_stopped_leaves_nothing_and_the_next_goes_on(
+    tmp_path: Path, cluster: Any, kinds: Any, gone: Any, number: signal.Signals
+):
+    long, store = tmp_path / "long", Store(tmp_path / "store")
+    driver = start(tmp_path, cluster)
+    quick = kinds.planned(tmp_path, "quick").step
+    until(lambda: long.exists() and long.read_text().endswith("\n") and store.done(quick))
+    driver.send_signal(number)
+    driver.wait(30)
+    assert gone(pids(long))
+    again = start(tmp_path, cluster)
+    said, wrong = again.communicate(timeout=60)
+    assert said == "{'quick': 'done', 'long': 'done'}\n", wrong
+    assert len((tmp_path / "quick").read_text().splitlines()) == 1
+    assert list((tmp_path / "store" / "partial").glob("*")) == []
+
+
+@pytest.fixture
+def connected(cluster: Any) -> Iterator[None]:
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def test_nodes_are_examined_and_one_that_cannot_reach_the_store_is_refused_by_name(
+    tmp_path: Path, connected: None, monkeypatch: pytest.MonkeyPatch
+):
+    found, own = checks.nodes(), checks.examine(None)
+    assert len(found) == 3
+    assert found[0].cpus == len(os.sched_getaffinity(0))
+    for node, examined in checks.examine_nodes(found, tmp_path):
+        assert (examined.software, examined.engine, examined.store) == (own.software, own.engine, None)
+        assert examined.skew_s == 0.0
+        checks.check_node(node, examined, own, tmp_path, cores=1, serves=True)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.chdir(tmp_path)
+    elsewhere = Path("/proc/self/cwd")  # for each process another folder
+    node, examined = next(checks.examine_nodes(found, elsewhere))
+    with pytest.raises(UserError, match=rf"node {node.address} .* cannot use the store .*: No such file"):
+        checks.check_node(node, examined, own, elsewhere, cores=1, serves=True)
+
+
+def test_doctor_examines_the_cluster(tmp_path: Path, cluster: Any):
+    found = whichbits.doctor_cluster(cluster.address, store=tmp_path / "store")
+    assert [check.status for check in found] == ["ok"] * 3
+
+
+# Servers
+
+ENGINE = """\
+import http.server, json, os, sys
+
+checkpoint, host, port = sys.argv[1:4]
+with open(checkpoint + "/pid", "w") as file:
+    file.write(str(os.getpid()))
+if checkpoint.endswith("broken"):
+    sys.exit("no kernel for this format")
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({"data": [{"id": checkpoint}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+if not checkpoint.endswith("slow"):
+    http.server.HTTPServer((host, int(port)), Handler).serve_forever()
+import time
+time.sleep(300)
+"""
+
+
+@pytest.fixture
+def engine(cluster: Any, tmp_path: Path) -> Iterator[Any]:
+    from whichbits.studies.execution.ray.servers import RayEngine
+
+    (tmp_path / "engine.py").write_text(ENGINE)
+    argv = (sys.executable, str(tmp_path / "engine.py"), "{model}", "{host}", "{port}")
+    configured = ConfiguredEngine(EngineCommand(argv, "1", "ours"), Settings({}, {}, (), ()), tmp_path / "servers", 1)
+    yield RayEngine(configured, checks.join(cluster.address), gpus=0)
+    ray.shutdown()
+
+
+def checkpoint(tmp_path: Path, name: str) -> Path:
+    (tmp_path / name).mkdir()
+    return tmp_path / name
+
+
+def pid_of(folder: Path) -> int:
+    deadline = time.monotonic() + 60
+    while not (folder / "pid").exists() or not (folder / "pid").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return int((folder / "pid").read_text())
+
+
+def test_a_server_is_reached_at_its_node_and_ends_with_its_use(tmp_path: Path, engine: Any, gone: Callable[..., bool]):
+    folder = checkpoint(tmp_path, "fine")
+    assert engine.resident == 3
+    with engine.serve("fine", folder, threading.Event()) as server:
+        assert server.url.startswith(f"http://{engine.nodes[0].address}:")
+        with urllib.request.urlopen(f"{server.url}/health", timeout=10) as answer:
+            assert answer.status == 200
+        assert server.failure() is None
+        os.kill(pid_of(folder), signal.SIGSTOP)  # it is there, whatever it answers
+        assert server.failure() is None
+        os.kill(pid_of(folder), signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while server.failure() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert "signal 9" in (server.failure() or "")
+    assert gone([pid_of(folder)])
+
+
+def test_a_server_that_does_not_come_up_says_why_and_one_that_starts_can_be_given_up(
+    tmp_path: Path, engine: Any, gone: Callable[..., bool]
+):
+    broken = engine.serve("broken", checkpoint(tmp_path, "broken"), threading.Event())
+    with pytest.raises(ServerFailed, match="no kernel for this format"), broken:
+        pass
+    folder, stopping = checkpoint(tmp_path, "slow"), threading.Event()
+    threading.Thread(target=lambda: (pid_of(folder), stopping.set())).start()
+    with pytest.raises(ServerFailed, match="stopped while it started"), engine.serve("slow", folder, stopping):
+        pass
+    assert gone([pid_of(folder)])
+
+
+def test_a_server_ends_with_the_study_that_started_it(tmp_path: Path, engine: Any, gone: Callable[..., bool]):
+    folder = checkpoint(tmp_path, "left")
+    ray.get(engine._actor("left", folder).start.remote())
+    pid = pid_of(folder)
+    ray.shutdown()  # as when it is killed: Ray ends the actor, and nobody has stopped the engine
+    assert gone([pid])
+
+
+# A whole study
+
+SPECIFICATION = """\
+version: 1
+name: cluster
+model: {model}
+candidates:
+  - {{format: w8a8-int, recipe: {{scales: minmax}}, run: emulated}}
+tasks: [{{name: order, limit: 6}}]
+similarity: {{limit: 2, max_tokens: 8, windows: 2, window_tokens: 64, measures: [kl]}}
+base_repeats: 1
+max_length: 128
+"""
+
+
+def parents(pid: int) -> Iterator[int]:
+    """A process, its parent, and so on."""
+    while pid > 1:
+        yield pid
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return
+
+
+def marked(store: Path) -> list[int]:
+    """Processes of work on a store."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                text = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if b"WHICHBITS_STORE=" in text and str(store).encode() in text:
+                found.append(int(entry.name))
+    return found
+
+
+def kill_a_node_at_work(cluster: Any, store: Path, study: subprocess.Popen[str]) -> None:
+    """Kill the raylet of a node that a step runs on, not the first, and all that it has started."""
+    raylets = {one.all_processes["raylet"][0].process.pid: one for one in cluster.list_all_nodes() if not one.head}
+    while study.poll() is None:
+        at_work = [raylet for pid in marked(store) if os.getsid(pid) == pid for raylet in raylets if raylet in parents(pid)]
+        if at_work:
+            below = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+            doomed = [pid for pid in below if at_work[0] in parents(pid)]
+            for pid in (at_work[0], *doomed):
+                os.kill(pid, signal.SIGKILL)
+            cluster.remove_node(raylets[at_work[0]], allow_graceful=False)
+            return
+        time.sleep(0.02)
+    pytest.fail("the study has ended before a node could be killed")
+
+
+def results(store: Path) -> dict[str, Any]:
+    """What each step found, by key, with the rows of its items and the digests of what it has written."""
+    import pyarrow.parquet
+
+    found = {}
+    for path in sorted(store.glob("steps/**/result.json")):
+        result = json.loads(path.read_text())
+        items = path.parent / "items.parquet"
+        rows = pyarrow.parquet.read_table(items).to_pylist() if items.exists() else []
+        tensors = sorted(path.parent.glob("checkpoint/*.safetensors"))
+        digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in tensors]
+        found[result["key"]] = (result["kind"], result["summary"], rows, digests)
+    return found
+
+
+def test_a_study_that_loses_a_node_ends_as_on_one_machine(tmp_path: Path, tiny_llama: Path, cluster: Any, gone: Any):
+    pytest.importorskip("lm_eval")
+    (tmp_path / "spec.yaml").write_text(SPECIFICATION.format(model=tiny_llama))
+
+    def study(store: str, *options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "whichbits", "study", "spec.yaml", "--store", store, *options]
+        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    there = study("there", "--executor", "ray", "--address", cluster.address)
+    kill_a_node_at_work(cluster, tmp_path / "there", there)
+    said = there.communicate(timeout=300)[0]
+    cluster.add_node(**cluster.added)
+    assert there.returncode == 0, said
+    assert "lost: " in (tmp_path / "there" / "run.log").read_text()
+    assert gone(marked(tmp_path / "there"))
+    here = study("here")
+    assert here.communicate(timeout=300)[0]
+    assert here.returncode == 0
+    found = results(tmp_path / "there")
+    assert {kind for kind, *_ in found.values()} == {"quantize", "evaluate", "distribution"}
+    assert found == results(tmp_path / "here")
