@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from whichbits.core.crossing import Point
+from whichbits.schema.serve import CapacityRun, Distribution, Evidence, Metrics
 from whichbits.schema.workload import CapacitySearch, Limit, Slo
-from whichbits.serving.capacity import next_rate, requests_of
+from whichbits.serving.capacity import capacity_run, next_rate, requests_of
 from whichbits.serving.measure import measure
-from whichbits.serving.workload import parse_workload
+from whichbits.serving.result import LoadLevelResult, RequestRow
+from whichbits.serving.traffic.arrivals import Random
+from whichbits.serving.workload import LoadLevel, parse_workload
 
 
 @pytest.mark.parametrize(
@@ -55,3 +58,42 @@ def test_the_capacity_of_a_server_of_one_slot(start_engine, word_tokenizer: Path
     later = [one.capacity_run.rate for one in again if one.capacity_run is not None]
     beyond = 1.1 * max(missed, default=2 * max(held))
     assert all(0.9 * min(held) < rate < beyond for rate in later), "the next round goes on where this one ended"
+
+
+LEVEL = LoadLevel("capacity run 1", None, Random(3.0), 10, 20, seeks_capacity=True)
+WORKLOAD = parse_workload(
+    {"name": "mine", "prompt_tokens": 8, "output_tokens": 2, "slo": {"latency": {"seconds": 2.0}}, "capacity": {}}
+)
+EVIDENCE = Evidence(
+    requests=20, requests_planned=20, errors=0, first_error=None, steady_s=7.0, mean_latencies=5.0, in_flight=4.0,
+    offered_rate=2.9, dispatch_delay_s=0.0, client_cpu=0.1, client_busiest_cpu=0.1, client_cpus=1, clock_step_s=0.0,
+    prompt_tokens=(8, 8), output_tokens=(2, 2), tokens_per_chunk=1.0, prefix_cache_hit_rate=0.0, foreign_tokens=0.0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "served", "found"),
+    [
+        ({}, 2.9, CapacityRun(rate=2.9, worst=0.5)),
+        ({}, 2.0, CapacityRun(rate=2.9, worst=None)),  # piled up
+        ({"errors": 2, "requests": 18}, 2.9, CapacityRun(rate=2.9, worst=None)),  # refused
+        ({"client_busiest_cpu": 0.9}, 2.9, None),
+        ({"foreign_tokens": 0.5}, 2.0, None),
+    ],
+)
+def test_what_a_run_tells(change: dict[str, float], served: float, found: CapacityRun | None) -> None:
+    row = RequestRow(0, 0.0, {"latency_s": 1.0}, 8, 2, ok=True)
+    metrics = Metrics(
+        requests_per_second=served, output_tokens_per_second=1.0, latency_s=Distribution(n=20, mean=1.0, percentiles={})
+    )
+    evidence = EVIDENCE.model_copy(update=change)
+    result = LoadLevelResult(
+        load_level="capacity run 1",
+        concurrency=None,
+        rate=3.0,
+        valid=True,
+        metrics=metrics,
+        evidence=evidence,
+        rows=(row,) * 20,
+    )
+    assert capacity_run(result, LEVEL, WORKLOAD) == found

@@ -1,5 +1,6 @@
 """Hours of a plan before anything has run: sums over the predictor's answers, and nothing where it has none."""
 
+import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse
 from whichbits.studies.steps.forecast import batch_seconds
 from whichbits.studies.steps.serve import capacity_seconds, closed_loop_seconds, open_loop_seconds
+from whichbits.studies.store.store import Store
+from whichbits.studies.study import preview
 
 TEXT = """\
 version: 1
@@ -119,6 +122,17 @@ def test_the_text_and_the_pass_count_for_the_first_checkpoint_of_those_that_shar
     assert again is not None and again < first / 2, "text that is there takes no time"
 
 
+def test_a_dry_run_counts_the_starts_of_servers(tiny_llama: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("no vLLM in this environment")
+    text = TEXT.format(model=tiny_llama)
+    started = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("engine:"))
+    found = preview(Expansion(*parse(started, "small.yaml")), Store(tmp_path), {})
+    assert "with 3 starts of servers" in found.text
+    at_addresses = preview(Expansion(*parse(text, "small.yaml"), ask_servers=False), Store(tmp_path), {})
+    assert "starts of servers" not in at_addresses.text
+
+
 def test_what_is_stored_counts_before_what_is_predicted() -> None:
     durations = Durations()
     durations.add("serve", Labels(), 10.0)
@@ -126,6 +140,7 @@ def test_what_is_stored_counts_before_what_is_predicted() -> None:
     total = durations.total(steps, lambda step: 5.0 if step.kind != "compare" else None)
     assert total == Estimate(seconds=15.0, unknown=1, predicted=5.0)
     assert str(total) == "15 s (5 s of it predicted) and 1 step of unknown length"
+    assert str(total.and_predicted(40.0)) == "55 s (45 s of it predicted) and 1 step of unknown length"
 
 
 def test_a_dry_run_names_hours_and_dollars_as_predicted(tiny_llama: Path, tmp_path: Path) -> None:

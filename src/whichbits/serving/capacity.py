@@ -12,7 +12,7 @@ from whichbits.schema.serve import CapacityRun
 from whichbits.schema.workload import CapacitySearch, Slo, Workload
 from whichbits.serving.result import LoadLevelResult
 from whichbits.serving.traffic.arrivals import Random
-from whichbits.serving.validity import piled_up
+from whichbits.serving.validity import judge, piled_up
 from whichbits.serving.workload import LoadLevel
 
 STRIDE = 2.0
@@ -96,9 +96,14 @@ def worst_limit(result: LoadLevelResult, slo: Slo) -> float:
     return max(shares)
 
 
-def capacity_run(result: LoadLevelResult, slo: Slo) -> CapacityRun:
-    """What a run tells: the rate at which requests came, and the worst limit; None where they piled up, or some failed."""
-    rate = result.evidence.offered_rate or result.rate
-    assert rate is not None, "a run of arrivals"
-    failed = bool(result.evidence.errors) or piled_up(result.evidence, result.metrics)
-    return CapacityRun(rate=rate, worst=None if failed else worst_limit(result, slo))
+def capacity_run(result: LoadLevelResult, level: LoadLevel, workload: Workload) -> CapacityRun | None:
+    """What a run tells: the rate at which requests came, and the worst limit; None of it where they piled up, or some failed.
+
+    None where the measurement is not valid for another reason, as a saturated client: it tells nothing.
+    """
+    evidence, slo, rate = result.evidence, workload.slo, result.evidence.offered_rate or result.rate
+    served = {"offered_rate": None, "errors": 0, "requests": evidence.requests_planned}
+    if slo is None or rate is None or judge(evidence.model_copy(update=served), result.metrics, level, workload):
+        return None
+    missed = evidence.errors > 0 or piled_up(evidence, result.metrics)
+    return CapacityRun(rate=rate, worst=None if missed else worst_limit(result, slo))

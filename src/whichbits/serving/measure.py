@@ -158,9 +158,9 @@ def _measure_load_level(
         load_level=level.name, concurrency=level.concurrency, rate=level.rate, valid=not reasons, reasons=reasons,
         metrics=metrics, evidence=evidence, rows=rows,
     )  # fmt: skip
-    if not level.seeks_capacity or workload.slo is None:
+    if not level.seeks_capacity:
         return result
-    return result.model_copy(update={"capacity_run": capacity_run(result, workload.slo)})
+    return result.model_copy(update={"capacity_run": capacity_run(result, level, workload)})
 
 
 def _evidence(

@@ -15,6 +15,7 @@ from whichbits.schema.probe import ProbeSummary
 from whichbits.studies.planning.estimate import Durations, Estimate
 from whichbits.studies.specification.schema import Specification
 from whichbits.studies.specification.source import Source
+from whichbits.studies.steps.forecast import SERVER_START_S
 from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
@@ -237,7 +238,8 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
     for planned in plan.steps:
         expected = "" if store.done(planned.step) else _length(durations.total([planned.step], predicted))
         rows.append(PreviewRow(name(planned.step), planned.step.key[:12], "" if expected else "yes", expected))
-    left = durations.total(missing, predicted)
+    starts = len(_servers_to_start(plan, store))
+    left = durations.total(missing, predicted).and_predicted(starts * SERVER_START_S)
     deployment = expansion.specification.deployment
     price = priced_deployment(
         deployment.hardware, deployment.count, deployment.price_per_hour, expansion.specification.prices, overrides
@@ -248,7 +250,14 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
     judging = "".join(f" {line}." for line in judging_work([step for step in missing if step.kind == "evaluate"]))
     count = f"{len(missing)} of {len(plan.steps)} steps to run.{judging}"
     more = _more_rounds(expansion)
-    return Preview(rows, f"{count} Time: {left}. Cost: {_dollars(left, price)}.{more}{undecided}{silent}")
+    started = f", with {starts} start{'s' * (starts > 1)} of servers" if starts else ""
+    return Preview(rows, f"{count} Time: {left}{started}. Cost: {_dollars(left, price)}.{more}{undecided}{silent}")
+
+
+def _servers_to_start(plan: Plan, store: Store) -> set[str]:
+    """Candidates whose servers steps that are missing will ask, and that serve at no address yet."""
+    asked = {name for planned in plan.missing(store) for name in planned.needs.servers}
+    return {name for name in asked if name in plan.served and plan.served[name].url is None}
 
 
 def _more_rounds(expansion: Expansion) -> str:

@@ -21,6 +21,10 @@ class Estimate:
     unknown: int
     predicted: float = 0.0
 
+    def and_predicted(self, seconds: float) -> Estimate:
+        """With so many more, which a forecast gives."""
+        return Estimate(self.seconds + seconds, self.unknown, self.predicted + seconds)
+
     def __str__(self) -> str:
         known = duration(self.seconds)
         if self.predicted:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 
 from whichbits.schema.engine import Emulation, ServingEngine
 
+SERVER_START_S = 40.0
+"""What vLLM takes until it answers, about: 30 to 45 s for a small model on two cores. A large model's weights add to it."""
+
 CHARACTERS_A_TOKEN = 4
 """Of English text, about: prompts are not tokenized for a forecast."""
 

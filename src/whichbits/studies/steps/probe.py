@@ -10,6 +10,7 @@ from whichbits.schema.engine import StartedEngine, program
 from whichbits.schema.labels import Labels
 from whichbits.schema.probe import ProbeInputs, ProbeLocal
 from whichbits.schema.step import Step
+from whichbits.studies.steps.forecast import SERVER_START_S, Ask
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.shared.on_engine import trusted
 from whichbits.studies.steps.shared.provenance import provenance
@@ -41,6 +42,11 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
             local=ProbeLocal(command=study.command.argv, tokenizer=study.model.path, trust_remote_code=trusted(study)),
         )
         yield Planned(step)
+
+
+def seconds(step: Step, ask: Ask) -> float:
+    """A start of the engine."""
+    return SERVER_START_S
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
@@ -106,5 +112,6 @@ PROBE = Kind(
     version=2,
     plan=plan,
     run=run,
+    seconds=seconds,
     preload=(*TRANSFORMERS, "whichbits.quantization.passes.direct"),
 )
