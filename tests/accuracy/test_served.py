@@ -13,7 +13,7 @@ from whichbits.accuracy.task import Task
 
 CONCURRENCY = 8
 NAMES = ("recall", "order", "choice")
-LIMIT = 16
+LIMIT = 8
 
 
 def harness_tasks(task: Task, *, seed: int, data_dir: Path | None = None) -> dict:

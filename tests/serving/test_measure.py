@@ -172,16 +172,15 @@ def test_vllm_finds_no_prompt_in_its_prefix_cache(tiny_llama: Path, tmp_path: Pa
     """With the cache on, two rounds of other seeds hit nothing; a round repeated does, and is called invalid."""
     pytest.importorskip("vllm", reason="no vLLM in this environment")
     from whichbits.engines.vllm.command import find_vllm
+    from whichbits.engines.vllm.defaults import serving_settings
     from whichbits.engines.vllm.server import Server
+    from whichbits.hardware.this_machine import describe
+    from whichbits.models.configuration import read_configuration
 
     workload = chat(name="tiny", prompt_tokens=160, output_tokens=16, concurrency=[4])
-    arguments = {"max-model-len": 512, "enforce-eager": True, "enable-prefix-caching": True, "served-model-name": "tiny"}
-    environment = {
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "OMP_NUM_THREADS": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "HF_HUB_OFFLINE": "1",
-    }
+    settings = serving_settings(describe(), read_configuration(tiny_llama).kv_bytes_per_token, max_length=512)
+    arguments = {**settings.arguments, "enable-prefix-caching": True, "served-model-name": "tiny"}
+    environment = settings.environment
     with Server(find_vllm(), tiny_llama, arguments=arguments, environment=environment, log=tmp_path / "log") as server:
         for seed in (1, 2):
             for result in measure(server.url, "tiny", tiny_llama, workload, seed=seed):

@@ -63,6 +63,7 @@ def test_device_kind() -> None:
 
 
 @pytest.mark.server
+@pytest.mark.nightly
 def test_w8a8_int_on_a_cpu_is_native(vllm: EngineCommand, quantized: Callable[[str], Path], tmp_path: Path) -> None:
     if describe().gpus:
         pytest.skip("tests what vLLM's CPU backend does")
@@ -71,6 +72,7 @@ def test_w8a8_int_on_a_cpu_is_native(vllm: EngineCommand, quantized: Callable[[s
 
 
 @pytest.mark.server
+@pytest.mark.nightly
 def test_w4a8_fp_on_a_cpu_is_refused(vllm: EngineCommand, quantized: Callable[[str], Path], tmp_path: Path) -> None:
     if describe().gpus:
         pytest.skip("tests what vLLM's CPU backend does")
