@@ -159,10 +159,11 @@ def _by_name(name: str) -> Workload:
 
 def check_context(workload: Workload, max_positions: int) -> None:
     """Refuse a workload whose prompt and output together exceed the model's context of `max_positions` tokens."""
-    if workload.longest_request > max_positions:
-        prompt, output = longest(workload.prompt_tokens), longest(workload.output_tokens)
+    total = workload.longest_request
+    if total > max_positions:
+        prompt_tokens, output_tokens = longest(workload.prompt_tokens), longest(workload.output_tokens)
         raise UserError(
-            f"workload {workload.name} needs {prompt} + {output} = {prompt + output} tokens; "
+            f"workload {workload.name} needs {prompt_tokens} + {output_tokens} = {total} tokens; "
             f"the model's context holds {max_positions}",
             remedy="leave the workload out, shorten it, or choose a model with a longer context",
         )
