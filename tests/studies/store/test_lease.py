@@ -89,12 +89,12 @@ def test_a_holder_that_could_not_renew_counts_itself_out_before_another_may_foll
         assert own.lost
 
 
-def _want(path: Path, ready: multiprocessing.Barrier, won: multiprocessing.Queue) -> None:  # type: ignore[valid-type]
+def _want(path: Path, ready: Any, won: Any, all_have_tried: Any) -> None:
     ready.wait()
     try:
         with leased(path):
             won.put(os.getpid())
-            time.sleep(1.0)
+            all_have_tried.wait(120)
     except LeaseHeld:
         won.put(None)
 
@@ -109,11 +109,12 @@ def test_of_many_that_want_it_at_once_one_gets_it(tmp_path: Path, left: bool):
             text, times = path.read_text(), path.stat()
         path.write_text(text)
         os.utime(path, (times.st_atime, times.st_mtime))
-    ready, won = context.Barrier(12), context.Queue()
-    wanting = [context.Process(target=_want, args=(path, ready, won)) for _ in range(12)]
+    ready, won, all_have_tried = context.Barrier(12), context.Queue(), context.Event()
+    wanting = [context.Process(target=_want, args=(path, ready, won, all_have_tried)) for _ in range(12)]
     for process in wanting:
         process.start()
-    answers = [won.get(timeout=30) for _ in wanting]
+    answers = [won.get(timeout=120) for _ in wanting]
+    all_have_tried.set()
     for process in wanting:
         process.join()
     assert len([answer for answer in answers if answer is not None]) == 1
