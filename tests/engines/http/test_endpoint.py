@@ -128,7 +128,8 @@ def test_prefix_cache_is_off(endpoint: Endpoint, served: Server) -> None:
 
 
 def test_a_crash_of_the_engine_gives_the_cause(endpoint: Endpoint, served: Server) -> None:
-    processes = psutil.Process().children(recursive=True)
+    assert served._process is not None
+    processes = psutil.Process(served._process.pid).children(recursive=True)  # not those of other tests' servers
     (core,) = [process for process in processes if "EngineCor" in process.name()]
     assert endpoint.generate([[5, 6, 7]], max_tokens=2)[0].tokens == 2
     core.kill()
