@@ -1,4 +1,4 @@
-"""`whichbits doctor --executor ray`: what a study finds on the nodes of a Ray cluster."""
+"""`whichbits doctor --cluster`: what a study finds on the nodes of a Ray cluster."""
 
 from __future__ import annotations
 

@@ -42,7 +42,8 @@ def bracket(points: Sequence[Point]) -> tuple[float, float]:
 
 def near(points: Sequence[Point]) -> list[Point]:
     """The points close to the crossing, of points on both sides of it."""
-    middle = sqrt(bracket(points)[0] * bracket(points)[1])
+    below, above = bracket(points)
+    middle = sqrt(below * above)
     return [point for point in points if 1 / CLOSE <= point.rate / middle <= CLOSE]
 
 
