@@ -150,7 +150,8 @@ class RayExecutor(Executor):
         tasks = [piece.task for piece in pieces if piece.task is not None]
         for task in tasks:
             ray.cancel(task, force=True)
-        ray.wait(tasks, num_returns=len(tasks), timeout=STOPPING_S) if tasks else None
+        if tasks:
+            ray.wait(tasks, num_returns=len(tasks), timeout=STOPPING_S)
         self._heard.put(None)
         ray.kill(self._mailbox)
 
