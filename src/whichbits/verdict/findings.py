@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from whichbits.core.crossing import Point
 from whichbits.schema.deployment import Deployment
@@ -15,6 +19,9 @@ from whichbits.verdict.paired import Paired
 from whichbits.verdict.reasons import Failure
 from whichbits.verdict.statistics import FloatArray
 from whichbits.verdict.verdict import ServedWeights
+
+if TYPE_CHECKING:
+    from pyarrow import ChunkedArray
 
 EMULATED = "emulated"
 """The engine that emulates a format's arithmetic."""
@@ -75,8 +82,10 @@ class RepliedTask:
     score: float
     replies: int
     values: Mapping[str, FloatArray]
-    items: tuple[str, ...]
-    cluster: tuple[str, ...]
+    items: ChunkedArray
+    """Their names."""
+    cluster: NDArray[np.intp]
+    """Number of each item's cluster, (items,)."""
     seconds: float | None
     """Of generating them; None where they are emulated."""
     concurrency: int | None
