@@ -284,7 +284,7 @@ def weights_of(record: Record, base: str) -> Iterator[ServedWeights]:
         case _:
             return
     for name, one in named.items():
-        yield ServedWeights(candidate=name, distance=one.distance, limit=one.limit, reason=one.reason)
+        yield ServedWeights(candidate=name, **dict(one))
 
 
 def _sizes(records: Sequence[Record], base: str, base_bytes: int | None) -> Iterator[Size]:

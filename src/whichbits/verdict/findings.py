@@ -190,6 +190,14 @@ class Findings:
         """Candidates, the base among them, whose servers do not serve their weights."""
         return frozenset(entry.candidate for entry in self.served_weights if entry.other)
 
+    @property
+    def finer_than_base(self) -> frozenset[str]:
+        """Candidates whose servers compute in FP16 or float32, as the base's server is known not to."""
+        finer = {
+            entry.candidate: entry.arithmetic == "finer" for entry in self.served_weights if entry.from_float32 is not None
+        }
+        return frozenset(name for name, found in finer.items() if found and finer.get(self.base) is False)
+
     def limits(self, workload: str) -> Mapping[str, Limit]:
         """The limits of latency of a workload by name: ttft, itl or latency."""
         found = self.workloads.get(workload)
