@@ -24,11 +24,11 @@ from whichbits.schema.workload import Workload
 from whichbits.serving.capacity import capacity_levels, capacity_run
 from whichbits.serving.client import request_body
 from whichbits.serving.counters import foreign_tokens, prefix_cache_hit_rate
+from whichbits.serving.evidence import evidence_of
 from whichbits.serving.metrics.registry import all_metrics
-from whichbits.serving.observation import in_one_piece
 from whichbits.serving.result import LoadLevelResult, metrics_of, rows_of
 from whichbits.serving.saturation import saturated
-from whichbits.serving.steady import Steady, mean_latencies, steady
+from whichbits.serving.steady import Steady, steady
 from whichbits.serving.traffic.content import Asked
 from whichbits.serving.traffic.random_prompts import ordinary_tokens
 from whichbits.serving.traffic.resolve import content_of, recorded
@@ -172,49 +172,28 @@ def _evidence(
     after: Snapshot,
     cpus: int,
 ) -> Evidence:
+    """What the requests tell, with what only their client and the server's counters know."""
     seen = load.observations
     answered = [one for one in seen if one.error is None and not one.warmup]
-    errors = [one.error for one in seen if one.error is not None]
-    chunks = sum(one.chunks for one in answered)
-    offered = window is not None and level.concurrency is None
-    return Evidence(
-        requests=len(answered),
-        requests_planned=level.requests,
-        errors=len(errors),
-        first_error=errors[0] if errors else None,
-        steady_s=window.seconds if window else None,
-        mean_latencies=mean_latencies(window, metrics.latency_s.mean) if window and metrics.latency_s else None,
-        in_flight=window.in_flight if window else None,
-        offered_rate=(level.requests - 1) / window.seconds if window and offered else None,
-        dispatch_delay_s=_mean([max(one.start_s - one.target_s, 0.0) for one in seen if not one.warmup]),
-        client_cpu=load.client_cpu,
-        client_busiest_cpu=load.busiest_cpu,
-        client_cpus=cpus,
-        clock_step_s=load.clock_step_s,
-        prompt_tokens=_range([one.prompt_tokens for one in answered]),
-        output_tokens=_range([one.output_tokens for one in answered]),
-        prompts_off=_off(((one.asked_prompt_tokens, one.prompt_tokens) for one in answered), prompt_tolerance),
-        outputs_off=_off(((one.asked_output_tokens, one.output_tokens) for one in answered), lambda asked: 0),
-        tokens_per_chunk=sum(one.output_tokens for one in answered) / chunks if chunks else None,
-        prefix_cache_hit_rate=prefix_cache_hit_rate(before.metrics, after.metrics),
-        foreign_tokens=foreign_tokens(before.metrics, after.metrics, sum(one.output_tokens for one in seen)),
-        loop_lag_s=load.loop_lag_s,
-        at_once=sum(map(in_one_piece, answered)) / len(answered) if answered else None,
+    return evidence_of(seen, level, metrics, window).model_copy(
+        update={
+            "client_cpu": load.client_cpu,
+            "client_busiest_cpu": load.busiest_cpu,
+            "client_cpus": cpus,
+            "clock_step_s": load.clock_step_s,
+            "prompts_off": _off(((one.asked_prompt_tokens, one.prompt_tokens) for one in answered), prompt_tolerance),
+            "outputs_off": _off(((one.asked_output_tokens, one.output_tokens) for one in answered), lambda asked: 0),
+            "prefix_cache_hit_rate": prefix_cache_hit_rate(before.metrics, after.metrics),
+            "foreign_tokens": foreign_tokens(before.metrics, after.metrics, sum(one.output_tokens for one in seen)),
+            "loop_lag_s": load.loop_lag_s,
+        }
     )
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
 
 
 def _off(asked_and_counted: Iterable[tuple[int, int]], tolerance: Callable[[int], float]) -> LengthsOff | None:
     """The requests of which the server counted a length further from what was asked for than the tolerance of that."""
     off = [(asked, counted) for asked, counted in asked_and_counted if abs(asked - counted) > tolerance(asked)]
     return LengthsOff(requests=len(off), asked=off[0][0], counted=off[0][1]) if off else None
-
-
-def _range(values: Sequence[int]) -> tuple[int, int] | None:
-    return (min(values), max(values)) if values else None
 
 
 @contextmanager

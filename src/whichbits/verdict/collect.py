@@ -31,6 +31,8 @@ from whichbits.verdict.speed import is_rate
 from whichbits.verdict.statistics import FloatArray
 from whichbits.verdict.verdict import ServedWeights
 
+UNPROBED = frozenset({"url", "imported"})
+"""Labels of engines that cannot be asked for their kernels."""
 SCORED_AS = ("metric", "temperature", "top_p", "samples", "reducer")
 """What of a summary says how scores came about."""
 
@@ -345,10 +347,13 @@ def _checked(deployments: Mapping[str, Deployment]) -> dict[str, Deployment]:
 
 
 def _kernels(records: Sequence[Record]) -> dict[str, Kernel]:
-    """The probe's word on each candidate in the serving engine; at an address of the user's there is nothing to probe."""
+    """The probe's word on each candidate in the serving engine.
+
+    At an address of the user's, and where another tool measured, there is nothing to probe.
+    """
     kernels: dict[str, Kernel] = {}
     for record in records:
-        if record.labels.engine == "url":
+        if record.labels.engine in UNPROBED:
             kernels.setdefault(record.labels.candidate, Kernel("unknown", None, None))
         elif record.kind == "probe" and record.state == "done":
             found = record.found(ProbeSummary)
