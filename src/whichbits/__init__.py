@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from whichbits.api.evaluate import evaluate
     from whichbits.api.evaluate_from import evaluate_from
     from whichbits.api.predict import predict, predict_points, rank_hardware
+    from whichbits.api.prefill_decode import prefill_decode
     from whichbits.api.published import compare_published, list_published, published_tables
     from whichbits.api.quantize import estimate_quantization, quantize
     from whichbits.api.recommend import recommend, report
@@ -43,6 +44,7 @@ __all__ = [
     "plan_jobs",
     "predict",
     "predict_points",
+    "prefill_decode",
     "published_tables",
     "quantize",
     "rank_hardware",
@@ -70,6 +72,7 @@ _MODULES = {
     "plan_jobs": "api.study",
     "predict": "api.predict",
     "predict_points": "api.predict",
+    "prefill_decode": "api.prefill_decode",
     "published_tables": "api.published",
     "quantize": "api.quantize",
     "rank_hardware": "api.predict",

@@ -8,55 +8,27 @@ from typing import ClassVar
 
 from pydantic import AliasChoices, ConfigDict, Field
 
-from whichbits.schema.engine import EngineIdentity
 from whichbits.schema.frozen import Stored
-from whichbits.schema.inputs import EngineInputs, EngineLocal, Inputs
 from whichbits.schema.metrics import ServingMetric
-from whichbits.schema.served_weights import Agreement
+from whichbits.schema.session import SessionInputs, SessionLocal, WeightsBehind
 from whichbits.schema.summary import Summary
 from whichbits.schema.workload import Workload
 
 
-class Servers(Inputs):
-    """Who answers at addresses of the user's; None of servers that are started here."""
-
-    if_given: ClassVar[frozenset[str]] = frozenset({"server", "base"})
-
-    server: EngineIdentity | None = None
-    """Of the candidate."""
-    base: EngineIdentity | None = None
-
-
-class Devices(Stored):
-    """What is said to serve."""
-
-    hardware: str
-    count: int
-
-
-class ServeInputs(EngineInputs):
+class ServeInputs(SessionInputs):
     """A checkpoint and the base in an engine, and the load that they are measured under."""
 
-    if_given: ClassVar[frozenset[str]] = EngineInputs.if_given | {"requests"}
+    if_given: ClassVar[frozenset[str]] = SessionInputs.if_given | {"requests"}
 
-    base: Mapping[str, str]
-    """SHA-256 of its files by name."""
     workload: Workload
     """Its log or its prompts by their file's name alone."""
     requests: str | None = None
     """SHA-256 of that file."""
-    servers: Servers
-    deployment: Devices
-    repeat: int
-    """Which round, from 0."""
-    seed: int
 
 
-class ServeLocal(EngineLocal):
-    """The base's name in the study, and its folder; where the requests are read from."""
+class ServeLocal(SessionLocal):
+    """Where the requests are read from too."""
 
-    base: str
-    base_checkpoint: Path
     requests: Path | None = None
     """The workload's log or prompts."""
 
@@ -190,13 +162,6 @@ class LoadLevelSummary(Stored):
     evidence: Evidence | None = None
     capacity_run: CapacityRun | None = None
     """What it tells where it looks for the capacity; it is then no load of its own."""
-
-
-class WeightsBehind(Stored):
-    """What was found of the weights behind the addresses of a candidate and the base."""
-
-    candidate: Agreement
-    base: Agreement
 
 
 class ServeSummary(Summary, kind="serve"):

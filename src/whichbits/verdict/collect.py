@@ -16,15 +16,18 @@ from whichbits.schema.distribution import DistributionSummary
 from whichbits.schema.evaluate import EvaluateSummary, Sampled
 from whichbits.schema.generate import GenerateSummary
 from whichbits.schema.metrics import Measure, Measured, ServingMetric
+from whichbits.schema.prefill_decode import PrefillDecodeSummary
 from whichbits.schema.probe import ProbeSummary
 from whichbits.schema.quantize import QuantizeSummary
-from whichbits.schema.serve import Metrics, ServeSummary, WeightsBehind
+from whichbits.schema.serve import Metrics, ServeSummary
 from whichbits.schema.served_weights import Agreement
+from whichbits.schema.session import WeightsBehind
 from whichbits.schema.step import Record
 from whichbits.schema.workload import Workload
 from whichbits.verdict.estimates import Provenance
 from whichbits.verdict.findings import EMULATED, CapacityRound, Findings, Kernel, Round, ScoredTask, SimilaritySample, Size
 from whichbits.verdict.pairing import SCORE_COLUMNS, Columns, PairingError, among, pair_scores, read_columns
+from whichbits.verdict.prefill_decode import batch_rounds
 from whichbits.verdict.reasons import Failure
 from whichbits.verdict.replies import check_same_items, replied_tasks, reply_measures
 from whichbits.verdict.speed import is_rate
@@ -75,6 +78,7 @@ def collect(
         measures=_measures(done),
         rounds=tuple(_rounds(by_kind.get("serve", []), base)),
         capacity_rounds=tuple(_capacity_rounds(by_kind.get("serve", []), base)),
+        batch_rounds=tuple(batch_rounds(by_kind.get("prefill_decode", []), base)),
         metrics=_metrics(by_kind.get("serve", [])),
         kernels=_kernels(records),
         served_weights=tuple(_served_weights(done, base)),
@@ -373,7 +377,7 @@ def weights_of(record: Record, base: str) -> Iterator[ServedWeights]:
     match record.summary:
         case EvaluateSummary(weights=Agreement() as one) | GenerateSummary(weights=Agreement() as one):
             named = {candidate: one}
-        case ServeSummary(weights=WeightsBehind() as both):
+        case ServeSummary(weights=WeightsBehind() as both) | PrefillDecodeSummary(weights=WeightsBehind() as both):
             named = {base: both.base, candidate: both.candidate}
         case _:
             return

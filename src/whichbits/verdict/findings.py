@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from whichbits.core.crossing import Point
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.metrics import Measure, ServingMetric
+from whichbits.schema.prefill_decode import MeasuredBatches
 from whichbits.schema.serve import Metrics
 from whichbits.schema.workload import Limit, Workload
 from whichbits.verdict.estimates import Provenance
@@ -126,6 +127,20 @@ class CapacityRound:
 
 
 @dataclass(frozen=True)
+class BatchRound:
+    """Batches of one size and length of one model in one round."""
+
+    candidate: str
+    against: str
+    """The candidate in whose step this was measured; of the base's batches, the one that they are paired with."""
+    deployment: str
+    session: str
+    repeat: int
+    batches: MeasuredBatches
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Kernel:
     """What the probe says of a candidate in a serving engine."""
 
@@ -167,6 +182,7 @@ class Findings:
     """What those are measures of."""
     rounds: tuple[Round, ...] = ()
     capacity_rounds: tuple[CapacityRound, ...] = ()
+    batch_rounds: tuple[BatchRound, ...] = ()
     metrics: tuple[ServingMetric, ...] = ()
     """What the rounds measured."""
     kernels: Mapping[str, Kernel] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from typing import Literal
 from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.verdict.caveat_codes import Caveat, ImplausibleLoss
 from whichbits.verdict.estimates import Estimate, Frozen, Mode, Provenance, Timed
+from whichbits.verdict.phases import BatchFinding, LatencyParts
 from whichbits.verdict.reasons import (
     AgainstBase,
     DecisionReason,
@@ -356,6 +357,9 @@ class Verdict(Frozen):
     """What the metrics of `speed` are."""
     capacity: tuple[CapacityFinding, ...] = ()
     """Of workloads that looked for it."""
+    batches: tuple[BatchFinding, ...] = ()
+    """Prefill and decode apart."""
+    latency_parts: tuple[LatencyParts, ...] = ()
     cost: tuple[CostFinding, ...]
     sizes: tuple[SizeFinding, ...]
     guideline: tuple[GuidelineRow, ...] = ()

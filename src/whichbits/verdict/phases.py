@@ -1,0 +1,53 @@
+"""Findings of prefill and decode, measured apart."""
+
+from __future__ import annotations
+
+from whichbits.schema.prefill_decode import Phase
+from whichbits.verdict.estimates import Frozen, Timed
+from whichbits.verdict.reasons import SpeedReason
+
+
+class BatchFinding(Frozen):
+    """Prefill, or a decode step, of one candidate at one size of the batch and one length."""
+
+    candidate: str
+    deployment: str
+    phase: Phase
+    batch_size: int
+    tokens: int
+    """Of each prompt in prefill; of prompt and output so far in decode."""
+    seconds: Timed
+    """Until all have their first token, or of a decode step."""
+    tokens_per_second: Timed
+    """Prompt tokens of the whole batch, or output tokens of it."""
+    speedup: Timed | None
+    """The base's seconds over its own, paired within each round; None of the base."""
+    rounds: int
+    valid: bool
+    reasons: tuple[SpeedReason, ...]
+    steps: tuple[str, ...]
+
+
+class LatencyParts(Frozen):
+    """What the latency of a candidate at a load is made of, by its prefill and its decode steps."""
+
+    candidate: str
+    workload: str
+    deployment: str
+    load_level: str
+    prefill_s: float
+    """Of a batch as large as the number of requests in flight."""
+    decode_s: float
+    """Of all its steps."""
+    measured_s: float
+    """Mean latency at this load."""
+
+    @property
+    def bound_by(self) -> Phase:
+        """The longer part."""
+        return "prefill" if self.prefill_s > self.decode_s else "decode"
+
+    @property
+    def share(self) -> float:
+        """Of the longer part in both."""
+        return max(self.prefill_s, self.decode_s) / (self.prefill_s + self.decode_s)
