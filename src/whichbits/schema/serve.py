@@ -164,6 +164,19 @@ class LoadLevelSummary(Stored):
     """What it tells where it looks for the capacity; it is then no load of its own."""
 
 
+class NaturalLoad(Stored):
+    """A load whose answers end where the model ends them, measured once."""
+
+    concurrency: int
+    valid: bool
+    reasons: tuple[str, ...] = ()
+    requests_per_second: float | None
+    tokens: tuple[int | None, ...]
+    """Of the answer to each prompt, in an order that is the same for all; None where it failed."""
+    truncated: float | None
+    """Share of the answers that are as long as they may be; None where there is none."""
+
+
 class ServeSummary(Summary, kind="serve"):
     """A candidate's speed and the base's of the same round; their requests are in `items.parquet`."""
 
@@ -175,4 +188,7 @@ class ServeSummary(Summary, kind="serve"):
     base_load_levels: tuple[LoadLevelSummary, ...] = Field(validation_alias=AliasChoices("base_load_levels", "base_rungs"))
     metrics: tuple[ServingMetric, ...] = ()
     """What was measured."""
+    natural: NaturalLoad | None = None
+    """Where the workload asks for it."""
+    base_natural: NaturalLoad | None = None
     weights: WeightsBehind | None = None

@@ -13,6 +13,7 @@ from whichbits.verdict.early_stopping.looked import Looking
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.guideline import guideline
 from whichbits.verdict.looks import level_of_looks
+from whichbits.verdict.natural_output import natural_findings
 from whichbits.verdict.non_inferiority import bound_of, deciding_suite, decision_on
 from whichbits.verdict.plausibility import implausible_losses
 from whichbits.verdict.prefill_decode import batch_findings, latency_parts
@@ -107,6 +108,7 @@ def decide(
         capacity=tuple(capacity_findings(findings, level=speed_level)),
         batches=batches,
         latency_parts=tuple(latency_parts(findings, batches, measured, level=speed_level)),
+        natural=tuple(natural_findings(findings, level=speed_level, seed=seed)),
         cost=tuple(option.cost for place in all_options for option in place.options),
         sizes=_sizes(findings),
         guideline=guideline(recommended),

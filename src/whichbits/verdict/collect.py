@@ -26,6 +26,7 @@ from whichbits.schema.step import Record
 from whichbits.schema.workload import Workload
 from whichbits.verdict.estimates import Provenance
 from whichbits.verdict.findings import EMULATED, CapacityRound, Findings, Kernel, Round, ScoredTask, SimilaritySample, Size
+from whichbits.verdict.natural_output import natural_rounds
 from whichbits.verdict.pairing import SCORE_COLUMNS, Columns, PairingError, among, pair_scores, read_columns
 from whichbits.verdict.prefill_decode import batch_rounds
 from whichbits.verdict.reasons import Failure
@@ -79,6 +80,7 @@ def collect(
         rounds=tuple(_rounds(by_kind.get("serve", []), base)),
         capacity_rounds=tuple(_capacity_rounds(by_kind.get("serve", []), base)),
         batch_rounds=tuple(batch_rounds(by_kind.get("prefill_decode", []), base)),
+        natural_rounds=tuple(natural_rounds(by_kind.get("serve", []))),
         metrics=_metrics(by_kind.get("serve", [])),
         kernels=_kernels(records),
         served_weights=tuple(_served_weights(done, base)),

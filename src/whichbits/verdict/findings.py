@@ -9,7 +9,7 @@ from whichbits.core.crossing import Point
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.schema.prefill_decode import MeasuredBatches
-from whichbits.schema.serve import Metrics
+from whichbits.schema.serve import Metrics, NaturalLoad
 from whichbits.schema.workload import Limit, Workload
 from whichbits.verdict.estimates import Provenance
 from whichbits.verdict.paired import Paired
@@ -141,6 +141,20 @@ class BatchRound:
 
 
 @dataclass(frozen=True)
+class NaturalRound:
+    """A candidate's load whose answers end by themselves, and the base's of the same round."""
+
+    candidate: str
+    workload: str
+    deployment: str
+    session: str
+    repeat: int
+    own: NaturalLoad
+    base: NaturalLoad
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Kernel:
     """What the probe says of a candidate in a serving engine."""
 
@@ -183,6 +197,7 @@ class Findings:
     rounds: tuple[Round, ...] = ()
     capacity_rounds: tuple[CapacityRound, ...] = ()
     batch_rounds: tuple[BatchRound, ...] = ()
+    natural_rounds: tuple[NaturalRound, ...] = ()
     metrics: tuple[ServingMetric, ...] = ()
     """What the rounds measured."""
     kernels: Mapping[str, Kernel] = field(default_factory=dict)

@@ -1,9 +1,9 @@
-"""Findings of prefill and decode, measured apart."""
+"""Findings of prefill and decode, measured apart, and of outputs that end by themselves."""
 
 from __future__ import annotations
 
 from whichbits.schema.prefill_decode import Phase
-from whichbits.verdict.estimates import Frozen, Timed
+from whichbits.verdict.estimates import Estimate, Frozen, Timed
 from whichbits.verdict.reasons import SpeedReason
 
 
@@ -51,3 +51,27 @@ class LatencyParts(Frozen):
     def share(self) -> float:
         """Of the longer part in both."""
         return max(self.prefill_s, self.decode_s) / (self.prefill_s + self.decode_s)
+
+
+class NaturalFinding(Frozen):
+    """How long a candidate's answers are where they may end by themselves, and how many queries are served so."""
+
+    candidate: str
+    workload: str
+    deployment: str
+    concurrency: int
+    prompts: int
+    tokens: float
+    """Of an answer, on average."""
+    base_tokens: float
+    length_ratio: Estimate
+    """Tokens of all answers over the base's, paired by prompt."""
+    truncated: float
+    """Share of the answers that are as long as they may be, and might have been longer."""
+    base_truncated: float
+    speed: Timed | None
+    """Queries per second over the base's, paired by round: what shorter or longer answers make of cost is in it."""
+    rounds: int
+    valid: bool
+    reasons: tuple[SpeedReason, ...]
+    steps: tuple[str, ...]

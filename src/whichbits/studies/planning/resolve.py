@@ -239,8 +239,9 @@ class Resolution:
         engine = self.specification.engine
         apart = self.prefill_decode
         sizes = () if apart is None else apart.batch_sizes
+        natural = (w.natural_output.concurrency for w in self.workloads if w.natural_output is not None)
         in_flight = (c for w in self.workloads if w.concurrency != "auto" for c in w.concurrency)
-        most = max([engine.concurrency, *sizes, *in_flight])
+        most = max([engine.concurrency, *sizes, *natural, *in_flight])
         settings = serving_settings(
             self.hardware, self.model.configuration.kv_bytes_per_token, max_length=self.max_length, max_concurrency=most
         )

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
 from whichbits.core.text import read_bytes
-from whichbits.schema.serve import CapacityRun, LoadLevelSummary, ServeInputs, ServeLocal, ServeSummary
+from whichbits.schema.serve import CapacityRun, LoadLevelSummary, NaturalLoad, ServeInputs, ServeLocal, ServeSummary
 from whichbits.schema.step import Step
-from whichbits.schema.workload import Workload, mean
+from whichbits.schema.workload import NaturalOutput, Workload, mean
 from whichbits.studies.steps.forecast import Ask
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.shared.items import write_items
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 def workloads(study: Study) -> tuple[Workload, ...]:
     """Workloads of a study, each within the model's context."""
+    from whichbits.serving.traffic.own_prompts import natural_prompts
     from whichbits.serving.traffic.resolve import with_lengths
     from whichbits.serving.workload import check_context, parse_workload
 
@@ -40,6 +41,7 @@ def workloads(study: Study) -> tuple[Workload, ...]:
                 workload = parse_workload(str(entry["name"]))
             else:
                 workload = parse_workload(with_lengths(entry, study.model.path, trust_remote_code=trusted(study)))
+            natural_prompts(workload, study.model.path, trust_remote_code=trusted(study))
             check_context(workload, study.model.max_positions)
         except UserError as error:
             raise study.source.placed(("workloads", index), error) from error
@@ -168,6 +170,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         rounds.setdefault((job.step.labels.repeat, str(job.step.labels.workload)), []).append(job)
     workloads: dict[str, Workload] = {}
     seeking: dict[tuple[str, str], list[CapacityRun]] = {}
+    natural: dict[tuple[int, str, str], NaturalLoad] = {}
     for (repeat, workload_name), group in rounds.items():
         first = group[0]
         names = round_order(group)
@@ -179,15 +182,22 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
             context.progress(f"round {repeat + 1}: {name}")
             runs = seeking.setdefault((name, workload.name), [])
             measured = session.measured(name, job, lambda who: _measured(who, job, workload, at_least, runs))
-            if not isinstance(measured, Exception):
-                runs += [run for level in measured if (run := level.capacity_run) is not None]
+            if isinstance(measured, Exception):
+                return measured
+            runs += [run for level in measured if (run := level.capacity_run) is not None]
+            if (output := workload.natural_output) is not None:
+                found = session.measured(name, job, lambda who: _natural(who, job, workload, output))
+                if isinstance(found, Exception):
+                    return found
+                natural[repeat, workload.name, name] = found
             return measured
 
         measured = measure_round(names, workload, of_round)
         session.compare_weights(measured, first)
         workloads[workload_name] = fixed(workload, measured)
+        ended = {name: natural.get((repeat, workload_name, name)) for name in names}
         for job in group:
-            yield job, _paired(job, measured, names, session)
+            yield job, _paired(job, measured, ended, names, session)
 
 
 def _measured(
@@ -214,8 +224,28 @@ def _measured(
     return results
 
 
+def _natural(who: EngineIdentity, job: Job, workload: Workload, natural: NaturalOutput) -> NaturalLoad:
+    """The load of the candidate that is served whose answers end by themselves."""
+    from whichbits.serving.natural_output import measure_natural
+
+    return measure_natural(
+        who.address,
+        who.model,
+        job.step.local_as(ServeLocal).tokenizer,
+        workload,
+        natural,
+        cpus=set(job.cpus) if job.cpus is not None else None,
+        api_key=api_key(job),
+        trust_remote_code=trust_remote_code(job),
+    )
+
+
 def _paired(
-    job: Job, measured: Mapping[str, list[LoadLevelResult] | Exception], order: Sequence[str], session: Session
+    job: Job,
+    measured: Mapping[str, list[LoadLevelResult] | Exception],
+    natural: Mapping[str, NaturalLoad | None],
+    order: Sequence[str],
+    session: Session,
 ) -> Result | Exception:
     """A step's result: its candidate's load levels with the base's of the same round, and the order of measuring."""
     from whichbits.serving.metrics.registry import all_metrics, packages
@@ -239,6 +269,8 @@ def _paired(
         load_levels=levels["candidate"],
         base_load_levels=levels["base"],
         metrics=tuple(metric.described for metric in all_metrics()),
+        natural=natural[roles(job)["candidate"]],
+        base_natural=natural[roles(job)["base"]],
         weights=session.weights(job),
     )
     return Result(summary, session.provenance(job, packages() or None))
