@@ -9,6 +9,7 @@ from whichbits.verdict.accuracy import Suite, emulation_error, suites, task_reco
 from whichbits.verdict.capacity import capacity_findings
 from whichbits.verdict.caveat_codes import Remark, SeveralLooks, StoppedEarly
 from whichbits.verdict.caveats import caveats
+from whichbits.verdict.crossover import crossovers
 from whichbits.verdict.early_stopping.looked import Looking
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.guideline import guideline
@@ -108,6 +109,7 @@ def decide(
         capacity=tuple(capacity_findings(findings, level=speed_level)),
         batches=batches,
         latency_parts=tuple(latency_parts(findings, batches, measured, level=speed_level)),
+        crossovers=tuple(crossovers(findings, measured, level=speed_level)),
         natural=tuple(natural_findings(findings, level=speed_level, seed=seed)),
         cost=tuple(option.cost for place in all_options for option in place.options),
         sizes=_sizes(findings),

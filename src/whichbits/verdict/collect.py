@@ -295,6 +295,7 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
                     metrics=entry.metrics,
                     requests=requests,
                     steps=(record.key,),
+                    rate=entry.rate if entry.load_level.startswith("rate ") else None,
                     throughputs=throughputs,
                 )
 

@@ -107,6 +107,8 @@ class Round:
     metrics: Metrics
     requests: Mapping[str, FloatArray]
     steps: tuple[str, ...]
+    rate: float | None = None
+    """Arrivals per second, where they come at one rate."""
     throughputs: frozenset[str] = frozenset({"requests_per_second", "output_tokens_per_second"})
     """Keys of the metrics that are rates of the whole load."""
 

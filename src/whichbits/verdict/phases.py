@@ -1,6 +1,8 @@
-"""Findings of prefill and decode, measured apart, and of outputs that end by themselves."""
+"""Findings of prefill and decode, measured apart, of outputs that end by themselves, and of loads where the order changes."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from whichbits.schema.prefill_decode import Phase
 from whichbits.verdict.estimates import Estimate, Frozen, Timed
@@ -51,6 +53,23 @@ class LatencyParts(Frozen):
     def share(self) -> float:
         """Of the longer part in both."""
         return max(self.prefill_s, self.decode_s) / (self.prefill_s + self.decode_s)
+
+
+Axis = Literal["concurrency", "rate"]
+"""What a load is: requests in flight, or arrivals per second."""
+
+
+class Crossover(Frozen):
+    """The load below which one candidate answers sooner, and above which another does."""
+
+    below: str
+    above: str
+    workload: str
+    deployment: str
+    axis: Axis
+    load: Estimate
+    rounds: int
+    steps: tuple[str, ...]
 
 
 class NaturalFinding(Frozen):

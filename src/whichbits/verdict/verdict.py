@@ -10,7 +10,7 @@ from typing import Literal
 from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.verdict.caveat_codes import Caveat, ImplausibleLoss
 from whichbits.verdict.estimates import Estimate, Frozen, Mode, Provenance, Timed
-from whichbits.verdict.phases import BatchFinding, LatencyParts, NaturalFinding
+from whichbits.verdict.phases import BatchFinding, Crossover, LatencyParts, NaturalFinding
 from whichbits.verdict.reasons import (
     AgainstBase,
     DecisionReason,
@@ -360,6 +360,8 @@ class Verdict(Frozen):
     batches: tuple[BatchFinding, ...] = ()
     """Prefill and decode apart."""
     latency_parts: tuple[LatencyParts, ...] = ()
+    crossovers: tuple[Crossover, ...] = ()
+    """Loads at which another candidate becomes the faster one."""
     natural: tuple[NaturalFinding, ...] = ()
     """Outputs that end by themselves."""
     cost: tuple[CostFinding, ...]
