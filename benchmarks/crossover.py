@@ -51,7 +51,7 @@ CASES = {
     "8 rounds, 5 %": Case(NARROW, WIDE, (1, 2, 4, 8, 16), 8, 0.05),
     "5 rounds, 2 %, few loads": Case(NARROW, WIDE, (1, 16), 5, 0.02),
     "5 rounds, 2 %, rates": Case(NARROW, WIDE, (1, 3, 5, 7, 9), 5, 0.02),
-    "5 rounds, 2 %, bounded below": Case(Server(8.0, 1.0, 10.0), WIDE, (1, 2, 4, 8, 16), 5, 0.02),
+    "5 rounds, 2 %, a bend at 6": Case(NARROW, Server(11.0, 0.4, 13.4), (1, 2, 4, 8, 16), 5, 0.02),
 }
 
 

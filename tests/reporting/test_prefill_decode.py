@@ -46,7 +46,7 @@ def test_a_column_a_size_of_the_batch(apart: Verdict) -> None:
     assert prefill.speedups == (("w8a8-int", ("1.50× (1.47 – 1.53)", "1.60× (1.57 – 1.63)")),)
     assert decode.speedups == (("w8a8-int", ("invalid",)),)
     assert [row.batch_size for row in prefill.rows] == [1, 1, 16, 16]
-    assert decode.rows[0].seconds == "30.00 ms (29.40 – 30.60)"
+    assert decode.rows[0].seconds == "30.0 ms (29.4 – 30.6)"
 
 
 def test_what_latency_is_made_of(apart: Verdict) -> None:

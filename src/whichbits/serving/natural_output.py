@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
 
 from whichbits.engines.errors import EngineError
@@ -15,10 +16,22 @@ from whichbits.serving.metrics.registry import all_metrics
 from whichbits.serving.opening import pinned
 from whichbits.serving.result import metrics_of
 from whichbits.serving.steady import steady
-from whichbits.serving.traffic.content import OwnContent
+from whichbits.serving.traffic.content import Asked
 from whichbits.serving.traffic.own_prompts import natural_prompts
 from whichbits.serving.validity import judge
 from whichbits.serving.workload import LoadLevel
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """Each prompt once, in the file's order, after a warm-up with the last ones."""
+
+    prompts: tuple[Asked, ...]
+    warmup: int
+
+    def request(self, level: str, index: int) -> Asked:
+        """The prompt of that place."""
+        return self.prompts[index - self.warmup]
 
 
 def measure_natural(
@@ -34,7 +47,7 @@ def measure_natural(
 ) -> NaturalLoad:
     """Ask the server at `url` each of the workload's prompts once, after a warm-up, with `natural.concurrency` in flight.
 
-    The order is the same in every round. The other arguments, and what is raised, are those of `measure`.
+    The other arguments, and what is raised, are those of `measure`.
     """
     from whichbits.serving.load import Requests, drive
 
@@ -43,7 +56,7 @@ def measure_natural(
     level = LoadLevel("natural output", natural.concurrency, None, natural.concurrency, len(prompts))
     before = snapshot(connection)
     with pinned(cpus) as allowed:
-        load = asyncio.run(drive(Requests(connection, level, OwnContent(prompts, 0), 0)))
+        load = asyncio.run(drive(Requests(connection, level, InOrder(prompts, natural.concurrency), 0)))
     after = snapshot(connection)
     if how := changed(before, after):
         raise EngineError(f"the server at {connection.url} has changed meanwhile ({level.name}): {how}")

@@ -116,7 +116,7 @@ def prefill_seconds(seen: Sequence[Observation]) -> float | str:
     """From sending a batch to its last first token; or why that is not known."""
     if not all(one.answered for one in seen):
         return UNANSWERED
-    return max(_arrivals(one)[0] for one in seen) - min(one.start_s for one in seen)
+    return float(max(_arrivals(one)[0] for one in seen)) - min(one.start_s for one in seen)
 
 
 def step_seconds(seen: Sequence[Observation], wanted: int) -> float | str:
@@ -132,12 +132,13 @@ def step_seconds(seen: Sequence[Observation], wanted: int) -> float | str:
     fewest = max(min(map(len, inside)) - 1, 0)
     if fewest < wanted / 2:
         return f"{fewest} decode steps with the whole batch in flight, of {wanted}: the server takes fewer requests at once"
-    return fmean((times[-1] - times[0]) / (len(times) - 1) for times in inside)
+    return fmean(float(times[-1] - times[0]) / (len(times) - 1) for times in inside)
 
 
 def _arrivals(one: Observation) -> NDArray[np.float64]:
     """When the chunks of an answered request arrived, shape [chunks]."""
-    return (one.first_token_s or 0.0) + np.concatenate([[0.0], np.cumsum(one.gaps_s)])
+    arrived: NDArray[np.float64] = (one.first_token_s or 0.0) + np.concatenate([[0.0], np.cumsum(one.gaps_s)])
+    return arrived
 
 
 def _together(loads: Sequence[Load]) -> Load:

@@ -43,7 +43,8 @@ def natural_findings(findings: Findings, *, level: float, seed: int) -> Iterator
             places.setdefault((one.candidate, one.workload, one.deployment), []).append(one)
     for (candidate, workload, deployment), rounds in places.items():
         valid = [one for one in rounds if one.own.valid and one.base.valid]
-        own, base = (_tokens([side(one) for one in valid or rounds]) for side in (lambda one: one.own, lambda one: one.base))
+        used = valid or rounds
+        own, base = _tokens([one.own for one in used]), _tokens([one.base for one in used])
         both = np.isfinite(own) & np.isfinite(base)
         if both.sum() < 2:
             continue
@@ -63,8 +64,8 @@ def natural_findings(findings: Findings, *, level: float, seed: int) -> Iterator
             tokens=float(own[both].mean()),
             base_tokens=float(base[both].mean()),
             length_ratio=ratio_of_sums(own[both], base[both], level=level, seed=seed),
-            truncated=_mean_truncated([one.own for one in valid or rounds]),
-            base_truncated=_mean_truncated([one.base for one in valid or rounds]),
+            truncated=_mean_truncated([one.own for one in used]),
+            base_truncated=_mean_truncated([one.base for one in used]),
             speed=ratio(
                 {key: values[0] for key, values in queries.items()},
                 {key: values[1] for key, values in queries.items()},

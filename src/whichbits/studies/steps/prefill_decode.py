@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from whichbits.schema.prefill_decode import (
@@ -102,13 +103,13 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         measured: dict[str, list[MeasuredBatches] | Exception] = {}
         for name in names:
             context.progress(f"round {repeat + 1}: {name}")
-            measured[name] = session.measured(name, first, lambda who, job=first: _measured(who, job))
+            measured[name] = session.measured(name, first, partial(_measured, first))
         session.compare_weights(measured, first)
         for job in group:
             yield job, _paired(job, measured, names, session)
 
 
-def _measured(who: EngineIdentity, job: Job) -> list[MeasuredBatches]:
+def _measured(job: Job, who: EngineIdentity) -> list[MeasuredBatches]:
     """The batches of the candidate that is served. Raises EngineError where none was answered."""
     from whichbits.engines.errors import EngineError
     from whichbits.serving.prefill_decode import measure_batches
