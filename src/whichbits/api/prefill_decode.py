@@ -39,7 +39,7 @@ def prefill_decode(
     *,
     prompt_tokens: Sequence[int],
     context_tokens: Sequence[int] | None = None,
-    batch_sizes: Sequence[int] | None = None,
+    batch_size: Sequence[int] | None = None,
     url: str | None = None,
     served_model_name: str | None = None,
     rounds: int = 1,
@@ -49,12 +49,12 @@ def prefill_decode(
 ) -> tuple[MeasuredBatch, ...]:
     """Measure prefill and decode of a checkpoint apart, for each length, size of the batch and round. Raises UserError.
 
-    `context_tokens` are by default those of the prompts, and `batch_sizes` 1, 4 and 16. The other arguments are those of
+    `context_tokens` are by default those of the prompts, and `batch_size` is 1, 4 and 16. The other arguments are those of
     `bench`.
     """
     from whichbits.schema.prefill_decode import PrefillDecodeSummary
 
-    given = {"prompt_tokens": prompt_tokens, "context_tokens": context_tokens, "batch_sizes": batch_sizes}
+    given = {"prompt_tokens": prompt_tokens, "context_tokens": context_tokens, "batch_sizes": batch_size}
     asked = {name: sorted(set(values)) for name, values in given.items() if values is not None}
     engine = served_at({BASE: (url, served_model_name)})
     part = part_of_a_study("prefill-decode", model, prefill_decode=asked, rounds=rounds, engine=engine, seed=seed)

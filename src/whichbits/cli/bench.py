@@ -82,7 +82,7 @@ def prefill_decode(
     from whichbits.cli.tables import print_results
 
     rows = whichbits.prefill_decode(
-        model, prompt_tokens=prompt_tokens, context_tokens=context_tokens, batch_sizes=batch_size, url=url,
+        model, prompt_tokens=prompt_tokens, context_tokens=context_tokens, batch_size=batch_size, url=url,
         served_model_name=served_model_name, rounds=rounds, store=store, seed=seed, fresh=fresh,
     )  # fmt: skip
     print_results(rows, as_json, _batch_row)
