@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from whichbits.core.crossing import Point
 from whichbits.schema.deployment import Deployment
@@ -16,6 +20,9 @@ from whichbits.verdict.paired import Paired
 from whichbits.verdict.reasons import Failure
 from whichbits.verdict.statistics import FloatArray
 from whichbits.verdict.verdict import ServedWeights
+
+if TYPE_CHECKING:
+    from pyarrow import ChunkedArray
 
 EMULATED = "emulated"
 """The engine that emulates a format's arithmetic."""
@@ -76,8 +83,10 @@ class RepliedTask:
     score: float
     replies: int
     values: Mapping[str, FloatArray]
-    items: tuple[str, ...]
-    cluster: tuple[str, ...]
+    items: ChunkedArray
+    """Their names."""
+    cluster: NDArray[np.intp]
+    """Number of each item's cluster, (items,)."""
     seconds: float | None
     """Of generating them; None where they are emulated."""
     concurrency: int | None
@@ -213,6 +222,14 @@ class Findings:
     def served_others(self) -> frozenset[str]:
         """Candidates, the base among them, whose servers do not serve their weights."""
         return frozenset(entry.candidate for entry in self.served_weights if entry.other)
+
+    @property
+    def finer_than_base(self) -> frozenset[str]:
+        """Candidates whose servers compute in FP16 or float32, as the base's server is known not to."""
+        finer = {
+            entry.candidate: entry.arithmetic == "finer" for entry in self.served_weights if entry.from_float32 is not None
+        }
+        return frozenset(name for name, found in finer.items() if found and finer.get(self.base) is False)
 
     def limits(self, workload: str) -> Mapping[str, Limit]:
         """The limits of latency of a workload by name: ttft, itl or latency."""

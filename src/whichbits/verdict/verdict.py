@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from whichbits.schema.metrics import Measure, ServingMetric
+from whichbits.schema.served_weights import Agreement
 from whichbits.verdict.caveat_codes import Caveat, ImplausibleLoss
 from whichbits.verdict.estimates import Estimate, Frozen, Mode, Provenance, Timed
 from whichbits.verdict.phases import BatchFinding, Crossover, LatencyParts, NaturalFinding
@@ -134,20 +135,10 @@ class Decision(Frozen):
     """Why they cannot, where its suite is complete and inconclusive."""
 
 
-class ServedWeights(Frozen):
-    """How near a candidate's server is to its weights: root mean squares of log-probabilities, nats a token."""
+class ServedWeights(Agreement):
+    """How near a candidate's server is to its weights."""
 
     candidate: str
-    distance: float | None
-    limit: float | None
-    """What rounding explains."""
-    reason: str | None = None
-    """Why they were not compared."""
-
-    @property
-    def other(self) -> bool:
-        """Whether the server serves other weights, or none that could be told from others."""
-        return self.distance is not None and self.limit is not None and not self.distance <= self.limit
 
 
 class EmulationError(Frozen):
