@@ -147,7 +147,8 @@ def serve_step() -> Callable[[Any], Any]:
     from whichbits.hardware.this_machine import describe
     from whichbits.schema.engine import StartedEngine
     from whichbits.schema.labels import Labels
-    from whichbits.schema.serve import Devices, ServeInputs, ServeLocal, Servers
+    from whichbits.schema.serve import ServeInputs, ServeLocal
+    from whichbits.schema.session import Devices, Servers
     from whichbits.schema.step import Step
     from whichbits.studies.steps.serve import requests_of
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from whichbits.api.evaluate import evaluate
     from whichbits.api.evaluate_from import evaluate_from
     from whichbits.api.predict import predict, predict_points, rank_hardware
+    from whichbits.api.prefill_decode import prefill_decode
     from whichbits.api.published import compare_published, list_published, published_tables
     from whichbits.api.quantize import estimate_quantization, quantize
     from whichbits.api.recommend import recommend, report
@@ -45,6 +46,7 @@ __all__ = [
     "plan_jobs",
     "predict",
     "predict_points",
+    "prefill_decode",
     "published_tables",
     "quantize",
     "rank_hardware",
@@ -73,6 +75,7 @@ _MODULES = {
     "plan_jobs": "api.study",
     "predict": "api.predict",
     "predict_points": "api.predict",
+    "prefill_decode": "api.prefill_decode",
     "published_tables": "api.published",
     "quantize": "api.quantize",
     "rank_hardware": "api.predict",

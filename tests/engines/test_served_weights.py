@@ -6,6 +6,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
+
 from whichbits.engines.emulation.model import Emulated
 from whichbits.engines.errors import EngineError
 from whichbits.engines.served_weights import LEAST, Reference, agreement, reference
@@ -22,6 +24,15 @@ def expected(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_model_agrees_with_itself(expected: Reference, tiny_llama: Path):
     assert agreement(Emulated(tiny_llama, threads=1), expected).distance == pytest.approx(0, abs=1e-3)
+
+
+def test_its_own_type_is_told_from_a_finer_one(expected: Reference, tiny_llama: Path):
+    own = agreement(Emulated(tiny_llama, threads=1), expected)
+    finer = agreement(Emulated(tiny_llama, threads=1, dtype=torch.float16), expected)
+    assert (own.arithmetic, finer.arithmetic) == (None, "finer")
+    assert own.from_float32 == pytest.approx(expected.rounding, rel=0.05)
+    assert finer.from_float32 is not None
+    assert finer.from_float32 < 0.2 * expected.rounding
 
 
 def test_the_reference_is_computed_once(expected: Reference, tmp_path: Path):

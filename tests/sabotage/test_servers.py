@@ -96,6 +96,7 @@ DAMAGES: dict[str, tuple[Callable[[Answer, Answer], None], str]] = {
     "the server is of another model": (exchanged, "log-prob"),
     "the server is of another format": (exchanged, "log-prob"),
     "the server is of 8-bit floats": (exchanged, "log-prob"),
+    "the server computes in FP16": (exchanged, "fp16"),
     "the server is exchanged meanwhile": (exchanged, "changed|anew"),
 }
 
@@ -156,6 +157,8 @@ def verdict(
                     four_bits(server.model)
                 case "the server is of 8-bit floats":
                     eight_bit_floats(server.model)
+                case "the server computes in FP16":
+                    server.model.to(torch.float16)
                 case "the server is exchanged meanwhile":
                     exchange_after(server, 60)
     outcome = whichbits.study(

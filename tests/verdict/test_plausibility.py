@@ -48,3 +48,24 @@ def test_nothing_is_decided_on_a_server_of_other_weights(whose: str):
     assert [(caveat.candidate, caveat.distance) for caveat in verdict.caveats if caveat.code == "other_weights"] == [
         (whose, 0.4)
     ]
+
+
+def arithmetic(candidate: str, from_float32: float) -> ServedWeights:
+    return ServedWeights(candidate=candidate, distance=0.07, limit=0.22, from_float32=from_float32, rounding=0.07)
+
+
+@pytest.mark.parametrize(
+    ("base", "candidate", "state", "said"),
+    [
+        (0.07, 0.07, "non-inferior", []),
+        (0.07, 0.007, "inconclusive", [("candidate", "finer")]),
+        (0.007, 0.007, "non-inferior", [("bf16", "finer"), ("candidate", "finer")]),
+        (0.007, 0.07, "non-inferior", [("bf16", "finer")]),
+        (0.07, 0.14, "non-inferior", [("candidate", "coarser")]),
+    ],
+)
+def test_a_server_of_another_type_is_named(base: float, candidate: float, state: str, said: list[tuple[str, str]]):
+    served = (arithmetic("bf16", base), arithmetic("candidate", candidate))
+    verdict = decide(replace(findings("w8a8-int", 1.0), served_weights=served), study="s", model="m")
+    assert [decision.state for decision in verdict.formats if decision.candidate == "candidate"] == [state]
+    assert [(one.candidate, one.differs) for one in verdict.caveats if one.code == "other_arithmetic"] == said

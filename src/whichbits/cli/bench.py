@@ -1,4 +1,7 @@
-"""The command `bench`: how fast a checkpoint is served, a row a load; or what another tool measured of two, compared."""
+"""The commands `bench` and `prefill-decode`: how fast a checkpoint is served, a row a load or a batch.
+
+`bench --from` compares what another tool measured of two.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from whichbits.core.errors import UserError
 
 if TYPE_CHECKING:
     from whichbits.api.bench import MeasuredLoad
+    from whichbits.api.prefill_decode import MeasuredBatch
     from whichbits.cli.tables import Row
     from whichbits.schema.metrics import ServingMetric
     from whichbits.schema.serve import Metrics
@@ -98,3 +102,40 @@ def _columns(metric: ServingMetric, metrics: Metrics) -> Iterator[tuple[str, flo
         unit = f"_{metric.unit}"
         stem = metric.key.removesuffix(unit)
         yield f"{stem}_p99{unit if stem != metric.key else ''}", metrics.percentile(metric.key, "99")
+
+
+def prefill_decode(
+    model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
+    prompt_tokens: Annotated[list[int], typer.Option(help="Length of the prompts; repeatable.")],
+    context_tokens: Annotated[
+        list[int] | None, typer.Option(help="Prompt and output so far in decode; repeatable. Default: the prompts' lengths.")
+    ] = None,
+    batch_size: Annotated[list[int] | None, typer.Option(help="Requests sent at once; repeatable. Default: 1, 4, 16.")] = None,
+    url: Annotated[str | None, typer.Option(help="Address that serves the model already; default: start a server.")] = None,
+    served_model_name: ServedName = None,
+    rounds: Annotated[int, typer.Option(help="How often all is measured.")] = 1,
+    store: StoreDir = None,
+    seed: Seed = 0,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure prefill and decode apart, by size of the batch and length."""
+    from whichbits.cli.tables import print_results
+
+    rows = whichbits.prefill_decode(
+        model, prompt_tokens=prompt_tokens, context_tokens=context_tokens, batch_size=batch_size, url=url,
+        served_model_name=served_model_name, rounds=rounds, store=store, seed=seed, fresh=fresh,
+    )  # fmt: skip
+    print_results(rows, as_json, _batch_row)
+
+
+def _batch_row(one: MeasuredBatch) -> Row:
+    return {
+        "phase": one.phase,
+        "tokens": one.tokens,
+        "batch": one.batch_size,
+        "round": one.round,
+        "seconds": one.seconds,
+        "tokens_per_s": one.tokens_per_second,
+        "valid": "yes" if one.valid else f"no: {'; '.join(one.reasons)}",
+    }

@@ -30,7 +30,7 @@ ROUNDING = 3.0
 """How many times as far from transformers a server may be as 16 bit is from float32."""
 LEAST = 0.02
 """Nats a token that are always allowed: what kernels differ by in small models."""
-FORMAT = 1
+FORMAT = 2
 """Version of what is kept in the cache."""
 
 
@@ -49,19 +49,22 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Reference:
-    """A checkpoint's log-probabilities (nats) of the tokens of TEXTS after what comes before them, in its own arithmetic.
-
-    `rounding` is the root mean square of what they differ by from float32's.
-    """
+    """A checkpoint's log-probabilities (nats) of the tokens of TEXTS after what comes before them."""
 
     tokens: tuple[tuple[int, ...], ...]
     logprobs: tuple[float, ...]
-    rounding: float
+    """In the checkpoint's own arithmetic."""
+    float32: tuple[float, ...]
 
     @property
     def pairs(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         """Context and token of each log-probability."""
         return [(row[:place], row[place : place + 1]) for row in self.tokens for place in range(1, len(row))]
+
+    @property
+    def rounding(self) -> float:
+        """Root mean square difference, nats a token, of the checkpoint's own arithmetic from float32."""
+        return _distance(self.logprobs, self.float32)
 
     @property
     def limit(self) -> float:
@@ -77,7 +80,7 @@ def reference(checkpoint: Path, identity: str, *, threads: int, trust_remote_cod
     kept = cache_directory() / "references" / f"{identity}-v{FORMAT}.json"
     try:
         stored = json.loads(kept.read_text(encoding="utf-8"))
-        return Reference(tuple(map(tuple, stored["tokens"])), tuple(stored["logprobs"]), stored["rounding"])
+        return Reference(tuple(map(tuple, stored["tokens"])), tuple(stored["logprobs"]), tuple(stored["float32"]))
     except (OSError, ValueError, KeyError, TypeError):
         pass
     size = sum(file.stat().st_size for file in checkpoint.glob("*.safetensors"))
@@ -102,7 +105,12 @@ def agreement(server: Scorer, expected: Reference | None) -> Agreement:
         served = [total for total, _ in server.loglikelihood(expected.pairs)]
     except EngineError as error:
         return Agreement(reason=str(error))
-    return Agreement(distance=_distance(served, expected.logprobs), limit=expected.limit)
+    return Agreement(
+        distance=_distance(served, expected.logprobs),
+        limit=expected.limit,
+        from_float32=_distance(served, expected.float32),
+        rounding=expected.rounding,
+    )
 
 
 def _computed(checkpoint: Path, threads: int, trust_remote_code: bool) -> Reference:
@@ -113,13 +121,14 @@ def _computed(checkpoint: Path, threads: int, trust_remote_code: bool) -> Refere
 
     tokenizer = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code)
     tokens = tuple(tuple(text_ids(tokenizer, text)[:TOKENS]) for text in TEXTS)
-    expected = Reference(tokens, (), 0.0)
+    expected = Reference(tokens, (), ())
     rows = []
     for dtype in (None, torch.float32):
         model = Emulated(checkpoint, threads=threads, dtype=dtype, trust_remote_code=trust_remote_code)
         rows.append([total for total, _ in model.loglikelihood(expected.pairs)])
         del model
-    return Reference(tokens, tuple(rows[0]), _distance(*rows))
+    own, float32 = rows
+    return Reference(tokens, tuple(own), tuple(float32))
 
 
 def _distance(left: Sequence[float], right: Sequence[float]) -> float:

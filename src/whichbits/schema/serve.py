@@ -8,48 +8,23 @@ from typing import ClassVar
 
 from pydantic import AliasChoices, ConfigDict, Field
 
-from whichbits.schema.engine import EngineIdentity
 from whichbits.schema.frozen import Stored
-from whichbits.schema.inputs import EngineInputs, EngineLocal, Inputs
+from whichbits.schema.inputs import Inputs
 from whichbits.schema.metrics import ServingMetric
-from whichbits.schema.served_weights import Agreement
+from whichbits.schema.session import SessionInputs, SessionLocal, WeightsBehind
 from whichbits.schema.summary import Summary
 from whichbits.schema.workload import Workload
 
 
-class Servers(Inputs):
-    """Who answers at addresses of the user's; None of servers that are started here."""
-
-    if_given: ClassVar[frozenset[str]] = frozenset({"server", "base"})
-
-    server: EngineIdentity | None = None
-    """Of the candidate."""
-    base: EngineIdentity | None = None
-
-
-class Devices(Stored):
-    """What is said to serve."""
-
-    hardware: str
-    count: int
-
-
-class ServeInputs(EngineInputs):
+class ServeInputs(SessionInputs):
     """A checkpoint and the base in an engine, and the load that they are measured under."""
 
-    if_given: ClassVar[frozenset[str]] = EngineInputs.if_given | {"requests"}
+    if_given: ClassVar[frozenset[str]] = SessionInputs.if_given | {"requests"}
 
-    base: Mapping[str, str]
-    """SHA-256 of its files by name."""
     workload: Workload
     """Its log or its prompts by their file's name alone."""
     requests: str | None = None
     """SHA-256 of that file."""
-    servers: Servers
-    deployment: Devices
-    repeat: int
-    """Which round, from 0."""
-    seed: int
 
 
 class ImportedSpeeds(Stored):
@@ -68,11 +43,9 @@ class ImportedServeInputs(Inputs):
     imported: ImportedSpeeds
 
 
-class ServeLocal(EngineLocal):
-    """The base's name in the study, and its folder; where the requests are read from."""
+class ServeLocal(SessionLocal):
+    """Where the requests are read from too."""
 
-    base: str
-    base_checkpoint: Path
     requests: Path | None = None
     """The workload's log or prompts."""
 
@@ -208,11 +181,17 @@ class LoadLevelSummary(Stored):
     """What it tells where it looks for the capacity; it is then no load of its own."""
 
 
-class WeightsBehind(Stored):
-    """What was found of the weights behind the addresses of a candidate and the base."""
+class NaturalLoad(Stored):
+    """A load whose answers end where the model ends them, measured once."""
 
-    candidate: Agreement
-    base: Agreement
+    concurrency: int
+    valid: bool
+    reasons: tuple[str, ...] = ()
+    requests_per_second: float | None
+    tokens: tuple[int | None, ...]
+    """Of the answer to each prompt, in an order that is the same for all; None where it failed."""
+    truncated: float | None
+    """Share of the answers that are as long as they may be; None where there is none."""
 
 
 class ServeSummary(Summary, kind="serve"):
@@ -226,4 +205,7 @@ class ServeSummary(Summary, kind="serve"):
     base_load_levels: tuple[LoadLevelSummary, ...] = Field(validation_alias=AliasChoices("base_load_levels", "base_rungs"))
     metrics: tuple[ServingMetric, ...] = ()
     """What was measured."""
+    natural: NaturalLoad | None = None
+    """Where the workload asks for it."""
+    base_natural: NaturalLoad | None = None
     weights: WeightsBehind | None = None

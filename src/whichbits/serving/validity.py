@@ -33,13 +33,18 @@ def prompt_tolerance(asked: int) -> float:
 
 def judge(evidence: Evidence, metrics: Metrics, level: LoadLevel, workload: Workload) -> tuple[str, ...]:
     """Reasons why the load level is not valid, in words; none where it is."""
+    shared = (workload.shared_prefix_tokens or 0) / mean(workload.prompt_tokens)
+    return (*judge_requests(evidence, metrics, shared), *_steady(evidence, metrics, level))
+
+
+def judge_requests(evidence: Evidence, metrics: Metrics, shared: float = 0.0) -> tuple[str, ...]:
+    """The same of any requests, whether or not their load is steady; `shared` is what all prompts share, of their length."""
     return (
         *_complete(evidence),
         *_stream(evidence),
         *_lengths(evidence),
-        *_server(evidence, workload),
+        *_server(evidence, shared),
         *_client(evidence, metrics),
-        *_steady(evidence, metrics, level),
     )
 
 
@@ -72,10 +77,9 @@ def _lengths(evidence: Evidence) -> list[str]:
     return found
 
 
-def _server(evidence: Evidence, workload: Workload) -> list[str]:
+def _server(evidence: Evidence, shared: float) -> list[str]:
     found = []
     hits = evidence.prefix_cache_hit_rate
-    shared = (workload.shared_prefix_tokens or 0) / mean(workload.prompt_tokens)
     if hits is not None and hits > PREFIX_HITS + shared:
         found.append(f"prefix cache hit: {hits:.1%} of the prompt tokens came from the cache, where {shared:.1%} are shared")
     if evidence.foreign_tokens is not None and evidence.foreign_tokens > FOREIGN_TOKENS:

@@ -43,6 +43,18 @@ class ServerOfOtherWeights(Frozen):
     limit: float
 
 
+class ServerOfOtherArithmetic(Frozen):
+    """A server computes its checkpoint in a finer type than the checkpoint's, or a coarser one."""
+
+    code: Literal["other_arithmetic"] = "other_arithmetic"
+    candidate: str
+    differs: Literal["finer", "coarser"]
+    from_float32: float
+    """Root mean square, nats a token."""
+    rounding: float
+    """The same of the checkpoint's own arithmetic."""
+
+
 class WeightsNotCompared(Frozen):
     """Whether a server serves its checkpoint is not known."""
 
@@ -196,6 +208,7 @@ Caveat = Annotated[
     | TaskExcluded
     | TaskInsensitive
     | ServerOfOtherWeights
+    | ServerOfOtherArithmetic
     | WeightsNotCompared
     | ImplausibleLoss
     | IdenticalScores

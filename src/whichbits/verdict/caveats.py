@@ -12,6 +12,7 @@ from whichbits.verdict.caveat_codes import (
     FamilyWise,
     IdenticalScores,
     ImplausibleLoss,
+    ServerOfOtherArithmetic,
     ServerOfOtherWeights,
     TaskExcluded,
     TaskInsensitive,
@@ -61,6 +62,10 @@ def _served_weights(findings: Findings) -> Iterator[Caveat]:
     for served in findings.served_weights:
         if served.other and served.distance is not None and served.limit is not None:
             yield ServerOfOtherWeights(candidate=served.candidate, distance=served.distance, limit=served.limit)
+        elif (differs := served.arithmetic) and served.from_float32 is not None and served.rounding is not None:
+            yield ServerOfOtherArithmetic(
+                candidate=served.candidate, differs=differs, from_float32=served.from_float32, rounding=served.rounding
+            )
         elif served.reason is not None:
             yield WeightsNotCompared(candidate=served.candidate, reason=served.reason)
 

@@ -12,6 +12,7 @@ from whichbits.verdict.reasons import (
     DecisionReason,
     IsBase,
     NotScored,
+    OtherArithmetic,
     OtherWeights,
     StepsFailed,
     TaskMissing,
@@ -88,6 +89,8 @@ def _with_suite(
     others = findings.served_others
     if entry.finding.provenance == "measured" and (own := [name for name in (candidate, findings.base) if name in others]):
         return "inconclusive", OtherWeights(server=own[0])
+    if entry.finding.provenance == "measured" and candidate in findings.finer_than_base:
+        return "inconclusive", OtherArithmetic(server=candidate)
     if missing:
         return "inconclusive", TaskMissing()
     if entry.recovery.shown_above(bound):

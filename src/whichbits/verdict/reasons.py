@@ -98,6 +98,13 @@ class OtherWeights(Frozen):
     server: str
 
 
+class OtherArithmetic(Frozen):
+    """The candidate's server computes in a finer type than its checkpoint's and the base's server."""
+
+    code: Literal["other_arithmetic"] = "other_arithmetic"
+    server: str
+
+
 class StepsFailed(Frozen):
     """The candidate's steps failed, and nothing was scored."""
 
@@ -119,7 +126,16 @@ class NotScored(Frozen):
 
 
 DecisionReason = Annotated[
-    IsBase | Bounded | TooFew | NearChance | TaskMissing | OtherWeights | StepsFailed | BaseFailed | NotScored,
+    IsBase
+    | Bounded
+    | TooFew
+    | NearChance
+    | TaskMissing
+    | OtherWeights
+    | OtherArithmetic
+    | StepsFailed
+    | BaseFailed
+    | NotScored,
     Field(discriminator="code"),
 ]
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Literal
 
 from whichbits.schema.metrics import Measure, ServingMetric
+from whichbits.schema.served_weights import Agreement
 from whichbits.verdict.caveat_codes import Caveat, ImplausibleLoss
 from whichbits.verdict.estimates import Estimate, Frozen, Mode, Provenance, Timed
+from whichbits.verdict.phases import BatchFinding, Crossover, LatencyParts, NaturalFinding
 from whichbits.verdict.reasons import (
     AgainstBase,
     DecisionReason,
@@ -133,20 +135,10 @@ class Decision(Frozen):
     """Why they cannot, where its suite is complete and inconclusive."""
 
 
-class ServedWeights(Frozen):
-    """How near a candidate's server is to its weights: root mean squares of log-probabilities, nats a token."""
+class ServedWeights(Agreement):
+    """How near a candidate's server is to its weights."""
 
     candidate: str
-    distance: float | None
-    limit: float | None
-    """What rounding explains."""
-    reason: str | None = None
-    """Why they were not compared."""
-
-    @property
-    def other(self) -> bool:
-        """Whether the server serves other weights, or none that could be told from others."""
-        return self.distance is not None and self.limit is not None and not self.distance <= self.limit
 
 
 class EmulationError(Frozen):
@@ -356,6 +348,13 @@ class Verdict(Frozen):
     """What the metrics of `speed` are."""
     capacity: tuple[CapacityFinding, ...] = ()
     """Of workloads that looked for it."""
+    batches: tuple[BatchFinding, ...] = ()
+    """Prefill and decode apart."""
+    latency_parts: tuple[LatencyParts, ...] = ()
+    crossovers: tuple[Crossover, ...] = ()
+    """Loads at which another candidate becomes the faster one."""
+    natural: tuple[NaturalFinding, ...] = ()
+    """Outputs that end by themselves."""
     cost: tuple[CostFinding, ...]
     sizes: tuple[SizeFinding, ...]
     guideline: tuple[GuidelineRow, ...] = ()

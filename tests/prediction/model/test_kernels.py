@@ -11,9 +11,9 @@ from whichbits.formats.format import fit
 from whichbits.hardware.catalogue import catalogue, find
 from whichbits.models.catalogue import find_shape
 from whichbits.prediction.model.coefficients import shipped
+from whichbits.prediction.model.forward_pass import decode
 from whichbits.prediction.model.kernels import DEVICES, data, engine, kernel, proxy, refusal
 from whichbits.prediction.model.serving import kv_tokens
-from whichbits.prediction.model.step import decode
 from whichbits.prediction.model.work import Layout, Point, columns
 from whichbits.prediction.predictor import predict
 

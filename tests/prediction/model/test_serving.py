@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from whichbits.hardware.catalogue import find
 from whichbits.models.catalogue import find_shape
 from whichbits.prediction.model.coefficients import priors, shipped
+from whichbits.prediction.model.forward_pass import decode, prefill
 from whichbits.prediction.model.kernels import engine, kernel
 from whichbits.prediction.model.serving import kv_tokens, serve
 from whichbits.prediction.model.solve import MeanLimits, concurrency_at_rate, concurrency_within
-from whichbits.prediction.model.step import decode, prefill
 from whichbits.prediction.model.work import Layout, Point, columns
 
 LLAMA = find_shape("meta-llama/Llama-3.1-8B-Instruct")

@@ -7,7 +7,7 @@ import pytest
 
 from whichbits.core.errors import UserError
 from whichbits.prediction.model.coefficients import Coefficients, load, priors, shipped
-from whichbits.prediction.model.roofline import naive
+from whichbits.prediction.model.naive_roofline import naive
 from whichbits.prediction.predictor import predict
 from whichbits.prediction.training.calibrate import calibrate, calibrate_measurements
 from whichbits.prediction.training.figures import better_rate, fastest_format

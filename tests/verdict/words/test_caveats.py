@@ -32,6 +32,16 @@ SAID = [
         "explains 0.100.",
     ),
     (
+        c.ServerOfOtherArithmetic(candidate="a", differs="finer", from_float32=0.007, rounding=0.073),
+        "The log-probabilities of a's server are 0.007 nats a token from float32's, where the checkpoint's own type gives "
+        "0.073: it computes in FP16 or float32. Start all servers with the same --dtype.",
+    ),
+    (
+        c.ServerOfOtherArithmetic(candidate="a", differs="coarser", from_float32=0.14, rounding=0.073),
+        "The log-probabilities of a's server are 0.140 nats a token from float32's, where the checkpoint's own type gives "
+        "0.073: its weights may be rounded to 8 bits, or its kernels coarser.",
+    ),
+    (
         c.WeightsNotCompared(candidate="a", reason="it gives no log-probabilities"),
         "Whether the server of a serves its weights is not known: it gives no log-probabilities.",
     ),

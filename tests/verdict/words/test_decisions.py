@@ -14,6 +14,7 @@ from whichbits.verdict.reasons import (
     Looked,
     NearChance,
     NotScored,
+    OtherArithmetic,
     OtherWeights,
     StepsFailed,
     TaskMissing,
@@ -89,6 +90,11 @@ SAID = {
         decision("inconclusive", OtherWeights(server="bf16")),
         f"{KEEPS}, but the server of bf16 does not serve its weights",
         "the checkpoint of bf16 at its address",
+    ),
+    "other_arithmetic": (
+        decision("inconclusive", OtherArithmetic(server="a")),
+        f"{KEEPS}, but its server computes in a finer type than the base's",
+        "servers that compute in one type (--dtype)",
     ),
     "steps_failed": (
         decision("failed", StepsFailed(failure=BROKEN), suite=False),

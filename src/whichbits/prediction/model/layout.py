@@ -6,9 +6,9 @@ import math
 
 from whichbits.hardware.catalogue import Hardware
 from whichbits.models.shape import Shape
+from whichbits.prediction.model.forward_pass import Values
 from whichbits.prediction.model.kernels import Kernel
 from whichbits.prediction.model.serving import MEMORY_UTILIZATION
-from whichbits.prediction.model.step import Values
 from whichbits.prediction.model.work import Layout, resident_bytes
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whichbits.prediction.model.step import Values, decode, prefill, request
+from whichbits.prediction.model.forward_pass import Values, decode, prefill, request
 from whichbits.prediction.model.work import Floats, Work
 
 MEMORY_UTILIZATION = 0.9

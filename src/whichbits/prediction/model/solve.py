@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whichbits.prediction.model.forward_pass import Values
 from whichbits.prediction.model.serving import Outcome, capacity, serve
-from whichbits.prediction.model.step import Values
 from whichbits.prediction.model.work import Floats, Work
 
 LOADS = 8

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whichbits.prediction.model.roofline import naive
+from whichbits.prediction.model.naive_roofline import naive
 from whichbits.prediction.model.tiers import quantiles, tier
 from whichbits.prediction.model.work import Floats
 from whichbits.prediction.training.calibrate import calibrate_measurements

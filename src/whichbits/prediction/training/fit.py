@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whichbits.prediction.model.coefficients import Coefficients, priors
+from whichbits.prediction.model.forward_pass import Values
 from whichbits.prediction.model.kernels import version_numbers
 from whichbits.prediction.model.layout import layouts
 from whichbits.prediction.model.serving import serve
-from whichbits.prediction.model.step import Values
 from whichbits.prediction.model.work import Floats, Layout, Point, Work, columns
 from whichbits.prediction.training.measurements import QUANTITIES, Measurement
 

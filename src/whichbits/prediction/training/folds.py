@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from whichbits.prediction.model.coefficients import Coefficients, priors
-from whichbits.prediction.model.roofline import naive
+from whichbits.prediction.model.naive_roofline import naive
 from whichbits.prediction.model.tiers import TIERS, quantiles, widened
 from whichbits.prediction.model.work import Floats
 from whichbits.prediction.training.fit import Case, fit, forgiven, lay_out, raw_errors

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from whichbits.prediction.model.coefficients import Coefficients, parameters
-from whichbits.prediction.model.roofline import naive
+from whichbits.prediction.model.naive_roofline import naive
 from whichbits.prediction.model.work import Floats
 from whichbits.prediction.training.figures import GIVEN, Choices, better_rate, calibrated, coverage, fastest_format
 from whichbits.prediction.training.fit import Case

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from whichbits.schema.metrics import ServingMetric
 from whichbits.schema.workload import Lengths, Workload
-from whichbits.serving.evidence import evidence_of
+from whichbits.serving.evidence import of_requests
 from whichbits.serving.importers.importer import ImportedLoad
 from whichbits.serving.metric import Metric
 from whichbits.serving.metrics.registry import all_metrics
@@ -30,7 +30,7 @@ def result_of(load: ImportedLoad, lacks: frozenset[str], workload: Workload) -> 
     metrics, level, seen = metrics_but(lacks), load.level, load.seen
     window = steady(seen, level, until_s=load.until_s)
     found = metrics_of(seen, metrics, window)
-    evidence = evidence_of(seen, level, found, window)
+    evidence = of_requests(seen, level, found, window)
     if lacks and level.concurrency is None:
         evidence = evidence.model_copy(update={"dispatch_delay_s": None})
     reasons = judge(evidence, found, level, workload)

@@ -11,7 +11,7 @@ from whichbits.verdict.reasons import Looked, Stop
 from whichbits.verdict.recovery import Recovery
 from whichbits.verdict.verdict import Decision
 
-NOT_COMPARABLE = ("task_missing", "other_weights", "steps_failed", "base_failed", "not_scored")
+NOT_COMPARABLE = ("task_missing", "other_weights", "other_arithmetic", "steps_failed", "base_failed", "not_scored")
 """Reasons that more items do not change."""
 
 

@@ -14,6 +14,7 @@ from whichbits.verdict.caveat_codes import (
     LimitsNotKept,
     Remark,
     Rounds,
+    ServerOfOtherArithmetic,
     ServerOfOtherWeights,
     SeveralLooks,
     StillRising,
@@ -69,7 +70,13 @@ def _of_tasks(entry: TaskExcluded | TaskInsensitive | EmulatedAccuracy | Emulati
 
 
 def _of_candidate(
-    entry: ServerOfOtherWeights | WeightsNotCompared | ImplausibleLoss | IdenticalScores | WithinNoise | FamilyWise,
+    entry: ServerOfOtherWeights
+    | ServerOfOtherArithmetic
+    | WeightsNotCompared
+    | ImplausibleLoss
+    | IdenticalScores
+    | WithinNoise
+    | FamilyWise,
 ) -> str:
     match entry:
         case ServerOfOtherWeights():
@@ -77,6 +84,14 @@ def _of_candidate(
                 f"The server of {entry.candidate} does not serve its weights: their log-probabilities differ by "
                 f"{entry.distance:.3f} nats a token, where rounding explains {entry.limit:.3f}."
             )
+        case ServerOfOtherArithmetic():
+            found = (
+                f"log-probabilities of {entry.candidate}'s server are {entry.from_float32:.3f} nats a token from float32's, "
+                f"where the checkpoint's own type gives {entry.rounding:.3f}"
+            )
+            if entry.differs == "finer":
+                return f"The {found}: it computes in FP16 or float32. Start all servers with the same --dtype."
+            return f"The {found}: its weights may be rounded to 8 bits, or its kernels coarser."
         case WeightsNotCompared():
             return f"Whether the server of {entry.candidate} serves its weights is not known: {entry.reason}."
         case ImplausibleLoss():

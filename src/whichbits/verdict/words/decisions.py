@@ -15,6 +15,7 @@ from whichbits.verdict.reasons import (
     Looked,
     NearChance,
     NotScored,
+    OtherArithmetic,
     OtherWeights,
     StepsFailed,
     TaskMissing,
@@ -71,6 +72,8 @@ def decision_reason(decision: Decision, margin: float) -> str:
     match reason:
         case OtherWeights():
             return f"{kept}, but the server of {reason.server} does not serve its weights"
+        case OtherArithmetic():
+            return f"{kept}, but its server computes in a finer type than the base's"
         case TaskMissing():
             verb = "is" if len(decision.missing) == 1 else "are"
             return f"{kept}, but {listing(decision.missing)} {verb} missing from its suite"
@@ -135,6 +138,8 @@ def needed_to_decide(decision: Decision) -> str | None:
     match reason:
         case OtherWeights():
             return f"the checkpoint of {reason.server} at its address"
+        case OtherArithmetic():
+            return "servers that compute in one type (--dtype)"
         case TaskMissing():
             return f"a result of {listing(decision.missing)}"
         case NearChance():

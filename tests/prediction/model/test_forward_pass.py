@@ -8,8 +8,7 @@ import pytest
 from whichbits.hardware.catalogue import Hardware, find
 from whichbits.models.shape import Shape
 from whichbits.prediction.model.coefficients import priors
-from whichbits.prediction.model.kernels import data, engine, kernel
-from whichbits.prediction.model.step import (
+from whichbits.prediction.model.forward_pass import (
     all_reduce,
     attended,
     decode,
@@ -19,6 +18,7 @@ from whichbits.prediction.model.step import (
     prompt_attention,
     sequence_host,
 )
+from whichbits.prediction.model.kernels import data, engine, kernel
 from whichbits.prediction.model.work import Layout, Point, columns, resident_bytes
 
 SHAPE = Shape(id="round", hidden=1000, ffn=3000, layers=10, heads=10, kv_heads=5, head_dim=100, vocab=10000, context=100000)
