@@ -16,14 +16,18 @@ from whichbits.schema.distribution import DistributionSummary
 from whichbits.schema.evaluate import EvaluateSummary
 from whichbits.schema.generate import GenerateSummary
 from whichbits.schema.metrics import Measure, Measured, ServingMetric
+from whichbits.schema.prefill_decode import PrefillDecodeSummary
 from whichbits.schema.probe import ProbeSummary
 from whichbits.schema.quantize import QuantizeSummary
-from whichbits.schema.serve import Metrics, ServeSummary, WeightsBehind
+from whichbits.schema.serve import Metrics, ServeSummary
 from whichbits.schema.served_weights import Agreement
+from whichbits.schema.session import WeightsBehind
 from whichbits.schema.step import Record
 from whichbits.schema.workload import Workload
 from whichbits.verdict.findings import EMULATED, CapacityRound, Findings, Kernel, Round, SimilaritySample, Size
+from whichbits.verdict.natural_output import natural_rounds
 from whichbits.verdict.pairing import read_columns
+from whichbits.verdict.prefill_decode import batch_rounds
 from whichbits.verdict.reasons import Failure
 from whichbits.verdict.replies import check_same_items, replied_tasks, reply_measures
 from whichbits.verdict.scored_tasks import (
@@ -40,6 +44,9 @@ from whichbits.verdict.verdict import ServedWeights
 
 if TYPE_CHECKING:
     from pyarrow import ChunkedArray
+
+UNPROBED = frozenset({"url", "imported"})
+"""Labels of engines that cannot be asked for their kernels."""
 
 
 def collect(
@@ -81,6 +88,8 @@ def collect(
         measures=_measures(done),
         rounds=tuple(_rounds(by_kind.get("serve", []), base)),
         capacity_rounds=tuple(_capacity_rounds(by_kind.get("serve", []), base)),
+        batch_rounds=tuple(batch_rounds(by_kind.get("prefill_decode", []), base)),
+        natural_rounds=tuple(natural_rounds(by_kind.get("serve", []))),
         metrics=_metrics(by_kind.get("serve", [])),
         kernels=_kernels(records),
         served_weights=tuple(_served_weights(done, base)),
@@ -195,6 +204,7 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
                     metrics=entry.metrics,
                     requests=requests,
                     steps=(record.key,),
+                    rate=entry.rate if entry.load_level.startswith("rate ") else None,
                     throughputs=throughputs,
                 )
 
@@ -251,10 +261,13 @@ def _checked(deployments: Mapping[str, Deployment]) -> dict[str, Deployment]:
 
 
 def _kernels(records: Sequence[Record]) -> dict[str, Kernel]:
-    """The probe's word on each candidate in the serving engine; at an address of the user's there is nothing to probe."""
+    """The probe's word on each candidate in the serving engine.
+
+    At an address of the user's, and where another tool measured, there is nothing to probe.
+    """
     kernels: dict[str, Kernel] = {}
     for record in records:
-        if record.labels.engine == "url":
+        if record.labels.engine in UNPROBED:
             kernels.setdefault(record.labels.candidate, Kernel("unknown", None, None))
         elif record.kind == "probe" and record.state == "done":
             found = record.found(ProbeSummary)
@@ -279,7 +292,7 @@ def weights_of(record: Record, base: str) -> Iterator[ServedWeights]:
     match record.summary:
         case EvaluateSummary(weights=Agreement() as one) | GenerateSummary(weights=Agreement() as one):
             named = {candidate: one}
-        case ServeSummary(weights=WeightsBehind() as both):
+        case ServeSummary(weights=WeightsBehind() as both) | PrefillDecodeSummary(weights=WeightsBehind() as both):
             named = {base: both.base, candidate: both.candidate}
         case _:
             return

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from whichbits.core.crossing import Point
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.metrics import Measure, ServingMetric
-from whichbits.schema.serve import Metrics
+from whichbits.schema.prefill_decode import MeasuredBatches
+from whichbits.schema.serve import Metrics, NaturalLoad
 from whichbits.schema.workload import Limit, Workload
 from whichbits.verdict.estimates import Provenance
 from whichbits.verdict.paired import Paired
@@ -115,6 +116,8 @@ class Round:
     metrics: Metrics
     requests: Mapping[str, FloatArray]
     steps: tuple[str, ...]
+    rate: float | None = None
+    """Arrivals per second, where they come at one rate."""
     throughputs: frozenset[str] = frozenset({"requests_per_second", "output_tokens_per_second"})
     """Keys of the metrics that are rates of the whole load."""
 
@@ -135,11 +138,39 @@ class CapacityRound:
 
 
 @dataclass(frozen=True)
+class BatchRound:
+    """Batches of one size and length of one model in one round."""
+
+    candidate: str
+    against: str
+    """The candidate in whose step this was measured; of the base's batches, the one that they are paired with."""
+    deployment: str
+    session: str
+    repeat: int
+    batches: MeasuredBatches
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NaturalRound:
+    """A candidate's load whose answers end by themselves, and the base's of the same round."""
+
+    candidate: str
+    workload: str
+    deployment: str
+    session: str
+    repeat: int
+    own: NaturalLoad
+    base: NaturalLoad
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Kernel:
     """What the probe says of a candidate in a serving engine."""
 
     status: str
-    """native, reference or refused; unknown at an address that the user gave."""
+    """native, reference or refused; unknown at an address that the user gave, and where another tool measured."""
     kernel: str | None
     reason: str | None
 
@@ -176,6 +207,8 @@ class Findings:
     """What those are measures of."""
     rounds: tuple[Round, ...] = ()
     capacity_rounds: tuple[CapacityRound, ...] = ()
+    batch_rounds: tuple[BatchRound, ...] = ()
+    natural_rounds: tuple[NaturalRound, ...] = ()
     metrics: tuple[ServingMetric, ...] = ()
     """What the rounds measured."""
     kernels: Mapping[str, Kernel] = field(default_factory=dict)
