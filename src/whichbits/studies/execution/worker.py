@@ -38,7 +38,7 @@ def jobs_of(work: Work, store: Store, cpus: frozenset[int] | None) -> list[Job]:
         Job(
             step=planned.step,
             directory=store.partial(planned.step),
-            reads={role: store.directory(step) for role, step in planned.reads.items()},
+            reads={role: store.fetched(step) for role, step in planned.reads.items()},
             servers=planned.needs.servers,
             cpus=cpus,
             kept=store.kept(planned.step),
