@@ -8,7 +8,6 @@ long, creates the next one. A holder that finds a later term than its own has lo
 from __future__ import annotations
 
 import contextlib
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -54,7 +53,7 @@ def leased(objects: Objects, folder: str) -> Iterator[Lease]:
         objects.delete([_name(folder, number, HOLDER)])
         raise held(objects, folder) or LeaseHeld(parsed(""), 0.0)
     objects.write(_name(folder, number, ALIVE), b"")
-    objects.delete([name for name in _of_terms(objects, folder) if _number(name) < number])
+    objects.delete([name for name in objects.names(folder) if _number(name) < number])
     lease = ObjectLease(objects, folder, number)
     try:
         yield lease
@@ -84,22 +83,12 @@ def _of_term(objects: Objects, folder: str, number: int) -> LeaseHeld | None:
     if content is None:
         return None
     times = [time for name in (named, _name(folder, number, ALIVE)) if (time := objects.modified(name)) is not None]
-    probe = f"{folder}/.{uuid.uuid4().hex}"  # asks the object store for the time
-    objects.write(probe, b"")
-    try:
-        now = objects.modified(probe)
-    finally:
-        objects.delete([probe])
-    return LeaseHeld(parsed(content.decode(errors="replace")), 0.0 if now is None or not times else now - max(times))
+    return LeaseHeld(parsed(content.decode(errors="replace")), objects.now() - max(times) if times else 0.0)
 
 
 def _last(objects: Objects, folder: str) -> int:
     """Number of the last term; 0 where there was none."""
-    return max(map(_number, _of_terms(objects, folder)), default=0)
-
-
-def _of_terms(objects: Objects, folder: str) -> list[str]:
-    return [name for name in objects.names(folder) if not name.rsplit("/", 1)[-1].startswith(".")]
+    return max(map(_number, objects.names(folder)), default=0)
 
 
 def _number(name: str) -> int:

@@ -35,6 +35,10 @@ LARGE = 2**20
 """Files in folders of a step (a checkpoint's) that have more bytes are brought only to where a step reads them."""
 
 
+ABANDONED_S = 24 * 3600.0
+"""An attempt at a step whose files are so old has ended without a result."""
+
+
 class Finished(Stored):
     """The object that says that a step is finished."""
 
@@ -108,6 +112,7 @@ class ObjectStore(Store):
         if not self._objects.create(name, finished.model_dump_json().encode()):
             self._objects.delete(f"{finished.folder}/{file.name}" for file in finished.files)
             shutil.rmtree(partial)
+            self._forget_attempts(step)
             self._bring(name)
             return self.directory(step)
         self._objects.delete(self._objects.names(f"{FAILED}/{step.kind}-{step.key}"))
@@ -163,7 +168,7 @@ class ObjectStore(Store):
         for name in names:
             if name.startswith(f"{STEPS}/"):
                 self._bring(name)
-            elif not name.startswith(tuple(f"{folder}/" for folder in folders)):
+            elif not name.startswith((".", *(f"{folder}/" for folder in folders))):
                 self._copy(name)
 
     def _publish(self) -> None:
@@ -174,10 +179,12 @@ class ObjectStore(Store):
             self._objects.write(path.relative_to(self.folder).as_posix(), path.read_bytes())
 
     def _sweep(self) -> None:
-        """Remove the files of attempts at steps that were never finished: nobody else is at work."""
+        """Remove the files of attempts at steps that are not finished, but for what a lost machine might still finish."""
         finished = {_identity(name) for name in self._objects.names(STEPS)}
         finished |= {_identity(name.split("/", 1)[1]) for name in self._objects.names(SUPERSEDED)}
-        self._objects.delete(name for name in self._objects.names(FILES) if name.split("/")[1] not in finished)
+        left = [name for name in self._objects.names(FILES) if name.split("/")[1] not in finished]
+        now = self._objects.now() if left else 0.0
+        self._objects.delete(name for name in left if now - (self._objects.modified(name) or now) > ABANDONED_S)
 
     # The copy
 

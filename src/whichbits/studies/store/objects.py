@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -85,6 +86,15 @@ class Objects:
         except FileNotFoundError:
             return None
         return float(info["LastModified"].timestamp())
+
+    def now(self) -> float:
+        """The object store's clock, in seconds."""
+        probe = f".{uuid.uuid4().hex}"
+        self.write(probe, b"")
+        try:
+            return self.modified(probe) or 0.0
+        finally:
+            self.delete([probe])
 
     def names(self, prefix: str) -> list[str]:
         """Names of the objects in a folder and those below it, in order."""

@@ -153,9 +153,13 @@ class Store:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not self.done(step):
                 raise
             shutil.rmtree(partial)
+        self._forget_attempts(step)
+        return final
+
+    def _forget_attempts(self, step: Step) -> None:
+        """Remove what attempts at a step have left that is now finished."""
         shutil.rmtree(self.failure(step), ignore_errors=True)
         shutil.rmtree(self.kept(step), ignore_errors=True)
-        return final
 
     def set_aside(self, steps: Iterable[Step]) -> int:
         """Move all results of these steps to `superseded/TIME/`, so that they are computed anew; how many steps had some."""
