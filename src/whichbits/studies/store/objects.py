@@ -151,6 +151,7 @@ def file_system(process: int) -> S3FileSystem:
 
 def _patiently(ask: Callable[[], AnswerT]) -> AnswerT:
     """The answer, once there is one. What is no matter of time is raised at once."""
+    file_system(os.getpid())  # which says so where its packages are not installed
     from aiohttp import ClientError
     from botocore.exceptions import BotoCoreError, HTTPClientError, NoCredentialsError
 
