@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whichbits.api.bench import bench
+    from whichbits.api.bench_from import bench_from
     from whichbits.api.calibrate import calibrate
     from whichbits.api.catalogues import list_formats, list_hardware
     from whichbits.api.compare import compare
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "bench",
+    "bench_from",
     "calibrate",
     "compare",
     "compare_published",
@@ -57,6 +59,7 @@ __all__ = [
 
 _MODULES = {
     "bench": "api.bench",
+    "bench_from": "api.bench_from",
     "calibrate": "api.calibrate",
     "compare": "api.compare",
     "compare_published": "api.published",

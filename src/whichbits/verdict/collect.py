@@ -45,6 +45,9 @@ from whichbits.verdict.verdict import ServedWeights
 if TYPE_CHECKING:
     from pyarrow import ChunkedArray
 
+UNPROBED = frozenset({"url", "imported"})
+"""Labels of engines that cannot be asked for their kernels."""
+
 
 def collect(
     records: Sequence[Record],
@@ -258,10 +261,13 @@ def _checked(deployments: Mapping[str, Deployment]) -> dict[str, Deployment]:
 
 
 def _kernels(records: Sequence[Record]) -> dict[str, Kernel]:
-    """The probe's word on each candidate in the serving engine; at an address of the user's there is nothing to probe."""
+    """The probe's word on each candidate in the serving engine.
+
+    At an address of the user's, and where another tool measured, there is nothing to probe.
+    """
     kernels: dict[str, Kernel] = {}
     for record in records:
-        if record.labels.engine == "url":
+        if record.labels.engine in UNPROBED:
             kernels.setdefault(record.labels.candidate, Kernel("unknown", None, None))
         elif record.kind == "probe" and record.state == "done":
             found = record.found(ProbeSummary)

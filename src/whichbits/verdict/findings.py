@@ -170,7 +170,7 @@ class Kernel:
     """What the probe says of a candidate in a serving engine."""
 
     status: str
-    """native, reference or refused; unknown at an address that the user gave."""
+    """native, reference or refused; unknown at an address that the user gave, and where another tool measured."""
     kernel: str | None
     reason: str | None
 

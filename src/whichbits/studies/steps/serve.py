@@ -258,10 +258,7 @@ def _paired(
             return results
         levels[role] = tuple(level.level() for level in results)
         for level in results:
-            rows += [
-                {"role": role, "load_level": level.load_level, "concurrency": level.concurrency, **row.columns()}
-                for row in level.rows
-            ]
+            rows += level.table(role)
     write_items(job.directory, rows)
     summary = ServeSummary(
         session=session.name,
