@@ -16,7 +16,7 @@ from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.shared.items import write_items
 from whichbits.studies.steps.shared.on_engine import on_engine, server, trusted
 from whichbits.studies.steps.shared.provenance import provenance
-from whichbits.studies.steps.shared.served import model_of, served_by, served_weights, token_counts
+from whichbits.studies.steps.shared.served import model_of, served_by, served_weights, token_counts, waited
 from whichbits.studies.steps.shared.similarity_measures import wanted_measures
 from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, StepContext
 
@@ -84,7 +84,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         write_items(job.directory, texts)
         summary = GenerateSummary(n=len(texts), tokens=sum(text.tokens for text in texts), weights=weights)
         counts, who = token_counts(model), served_by(job, context)
-        yield job, Result(summary, provenance(job, engine=inputs.engine, token_counts=counts, server=who))
+        yield job, Result(summary, provenance(job, engine=inputs.engine, token_counts=counts, server=who), waited(model))
 
 
 GENERATE = Kind(

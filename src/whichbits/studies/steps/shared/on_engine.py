@@ -44,8 +44,10 @@ def on_engine(
     labels: Labels,
     local: EngineLocal,
     items: Items | None = None,
+    *,
+    timed: bool = False,
 ) -> Planned:
-    """A step that runs a checkpoint in an engine; `items` as in `Step`."""
+    """A step that runs a checkpoint in an engine; `items` as in `Step`. One whose time is a result has its server to itself."""
     step = Step(
         kind.name,
         kind.version,
@@ -55,4 +57,6 @@ def on_engine(
         local,
         items,
     )
-    return Planned(step, COMPUTE if label == "emulated" else client(subject.name), subject.reads())
+    if isinstance(inputs.engine, Emulation):
+        return Planned(step, COMPUTE, subject.reads())
+    return Planned(step, client(subject.name, requests=None if timed else inputs.engine.concurrency), subject.reads())
