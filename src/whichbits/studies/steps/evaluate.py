@@ -18,7 +18,7 @@ from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.shared.digest import digest
 from whichbits.studies.steps.shared.items import read_items, write_items
 from whichbits.studies.steps.shared.judge import judge_of, judged
-from whichbits.studies.steps.shared.on_engine import engines, on_engine, server, trusted
+from whichbits.studies.steps.shared.on_engine import engines, on_engine, repeated, server, trusted
 from whichbits.studies.steps.shared.provenance import provenance
 from whichbits.studies.steps.shared.served import model_of, served_by, served_weights, token_counts, waited
 from whichbits.studies.steps.step import TRANSFORMERS, Earlier, Job, Kind, Result, StepContext
@@ -113,7 +113,8 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
                     emulates = choice.emulate or not subject.served or (subject.name == study.base and only_emulated)
                     if (repeat and not choice.repeat) or (label == "emulated" and not emulates):
                         continue
-                    yield _on_task(study, subject, label, _repeated(engine, repeat), task, choice.limit, repeat)
+                    ran_in = engine if isinstance(engine, Emulation) else repeated(engine, repeat)
+                    yield _on_task(study, subject, label, ran_in, task, choice.limit, repeat)
 
 
 def _on_task(
@@ -148,13 +149,6 @@ def _on_task(
     labels = Labels(task=task.name, repeat=repeat, mode=None if task.mode is None else task.mode.name)
     timed = task.mode is not None
     return on_engine(study, EVALUATE, subject, label, inputs, labels, local, limit or task.items or "all", timed=timed)
-
-
-def _repeated(engine: ServingEngine | Emulation, repeat: int) -> ServingEngine | Emulation:
-    """The base's second run keeps fewer requests in flight: other batches are part of the noise."""
-    if repeat == 0 or isinstance(engine, Emulation):
-        return engine
-    return engine.model_copy(update={"concurrency": max(1, engine.concurrency // 2**repeat)})
 
 
 def request_length(tasks: Sequence[Task]) -> int:

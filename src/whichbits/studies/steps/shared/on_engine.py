@@ -30,6 +30,11 @@ def engines(study: Study, subject: Subject) -> Iterator[tuple[str, ServingEngine
         yield "emulated", study.emulation
 
 
+def repeated(engine: ServingEngine, repeat: int) -> ServingEngine:
+    """The engine of the base's further runs, which keep fewer requests in flight: other batches are part of the noise."""
+    return engine.model_copy(update={"concurrency": max(1, engine.concurrency // 2**repeat)})
+
+
 def server(study: Study, subject: Subject, label: str) -> EngineIdentity | None:
     """Who answers for a subject; None where it is emulated, or its server is started here."""
     return None if label == "emulated" else study.server_of(subject.name)
