@@ -101,6 +101,7 @@ def render(verdict: Verdict, context: ReportContext) -> str:
             parts=prefill_decode.parts_rows(verdict),
             naturals=natural_output.natural_rows(verdict, cite),
             crossovers=crossovers.crossover_rows(verdict, cite),
+            targets=any(found.target_rate is not None for found in verdict.capacity),
             paretos=speed.pareto_charts(verdict, cite),
             cite=cite.cite,
         )

@@ -127,7 +127,7 @@ class Workload(Written):
     """A use case: lengths of prompt and output in tokens, the loads to measure it at, and its limits."""
 
     if_given: ClassVar[frozenset[str]] = frozenset(
-        {"burstiness", "ramp", "trace", "prompts", "shared_prefix_tokens", "capacity", "natural_output"}
+        {"burstiness", "ramp", "trace", "prompts", "shared_prefix_tokens", "capacity", "target_rate", "natural_output"}
     )
     """Fields that its JSON has only where they are given, so that the keys of steps without them are those of before."""
 
@@ -158,6 +158,8 @@ class Workload(Written):
     capacity: CapacitySearch | None = None
     """Look for the highest rate at which the limits hold."""
 
+    target_rate: Rate | None = None
+    """Arrivals per second that the deployment is to serve; what cannot, by its capacity, is not recommended."""
     natural_output: NaturalOutput | None = None
     """Ask the prompts once more, and let each answer end where the model ends it."""
 
@@ -225,6 +227,8 @@ class Workload(Written):
             raise ValueError("measures nothing; set synchronous: true, a concurrency, a rate, a ramp or a trace")
         if self.capacity is not None and self.slo is None:
             raise ValueError("looks for its capacity and has no limits; give them by slo")
+        if self.target_rate is not None and self.capacity is None:
+            raise ValueError("has a target_rate and does not look for its capacity; give capacity: {} with an slo")
         if self.natural_output is not None and self.prompts is None:
             raise ValueError("lets outputs end by themselves and has no prompts; give prompts: random tokens have no end")
         if self.burstiness is not None and not self.rates:

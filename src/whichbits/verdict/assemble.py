@@ -66,7 +66,8 @@ def decide(
     measured = loads(findings)
     batches = batch_findings(findings, level=speed_level)
     all_options = serving_options(findings, measured, level=speed_level)
-    recommended, refused = recommendations(findings, all_options, by_name, margin=margin, level=speed_level)
+    capacities = tuple(capacity_findings(findings, level=speed_level))
+    recommended, refused = recommendations(findings, all_options, by_name, capacities, margin=margin, level=speed_level)
     emulation = tuple(emulation_error(scored, level=level) for scored in findings.emulation)
     p_values = {name: entry.recovery.p_below(bound_of(margin)) for name, entry in deciding.items()}
     if looking is not None:
@@ -106,7 +107,7 @@ def decide(
             for load in measured
             for finding in speed_findings(load, speed_problem(findings, load.candidate), level=speed_level)
         ),
-        capacity=tuple(capacity_findings(findings, level=speed_level)),
+        capacity=capacities,
         batches=batches,
         footprints=tuple(footprint_findings(findings)),
         latency_parts=tuple(latency_parts(findings, batches, measured, level=speed_level)),
