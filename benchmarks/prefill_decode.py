@@ -19,8 +19,8 @@ name: prefill-decode
 model: {model}
 candidates: [{candidates}]
 workloads:
-  - {{name: chat, prompt_tokens: 128, output_tokens: 32, concurrency: [4, 16]}}
-  - {{name: reading, prompt_tokens: 512, output_tokens: 32, concurrency: [4]}}
+  - {{name: chat, prompt_tokens: 128, output_tokens: 32, concurrency: [4, 16], requests_per_stream: 5}}
+  - {{name: reading, prompt_tokens: 512, output_tokens: 32, concurrency: [4], requests_per_stream: 5}}
 prefill_decode: {{batch_sizes: [1, 4, 16]}}
 rounds: {rounds}
 """
