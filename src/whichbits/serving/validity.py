@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from whichbits.schema.serve import Evidence, Metrics
-from whichbits.schema.workload import Workload, mean
+from whichbits.schema.workload import Workload
 from whichbits.serving.workload import LoadLevel
 
 MINIMUM_LATENCIES = 3.5
@@ -75,7 +75,7 @@ def _lengths(evidence: Evidence) -> list[str]:
 def _server(evidence: Evidence, workload: Workload) -> list[str]:
     found = []
     hits = evidence.prefix_cache_hit_rate
-    shared = (workload.shared_prefix_tokens or 0) / mean(workload.prompt_tokens)
+    shared = workload.most_shared
     if hits is not None and hits > PREFIX_HITS + shared:
         found.append(f"prefix cache hit: {hits:.1%} of the prompt tokens came from the cache, where {shared:.1%} are shared")
     if evidence.foreign_tokens is not None and evidence.foreign_tokens > FOREIGN_TOKENS:

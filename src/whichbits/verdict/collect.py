@@ -290,6 +290,7 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
                     requests=requests,
                     steps=(record.key,),
                     throughputs=throughputs,
+                    cached=entry.evidence.prefix_cache_hit_rate if entry.evidence else None,
                 )
 
 

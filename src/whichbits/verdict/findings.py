@@ -108,6 +108,8 @@ class Round:
     steps: tuple[str, ...]
     throughputs: frozenset[str] = frozenset({"requests_per_second", "output_tokens_per_second"})
     """Keys of the metrics that are rates of the whole load."""
+    cached: float | None = None
+    """Share of the prompt tokens that the server found in its prefix cache; None where it does not say."""
 
 
 @dataclass(frozen=True)
