@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from whichbits.schema.workload import Workload
     from whichbits.studies.specification.schema import Specification
 
+
 def parse_workload(name: str) -> Workload:
     """A workload by name, or of PROMPT/OUTPUT tokens."""
     from whichbits.serving import workload

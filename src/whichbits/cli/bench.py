@@ -19,14 +19,21 @@ if TYPE_CHECKING:
 
 def bench(
     model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
-    workload: Annotated[list[str], typer.Option("--workload", help="Workload by name, or PROMPT/OUTPUT tokens; repeatable.")],
+    workload: Annotated[
+        list[str],
+        typer.Option("--workload", help="Workload by name (rag, ...; docs/serving.md), or PROMPT/OUTPUT tokens; repeatable."),
+    ],
     url: Annotated[str | None, typer.Option(help="Address that serves the model already; default: start a server.")] = None,
     served_model_name: ServedName = None,
     concurrency: Annotated[
         list[int] | None, typer.Option(help="Requests in flight, in place of the workload's loads; repeatable.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Poisson arrivals a second, in place of the workload's loads.")] = None,
-    rounds: Annotated[int, typer.Option(help="How often each workload is measured.")] = 1,
+    rate: Annotated[
+        float | None, typer.Option(help="Requests per second, Poisson arrivals, in place of the workload's loads.")
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(help="How often each workload is measured; one round gives no interval between rounds.")
+    ] = 1,
     store: StoreDir = None,
     seed: Seed = 0,
     fresh: Fresh = False,
