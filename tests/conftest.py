@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,6 +114,12 @@ def bring() -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture(scope="session")
+def written() -> Any:
+    """Loads with known delays, and what writes them in the form of each tool that speeds are imported from."""
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "serving" / "importers" / "written.py")))
+
+
 @pytest.fixture
 def put_on_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
     """Makes the package `brought` of a folder importable in one test, whatever another test imported under that name."""
@@ -139,7 +147,8 @@ def serve_step() -> Callable[[Any], Any]:
     from whichbits.hardware.this_machine import describe
     from whichbits.schema.engine import StartedEngine
     from whichbits.schema.labels import Labels
-    from whichbits.schema.serve import Devices, ServeInputs, ServeLocal, Servers
+    from whichbits.schema.serve import ServeInputs, ServeLocal
+    from whichbits.schema.session import Devices, Servers
     from whichbits.schema.step import Step
     from whichbits.studies.steps.serve import requests_of
 

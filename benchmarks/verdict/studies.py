@@ -17,8 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import pyarrow
 
 from whichbits.schema.labels import Labels
 
@@ -26,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from whichbits.schema.step import Record
 from whichbits.studies.steps.registry import summary_of
 from whichbits.verdict import collect as collecting
+from whichbits.verdict import scored_tasks
 from whichbits.verdict.assemble import decide
 from whichbits.verdict.collect import collect
 from whichbits.verdict.verdict import Verdict
@@ -98,13 +101,15 @@ class Study:
 
     def verdict(self) -> Verdict:
         """What `collect` and `decide` make of it."""
-        read = collecting.read_columns
-        collecting.read_columns = lambda path, columns: self.tables[path.parent.name]
-        try:
+        with (
+            patch.object(collecting, "read_columns", self._table),
+            patch.object(scored_tasks, "read_columns", self._table),
+        ):
             findings = collect(self.records, "bf16", {name: name for name in ("bf16", *CANDIDATES)})
-        finally:
-            collecting.read_columns = read
         return decide(findings, study="simulated", model="none", margin=MARGIN)
+
+    def _table(self, path: Path, columns: Sequence[str], former: Mapping[str, str] | None = None) -> pyarrow.Table:
+        return pyarrow.table({name: self.tables[path.parent.name][name] for name in columns})
 
     def _lost(self, candidate: Candidate) -> float:
         """Share of right answers lost, the same in every task, with which the recovery is the true one."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whichbits.api.bench import bench
+    from whichbits.api.bench_from import bench_from
     from whichbits.api.calibrate import calibrate
     from whichbits.api.catalogues import list_formats, list_hardware
     from whichbits.api.compare import compare
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from whichbits.api.evaluate import evaluate
     from whichbits.api.evaluate_from import evaluate_from
     from whichbits.api.predict import predict, predict_points, rank_hardware
+    from whichbits.api.prefill_decode import prefill_decode
     from whichbits.api.published import compare_published, list_published, published_tables
     from whichbits.api.quantize import estimate_quantization, quantize
     from whichbits.api.recommend import recommend, report
@@ -28,6 +30,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "bench",
+    "bench_from",
     "calibrate",
     "compare",
     "compare_published",
@@ -43,6 +46,7 @@ __all__ = [
     "plan_jobs",
     "predict",
     "predict_points",
+    "prefill_decode",
     "published_tables",
     "quantize",
     "rank_hardware",
@@ -55,6 +59,7 @@ __all__ = [
 
 _MODULES = {
     "bench": "api.bench",
+    "bench_from": "api.bench_from",
     "calibrate": "api.calibrate",
     "compare": "api.compare",
     "compare_published": "api.published",
@@ -70,6 +75,7 @@ _MODULES = {
     "plan_jobs": "api.study",
     "predict": "api.predict",
     "predict_points": "api.predict",
+    "prefill_decode": "api.prefill_decode",
     "published_tables": "api.published",
     "quantize": "api.quantize",
     "rank_hardware": "api.predict",

@@ -97,6 +97,10 @@ def test_every_command_is_a_function_with_the_same_parameters():
             functions = (whichbits.evaluate, whichbits.evaluate_from)
             assert ours.keys() - {"from_"} <= {key for function in functions for key in parameters(function)}
             continue
+        if name == "bench":  # of a model, or of results of another tool
+            functions = (whichbits.bench, whichbits.bench_from)
+            assert ours.keys() - {"from_"} <= {key for function in functions for key in parameters(function)}
+            continue
         if name == "published":
             assert ours.keys() == {*parameters(whichbits.list_published), *parameters(whichbits.compare_published)}
             continue

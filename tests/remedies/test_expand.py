@@ -99,6 +99,17 @@ CASES = {
             "  - {name: other, prompt_tokens: 9, output_tokens: 9}\nengine:",
         ),
     ],
+    "has no lengths, and there is no workload to take them from": [
+        (
+            "workloads:\n  - {name: mine, prompt_tokens: 32, output_tokens: 8, concurrency: [2]}",
+            "prefill_decode: {}",
+            "prefill_decode: {prompt_tokens: [32]}",
+        )
+    ],
+    "needs requests of": [
+        ("max_length: 64", "prefill_decode: {prompt_tokens: [16, 64]}", "prefill_decode: {prompt_tokens: [16]}"),
+        ("max_length: 64", "prefill_decode: {steps: 64}", "prefill_decode: {steps: 32}"),
+    ],
     # What other rooms say, with its place
     "{message}": [
         ("[order]", "[ordre]", "[order]"),

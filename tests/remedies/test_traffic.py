@@ -9,7 +9,7 @@ import pytest
 
 from whichbits.serving.traffic import log
 from whichbits.serving.traffic.log import read_log
-from whichbits.serving.traffic.own_prompts import read_prompts
+from whichbits.serving.traffic.own_prompts import natural_prompts, read_prompts
 from whichbits.serving.traffic.resolve import with_lengths
 from whichbits.serving.workload import parse_workload
 from whichbits.studies.steps.serve import located
@@ -63,6 +63,18 @@ def test_prompts_with_a_mistake(follow: Any, tmp_path: Path, word_tokenizer: Pat
         read_prompts(path, word_tokenizer, 8)
 
     follow(error, mistake=lambda: prompts(wrong), remedy=lambda: prompts('{"prompt": "w1 w2"}\n'))
+
+
+def test_too_few_prompts_for_natural_outputs(follow: Any, tmp_path: Path, word_tokenizer: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+
+    def asked(prompts: int, concurrency: int) -> None:
+        path.write_text('{"prompt": "w1 w2"}\n' * prompts)
+        fields = {"name": "mine", "prompt_tokens": 4, "output_tokens": 8, "prompts": path}
+        natural_prompts(parse_workload({**fields, "natural_output": {"concurrency": concurrency}}), word_tokenizer)
+
+    for prompts, concurrency in ((10, 2), (9, 1)):
+        follow("natural_output: ", mistake=lambda: asked(9, 2), remedy=lambda p=prompts, c=concurrency: asked(p, c))
 
 
 def test_lengths_beside_a_log(follow: Any, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_items_that_cannot_be_read(follow: Any, tmp_path: Path):
         shutil.rmtree(path.parent)
         assert not store.done(spoiled)
         assert store.done(other)
-        assert read_columns(measure(spoiled), ("score",)) == {"score": [1.0]}
+        assert read_columns(measure(spoiled), ("score",)).to_pydict() == {"score": [1.0]}
 
     error = follow("store: {path} cannot be read", mistake=lambda: read_columns(path, ("score",)), remedy=delete_and_run_again)
     assert f"delete the folder {path.parent} " in error.remedy

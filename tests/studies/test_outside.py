@@ -20,7 +20,8 @@ from whichbits.schema.compare import CompareInputs, EncoderNames
 from whichbits.schema.engine import StartedEngine
 from whichbits.schema.generate import GeneratedText
 from whichbits.schema.labels import Labels
-from whichbits.schema.serve import Devices, ServeInputs, ServeLocal, Servers
+from whichbits.schema.serve import ServeInputs, ServeLocal
+from whichbits.schema.session import Devices, Servers
 from whichbits.schema.step import Step
 from whichbits.schema.workload import Workload
 from whichbits.similarity.measures.registry import MEASURES, identity

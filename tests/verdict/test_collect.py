@@ -5,8 +5,9 @@ import pytest
 
 from whichbits.schema.engine import OtherEngine
 from whichbits.schema.provenance import Provenance
+from whichbits.verdict import scored_tasks
 from whichbits.verdict.collect import collect
-from whichbits.verdict.pairing import PairingError
+from whichbits.verdict.pairing import PairingError, read_columns
 
 FORMATS = {"bf16": "bf16", "w8a8-int": "w8a8-int"}
 BASE, INT8 = [1, 1, 1, 0], [1, 0, 1, 0]
@@ -135,3 +136,20 @@ def test_rounds_keep_the_base_of_their_own_step(steps):
     ]
     assert [len(r.requests["latency_s"]) for r in found] == [10, 40, 10, 40]
     assert np.mean(found[2].requests["latency_s"]) == pytest.approx(1.5, rel=0.05)
+
+
+def test_each_table_is_read_once_and_what_candidates_share_is_held_once(steps, monkeypatch):
+    """Nothing of a study of half a million items a checkpoint is in memory twice."""
+    read: list[str] = []
+
+    def reading(path, columns):
+        read.append(str(path))
+        return read_columns(path, columns)
+
+    monkeypatch.setattr(scored_tasks, "read_columns", reading)
+    records = [steps.evaluate(name, scores) for name, scores in (("bf16", BASE), ("w8a8-int", INT8), ("w4a16-int", INT8))]
+    first, second = collect(records, "bf16", FORMATS | {"w4a16-int": "w4a16-int"}).tasks
+    assert sorted(read) == sorted(str(record.items) for record in records)
+    assert first.pair.base is second.pair.base
+    assert first.pair.cluster is second.pair.cluster
+    assert (first.candidate, second.candidate) == ("w8a8-int", "w4a16-int")

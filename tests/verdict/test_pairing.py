@@ -1,9 +1,11 @@
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 
 from whichbits.core.errors import UserError
-from whichbits.verdict.pairing import PairingError, pair_scores, read_columns
+from whichbits.verdict.pairing import SCORE_COLUMNS, PairingError, Reference, pair_scores, read_columns, scored
 
 
 def table(**changes):
@@ -14,7 +16,7 @@ def table(**changes):
         "cluster": ["x", "y"],
         "score": [1.0, 0.0],
     }
-    return columns | changes
+    return pa.table(columns | changes)
 
 
 def join(base, candidate):
@@ -22,9 +24,17 @@ def join(base, candidate):
 
 
 def test_joins_by_name_whatever_the_order_of_the_rows():
-    other = {name: values[::-1] for name, values in table(score=[0.5, 0.0]).items()}
-    pair = join(table(), other)
-    assert (pair.base.tolist(), pair.score.tolist(), pair.cluster, pair.chance) == ([0.0, 1.0], [0.0, 0.5], ("y", "x"), 0.25)
+    other = table(score=[0.5, 0.0]).take([1, 0])
+    for candidate in (table(score=[0.5, 0.0]), other):
+        pair = join(table(), candidate)
+        assert (pair.base.tolist(), pair.score.tolist(), pair.chance) == ([0.0, 1.0], [0.0, 0.5], 0.25)
+        assert pair.cluster.tolist() == [1, 0]  # y before x
+
+
+def test_runs_that_stopped_before_the_reference_are_joined_on_their_own_items():
+    run = scored(table().slice(1), "recall")
+    pair = Reference(scored(table(), "recall"), chance=0.25).among(run).join(run, what="recall")
+    assert (pair.base.tolist(), pair.score.tolist()) == ([0.0], [0.0])
 
 
 @pytest.mark.parametrize(
@@ -38,7 +48,7 @@ def test_joins_by_name_whatever_the_order_of_the_rows():
         ({"score": [1.5, 0.0]}, r"score 1.5 of item 'b' is not a number from 0 to 1"),
         ({"score": [float("nan"), 0.0]}, r"score nan of item 'b'"),
         ({"score": [None, 0.0]}, r"score None of item 'b'"),
-        ({name: [] for name in table()}, r"candidate: no items"),
+        ({name: [] for name in SCORE_COLUMNS}, r"candidate: no items"),
     ],
 )
 def test_whatever_does_not_match_is_an_error(changes, message):
@@ -55,9 +65,6 @@ def test_clusters_are_for_all_items_or_for_none():
 
 
 def test_a_missing_column_is_named(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
     parquet.write_table(pa.table({"item": ["a"]}), tmp_path / "items.parquet")
     with pytest.raises(PairingError, match="no column score"):
         read_columns(tmp_path / "items.parquet", ("item", "score"))

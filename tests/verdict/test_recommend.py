@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from whichbits.core.errors import UserError
 from whichbits.schema.deployment import Deployment
-from whichbits.schema.serve import WeightsBehind
 from whichbits.schema.served_weights import Agreement
+from whichbits.schema.session import WeightsBehind
 from whichbits.verdict.assemble import decide
 from whichbits.verdict.collect import collect
 from whichbits.verdict.estimates import Estimate, SingleRound

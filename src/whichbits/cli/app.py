@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import whichbits
-from whichbits.cli.bench import bench
+from whichbits.cli.bench import bench, prefill_decode
 from whichbits.cli.catalogues import formats, hardware
 from whichbits.cli.evaluate import evaluate
 from whichbits.cli.options import AsJson, DataDir, Fresh, Margin, Prices, Seed, ServedName, StoreArgument, StoreDir
@@ -259,6 +259,7 @@ def compare(
 
 
 app.command()(bench)
+app.command()(prefill_decode)
 app.command()(predict)
 app.command()(published)
 app.command()(thinking)

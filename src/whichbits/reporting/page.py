@@ -12,7 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from whichbits.reporting import capacity, numbers, overview, panels, speed, thinking
+from whichbits.reporting import capacity, crossovers, natural_output, numbers, overview, panels, prefill_decode, speed, thinking
 from whichbits.reporting.citations import Citations, anchor
 from whichbits.reporting.context import ReportContext
 from whichbits.verdict.verdict import Verdict
@@ -96,6 +96,10 @@ def render(verdict: Verdict, context: ReportContext) -> str:
             sizes=panels.size_panel(verdict, cite),
             speeds=speed.speed_sections(verdict, cite),
             capacities=capacity.cited(capacity.capacity_rows(verdict), cite),
+            batches=prefill_decode.cited(prefill_decode.batch_tables(verdict, cite), cite),
+            parts=prefill_decode.parts_rows(verdict),
+            naturals=natural_output.natural_rows(verdict, cite),
+            crossovers=crossovers.crossover_rows(verdict, cite),
             paretos=speed.pareto_charts(verdict, cite),
             cite=cite.cite,
         )

@@ -8,55 +8,44 @@ from typing import ClassVar
 
 from pydantic import AliasChoices, ConfigDict, Field
 
-from whichbits.schema.engine import EngineIdentity
 from whichbits.schema.frozen import Stored
-from whichbits.schema.inputs import EngineInputs, EngineLocal, Inputs
+from whichbits.schema.inputs import Inputs
 from whichbits.schema.metrics import ServingMetric
-from whichbits.schema.served_weights import Agreement
+from whichbits.schema.session import SessionInputs, SessionLocal, WeightsBehind
 from whichbits.schema.summary import Summary
 from whichbits.schema.workload import Workload
 
 
-class Servers(Inputs):
-    """Who answers at addresses of the user's; None of servers that are started here."""
-
-    if_given: ClassVar[frozenset[str]] = frozenset({"server", "base"})
-
-    server: EngineIdentity | None = None
-    """Of the candidate."""
-    base: EngineIdentity | None = None
-
-
-class Devices(Stored):
-    """What is said to serve."""
-
-    hardware: str
-    count: int
-
-
-class ServeInputs(EngineInputs):
+class ServeInputs(SessionInputs):
     """A checkpoint and the base in an engine, and the load that they are measured under."""
 
-    if_given: ClassVar[frozenset[str]] = EngineInputs.if_given | {"requests"}
+    if_given: ClassVar[frozenset[str]] = SessionInputs.if_given | {"requests"}
 
-    base: Mapping[str, str]
-    """SHA-256 of its files by name."""
     workload: Workload
     """Its log or its prompts by their file's name alone."""
     requests: str | None = None
     """SHA-256 of that file."""
-    servers: Servers
-    deployment: Devices
+
+
+class ImportedSpeeds(Stored):
+    """Whose measurement it is, of which models, and the SHA-256 of what was read of it."""
+
+    tool: str
+    models: tuple[str, str]
+    """Base and candidate, as the tool calls them."""
+    rows: str
     repeat: int
-    """Which round, from 0."""
-    seed: int
 
 
-class ServeLocal(EngineLocal):
-    """The base's name in the study, and its folder; where the requests are read from."""
+class ImportedServeInputs(Inputs):
+    """Inputs of a step whose result is another tool's."""
 
-    base: str
-    base_checkpoint: Path
+    imported: ImportedSpeeds
+
+
+class ServeLocal(SessionLocal):
+    """Where the requests are read from too."""
+
     requests: Path | None = None
     """The workload's log or prompts."""
 
@@ -142,22 +131,22 @@ class Evidence(Stored):
     """Arrivals per second in it; None for a closed loop."""
     dispatch_delay_s: float | None
     """Mean time from when a request was due to when it was sent."""
-    client_cpu: float
-    """Cores' worth of CPU that the client used."""
-    client_busiest_cpu: float
+    client_cpu: float | None = None
+    """Cores' worth of CPU that the client used; None, as the next three, where another tool measured."""
+    client_busiest_cpu: float | None = None
     """The same of its busiest process."""
-    client_cpus: int
+    client_cpus: int | None = None
     """Cores it was allowed."""
-    clock_step_s: float
+    clock_step_s: float | None = None
     prompt_tokens: tuple[int, int] | None
     """Smallest and largest, as the server counted."""
     output_tokens: tuple[int, int] | None
     prompts_off: LengthsOff | None = None
     outputs_off: LengthsOff | None = None
     tokens_per_chunk: float | None
-    prefix_cache_hit_rate: float | None
+    prefix_cache_hit_rate: float | None = None
     """Hits / queries of the server's prefix cache during the load level; None where it does not say."""
-    foreign_tokens: float | None
+    foreign_tokens: float | None = None
     """Share of the tokens the server generated meanwhile that were not ours; None where it does not say."""
     loop_lag_s: float | None = None
     """Mean lateness of the client's event loop, and so of the times it stamps."""
@@ -192,11 +181,17 @@ class LoadLevelSummary(Stored):
     """What it tells where it looks for the capacity; it is then no load of its own."""
 
 
-class WeightsBehind(Stored):
-    """What was found of the weights behind the addresses of a candidate and the base."""
+class NaturalLoad(Stored):
+    """A load whose answers end where the model ends them, measured once."""
 
-    candidate: Agreement
-    base: Agreement
+    concurrency: int
+    valid: bool
+    reasons: tuple[str, ...] = ()
+    requests_per_second: float | None
+    tokens: tuple[int | None, ...]
+    """Of the answer to each prompt, in an order that is the same for all; None where it failed."""
+    truncated: float | None
+    """Share of the answers that are as long as they may be; None where there is none."""
 
 
 class ServeSummary(Summary, kind="serve"):
@@ -210,4 +205,7 @@ class ServeSummary(Summary, kind="serve"):
     base_load_levels: tuple[LoadLevelSummary, ...] = Field(validation_alias=AliasChoices("base_load_levels", "base_rungs"))
     metrics: tuple[ServingMetric, ...] = ()
     """What was measured."""
+    natural: NaturalLoad | None = None
+    """Where the workload asks for it."""
+    base_natural: NaturalLoad | None = None
     weights: WeightsBehind | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whichbits.schema import compare, distribution, evaluate, generate, probe, quantize, serve  # noqa: F401
+from whichbits.schema import compare, distribution, evaluate, generate, prefill_decode, probe, quantize, serve  # noqa: F401
 from whichbits.schema.summary import KINDS, Summary
 
 

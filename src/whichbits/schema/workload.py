@@ -125,11 +125,18 @@ class CapacitySearch(Written):
     """Measured in each run; default: 160 beyond the highest limited percentile, 3,200 for the 95th."""
 
 
+class NaturalOutput(Written):
+    """A load of the user's own prompts whose answers may end before their longest."""
+
+    concurrency: Concurrency = 16
+    """Requests in flight; each prompt is asked once."""
+
+
 class Workload(Written):
     """A use case: lengths of prompt and output in tokens, the loads to measure it at, and its limits."""
 
     if_given: ClassVar[frozenset[str]] = frozenset(
-        {"burstiness", "ramp", "trace", "prompts", "shared_prefix_tokens", "conversation", "capacity"}
+        {"burstiness", "ramp", "trace", "prompts", "shared_prefix_tokens", "conversation", "capacity", "natural_output"}
     )
     """Fields that its JSON has only where they are given, so that the keys of steps without them are those of before."""
 
@@ -162,6 +169,9 @@ class Workload(Written):
     capacity: CapacitySearch | None = None
     """Look for the highest rate at which the limits hold."""
 
+    natural_output: NaturalOutput | None = None
+    """Ask the prompts once more, and let each answer end where the model ends it."""
+
     @property
     def rates(self) -> tuple[float, ...]:
         """Rates of arrival that are load levels of their own."""
@@ -191,7 +201,8 @@ class Workload(Written):
         """The same requests, at these numbers of requests in flight alone."""
         trace = self.trace and self.trace.model_copy(update={"replay": False})
         alone = {"synchronous": False, "concurrency": concurrency, "trace": trace}
-        return self.model_copy(update={**alone, "rate": None, "burstiness": None, "ramp": None, "capacity": None})
+        others = dict.fromkeys(("rate", "burstiness", "ramp", "capacity", "natural_output"))
+        return self.model_copy(update={**alone, **others})
 
     @property
     def longest_request(self) -> int:
@@ -250,6 +261,8 @@ class Workload(Written):
             raise ValueError("measures nothing; set synchronous: true, a concurrency, a rate, a ramp or a trace")
         if self.capacity is not None and self.slo is None:
             raise ValueError("looks for its capacity and has no limits; give them by slo")
+        if self.natural_output is not None and self.prompts is None:
+            raise ValueError("lets outputs end by themselves and has no prompts; give prompts: random tokens have no end")
         if self.burstiness is not None and not self.rates:
             raise ValueError("has a burstiness and no rate; give the rate of its arrivals")
         if self.conversation is not None and (self.open_loop or self.capacity is not None):

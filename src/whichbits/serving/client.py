@@ -59,12 +59,12 @@ class Body:
 
 
 def request_body(model: str, asked: Asked) -> Body:
-    """The request as JSON: token ids, exactly so many tokens of output, greedy, streamed with running usage."""
+    """The request as JSON: token ids, greedy, streamed with running usage; of output exactly, or at most, so many tokens."""
     body = {
         "model": model,
         "prompt": asked.prompt,
         "max_tokens": asked.output_tokens,
-        "ignore_eos": True,
+        "ignore_eos": asked.forced,
         "temperature": 0.0,
         **STANDARD,
         "stream": True,

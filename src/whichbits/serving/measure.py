@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from whichbits.core.errors import UserError
 from whichbits.engines.errors import EngineError
 from whichbits.engines.http.connection import Connection
 from whichbits.engines.http.identity import Snapshot, changed, reach, snapshot
-from whichbits.engines.http.requests import HttpClient
-from whichbits.schema.serve import CapacityRun, Evidence, LengthsOff, Metrics
+from whichbits.schema.serve import CapacityRun
 from whichbits.schema.workload import Workload
 from whichbits.serving.capacity import capacity_levels, capacity_run
-from whichbits.serving.client import request_body
-from whichbits.serving.counters import foreign_tokens, prefix_cache_hit_rate
+from whichbits.serving.evidence import evidence_of
 from whichbits.serving.metrics.registry import all_metrics
-from whichbits.serving.observation import in_one_piece
+from whichbits.serving.opening import ask_once, pinned
 from whichbits.serving.result import LoadLevelResult, metrics_of, rows_of
 from whichbits.serving.saturation import saturated
-from whichbits.serving.steady import Steady, mean_latencies, steady
-from whichbits.serving.traffic.content import Asked
+from whichbits.serving.steady import steady
 from whichbits.serving.traffic.random_prompts import ordinary_tokens
 from whichbits.serving.traffic.resolve import content_of, recorded
-from whichbits.serving.validity import judge, prompt_tolerance
+from whichbits.serving.validity import judge
 from whichbits.serving.workload import LoadLevel, at_concurrency, open_loads
 
 if TYPE_CHECKING:
-    from whichbits.serving.load import Load, Requests
+    from whichbits.serving.load import Requests
 
 Progress = Callable[[str, int, int], None]
 """Hears a load level's name, how many of its requests have ended, and how many it has, warm-up included."""
@@ -75,10 +65,10 @@ def measure(
     vocabulary = ordinary_tokens(tokenizer)
     content = content_of(workload, vocabulary, tokenizer, seed, trust_remote_code=trust_remote_code)
     arriving = open_loads(workload, recorded(workload))
-    _ask_once(connection, vocabulary)
+    ask_once(connection, vocabulary)
     results: list[LoadLevelResult] = []
     first = snapshot(connection)
-    with _pinned(cpus) as allowed:
+    with pinned(cpus) as allowed:
         for level in chain(_closed_loops(workload, results, at_least), arriving, capacity_levels(workload, results, earlier)):
             requests = Requests(connection, level, content, level.arrival_seed(seed))
             results.append(_measure_load_level(requests, first, workload, allowed, on_progress))
@@ -94,19 +84,6 @@ def no_answer(results: Sequence[LoadLevelResult]) -> str | None:
     planned = sum(one.evidence.requests_planned for one in results)
     words = next((one.evidence.first_error for one in results if one.evidence.first_error), "nothing")
     return f"the server answered none of {planned} requests: {words}"
-
-
-def _ask_once(connection: Connection, vocabulary: NDArray[np.int32]) -> None:
-    """One short completion of token ids, before any load. Raises UserError with the server's words where it refuses that."""
-    body = json.loads(request_body(connection.model or "", Asked(vocabulary[:4].tolist(), 2)).sent)
-    try:
-        with HttpClient(connection) as client:
-            client.post("/v1/completions", body)
-    except EngineError as error:
-        raise UserError(
-            f"url {connection.url} gives no completion: {error}",
-            remedy="see the server's log; it must take token ids as the prompt of /v1/completions",
-        ) from error
 
 
 def _refuses(last: LoadLevelResult) -> bool:
@@ -152,7 +129,7 @@ def _measure_load_level(
     rows = rows_of(load.observations, measured)
     window = steady(load.observations, level)
     metrics = metrics_of(load.observations, measured, window)
-    evidence = _evidence(load, level, metrics, window, before, after, len(cpus))
+    evidence = evidence_of(load, level, metrics, window, before, after, len(cpus))
     reasons = judge(evidence, metrics, level, workload)
     result = LoadLevelResult(
         load_level=level.name, concurrency=level.concurrency, rate=level.rate, valid=not reasons, reasons=reasons,
@@ -161,74 +138,3 @@ def _measure_load_level(
     if not level.seeks_capacity:
         return result
     return result.model_copy(update={"capacity_run": capacity_run(result, level, workload)})
-
-
-def _evidence(
-    load: Load,
-    level: LoadLevel,
-    metrics: Metrics,
-    window: Steady | None,
-    before: Snapshot,
-    after: Snapshot,
-    cpus: int,
-) -> Evidence:
-    seen = load.observations
-    answered = [one for one in seen if one.error is None and not one.warmup]
-    errors = [one.error for one in seen if one.error is not None]
-    chunks = sum(one.chunks for one in answered)
-    offered = window is not None and level.concurrency is None
-    return Evidence(
-        requests=len(answered),
-        requests_planned=level.requests,
-        errors=len(errors),
-        first_error=errors[0] if errors else None,
-        steady_s=window.seconds if window else None,
-        mean_latencies=mean_latencies(window, metrics.latency_s.mean) if window and metrics.latency_s else None,
-        in_flight=window.in_flight if window else None,
-        offered_rate=(level.requests - 1) / window.seconds if window and offered else None,
-        dispatch_delay_s=_mean([max(one.start_s - one.target_s, 0.0) for one in seen if not one.warmup]),
-        client_cpu=load.client_cpu,
-        client_busiest_cpu=load.busiest_cpu,
-        client_cpus=cpus,
-        clock_step_s=load.clock_step_s,
-        prompt_tokens=_range([one.prompt_tokens for one in answered]),
-        output_tokens=_range([one.output_tokens for one in answered]),
-        prompts_off=_off(((one.asked_prompt_tokens, one.prompt_tokens) for one in answered), prompt_tolerance),
-        outputs_off=_off(((one.asked_output_tokens, one.output_tokens) for one in answered), lambda asked: 0),
-        tokens_per_chunk=sum(one.output_tokens for one in answered) / chunks if chunks else None,
-        prefix_cache_hit_rate=prefix_cache_hit_rate(before.metrics, after.metrics),
-        foreign_tokens=foreign_tokens(before.metrics, after.metrics, sum(one.output_tokens for one in seen)),
-        loop_lag_s=load.loop_lag_s,
-        at_once=sum(map(in_one_piece, answered)) / len(answered) if answered else None,
-    )
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
-
-
-def _off(asked_and_counted: Iterable[tuple[int, int]], tolerance: Callable[[int], float]) -> LengthsOff | None:
-    """The requests of which the server counted a length further from what was asked for than the tolerance of that."""
-    off = [(asked, counted) for asked, counted in asked_and_counted if abs(asked - counted) > tolerance(asked)]
-    return LengthsOff(requests=len(off), asked=off[0][0], counted=off[0][1]) if off else None
-
-
-def _range(values: Sequence[int]) -> tuple[int, int] | None:
-    return (min(values), max(values)) if values else None
-
-
-@contextmanager
-def _pinned(cpus: set[int] | None) -> Iterator[frozenset[int]]:
-    """Bind this process to `cpus` for the time being; yields the cores it may use."""
-    before = os.sched_getaffinity(0)
-    if cpus is None:
-        yield frozenset(before)
-        return
-    try:
-        os.sched_setaffinity(0, cpus)
-    except OSError as error:
-        raise UserError(f"cpus {sorted(cpus)} cannot be used: {error}", remedy=f"choose from {sorted(before)}") from error
-    try:
-        yield frozenset(cpus)
-    finally:
-        os.sched_setaffinity(0, before)

@@ -33,13 +33,17 @@ def prompt_tolerance(asked: int) -> float:
 
 def judge(evidence: Evidence, metrics: Metrics, level: LoadLevel, workload: Workload) -> tuple[str, ...]:
     """Reasons why the load level is not valid, in words; none where it is."""
+    return (*judge_requests(evidence, metrics, workload.most_shared), *_steady(evidence, metrics, level))
+
+
+def judge_requests(evidence: Evidence, metrics: Metrics, shared: float = 0.0) -> tuple[str, ...]:
+    """The same of any requests, whether or not their load is steady; `shared` is what prompts share on purpose."""
     return (
         *_complete(evidence),
         *_stream(evidence),
         *_lengths(evidence),
-        *_server(evidence, workload),
+        *_server(evidence, shared),
         *_client(evidence, metrics),
-        *_steady(evidence, metrics, level),
     )
 
 
@@ -72,10 +76,9 @@ def _lengths(evidence: Evidence) -> list[str]:
     return found
 
 
-def _server(evidence: Evidence, workload: Workload) -> list[str]:
+def _server(evidence: Evidence, shared: float) -> list[str]:
     found = []
     hits = evidence.prefix_cache_hit_rate
-    shared = workload.most_shared
     if hits is not None and hits > PREFIX_HITS + shared:
         found.append(f"prefix cache hit: {hits:.1%} of the prompt tokens came from the cache, where {shared:.1%} are shared")
     if evidence.foreign_tokens is not None and evidence.foreign_tokens > FOREIGN_TOKENS:
@@ -85,11 +88,9 @@ def _server(evidence: Evidence, workload: Workload) -> list[str]:
 
 def _client(evidence: Evidence, metrics: Metrics) -> list[str]:
     found = []
-    if evidence.client_busiest_cpu > BUSY_CLIENT or evidence.client_cpu > BUSY_CLIENT * evidence.client_cpus:
-        found.append(
-            f"client saturated: {evidence.client_cpu:.2f} of its {evidence.client_cpus} cores used, "
-            f"{evidence.client_busiest_cpu:.2f} by one process"
-        )
+    used, busiest, cpus = evidence.client_cpu, evidence.client_busiest_cpu, evidence.client_cpus
+    if used is not None and busiest is not None and cpus is not None and (busiest > BUSY_CLIENT or used > BUSY_CLIENT * cpus):
+        found.append(f"client saturated: {used:.2f} of its {cpus} cores used, {busiest:.2f} by one process")
     if evidence.dispatch_delay_s is not None and metrics.latency_s is not None:
         share = evidence.dispatch_delay_s / (evidence.dispatch_delay_s + metrics.latency_s.mean)
         if share > DISPATCH_TOLERANCE:
@@ -98,7 +99,7 @@ def _client(evidence: Evidence, metrics: Metrics) -> list[str]:
     lag = evidence.loop_lag_s
     if metrics.ttft_s is not None and lag is not None and lag > max(LOOP_LAG_S, LOOP_LAG_TOLERANCE * metrics.ttft_s.mean):
         found.append(f"client saturated: it read {lag * 1e3:.1f} ms late")
-    if abs(evidence.clock_step_s) > CLOCK_STEP_S:
+    if evidence.clock_step_s is not None and abs(evidence.clock_step_s) > CLOCK_STEP_S:
         found.append(f"clock stepped by {evidence.clock_step_s * 1e3:.1f} ms during the load level")
     return found
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from json import dumps
+from dataclasses import dataclass
+from json import JSONEncoder
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whichbits.core.files import write_atomically
 from whichbits.schema.step import Record
 from whichbits.verdict.pairing import read_columns
+
+if TYPE_CHECKING:
+    from pyarrow import Table
 
 FILE = "changed_items.jsonl"
 COLUMNS = ("item", "target", "prediction", "score")
@@ -35,40 +39,43 @@ class ChangedItem:
 
 
 def changed_items(records: Sequence[Record], base: str) -> Iterator[ChangedItem]:
-    """Of each evaluation of a candidate's that has one of the base's beside it, in the order of the records."""
+    """Of each evaluation of the base's, in the order of the records, those of the candidates beside it."""
     first = [one for one in records if one.kind == "evaluate" and one.state == "done" and one.labels.repeat == 0]
-    of_base = {_asked(one): one for one in first if one.labels.candidate == base}
-    for record in first:
-        against = of_base.get(_asked(record))
-        if record.labels.candidate != base and against is not None:
-            yield from _changed(record, against)
+    for against in (one for one in first if one.labels.candidate == base):
+        theirs = read_columns(against.items, COLUMNS)
+        for record in first:
+            if record.labels.candidate != base and _asked(record) == _asked(against):
+                yield from _changed(record, theirs)
 
 
 def write_changed_items(records: Sequence[Record], base: str, folder: Path) -> None:
     """Write them into the store's folder, one JSON object a line."""
-    lines = [f"{dumps(asdict(one), ensure_ascii=False)}\n" for one in changed_items(records, base)]
-    write_atomically(folder / FILE, "".join(lines))
+    encode = JSONEncoder(ensure_ascii=False).encode
+    write_atomically(folder / FILE, (f"{encode(vars(one))}\n" for one in changed_items(records, base)))
 
 
 def _asked(record: Record) -> tuple[str | None, str | None, str | None]:
     return record.labels.task, record.labels.mode, record.labels.engine
 
 
-def _changed(record: Record, against: Record) -> Iterator[ChangedItem]:
-    ours, theirs = (read_columns(one.items, COLUMNS) for one in (record, against))
-    places = {item: place for place, item in enumerate(theirs["item"])}
-    for place, item in enumerate(ours["item"]):
-        there = places.get(item)
-        if there is not None and ours["score"][place] != theirs["score"][there]:
-            yield ChangedItem(
-                candidate=record.labels.candidate,
-                task=str(record.labels.task),
-                mode=record.labels.mode,
-                engine=str(record.labels.engine),
-                item=str(item),
-                target=str(ours["target"][place]),
-                base_score=theirs["score"][there],
-                score=ours["score"][place],
-                base_prediction=str(theirs["prediction"][there]),
-                prediction=str(ours["prediction"][place]),
-            )
+def _changed(record: Record, theirs: Table) -> Iterator[ChangedItem]:
+    import pyarrow.compute as compute
+
+    ours = read_columns(record.items, COLUMNS)
+    rows = compute.index_in(ours["item"], value_set=theirs["item"])
+    known = rows.is_valid()
+    ours, theirs = ours.filter(known), theirs.take(rows.drop_null())
+    changed = compute.not_equal(ours["score"], theirs["score"])
+    for own, of_base in zip(ours.filter(changed).to_pylist(), theirs.filter(changed).to_pylist(), strict=True):
+        yield ChangedItem(
+            candidate=record.labels.candidate,
+            task=str(record.labels.task),
+            mode=record.labels.mode,
+            engine=str(record.labels.engine),
+            item=str(own["item"]),
+            target=str(own["target"]),
+            base_score=of_base["score"],
+            score=own["score"],
+            base_prediction=str(of_base["prediction"]),
+            prediction=str(own["prediction"]),
+        )

@@ -36,7 +36,7 @@ def forecast(expansion: Expansion) -> Callable[[Step], float | None]:
                 estimates[step.kind] = estimate(expansion)
             return estimates[step.kind](step)
         predicted = KINDS[step.kind].seconds
-        served = step.kind == "serve" or (step.labels.engine or "emulated") != "emulated"
+        served = step.kind in ("serve", "prefill_decode") or (step.labels.engine or "emulated") != "emulated"
         if predicted is None or not served or not known or step.labels.candidate not in formats:
             return None
 

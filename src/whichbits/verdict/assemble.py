@@ -9,12 +9,15 @@ from whichbits.verdict.accuracy import Suite, emulation_error, suites, task_reco
 from whichbits.verdict.capacity import capacity_findings
 from whichbits.verdict.caveat_codes import Remark, SeveralLooks, StoppedEarly
 from whichbits.verdict.caveats import caveats
+from whichbits.verdict.crossover import crossovers
 from whichbits.verdict.early_stopping.looked import Looking
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.guideline import guideline
 from whichbits.verdict.looks import level_of_looks
+from whichbits.verdict.natural_output import natural_findings
 from whichbits.verdict.non_inferiority import bound_of, deciding_suite, decision_on
 from whichbits.verdict.plausibility import implausible_losses
+from whichbits.verdict.prefill_decode import batch_findings, latency_parts
 from whichbits.verdict.recommend import recommendations
 from whichbits.verdict.serving_options import serving_options, speed_problem
 from whichbits.verdict.similarity import similarity_finding
@@ -61,6 +64,7 @@ def decide(
     ]
     by_name = {decision.candidate: decision for decision in decisions}
     measured = loads(findings)
+    batches = batch_findings(findings, level=speed_level)
     all_options = serving_options(findings, measured, level=speed_level)
     recommended, refused = recommendations(findings, all_options, by_name, margin=margin, level=speed_level)
     emulation = tuple(emulation_error(scored, level=level) for scored in findings.emulation)
@@ -103,6 +107,10 @@ def decide(
             for finding in speed_findings(load, speed_problem(findings, load.candidate), level=speed_level)
         ),
         capacity=tuple(capacity_findings(findings, level=speed_level)),
+        batches=batches,
+        latency_parts=tuple(latency_parts(findings, batches, measured, level=speed_level)),
+        crossovers=tuple(crossovers(findings, measured, level=speed_level)),
+        natural=tuple(natural_findings(findings, level=speed_level, seed=seed)),
         cost=tuple(option.cost for place in all_options for option in place.options),
         sizes=_sizes(findings),
         guideline=guideline(recommended),

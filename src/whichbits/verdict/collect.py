@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -13,26 +13,40 @@ from whichbits.core.errors import UserError
 from whichbits.schema.compare import CompareSummary
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.distribution import DistributionSummary
-from whichbits.schema.evaluate import EvaluateSummary, Sampled
+from whichbits.schema.evaluate import EvaluateSummary
 from whichbits.schema.generate import GenerateSummary
 from whichbits.schema.metrics import Measure, Measured, ServingMetric
+from whichbits.schema.prefill_decode import PrefillDecodeSummary
 from whichbits.schema.probe import ProbeSummary
 from whichbits.schema.quantize import QuantizeSummary
-from whichbits.schema.serve import Metrics, ServeSummary, WeightsBehind
+from whichbits.schema.serve import Metrics, ServeSummary
 from whichbits.schema.served_weights import Agreement
+from whichbits.schema.session import WeightsBehind
 from whichbits.schema.step import Record
 from whichbits.schema.workload import Workload
-from whichbits.verdict.estimates import Provenance
-from whichbits.verdict.findings import EMULATED, CapacityRound, Findings, Kernel, Round, ScoredTask, SimilaritySample, Size
-from whichbits.verdict.pairing import SCORE_COLUMNS, Columns, PairingError, among, pair_scores, read_columns
+from whichbits.verdict.findings import EMULATED, CapacityRound, Findings, Kernel, Round, SimilaritySample, Size
+from whichbits.verdict.natural_output import natural_rounds
+from whichbits.verdict.pairing import read_columns
+from whichbits.verdict.prefill_decode import batch_rounds
 from whichbits.verdict.reasons import Failure
 from whichbits.verdict.replies import check_same_items, replied_tasks, reply_measures
+from whichbits.verdict.scored_tasks import (
+    against_base,
+    base_against_itself,
+    emulated_against_served,
+    first_runs,
+    place_of,
+    provenance_of,
+)
 from whichbits.verdict.speed import is_rate
 from whichbits.verdict.statistics import FloatArray
 from whichbits.verdict.verdict import ServedWeights
 
-SCORED_AS = ("metric", "temperature", "top_p", "samples", "reducer")
-"""What of a summary says how scores came about."""
+if TYPE_CHECKING:
+    from pyarrow import ChunkedArray
+
+UNPROBED = frozenset({"url", "imported"})
+"""Labels of engines that cannot be asked for their kernels."""
 
 
 def collect(
@@ -57,24 +71,25 @@ def collect(
     """
     done = [record for record in records if record.state == "done"]
     by_kind = {kind: [record for record in done if record.kind == kind] for kind in {record.kind for record in records}}
-    scored = _first_repeats(by_kind.get("evaluate", []))
-    replied = tuple(replied_tasks(list(scored.values())))
+    first = first_runs(by_kind.get("evaluate", []))
+    replied = tuple(replied_tasks(list(first.values())))
     check_same_items(replied, base)
-    tables = {key: read_columns(record.items, SCORE_COLUMNS) for key, record in scored.items()}
     return Findings(
         base=base,
         formats=dict(formats),
-        tasks=tuple(_against_base(scored, tables, base, stopped_early=stopped_early)),
-        noise=tuple(_base_against_itself(by_kind.get("evaluate", []), scored, tables, base)),
-        emulation=tuple(_emulated_against_served(scored, tables)),
+        tasks=tuple(against_base(first, base, stopped_early=stopped_early)),
+        noise=tuple(base_against_itself(by_kind.get("evaluate", []), first, base)),
+        emulation=tuple(emulated_against_served(first)),
         incomplete=_incomplete(records, base),
         failed=_failed(records),
         replied=replied,
-        reply_measures=reply_measures(list(scored.values())),
+        reply_measures=reply_measures(list(first.values())),
         similarity=(*_text_similarity(by_kind.get("compare", [])), *_distributions(by_kind.get("distribution", []))),
         measures=_measures(done),
         rounds=tuple(_rounds(by_kind.get("serve", []), base)),
         capacity_rounds=tuple(_capacity_rounds(by_kind.get("serve", []), base)),
+        batch_rounds=tuple(batch_rounds(by_kind.get("prefill_decode", []), base)),
+        natural_rounds=tuple(natural_rounds(by_kind.get("serve", []))),
         metrics=_metrics(by_kind.get("serve", [])),
         kernels=_kernels(records),
         served_weights=tuple(_served_weights(done, base)),
@@ -91,117 +106,13 @@ def _failure(record: Record) -> Failure:
     return Failure(kind=record.kind, labels=record.labels.shown(), state=state, error=record.error or None)
 
 
-def _provenance(engine: str) -> Provenance:
-    return "emulated" if engine == EMULATED else "measured"
-
-
-Scored = dict[tuple[str, str, str], Record]
-"""First runs of evaluate steps by (candidate, task, engine)."""
-Tables = Mapping[tuple[str, str, str], Columns]
-
-
-def _place(record: Record) -> tuple[str, str, str]:
-    """Candidate, task and engine of an evaluation."""
-    return record.labels.candidate, str(record.labels.task), str(record.labels.engine)
-
-
-def _first_repeats(records: Sequence[Record]) -> Scored:
-    scored: Scored = {}
-    for record in records:
-        if record.labels.repeat == 0:
-            key = _place(record)
-            if key in scored:
-                raise PairingError(f"two evaluate steps for {', '.join(key)}: {scored[key].key} and {record.key}")
-            scored[key] = record
-    return scored
-
-
-def _join(
-    left: Record,
-    right: Record,
-    tables: tuple[Columns, Columns],
-    *,
-    candidate: str,
-    engine: str,
-    same: Sequence[str] = (*SCORED_AS, "concurrency", "engine"),
-    fewer: bool = False,
-) -> ScoredTask:
-    """Pair two runs of one task; `left` is the one that differences are taken from, `same` what they must share.
-
-    With `fewer`, `right` may have stopped before `left`.
-    """
-    task = str(left.labels.task)
-    what = f"{task} ({engine}), {candidate} against {left.labels.candidate}"
-    for name in same:
-        theirs, ours = (_shared(record, name) for record in (left, right))
-        if theirs != ours:
-            raise PairingError(f"{what}: {name} differs, {theirs!r} and {ours!r}")
-    found = left.found(EvaluateSummary)
-    return ScoredTask(
-        candidate=candidate,
-        task=task,
-        engine=engine,
-        provenance=_provenance(engine),
-        available=_most(found),
-        pair=pair_scores(among(tables[0], tables[1]) if fewer else tables[0], tables[1], chance=found.chance, what=what),
-        steps=(right.key, left.key),
-        uninformative=found.uninformative,
-        mode=found.mode,
-    )
-
-
-def _shared(record: Record, name: str) -> object:
-    """What two runs of a task must have in common."""
-    found = record.found(EvaluateSummary)
-    if name == "engine":
-        return record.provenance.engine
-    return getattr(found.sampled, name, None) if name in Sampled.model_fields else getattr(found, name)
-
-
-def _most(summary: EvaluateSummary) -> int | None:
-    """How many different items the task can have; None: more than anyone asks for."""
-    if "most" in summary.model_fields_set:
-        return summary.most
-    # Stores from before `most` was written: only generators made items, and none of them stated an end.
-    if summary.kind == "generated":
-        return None
-    return summary.n if summary.available is None else summary.available
-
-
-def _against_base(scored: Scored, tables: Tables, base: str, *, stopped_early: bool) -> Iterator[ScoredTask]:
-    for key, record in scored.items():
-        candidate, task, engine = key
-        reference = (base, task, engine)
-        if candidate != base and reference in scored:
-            both = (tables[reference], tables[key])
-            yield _join(scored[reference], record, both, candidate=candidate, engine=engine, fewer=stopped_early)
-
-
-def _base_against_itself(records: Sequence[Record], scored: Scored, tables: Tables, base: str) -> Iterator[ScoredTask]:
-    """The base's second run against its first; it may run at another concurrency, which is part of the noise."""
-    for record in records:
-        _, task, engine = _place(record)
-        first = (base, task, engine)
-        if record.labels.candidate == base and record.labels.repeat == 1 and first in scored:
-            both = (tables[first], read_columns(record.items, SCORE_COLUMNS))
-            yield _join(scored[first], record, both, candidate=base, engine=engine, same=SCORED_AS)
-
-
-def _emulated_against_served(scored: Scored, tables: Tables) -> Iterator[ScoredTask]:
-    for key, record in scored.items():
-        for other, served in scored.items():
-            if key[2] == EMULATED and other[:2] == key[:2] and other[2] != EMULATED:
-                both = (tables[other], tables[key])
-                yield _join(served, record, both, candidate=key[0], engine=other[2], same=SCORED_AS)
-
-
 def _incomplete(records: Sequence[Record], base: str) -> dict[tuple[str, str], tuple[str, ...]]:
     """Tasks without a result by (candidate, engine): failed, missing, or without any record.
 
     Where it is served, every candidate has every task; in emulation the base has every task that a candidate has.
     """
     first = [record for record in records if record.kind == "evaluate" and record.labels.repeat == 0]
-    places = [(candidate, engine, task) for candidate, task, engine in map(_place, first)]
+    places = [(candidate, engine, task) for candidate, task, engine in map(place_of, first)]
     expected = {(candidate, engine, task) for candidate, engine, _ in places if engine != EMULATED for _, _, task in places}
     expected |= {(base, engine, task) for _, engine, task in places} | set(places)
     done = {place for place, record in zip(places, first, strict=True) if record.state == "done"}
@@ -225,7 +136,7 @@ def _text_similarity(records: Sequence[Record]) -> Iterator[SimilaritySample]:
         engine = str(record.labels.engine)
         for measure, sums, weights in _sums(record, record.found(CompareSummary).measures):
             yield SimilaritySample(
-                record.labels.candidate, engine, _provenance(engine), record.labels.prompts or "", measure.key,
+                record.labels.candidate, engine, provenance_of(engine), record.labels.prompts or "", measure.key,
                 sums, weights, measure.exponential, (record.key,),
             )  # fmt: skip
 
@@ -244,14 +155,17 @@ def _sums(record: Record, measured: Sequence[Measured]) -> Iterator[tuple[Measur
     """Sums and weights (units,) of each measure that is shown, where two units or more have it."""
     shown = [entry.measure for entry in measured if entry.measure.shown]
     named = [name for measure in shown for name in (measure.column, measure.weights) if name is not None]
-    columns = read_columns(record.items, list(dict.fromkeys(named)))
+    table = read_columns(record.items, list(dict.fromkeys(named)))
     for measure in shown:
-        sums = columns[measure.column]
-        weights = columns[measure.weights] if measure.weights is not None else [1.0] * len(sums)
-        known = [(value, weight) for value, weight in zip(sums, weights, strict=True) if value is not None]
-        if len(known) > 1:
-            table = np.array(known, dtype=np.float64)
-            yield measure, table[:, 0], table[:, 1]
+        known = table[measure.column].is_valid().to_numpy()
+        sums = _numbers(table[measure.column])[known]
+        if len(sums) > 1:
+            yield measure, sums, np.ones(len(sums)) if measure.weights is None else _numbers(table[measure.weights])[known]
+
+
+def _numbers(column: ChunkedArray) -> FloatArray:
+    """A column's values, (rows,), NaN where there is none."""
+    return np.asarray(column.to_numpy(), dtype=np.float64)
 
 
 def _measures(records: Sequence[Record]) -> tuple[Measure, ...]:
@@ -266,14 +180,15 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
         labels, found = record.labels, record.found(ServeSummary)
         of_requests = [metric.key for metric in found.metrics if metric.per == "request"]
         table = read_columns(record.items, ("role", "load_level", "ok", *of_requests), former={"load_level": "rung"})
-        roles, load_levels, finished = (np.array(table[name], dtype=object) for name in ("role", "load_level", "ok"))
+        roles, load_levels = (table[name].to_numpy() for name in ("role", "load_level"))
+        finished = table["ok"].fill_null(False).to_numpy().astype(bool)
         throughputs = frozenset(metric.key for metric in found.metrics if metric.throughput)
         for role, entries in (("candidate", found.load_levels), ("base", found.base_load_levels)):
             for entry in entries:
                 if entry.capacity_run is not None:
                     continue
-                mine = (roles == role) & (load_levels.astype(str) == entry.load_level) & finished.astype(bool)
-                requests = {name: np.array(table[name], dtype=np.float64)[mine] for name in of_requests}
+                mine = (roles == role) & (load_levels.astype(str) == entry.load_level) & finished
+                requests = {name: _numbers(table[name])[mine] for name in of_requests}
                 problems = tuple(no_numbers(found.metrics, entry.metrics, requests)) if entry.valid else ()
                 yield Round(
                     candidate=base if role == "base" else labels.candidate,
@@ -289,6 +204,7 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
                     metrics=entry.metrics,
                     requests=requests,
                     steps=(record.key,),
+                    rate=entry.rate if entry.load_level.startswith("rate ") else None,
                     throughputs=throughputs,
                     cached=entry.evidence.prefix_cache_hit_rate if entry.evidence else None,
                 )
@@ -346,10 +262,13 @@ def _checked(deployments: Mapping[str, Deployment]) -> dict[str, Deployment]:
 
 
 def _kernels(records: Sequence[Record]) -> dict[str, Kernel]:
-    """The probe's word on each candidate in the serving engine; at an address of the user's there is nothing to probe."""
+    """The probe's word on each candidate in the serving engine.
+
+    At an address of the user's, and where another tool measured, there is nothing to probe.
+    """
     kernels: dict[str, Kernel] = {}
     for record in records:
-        if record.labels.engine == "url":
+        if record.labels.engine in UNPROBED:
             kernels.setdefault(record.labels.candidate, Kernel("unknown", None, None))
         elif record.kind == "probe" and record.state == "done":
             found = record.found(ProbeSummary)
@@ -374,7 +293,7 @@ def weights_of(record: Record, base: str) -> Iterator[ServedWeights]:
     match record.summary:
         case EvaluateSummary(weights=Agreement() as one) | GenerateSummary(weights=Agreement() as one):
             named = {candidate: one}
-        case ServeSummary(weights=WeightsBehind() as both):
+        case ServeSummary(weights=WeightsBehind() as both) | PrefillDecodeSummary(weights=WeightsBehind() as both):
             named = {base: both.base, candidate: both.candidate}
         case _:
             return

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from whichbits.core.crossing import Point
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.metrics import Measure, ServingMetric
-from whichbits.schema.serve import Metrics
+from whichbits.schema.prefill_decode import MeasuredBatches
+from whichbits.schema.serve import Metrics, NaturalLoad
 from whichbits.schema.workload import Limit, Workload
 from whichbits.verdict.estimates import Provenance
 from whichbits.verdict.paired import Paired
 from whichbits.verdict.reasons import Failure
 from whichbits.verdict.statistics import FloatArray
 from whichbits.verdict.verdict import ServedWeights
+
+if TYPE_CHECKING:
+    from pyarrow import ChunkedArray
 
 EMULATED = "emulated"
 """The engine that emulates a format's arithmetic."""
@@ -75,8 +83,10 @@ class RepliedTask:
     score: float
     replies: int
     values: Mapping[str, FloatArray]
-    items: tuple[str, ...]
-    cluster: tuple[str, ...]
+    items: ChunkedArray
+    """Their names."""
+    cluster: NDArray[np.intp]
+    """Number of each item's cluster, (items,)."""
     seconds: float | None
     """Of generating them; None where they are emulated."""
     concurrency: int | None
@@ -106,6 +116,8 @@ class Round:
     metrics: Metrics
     requests: Mapping[str, FloatArray]
     steps: tuple[str, ...]
+    rate: float | None = None
+    """Arrivals per second, where they come at one rate."""
     throughputs: frozenset[str] = frozenset({"requests_per_second", "output_tokens_per_second"})
     """Keys of the metrics that are rates of the whole load."""
     cached: float | None = None
@@ -128,11 +140,39 @@ class CapacityRound:
 
 
 @dataclass(frozen=True)
+class BatchRound:
+    """Batches of one size and length of one model in one round."""
+
+    candidate: str
+    against: str
+    """The candidate in whose step this was measured; of the base's batches, the one that they are paired with."""
+    deployment: str
+    session: str
+    repeat: int
+    batches: MeasuredBatches
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NaturalRound:
+    """A candidate's load whose answers end by themselves, and the base's of the same round."""
+
+    candidate: str
+    workload: str
+    deployment: str
+    session: str
+    repeat: int
+    own: NaturalLoad
+    base: NaturalLoad
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Kernel:
     """What the probe says of a candidate in a serving engine."""
 
     status: str
-    """native, reference or refused; unknown at an address that the user gave."""
+    """native, reference or refused; unknown at an address that the user gave, and where another tool measured."""
     kernel: str | None
     reason: str | None
 
@@ -169,6 +209,8 @@ class Findings:
     """What those are measures of."""
     rounds: tuple[Round, ...] = ()
     capacity_rounds: tuple[CapacityRound, ...] = ()
+    batch_rounds: tuple[BatchRound, ...] = ()
+    natural_rounds: tuple[NaturalRound, ...] = ()
     metrics: tuple[ServingMetric, ...] = ()
     """What the rounds measured."""
     kernels: Mapping[str, Kernel] = field(default_factory=dict)

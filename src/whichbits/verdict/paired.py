@@ -22,7 +22,7 @@ class Paired:
     base: FloatArray
     score: FloatArray
     chance: float = 0.0
-    cluster: Sequence[object] | None = None
+    cluster: Sequence[object] | NDArray[np.intp] | None = None
 
     @property
     def items(self) -> int:

@@ -32,6 +32,8 @@ class Recovery:
     unseen_gain: float
     by_clusters: bool
     pairs: tuple[Paired, ...]
+    test: ScoreTest
+    """Of other recoveries."""
 
     def shown_above(self, bound: float) -> bool:
         """Whether it is shown to reach `bound`: by the interval, and whatever clusters were not seen."""
@@ -48,16 +50,16 @@ class Recovery:
 
     def distance(self, bound: float) -> float:
         """Of the recovery from `bound`, in standard errors of a normal distribution; positive above."""
-        return _test(self.pairs).test(bound / 100).distance
+        return self.test.test(bound / 100).distance
 
     def p_below(self, bound: float) -> float:
         """One-sided p-value of "recovery is below `bound`"."""
-        sampled = _test(self.pairs).test(bound / 100).p_value_of_at_most()
+        sampled = self.test.test(bound / 100).p_value_of_at_most()
         return max(sampled, unseen_p_value(losses(self.pairs), self.estimate.value - bound))
 
     def p_above(self, bound: float) -> float:
         """One-sided p-value of "recovery is at least `bound`"."""
-        sampled = _test(self.pairs).test(bound / 100).p_value_of_at_least()
+        sampled = self.test.test(bound / 100).p_value_of_at_least()
         return max(sampled, unseen_p_value(gains(self.pairs), bound - self.estimate.value))
 
 
@@ -68,7 +70,7 @@ def recovery(pairs: Sequence[Paired], *, level: float = 0.95, look_level: float 
     looked at several times, the interval is computed for `look_level`, so that those of all looks hold together at `level`.
     What was not seen has `level` then too: nothing is seen at a look only if nothing was before, so that looks add no error.
     """
-    test = _test(pairs)
+    test = ScoreTest([recovery_stratum(pair) for pair in pairs])
     low, high = test.interval(look_level or level)
     alpha = (1 - level) / 2
     return Recovery(
@@ -77,8 +79,5 @@ def recovery(pairs: Sequence[Paired], *, level: float = 0.95, look_level: float 
         unseen_gain=largest_unseen(gains(pairs), alpha),
         by_clusters=test.by_clusters,
         pairs=tuple(pairs),
+        test=test,
     )
-
-
-def _test(pairs: Sequence[Paired]) -> ScoreTest:
-    return ScoreTest([recovery_stratum(pair) for pair in pairs])

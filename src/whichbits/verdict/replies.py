@@ -10,7 +10,7 @@ from whichbits.schema.evaluate import EvaluateSummary
 from whichbits.schema.metrics import Measure
 from whichbits.schema.step import Record
 from whichbits.verdict.findings import EMULATED, RepliedTask
-from whichbits.verdict.pairing import PairingError, read_columns
+from whichbits.verdict.pairing import PairingError, dense_ranks, names_order, read_columns
 
 
 def replied_tasks(records: Sequence[Record]) -> Iterator[RepliedTask]:
@@ -21,7 +21,7 @@ def replied_tasks(records: Sequence[Record]) -> Iterator[RepliedTask]:
             continue
         keys = [each.measure.key for each in found.replies.measures]
         table = read_columns(record.items, ("item", "cluster", *keys))
-        order = sorted(range(len(table["item"])), key=lambda row: str(table["item"][row]))
+        table = table.take(names_order(table))
         emulated = record.labels.engine == EMULATED
         yield RepliedTask(
             candidate=record.labels.candidate,
@@ -31,9 +31,9 @@ def replied_tasks(records: Sequence[Record]) -> Iterator[RepliedTask]:
             provenance="emulated" if emulated else "measured",
             score=found.score,
             replies=found.replies.count,
-            values={key: np.array([table[key][row] for row in order], dtype=np.float64) for key in keys},
-            items=tuple(str(table["item"][row]) for row in order),
-            cluster=tuple(str(table["cluster"][row]) for row in order),
+            values={key: np.asarray(table[key].to_numpy(), dtype=np.float64) for key in keys},
+            items=table["item"],
+            cluster=dense_ranks(table["cluster"]),
             seconds=None if emulated else found.replies.seconds,
             concurrency=found.concurrency,
             steps=(record.key,),
@@ -47,7 +47,7 @@ def check_same_items(replied: Sequence[RepliedTask], base: str) -> None:
     }
     for entry in replied:
         of_base = known.get((entry.task, entry.engine))
-        if of_base is not None and of_base.items != entry.items:
+        if of_base is not None and not of_base.items.equals(entry.items):
             raise PairingError(f"{entry.task} ({entry.engine}), {entry.candidate} against {base}: replies to other items")
 
 

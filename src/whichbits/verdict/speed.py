@@ -38,6 +38,8 @@ class Load:
     base: tuple[Round, ...]
     metrics: tuple[ServingMetric, ...] = ()
     """What was measured."""
+    rate: float | None = None
+    """Arrivals per second, where they come at one rate."""
 
     @property
     def usable(self) -> tuple[Round, ...]:
@@ -62,7 +64,7 @@ class Load:
 
 def loads(findings: Findings) -> tuple[Load, ...]:
     """Every (candidate, workload, deployment, load level) that was measured, the base first."""
-    keys = {(r.candidate, r.workload, r.deployment, r.load_level): r.concurrency for r in findings.rounds}
+    keys = {(r.candidate, r.workload, r.deployment, r.load_level): (r.concurrency, r.rate) for r in findings.rounds}
     order = {name: place for place, name in enumerate((findings.base, *findings.candidates))}
     formed = []
     for key in sorted(keys, key=lambda key: (order.get(key[0], len(order)), *key[1:])):
@@ -73,7 +75,10 @@ def loads(findings: Findings) -> tuple[Load, ...]:
             own, paired = _distinct(own), []
         else:
             paired = [r for r in here if r.candidate == findings.base and r.against == candidate]
-        formed.append(Load(candidate, workload, deployment, load_level, keys[key], tuple(own), tuple(paired), findings.metrics))
+        concurrency, rate = keys[key]
+        formed.append(
+            Load(candidate, workload, deployment, load_level, concurrency, tuple(own), tuple(paired), findings.metrics, rate)
+        )
     return tuple(formed)
 
 

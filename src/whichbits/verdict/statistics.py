@@ -64,7 +64,7 @@ def t_probability(value: float, degrees: float) -> float:
     return float(stdtr(degrees, value))
 
 
-def standard_error(values: FloatArray, cluster: Sequence[object] | None = None) -> float:
+def standard_error(values: FloatArray, cluster: Sequence[object] | NDArray[np.intp] | None = None) -> float:
     """Standard error of the mean of `values` (items,); robust to correlation within clusters where they are given.
 
     Clustered (CR1): √(k/(k−1) · Σ_c (Σ_{i∈c} (v_i − v̄))²) / n; see Miller, "Adding Error Bars to Evals", arXiv 2411.00640.
@@ -76,7 +76,7 @@ def standard_error(values: FloatArray, cluster: Sequence[object] | None = None) 
     return math.sqrt(units / (units - 1) * float(np.sum(sums**2))) / len(values)
 
 
-def cluster_sums(values: FloatArray, cluster: Sequence[object] | None) -> FloatArray:
+def cluster_sums(values: FloatArray, cluster: Sequence[object] | NDArray[np.intp] | None) -> FloatArray:
     """Sum `values`, (items,) or (items, columns), over the items of each cluster; every item is its own without clusters."""
     if cluster is None:
         return values
@@ -86,7 +86,7 @@ def cluster_sums(values: FloatArray, cluster: Sequence[object] | None) -> FloatA
     return sums
 
 
-def cluster_numbers(cluster: Sequence[object]) -> NDArray[np.intp]:
+def cluster_numbers(cluster: Sequence[object] | NDArray[np.intp]) -> NDArray[np.intp]:
     """Number of each item's cluster, (items,), from 0."""
     names = np.asarray(cluster)
     _, owner = np.unique(names if names.dtype.kind in "iu" else names.astype(str), return_inverse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from whichbits.schema.thinking import without_mode
 from whichbits.verdict.accuracy import Suite, near_chance, task_recovery
@@ -110,12 +111,11 @@ def _figure(
 
 
 def _mean(
-    values: FloatArray, known: np.ndarray[tuple[int], np.dtype[np.bool_]], cluster: Sequence[str], *, level: float, seed: int
+    values: FloatArray, known: NDArray[np.bool_], cluster: NDArray[np.intp], *, level: float, seed: int
 ) -> Estimate | None:
     """Mean of the `known` values with its interval over clusters; None where there are fewer than two."""
-    names = [name for name, has in zip(cluster, known, strict=True) if has]
-    if len(set(names)) < 2:
-        return None
     kept = values[known]
-    sums = cluster_sums(np.column_stack([kept, np.ones(len(kept))]), names)
+    sums = cluster_sums(np.column_stack([kept, np.ones(len(kept))]), cluster[known]) if len(kept) else kept
+    if len(sums) < 2:
+        return None
     return ratio_of_sums(sums[:, 0], sums[:, 1], level=level, seed=seed)

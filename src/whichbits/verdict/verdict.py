@@ -11,6 +11,7 @@ from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.schema.served_weights import Agreement
 from whichbits.verdict.caveat_codes import Caveat, ImplausibleLoss
 from whichbits.verdict.estimates import Estimate, Frozen, Mode, Provenance, Timed
+from whichbits.verdict.phases import BatchFinding, Crossover, LatencyParts, NaturalFinding
 from whichbits.verdict.reasons import (
     AgainstBase,
     DecisionReason,
@@ -347,6 +348,13 @@ class Verdict(Frozen):
     """What the metrics of `speed` are."""
     capacity: tuple[CapacityFinding, ...] = ()
     """Of workloads that looked for it."""
+    batches: tuple[BatchFinding, ...] = ()
+    """Prefill and decode apart."""
+    latency_parts: tuple[LatencyParts, ...] = ()
+    crossovers: tuple[Crossover, ...] = ()
+    """Loads at which another candidate becomes the faster one."""
+    natural: tuple[NaturalFinding, ...] = ()
+    """Outputs that end by themselves."""
     cost: tuple[CostFinding, ...]
     sizes: tuple[SizeFinding, ...]
     guideline: tuple[GuidelineRow, ...] = ()

@@ -22,6 +22,8 @@ class Asked:
     prompt: Sequence[int]
     """Token ids."""
     output_tokens: int
+    forced: bool = True
+    """Whether the output has so many tokens; else it has so many at most, and ends where the model ends it."""
 
 
 class Content(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ from whichbits.core.conversation import messages
 from whichbits.core.errors import UserError
 from whichbits.core.text import read_text
 from whichbits.models.tokenization import chat_ids, load_tokenizer, text_ids
+from whichbits.schema.workload import Workload, longest
 from whichbits.serving.traffic.content import Asked
+
+A_STREAM = 5
+"""Fewest prompts for each request in flight: with fewer no part of the load is steady."""
 
 
 def read_prompts(path: Path, tokenizer: Path, output_tokens: int, *, trust_remote_code: bool = False) -> tuple[Asked, ...]:
@@ -34,6 +39,21 @@ def read_prompts(path: Path, tokenizer: Path, output_tokens: int, *, trust_remot
     if not found:
         raise UserError(f"prompts {path} holds none", remedy='give one object a line, {"prompt": "..."}')
     return tuple(found)
+
+
+def natural_prompts(workload: Workload, tokenizer: Path, *, trust_remote_code: bool = False) -> tuple[Asked, ...]:
+    """The prompts whose answers may end by themselves; none where the workload has none. Raises UserError for too few."""
+    natural, file = workload.natural_output, workload.prompts
+    if natural is None or file is None:
+        return ()
+    asked = read_prompts(file, tokenizer, longest(workload.output_tokens), trust_remote_code=trust_remote_code)
+    if len(asked) < A_STREAM * natural.concurrency:
+        raise UserError(
+            f"natural_output: {natural.concurrency} requests in flight need {A_STREAM * natural.concurrency} prompts or more; "
+            f"{file} holds {len(asked)}",
+            remedy="give more prompts, or a lower concurrency",
+        )
+    return tuple(replace(one, forced=False) for one in asked)
 
 
 def _asked(row: Any, tokenizer: Any, output_tokens: int) -> Asked:

@@ -14,7 +14,7 @@ from whichbits.schema.early_stopping import EarlyStoppingPlan
 from whichbits.schema.engine import Emulation, EngineAtAddress, EngineIdentity, ServingEngine, StartedEngine
 from whichbits.studies.specification.schema import Candidate, Engine, Specification
 from whichbits.studies.specification.source import Source
-from whichbits.studies.steps import evaluate, quantize, serve
+from whichbits.studies.steps import evaluate, prefill_decode, quantize, serve
 from whichbits.studies.steps.shared.provenance import engine_versions
 from whichbits.studies.steps.subject import Subject
 
@@ -120,6 +120,7 @@ class Resolution:
 
     tasks = cached_property(evaluate.tasks)
     workloads = cached_property(serve.workloads)
+    prefill_decode = cached_property(prefill_decode.settled)
     matrices = cached_property(quantize.matrices)
 
     def rounds_of(self, workload: str) -> int:
@@ -136,7 +137,9 @@ class Resolution:
         from whichbits.studies.planning.addresses import longest_request
 
         asked = evaluate.request_length([task for task, _ in self.tasks])
-        needed = max([asked, *(w.longest_request for w in self.workloads)])
+        apart = self.prefill_decode
+        batches = 0 if apart is None else apart.longest_request
+        needed = max([asked, batches, *(w.longest_request for w in self.workloads)])
         servers = self.servers
         try:
             taken = longest_request(servers, self.specification.max_length or needed)
@@ -217,7 +220,8 @@ class Resolution:
     def nothing_served(self) -> bool:
         """Whether all candidates are to be emulated and no speed is asked for: then no engine is needed."""
         chosen = self.specification
-        return bool(chosen.candidates) and not chosen.workloads and all(one.run == "emulated" for one in chosen.candidates)
+        speeds = bool(chosen.workloads) or chosen.prefill_decode is not None
+        return bool(chosen.candidates) and not speeds and all(one.run == "emulated" for one in chosen.candidates)
 
     @cached_property
     def command(self) -> EngineCommand | None:
@@ -238,7 +242,11 @@ class Resolution:
         from whichbits.engines.vllm.defaults import serving_settings
 
         engine = self.specification.engine
-        most = max([engine.concurrency, *(c for w in self.workloads if w.concurrency != "auto" for c in w.concurrency)])
+        apart = self.prefill_decode
+        sizes = () if apart is None else apart.batch_sizes
+        natural = (w.natural_output.concurrency for w in self.workloads if w.natural_output is not None)
+        in_flight = (c for w in self.workloads if w.concurrency != "auto" for c in w.concurrency)
+        most = max([engine.concurrency, *sizes, *natural, *in_flight])
         settings = serving_settings(
             self.hardware, self.model.configuration.kv_bytes_per_token, max_length=self.max_length, max_concurrency=most
         )

@@ -23,6 +23,7 @@ from whichbits.core.errors import UserError
 from whichbits.formats.catalogue import find_name
 from whichbits.schema.engine import Arguments
 from whichbits.schema.frozen import Written
+from whichbits.schema.prefill_decode import PrefillDecode
 from whichbits.schema.sampling import Sampling
 from whichbits.studies.specification.decide import Decide
 from whichbits.studies.specification.modes import Modes, mode_entries
@@ -315,6 +316,8 @@ class Specification(Written):
     """Modes of thinking: each task that is asked in the chat template and answered in text is asked in every one."""
     similarity: Similarity | None = None
     workloads: tuple[Mapping[str, Any], ...] = ()
+    prefill_decode: PrefillDecode | None = None
+    """Measure prefill and decode apart, by size of the batch and length."""
     rounds: Repeats = 3
     """How often every candidate's speed is measured, interleaved with the others."""
     most_rounds: Repeats | None = None

@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
 from whichbits.core.text import read_bytes
-from whichbits.schema.labels import Labels
-from whichbits.schema.serve import (
-    CapacityRun,
-    Devices,
-    LoadLevelSummary,
-    ServeInputs,
-    ServeLocal,
-    Servers,
-    ServeSummary,
-    WeightsBehind,
-)
+from whichbits.schema.serve import CapacityRun, LoadLevelSummary, NaturalLoad, ServeInputs, ServeLocal, ServeSummary
 from whichbits.schema.step import Step
-from whichbits.schema.workload import Workload, mean
+from whichbits.schema.workload import NaturalOutput, Workload, mean
 from whichbits.studies.steps.forecast import Ask
-from whichbits.studies.steps.planned import Planned, keys, measurement
+from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.shared.items import write_items
 from whichbits.studies.steps.shared.job import trust_remote_code
 from whichbits.studies.steps.shared.on_engine import trusted
-from whichbits.studies.steps.shared.provenance import provenance
-from whichbits.studies.steps.shared.served import agreement_of, api_key, references, server_of
-from whichbits.studies.steps.step import Job, Kind, Result, ServerFailed, StepContext
+from whichbits.studies.steps.shared.served import api_key
+from whichbits.studies.steps.shared.session import Session, roles, round_order, session_inputs, session_step
+from whichbits.studies.steps.step import Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
     from whichbits.schema.engine import EngineIdentity
-    from whichbits.schema.served_weights import Agreement
     from whichbits.serving.result import LoadLevelResult
     from whichbits.serving.workload import LoadLevel
     from whichbits.studies.steps.study import Study
@@ -43,6 +30,7 @@ if TYPE_CHECKING:
 
 def workloads(study: Study) -> tuple[Workload, ...]:
     """Workloads of a study, each within the model's context."""
+    from whichbits.serving.traffic.own_prompts import natural_prompts
     from whichbits.serving.traffic.resolve import with_lengths
     from whichbits.serving.workload import check_context, parse_workload
 
@@ -53,6 +41,7 @@ def workloads(study: Study) -> tuple[Workload, ...]:
                 workload = parse_workload(str(entry["name"]))
             else:
                 workload = parse_workload(with_lengths(entry, study.model.path, trust_remote_code=trusted(study)))
+            natural_prompts(workload, study.model.path, trust_remote_code=trusted(study))
             check_context(workload, study.model.max_positions)
         except UserError as error:
             raise study.source.placed(("workloads", index), error) from error
@@ -65,7 +54,6 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     """A step for each round, workload and candidate that is served."""
     base = study.subjects[0]
     assert base.folder is not None, "the base is a folder"
-    deployment = study.specification.deployment
     rounds = {workload.name: study.rounds_of(workload.name) for workload in study.workloads}
     for repeat in range(max(rounds.values(), default=0)):
         for workload in study.workloads:
@@ -73,20 +61,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
             for subject in study.subjects:
                 if not subject.served or repeat >= rounds[workload.name]:
                     continue
-                inputs = ServeInputs(
-                    checkpoint=subject.checkpoint,
-                    copies=subject.copies,
-                    base=base.files,
-                    workload=named,
-                    requests=digest,
-                    engine=study.serving,
-                    servers=Servers(server=study.server_of(subject.name), base=study.server_of(base.name)),
-                    hardware=study.hardware.key(),
-                    deployment=Devices(hardware=deployment.hardware, count=deployment.count),
-                    repeat=repeat,
-                    seed=study.specification.seed + repeat,
-                )
-                labels = Labels(candidate=subject.name, workload=workload.name, deployment=deployment.name, repeat=repeat)
+                inputs = session_inputs(study, subject, repeat, ServeInputs, workload=named, requests=digest)
                 local = ServeLocal(
                     checkpoint=subject.ready,
                     tokenizer=study.model.path,
@@ -95,8 +70,7 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
                     base_checkpoint=base.folder,
                     requests=path,
                 )
-                step = Step("serve", SERVE.version, inputs, keys(subject.reads()), labels, local)
-                yield Planned(step, measurement(*dict.fromkeys((base.name, subject.name))), subject.reads())
+                yield session_step(study, SERVE, subject, inputs, local, workload.name)
 
 
 def seconds(step: Step, ask: Ask) -> float | None:
@@ -188,127 +162,115 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     measurement of its own round too, so that their ratio is taken within the session. What fails for one candidate leaves the
     others' measurements as they are.
     """
-    from whichbits.serving.rounds import fixed, measure_round, order
+    from whichbits.serving.rounds import fixed, measure_round
 
-    session = uuid.uuid4().hex[:12]
+    session = Session.of(jobs, context)
     rounds: dict[tuple[int, str], list[Job]] = {}
     for job in jobs:
         rounds.setdefault((job.step.labels.repeat, str(job.step.labels.workload)), []).append(job)
     workloads: dict[str, Workload] = {}
-    planned: dict[str, EngineIdentity | None] = {}
-    for job in jobs:
-        servers = job.step.inputs_as(ServeInputs).servers
-        planned[job.step.local_as(ServeLocal).base] = servers.base
-        planned[job.step.labels.candidate] = servers.server
-    who: dict[str, EngineIdentity] = {}
     seeking: dict[tuple[str, str], list[CapacityRun]] = {}
-    expected = references(jobs)
-    weights: dict[str, Agreement] = {}
+    natural: dict[tuple[int, str, str], NaturalLoad] = {}
     for (repeat, workload_name), group in rounds.items():
         first = group[0]
-        asked = {name for job in group for name in (job.step.local_as(ServeLocal).base, job.step.labels.candidate)}
-        inputs = first.step.inputs_as(ServeInputs)
-        names = order(sorted(asked), seed=inputs.seed - repeat, repeat=repeat)
+        names = round_order(group)
         workload = workloads.get(workload_name) or located(first.step)
 
-        def of_round(name: str, workload: Workload, at_least: int, job: Job = first) -> list[LoadLevelResult] | Exception:
-            context.progress(f"round {job.step.labels.repeat + 1}: {name}")
+        def of_round(
+            name: str, workload: Workload, at_least: int, job: Job = first, repeat: int = repeat
+        ) -> list[LoadLevelResult] | Exception:
+            context.progress(f"round {repeat + 1}: {name}")
             runs = seeking.setdefault((name, workload.name), [])
-            measured = _measured(name, job, context, workload, at_least, planned, who, runs)
-            if not isinstance(measured, Exception):
-                runs += [run for level in measured if (run := level.capacity_run) is not None]
+            measured = session.measured(name, job, lambda who: _measured(who, job, workload, at_least, runs))
+            if isinstance(measured, Exception):
+                return measured
+            runs += [run for level in measured if (run := level.capacity_run) is not None]
+            if (output := workload.natural_output) is not None:
+                found = session.measured(name, job, lambda who: _natural(who, job, workload, output))
+                if isinstance(found, Exception):
+                    return found
+                natural[repeat, workload.name, name] = found
             return measured
 
         measured = measure_round(names, workload, of_round)
-        for name in names:
-            if name in expected and name not in weights and not isinstance(measured[name], Exception):
-                weights[name] = agreement_of(who[name], first, expected[name])
+        session.compare_weights(measured, first)
         workloads[workload_name] = fixed(workload, measured)
+        ended = {name: natural.get((repeat, workload_name, name)) for name in names}
         for job in group:
-            yield job, _paired(job, measured, session, names, who, weights)
+            yield job, _paired(job, measured, ended, names, session)
 
 
 def _measured(
-    name: str,
-    job: Job,
-    context: StepContext,
-    workload: Workload,
-    at_least: int,
-    planned: Mapping[str, EngineIdentity | None],
-    who: dict[str, EngineIdentity],
-    earlier: Sequence[CapacityRun],
-) -> list[LoadLevelResult] | Exception:
-    """Load levels of one candidate, or why there are none; `who` is told who served it, which must be who is `planned`."""
+    who: EngineIdentity, job: Job, workload: Workload, at_least: int, earlier: Sequence[CapacityRun]
+) -> list[LoadLevelResult]:
+    """Load levels of the candidate that is served. Raises EngineError where no request was answered."""
     from whichbits.engines.errors import EngineError
     from whichbits.serving.measure import measure, no_answer
 
-    try:
-        url = context.server(name)
-        who[name] = server_of(name, url, job, planned[name])
-        results = measure(
-            url,
-            who[name].model,
-            job.step.local_as(ServeLocal).tokenizer,
-            workload,
-            seed=job.step.inputs_as(ServeInputs).seed,
-            cpus=set(job.cpus) if job.cpus is not None else None,
-            at_least=at_least,
-            earlier=earlier,
-            api_key=api_key(job),
-            trust_remote_code=trust_remote_code(job),
-        )
-        words = no_answer(results)
-        return results if words is None else ServerFailed(f"{name} was not measured: {words}")
-    except EngineError as error:
-        return ServerFailed(f"{name} was not measured: {error}")
-    except (ServerFailed, UserError, OSError) as error:
-        return error
+    results = measure(
+        who.address,
+        who.model,
+        job.step.local_as(ServeLocal).tokenizer,
+        workload,
+        seed=job.step.inputs_as(ServeInputs).seed,
+        cpus=set(job.cpus) if job.cpus is not None else None,
+        at_least=at_least,
+        earlier=earlier,
+        api_key=api_key(job),
+        trust_remote_code=trust_remote_code(job),
+    )
+    if (words := no_answer(results)) is not None:
+        raise EngineError(words)
+    return results
+
+
+def _natural(who: EngineIdentity, job: Job, workload: Workload, natural: NaturalOutput) -> NaturalLoad:
+    """The load of the candidate that is served whose answers end by themselves."""
+    from whichbits.serving.natural_output import measure_natural
+
+    return measure_natural(
+        who.address,
+        who.model,
+        job.step.local_as(ServeLocal).tokenizer,
+        workload,
+        natural,
+        cpus=set(job.cpus) if job.cpus is not None else None,
+        api_key=api_key(job),
+        trust_remote_code=trust_remote_code(job),
+    )
 
 
 def _paired(
     job: Job,
     measured: Mapping[str, list[LoadLevelResult] | Exception],
-    session: str,
+    natural: Mapping[str, NaturalLoad | None],
     order: Sequence[str],
-    who: Mapping[str, EngineIdentity],
-    weights: Mapping[str, Agreement],
+    session: Session,
 ) -> Result | Exception:
     """A step's result: its candidate's load levels with the base's of the same round, and the order of measuring."""
     from whichbits.serving.metrics.registry import all_metrics, packages
 
     rows: list[dict[str, str | float | None]] = []
     levels: dict[str, tuple[LoadLevelSummary, ...]] = {}
-    roles = {"base": job.step.local_as(ServeLocal).base, "candidate": job.step.labels.candidate}
-    for role, name in roles.items():
+    for role, name in roles(job).items():
         results = measured[name]
         if isinstance(results, Exception):
             return results
         levels[role] = tuple(level.level() for level in results)
         for level in results:
-            rows += [
-                {"role": role, "load_level": level.load_level, "concurrency": level.concurrency, **row.columns()}
-                for row in level.rows
-            ]
+            rows += level.table(role)
     write_items(job.directory, rows)
     summary = ServeSummary(
-        session=session,
+        session=session.name,
         order=tuple(order),
         load_levels=levels["candidate"],
         base_load_levels=levels["base"],
         metrics=tuple(metric.described for metric in all_metrics()),
-        weights=WeightsBehind(candidate=weights[roles["candidate"]], base=weights[roles["base"]]) if weights else None,
+        natural=natural[roles(job)["candidate"]],
+        base_natural=natural[roles(job)["base"]],
+        weights=session.weights(job),
     )
-    inputs = job.step.inputs_as(ServeInputs)
-    ran = provenance(
-        job,
-        engine=inputs.engine,
-        session=session,
-        seed=inputs.seed,
-        servers={role: who[name] for role, name in roles.items()},
-        packages=packages() or None,
-        measured_at=time.time(),
-    )
-    return Result(summary, ran)
+    return Result(summary, session.provenance(job, packages() or None))
 
 
 BEFORE_DESCRIBED = ("requests_per_second", "output_tokens_per_second", "latency_s", "ttft_s", "itl_s", "tpot_s")

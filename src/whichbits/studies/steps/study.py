@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from whichbits.hardware.this_machine import Hardware
     from whichbits.models.resolve import Model
     from whichbits.schema.engine import Emulation, EngineIdentity, ServingEngine
+    from whichbits.schema.prefill_decode import PrefillDecode
     from whichbits.schema.workload import Workload
     from whichbits.studies.specification.schema import Specification, TaskChoice
     from whichbits.studies.specification.source import Source
@@ -69,6 +70,11 @@ class Study(Protocol):
     @property
     def workloads(self) -> Sequence[Workload]:
         """Workloads, each within the model's context."""
+        ...
+
+    @property
+    def prefill_decode(self) -> PrefillDecode | None:
+        """Batches to measure prefill and decode with, their lengths settled; None where they are not measured apart."""
         ...
 
     def items_of(self, candidate: str, task: str) -> int | None:

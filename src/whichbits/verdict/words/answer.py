@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from whichbits.verdict.estimates import SYNCHRONOUS
 from whichbits.verdict.verdict import Decision, NoRecommendation, Recommendation, Verdict
+from whichbits.verdict.words.crossovers import crossover, recommended_crossovers
 from whichbits.verdict.words.decisions import decision_reason, needed_to_decide
 from whichbits.verdict.words.numbers import listing, percent, times
 from whichbits.verdict.words.recommendations import no_recommendation_reason, recommendation_reason, would_win
@@ -108,6 +109,7 @@ def reasons(verdict: Verdict) -> tuple[str, ...]:
     uses = _uses([*verdict.recommendations, *refused])
     lines = [f"{uses[_use(entry)]}: {recommendation_reason(entry, base)}." for entry in verdict.recommendations]
     lines += [f"{uses[_use(e)]}: nothing is recommended: {no_recommendation_reason(e, base)}." for e in refused]
+    lines += [f"{found.workload}: {crossover(found)}." for found in recommended_crossovers(verdict)]
     lines += dict.fromkeys(f"{said}." for entry in verdict.recommendations if (said := would_win(entry, verdict)))
     for decision in verdict.formats:
         if decision.state != "base":

@@ -28,6 +28,12 @@ def times(ratio: Timed) -> str:
     return f"{value} times ({low} to {high})"
 
 
+def load_interval(load: Estimate) -> str:
+    """'3.1 (2.6 to 3.7)'."""
+    value, low, high = (f"{end:.2g}" if end < 10 else f"{end:.0f}" for end in (load.value, load.low, load.high))
+    return f"{value} ({low} to {high})"
+
+
 def listing(names: Sequence[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

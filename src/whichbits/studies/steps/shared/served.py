@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from whichbits.schema.engine import Emulation, EngineAtAddress, EngineIdentity, ServingEngine, StartedEngine
 from whichbits.schema.inputs import EngineInputs, EngineLocal
-from whichbits.schema.serve import ServeInputs, ServeLocal
+from whichbits.schema.session import SessionInputs, SessionLocal
 from whichbits.studies.steps.shared.digest import digest
 from whichbits.studies.steps.shared.job import BATCH_TOKENS, checkpoint_of, threads, trust_remote_code
 from whichbits.studies.steps.step import Job, StepContext
@@ -79,14 +79,14 @@ def served_weights(job: Job, model: LanguageModel) -> Agreement | None:
 
 
 def _reference(job: Job, base: bool = False) -> Reference | None:
-    """What the candidate's weights, or the base's of a `serve` step, say on this machine."""
+    """What the candidate's weights, or the base's of a step of a session, say on this machine."""
     from whichbits.engines.served_weights import reference
 
     if base:
-        files, reads = job.step.inputs_as(ServeInputs).base, dict[str, str]()
+        files, reads = job.step.inputs_as(SessionInputs).base, dict[str, str]()
     else:
         files, reads = job.step.inputs_as(EngineInputs).checkpoint or {}, dict(job.step.reads)
-    checkpoint = job.step.local_as(ServeLocal).base_checkpoint if base else checkpoint_of(job)
+    checkpoint = job.step.local_as(SessionLocal).base_checkpoint if base else checkpoint_of(job)
     name = digest([dict(files) or None, reads])
     return reference(checkpoint, name, threads=threads(job), trust_remote_code=trust_remote_code(job))
 
@@ -96,7 +96,7 @@ def references(jobs: Sequence[Job]) -> dict[str, Reference | None]:
     found: dict[str, Reference | None] = {}
     for job in jobs:
         if _at_address(job):
-            for name, base in ((job.step.local_as(ServeLocal).base, True), (job.step.labels.candidate, False)):
+            for name, base in ((job.step.local_as(SessionLocal).base, True), (job.step.labels.candidate, False)):
                 if name not in found:
                     found[name] = _reference(job, base)
     return found
