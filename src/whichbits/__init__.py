@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from whichbits.api.calibrate import calibrate
     from whichbits.api.catalogues import list_formats, list_hardware
     from whichbits.api.compare import compare
+    from whichbits.api.cost import list_costs
     from whichbits.api.doctor_cluster import doctor_cluster
     from whichbits.api.evaluate import evaluate
     from whichbits.api.evaluate_from import evaluate_from
@@ -39,6 +40,7 @@ __all__ = [
     "estimate_quantization",
     "evaluate",
     "evaluate_from",
+    "list_costs",
     "list_formats",
     "list_hardware",
     "list_published",
@@ -68,6 +70,7 @@ _MODULES = {
     "estimate_quantization": "api.quantize",
     "evaluate": "api.evaluate",
     "evaluate_from": "api.evaluate_from",
+    "list_costs": "api.cost",
     "list_formats": "api.catalogues",
     "list_hardware": "api.catalogues",
     "list_published": "api.published",

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 import whichbits
 from whichbits.cli.bench import bench, prefill_decode
 from whichbits.cli.catalogues import formats, hardware
+from whichbits.cli.cost import cost
 from whichbits.cli.evaluate import evaluate
 from whichbits.cli.options import AsJson, DataDir, Fresh, Margin, Prices, Seed, ServedName, StoreArgument, StoreDir
 from whichbits.cli.predict import predict
@@ -259,6 +260,7 @@ def compare(
 
 
 app.command()(bench)
+app.command()(cost)
 app.command()(prefill_decode)
 app.command()(predict)
 app.command()(published)

@@ -17,7 +17,7 @@ from whichbits.verdict.looks import level_of_looks
 from whichbits.verdict.natural_output import natural_findings
 from whichbits.verdict.non_inferiority import bound_of, deciding_suite, decision_on
 from whichbits.verdict.plausibility import implausible_losses
-from whichbits.verdict.prefill_decode import batch_findings, latency_parts
+from whichbits.verdict.prefill_decode import batch_findings, footprint_findings, latency_parts
 from whichbits.verdict.recommend import recommendations
 from whichbits.verdict.serving_options import serving_options, speed_problem
 from whichbits.verdict.similarity import similarity_finding
@@ -108,6 +108,7 @@ def decide(
         ),
         capacity=tuple(capacity_findings(findings, level=speed_level)),
         batches=batches,
+        footprints=tuple(footprint_findings(findings)),
         latency_parts=tuple(latency_parts(findings, batches, measured, level=speed_level)),
         crossovers=tuple(crossovers(findings, measured, level=speed_level)),
         natural=tuple(natural_findings(findings, level=speed_level, seed=seed)),

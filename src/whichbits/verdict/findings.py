@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from whichbits.core.crossing import Point
 from whichbits.schema.deployment import Deployment
+from whichbits.schema.footprint import Footprint
 from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.schema.prefill_decode import MeasuredBatches
 from whichbits.schema.serve import Metrics, NaturalLoad
@@ -168,6 +169,16 @@ class NaturalRound:
 
 
 @dataclass(frozen=True)
+class ServerTook:
+    """What the server of one model took in one round."""
+
+    candidate: str
+    deployment: str
+    footprint: Footprint
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Kernel:
     """What the probe says of a candidate in a serving engine."""
 
@@ -211,6 +222,7 @@ class Findings:
     capacity_rounds: tuple[CapacityRound, ...] = ()
     batch_rounds: tuple[BatchRound, ...] = ()
     natural_rounds: tuple[NaturalRound, ...] = ()
+    footprints: tuple[ServerTook, ...] = ()
     metrics: tuple[ServingMetric, ...] = ()
     """What the rounds measured."""
     kernels: Mapping[str, Kernel] = field(default_factory=dict)

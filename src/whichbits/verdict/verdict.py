@@ -11,7 +11,7 @@ from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.schema.served_weights import Agreement
 from whichbits.verdict.caveat_codes import Caveat, ImplausibleLoss
 from whichbits.verdict.estimates import Estimate, Frozen, Mode, Provenance, Timed
-from whichbits.verdict.phases import BatchFinding, Crossover, LatencyParts, NaturalFinding
+from whichbits.verdict.phases import BatchFinding, Crossover, FootprintFinding, LatencyParts, NaturalFinding
 from whichbits.verdict.reasons import (
     AgainstBase,
     DecisionReason,
@@ -350,6 +350,8 @@ class Verdict(Frozen):
     """Of workloads that looked for it."""
     batches: tuple[BatchFinding, ...] = ()
     """Prefill and decode apart."""
+    footprints: tuple[FootprintFinding, ...] = ()
+    """What the servers took, where prefill and decode were measured apart."""
     latency_parts: tuple[LatencyParts, ...] = ()
     crossovers: tuple[Crossover, ...] = ()
     """Loads at which another candidate becomes the faster one."""
