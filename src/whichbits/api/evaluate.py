@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from whichbits.api.arguments import BASE, part_of_a_study, served_at
+from whichbits.api.arguments import part_of_a_study, served_at
 from whichbits.api.weights import ServedWeights, weights_of
 from whichbits.core.errors import UserError
 from whichbits.schema.evaluate import EvaluateSummary
@@ -54,7 +54,7 @@ def evaluate(
         {**({"name": Path(name).stem, "jsonl": name} if name.endswith(".jsonl") else task_entry(name)), "limit": limit}
         for name in task
     ]
-    engine = served_at({BASE: (url, served_model_name)})
+    engine = served_at({"base": (url, served_model_name)})
     part = part_of_a_study("evaluate", model, tasks=choices, base_repeats=1, engine=engine, seed=seed)
     return tuple(
         TaskScore(

@@ -207,6 +207,7 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
                     steps=(record.key,),
                     rate=entry.rate if entry.load_level.startswith("rate ") else None,
                     throughputs=throughputs,
+                    cached=entry.evidence.prefix_cache_hit_rate if entry.evidence else None,
                 )
 
 

@@ -121,6 +121,8 @@ class Round:
     """Arrivals per second, where they come at one rate."""
     throughputs: frozenset[str] = frozenset({"requests_per_second", "output_tokens_per_second"})
     """Keys of the metrics that are rates of the whole load."""
+    cached: float | None = None
+    """Share of the prompt tokens that the server found in its prefix cache; None where it does not say."""
 
 
 @dataclass(frozen=True)

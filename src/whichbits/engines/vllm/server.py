@@ -108,7 +108,7 @@ class Server:
         self._stopping = stopping or threading.Event()
         self.host = host
         self.port = port or free_port(host)
-        self._checkpoint = str(checkpoint)
+        self._checkpoint = str(Path(checkpoint).absolute() if Path(checkpoint).is_dir() else checkpoint)
         self._argv = command.expand(self._checkpoint, self.port, flags(arguments), host)
         self._environment = dict(environment)
         self._cpus = ",".join(map(str, sorted(cpus))) if cpus else "-"

@@ -139,7 +139,7 @@ def closed_loop_seconds(workload: Workload, ask: Ask) -> float | None:
     else:
         load_levels = [at_concurrency(workload, n) for n in (*((1,) if workload.synchronous else ()), *workload.concurrency)]
     in_flight = [level.concurrency or 1 for level in load_levels]
-    rates = ask(mean(workload.prompt_tokens), mean(workload.output_tokens), in_flight)
+    rates = ask(workload.mean_prompt_tokens, mean(workload.output_tokens), in_flight)
     total, seen = 0.0, list[float]()
     for level, rate in zip(load_levels, rates, strict=True):
         if rate is None:
