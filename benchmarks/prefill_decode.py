@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--store", type=Path, default=Path("studies/prefill-decode"))
-    parser.add_argument("--format", nargs="*", default=["w8a8-int", "w4a16-int"], help="beside the base; none for it alone")
+    parser.add_argument("--format", nargs="+", default=["w8a8-int", "w4a16-int"], help="beside the base")
     given = parser.parse_args()
     given.store.mkdir(parents=True, exist_ok=True)
     specification = given.store / "specification.yaml"

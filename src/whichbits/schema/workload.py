@@ -146,7 +146,7 @@ class Workload(Written):
             "capacity",
             "target_rate",
             "natural_output",
-        }  # fmt: skip
+        }
     )
     """Fields that its JSON has only where they are given, so that the keys of steps without them are those of before."""
 

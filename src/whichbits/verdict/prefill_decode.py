@@ -140,6 +140,8 @@ def latency_parts(
 ) -> Iterator[LatencyParts]:
     """For each load with a number of requests in flight whose lengths lie among those that were measured: its two parts.
 
+    Workloads whose prompts share tokens are left out, as what a prefix cache holds takes no prefill.
+
     A request waits for the prefill of as many prompts as there are requests in flight, then takes a decode step for each
     further token, at the context half-way through its output. Between sizes and lengths times are interpolated linearly.
     """
@@ -151,7 +153,7 @@ def latency_parts(
     for load in measured:
         workload = findings.workloads.get(load.workload)
         latency = average(series([r for r in load.own if r.valid], "latency_s"), level=level)
-        if workload is None or latency is None or load.concurrency is None:
+        if workload is None or workload.shared or latency is None or load.concurrency is None:
             continue
         prompt, output = mean(workload.prompt_tokens), mean(workload.output_tokens)
         prefill = between(tables.get((load.candidate, load.deployment, "prefill"), {}), load.concurrency, prompt)
