@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -110,6 +112,12 @@ def bring() -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def written() -> Any:
+    """Loads with known delays, and what writes them in the form of each tool that speeds are imported from."""
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "serving" / "importers" / "written.py")))
 
 
 @pytest.fixture

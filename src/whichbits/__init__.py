@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whichbits.api.bench import bench
+    from whichbits.api.bench_from import bench_from
     from whichbits.api.calibrate import calibrate
     from whichbits.api.catalogues import list_formats, list_hardware
     from whichbits.api.compare import compare
+    from whichbits.api.cost import list_costs
     from whichbits.api.doctor_cluster import doctor_cluster
     from whichbits.api.evaluate import evaluate
     from whichbits.api.evaluate_from import evaluate_from
@@ -29,6 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "bench",
+    "bench_from",
     "calibrate",
     "compare",
     "compare_published",
@@ -37,6 +40,7 @@ __all__ = [
     "estimate_quantization",
     "evaluate",
     "evaluate_from",
+    "list_costs",
     "list_formats",
     "list_hardware",
     "list_published",
@@ -57,6 +61,7 @@ __all__ = [
 
 _MODULES = {
     "bench": "api.bench",
+    "bench_from": "api.bench_from",
     "calibrate": "api.calibrate",
     "compare": "api.compare",
     "compare_published": "api.published",
@@ -65,6 +70,7 @@ _MODULES = {
     "estimate_quantization": "api.quantize",
     "evaluate": "api.evaluate",
     "evaluate_from": "api.evaluate_from",
+    "list_costs": "api.cost",
     "list_formats": "api.catalogues",
     "list_hardware": "api.catalogues",
     "list_published": "api.published",

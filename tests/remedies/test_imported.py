@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from whichbits.cli.app import app
-from whichbits.studies.imported import judge_imported
+from whichbits.studies.imported.accuracy import judge_imported
 from whichbits.studies.store.importers.evalplus import EvalPlusImporter
 from whichbits.studies.store.importers.registry import IMPORTERS, read
 from whichbits.studies.store.store import Store
@@ -139,7 +139,7 @@ def test_metrics_as_text(follow: Any, tmp_path: Path):
 def test_runs_that_differ(follow: Any, tmp_path: Path, logs: Path):
     store, base = tmp_path / "store", logs / "base"
     same = judged(base, logs / "candidate", store)
-    follow("differs: {left} in {path}", mistake=judged(base, logs / "limit", store), remedy=same)
+    follow("differs: {left} in {base}", mistake=judged(base, logs / "limit", store), remedy=same)
     for name in ("a", "b"):
         inspect_log(tmp_path / name / "t.json")
     inspect_log(tmp_path / "b" / "u.json", "u")

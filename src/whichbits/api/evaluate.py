@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from whichbits.api.arguments import BASE, part_of_a_study, served_at
+from whichbits.api.arguments import part_of_a_study, served_at
 from whichbits.api.weights import ServedWeights, weights_of
 from whichbits.core.errors import UserError
 from whichbits.schema.evaluate import EvaluateSummary
@@ -57,7 +57,7 @@ def evaluate(
     choices = [_choice(name, limit, judge) for name in task]
     if judge is not None and not any("judge" in choice for choice in choices):
         raise UserError("judge: the answers of none of these tasks are judged", remedy="leave out --judge")
-    engine = served_at({BASE: (url, served_model_name)})
+    engine = served_at({"base": (url, served_model_name)})
     part = part_of_a_study("evaluate", model, tasks=choices, base_repeats=1, engine=engine, seed=seed)
     return tuple(
         TaskScore(

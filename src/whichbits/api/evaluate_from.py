@@ -43,7 +43,7 @@ def evaluate_from(
     studies/imported), as steps of a study. Raises UserError where results cannot be read, and where the two were not asked the
     same: prompts, versions, examples, filters or metrics differ.
     """
-    from whichbits.studies.imported import judge_imported
+    from whichbits.studies.imported.accuracy import judge_imported
 
     check_margin(margin)
     place = Store(Path(store) if store is not None else STORE)

@@ -1,14 +1,19 @@
-"""The commands `bench` and `prefill-decode`: how fast a checkpoint is served, a row a load or a batch."""
+"""The commands `bench` and `prefill-decode`: how fast a checkpoint is served, a row a load or a batch.
+
+`bench --from` compares what another tool measured of two.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import whichbits
 from whichbits.cli.options import AsJson, Fresh, Seed, ServedName, StoreDir
+from whichbits.core.errors import UserError
 
 if TYPE_CHECKING:
     from whichbits.api.bench import MeasuredLoad
@@ -19,28 +24,69 @@ if TYPE_CHECKING:
 
 
 def bench(
-    model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
-    workload: Annotated[list[str], typer.Option("--workload", help="Workload by name, or PROMPT/OUTPUT tokens; repeatable.")],
+    model: Annotated[str | None, typer.Argument(help="Folder, hub id, or an embedded model's name.")] = None,
+    workload: Annotated[
+        list[str] | None,
+        typer.Option("--workload", help="Workload by name (rag, ...; docs/serving.md), or PROMPT/OUTPUT tokens; repeatable."),
+    ] = None,
     url: Annotated[str | None, typer.Option(help="Address that serves the model already; default: start a server.")] = None,
     served_model_name: ServedName = None,
     concurrency: Annotated[
         list[int] | None, typer.Option(help="Requests in flight, in place of the workload's loads; repeatable.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Poisson arrivals a second, in place of the workload's loads.")] = None,
-    rounds: Annotated[int, typer.Option(help="How often each workload is measured.")] = 1,
+    rate: Annotated[
+        float | None, typer.Option(help="Requests per second, Poisson arrivals, in place of the workload's loads.")
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(help="How often each workload is measured; one round gives no interval between rounds.")
+    ] = 1,
+    from_: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Results of another tool in place of a model: give the base's, then the candidate's."),
+    ] = None,
+    hardware: Annotated[str | None, typer.Option(help="With --from: the device that served, for its price.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="With --hardware: how many of them.")] = 1,
     store: StoreDir = None,
     seed: Seed = 0,
     fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how fast a checkpoint is served."""
+    """Measure how fast a checkpoint is served; with --from compare what another tool measured of two."""
     from whichbits.cli.tables import print_results
 
+    if from_:
+        if model is not None or workload or url is not None or concurrency or rate is not None:
+            raise UserError(
+                "from: nothing is measured where results are imported",
+                remedy="leave out MODEL, --workload, --url, --concurrency and --rate",
+            )
+        _compare(from_, hardware, count, store, as_json=as_json)
+        return
+    if model is None or not workload:
+        missing = "model" if model is None else "workload"
+        raise UserError(f"{missing}: none is given", remedy="name a MODEL and a --workload, or results with --from twice")
+    if hardware is not None:
+        raise UserError("hardware: it is of imported results", remedy="leave it out, or give --from twice")
     rows = whichbits.bench(
         model, workload, url=url, served_model_name=served_model_name, concurrency=concurrency, rate=rate, rounds=rounds,
         store=store, seed=seed, fresh=fresh,
     )  # fmt: skip
     print_results(rows, as_json, _row)
+
+
+def _compare(results: list[Path], hardware: str | None, count: int, store: Path | None, *, as_json: bool) -> None:
+    """The verdict on what another tool measured."""
+    from whichbits.cli.tables import console, print_json
+
+    if len(results) != 2:
+        raise UserError(f"from: {len(results)} results are given", remedy="give --from twice: the base's, then the candidate's")
+    outcome = whichbits.bench_from(results[0], results[1], hardware=hardware, count=count, store=store)
+    if as_json:
+        print_json(outcome.verdict)
+    else:
+        from whichbits.reporting.terminal import summary
+
+        summary(outcome.verdict, console(), report=outcome.report)
 
 
 def _row(load: MeasuredLoad) -> Row:

@@ -37,7 +37,10 @@ def evaluate(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Score one checkpoint on tasks; with --from decide on one from results of another tool."""
+    """Score one checkpoint on tasks.
+
+    With --from decide on a candidate from results of another tool, and run nothing.
+    """
     import whichbits
     from whichbits.cli.tables import console, print_json, print_results
     from whichbits.studies.specification.judge import parse_judge

@@ -10,6 +10,7 @@ ERRATA = {
     "mmlu-70b-differs": "MMLU of the 70B in Table 12 is not that of Table 2, nor are the averages over it; unexplained",
     "docstring-a100": "far from what the same GPU takes for neighbouring lengths; left out of fits",
     "priced-as-h100": "queries per dollar were computed with the price of H100; corrected on reading",
+    "speed-up-405b-int8": "the table's own cells give 2.35 to 2.43, whatever their rounding",
     "arena-hard-of-int8": "repeats the W8A8-INT figure; the scores of the table give another",
     "header-differs-from-table": "the card's own table gives another figure",
 }

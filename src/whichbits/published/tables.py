@@ -33,6 +33,7 @@ _TABLES: Mapping[str, _Entry] = {
     "table-4-14": _Entry("DeepSeek-R1-Distill: AIME24, MATH-500, GPQA-Diamond", PAPER, "paper_table_4_14", (4, 14)),
     "table-5": _Entry("Latency and queries per dollar, one request at a time", PAPER, "paper_table_5", (5,)),
     "table-6": _Entry("Highest rate and queries per dollar", PAPER, "paper_table_6", (6,)),
+    "cost-reduction": _Entry("Mean cost reductions of Table 5, mean speed-ups of Table 6", PAPER, "paper_cost_reduction"),
     "table-7": _Entry("Arena-Hard, both runs", PAPER, "paper_table_7", (7,)),
     "table-8": _Entry("GPTQ against AWQ: Arena-Hard, both runs", PAPER, "paper_table_8", (8,)),
     "table-10-11": _Entry("Recovery by task of Leaderboard V1 and V2", PAPER, "paper_table_10_11", (10, 11)),

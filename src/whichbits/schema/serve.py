@@ -9,6 +9,7 @@ from typing import ClassVar
 from pydantic import AliasChoices, ConfigDict, Field
 
 from whichbits.schema.frozen import Stored
+from whichbits.schema.inputs import Inputs
 from whichbits.schema.metrics import ServingMetric
 from whichbits.schema.session import SessionInputs, SessionLocal, WeightsBehind
 from whichbits.schema.summary import Summary
@@ -24,6 +25,22 @@ class ServeInputs(SessionInputs):
     """Its log or its prompts by their file's name alone."""
     requests: str | None = None
     """SHA-256 of that file."""
+
+
+class ImportedSpeeds(Stored):
+    """Whose measurement it is, of which models, and the SHA-256 of what was read of it."""
+
+    tool: str
+    models: tuple[str, str]
+    """Base and candidate, as the tool calls them."""
+    rows: str
+    repeat: int
+
+
+class ImportedServeInputs(Inputs):
+    """Inputs of a step whose result is another tool's."""
+
+    imported: ImportedSpeeds
 
 
 class ServeLocal(SessionLocal):
@@ -114,22 +131,22 @@ class Evidence(Stored):
     """Arrivals per second in it; None for a closed loop."""
     dispatch_delay_s: float | None
     """Mean time from when a request was due to when it was sent."""
-    client_cpu: float
-    """Cores' worth of CPU that the client used."""
-    client_busiest_cpu: float
+    client_cpu: float | None = None
+    """Cores' worth of CPU that the client used; None, as the next three, where another tool measured."""
+    client_busiest_cpu: float | None = None
     """The same of its busiest process."""
-    client_cpus: int
+    client_cpus: int | None = None
     """Cores it was allowed."""
-    clock_step_s: float
+    clock_step_s: float | None = None
     prompt_tokens: tuple[int, int] | None
     """Smallest and largest, as the server counted."""
     output_tokens: tuple[int, int] | None
     prompts_off: LengthsOff | None = None
     outputs_off: LengthsOff | None = None
     tokens_per_chunk: float | None
-    prefix_cache_hit_rate: float | None
+    prefix_cache_hit_rate: float | None = None
     """Hits / queries of the server's prefix cache during the load level; None where it does not say."""
-    foreign_tokens: float | None
+    foreign_tokens: float | None = None
     """Share of the tokens the server generated meanwhile that were not ours; None where it does not say."""
     loop_lag_s: float | None = None
     """Mean lateness of the client's event loop, and so of the times it stamps."""

@@ -10,7 +10,7 @@ import numpy as np
 from whichbits.engines.http.identity import Snapshot
 from whichbits.schema.serve import Evidence, LengthsOff, Metrics
 from whichbits.serving.counters import foreign_tokens, prefix_cache_hit_rate
-from whichbits.serving.observation import in_one_piece
+from whichbits.serving.observation import Observation, in_one_piece
 from whichbits.serving.steady import Steady, mean_latencies
 from whichbits.serving.validity import prompt_tolerance
 from whichbits.serving.workload import LoadLevel
@@ -31,6 +31,24 @@ def evidence_of(
     """Evidence of a load between two readings of its server; `window` is its steady part, `cpus` the client's cores."""
     seen = load.observations
     answered = [one for one in seen if one.error is None and not one.warmup]
+    return of_requests(seen, level, metrics, window).model_copy(
+        update={
+            "client_cpu": load.client_cpu,
+            "client_busiest_cpu": load.busiest_cpu,
+            "client_cpus": cpus,
+            "clock_step_s": load.clock_step_s,
+            "prompts_off": _off(((one.asked_prompt_tokens, one.prompt_tokens) for one in answered), prompt_tolerance),
+            "outputs_off": _off(((one.asked_output_tokens, one.output_tokens) for one in answered), lambda asked: 0),
+            "prefix_cache_hit_rate": prefix_cache_hit_rate(before.metrics, after.metrics),
+            "foreign_tokens": foreign_tokens(before.metrics, after.metrics, sum(one.output_tokens for one in seen)),
+            "loop_lag_s": load.loop_lag_s,
+        }
+    )
+
+
+def of_requests(seen: Sequence[Observation], level: LoadLevel, metrics: Metrics, window: Steady | None) -> Evidence:
+    """What the requests alone tell, whoever sent them: counts, lengths, lateness, how many fit into the steady window."""
+    answered = [one for one in seen if one.error is None and not one.warmup]
     errors = [one.error for one in seen if one.error is not None]
     chunks = sum(one.chunks for one in answered)
     offered = window is not None and level.concurrency is None
@@ -44,18 +62,9 @@ def evidence_of(
         in_flight=window.in_flight if window else None,
         offered_rate=(level.requests - 1) / window.seconds if window and offered else None,
         dispatch_delay_s=_mean([max(one.start_s - one.target_s, 0.0) for one in seen if not one.warmup]),
-        client_cpu=load.client_cpu,
-        client_busiest_cpu=load.busiest_cpu,
-        client_cpus=cpus,
-        clock_step_s=load.clock_step_s,
         prompt_tokens=_range([one.prompt_tokens for one in answered]),
         output_tokens=_range([one.output_tokens for one in answered]),
-        prompts_off=_off(((one.asked_prompt_tokens, one.prompt_tokens) for one in answered), prompt_tolerance),
-        outputs_off=_off(((one.asked_output_tokens, one.output_tokens) for one in answered), lambda asked: 0),
         tokens_per_chunk=sum(one.output_tokens for one in answered) / chunks if chunks else None,
-        prefix_cache_hit_rate=prefix_cache_hit_rate(before.metrics, after.metrics),
-        foreign_tokens=foreign_tokens(before.metrics, after.metrics, sum(one.output_tokens for one in seen)),
-        loop_lag_s=load.loop_lag_s,
         at_once=sum(map(in_one_piece, answered)) / len(answered) if answered else None,
     )
 

@@ -41,6 +41,12 @@ class LoadLevelResult(LoadLevelSummary):
     evidence: Evidence
     rows: tuple[RequestRow, ...]
 
+    def table(self, role: str) -> list[dict[str, str | float | None]]:
+        """Rows of `items.parquet`, of the base or the candidate."""
+        return [
+            {"role": role, "load_level": self.load_level, "concurrency": self.concurrency, **row.columns()} for row in self.rows
+        ]
+
     def level(self) -> LoadLevelSummary:
         """Everything but the requests."""
         return LoadLevelSummary(**{name: getattr(self, name) for name in LoadLevelSummary.model_fields})

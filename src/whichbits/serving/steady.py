@@ -39,14 +39,17 @@ def steady_window(seen: Sequence[Observation], level: LoadLevel) -> tuple[float,
     return ends[level.concurrency - 1], ends[-level.concurrency]
 
 
-def steady(seen: Sequence[Observation], level: LoadLevel) -> Steady | None:
+def steady(seen: Sequence[Observation], level: LoadLevel, *, until_s: float | None = None) -> Steady | None:
     """Rates in the steady window [a, b]; None where requests were too few to have one.
 
     A request that was in service for L seconds, of which s fall into the window, counts s/L of itself and of its tokens:
 
         requests per second = Σ (s_i / L_i) / (b − a)          in flight = Σ s_i / (b − a)
+
+    The window ends no later than `until_s`, from when on some requests in flight are not among those `seen`.
     """
     begin, end = steady_window(seen, level)
+    end = end if until_s is None else min(end, until_s)
     if end <= begin:
         return None
     requests = tokens = busy = 0.0

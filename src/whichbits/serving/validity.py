@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from whichbits.schema.serve import Evidence, Metrics
-from whichbits.schema.workload import Workload, mean
+from whichbits.schema.workload import Workload
 from whichbits.serving.workload import LoadLevel
 
 MINIMUM_LATENCIES = 3.5
@@ -33,12 +33,11 @@ def prompt_tolerance(asked: int) -> float:
 
 def judge(evidence: Evidence, metrics: Metrics, level: LoadLevel, workload: Workload) -> tuple[str, ...]:
     """Reasons why the load level is not valid, in words; none where it is."""
-    shared = (workload.shared_prefix_tokens or 0) / mean(workload.prompt_tokens)
-    return (*judge_requests(evidence, metrics, shared), *_steady(evidence, metrics, level))
+    return (*judge_requests(evidence, metrics, workload.most_shared), *_steady(evidence, metrics, level))
 
 
 def judge_requests(evidence: Evidence, metrics: Metrics, shared: float = 0.0) -> tuple[str, ...]:
-    """The same of any requests, whether or not their load is steady; `shared` is what all prompts share, of their length."""
+    """The same of any requests, whether or not their load is steady; `shared` is what prompts share on purpose."""
     return (
         *_complete(evidence),
         *_stream(evidence),
@@ -89,11 +88,9 @@ def _server(evidence: Evidence, shared: float) -> list[str]:
 
 def _client(evidence: Evidence, metrics: Metrics) -> list[str]:
     found = []
-    if evidence.client_busiest_cpu > BUSY_CLIENT or evidence.client_cpu > BUSY_CLIENT * evidence.client_cpus:
-        found.append(
-            f"client saturated: {evidence.client_cpu:.2f} of its {evidence.client_cpus} cores used, "
-            f"{evidence.client_busiest_cpu:.2f} by one process"
-        )
+    used, busiest, cpus = evidence.client_cpu, evidence.client_busiest_cpu, evidence.client_cpus
+    if used is not None and busiest is not None and cpus is not None and (busiest > BUSY_CLIENT or used > BUSY_CLIENT * cpus):
+        found.append(f"client saturated: {used:.2f} of its {cpus} cores used, {busiest:.2f} by one process")
     if evidence.dispatch_delay_s is not None and metrics.latency_s is not None:
         share = evidence.dispatch_delay_s / (evidence.dispatch_delay_s + metrics.latency_s.mean)
         if share > DISPATCH_TOLERANCE:
@@ -102,7 +99,7 @@ def _client(evidence: Evidence, metrics: Metrics) -> list[str]:
     lag = evidence.loop_lag_s
     if metrics.ttft_s is not None and lag is not None and lag > max(LOOP_LAG_S, LOOP_LAG_TOLERANCE * metrics.ttft_s.mean):
         found.append(f"client saturated: it read {lag * 1e3:.1f} ms late")
-    if abs(evidence.clock_step_s) > CLOCK_STEP_S:
+    if evidence.clock_step_s is not None and abs(evidence.clock_step_s) > CLOCK_STEP_S:
         found.append(f"clock stepped by {evidence.clock_step_s * 1e3:.1f} ms during the load level")
     return found
 

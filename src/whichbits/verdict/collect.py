@@ -27,7 +27,7 @@ from whichbits.schema.workload import Workload
 from whichbits.verdict.findings import EMULATED, CapacityRound, Findings, Kernel, Round, SimilaritySample, Size
 from whichbits.verdict.natural_output import natural_rounds
 from whichbits.verdict.pairing import read_columns
-from whichbits.verdict.prefill_decode import batch_rounds
+from whichbits.verdict.prefill_decode import batch_rounds, servers_took
 from whichbits.verdict.reasons import Failure
 from whichbits.verdict.replies import check_same_items, replied_tasks, reply_measures
 from whichbits.verdict.scored_tasks import (
@@ -44,6 +44,9 @@ from whichbits.verdict.verdict import ServedWeights
 
 if TYPE_CHECKING:
     from pyarrow import ChunkedArray
+
+UNPROBED = frozenset({"url", "imported"})
+"""Labels of engines that cannot be asked for their kernels."""
 
 
 def collect(
@@ -86,6 +89,7 @@ def collect(
         rounds=tuple(_rounds(by_kind.get("serve", []), base)),
         capacity_rounds=tuple(_capacity_rounds(by_kind.get("serve", []), base)),
         batch_rounds=tuple(batch_rounds(by_kind.get("prefill_decode", []), base)),
+        footprints=tuple(servers_took(by_kind.get("prefill_decode", []), base)),
         natural_rounds=tuple(natural_rounds(by_kind.get("serve", []))),
         metrics=_metrics(by_kind.get("serve", [])),
         kernels=_kernels(records),
@@ -203,6 +207,7 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
                     steps=(record.key,),
                     rate=entry.rate if entry.load_level.startswith("rate ") else None,
                     throughputs=throughputs,
+                    cached=entry.evidence.prefix_cache_hit_rate if entry.evidence else None,
                 )
 
 
@@ -258,10 +263,13 @@ def _checked(deployments: Mapping[str, Deployment]) -> dict[str, Deployment]:
 
 
 def _kernels(records: Sequence[Record]) -> dict[str, Kernel]:
-    """The probe's word on each candidate in the serving engine; at an address of the user's there is nothing to probe."""
+    """The probe's word on each candidate in the serving engine.
+
+    At an address of the user's, and where another tool measured, there is nothing to probe.
+    """
     kernels: dict[str, Kernel] = {}
     for record in records:
-        if record.labels.engine == "url":
+        if record.labels.engine in UNPROBED:
             kernels.setdefault(record.labels.candidate, Kernel("unknown", None, None))
         elif record.kind == "probe" and record.state == "done":
             found = record.found(ProbeSummary)

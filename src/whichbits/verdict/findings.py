@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from whichbits.core.crossing import Point
 from whichbits.schema.deployment import Deployment
+from whichbits.schema.footprint import Footprint
 from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.schema.prefill_decode import MeasuredBatches
 from whichbits.schema.serve import Metrics, NaturalLoad
@@ -129,6 +130,8 @@ class Round:
     """Arrivals per second, where they come at one rate."""
     throughputs: frozenset[str] = frozenset({"requests_per_second", "output_tokens_per_second"})
     """Keys of the metrics that are rates of the whole load."""
+    cached: float | None = None
+    """Share of the prompt tokens that the server found in its prefix cache; None where it does not say."""
 
 
 @dataclass(frozen=True)
@@ -175,11 +178,21 @@ class NaturalRound:
 
 
 @dataclass(frozen=True)
+class ServerTook:
+    """What the server of one model took in one round."""
+
+    candidate: str
+    deployment: str
+    footprint: Footprint
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Kernel:
     """What the probe says of a candidate in a serving engine."""
 
     status: str
-    """native, reference or refused; unknown at an address that the user gave."""
+    """native, reference or refused; unknown at an address that the user gave, and where another tool measured."""
     kernel: str | None
     reason: str | None
 
@@ -218,6 +231,7 @@ class Findings:
     capacity_rounds: tuple[CapacityRound, ...] = ()
     batch_rounds: tuple[BatchRound, ...] = ()
     natural_rounds: tuple[NaturalRound, ...] = ()
+    footprints: tuple[ServerTook, ...] = ()
     metrics: tuple[ServingMetric, ...] = ()
     """What the rounds measured."""
     kernels: Mapping[str, Kernel] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import Executor, StepFailed, Work
 from whichbits.studies.execution.placement import Machine
 from whichbits.studies.execution.servers import Engine, Servers
+from whichbits.studies.execution.waiting import Waiting
 from whichbits.studies.planning.plan import Plan
 from whichbits.studies.planning.stages import process_of
 from whichbits.studies.steps.planned import Planned
@@ -65,18 +67,21 @@ class Runner:
     """Keys of steps that have failed in this command already: they are not tried again."""
     more: Callable[[], Plan | None] | None = None
     """Is asked for more to run whenever all has ended, until it has none; servers of the last plan stay up until then."""
+    finished: SimpleQueue[tuple[Planned, Future[Result]]] = field(default_factory=SimpleQueue)
+    """What has ended; a simulation brings its own, that moves its clock."""
     _states: dict[str, State] = field(default_factory=dict, init=False)
     _kept_up: set[str] = field(default_factory=set, init=False)
-    _waiting: dict[str, Planned] = field(default_factory=dict, init=False)
-    _running: dict[str, Planned] = field(default_factory=dict, init=False)
-    """By key, as what waits."""
-    _finished: SimpleQueue[tuple[Planned, Future[Result]]] = field(default_factory=SimpleQueue, init=False)
+    _running: int = field(default=0, init=False)
+    """How many steps run."""
+    _asked: Counter[str] = field(default_factory=Counter, init=False)
+    """How many of the steps that wait or run ask each server, by name."""
 
     def run(self) -> dict[str, State]:
         """How each step of the plan, and of `more`, has ended, by key.
 
         Raises OSError where the store cannot be written, UserError where it cannot be read or may be another run's.
         """
+        self._waiting = Waiting(partial(process_of, kinds=self.kinds), lambda planned: self.machine.turn(planned.needs))
         self._take(self.plan)
         self.executor.start(self)
         self._servers = Servers(self.plan.served, self.store, self.executor.engine(self.engine), self.observer.note)
@@ -87,7 +92,7 @@ class Runner:
                     self._submit_ready()
                     self._close_unneeded_servers()
                     for planned, future in self._next_finished():
-                        del self._running[planned.step.key]
+                        self._running -= 1
                         self._ended(planned, future)
                     if interrupted.is_set():
                         raise KeyboardInterrupt
@@ -136,7 +141,9 @@ class Runner:
         not_again = {*self.failed, *(key for key, state in self._states.items() if state == "failed")}
         self._states.update({planned.step.key: "done" for planned in plan.steps if planned.step.key not in missing})
         self._states.update({key: "failed" for key in missing if key in not_again})
-        self._waiting.update({key: planned for key, planned in missing.items() if key not in not_again})
+        again = [planned for key, planned in missing.items() if key not in not_again]
+        self._asked.update(name for planned in again for name in planned.needs.servers)
+        self._waiting.add(again)
         if self.more is not None:
             self._kept_up = {name for planned in plan.steps for name in planned.needs.servers}
 
@@ -152,41 +159,22 @@ class Runner:
 
     def _submit_ready(self) -> None:
         """Give the executor all steps whose turn has come; those that share work together."""
-        for planned in sorted(self._waiting.values(), key=lambda planned: self.machine.turn(planned.needs)):
-            if planned.step.key in self._waiting and self._is_ready(planned):
-                group = self._group(planned)
-                for one in group:
-                    del self._waiting[one.step.key]
-                if work := tuple(one for one in group if self._can_run(one)):
-                    self._running.update({one.step.key: one for one in work})
-                    futures = self.executor.submit(Work(self.kinds[planned.step.kind].run, work))
-                    for one, future in zip(work, futures, strict=True):
-                        future.add_done_callback(partial(self._note_finished, one))
+        while group := self._waiting.take(idle=not self._running):
+            if work := tuple(planned for planned in group if self._can_run(planned)):
+                self._running += len(work)
+                futures = self.executor.submit(Work(self.kinds[work[0].step.kind].run, work))
+                for planned, future in zip(work, futures, strict=True):
+                    future.add_done_callback(partial(self._note_finished, planned))
 
     def _note_finished(self, planned: Planned, future: Future[Result]) -> None:
-        self._finished.put((planned, future))
+        self.finished.put((planned, future))
 
     def _next_finished(self) -> Iterator[tuple[Planned, Future[Result]]]:
         """Steps that have ended since; waits a moment for the first."""
         with suppress(Empty):
-            yield self._finished.get(timeout=INTERRUPTION_S)
-            for _ in range(self._finished.qsize()):
-                yield self._finished.get_nowait()
-
-    def _is_ready(self, planned: Planned) -> bool:
-        """Whether everything the step reads has ended, well or badly, and what measures speed has all else behind it."""
-        if planned.needs.alone and (self._running or any(not one.needs.alone for one in self._waiting.values())):
-            return False
-        # One that another plan has made neither waits nor runs.
-        return not any(step.key in self._waiting or step.key in self._running for step in planned.reads.values())
-
-    def _group(self, planned: Planned) -> list[Planned]:
-        """The steps that run in one process with a step, itself among them."""
-        name = process_of(planned, self.kinds)
-        if name is None:
-            return [planned]
-        alike = (one for one in self._waiting.values() if process_of(one, self.kinds) == name)
-        return [one for one in alike if one is planned or self._is_ready(one)]
+            yield self.finished.get(timeout=INTERRUPTION_S)
+            for _ in range(self.finished.qsize()):
+                yield self.finished.get_nowait()
 
     def _can_run(self, planned: Planned) -> bool:
         """Whether what the step reads is done; if not, it fails with the first cause."""
@@ -209,14 +197,14 @@ class Runner:
 
     def _end(self, planned: Planned, state: State, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
         self._states[planned.step.key] = state
+        self._waiting.ended(planned.step)
+        self._asked.subtract(planned.needs.servers)
         self.observer.ended(planned.step, state, seconds, error, addresses)
 
     def _close_unneeded_servers(self) -> None:
         """Stop the servers that no step needs any more, nor what may come after these."""
-        if not self._servers.up:
-            return
-        left = (*self._waiting.values(), *self._running.values())
-        self._servers.close_all(but={name for planned in left for name in planned.needs.servers} | self._kept_up)
+        if self._servers.up:
+            self._servers.close_all(but={name for name, count in self._asked.items() if count} | self._kept_up)
 
 
 @contextmanager

@@ -33,6 +33,9 @@ from whichbits.studies.specification.source import Source, explain, read
 
 Run = Literal["auto", "auto-both", "served", "emulated", "both"]
 
+BASE = "base"
+"""The base in `engine.urls` and `engine.served_model_name`, where its own name is not known or not wanted."""
+
 BY_PROBE = ("auto", "auto-both")
 """Ways to run that depend on the kernel that a probe finds."""
 
@@ -178,7 +181,7 @@ class Engine(Written):
     arguments: Arguments = Field(default_factory=dict)
     environment: Mapping[str, str] = Field(default_factory=dict)
     urls: Mapping[str, str] = Field(default_factory=dict)
-    """For `kind: url`: the address that serves each candidate, by its name (the base's is its dtype, as `bf16`)."""
+    """For `kind: url`: the address that serves each candidate, by its name; the base's is its format, as `bf16`, or `base`."""
     served_model_name: str | Mapping[str, str] | None = None
     """For `kind: url`: the name that the servers serve the model under, one for all or one for each candidate by its name;
     default: the only one that a server lists."""
@@ -232,6 +235,13 @@ class Engine(Written):
             )
         return self
 
+    def of_base(self, name: str) -> Engine:
+        """The same with the base's own name for `base`."""
+        urls = _with_name(self.urls, name)
+        named = self.served_model_name
+        names = named if named is None or isinstance(named, str) else _with_name(named, name)
+        return self.model_copy(update={"urls": urls, "served_model_name": names})
+
     def model_name(self, candidate: str) -> str | None:
         """The name that a candidate is served under at its address; None where the specification does not say."""
         named = self.served_model_name
@@ -239,6 +249,11 @@ class Engine(Written):
             argument = self.arguments.get("served-model-name")
             return None if argument is None else str(argument)
         return named if isinstance(named, str) else named.get(candidate)
+
+
+def _with_name(given: Mapping[str, str], base: str) -> dict[str, str]:
+    """What is given for `base` under its own name."""
+    return {base if name == BASE and base not in given else name: value for name, value in given.items()}
 
 
 class Deployment(Written):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from whichbits.core.errors import UserError
-from whichbits.studies.imported import refuse_differences
+from whichbits.studies.imported.accuracy import refuse_differences
 from whichbits.studies.store.importers.importer import ImportedRun
 from whichbits.studies.store.importers.registry import read
 

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from whichbits.core.errors import UserError
-from whichbits.studies.imported import refuse_differences
+from whichbits.studies.imported.accuracy import refuse_differences
 from whichbits.studies.store.importers.registry import read
 
 DATE = "2026-01-02T10-00-00.000001"

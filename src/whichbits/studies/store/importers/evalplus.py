@@ -11,18 +11,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from whichbits.core.foreign import Settings, damaged, field, the_only
 from whichbits.core.text import parse_json, read_bytes
-from whichbits.studies.store.importers.importer import (
-    ImportedItem,
-    ImportedRun,
-    ImportedTask,
-    Importer,
-    Settings,
-    chosen_metric,
-    damaged,
-    field,
-    the_only,
-)
+from whichbits.studies.store.importers.importer import ImportedItem, ImportedRun, ImportedTask, Importer, chosen_metric
 
 PASS = "pass"
 OLDER_PASS = "success"

@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from whichbits.core.errors import UserError
+from whichbits.core.foreign import Setting, Settings, ambiguous, damaged, field, stated
 from whichbits.core.text import parse_json, read_bytes
 from whichbits.studies.store.importers.importer import (
     ImportedItem,
     ImportedRun,
     ImportedTask,
     Importer,
-    Setting,
-    Settings,
-    ambiguous,
     chosen_metric,
-    damaged,
-    field,
-    stated,
     unit_score,
 )
 

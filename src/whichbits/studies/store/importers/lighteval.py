@@ -10,19 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from whichbits.core.errors import UserError
+from whichbits.core.foreign import Settings, ambiguous, damaged, field, stated
 from whichbits.core.text import parse_json, read_bytes
 from whichbits.studies.store.importers.importer import (
     ImportedItem,
     ImportedRun,
     ImportedTask,
     Importer,
-    Settings,
-    ambiguous,
     chosen_metric,
-    damaged,
-    field,
     numbered,
-    stated,
     unit_score,
 )
 

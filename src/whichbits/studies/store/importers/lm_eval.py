@@ -7,19 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from whichbits.core.errors import UserError
+from whichbits.core.foreign import Setting, Settings, damaged, field, stated, the_only
 from whichbits.core.text import json_lines, parse_json, read_bytes
 from whichbits.studies.store.importers.importer import (
     ImportedItem,
     ImportedRun,
     ImportedTask,
     Importer,
-    Setting,
-    Settings,
     chosen_metric,
-    damaged,
-    field,
-    stated,
-    the_only,
     unit_score,
 )
 

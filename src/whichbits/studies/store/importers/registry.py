@@ -6,7 +6,8 @@ from pathlib import Path
 
 from whichbits.core.entry_points import Registry
 from whichbits.core.errors import UserError
-from whichbits.studies.store.importers.importer import ImportedRun, Importer, damaged
+from whichbits.core.foreign import damaged
+from whichbits.studies.store.importers.importer import ImportedRun, Importer
 
 GROUP = "whichbits.importers"
 """Of entry points."""

@@ -1,39 +1,29 @@
-"""Results of another tool as a study: a base and a candidate, compared where they answered the same, and refused where not."""
+"""Scores of another tool as a study: a base and a candidate, compared where they answered the same, and refused where not."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from importlib import metadata
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
+from whichbits.core.foreign import damaged
 from whichbits.schema.evaluate import EvaluateItem, EvaluateSummary, Imported, ImportedInputs
 from whichbits.schema.labels import Labels
 from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Step
+from whichbits.studies.imported.differences import Places
+from whichbits.studies.imported.study import ENGINE, VERSION, Part, imported_notes, judge, names
 from whichbits.studies.steps.shared.digest import digest
 from whichbits.studies.steps.shared.items import write_items
-from whichbits.studies.store.importers.importer import ImportedItem, ImportedRun, ImportedTask, Setting, damaged
+from whichbits.studies.store.importers.importer import ImportedItem, ImportedRun, ImportedTask
 from whichbits.studies.store.importers.registry import read
-from whichbits.studies.store.manifest import FILE, SCHEMA, StudyManifest, entries
-from whichbits.studies.store.manifest import read as read_manifest
 from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
     from whichbits.verdict.verdict import Verdict
-
-VERSION = 1
-"""Of what is made of imported results."""
-NAME = "imported"
-"""Of the study."""
-ENGINE = "imported"
-"""Label of the engine of imported scores."""
-SHOWN = 60
-"""Characters of a value that an error shows."""
 
 
 def judge_imported(
@@ -51,32 +41,33 @@ def judge_imported(
     Raises UserError, which names a field and both values, where the two runs are not of the same prompts, versions, examples,
     filters or metrics.
     """
-    from whichbits.studies import conclusion
-
     runs = [_of_tasks(read(path, metric), tasks) for path in (base, candidate)]
     refuse_differences(*runs)
-    names = _names(runs[0].model, runs[1].model)
-    _refuse_other_study(store)
+    called = names("evaluate", runs[0].model, runs[1].model, store)
     with store.locked():
-        steps = [_keep(run, task, name, store) for run, name in zip(runs, names, strict=True) for task in run.tasks]
-        manifest = _manifest(runs, names, steps, margin, command)
-        manifest.write(store.folder)
-        records = manifest.records(store)
-        verdict = conclusion.judge(manifest, records)
-        conclusion.write(verdict, manifest, records, store.folder)
-    return verdict
-
-
-def _refuse_other_study(store: Store) -> None:
-    """Raise UserError where the store is another study's, whose verdict would be lost."""
-    if (store.folder / FILE).is_file() and (name := read_manifest(store.folder).study) != NAME:
-        raise UserError(f"store: {store.folder} is the store of study {name}", remedy="name another --store")
+        steps = [_keep(run, task, name, store) for run, name in zip(runs, called, strict=True) for task in run.tasks]
+        return judge(
+            Part(
+                kind="evaluate",
+                base=called[0],
+                candidate=called[1],
+                models=(runs[0].model, runs[1].model),
+                steps=tuple(steps),
+                notes=imported_notes("evaluate", runs[0].tool, [run.path for run in runs], runs[0].unknown),
+                margin=margin,
+                command=command or shlex.join(["whichbits", "evaluate", "--from", str(base), "--from", str(candidate)]),
+                workloads={},
+                deployments={},
+            ),
+            store,
+        )
 
 
 def refuse_differences(base: ImportedRun, candidate: ImportedRun) -> None:
     """Raise UserError where two runs did not do the same: a tool, a setting, the tasks, their settings, items or prompts."""
-    _refuse("tool", base.tool, candidate.tool, base, candidate, "import both from one tool")
-    _refuse_settings("", base.settings, candidate.settings, base, candidate)
+    places = Places(base.path, candidate.path)
+    places.refuse("tool", base.tool, candidate.tool, "import both from one tool")
+    places.refuse_settings("", base.settings, candidate.settings)
     ours, theirs = ({task.name: task for task in run.tasks} for run in (base, candidate))
     if one_sided := sorted(ours.keys() ^ theirs.keys()):
         shared = sorted(ours.keys() & theirs.keys())
@@ -86,25 +77,9 @@ def refuse_differences(base: ImportedRun, candidate: ImportedRun) -> None:
         )
     for name, task in ours.items():
         other = theirs[name]
-        _refuse_settings(f"{name}: ", task.settings, other.settings, base, candidate)
-        _refuse(f"{name}: metric", task.metric, other.metric, base, candidate, "score both by one metric, as with --metric")
+        places.refuse_settings(f"{name}: ", task.settings, other.settings)
+        places.refuse(f"{name}: metric", task.metric, other.metric, "score both by one metric, as with --metric")
         _refuse_items(task, other, base, candidate)
-
-
-def _refuse_settings(
-    prefix: str, ours: Sequence[Setting], theirs: Sequence[Setting], base: ImportedRun, candidate: ImportedRun
-) -> None:
-    """Settings of one tool; what one run states and the other does not is a difference."""
-    left, right = ({setting.field: setting for setting in side} for side in (ours, theirs))
-    for field in dict.fromkeys([*left, *right]):
-        one, other = (side[field].value if field in side else "not stated" for side in (left, right))
-        _refuse(f"{prefix}{field}", one, other, base, candidate, (left.get(field) or right[field]).remedy)
-
-
-def _refuse(field: str, ours: str, theirs: str, base: ImportedRun, candidate: ImportedRun, remedy: str) -> None:
-    if ours != theirs:
-        left, right = _excerpts(ours, theirs)
-        raise UserError(f"from: {field} differs: {left} in {base.path}, {right} in {candidate.path}", remedy=remedy)
 
 
 def _refuse_items(task: ImportedTask, other: ImportedTask, base: ImportedRun, candidate: ImportedRun) -> None:
@@ -120,7 +95,8 @@ def _refuse_items(task: ImportedTask, other: ImportedTask, base: ImportedRun, ca
         for field in ("prompt", "target"):
             left, right = getattr(item, field), getattr(theirs[name], field)
             what = f"{task.name}: {field} of item {name}"
-            _refuse(what, left, right, base, candidate, "ask both the same: one tokenizer, chat template and task")
+            places = Places(base.path, candidate.path)
+            places.refuse(what, left, right, "ask both the same: one tokenizer, chat template and task")
 
 
 def _by_name(task: ImportedTask, run: ImportedRun) -> dict[str, ImportedItem]:
@@ -130,20 +106,6 @@ def _by_name(task: ImportedTask, run: ImportedRun) -> dict[str, ImportedItem]:
     return found
 
 
-def _excerpts(left: str, right: str) -> tuple[str, str]:
-    """Two different texts, of long ones what is around the first character in which they differ."""
-    if max(len(left), len(right)) <= SHOWN:
-        return left, right
-    place = next(i for i, (one, other) in enumerate(zip_longest(left, right)) if one != other)
-    start = max(0, place - SHOWN // 2)
-    return _excerpt(left, start), _excerpt(right, start)
-
-
-def _excerpt(text: str, start: int) -> str:
-    end = start + SHOWN
-    return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"
-
-
 def _of_tasks(run: ImportedRun, names: Sequence[str]) -> ImportedRun:
     """The run with the tasks of these names alone, or all. Raises UserError where it lacks one."""
     there = {task.name: task for task in run.tasks}
@@ -151,12 +113,6 @@ def _of_tasks(run: ImportedRun, names: Sequence[str]) -> ImportedRun:
         if name not in there:
             raise UserError(f"task: {run.path} has no task {name!r:.80}", remedy=f"choose from {', '.join(there)}")
     return replace(run, tasks=tuple(there[name] for name in names)) if names else run
-
-
-def _names(base: str, candidate: str) -> tuple[str, str]:
-    """What base and candidate are called: the last part of their models' names, or where these are one, base and candidate."""
-    short = [name.rstrip("/").rsplit("/", 1)[-1] for name in (base, candidate)]
-    return (short[0], short[1]) if all(short) and short[0] != short[1] else ("base", "candidate")
 
 
 def _keep(run: ImportedRun, task: ImportedTask, name: str, store: Store) -> Step:
@@ -194,30 +150,3 @@ def _rows(task: ImportedTask) -> Iterator[EvaluateItem]:
             prediction=item.prediction,
             target=item.target,
         )
-
-
-def _manifest(
-    runs: Sequence[ImportedRun], names: tuple[str, str], steps: Sequence[Step], margin: float, command: str
-) -> StudyManifest:
-    notes = [f"scores imported from {run.tool}: {run.path}" for run in runs]
-    notes += [f"not in what {runs[0].tool} wrote, and so not compared: {what}" for what in runs[0].unknown]
-    return StudyManifest(
-        schema_version=SCHEMA,
-        study=NAME,
-        specification="",
-        command=command or shlex.join(["whichbits", "evaluate", *(word for run in runs for word in ("--from", str(run.path)))]),
-        model=runs[0].model,
-        notes=tuple(notes),
-        base=names[0],
-        base_bytes=None,
-        formats={name: run.model for name, run in zip(names, runs, strict=True)},
-        margin=margin,
-        seed=0,
-        hardware="not known",
-        engines=(),
-        workloads={},
-        deployments={},
-        prices="default",
-        steps=entries(steps),
-        version=metadata.version("whichbits"),
-    )

@@ -1,0 +1,136 @@
+"""What another tool measured of base and candidate: ratios of the same load, and refusals of another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import whichbits
+from whichbits.cli.app import app
+from whichbits.core.errors import UserError
+from whichbits.verdict.estimates import Estimate
+from whichbits.verdict.verdict import Verdict
+
+TOOLS = ("vllm-bench", "guidellm", "aiperf", "inference-perf")
+
+
+def pair(written: Any, folder: Path, tool: str = "vllm-bench", *, rounds: int = 3, times: float = 1.25) -> tuple[Path, Path]:
+    """Base and candidate, one and four at a time, in rounds that differ a little; the candidate is faster by a factor."""
+    for name, speed in (("base", 1.0), ("model-w4a16", times)):
+        for repeat in range(rounds):
+            pace = (1 + 0.01 * (repeat % 2)) / speed
+            for streams in (1, 4):
+                sent = written.kept_in_flight(streams, 12, ttft=0.2 * pace, gap=0.1 * pace)
+                options = {"date": f"20261101-12{repeat:02}{streams:02}"} if tool == "vllm-bench" else {}
+                place = folder / name / f"{repeat}-{streams}"
+                written.WRITERS[tool](place, sent, streams=streams, model=f"org/{name}", **options)
+    return folder / "base", folder / "model-w4a16"
+
+
+def ratios(verdict: Verdict, metric: str) -> dict[str, float]:
+    """Of the candidate over the base, by load."""
+    return {
+        one.load_level: one.ratio.value
+        for one in verdict.speed
+        if one.candidate == "model-w4a16" and one.metric == metric and one.percentile is None and one.ratio is not None
+    }
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_the_ratio_of_the_speeds(tool: str, written: Any, tmp_path: Path) -> None:
+    outcome = whichbits.bench_from(*pair(written, tmp_path, tool), store=tmp_path / "store")
+    found = ratios(outcome.verdict, "requests_per_second")
+    assert found == {"synchronous": pytest.approx(1.25), "concurrency 4": pytest.approx(1.25)}
+    assert ratios(outcome.verdict, "tpot_s")["concurrency 4"] == pytest.approx(0.8)
+    (speed,) = [
+        one for one in outcome.verdict.speed
+        if (one.candidate, one.load_level, one.metric, one.percentile)
+        == ("model-w4a16", "concurrency 4", "requests_per_second", None)
+    ]  # fmt: skip
+    assert (speed.rounds, speed.valid) == (3, True)
+    assert isinstance(speed.ratio, Estimate)
+    assert speed.ratio.low <= speed.ratio.value <= speed.ratio.high
+    assert "kernels_unknown" in {caveat.code for caveat in outcome.verdict.caveats}
+    assert f"speeds imported from {tool}" in outcome.report.read_text(encoding="utf-8")
+
+
+def test_a_price_makes_queries_per_dollar_of_it(written: Any, tmp_path: Path) -> None:
+    verdict = whichbits.bench_from(*pair(written, tmp_path), hardware="l4", count=2, store=tmp_path / "store").verdict
+    costs = {(one.candidate, one.mode): one for one in verdict.cost}
+    found = costs["model-w4a16", "asynchronous"]
+    assert found.price_per_hour == pytest.approx(1.6)
+    assert found.queries_per_dollar is not None
+    assert found.queries_per_dollar.value == pytest.approx(3600 * 4 * 1.25 / 1.0033 / 1.6, rel=0.001)
+    assert found.cost_reduction is not None
+    assert found.cost_reduction.value == pytest.approx(1.25)
+
+
+def test_scores_and_speeds_of_the_same_two_are_one_verdict(written: Any, tmp_path: Path) -> None:
+    """Non-inferior by its scores, and faster: it is recommended. Either part can be imported again."""
+    import json
+
+    for name in ("base", "model-w4a16"):
+        folder = tmp_path / "logs" / name
+        folder.mkdir(parents=True)
+        samples = [
+            {"id": n, "epoch": 1, "input": f"Q{n}", "choices": list("abcd"), "target": "A",
+             "scores": {"choice": {"value": "C" if n % 5 else "I", "answer": "A"}}}
+            for n in range(2000)
+        ]  # fmt: skip
+        spec = {"task": "arc", "task_version": 0, "model": f"vllm/org/{name}", "config": {}, "packages": {"inspect_ai": "1"}}
+        log = {"version": 2, "status": "success", "eval": spec, "plan": {}, "samples": samples}
+        (folder / "arc.json").write_text(json.dumps(log), encoding="utf-8")
+    scores = (tmp_path / "logs" / "base", tmp_path / "logs" / "model-w4a16")
+    speeds, store = pair(written, tmp_path), tmp_path / "store"
+    assert whichbits.evaluate_from(*scores, margin=0.02, store=store).verdict.recommendations == ()
+    for outcome in (whichbits.bench_from(*speeds, store=store), whichbits.evaluate_from(*scores, margin=0.02, store=store)):
+        found = {one.mode: one.candidate for one in outcome.verdict.recommendations}
+        assert found == {"synchronous": "model-w4a16", "asynchronous": "model-w4a16"}
+        assert outcome.verdict.margin == 0.02
+    assert whichbits.recommend(store) == outcome.verdict
+
+
+@pytest.mark.parametrize(
+    ("field", "options", "said"),
+    [
+        ("load", {"streams": 8}, "load differs: concurrency 4 in .*, concurrency 8 in"),
+        ("prompts", {"prompt": 32}, "concurrency 4: mean prompt tokens differs: 16.0 in .*, 32.0 in"),
+        ("outputs", {"tokens": 12}, "concurrency 4: mean output tokens differs: 9.0 in .*, 12.0 in"),
+        ("hardware", {"fields": {"gpu": "A100"}}, r'gpu differs: \["H100"\] in .*, \["A100"\] in'),
+        (
+            "engine",
+            {"fields": {"gpu": "H100", "vllm_version": "0.11"}},
+            r'vllm_version differs: not stated in .*, \["0.11"\] in',
+        ),
+        ("backend", {"fields": {"backend": "openai-chat"}}, "backend differs"),
+    ],
+)
+def test_another_load_is_refused(field: str, options: dict[str, Any], said: str, written: Any, tmp_path: Path) -> None:
+    fields = {"gpu": "H100"}
+    written.WRITERS["vllm-bench"](tmp_path / "base", written.kept_in_flight(4, 8), streams=4, **fields)
+    streams, own = options.pop("streams", 4), options.pop("fields", fields)
+    written.WRITERS["vllm-bench"](tmp_path / "other", written.kept_in_flight(streams, 8, **options), streams=streams, **own)
+    with pytest.raises(UserError, match=said):
+        whichbits.bench_from(tmp_path / "base", tmp_path / "other", store=tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_results_of_two_tools_are_not_compared(written: Any, tmp_path: Path) -> None:
+    base = written.WRITERS["vllm-bench"](tmp_path / "base", written.kept_in_flight(4, 8), streams=4)
+    other = written.WRITERS["guidellm"](tmp_path / "other", written.kept_in_flight(4, 8), streams=4)
+    with pytest.raises(UserError, match=r"tool differs: vllm-bench in .*, guidellm in"):
+        whichbits.bench_from(base, other, store=tmp_path / "store")
+
+
+def test_the_command(written: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, candidate = pair(written, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(app, ["bench", "--from", str(base), "--from", str(candidate), "--hardware", "h100"])
+    assert told.exit_code == 0, told.output
+    assert Path("studies/imported/report.html").is_file()
+    assert CliRunner().invoke(app, ["bench", "--from", str(base)]).exit_code == 2
+    assert CliRunner().invoke(app, ["bench", "m", "--from", str(base), "--from", str(candidate)]).exit_code == 2
+    assert CliRunner().invoke(app, ["bench"]).exit_code == 2
