@@ -3,7 +3,7 @@
 Prints its port. Options: ttft, itl (seconds), stop_after (tokens, ignoring max_tokens), per_chunk (tokens a chunk), textless
 (first tokens that carry no text), cached (share of prompt tokens reported as prefix hits), fail_every (n-th request gets
 HTTP 500), slots (requests served at once, the others wait), usage (False: none in the stream), held (True: the whole stream is
-sent at its end, as by a proxy that buffers).
+sent at its end, as by a proxy that buffers), remembers (True: prefix hits are what earlier prompts began with).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 
@@ -18,7 +19,7 @@ class Engine:
     def __init__(self, **options: Any) -> None:
         self.options = {
             "ttft": 0.02, "itl": 0.002, "stop_after": None, "per_chunk": 1, "textless": 0, "cached": 0.0, "fail_every": 0,
-            "slots": 1000, "usage": True, "held": False,
+            "slots": 1000, "usage": True, "held": False, "remembers": False,
         } | options  # fmt: skip
         self.received: list[dict[str, Any]] = []
         self.queries = self.hits = self.generated = 0.0
@@ -66,7 +67,7 @@ class Engine:
             return
         prompt = len(request["prompt"])
         self.queries += prompt
-        self.hits += prompt * o["cached"]
+        self.hits += max(map(self.alike(request), self.received[:-1]), default=0) if o["remembers"] else prompt * o["cached"]
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         count = min(request["max_tokens"], o["stop_after"] or request["max_tokens"])
         due = asyncio.get_running_loop().time() + o["ttft"]
@@ -85,6 +86,16 @@ class Engine:
         await self.event(writer, "[DONE]")
         writer.write(b"0\r\n\r\n")
         await writer.drain()
+
+    def alike(self, request: dict[str, Any]) -> Callable[[dict[str, Any]], int]:
+        """How many tokens of the prompt another request's prompt begins with."""
+
+        def common(other: dict[str, Any]) -> int:
+            pairs = enumerate(zip(request["prompt"], other["prompt"], strict=False))
+            shorter = min(len(request["prompt"]), len(other["prompt"]))
+            return next((place for place, (one, two) in pairs if one != two), shorter)
+
+        return common
 
     async def event(self, writer: asyncio.StreamWriter, data: str) -> None:
         payload = f"data: {data}\n\n".encode()

@@ -108,6 +108,25 @@ def test_lengths_that_differ_are_asked_for_and_come(start_engine, word_tokenizer
     )
 
 
+def test_turns_of_a_conversation_follow_their_answers_and_are_found_in_the_cache(start_engine, word_tokenizer: Path):
+    workload = chat(synchronous=False, requests_per_stream=9, conversation={"turns": 3, "user_tokens": 13})
+    url = start_engine(ttft=0.05, itl=0.01, remembers=True)
+    (result,) = measure(url, "m", word_tokenizer, workload, seed=1)
+    assert result.valid, result.reasons
+    received = httpx.get(f"{url}/received", trust_env=False).json()[1:]
+    assert len(received) == 4 * 10
+    lengths = [len(one["prompt"]) for one in received]
+    # Turns of 64, 88 and 112 tokens; the first four requests begin at different turns, and about a third is of each.
+    assert sorted(set(lengths)) == [64, 88, 112] and sorted(lengths[:4]) == [64, 64, 88, 112]
+    assert all(11 <= lengths.count(length) <= 16 for length in (64, 88, 112))
+    for place, one in enumerate(received[4:], 4):
+        earlier = [other["prompt"] for other in received[:place]]
+        assert (len(one["prompt"]) == 64) == (one["prompt"][:24] not in [other[:24] for other in earlier])
+    assert workload.shared == pytest.approx(152 / 264)
+    assert result.evidence.prefix_cache_hit_rate == pytest.approx(workload.shared, abs=0.1)
+    assert result.evidence.prefix_cache_hit_rate <= workload.shared + 0.01
+
+
 def test_a_log_is_replayed_at_its_times_with_its_lengths(start_engine, word_tokenizer: Path, tmp_path: Path):
     log = tmp_path / "log.csv"
     rows = [(0.1 * number, 10 + number, 2 + number % 3) for number in range(30)]

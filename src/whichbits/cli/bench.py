@@ -26,15 +26,20 @@ if TYPE_CHECKING:
 def bench(
     model: Annotated[str | None, typer.Argument(help="Folder, hub id, or an embedded model's name.")] = None,
     workload: Annotated[
-        list[str] | None, typer.Option("--workload", help="Workload by name, or PROMPT/OUTPUT tokens; repeatable.")
+        list[str] | None,
+        typer.Option("--workload", help="Workload by name (rag, ...; docs/serving.md), or PROMPT/OUTPUT tokens; repeatable."),
     ] = None,
     url: Annotated[str | None, typer.Option(help="Address that serves the model already; default: start a server.")] = None,
     served_model_name: ServedName = None,
     concurrency: Annotated[
         list[int] | None, typer.Option(help="Requests in flight, in place of the workload's loads; repeatable.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Poisson arrivals a second, in place of the workload's loads.")] = None,
-    rounds: Annotated[int, typer.Option(help="How often each workload is measured.")] = 1,
+    rate: Annotated[
+        float | None, typer.Option(help="Requests per second, Poisson arrivals, in place of the workload's loads.")
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(help="How often each workload is measured; one round gives no interval between rounds.")
+    ] = 1,
     from_: Annotated[
         list[Path] | None,
         typer.Option("--from", help="Results of another tool in place of a model: give the base's, then the candidate's."),

@@ -97,7 +97,7 @@ def _accelerator(hardware: Hardware) -> Check:
 def _memory(hardware: Hardware) -> Check:
     detail = f"{hardware.memory_mib / 1024:.1f} GiB"
     if hardware.memory_mib < 12 * 1024:
-        return Check("memory", "warn", detail, "12 GiB serve the demonstration; set the number of resident servers to 1")
+        return Check("memory", "warn", detail, "12 GiB serve the demonstration; with less its servers run one after another")
     return Check("memory", "ok", detail)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from whichbits.schema.serve import Evidence, Metrics
-from whichbits.schema.workload import Workload, mean
+from whichbits.schema.workload import Workload
 from whichbits.serving.workload import LoadLevel
 
 MINIMUM_LATENCIES = 3.5
@@ -33,12 +33,11 @@ def prompt_tolerance(asked: int) -> float:
 
 def judge(evidence: Evidence, metrics: Metrics, level: LoadLevel, workload: Workload) -> tuple[str, ...]:
     """Reasons why the load level is not valid, in words; none where it is."""
-    shared = (workload.shared_prefix_tokens or 0) / mean(workload.prompt_tokens)
-    return (*judge_requests(evidence, metrics, shared), *_steady(evidence, metrics, level))
+    return (*judge_requests(evidence, metrics, workload.most_shared), *_steady(evidence, metrics, level))
 
 
 def judge_requests(evidence: Evidence, metrics: Metrics, shared: float = 0.0) -> tuple[str, ...]:
-    """The same of any requests, whether or not their load is steady; `shared` is what all prompts share, of their length."""
+    """The same of any requests, whether or not their load is steady; `shared` is what prompts share on purpose."""
     return (
         *_complete(evidence),
         *_stream(evidence),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -154,6 +155,17 @@ class Rounds(Frozen):
     note: RoundsNote
 
 
+class PromptsShared(Frozen):
+    """Prompts begin alike on purpose, so that speeds are those with the server's prefix cache."""
+
+    code: Literal["prompts_shared"] = "prompts_shared"
+    workload: str
+    shared: float
+    """Share of the prompts' tokens that a prompt before them has too."""
+    cached: Mapping[str, float]
+    """Share that came from the cache, by candidate, on average over loads and rounds; none where servers do not say."""
+
+
 class StillRising(Frozen):
     """Candidates that did best at the largest load measured."""
 
@@ -219,6 +231,7 @@ Caveat = Annotated[
     | KernelsUnknown
     | InvalidRound
     | Rounds
+    | PromptsShared
     | StillRising
     | LimitsNotKept
     | SeveralLooks

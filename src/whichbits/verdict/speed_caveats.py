@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 
-from whichbits.verdict.caveat_codes import Caveat, InvalidRound, KernelsUnknown, LimitsNotKept, Rounds, StatedLimit, StillRising
+from whichbits.verdict.caveat_codes import (
+    Caveat,
+    InvalidRound,
+    KernelsUnknown,
+    LimitsNotKept,
+    PromptsShared,
+    Rounds,
+    StatedLimit,
+    StillRising,
+)
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.serving_options import ServingOptions
 from whichbits.verdict.slo import limits_of
@@ -27,6 +37,7 @@ def speed_caveats(
             for note in option.cost.notes:
                 yield Rounds(candidate=option.candidate, workload=options.workload, mode=options.mode, note=note)
     for workload in dict.fromkeys(r.workload for r in findings.rounds):
+        yield from _shared(workload, findings)
         yield from _still_rising(workload, findings)
     yield from _limits(findings, measured, level)
 
@@ -37,6 +48,16 @@ def _invalid(findings: Findings) -> Iterator[InvalidRound]:
             yield InvalidRound(
                 candidate=r.candidate, workload=r.workload, load=r.load_level, round=r.repeat + 1, reasons=r.reasons
             )
+
+
+def _shared(workload: str, findings: Findings) -> Iterator[PromptsShared]:
+    """Say what a prefix cache had to do with the speeds, where prompts are alike on purpose."""
+    shared = findings.workloads[workload].shared if workload in findings.workloads else 0.0
+    if shared:
+        rounds = [r for r in findings.rounds if r.workload == workload and r.valid]
+        hits = {name: [r.cached for r in rounds if r.candidate == name and r.cached is not None] for name in findings.formats}
+        cached = {name: fmean(found) for name, found in hits.items() if found}
+        yield PromptsShared(workload=workload, shared=shared, cached=cached)
 
 
 def _still_rising(workload: str, findings: Findings) -> Iterator[StillRising]:

@@ -99,6 +99,16 @@ SAID = [
         "chat: a did best at the largest load measured, so a larger one may give more.",
     ),
     (
+        c.PromptsShared(workload="chat", shared=0.7, cached={"bf16": 0.65, "a": 0.66}),
+        "chat: 70 % of the prompt tokens are those of a prompt before, on purpose; from the prefix cache came 65 % of bf16's "
+        "and 66 % of a's.",
+    ),
+    (
+        c.PromptsShared(workload="chat", shared=0.7, cached={}),
+        "chat: 70 % of the prompt tokens are those of a prompt before, on purpose; the servers do not say how many their cache "
+        "held.",
+    ),
+    (
         c.LimitsNotKept(
             workload="chat", deployment="here", limits=(c.StatedLimit(metric="ttft", percentile=95.0, seconds=0.5),)
         ),

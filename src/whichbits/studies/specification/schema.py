@@ -26,11 +26,15 @@ from whichbits.schema.frozen import Written
 from whichbits.schema.prefill_decode import PrefillDecode
 from whichbits.schema.sampling import Sampling
 from whichbits.studies.specification.decide import Decide
+from whichbits.studies.specification.judge import JudgeChoice
 from whichbits.studies.specification.modes import Modes, mode_entries
 from whichbits.studies.specification.names import Name, checked_name, mistake
 from whichbits.studies.specification.source import Source, explain, read
 
 Run = Literal["auto", "auto-both", "served", "emulated", "both"]
+
+BASE = "base"
+"""The base in `engine.urls` and `engine.served_model_name`, where its own name is not known or not wanted."""
 
 BY_PROBE = ("auto", "auto-both")
 """Ways to run that depend on the kernel that a probe finds."""
@@ -72,28 +76,6 @@ class Candidate(Written):
             object.__setattr__(self, "name", self.format or str(self.checkpoint).rstrip("/").split("/")[-1])
         checked_name(self.name)
         return self
-
-
-class JudgeChoice(Written):
-    """Who judges open answers: any model behind an OpenAI-compatible address."""
-
-    url: Annotated[str, Field(min_length=1)]
-    model: Annotated[str, Field(min_length=1)]
-    baseline: Path | None = None
-    """Answers to judge against in place of the task's own: arena-hard's JSONL, or items.parquet of another evaluation."""
-    rounds: Annotated[int, Field(ge=1, le=100)] | None = None
-    """How often each answer is judged, each time in both orders; default 2."""
-    max_tokens: PositiveInt | None = None
-    """Longest judgment; default 4096."""
-    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None = None
-    key_variable: Annotated[str, Field(min_length=1)] | None = None
-    """Variable of the environment that holds the judge's key; default OPENAI_API_KEY."""
-    concurrency: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Judgments under way at once; default 8."""
-    prompt_price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    """Dollars for a million tokens read."""
-    output_price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    """Dollars for a million tokens written."""
 
 
 class TaskChoice(Written):
@@ -199,7 +181,7 @@ class Engine(Written):
     arguments: Arguments = Field(default_factory=dict)
     environment: Mapping[str, str] = Field(default_factory=dict)
     urls: Mapping[str, str] = Field(default_factory=dict)
-    """For `kind: url`: the address that serves each candidate, by its name (the base's is its dtype, as `bf16`)."""
+    """For `kind: url`: the address that serves each candidate, by its name; the base's is its format, as `bf16`, or `base`."""
     served_model_name: str | Mapping[str, str] | None = None
     """For `kind: url`: the name that the servers serve the model under, one for all or one for each candidate by its name;
     default: the only one that a server lists."""
@@ -253,6 +235,13 @@ class Engine(Written):
             )
         return self
 
+    def of_base(self, name: str) -> Engine:
+        """The same with the base's own name for `base`."""
+        urls = _with_name(self.urls, name)
+        named = self.served_model_name
+        names = named if named is None or isinstance(named, str) else _with_name(named, name)
+        return self.model_copy(update={"urls": urls, "served_model_name": names})
+
     def model_name(self, candidate: str) -> str | None:
         """The name that a candidate is served under at its address; None where the specification does not say."""
         named = self.served_model_name
@@ -260,6 +249,11 @@ class Engine(Written):
             argument = self.arguments.get("served-model-name")
             return None if argument is None else str(argument)
         return named if isinstance(named, str) else named.get(candidate)
+
+
+def _with_name(given: Mapping[str, str], base: str) -> dict[str, str]:
+    """What is given for `base` under its own name."""
+    return {base if name == BASE and base not in given else name: value for name, value in given.items()}
 
 
 class Deployment(Written):

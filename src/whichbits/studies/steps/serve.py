@@ -83,12 +83,12 @@ def seconds(step: Step, ask: Ask) -> float | None:
 def requests_of(workload: Workload) -> tuple[Workload, str | None, Path | None]:
     """For a step's key: the workload with its file by name alone, and the file's SHA-256; and where the file is.
 
-    So a study whose folder is moved keeps its results, and one whose log changes does not.
+    So a study whose folder is moved keeps its results, and one whose log changes does not. The target rate changes no result.
     """
-    path = workload.file
+    measured, path = workload.model_copy(update={"target_rate": None}), workload.file
     if path is None:
-        return workload, None, None
-    return workload.with_file(Path(path.name)), _sha256(path), path.absolute()
+        return measured, None, None
+    return measured.with_file(Path(path.name)), _sha256(path), path.absolute()
 
 
 def located(step: Step) -> Workload:
@@ -139,7 +139,7 @@ def closed_loop_seconds(workload: Workload, ask: Ask) -> float | None:
     else:
         load_levels = [at_concurrency(workload, n) for n in (*((1,) if workload.synchronous else ()), *workload.concurrency)]
     in_flight = [level.concurrency or 1 for level in load_levels]
-    rates = ask(mean(workload.prompt_tokens), mean(workload.output_tokens), in_flight)
+    rates = ask(workload.mean_prompt_tokens, mean(workload.output_tokens), in_flight)
     total, seen = 0.0, list[float]()
     for level, rate in zip(load_levels, rates, strict=True):
         if rate is None:
