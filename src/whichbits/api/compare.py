@@ -66,7 +66,7 @@ def compare(
         )
     named = Candidate.model_validate(column).name
     engine = served_at({"base": (url, served_model_name), named: (candidate_url, candidate_served_model_name)})
-    part = part_of_a_study("compare", base, candidates=[column], similarity=texts, engine=engine, seed=seed)
+    part = part_of_a_study("compare", base, candidates=[column], similarity=texts, base_repeats=1, engine=engine, seed=seed)
     wanted = {"quantize", "distribution"} if emulated else {"quantize", "generate", "compare", "distribution"}
     found: list[Measure] = []
     for record in run_part(part, store, wanted):

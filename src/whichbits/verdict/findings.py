@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,6 +92,15 @@ class RepliedTask:
     """Of generating them; None where they are emulated."""
     concurrency: int | None
     steps: tuple[str, ...]
+
+    def among(self, items: ChunkedArray) -> RepliedTask:
+        """With the replies to these items alone."""
+        import pyarrow.compute as compute
+
+        wanted = compute.is_in(self.items, value_set=items.combine_chunks())
+        rows = np.flatnonzero(wanted.to_numpy())
+        values = {key: values[rows] for key, values in self.values.items()}
+        return replace(self, values=values, items=self.items.filter(wanted), cluster=self.cluster[rows])
 
 
 @dataclass(frozen=True)

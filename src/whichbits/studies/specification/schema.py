@@ -26,6 +26,7 @@ from whichbits.schema.frozen import Written
 from whichbits.schema.prefill_decode import PrefillDecode
 from whichbits.schema.sampling import Sampling
 from whichbits.studies.specification.decide import Decide
+from whichbits.studies.specification.judge import JudgeChoice
 from whichbits.studies.specification.modes import Modes, mode_entries
 from whichbits.studies.specification.names import Name, checked_name, mistake
 from whichbits.studies.specification.source import Source, explain, read
@@ -75,28 +76,6 @@ class Candidate(Written):
             object.__setattr__(self, "name", self.format or str(self.checkpoint).rstrip("/").split("/")[-1])
         checked_name(self.name)
         return self
-
-
-class JudgeChoice(Written):
-    """Who judges open answers: any model behind an OpenAI-compatible address."""
-
-    url: Annotated[str, Field(min_length=1)]
-    model: Annotated[str, Field(min_length=1)]
-    baseline: Path | None = None
-    """Answers to judge against in place of the task's own: arena-hard's JSONL, or items.parquet of another evaluation."""
-    rounds: Annotated[int, Field(ge=1, le=100)] | None = None
-    """How often each answer is judged, each time in both orders; default 2."""
-    max_tokens: PositiveInt | None = None
-    """Longest judgment; default 4096."""
-    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None = None
-    key_variable: Annotated[str, Field(min_length=1)] | None = None
-    """Variable of the environment that holds the judge's key; default OPENAI_API_KEY."""
-    concurrency: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Judgments under way at once; default 8."""
-    prompt_price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    """Dollars for a million tokens read."""
-    output_price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    """Dollars for a million tokens written."""
 
 
 class TaskChoice(Written):
