@@ -261,6 +261,7 @@ def _paired(
     session: Session,
 ) -> Result | Exception:
     """A step's result: its candidate's load levels with the base's of the same round, and the order of measuring."""
+    from whichbits.serving.machine import energy_metrics
     from whichbits.serving.metrics.registry import all_metrics, packages
 
     rows: list[dict[str, str | float | None]] = []
@@ -278,7 +279,7 @@ def _paired(
         order=tuple(order),
         load_levels=levels["candidate"],
         base_load_levels=levels["base"],
-        metrics=tuple(metric.described for metric in all_metrics()),
+        metrics=(*(metric.described for metric in all_metrics()), *energy_metrics([*levels["candidate"], *levels["base"]])),
         natural=natural[roles(job)["candidate"]],
         base_natural=natural[roles(job)["base"]],
         weights=session.weights(job),
@@ -301,7 +302,7 @@ def former(summary: Any) -> Any:
 
 SERVE = Kind(
     "serve",
-    version=2,
+    version=3,
     plan=plan,
     run=run,
     seconds=seconds,
