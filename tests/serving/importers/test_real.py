@@ -1,7 +1,7 @@
 """Results that the tools themselves wrote of a server with known delays: 80 ms to the first of 8 tokens, then 20 ms a token.
 
-`vllm-bench.json` is of vLLM 0.32's `bench serve`, `guidellm-0.8.1.json` and `inference-perf-0.7.0` of those command lines, all with
-two requests in flight; paths, prompts, answers and what is not read were taken out.
+`vllm-bench.json` is of vLLM 0.32's `bench serve`, `guidellm-0.8.1.json` and `inference-perf-0.7.0` of those command lines,
+all with two requests in flight; paths, prompts, answers and what is not read were taken out.
 """
 
 from __future__ import annotations
