@@ -190,11 +190,15 @@ def test_latencies_are_those_of_a_plain_client(start_engine, word_tokenizer: Pat
 def test_vllm_finds_no_prompt_in_its_prefix_cache(tiny_llama: Path, tmp_path: Path):
     """With the cache on, two rounds of other seeds hit nothing; a round repeated does, and is called invalid."""
     pytest.importorskip("vllm", reason="no vLLM in this environment")
+    from whichbits.engines.http.connection import Connection
     from whichbits.engines.vllm.command import find_vllm
     from whichbits.engines.vllm.defaults import serving_settings
+    from whichbits.engines.vllm.footprint import footprint
     from whichbits.engines.vllm.server import Server
     from whichbits.hardware.this_machine import describe
     from whichbits.models.configuration import read_configuration
+    from whichbits.schema.prefill_decode import PrefillDecode
+    from whichbits.serving.prefill_decode import measure_batches
 
     workload = chat(name="tiny", prompt_tokens=160, output_tokens=16, concurrency=[4])
     settings = serving_settings(describe(), read_configuration(tiny_llama).kv_bytes_per_token, max_length=512)
@@ -213,3 +217,10 @@ def test_vllm_finds_no_prompt_in_its_prefix_cache(tiny_llama: Path, tmp_path: Pa
         _, by_hand = streamed_by_hand(server.url, "tiny", ids, 16)
         (fresh,) = measure(server.url, "tiny", tiny_llama, workload.model_copy(update={"concurrency": ()}), seed=3)
         assert np.median([row.values["latency_s"] for row in fresh.rows]) == pytest.approx(by_hand, rel=0.5)
+        apart = PrefillDecode(batch_sizes=(1, 2), prompt_tokens=(160,), context_tokens=(168,), repeats=2, steps=8)
+        batches = measure_batches(server.url, "tiny", tiny_llama, apart, seed=4)
+        assert [len(one.seconds) for one in batches] == [2] * 4, [one.reasons for one in batches]
+        took = footprint(Connection(server.url, "tiny"))
+        assert took.kv_cache_tokens is not None and took.kv_cache_tokens >= 512
+        assert took.start_s == pytest.approx(server.start_s, abs=1e-3)
+        assert took.peak_memory_bytes is not None and took.peak_memory_bytes > 2e8

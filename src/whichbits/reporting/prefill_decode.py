@@ -171,6 +171,18 @@ def parts_rows(verdict: Verdict) -> list[PartsRow]:
     return [_parts(one) for one in verdict.latency_parts]
 
 
+def bound_lines(verdict: Verdict) -> list[str]:
+    """Of each load, which part of the latency is the longer one, by candidate: 'chat, synchronous: decode (bf16 92 %)'."""
+    lines = []
+    for (workload, load), found in by(verdict.latency_parts, "workload", "load_level").items():
+        said = []
+        for (phase,), entries in by(found, "bound_by").items():
+            shares = ", ".join(f"{one.candidate} {percent(one.share, 0)}" for one in entries)
+            said.append(f"{phase} ({shares})")
+        lines.append(f"{workload}, {load}: {', '.join(said)}")
+    return lines
+
+
 def _parts(one: LatencyParts) -> PartsRow:
     total = one.prefill_s + one.decode_s
     return PartsRow(

@@ -132,6 +132,19 @@ class KernelsUnknown(Frozen):
     candidates: tuple[str, ...]
 
 
+class OutlyingRound(Frozen):
+    """A valid round whose throughput is far from that of all others of its load; it is counted."""
+
+    code: Literal["outlying_round"] = "outlying_round"
+    candidate: str
+    workload: str
+    load: str
+    round: int
+    """From 1."""
+    ratio: float
+    """Its requests per second over the others' median."""
+
+
 class InvalidRound(Frozen):
     """A round at one load that is left out."""
 
@@ -230,6 +243,7 @@ Caveat = Annotated[
     | EmulationDiffers
     | KernelsUnknown
     | InvalidRound
+    | OutlyingRound
     | Rounds
     | PromptsShared
     | StillRising

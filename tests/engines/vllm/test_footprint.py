@@ -39,6 +39,7 @@ def record(registry: Path, pid: int, port: int) -> Path:
 
 def test_tokens_of_the_cache() -> None:
     assert kv_cache_tokens(METRICS) == 455 * 128
+    assert kv_cache_tokens(METRICS.replace("engine=", 'kv_cache_size_tokens="93184",engine=')) == 93184
     assert kv_cache_tokens(METRICS.replace("455", "None")) is None
     assert kv_cache_tokens("vllm:generation_tokens_total 3\n") is None
 

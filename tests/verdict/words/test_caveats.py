@@ -95,6 +95,10 @@ SAID = [
         "Invalid and left out: a, chat, synchronous, round 2: client saturated.",
     ),
     (
+        c.OutlyingRound(candidate="a", workload="chat", load="synchronous", round=2, ratio=0.5),
+        "Far from the other rounds, and counted: a, chat, synchronous, round 2, 0.50 times their requests per second.",
+    ),
+    (
         c.StillRising(workload="chat", candidates=("a",)),
         "chat: a did best at the largest load measured, so a larger one may give more.",
     ),

@@ -32,9 +32,11 @@ def footprint(connection: Connection, registry: Path | None = None) -> Footprint
 
 
 def kv_cache_tokens(metrics: str) -> int | None:
-    """Blocks of the cache times tokens of a block, as vLLM's /metrics has them; None where it does not say."""
+    """As vLLM's /metrics has it, in older versions as blocks and tokens of a block. None where it does not say."""
     found = _CACHE.search(metrics)
     labels = dict(_LABEL.findall(found["labels"])) if found else {}
+    if labels.get("kv_cache_size_tokens", "").isdecimal():
+        return int(labels["kv_cache_size_tokens"])
     blocks, size = labels.get("num_gpu_blocks", ""), labels.get("block_size", "")
     return int(blocks) * int(size) if blocks.isdecimal() and size.isdecimal() else None
 

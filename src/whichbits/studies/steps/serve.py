@@ -76,8 +76,9 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
 def seconds(step: Step, ask: Ask) -> float | None:
     """Seconds of a workload's loads."""
     workload = located(step)
-    in_flight, seeking = closed_loop_seconds(workload, ask), capacity_seconds(workload, ask)
-    return None if in_flight is None or seeking is None else in_flight + open_loop_seconds(workload) + seeking
+    parts = (closed_loop_seconds(workload, ask), capacity_seconds(workload, ask), natural_seconds(step, workload, ask))
+    known = [part for part in parts if part is not None]
+    return open_loop_seconds(workload) + sum(known) if len(known) == len(parts) else None
 
 
 def requests_of(workload: Workload) -> tuple[Workload, str | None, Path | None]:
@@ -125,6 +126,18 @@ def capacity_seconds(workload: Workload, ask: Ask) -> float | None:
     (rate,) = ask(mean(workload.prompt_tokens), mean(workload.output_tokens), [largest])
     requests = requests_of(workload.capacity, workload.slo)
     return None if rate is None else workload.capacity.runs * (requests + warmup_of(requests)) / rate
+
+
+def natural_seconds(step: Step, workload: Workload, ask: Ask) -> float | None:
+    """Of the prompts whose answers end by themselves, as if each were as long as it may be."""
+    from whichbits.serving.traffic.own_prompts import natural_prompts
+
+    if workload.natural_output is None:
+        return 0.0
+    local, streams = step.local_as(ServeLocal), workload.natural_output.concurrency
+    prompts = natural_prompts(workload, local.tokenizer, trust_remote_code=local.trust_remote_code)
+    (rate,) = ask(mean(workload.prompt_tokens), mean(workload.output_tokens), [streams])
+    return None if rate is None else (len(prompts) + streams) / rate
 
 
 def closed_loop_seconds(workload: Workload, ask: Ask) -> float | None:
@@ -248,6 +261,7 @@ def _paired(
     session: Session,
 ) -> Result | Exception:
     """A step's result: its candidate's load levels with the base's of the same round, and the order of measuring."""
+    from whichbits.serving.machine import energy_metrics
     from whichbits.serving.metrics.registry import all_metrics, packages
 
     rows: list[dict[str, str | float | None]] = []
@@ -265,7 +279,7 @@ def _paired(
         order=tuple(order),
         load_levels=levels["candidate"],
         base_load_levels=levels["base"],
-        metrics=tuple(metric.described for metric in all_metrics()),
+        metrics=(*(metric.described for metric in all_metrics()), *energy_metrics([*levels["candidate"], *levels["base"]])),
         natural=natural[roles(job)["candidate"]],
         base_natural=natural[roles(job)["base"]],
         weights=session.weights(job),
@@ -288,7 +302,7 @@ def former(summary: Any) -> Any:
 
 SERVE = Kind(
     "serve",
-    version=2,
+    version=3,
     plan=plan,
     run=run,
     seconds=seconds,
