@@ -2,7 +2,8 @@
 
     python benchmarks/prefill_decode.py --store DIR
 
-Runs a study of the embedded model with two formats, and prints for each load the sum of its parts beside the measured latency.
+Runs a study of the embedded model, with two formats unless others are named, and prints for each load the sum of its parts
+beside the measured latency.
 """
 
 from __future__ import annotations
@@ -16,12 +17,10 @@ SPECIFICATION = """\
 version: 1
 name: prefill-decode
 model: {model}
-candidates:
-  - {{format: w8a8-int, recipe: {{scales: minmax}}}}
-  - {{format: w4a16-int, recipe: {{scales: minmax}}}}
+candidates: [{candidates}]
 workloads:
-  - {{name: chat, prompt_tokens: 128, output_tokens: 32, concurrency: [4, 16]}}
-  - {{name: reading, prompt_tokens: 512, output_tokens: 32, concurrency: [4]}}
+  - {{name: chat, prompt_tokens: 128, output_tokens: 32, concurrency: [4, 16], requests_per_stream: 5}}
+  - {{name: reading, prompt_tokens: 512, output_tokens: 32, concurrency: [4], requests_per_stream: 5}}
 prefill_decode: {{batch_sizes: [1, 4, 16]}}
 rounds: {rounds}
 """
@@ -33,10 +32,13 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--store", type=Path, default=Path("studies/prefill-decode"))
+    parser.add_argument("--format", nargs="+", default=["w8a8-int", "w4a16-int"], help="beside the base")
     given = parser.parse_args()
     given.store.mkdir(parents=True, exist_ok=True)
     specification = given.store / "specification.yaml"
-    specification.write_text(SPECIFICATION.format(model=given.model, rounds=given.rounds), encoding="utf-8")
+    candidates = ", ".join(f"{{format: {name}, recipe: {{scales: minmax}}}}" for name in given.format)
+    text = SPECIFICATION.format(model=given.model, rounds=given.rounds, candidates=candidates)
+    specification.write_text(text, encoding="utf-8")
     verdict = whichbits.study(specification, store=given.store).verdict
     print("| workload | load | candidate | prefill, ms | decode, ms | sum, ms | measured, ms | off, % |")
     print("|---|---|---|--:|--:|--:|--:|--:|")

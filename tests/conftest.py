@@ -51,6 +51,8 @@ SLOW = (
     "sabotage",
     "serving/test_capacity.py",
     "serving/test_measure.py",
+    "serving/test_natural_output.py",
+    "serving/test_prefill_decode.py",
     "serving/test_rounds.py",
     "similarity/test_measures.py",
     "similarity/test_texts.py",

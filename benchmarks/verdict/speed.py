@@ -296,7 +296,7 @@ def studies(count: int, spread: float, rounds: int, rng: np.random.Generator) ->
         decisions = {name: _non_inferior(name, 99.5 + rng.normal(0, 0.3)) for name in CANDIDATES}
         findings = _study(truth, spread, rounds, rng)
         options = serving_options(findings, loads(findings), level=0.95)
-        answers, _ = recommendations(findings, options, decisions, margin=0.01, level=0.95)
+        answers, _ = recommendations(findings, options, decisions, (), margin=0.01, level=0.95)
         (answer,) = answers
         best = max(truth.values())
         if answer.candidate == "base":

@@ -51,3 +51,16 @@ def test_an_answer_can_be_begun(embedded_model: Path) -> None:
         [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Well"}], answer_begun=True
     )
     assert text.endswith("<|im_start|>assistant\nWell")
+
+
+def test_the_context_of_an_items_choices_is_read_once(with_bos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer, read, encode = PromptTokenizer(with_bos), list[str](), type(PromptTokenizer(with_bos).hf).encode
+    monkeypatch.setattr(
+        type(tokenizer.hf), "encode", lambda self, text, **more: read.append(text) or encode(self, text, **more)
+    )
+    first = tokenizer.encode("a a")
+    first.append(9)  # what is returned is the caller's own
+    for choice in ("a a b", "a a a"):
+        assert tokenizer.encode("a a") == [0, 3, 3]
+        assert tokenizer.encode(choice)[:3] == [0, 3, 3]
+    assert read == ["a a", "a a b", "a a a"]

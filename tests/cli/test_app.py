@@ -84,7 +84,7 @@ def test_every_command_is_a_function_with_the_same_parameters():
     def parameters(function: object) -> dict[str, object]:
         return {name: each.default for name, each in inspect.signature(function).parameters.items()}  # type: ignore[arg-type]
 
-    listed = {"formats": "list_formats", "hardware": "list_hardware"}  # packages have these names
+    listed = {"cost": "list_costs", "formats": "list_formats", "hardware": "list_hardware"}  # packages have these names
     for command in app.app.registered_commands:
         assert command.callback is not None
         name = command.callback.__name__

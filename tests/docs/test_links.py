@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import whichbits
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")])
 PATH = re.compile(r"(?<![\w/.-])(?:src|tests|benchmarks|tools|docs|examples|requirements)/[\w./-]*\w/?")
@@ -65,3 +67,8 @@ def test_a_name_that_is_not_there_is_found_missing():
     assert not known("whichbits.core.errors.Unheard")
     assert known("whichbits.task_kinds")
     assert not known("whichbits.quantise")
+
+
+def test_the_api_page_has_every_public_function() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert {name for name in whichbits.__all__ if not re.search(rf"^::: [a-z_.]+\.{name}$", page, re.MULTILINE)} == set()

@@ -13,7 +13,7 @@ pytest.importorskip("transformers")
 from whichbits.accuracy.arena.files import answer_files, prompts
 from whichbits.accuracy.kinds.arena_hard import judging_of, readable
 from whichbits.accuracy.registry import task
-from whichbits.studies.specification.schema import JudgeChoice
+from whichbits.studies.specification.judge import JudgeChoice
 from whichbits.studies.steps.shared.judge import judged
 
 JUDGE = JudgeChoice(url="http://HOST:8000", model="NAME")
@@ -28,6 +28,17 @@ def test_judges(follow: Any):
         remedy=lambda: judged(task("recall"), None),
     )
     follow("and none is named", mistake=lambda: judging_of(one), remedy=lambda: judging_of(judged(one, JUDGE)))
+
+
+def test_a_judge_of_nothing(follow: Any, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import whichbits
+
+    monkeypatch.setattr("whichbits.api.evaluate.run_part", lambda *_, **__: ())
+    follow(
+        "answers of none of these tasks are judged",
+        mistake=lambda: whichbits.evaluate(str(tiny_llama), ["recall", "lm_eval:boolq"], judge=JUDGE, store=tmp_path),
+        remedy=lambda: whichbits.evaluate(str(tiny_llama), ["recall", "lm_eval:boolq"], store=tmp_path),
+    )
 
 
 def test_answers_of_a_file(follow: Any, tmp_path: Path):

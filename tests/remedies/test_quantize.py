@@ -15,7 +15,7 @@ from whichbits.formats.catalogue import get
 from whichbits.models.configuration import Configuration
 from whichbits.quantization.mixed_precision.knapsack import Option, assign
 from whichbits.quantization.model.structure import layer_linears
-from whichbits.quantization.passes.resume import LayerStore
+from whichbits.quantization.passes.layer_store import LayerStore
 from whichbits.quantization.recipe.effort import recipe_for
 from whichbits.quantization.recipe.options import budget_of, source_of
 from whichbits.quantization.recipe.presets import recipe_fields

@@ -17,6 +17,7 @@ from whichbits.similarity.measures.bertscore import BertScore
 from whichbits.similarity.measures.sts import SentenceSimilarity
 from whichbits.similarity.prompts import parse_prompts, read_prompts
 from whichbits.similarity.windows import token_windows
+from whichbits.studies.steps.generate import _file
 
 FIRST = '{"id": "1", "prompt": "Say hello"}\n'
 
@@ -100,6 +101,15 @@ def test_a_text_that_fills_no_window(follow: Any, text: str, length: int) -> Non
         "do not fill one window",
         mistake=lambda: token_windows(Letters(), ["short"], 8),
         remedy=lambda: token_windows(Letters(), [text], length),
+    )
+
+
+def test_prompts_by_name(follow: Any, tmp_path: Path) -> None:
+    named = Path("arena-hard-v0.1")
+    follow(
+        "is read from the data directory",
+        mistake=lambda: _file(SimpleNamespace(data_dir=None), named),  # type: ignore[arg-type]
+        remedy=lambda: _file(SimpleNamespace(data_dir=tmp_path), named),  # type: ignore[arg-type]
     )
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from whichbits.reporting.context import Engine, Price, ReportContext, StepEntry
+from whichbits.reporting.context import Engine, Price, ReportContext, StepEntry, TextPair
 from whichbits.schema.compare import CompareSummary
 from whichbits.schema.evaluate import EvaluateSummary
 from whichbits.schema.probe import ProbeSummary
@@ -310,6 +310,13 @@ def context(verdict: Verdict) -> ReportContext:
         whichbits_version="0.1.0",
         price_list="example",
         prices=(Price(hardware="cpu, 2 cores", per_hour=0.096, source="the specification", as_of="2025-03-01"),),
+        texts=(
+            TextPair(
+                candidate="w8a8-int", prompts="built-in", item="refund-1", measure="ROUGE-1", value=0.41,
+                alike="To return a parcel, ", base="print the label first.\nThen …", text="call us: 0800 <b>1</b>",
+                step=key("compare w8a8-int"),
+            ),
+        ),
     )  # fmt: skip
 
 

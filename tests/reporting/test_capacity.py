@@ -47,3 +47,9 @@ def test_the_terminal_and_the_page_show_them(with_capacity: Verdict, verdict: Ve
     page = render(with_capacity, context)
     assert "4.74/s (4.59 – 4.90)" in page and "more than 4.00/s" in page
     assert "Highest rate at which the limits hold" not in render(verdict, context)
+    assert "Target rate" not in page
+    target = tuple(found.model_copy(update={"target_rate": 4.0}) for found in with_capacity.capacity)
+    assert [row.reaches for row in capacity_rows(with_capacity.model_copy(update={"capacity": target}))] == [
+        "not reached", "reached", "reached",
+    ]  # fmt: skip
+    assert "<td>not reached</td>" in render(with_capacity.model_copy(update={"capacity": target}), context)

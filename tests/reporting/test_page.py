@@ -186,3 +186,12 @@ def test_published_figures_stand_in_a_table_of_their_own(verdict: Verdict, conte
     page = Page(render(verdict, context.model_copy(update={"published": (entry,)})))
     for said in ("Published for the same model", "winogrande", "100.51 %", "101.4 %", "2411.02355-table-10-11", "swapped"):
         assert said in page.text
+
+
+def test_texts_stand_side_by_side_with_where_they_part(verdict: Verdict, context: ReportContext):
+    assert "least alike" not in Page(render(verdict, context.model_copy(update={"texts": ()}))).text
+    page = Page(render(verdict, context))
+    (pair,) = context.texts
+    assert page.text.count(pair.alike) == 3, "twice to be read, once as data"
+    for said in (pair.base, pair.text, "built-in", "refund-1", "ROUGE-1"):
+        assert said in page.text

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from whichbits.reporting.citations import Citations
 from whichbits.reporting.context import ReportContext
 from whichbits.reporting.page import render
-from whichbits.reporting.prefill_decode import batch_tables, parts_rows
+from whichbits.reporting.prefill_decode import batch_tables, footprint_rows, parts_rows
+from whichbits.reporting.terminal import summary
 from whichbits.schema.prefill_decode import Phase
 from whichbits.verdict.estimates import Estimate
-from whichbits.verdict.phases import BatchFinding, LatencyParts
+from whichbits.verdict.phases import BatchFinding, FootprintFinding, LatencyParts
 from whichbits.verdict.verdict import Verdict
 
 
@@ -53,6 +57,25 @@ def test_what_latency_is_made_of(apart: Verdict) -> None:
     (row,) = parts_rows(apart)
     assert (row.prefill, row.decode, row.bound_by) == ("200 ms", "600 ms", "decode, 75 %")
     assert (row.total, row.measured) == ("800 ms (−2.4 %)", "820 ms")
+
+
+def test_the_terminal_says_what_most_of_the_latency_is(apart: Verdict) -> None:
+    base = apart.latency_parts[0].model_copy(update={"candidate": "bf16", "prefill_s": 0.9})
+    other = base.model_copy(update={"load_level": "concurrency 4"})
+    both = apart.model_copy(update={"latency_parts": (*apart.latency_parts, base, other)})
+    out = io.StringIO()
+    summary(both, Console(file=out, width=100))
+    assert " • chat, synchronous: decode (w8a8-int 75 %), prefill (bf16 60 %)\n" in out.getvalue()
+    assert " • chat, concurrency 4: prefill (bf16 60 %)\n" in out.getvalue()
+
+
+def test_what_a_server_takes(apart: Verdict) -> None:
+    took = FootprintFinding(
+        candidate="w8a8-int", deployment="here", start_s=41.4, peak_memory_bytes=2_410_000_000, kv_cache_tokens=58_240,
+        steps=("ab" * 32,),
+    )  # fmt: skip
+    (row,) = footprint_rows(apart.model_copy(update={"footprints": (took,)}), Citations(()))
+    assert (row.disk, row.start, row.memory, row.kv_cache_tokens) == ("163 MB", "41 s", "2.41 GB", "58,240")
 
 
 def test_the_page_shows_them_where_they_were_measured(apart: Verdict, verdict: Verdict, context: ReportContext) -> None:

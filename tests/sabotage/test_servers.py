@@ -195,3 +195,12 @@ def test_an_undamaged_server_is_scored_as_its_own_model(verdict: Verdict):
     assert not [one for one in verdict.failures if {"undamaged", "bf16"} & set(one.labels.values())]
     scores = {task.task: (task.base_score, task.score) for task in verdict.tasks if task.candidate == "undamaged"}
     assert scores["own"] == (1.0, 1.0)
+
+
+def test_a_quantized_model_is_scored_at_an_address(
+    small_quantized: Path, own_choices: Path, serve: Callable[[Path], Any], tmp_path: Path
+):
+    """Its name is its format's, which the command need not know."""
+    url = serve(small_quantized).url
+    (row,) = whichbits.evaluate(str(small_quantized), [str(own_choices)], url=url, limit=8, store=tmp_path)
+    assert row.n == 8 and row.weights is not None and row.weights.same

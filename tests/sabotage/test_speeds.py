@@ -67,6 +67,27 @@ def study(small_model: Path, urls: dict[str, str], folder: Path, **fields: Any) 
     return outcome.verdict
 
 
+def test_no_batch_of_other_weights_enters_a_speed_up(small_model: Path, serve: Serve, tmp_path: Path) -> None:
+    urls = {name: serve(small_model).url for name in ("bf16", "own")} | {"other": random_weights(serve(small_model)).url}
+    own = tmp_path / "own.jsonl"
+    own.write_text("".join(json.dumps({"prompt": f"count {n} and on"}) + "\n" for n in range(10)), encoding="utf-8")
+    load = {"name": "mine", "prompts": str(own), "output_tokens": 6, "concurrency": [], "natural_output": {"concurrency": 2}}
+    apart = {"batch_sizes": [1, 2], "prompt_tokens": [16], "context_tokens": [16, 24], "repeats": 2, "steps": 8}
+    verdict = study(small_model, urls, tmp_path, workloads=[load], prefill_decode=apart, rounds=2)
+    found = {(one.candidate, one.phase, one.batch_size, one.tokens): one for one in verdict.batches}
+    places = [("prefill", 16), ("decode", 16), ("decode", 24)]
+    assert set(found) == {(name, phase, size, tokens) for name in urls for phase, tokens in places for size in (1, 2)}
+    blamed = {key[0] for key, one in found.items() if any(why.code == "other_weights" for why in one.reasons)}
+    assert blamed == {"other"}
+    assert not any(one.valid for key, one in found.items() if key[0] == "other")
+    assert all(one.speedup is not None for key, one in found.items() if key[0] == "own" and one.valid)
+    lengths = {one.candidate: one for one in verdict.natural}
+    assert set(lengths) == {"own", "other"} and not lengths["other"].valid
+    assert (lengths["own"].length_ratio.value, lengths["own"].prompts) == (1.0, 10), "the same weights answer alike"
+    page = (tmp_path / "store" / "report.html").read_text(encoding="utf-8")
+    assert "Prefill and decode apart" in page and "Outputs that end by themselves" in page
+
+
 def test_no_speed_of_other_weights_enters_a_verdict(small_model: Path, serve: Serve, tmp_path: Path) -> None:
     urls = {name: serve(small_model).url for name in ("bf16", "own")}
     urls |= {"other": random_weights(serve(small_model)).url, "mute": without_logprobs(serve(small_model)).url}

@@ -2,8 +2,11 @@
 
 Prints its port. Options: ttft, itl (seconds), stop_after (tokens, ignoring max_tokens), per_chunk (tokens a chunk), textless
 (first tokens that carry no text), cached (share of prompt tokens reported as prefix hits), fail_every (n-th request gets
-HTTP 500), slots (requests served at once, the others wait), usage (False: none in the stream), held (True: the whole stream is
-sent at its end, as by a proxy that buffers).
+HTTP 500), slots (requests served at once, the others wait), stop_every (n-th request ends after half of its tokens),
+restart_after (requests after which the counters begin anew), slowing (share by which each request's first token comes later
+than the one before), preempt_every (n-th request counts as preempted), stall_every and stall (seconds: how often and how long
+nothing is sent), usage (False: none in the stream), held (True: the whole stream is sent at its end, as by a proxy that
+buffers), remembers (True: prefix hits are what earlier prompts began with).
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 
@@ -18,7 +22,8 @@ class Engine:
     def __init__(self, **options: Any) -> None:
         self.options = {
             "ttft": 0.02, "itl": 0.002, "stop_after": None, "per_chunk": 1, "textless": 0, "cached": 0.0, "fail_every": 0,
-            "slots": 1000, "usage": True, "held": False,
+            "slots": 1000, "stop_every": 0, "restart_after": 0, "slowing": 0.0, "preempt_every": 0, "stall_every": 0.0,
+            "stall": 0.0, "usage": True, "held": False, "remembers": False,
         } | options  # fmt: skip
         self.received: list[dict[str, Any]] = []
         self.queries = self.hits = self.generated = 0.0
@@ -45,6 +50,8 @@ class Engine:
             text = f'vllm:prefix_cache_queries_total{{engine="0"}} {self.queries}\n'
             text += f'vllm:prefix_cache_hits_total{{engine="0"}} {self.hits}\n'
             text += f'vllm:generation_tokens_total{{engine="0"}} {self.generated}\n'
+            if every := self.options["preempt_every"]:
+                text += f'vllm:num_preemptions_total{{engine="0"}} {len(self.received) // every}\n'
             await self.plain(writer, 200, text)
         elif path == "/received":
             await self.plain(writer, 200, json.dumps(self.received))
@@ -64,15 +71,21 @@ class Engine:
         if o["fail_every"] and len(self.received) % o["fail_every"] == 0:
             await self.plain(writer, 500, '{"error": {"message": "out of order"}}')
             return
+        if o["restart_after"] and len(self.received) == o["restart_after"]:
+            self.queries = self.hits = self.generated = 0.0
         prompt = len(request["prompt"])
         self.queries += prompt
-        self.hits += prompt * o["cached"]
+        self.hits += max(map(self.alike(request), self.received[:-1]), default=0) if o["remembers"] else prompt * o["cached"]
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         count = min(request["max_tokens"], o["stop_after"] or request["max_tokens"])
-        due = asyncio.get_running_loop().time() + o["ttft"]
+        if o["stop_every"] and len(self.received) % o["stop_every"] == 0:
+            count //= 2
+        due = asyncio.get_running_loop().time() + o["ttft"] * (1 + o["slowing"] * len(self.received))
         done = 0
         while done < count:
             await asyncio.sleep(due - asyncio.get_running_loop().time())
+            if o["stall_every"] and (left := asyncio.get_running_loop().time() % o["stall_every"]) < o["stall"]:
+                await asyncio.sleep(o["stall"] - left)
             done = min(done + o["per_chunk"], count)
             due += o["itl"] * o["per_chunk"] * (not o["held"])
             text = "" if done <= o["textless"] else "x"
@@ -85,6 +98,16 @@ class Engine:
         await self.event(writer, "[DONE]")
         writer.write(b"0\r\n\r\n")
         await writer.drain()
+
+    def alike(self, request: dict[str, Any]) -> Callable[[dict[str, Any]], int]:
+        """How many tokens of the prompt another request's prompt begins with."""
+
+        def common(other: dict[str, Any]) -> int:
+            pairs = enumerate(zip(request["prompt"], other["prompt"], strict=False))
+            shorter = min(len(request["prompt"]), len(other["prompt"]))
+            return next((place for place, (one, two) in pairs if one != two), shorter)
+
+        return common
 
     async def event(self, writer: asyncio.StreamWriter, data: str) -> None:
         payload = f"data: {data}\n\n".encode()

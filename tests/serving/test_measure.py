@@ -108,6 +108,25 @@ def test_lengths_that_differ_are_asked_for_and_come(start_engine, word_tokenizer
     )
 
 
+def test_turns_of_a_conversation_follow_their_answers_and_are_found_in_the_cache(start_engine, word_tokenizer: Path):
+    workload = chat(synchronous=False, requests_per_stream=9, conversation={"turns": 3, "user_tokens": 13})
+    url = start_engine(ttft=0.05, itl=0.01, remembers=True)
+    (result,) = measure(url, "m", word_tokenizer, workload, seed=1)
+    assert result.valid, result.reasons
+    received = httpx.get(f"{url}/received", trust_env=False).json()[1:]
+    assert len(received) == 4 * 10
+    lengths = [len(one["prompt"]) for one in received]
+    # Turns of 64, 88 and 112 tokens; the first four requests begin at different turns, and about a third is of each.
+    assert sorted(set(lengths)) == [64, 88, 112] and sorted(lengths[:4]) == [64, 64, 88, 112]
+    assert all(11 <= lengths.count(length) <= 16 for length in (64, 88, 112))
+    for place, one in enumerate(received[4:], 4):
+        earlier = [other["prompt"] for other in received[:place]]
+        assert (len(one["prompt"]) == 64) == (one["prompt"][:24] not in [other[:24] for other in earlier])
+    assert workload.shared == pytest.approx(152 / 264)
+    assert result.evidence.prefix_cache_hit_rate == pytest.approx(workload.shared, abs=0.1)
+    assert result.evidence.prefix_cache_hit_rate <= workload.shared + 0.01
+
+
 def test_a_log_is_replayed_at_its_times_with_its_lengths(start_engine, word_tokenizer: Path, tmp_path: Path):
     log = tmp_path / "log.csv"
     rows = [(0.1 * number, 10 + number, 2 + number % 3) for number in range(30)]
@@ -171,11 +190,15 @@ def test_latencies_are_those_of_a_plain_client(start_engine, word_tokenizer: Pat
 def test_vllm_finds_no_prompt_in_its_prefix_cache(tiny_llama: Path, tmp_path: Path):
     """With the cache on, two rounds of other seeds hit nothing; a round repeated does, and is called invalid."""
     pytest.importorskip("vllm", reason="no vLLM in this environment")
+    from whichbits.engines.http.connection import Connection
     from whichbits.engines.vllm.command import find_vllm
     from whichbits.engines.vllm.defaults import serving_settings
+    from whichbits.engines.vllm.footprint import footprint
     from whichbits.engines.vllm.server import Server
     from whichbits.hardware.this_machine import describe
     from whichbits.models.configuration import read_configuration
+    from whichbits.schema.prefill_decode import PrefillDecode
+    from whichbits.serving.prefill_decode import measure_batches
 
     workload = chat(name="tiny", prompt_tokens=160, output_tokens=16, concurrency=[4])
     settings = serving_settings(describe(), read_configuration(tiny_llama).kv_bytes_per_token, max_length=512)
@@ -194,3 +217,10 @@ def test_vllm_finds_no_prompt_in_its_prefix_cache(tiny_llama: Path, tmp_path: Pa
         _, by_hand = streamed_by_hand(server.url, "tiny", ids, 16)
         (fresh,) = measure(server.url, "tiny", tiny_llama, workload.model_copy(update={"concurrency": ()}), seed=3)
         assert np.median([row.values["latency_s"] for row in fresh.rows]) == pytest.approx(by_hand, rel=0.5)
+        apart = PrefillDecode(batch_sizes=(1, 2), prompt_tokens=(160,), context_tokens=(168,), repeats=2, steps=8)
+        batches = measure_batches(server.url, "tiny", tiny_llama, apart, seed=4)
+        assert [len(one.seconds) for one in batches] == [2] * 4, [one.reasons for one in batches]
+        took = footprint(Connection(server.url, "tiny"))
+        assert took.kv_cache_tokens is not None and took.kv_cache_tokens >= 512
+        assert took.start_s == pytest.approx(server.start_s, abs=1e-3)
+        assert took.peak_memory_bytes is not None and took.peak_memory_bytes > 2e8

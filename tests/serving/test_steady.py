@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from whichbits.serving.metric import RequestMetric
 from whichbits.serving.metrics.registry import all_metrics
 from whichbits.serving.observation import Observation
 from whichbits.serving.result import metrics_of, row
-from whichbits.serving.steady import steady
+from whichbits.serving.steady import Steady, drift, steady
 from whichbits.serving.workload import LoadLevel
 
 OF_REQUESTS = [metric for metric in all_metrics() if isinstance(metric, RequestMetric)]
@@ -92,3 +93,23 @@ def test_metrics_leave_the_warm_up_out():
     assert metrics.itl_s.n == 11
     assert metrics.itl_s.mean == pytest.approx((10 * 0.18 + 1.8) / 11)
     assert metrics.requests_per_second is None
+
+
+def test_drift_is_told_from_chance() -> None:
+    """Latencies that grow by a half, a step of a quarter, and noise of a tenth, of which one in a hundred is told wrongly."""
+    window = Steady(0.0, 1e9, 1.0, 1.0, 1.0)
+
+    def found(latencies: np.ndarray) -> float | None:
+        seen = [
+            Observation(n, False, float(n), float(n), n + 0.1, n + lat, n + lat, 8, 8, 8, (), None, 8, 8)
+            for n, lat in enumerate(latencies)
+        ]
+        return drift(seen, window)
+
+    rng = np.random.default_rng(0)
+    growing, step = np.linspace(1.0, 1.5, 100), np.repeat([1.0, 1.25], 50)
+    assert found(growing + rng.normal(0, 0.05, 100)) == pytest.approx(0.22, abs=0.04)
+    assert found(step + rng.normal(0, 0.05, 100)) == pytest.approx(0.25, abs=0.04)
+    assert found(np.ones(100)) is None
+    assert found(growing[:19]) is None, "too few"
+    assert sum(found(rng.normal(1.0, 0.1, 60)) is not None for _ in range(1000)) < 30

@@ -36,6 +36,23 @@ def test_load_levels_measure_waves_after_a_warm_up():
     assert (arrivals.name, arrivals.concurrency, arrivals.warmup, arrivals.requests) == ("rate 2.5", None, 10, 100)
 
 
+def test_a_stream_goes_through_conversations_of_its_own():
+    level = at_concurrency(parse_workload(OPEN | {"conversation": {"turns": 3, "user_tokens": 4}}), 2)
+    assert [[level.turn(stream, sent) for sent in range(7)] for stream in range(2)] == [
+        [0, 1, 2, 6, 7, 8, 12],
+        [4, 5, 9, 10, 11, 15, 16],
+    ]
+
+
+def test_lengths_of_a_conversation():
+    lengths = {"prompt_tokens": 100, "output_tokens": 20}
+    workload = parse_workload(OPEN | lengths | {"conversation": {"turns": 4, "user_tokens": 30}})
+    assert workload.longest_request == 100 + 3 * 50 + 20
+    assert workload.mean_prompt_tokens == 175
+    assert workload.shared == (100 + 150 + 200) / (100 + 150 + 200 + 250)
+    assert workload.most_shared == 200 / 250
+
+
 @pytest.mark.parametrize(
     ("fields", "levels"),
     [

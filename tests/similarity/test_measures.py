@@ -74,8 +74,8 @@ def test_sentence_similarity_is_the_cosine_of_mean_pooled_vectors():
     assert scores == pytest.approx(((1 + (means[0] * means[1]).sum(-1)) / 2).tolist(), abs=1e-5)
 
 
-def tiny_roberta(folder, **tokenizer_options):
-    """A random RoBERTa of two layers with a tokenizer of bytes, saved in `folder`."""
+def tiny_roberta(folder, layers=2, **tokenizer_options):
+    """A random RoBERTa with a tokenizer of bytes, saved in `folder`."""
     import torch
     from tokenizers import pre_tokenizers
     from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
@@ -85,7 +85,7 @@ def tiny_roberta(folder, **tokenizer_options):
     RobertaTokenizer(vocab=vocabulary, merges=[], **tokenizer_options).save_pretrained(folder)
     torch.manual_seed(0)
     config = RobertaConfig(
-        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=64,
         max_position_embeddings=130, pad_token_id=1, bos_token_id=0, eos_token_id=2,
     )  # fmt: skip
     RobertaModel(config).save_pretrained(folder)
@@ -98,6 +98,18 @@ def test_a_roberta_encoder_scores_and_cuts_what_is_too_long(tmp_path):
     assert same == pytest.approx(1, abs=1e-5)
     assert other < 0.999
     assert longer == pytest.approx(1, abs=1e-5)
+
+
+def test_a_folder_of_roberta_large_is_read_to_the_papers_layer(tmp_path):
+    """The 17th, as bert-score takes of the model of that name."""
+    folder = str(tmp_path / "roberta-large")
+    tiny_roberta(folder, layers=18, model_max_length=128)
+    texts = (["abc", "one two"], ["xyz and more", "one too"])
+    found, at_17, at_18 = (
+        BertScore().likeness(*texts, Encoders(bertscore=folder, sts=folder, bertscore_layers=layers))
+        for layers in (None, 17, 18)
+    )
+    assert found == at_17 != at_18
 
 
 def test_what_is_wrong_with_an_encoder_is_said(tmp_path):

@@ -26,6 +26,13 @@ def test_a_file_of_the_user(tmp_path):
     assert [message.role for message in second.messages] == ["system", "user"]
 
 
+def test_arena_hards_questions_are_read_as_they_are_published(tmp_path):
+    path = tmp_path / "question.jsonl"
+    path.write_text('{"uid": "328c", "category": "arena-hard-v0.1", "cluster": "ABC", "prompt": "Write a tune."}\n')
+    (prompt,) = read_prompts(path)
+    assert (prompt.id, prompt.category, prompt.messages[0].content) == ("328c", "arena-hard-v0.1", "Write a tune.")
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

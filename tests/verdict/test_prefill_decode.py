@@ -82,6 +82,17 @@ def test_a_load_is_bound_by_the_longer_part(steps: Any) -> None:
     assert alone.measured_s == pytest.approx(0.9, rel=0.05)
 
 
+def test_what_a_server_takes_is_the_median_over_rounds(steps: Any) -> None:
+    records = []
+    for repeat, start in enumerate((30.0, 99.0, 31.0)):
+        labels = {"candidate": "w8a8-int", "deployment": "here", "repeat": str(repeat)}
+        took = {"footprint": {"start_s": start, "kv_cache_tokens": 4096}, "base_footprint": {"peak_memory_bytes": 5}}
+        records.append(steps.record("prefill_decode", labels, {"session": "one", "batches": [], "base_batches": [], **took}))
+    base, own = judged([*records, steps.probe("w8a8-int")]).footprints
+    assert (base.candidate, base.start_s, base.peak_memory_bytes) == ("bf16", None, 5)
+    assert (own.start_s, own.kv_cache_tokens, own.peak_memory_bytes, len(own.steps)) == (31.0, 4096, None, 3)
+
+
 def test_times_between_what_was_measured() -> None:
     table = {(1, 100): 1.0, (1, 200): 2.0, (8, 100): 8.0, (8, 200): 15.0}
     assert between(table, 1, 100) == 1.0

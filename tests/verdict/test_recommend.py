@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from whichbits.core.crossing import Point
 from whichbits.core.errors import UserError
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.served_weights import Agreement
 from whichbits.schema.session import WeightsBehind
+from whichbits.schema.workload import CapacitySearch, Limit, Slo, Workload
 from whichbits.verdict.assemble import decide
 from whichbits.verdict.collect import collect
 from whichbits.verdict.estimates import Estimate, SingleRound
+from whichbits.verdict.findings import CapacityRound
 from whichbits.verdict.verdict import Verdict
 
 N = 2000
@@ -118,6 +121,37 @@ def test_a_base_that_keeps_no_limit_was_compared_all_the_same(steps):
     limits = steps.within(latency=0.8)
     (entry,) = verdict(records, "a", workloads=limits).recommendations
     assert (entry.candidate, entry.code, entry.advantage) == ("a", "base_outside_limits", None)
+
+
+@pytest.mark.parametrize(
+    ("target", "capacities", "answer"),
+    [
+        (4.0, {"bf16": 5.0, "a": 6.0, "b": 9.0}, ("a", "fastest", "yes")),
+        (4.0, {"bf16": 5.0, "a": 3.0, "b": 9.0}, ("b", "fastest", "no")),
+        (7.0, {"bf16": 5.0, "a": 6.0, "b": 9.0}, ("b", "base_below_target_rate", "no")),
+        (6.0, {"bf16": 5.0, "a": 6.0, "b": 9.0}, ("a", "base_below_target_rate", "open")),
+        (20.0, {"bf16": 5.0, "a": 6.0, "b": 9.0}, (None, "target_rate_not_reached", "no")),
+    ],
+)
+def test_what_cannot_serve_the_target_rate_is_not_deployed(steps, target, capacities, answer):
+    """`a` is the fastest with many in flight; runs within 3 % either side of a capacity tell it."""
+    records = scored(steps, a=(2, 2), b=(2, 2)) + served(steps, "a", 0.5) + served(steps, "b", 0.7)
+    workload = Workload(
+        name="chat", prompt_tokens=128, output_tokens=32, target_rate=target, capacity=CapacitySearch(),
+        slo=Slo(latency=Limit(seconds=2)),
+    )  # fmt: skip
+    findings = collect(records, "bf16", {name: name for name in ("bf16", "a", "b")}, workloads={"chat": workload})
+    runs = tuple(
+        CapacityRound(name, "chat", "here", "one", 0, f"capacity run {place}", Point(rate * (1 + off), 1 + 2 * off), ("k",))
+        for name, rate in capacities.items()
+        for place, off in enumerate((-0.03, -0.02, -0.01, 0.01, 0.02, 0.03))
+    )
+    found = decide(replace(findings, capacity_rounds=runs), study="test", model="a model", margin=0.03)
+    said = [(entry.candidate, entry.code) for entry in found.recommendations]
+    said += [(None, entry.code) for entry in found.not_recommended]
+    assert said == [answer[:2]]
+    assert next(entry.reaches for entry in found.capacity if entry.candidate == "a") == answer[2]
+    json.dumps(found.model_dump(mode="json"))
 
 
 def test_limits_that_one_round_does_not_tell_are_no_reason_to_deploy(steps):

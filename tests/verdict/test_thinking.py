@@ -145,3 +145,29 @@ def test_a_study_without_modes_has_none_of_it(steps):
     records = [steps.evaluate("bf16", [1, 1, 1, 0]), steps.evaluate("w8a8-int", [1, 0, 1, 0])]
     found = decide(collect(records, "bf16", {"bf16": "bf16", "w8a8-int": "w8a8-int"}), study="s", model="m")
     assert (found.modes, found.thinking, found.reply_measures) == ((), (), ())
+
+
+def test_a_candidate_that_stopped_early_is_compared_on_the_items_it_has(steps):
+    """The replies that the base alone has given are of another length, and change nothing."""
+    base = [1000.0 + 7 * i for i in range(ITEMS)]
+    short = [value + 10 + (i % 3) for i, value in enumerate(base[:40])]
+    records = [
+        evaluation(steps, "fp16", SLOW, 36, replies([*base[:40], *[9000.0] * 20])),
+        evaluation(steps, "w8a8-int", SLOW, 36, replies(short)),
+    ]
+    with pytest.raises(PairingError, match="replies to other items"):
+        collect(records, "fp16", FORMATS)
+    found = decide(collect(records, "fp16", FORMATS, stopped_early=True), study="s", model="m")
+    low, high = figures(result(found, "w8a8-int", SLOW))["tokens"][1] or (0.0, 0.0)
+    assert 10 < low < 11 < high < 12
+    assert result(found, "fp16", SLOW).items == ITEMS
+    assert result(found, "w8a8-int", SLOW).items == 40
+
+
+def test_replies_to_items_that_the_base_has_not_are_an_error_however_it_stopped(steps):
+    records = [
+        evaluation(steps, "fp16", SLOW, 9, replies([5.0] * 10)),
+        evaluation(steps, "w8a8-int", SLOW, 9, replies([5.0] * 11)),
+    ]
+    with pytest.raises(PairingError):
+        collect(records, "fp16", FORMATS, stopped_early=True)

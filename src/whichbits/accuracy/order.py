@@ -7,6 +7,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from whichbits.accuracy.task import Task
+from whichbits.schema.thinking import without_mode
 
 ThingT = TypeVar("ThingT")
 
@@ -14,7 +15,8 @@ ThingT = TypeVar("ThingT")
 def in_order(things: Sequence[ThingT], task: Task, cluster: Callable[[ThingT], str | None] = lambda _: None) -> list[ThingT]:
     """The items of a task in the random order that the task states, those of one cluster together; as they are without one.
 
-    The order depends on the task's name, the seed that is its order, and how many items there are.
+    The order depends on the task's name, the seed that is its order, and how many items there are. It is the same in all modes
+    of thinking: what one question is answered in each belongs together, and comes at the same look.
     """
     if task.order is None:
         return list(things)
@@ -22,7 +24,8 @@ def in_order(things: Sequence[ThingT], task: Task, cluster: Callable[[ThingT], s
     for number, thing in enumerate(things):
         clusters.setdefault(cluster(thing) or number, []).append(thing)
     together = list(clusters.values())
-    Random(f"order/{task.order}/{task.name}/{len(things)}").shuffle(together)
+    name = task.name if task.mode is None else without_mode(task.name, task.mode.name)
+    Random(f"order/{task.order}/{name}/{len(things)}").shuffle(together)
     return [thing for one in together for thing in one]
 
 

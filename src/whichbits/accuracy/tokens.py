@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from whichbits.accuracy.thinking.prompts import prompt_in
 from whichbits.accuracy.thinking.thought import THOUGHT
 from whichbits.core.errors import UserError
 from whichbits.models.chat_template import render
-from whichbits.models.tokenization import load_tokenizer, plain_ids, text_ids
+from whichbits.models.tokenization import begun_ids, load_tokenizer, plain_ids, start_ids
 from whichbits.schema.thinking import ThinkingMode
+
+REMEMBERED = 16
+"""Texts whose ids are kept: the choices of one item share their context."""
 
 
 class PromptTokenizer:
@@ -25,6 +29,8 @@ class PromptTokenizer:
         self.mode = mode
         self.hf: Any = load_tokenizer(path, trust_remote_code=trust_remote_code)
         self.name = str(path)
+        self._start = start_ids(self.hf)
+        self._ids = lru_cache(REMEMBERED)(partial(plain_ids, self.hf))
 
     @property
     def eos_token_id(self) -> int:
@@ -48,7 +54,8 @@ class PromptTokenizer:
 
     def encode(self, text: str, *, special: bool | None = None) -> list[int]:
         """Token ids of `text`, as a sequence of its own; with `special` False of the text alone, as of a template's output."""
-        return plain_ids(self.hf, text) if special is False else text_ids(self.hf, text)
+        ids = list(self._ids(text))
+        return ids if special is False else begun_ids(self._start, ids)
 
     def chat(self, messages: Sequence[Mapping[str, str]], *, answer_begun: bool = False) -> str:
         """Messages (role, content) as the tokenizer's chat template writes them.

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from whichbits.schema.workload import Workload
     from whichbits.studies.specification.schema import Specification
 
-BASE = ("bf16", "fp16")
-"""Names that the base may have, by its dtype."""
-
 
 def parse_workload(name: str) -> Workload:
     """A workload by name, or of PROMPT/OUTPUT tokens."""
@@ -54,10 +51,10 @@ def part_of_a_study(name: str, model: str, **fields: Any) -> Specification:
     return specify({"version": 1, "name": name, "model": model, "candidates": [], **fields}, Source("", name))
 
 
-def served_at(servers: Mapping[tuple[str, ...], tuple[str | None, str | None]]) -> dict[str, Any]:
+def served_at(servers: Mapping[str, tuple[str | None, str | None]]) -> dict[str, Any]:
     """The field `engine` of a small study whose candidates are served at addresses, if they are.
 
-    `servers` holds address and served model name by the names that a candidate may have. Raises UserError.
+    `servers` holds address and served model name by candidate, and by `base`. Raises UserError.
     """
     for _, (url, model) in servers.items():
         if url is None and model is not None:
@@ -65,8 +62,8 @@ def served_at(servers: Mapping[tuple[str, ...], tuple[str | None, str | None]]) 
             raise UserError(
                 f"served_model_name: {model!r} is the name at an address", remedy=f"give what it is served at, by {options}"
             )
-    urls = {name: url for names, (url, _) in servers.items() for name in names if url is not None}
-    named = {name: model for names, (_, model) in servers.items() for name in names if model is not None}
+    urls = {name: url for name, (url, _) in servers.items() if url is not None}
+    named = {name: model for name, (_, model) in servers.items() if model is not None}
     if not urls:
         return {}
     return {"kind": "url", "urls": urls, **({"served_model_name": named} if named else {})}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whichbits.api.arguments import BASE, parse_workload, part_of_a_study, served_at
+from whichbits.api.arguments import parse_workload, part_of_a_study, served_at
 from whichbits.api.weights import ServedWeights, weights_of
 from whichbits.studies.study import run_part
 
@@ -59,7 +59,7 @@ def bench(
     from whichbits.schema.serve import ServeSummary
 
     entries = [_at(parse_workload(name), concurrency, rate).model_dump(mode="json") for name in workload]
-    engine = served_at({BASE: (url, served_model_name)})
+    engine = served_at({"base": (url, served_model_name)})
     part = part_of_a_study("bench", model, workloads=entries, rounds=rounds, engine=engine, seed=seed)
     return tuple(
         MeasuredLoad(

@@ -42,7 +42,7 @@ def _serving_results(folder: Path) -> list[dict[str, str]]:
         deployment = manifest.deployments[str(record.labels.deployment)]
         workload = manifest.workloads[str(record.labels.workload)]
         valid = [level for level in record.found(ServeSummary).load_levels if level.valid and level.concurrency is not None]
-        if not valid or workload.shared_prefix_tokens is not None:  # the predictor computes every prompt whole
+        if not valid or workload.shared:  # the predictor computes every prompt whole
             continue
         common = {
             "model": manifest.model,

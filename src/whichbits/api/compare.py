@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whichbits.api.arguments import BASE, part_of_a_study, served_at
+from whichbits.api.arguments import part_of_a_study, served_at
 from whichbits.api.weights import weights_of
 from whichbits.core.errors import UserError
 from whichbits.schema.compare import CompareSummary
@@ -65,8 +65,8 @@ def compare(
             remedy="give both --url and --candidate-url, without --emulated, or neither",
         )
     named = Candidate.model_validate(column).name
-    engine = served_at({BASE: (url, served_model_name), (named,): (candidate_url, candidate_served_model_name)})
-    part = part_of_a_study("compare", base, candidates=[column], similarity=texts, engine=engine, seed=seed)
+    engine = served_at({"base": (url, served_model_name), named: (candidate_url, candidate_served_model_name)})
+    part = part_of_a_study("compare", base, candidates=[column], similarity=texts, base_repeats=1, engine=engine, seed=seed)
     wanted = {"quantize", "distribution"} if emulated else {"quantize", "generate", "compare", "distribution"}
     found: list[Measure] = []
     for record in run_part(part, store, wanted):

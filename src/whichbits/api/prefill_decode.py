@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from whichbits.api.arguments import BASE, part_of_a_study, served_at
+from whichbits.api.arguments import part_of_a_study, served_at
 from whichbits.studies.study import run_part
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def prefill_decode(
 
     given = {"prompt_tokens": prompt_tokens, "context_tokens": context_tokens, "batch_sizes": batch_size}
     asked = {name: sorted(set(values)) for name, values in given.items() if values is not None}
-    engine = served_at({BASE: (url, served_model_name)})
+    engine = served_at({"base": (url, served_model_name)})
     part = part_of_a_study("prefill-decode", model, prefill_decode=asked, rounds=rounds, engine=engine, seed=seed)
     found = [
         (record.labels.repeat + 1, one)

@@ -255,7 +255,7 @@ def _check_export(export: str, targets: Sequence[Target], budget: str | None) ->
 def _check_folders(folders: Sequence[Path], export: str | None) -> None:
     """Before anything is made: raises UserError where a folder is there already (but for a pass that goes on), or cannot be."""
     from whichbits.quantization.output.folder import make_parent, refuse_existing
-    from whichbits.quantization.passes.resume import unfinished
+    from whichbits.quantization.passes.layer_store import unfinished
 
     for folder in folders:
         if folders.count(folder) > 1:

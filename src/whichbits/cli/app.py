@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 import whichbits
 from whichbits.cli.bench import bench, prefill_decode
 from whichbits.cli.catalogues import formats, hardware
+from whichbits.cli.cost import cost
 from whichbits.cli.evaluate import evaluate
 from whichbits.cli.options import AsJson, DataDir, Fresh, Margin, Prices, Seed, ServedName, StoreArgument, StoreDir, StorePlace
 from whichbits.cli.predict import predict
@@ -120,10 +121,15 @@ def study(
     price: Prices = None,
     data_dir: DataDir = None,
     fresh: Fresh = False,
-    executor: Annotated[str | None, typer.Option(help="Where steps run; default: the specification's, else local.")] = None,
-    address: Annotated[str | None, typer.Option(help="Of the cluster, with --executor ray; default: this machine's.")] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(help="Where steps run: local, ray, or an installed one; default: the specification's, else local."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of Ray's head, with --executor ray; default: this machine's cluster.")
+    ] = None,
     until_decided: Annotated[
-        bool, typer.Option("--until-decided", help="Evaluate each candidate only until it is decided.")
+        bool, typer.Option("--until-decided", help="End a candidate's evaluation once it is decided, or cannot be.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -167,12 +173,17 @@ def plan(
     price: Prices = None,
     data_dir: DataDir = None,
     until_decided: Annotated[
-        bool, typer.Option("--until-decided", help="Evaluate each candidate only until it is decided.")
+        bool, typer.Option("--until-decided", help="End a candidate's evaluation once it is decided, or cannot be.")
     ] = False,
-    jobs: Annotated[JobSystem | None, typer.Option(help="Write the steps into the store as array jobs of this system.")] = None,
+    jobs: Annotated[
+        JobSystem | None, typer.Option(help="Write the steps as array jobs of this system; candidates must say how they run.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the steps of a study, what is done already, hours and dollars; or write them as jobs of a batch system."""
+    """Print a study's steps, with hours and dollars.
+
+    With --jobs write them as array jobs of a batch system.
+    """
     from whichbits.cli.tables import console, print_results
 
     if jobs is not None:
@@ -188,11 +199,14 @@ def plan(
 @app.command("run-step")
 def run_step(
     store: StoreArgument,
-    keys: Annotated[list[str], typer.Argument(help="Keys of the steps, or how they begin.")],
+    keys: Annotated[list[str], typer.Argument(help="Keys of the steps, whole or unique beginnings.")],
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run steps of a planned study on this machine, which sees the study's store."""
+    """Run single steps of a planned study.
+
+    The machine sees the study's store; its jobs on a batch system call this.
+    """
     from whichbits.cli.tables import print_results
 
     ends = whichbits.run_step(store, keys, data_dir=data_dir, quiet=as_json)
@@ -211,12 +225,18 @@ app.command()(evaluate)
 def compare(
     base: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
     candidate: Annotated[str, typer.Argument(help="Checkpoint to compare with it, or the name of a format to make.")],
-    prompts: Annotated[Path | None, typer.Option(help="JSONL with a prompt a line; default: ours.")] = None,
-    text: Annotated[Path | None, typer.Option(help="Text for next-token distributions; default: ours.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="JSONL with a prompt a line; default: the built-in ones.")] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="UTF-8 text for next-token distributions; default: the built-in one.")
+    ] = None,
     max_tokens: Annotated[int, typer.Option(help="Longest generated text, tokens.")] = 128,
-    emulated: Annotated[bool, typer.Option("--emulated", help="Run in transformers instead of the serving engine.")] = False,
-    url: Annotated[str | None, typer.Option(help="Address that serves the base already; default: start servers.")] = None,
-    candidate_url: Annotated[str | None, typer.Option(help="Address that serves the candidate already.")] = None,
+    emulated: Annotated[
+        bool, typer.Option("--emulated", help="Emulate in transformers: next-token distributions alone, no texts.")
+    ] = False,
+    url: Annotated[
+        str | None, typer.Option(help="Address that serves the base already, with --candidate-url; default: start servers.")
+    ] = None,
+    candidate_url: Annotated[str | None, typer.Option(help="Address that serves the candidate already, with --url.")] = None,
     served_model_name: ServedName = None,
     candidate_served_model_name: Annotated[
         str | None, typer.Option(help="Name of the candidate at --candidate-url; default: the only one there.")
@@ -225,7 +245,10 @@ def compare(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Compare a checkpoint's texts and next-token distributions with the base's."""
+    """Compare texts and distributions with the base's.
+
+    Greedy texts, and next-token distributions, of a checkpoint or of a format that is made first.
+    """
     from whichbits.cli.tables import print_results
 
     rows = whichbits.compare(
@@ -237,6 +260,7 @@ def compare(
 
 
 app.command()(bench)
+app.command()(cost)
 app.command()(prefill_decode)
 app.command()(predict)
 app.command()(published)
@@ -263,7 +287,7 @@ def recommend(
     price: Prices = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which format to deploy, from a study's store alone."""
+    """Name the format to deploy, from a study's store."""
     from whichbits.cli.tables import console, print_json
 
     if as_json:
@@ -283,7 +307,7 @@ def recommend(
 
 @app.command()
 def report(store: StoreArgument, margin: Margin = None, price: Prices = None, as_json: AsJson = False) -> None:
-    """Write report.html and verdict.json of a study again, from its store alone."""
+    """Write report.html and verdict.json of a store again."""
     from whichbits.cli.tables import console, print_json
 
     written = whichbits.report(store, margin=margin, price=price)
@@ -300,11 +324,16 @@ app.command()(hardware)
 @app.command()
 def doctor(
     cluster: Annotated[bool, typer.Option("--cluster", help="Check the nodes of the Ray cluster instead.")] = False,
-    address: Annotated[str | None, typer.Option(help="Of the cluster; default: this machine's.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of Ray's head, with --cluster; default: this machine's cluster.")
+    ] = None,
     store: StoreDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check what a study needs on this machine, or on each node of a cluster."""
+    """Check this machine, or each node of a cluster.
+
+    A line for each thing that a study needs, with its remedy where it is missing.
+    """
     from whichbits.cli.tables import print_results
 
     if not cluster:

@@ -21,7 +21,7 @@ def formats(as_json: AsJson = False) -> None:
 
 
 def hardware(as_json: AsJson = False) -> None:
-    """List the hardware that is known, with peak rates and prices."""
+    """List known hardware, with peak rates and prices."""
     from whichbits.cli.tables import print_results
 
     print_results(whichbits.list_hardware(), as_json, _device)

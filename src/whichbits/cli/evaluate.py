@@ -20,6 +20,10 @@ def evaluate(
     url: Annotated[str | None, typer.Option(help="Address that serves the model already; default: start a server.")] = None,
     served_model_name: ServedName = None,
     limit: Annotated[int | None, typer.Option(help="Use only the first items of each task.")] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="Judge of open answers, as in a specification: '{url: http://HOST:PORT, model: NAME}'."),
+    ] = None,
     from_: Annotated[
         list[Path] | None,
         typer.Option("--from", help="Results of another tool in place of a model: give the base's, then the candidate's."),
@@ -33,9 +37,13 @@ def evaluate(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Score one checkpoint on tasks; with --from decide on one from results of another tool."""
+    """Score one checkpoint on tasks.
+
+    With --from decide on a candidate from results of another tool, and run nothing.
+    """
     import whichbits
     from whichbits.cli.tables import console, print_json, print_results
+    from whichbits.studies.specification.judge import parse_judge
 
     if not from_:
         if model is None or not task:
@@ -45,15 +53,15 @@ def evaluate(
             raise UserError("metric and margin: they are of imported results", remedy="leave them out, or give --from twice")
         rows = whichbits.evaluate(
             model, task, emulated=emulated, url=url, served_model_name=served_model_name, limit=limit, store=store,
-            data_dir=data_dir, seed=seed,
+            data_dir=data_dir, seed=seed, judge=None if judge is None else parse_judge(judge),
         )  # fmt: skip
         print_results(rows, as_json)
         return
     if len(from_) != 2:
         raise UserError(f"from: {len(from_)} results are given", remedy="give --from twice: the base's, then the candidate's")
-    if model is not None or emulated or url is not None or limit is not None:
+    if model is not None or emulated or url is not None or limit is not None or judge is not None:
         raise UserError(
-            "from: nothing is run where results are imported", remedy="leave out MODEL, --emulated, --url and --limit"
+            "from: nothing is run where results are imported", remedy="leave out MODEL, --emulated, --url, --limit and --judge"
         )
     outcome = whichbits.evaluate_from(
         from_[0], from_[1], task=task, metric=metric, store=store, **({} if margin is None else {"margin": margin})

@@ -11,15 +11,27 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON i
 Prices = Annotated[
     list[str] | None, typer.Option("--price", metavar="DEVICE=USD_PER_HOUR", help="Your price of one device; repeatable.")
 ]
-DataDir = Annotated[Path | None, typer.Option(help="Folder with data sets of public tasks, in place of the hub.")]
-StoreDir = Annotated[Path | None, typer.Option("--store", help="Folder of results; default: studies/NAME.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder with data sets of public tasks, in place of the hub (docs/accuracy.md).")
+]
+StoreDir = Annotated[
+    Path | None, typer.Option("--store", help="Folder of results; default: studies/ with the study's or the command's name.")
+]
 StorePlace = Annotated[
-    str | None, typer.Option("--store", help="Folder of results, or s3://BUCKET/FOLDER; default: studies/NAME.")
+    str | None,
+    typer.Option("--store", help="Folder of results, or s3://BUCKET/FOLDER; default: studies/ with the study's name."),
 ]
 ServedName = Annotated[
-    str | None, typer.Option("--served-model-name", help="Name of the model at --url; default: the only one there.")
+    str | None,
+    typer.Option(
+        "--served-model-name", help="Name of the model at --url; default: the only one there. The key is OPENAI_API_KEY's."
+    ),
 ]
 StoreArgument = Annotated[str, typer.Argument(help="Store of a study, e.g. studies/demo.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what the store holds already; it is kept aside there.")]
-Margin = Annotated[float | None, typer.Option(help="Judge again at this margin, e.g. 0.02.")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Measure and score anew; old results move to STORE/superseded, checkpoints stay.")
+]
+Margin = Annotated[
+    float | None, typer.Option(help="Judge again at this non-inferiority margin, e.g. 0.02; default: the study's.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]

@@ -29,18 +29,27 @@ class Span(tuple[float, float]):
 
 
 def predict(
-    model: Annotated[str, typer.Option(help="Hub id, or folder with config.json.")] = "",
-    format: Annotated[list[str] | None, typer.Option("--format", help="Format; repeatable; default: the usual four.")] = None,
-    hardware: Annotated[str, typer.Option(help="Device, e.g. L40S; see whichbits hardware.")] = "",
-    count: Annotated[int | None, typer.Option(help="Number of devices; default: 1.")] = None,
-    workload: Annotated[str, typer.Option(help="Workload by name, or PROMPT/OUTPUT tokens.")] = "",
+    model: Annotated[str, typer.Option(help="Hub id, or folder with config.json; required.")] = "",
+    format: Annotated[
+        list[str] | None, typer.Option("--format", help="Format; repeatable; default: bf16, w8a8-fp, w8a8-int and w4a16-int.")
+    ] = None,
+    hardware: Annotated[
+        str, typer.Option(help="Device, e.g. L40S (see whichbits hardware); this or --all-hardware is required.")
+    ] = "",
+    count: Annotated[
+        int | None, typer.Option(help="Number of devices; default: 1, or 1, 2, 4 and 8 with --all-hardware.")
+    ] = None,
+    workload: Annotated[str, typer.Option(help="Workload by name (rag, ...), or PROMPT/OUTPUT tokens; required.")] = "",
     concurrency: Annotated[
         str | None, typer.Option(help="Requests in flight, or max for the highest rate; default: 1.")
     ] = None,
     rate: Annotated[float | None, typer.Option(help="Requests a second, in place of --concurrency.")] = None,
-    tensor_parallel: Annotated[int | None, typer.Option(help="Devices that share one copy of the model.")] = None,
+    tensor_parallel: Annotated[int | None, typer.Option(help="Devices that share one copy of the model; default: all.")] = None,
     engine: Annotated[
-        str, typer.Option(help="vllm, trtllm or sglang, with a version as in vllm==0.12.0; each row says which.")
+        str,
+        typer.Option(
+            help="vllm, trtllm or sglang, with a version as in vllm==0.12.0; each answer says which version was measured."
+        ),
     ] = "vllm",
     price: Prices = None,
     max_ttft: Annotated[float | None, typer.Option(help="Limit in seconds on the mean time to the first token.")] = None,
@@ -49,12 +58,17 @@ def predict(
     all_hardware: Annotated[
         bool, typer.Option("--all-hardware", help="Rank all hardware by the cost of a query within the limits.")
     ] = False,
-    points: Annotated[Path | None, typer.Option(help="CSV of questions.")] = None,
-    out: Annotated[Path | None, typer.Option(help="CSV for their answers.")] = None,
+    points: Annotated[
+        Path | None, typer.Option(help="CSV of questions, in place of the options above (docs/predict.md).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV for their answers, with --points.")] = None,
     coefficients: Annotated[Path | None, typer.Option(help="What whichbits calibrate wrote.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict speed and cost on hardware that is not available, with intervals."""
+    """Predict speed and cost on other hardware.
+
+    Every answer has intervals, and says how far it is from what was measured.
+    """
     from whichbits.cli.tables import console, print_results, print_rows
 
     question = {"model": model, "format": format, "hardware": hardware, "count": count, "workload": workload}

@@ -24,7 +24,10 @@ def published(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the papers' tables, or what they say of a model or next to a study."""
+    """Show the papers' tables, with their errata.
+
+    All of one, what they say of a model, or next to a study's own figures.
+    """
     import whichbits
     from whichbits.cli.tables import print_results
 

@@ -21,19 +21,32 @@ def quantize(
     model: Annotated[str, typer.Argument(help="Folder, hub id, or an embedded model's name.")],
     format: Annotated[list[str], typer.Option("--format", help="Format to make; repeatable.")],
     out: Annotated[Path, typer.Option(help="Folder under which each format gets a folder of its own.")],
-    group_size: Annotated[int | None, typer.Option(help="Weights that share a scale; default: the format's.")] = None,
+    group_size: Annotated[
+        int | None, typer.Option(help="Weights that share a scale; default: 128, or the largest of 64 and 32 that divides.")
+    ] = None,
     calibration: Annotated[
-        str | None, typer.Option(metavar="FILE-OR-DATASET", help="Text, JSONL of conversations, data set, self or random.")
+        str | None,
+        typer.Option(
+            metavar="FILE-OR-DATASET",
+            help="Text, JSONL of conversations, data set, random, or self (the default): text that the model writes.",
+        ),
     ] = None,
     samples: Annotated[int | None, typer.Option(help="Number of calibration windows; default: the recipe's.")] = None,
     seq_length: Annotated[int | None, typer.Option(help="Length of each, tokens; default: the recipe's.")] = None,
     effort: Annotated[str | None, typer.Option(help="fast, balanced (the default without a recipe) or best.")] = None,
     recipe: Annotated[
-        str | None, typer.Option(metavar="FILE-OR-NAME", help="YAML file with fields of a recipe, or a recipe's name.")
+        str | None,
+        typer.Option(
+            metavar="FILE-OR-NAME",
+            help="YAML file with fields of a recipe, or its name, as nearest or paper-w8a8-int (docs/quantize.md).",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random; default: the recipe's, or 0.")] = None,
     budget: Annotated[
-        str | None, typer.Option(help="4.5bits or 0.01error: one checkpoint, with the best format for each layer.")
+        str | None,
+        typer.Option(
+            help="Average bits a weight (4.5bits) or summed error (0.01error): one checkpoint, the best format for each layer."
+        ),
     ] = None,
     export: Annotated[str | None, typer.Option(help="ascend: write each for vLLM on Ascend too.")] = None,
     device: Annotated[

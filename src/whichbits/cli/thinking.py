@@ -38,7 +38,10 @@ def thinking(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Compare formats in each mode of thinking: scores, lengths, truncated and repetitive replies, time."""
+    """Compare formats in each mode of thinking.
+
+    Scores, lengths of replies, truncated and repetitive ones, and time.
+    """
     from whichbits.cli.tables import console, print_json
 
     outcome = whichbits.thinking(

@@ -17,6 +17,7 @@ from typing import Literal
 from whichbits.core.errors import UserError
 from whichbits.core.home import REMEDY, cache_directory
 from whichbits.engines.vllm.command import find_vllm
+from whichbits.hardware.energy import read_energy, why_no_energy
 from whichbits.hardware.this_machine import Hardware, describe
 
 Status = Literal["ok", "warn", "fail"]
@@ -46,6 +47,7 @@ def doctor(folder: Path | None = None, *, command: str | None = None) -> list[Ch
         _accelerator(hardware),
         _memory(hardware),
         _disk(folder or Path.cwd()),
+        _energy(),
         _cache(),
         _namespaces(),
         _landlock(),
@@ -97,7 +99,7 @@ def _accelerator(hardware: Hardware) -> Check:
 def _memory(hardware: Hardware) -> Check:
     detail = f"{hardware.memory_mib / 1024:.1f} GiB"
     if hardware.memory_mib < 12 * 1024:
-        return Check("memory", "warn", detail, "12 GiB serve the demonstration; set the number of resident servers to 1")
+        return Check("memory", "warn", detail, "12 GiB serve the demonstration; with less its servers run one after another")
     return Check("memory", "ok", detail)
 
 
@@ -107,6 +109,14 @@ def _disk(folder: Path) -> Check:
     return (
         Check("disk", "ok", detail) if free >= 10 else Check("disk", "warn", detail, "free 10 GiB, or choose another --store")
     )
+
+
+def _energy() -> Check:
+    """Whether joules can be measured."""
+    counters = read_energy()
+    if counters:
+        return Check("energy", "ok", ", ".join(counter.name for counter in counters))
+    return Check("energy", "ok", f"not measured: {why_no_energy()}")
 
 
 def _namespaces() -> Check:

@@ -83,7 +83,11 @@ def _once(start: list[int], bos: int | None) -> list[int]:
 
 def text_ids(tokenizer: Any, text: str) -> list[int]:
     """Token ids of a text as a sequence of its own: after `start_ids`, unless its first tokens are those already."""
-    start, ids = start_ids(tokenizer), plain_ids(tokenizer, text)
+    return begun_ids(start_ids(tokenizer), plain_ids(tokenizer, text))
+
+
+def begun_ids(start: list[int], ids: list[int]) -> list[int]:
+    """Ids of a text after `start`, unless its first tokens are those already."""
     return ids if ids[: len(start)] == start else start + ids
 
 

@@ -9,7 +9,9 @@ from markupsafe import Markup
 from whichbits.reporting.citations import Citations
 from whichbits.reporting.numbers import interval, significant, times
 from whichbits.verdict.estimates import Estimate
-from whichbits.verdict.verdict import CapacityFinding, Verdict
+from whichbits.verdict.verdict import CapacityFinding, Reaches, Verdict
+
+REACHES: dict[Reaches, str] = {"yes": "reached", "no": "not reached", "open": "open"}
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class CapacityRow:
     candidate: str
     rate: str
     ratio: str
+    reaches: str
+    """Whether it reaches the target rate, where there is one."""
     runs: int
     steps: tuple[str, ...]
 
@@ -34,6 +38,7 @@ def capacity_rows(verdict: Verdict) -> list[CapacityRow]:
             found.candidate,
             _rate(found),
             times(found.over_base) if found.over_base is not None else "",
+            REACHES[found.reaches] if found.reaches is not None else "",
             found.runs,
             found.steps,
         )

@@ -53,6 +53,26 @@ class PublishedComparison(Frozen):
     """What is wrong with the figure as it is printed."""
 
 
+class TextPair(Frozen):
+    """What the base and a candidate write to one prompt, where that is least alike."""
+
+    candidate: str
+    prompts: str
+    """Set of prompts."""
+    item: str
+    """The prompt's name."""
+    measure: str
+    """By which they are least alike."""
+    value: float
+    alike: str
+    """With what both begin; the end of that where it is long."""
+    base: str
+    """How the base goes on, at most as far as a report has room."""
+    text: str
+    """How the candidate goes on."""
+    step: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class StepEntry(Frozen):
     """One step of the study, as the list at the end of the report shows it."""
 
@@ -103,3 +123,5 @@ class ReportContext(Frozen):
     prices: tuple[Price, ...] = ()
     published: tuple[PublishedComparison, ...] = ()
     """What is published of the same base model."""
+    texts: tuple[TextPair, ...] = ()
+    """Texts that are least like the base's."""

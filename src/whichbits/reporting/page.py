@@ -97,9 +97,11 @@ def render(verdict: Verdict, context: ReportContext) -> str:
             speeds=speed.speed_sections(verdict, cite),
             capacities=capacity.cited(capacity.capacity_rows(verdict), cite),
             batches=prefill_decode.cited(prefill_decode.batch_tables(verdict, cite), cite),
+            footprints=prefill_decode.footprint_rows(verdict, cite),
             parts=prefill_decode.parts_rows(verdict),
             naturals=natural_output.natural_rows(verdict, cite),
             crossovers=crossovers.crossover_rows(verdict, cite),
+            targets=any(found.target_rate is not None for found in verdict.capacity),
             paretos=speed.pareto_charts(verdict, cite),
             cite=cite.cite,
         )

@@ -182,7 +182,8 @@ def similarity_panels(verdict: Verdict, citations: Citations) -> list[Panel]:
         marks = (Mark(factor * known.value, "reference", known.title),) if known else ()
         scale = around(scaled, include=[m.value for m in marks], count=3)
         rows = tuple(
-            _similarity_row(f, e, scale, marks, unit, series, citations) for f, e in zip(findings, scaled, strict=True)
+            _similarity_row(f, e, scale, marks, unit, series, citations, again=f.candidate == verdict.base)
+            for f, e in zip(findings, scaled, strict=True)
         )
         facts = [data, _counts(f.items for f in findings), BETTER[measure.better]]
         panels.append(
@@ -203,10 +204,13 @@ def _similarity_row(
     unit: str,
     series: Mapping[str, str],
     citations: Citations,
+    *,
+    again: bool,
 ) -> Row:
+    """`again` says that the base was compared with itself."""
     return interval_row(
         scale, estimate, marks, interval(estimate, unit), finding.candidate, series, citations.cite(finding.steps),
-        emulated=finding.provenance == "emulated",
+        emulated=finding.provenance == "emulated", detail="run again, in other batches" if again else "",
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from whichbits.reporting.citations import Citations
-from whichbits.reporting.numbers import drawn, interval, percent, seconds_interval, significant, times
+from whichbits.reporting.numbers import byte_size, drawn, duration, interval, percent, seconds_interval, significant, times
 from whichbits.reporting.panels import by, series_of
 from whichbits.reporting.plot import Sweep, SweepPoint, sweep
 from whichbits.reporting.scale import from_zero
@@ -46,6 +46,18 @@ class BatchTable:
     """Of each candidate, a text a size."""
     rows: tuple[BatchRow, ...]
     chart: Markup
+
+
+@dataclass(frozen=True)
+class FootprintRow:
+    """What a candidate's server takes."""
+
+    candidate: str
+    disk: str
+    start: str
+    memory: str
+    kv_cache_tokens: str
+    cites: Markup
 
 
 @dataclass(frozen=True)
@@ -138,9 +150,37 @@ def cited(tables: Sequence[BatchTable], citations: Citations) -> list[tuple[Batc
     return [(table, [(row, citations.cite(row.steps)) for row in table.rows]) for table in tables]
 
 
+def footprint_rows(verdict: Verdict, citations: Citations) -> list[FootprintRow]:
+    """A row for each server whose footprint is known."""
+    sizes = {size.candidate: byte_size(size.bytes) for size in verdict.sizes}
+    return [
+        FootprintRow(
+            one.candidate,
+            sizes.get(one.candidate, ""),
+            "" if one.start_s is None else duration(one.start_s),
+            "" if one.peak_memory_bytes is None else byte_size(one.peak_memory_bytes),
+            "" if one.kv_cache_tokens is None else f"{one.kv_cache_tokens:,}",
+            citations.cite(one.steps),
+        )
+        for one in verdict.footprints
+    ]
+
+
 def parts_rows(verdict: Verdict) -> list[PartsRow]:
     """A row for each load whose parts are known."""
     return [_parts(one) for one in verdict.latency_parts]
+
+
+def bound_lines(verdict: Verdict) -> list[str]:
+    """Of each load, which part of the latency is the longer one, by candidate: 'chat, synchronous: decode (bf16 92 %)'."""
+    lines = []
+    for (workload, load), found in by(verdict.latency_parts, "workload", "load_level").items():
+        said = []
+        for (phase,), entries in by(found, "bound_by").items():
+            shares = ", ".join(f"{one.candidate} {percent(one.share, 0)}" for one in entries)
+            said.append(f"{phase} ({shares})")
+        lines.append(f"{workload}, {load}: {', '.join(said)}")
+    return lines
 
 
 def _parts(one: LatencyParts) -> PartsRow:

@@ -15,6 +15,7 @@ from whichbits.reporting.capacity import CapacityRow, capacity_rows
 from whichbits.reporting.context import PublishedComparison
 from whichbits.reporting.numbers import interval, times
 from whichbits.reporting.overview import is_emulated, would_change
+from whichbits.reporting.prefill_decode import bound_lines
 from whichbits.reporting.safe_text import plain
 from whichbits.reporting.terminal_thinking import NOTE, thinking_tables
 from whichbits.verdict.estimates import SingleRound
@@ -157,6 +158,7 @@ def summary(
             console.print(Text("Serve   ") + plain(serve[name]), soft_wrap=True)
     for title, lines in (
         ("Queries per dollar", list(_per_dollar(verdict))),
+        ("What most of the latency is", bound_lines(verdict)),
         ("What would change the answer", [f"{about}: {line}" for about, line in would_change(verdict)]),
         ("Caveats", [*caveats(verdict), *map(failure, verdict.failures)]),
     ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel
 
@@ -18,8 +18,12 @@ PromptT = TypeVar("PromptT", bound=BaseModel)
 class GenerateInputs(EngineInputs, Generic[PromptT]):
     """A checkpoint in an engine, and what it is asked."""
 
+    if_given: ClassVar[frozenset[str]] = EngineInputs.if_given | {"repeat"}
+
     prompts: tuple[PromptT, ...]
     max_tokens: int
+    repeat: int | None = None
+    """Which run of several, where it is not the first."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class GeneratedText:
     tokens: int
     finish_reason: str
     """`stop` or `length`."""
+    token_ids: tuple[int, ...] | None = None
+    """Of the text, by the model's tokenizer; None in results of before."""
 
 
 class GenerateSummary(Summary, kind="generate"):

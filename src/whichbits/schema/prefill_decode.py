@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from whichbits.schema.footprint import Footprint
 from whichbits.schema.frozen import Stored, Written
 from whichbits.schema.session import SessionInputs, WeightsBehind
 from whichbits.schema.summary import Summary
@@ -102,4 +103,7 @@ class PrefillDecodeSummary(Summary, kind="prefill_decode"):
     """In which the candidates of the round were measured."""
     batches: tuple[MeasuredBatches, ...]
     base_batches: tuple[MeasuredBatches, ...]
+    footprint: Footprint | None = None
+    """Of the candidate's server, after all batches."""
+    base_footprint: Footprint | None = None
     weights: WeightsBehind | None = None

@@ -112,6 +112,20 @@ class LengthsOff(Stored):
     counted: int
 
 
+class Energy(Stored):
+    """What this machine's counters say that a load took; None of it is of another machine's server."""
+
+    joules: float
+    """From the first request to the last end, warm-up included."""
+    seconds: float
+    idle_watts: float
+    """Just before the load, with the server up."""
+
+    def above_idle(self) -> float:
+        """Joules beyond what idling would have taken."""
+        return self.joules - self.idle_watts * self.seconds
+
+
 class Evidence(Stored):
     """What the validity of a load level was judged by."""
 
@@ -150,6 +164,15 @@ class Evidence(Stored):
     """Share of the tokens the server generated meanwhile that were not ours; None where it does not say."""
     loop_lag_s: float | None = None
     """Mean lateness of the client's event loop, and so of the times it stamps."""
+    tokens_missing: float | None = None
+    """Share of the tokens that we got that the server's counters do not hold; None where it does not say."""
+    preemptions: float | None = None
+    """Requests that the server put off for lack of room in its key-value cache; None where it does not say."""
+    throttled: Mapping[str, float] = {}
+    """Share of the time in which the machine was held back, by cause; of causes that it counts."""
+    drift: float | None = None
+    """Mean latency in the second half of the steady window over that in the first, less 1, where the two are told apart."""
+    energy: Energy | None = None
     at_once: float | None = None
     """Share of the requests of which all tokens arrived in one piece; None where none was answered."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from math import ceil, floor
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
@@ -107,6 +108,14 @@ class Trace(Written):
     """False: only its lengths are used, and its times are not."""
 
 
+class Conversation(Written):
+    """Requests are turns of conversations: the prompt of a turn holds all that was said before it."""
+
+    turns: int = Field(ge=2, le=1000)
+    user_tokens: int = Field(ge=1)
+    """Tokens that the user adds in each turn after the first."""
+
+
 class CapacitySearch(Written):
     """Runs of Poisson arrivals that look for the highest rate at which the limits hold."""
 
@@ -127,7 +136,17 @@ class Workload(Written):
     """A use case: lengths of prompt and output in tokens, the loads to measure it at, and its limits."""
 
     if_given: ClassVar[frozenset[str]] = frozenset(
-        {"burstiness", "ramp", "trace", "prompts", "shared_prefix_tokens", "capacity", "natural_output"}
+        {
+            "burstiness",
+            "ramp",
+            "trace",
+            "prompts",
+            "shared_prefix_tokens",
+            "conversation",
+            "capacity",
+            "target_rate",
+            "natural_output",
+        }
     )
     """Fields that its JSON has only where they are given, so that the keys of steps without them are those of before."""
 
@@ -154,10 +173,14 @@ class Workload(Written):
     """JSONL of the user's own prompts (`prompt` or `messages`, and `output_tokens` where fewer); default: random tokens."""
     shared_prefix_tokens: int | None = Field(default=None, ge=1)
     """First tokens of all prompts that are the same, as a system prompt is: the server's prefix cache is used on purpose."""
+    conversation: Conversation | None = None
+    """Each stream sends the turns of conversations one after another; `prompt_tokens` are those of a first turn."""
     slo: Slo | None = None
     capacity: CapacitySearch | None = None
     """Look for the highest rate at which the limits hold."""
 
+    target_rate: Rate | None = None
+    """Arrivals per second that the deployment is to serve; what cannot, by its capacity, is not recommended."""
     natural_output: NaturalOutput | None = None
     """Ask the prompts once more, and let each answer end where the model ends it."""
 
@@ -196,7 +219,32 @@ class Workload(Written):
     @property
     def longest_request(self) -> int:
         """Most tokens of a prompt and its output together."""
-        return longest(self.prompt_tokens) + longest(self.output_tokens)
+        said = longest(self.output_tokens) + self.conversation.user_tokens if self.conversation else 0
+        turns = self.conversation.turns if self.conversation else 1
+        return longest(self.prompt_tokens) + (turns - 1) * said + longest(self.output_tokens)
+
+    @property
+    def mean_prompt_tokens(self) -> int:
+        """Tokens of a prompt on average, over the turns of a conversation too, rounded."""
+        return round(fmean(self._turn_lengths))
+
+    @property
+    def shared(self) -> float:
+        """Share of the prompts' tokens that a prompt before them has too, on purpose: what a prefix cache can hold."""
+        lengths = self._turn_lengths
+        return ((self.shared_prefix_tokens or 0) + sum(lengths[:-1])) / sum(lengths)
+
+    @property
+    def most_shared(self) -> float:
+        """The same where all requests are last turns."""
+        lengths = self._turn_lengths
+        return (lengths[-2] if len(lengths) > 1 else self.shared_prefix_tokens or 0) / lengths[-1]
+
+    @property
+    def _turn_lengths(self) -> list[int]:
+        """Mean tokens of the prompts of a conversation's turns; of the only one where there is none."""
+        turns, user = (self.conversation.turns, self.conversation.user_tokens) if self.conversation else (1, 0)
+        return [mean(self.prompt_tokens) + turn * (mean(self.output_tokens) + user) for turn in range(turns)]
 
     @field_validator("name")
     @classmethod
@@ -225,10 +273,16 @@ class Workload(Written):
             raise ValueError("measures nothing; set synchronous: true, a concurrency, a rate, a ramp or a trace")
         if self.capacity is not None and self.slo is None:
             raise ValueError("looks for its capacity and has no limits; give them by slo")
+        if self.target_rate is not None and self.capacity is None:
+            raise ValueError("has a target_rate and does not look for its capacity; give capacity: {} with an slo")
         if self.natural_output is not None and self.prompts is None:
             raise ValueError("lets outputs end by themselves and has no prompts; give prompts: random tokens have no end")
         if self.burstiness is not None and not self.rates:
             raise ValueError("has a burstiness and no rate; give the rate of its arrivals")
+        if self.conversation is not None and (self.open_loop or self.capacity is not None):
+            raise ValueError("has a conversation, whose turns wait for their answers: give a concurrency in place of arrivals")
+        if self.conversation is not None and (self.prompts is not None or self.trace is not None):
+            raise ValueError("has a conversation, which is made of random tokens: leave prompts and trace out")
         if self.prompts is not None and self.trace is not None:
             raise ValueError("has both prompts and a trace; give one of the two, as each says what the requests are")
         shortest = self.prompt_tokens.min if isinstance(self.prompt_tokens, Lengths) else self.prompt_tokens

@@ -9,9 +9,9 @@ import numpy as np
 
 from whichbits.engines.http.identity import Snapshot
 from whichbits.schema.serve import Evidence, LengthsOff, Metrics
-from whichbits.serving.counters import foreign_tokens, prefix_cache_hit_rate
+from whichbits.serving.counters import foreign_tokens, preemptions, prefix_cache_hit_rate, tokens_missing
 from whichbits.serving.observation import Observation, in_one_piece
-from whichbits.serving.steady import Steady, mean_latencies
+from whichbits.serving.steady import Steady, drift, mean_latencies
 from whichbits.serving.validity import prompt_tolerance
 from whichbits.serving.workload import LoadLevel
 
@@ -42,6 +42,8 @@ def evidence_of(
             "prefix_cache_hit_rate": prefix_cache_hit_rate(before.metrics, after.metrics),
             "foreign_tokens": foreign_tokens(before.metrics, after.metrics, sum(one.output_tokens for one in seen)),
             "loop_lag_s": load.loop_lag_s,
+            "tokens_missing": tokens_missing(before.metrics, after.metrics, sum(one.output_tokens for one in seen)),
+            "preemptions": preemptions(before.metrics, after.metrics),
         }
     )
 
@@ -65,6 +67,7 @@ def of_requests(seen: Sequence[Observation], level: LoadLevel, metrics: Metrics,
         prompt_tokens=_range([one.prompt_tokens for one in answered]),
         output_tokens=_range([one.output_tokens for one in answered]),
         tokens_per_chunk=sum(one.output_tokens for one in answered) / chunks if chunks else None,
+        drift=drift(seen, window) if window else None,
         at_once=sum(map(in_one_piece, answered)) / len(answered) if answered else None,
     )
 

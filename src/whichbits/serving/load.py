@@ -25,8 +25,8 @@ PREPARED_BYTES = 64 * 2**20
 """Most memory of requests that are ready to be sent."""
 
 
-Send = Callable[[int, float], Awaitable[Observation]]
-"""Sends the request of a number, which was due at a moment, and watches it."""
+Send = Callable[[int, int, float], Awaitable[Observation]]
+"""Sends, as the n-th request, the one of a number, which was due at a moment, and watches it."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,15 @@ class Requests:
     seed: int
     """Of the arrivals."""
     _ready: dict[int, Body] = field(default_factory=dict, init=False)
-    _next: int = field(default=0, init=False)
+    _sent_first: set[int] = field(default_factory=set, init=False)
+    """Numbers of requests that were sent before they were made ahead."""
+    _numbers: Iterator[int] = field(init=False)
+    """Of the requests to make ahead, about in the order in which they are sent."""
     _bytes: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        level, streams = self.level, self.level.concurrency or 1
+        self._numbers = (level.turn(k % streams, k // streams) if level.turns > 1 else k for k in range(self.total))
 
     @property
     def total(self) -> int:
@@ -65,23 +72,26 @@ class Requests:
 
     def prepare(self, most: int | None = None) -> None:
         """Make the next bodies, `most` or as many as memory is for."""
-        while self._next < self.total and self._bytes < PREPARED_BYTES and (most is None or most > 0):
-            self._ready[self._next] = self._make(self._next)
-            self._bytes += len(self._ready[self._next].sent)
-            self._next += 1
+        while self._bytes < PREPARED_BYTES and (most is None or most > 0):
+            if (number := next(self._numbers, None)) is None:
+                return
+            if number in self._sent_first:
+                continue
+            self._ready[number] = self._make(number)
+            self._bytes += len(self._ready[number].sent)
             most = None if most is None else most - 1
 
-    def take(self, index: int) -> Body:
+    def take(self, number: int) -> Body:
         """The body of a request."""
-        body = self._ready.pop(index, None)
+        body = self._ready.pop(number, None)
         if body is None:
-            self._next = max(self._next, index + 1)
-            return self._make(index)
+            self._sent_first.add(number)
+            return self._make(number)
         self._bytes -= len(body.sent)
         return body
 
-    def _make(self, index: int) -> Body:
-        return request_body(self.connection.model or "", self.content.request(self.level.name, index))
+    def _make(self, number: int) -> Body:
+        return request_body(self.connection.model or "", self.content.request(self.level.name, number))
 
 
 async def drive(requests: Requests, *, on_done: Callable[[int], None] = lambda done: None) -> Load:
@@ -95,8 +105,8 @@ async def drive(requests: Requests, *, on_done: Callable[[int], None] = lambda d
 
         async with open_session(requests.connection) as session:
 
-            async def one(index: int, target: float) -> Observation:
-                body = requests.take(index)
+            async def one(index: int, number: int, target: float) -> Observation:
+                body = requests.take(number)
                 asyncio.get_running_loop().call_soon(requests.prepare, 1)
                 done = await send(
                     session,
@@ -115,7 +125,7 @@ async def drive(requests: Requests, *, on_done: Callable[[int], None] = lambda d
             wall, cpu, thread = time.time() - time.monotonic(), time.process_time(), time.thread_time()
             ticker = asyncio.create_task(_tick(lateness))
             if level.concurrency is not None:
-                await _closed_loop(one, level.concurrency, requests.total, zero)
+                await _closed_loop(one, level, level.concurrency, requests.total, zero)
             else:
                 await _open_loop(one, _arrivals(level, requests, zero))
             ticker.cancel()
@@ -129,16 +139,16 @@ async def drive(requests: Requests, *, on_done: Callable[[int], None] = lambda d
     )
 
 
-async def _closed_loop(one: Send, streams: int, total: int, zero: float) -> None:
+async def _closed_loop(one: Send, level: LoadLevel, streams: int, total: int, zero: float) -> None:
     """Keep `streams` requests in flight until `total` are sent: each stream sends its next where its last has ended."""
     indices = iter(range(total))
 
-    async def stream() -> None:
+    async def stream(number: int) -> None:
         due = zero
-        for index in indices:
-            due = zero + (await one(index, due)).end_s
+        for sent, index in enumerate(indices):
+            due = zero + (await one(index, level.turn(number, sent) if level.turns > 1 else index, due)).end_s
 
-    await asyncio.gather(*(stream() for _ in range(streams)))
+    await asyncio.gather(*map(stream, range(streams)))
 
 
 async def _open_loop(one: Send, arrivals: list[float]) -> None:
@@ -146,7 +156,7 @@ async def _open_loop(one: Send, arrivals: list[float]) -> None:
     under_way = []
     for index, due in enumerate(arrivals):
         await _until(due)
-        under_way.append(asyncio.ensure_future(one(index, due)))
+        under_way.append(asyncio.ensure_future(one(index, index, due)))
     await asyncio.gather(*under_way)
 
 

@@ -15,6 +15,7 @@ from whichbits.schema.serve import CapacityRun
 from whichbits.schema.workload import Workload
 from whichbits.serving.capacity import capacity_levels, capacity_run
 from whichbits.serving.evidence import evidence_of
+from whichbits.serving.machine import energy_between, idle_watts, reading, throttled_between, with_energy
 from whichbits.serving.metrics.registry import all_metrics
 from whichbits.serving.opening import ask_once, pinned
 from whichbits.serving.result import LoadLevelResult, metrics_of, rows_of
@@ -67,11 +68,11 @@ def measure(
     arriving = open_loads(workload, recorded(workload))
     ask_once(connection, vocabulary)
     results: list[LoadLevelResult] = []
-    first = snapshot(connection)
+    first, idle = snapshot(connection), idle_watts(connection.url)
     with pinned(cpus) as allowed:
         for level in chain(_closed_loops(workload, results, at_least), arriving, capacity_levels(workload, results, earlier)):
             requests = Requests(connection, level, content, level.arrival_seed(seed))
-            results.append(_measure_load_level(requests, first, workload, allowed, on_progress))
+            results.append(_measure_load_level(requests, first, workload, allowed, idle, on_progress))
             if _refuses(results[-1]):
                 break
     return results
@@ -114,22 +115,29 @@ def _goes_on(concurrency: int, results: Sequence[LoadLevelResult], at_least: int
 
 
 def _measure_load_level(
-    requests: Requests, first: Snapshot, workload: Workload, cpus: frozenset[int], on_progress: Progress
+    requests: Requests,
+    first: Snapshot,
+    workload: Workload,
+    cpus: frozenset[int],
+    idle: float | None,
+    on_progress: Progress,
 ) -> LoadLevelResult:
     from whichbits.serving.load import drive
 
     connection, level = requests.connection, requests.level
-    before = snapshot(connection)
+    before, began = snapshot(connection), reading()
     load = asyncio.run(drive(requests, on_done=lambda done: on_progress(level.name, done, requests.total)))
-    after = snapshot(connection)
+    ended, after = reading(), snapshot(connection)
     if how := changed(first, after):
         raise EngineError(f"the server at {connection.url} has changed meanwhile ({level.name}): {how}")
 
     measured = all_metrics()
     rows = rows_of(load.observations, measured)
     window = steady(load.observations, level)
-    metrics = metrics_of(load.observations, measured, window)
+    energy = energy_between(began, ended, idle)
+    metrics = with_energy(metrics_of(load.observations, measured, window), energy, load.observations)
     evidence = evidence_of(load, level, metrics, window, before, after, len(cpus))
+    evidence = evidence.model_copy(update={"throttled": throttled_between(began, ended), "energy": energy})
     reasons = judge(evidence, metrics, level, workload)
     result = LoadLevelResult(
         load_level=level.name, concurrency=level.concurrency, rate=level.rate, valid=not reasons, reasons=reasons,

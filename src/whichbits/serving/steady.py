@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from whichbits.serving.observation import Observation
 from whichbits.serving.workload import LoadLevel
 
@@ -68,3 +70,27 @@ def steady(seen: Sequence[Observation], level: LoadLevel, *, until_s: float | No
 def mean_latencies(window: Steady, latency_s: float) -> float:
     """Mean latencies that fit into the window; at concurrency N each is the time of N requests."""
     return window.seconds / latency_s
+
+
+DRIFT_PARTS = 10
+"""Parts of the window whose mean latencies drift is told by, as neighbouring requests are alike."""
+DRIFT_T = 3.36
+"""Student's t of 8 degrees of freedom that chance exceeds once in a hundred times."""
+
+
+def drift(seen: Sequence[Observation], window: Steady) -> float | None:
+    """By which share the mean latency changed from the first half of the window to the second; None where it is chance.
+
+    Of the requests that start in the window, in order: whether the means of ten parts have a slope.
+    """
+    inside = [one for one in seen if one.error is None and window.begin_s <= one.start_s <= window.end_s]
+    if len(inside) < 2 * DRIFT_PARTS:
+        return None
+    latencies = np.array([one.end_s - one.start_s for one in sorted(inside, key=lambda one: one.start_s)])
+    parts = np.array([part.mean() for part in np.array_split(latencies, DRIFT_PARTS)])
+    if np.ptp(parts) == 0:
+        return None
+    along = float(np.corrcoef(np.arange(DRIFT_PARTS), parts)[0, 1])
+    told = along**2 * (DRIFT_PARTS - 2) > DRIFT_T**2 * (1 - along**2)
+    first, second = np.split(parts, 2)
+    return float(second.mean() / first.mean()) - 1 if told else None

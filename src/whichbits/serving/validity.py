@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from whichbits.schema.serve import Evidence, Metrics
-from whichbits.schema.workload import Workload, mean
+from whichbits.schema.workload import Workload
 from whichbits.serving.workload import LoadLevel
 
 MINIMUM_LATENCIES = 3.5
@@ -15,6 +15,12 @@ DISPATCH_TOLERANCE = 0.05
 BUSY_CLIENT = 0.8
 PREFIX_HITS = 0.01
 FOREIGN_TOKENS = 0.01
+MISSING_TOKENS = 0.1
+"""Largest share of our tokens that its counters may lack: they may be a moment behind."""
+THROTTLED = 0.01
+"""Largest share of the time in which the machine may be held back."""
+DRIFT = 0.1
+"""Largest change of the mean latency from the first half of the window to the second."""
 PROMPT_TOLERANCE = 0.01
 """A server may add a token of its own to a prompt."""
 CLOCK_STEP_S = 0.001
@@ -33,12 +39,11 @@ def prompt_tolerance(asked: int) -> float:
 
 def judge(evidence: Evidence, metrics: Metrics, level: LoadLevel, workload: Workload) -> tuple[str, ...]:
     """Reasons why the load level is not valid, in words; none where it is."""
-    shared = (workload.shared_prefix_tokens or 0) / mean(workload.prompt_tokens)
-    return (*judge_requests(evidence, metrics, shared), *_steady(evidence, metrics, level))
+    return (*judge_requests(evidence, metrics, workload.most_shared), *_steady(evidence, metrics, level))
 
 
 def judge_requests(evidence: Evidence, metrics: Metrics, shared: float = 0.0) -> tuple[str, ...]:
-    """The same of any requests, whether or not their load is steady; `shared` is what all prompts share, of their length."""
+    """The same of any requests, whether or not their load is steady; `shared` is what prompts share on purpose."""
     return (
         *_complete(evidence),
         *_stream(evidence),
@@ -82,6 +87,11 @@ def _server(evidence: Evidence, shared: float) -> list[str]:
     hits = evidence.prefix_cache_hit_rate
     if hits is not None and hits > PREFIX_HITS + shared:
         found.append(f"prefix cache hit: {hits:.1%} of the prompt tokens came from the cache, where {shared:.1%} are shared")
+    if evidence.tokens_missing is not None and evidence.tokens_missing > MISSING_TOKENS:
+        found.append(f"server started anew: its counters lack {evidence.tokens_missing:.0%} of the tokens that it sent")
+    cause, share = max(evidence.throttled.items(), key=lambda held: held[1], default=("", 0.0))
+    if share > THROTTLED:
+        found.append(f"throttled: the machine was held back for {share:.1%} of the time ({cause})")
     if evidence.foreign_tokens is not None and evidence.foreign_tokens > FOREIGN_TOKENS:
         found.append(f"server not alone: {evidence.foreign_tokens:.1%} of the tokens it generated were for others")
     return found
@@ -114,6 +124,8 @@ def _steady(evidence: Evidence, metrics: Metrics, level: LoadLevel) -> list[str]
         found.append(f"not in steady state: the window holds {latencies:.1f} mean latencies, fewer than {MINIMUM_LATENCIES}")
     if wanted is not None and abs(wanted - seen) > LITTLE_TOLERANCE * wanted:
         found.append(f"not in steady state: {seen:.2f} requests in flight (X·R) instead of {wanted}")
+    if evidence.drift is not None and abs(evidence.drift) > DRIFT:
+        found.append(f"still drifting: the mean latency changed by {evidence.drift:+.0%} from the first half to the second")
     if piled_up(evidence, metrics):
         served = f"{metrics.requests_per_second:.2f} requests served of {evidence.offered_rate:.2f}"
         found.append(f"not in steady state: {served} that came each second")

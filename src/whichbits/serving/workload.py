@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from whichbits.core.errors import UserError
-from whichbits.schema.workload import Lengths, Limit, Ramp, Slo, Trace, Workload, longest
+from whichbits.schema.workload import Conversation, Lengths, Limit, Ramp, Slo, Trace, Workload, longest
 from whichbits.serving.traffic.arrivals import Arrivals, Even, Growing, Random, Recorded
 from whichbits.serving.traffic.log import Request
 
@@ -31,10 +31,20 @@ class LoadLevel:
     requests: int
     seeks_capacity: bool = False
     """Whether it is one of the runs that look for the capacity."""
+    turns: int = 1
+    """Of the conversation that a stream goes through before it begins another."""
 
     def arrival_seed(self, seed: int) -> int:
         """Of its arrivals in a round of this seed: runs that look for the capacity have patterns of their own."""
         return zlib.crc32(f"{self.name} {seed}".encode()) if self.seeks_capacity else seed
+
+    def turn(self, stream: int, sent: int) -> int:
+        """Number of the request that a stream sends after `sent` others: turns count on from conversation to conversation.
+
+        Conversations of a stream are `concurrency` apart. Streams begin at different turns, so that not all begin anew at once.
+        """
+        begun, turn = divmod(stream % self.turns + sent, self.turns)
+        return (begun * (self.concurrency or 1) + stream) * self.turns + turn
 
     @property
     def rate(self) -> float | None:
@@ -45,7 +55,9 @@ class LoadLevel:
 def at_concurrency(workload: Workload, concurrency: int) -> LoadLevel:
     """LoadLevel that keeps `concurrency` requests in flight; a warm-up of as many comes before the measured ones."""
     name = "synchronous" if concurrency == 1 else f"concurrency {concurrency}"
-    return LoadLevel(name, concurrency, None, warmup=concurrency, requests=workload.requests_per_stream * concurrency)
+    requests = workload.requests_per_stream * concurrency
+    turns = workload.conversation.turns if workload.conversation else 1
+    return LoadLevel(name, concurrency, None, warmup=concurrency, requests=requests, turns=turns)
 
 
 def at_rate(workload: Workload, rate: float) -> LoadLevel:
@@ -140,6 +152,7 @@ def _model_at(place: tuple[str | int, ...]) -> type[BaseModel]:
         "slo": Slo,
         "ramp": Ramp,
         "trace": Trace,
+        "conversation": Conversation,
         "prompt_tokens": Lengths,
         "output_tokens": Lengths,
     }

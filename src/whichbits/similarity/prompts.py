@@ -42,6 +42,8 @@ class Prompt(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _expand(cls, data: object) -> object:
+        if isinstance(data, Mapping) and "uid" in data and "id" not in data:  # Arena-Hard's form, which has more fields
+            data = {"id": data["uid"], **{name: data[name] for name in ("category", "prompt") if name in data}}
         if isinstance(data, Mapping) and "prompt" in data and "messages" not in data:
             rest = {name: value for name, value in data.items() if name != "prompt"}
             return {**rest, "messages": [{"role": "user", "content": data["prompt"]}]}

@@ -14,7 +14,7 @@ from whichbits.schema.step import Record
 from whichbits.studies.store.manifest import StudyManifest
 
 if TYPE_CHECKING:
-    from whichbits.reporting.context import PublishedComparison, ReportContext
+    from whichbits.reporting.context import PublishedComparison, ReportContext, TextPair
     from whichbits.reporting.write import Written
     from whichbits.verdict.estimates import Estimate
     from whichbits.verdict.verdict import CostFinding, Verdict
@@ -103,12 +103,14 @@ def write(
     from whichbits.reporting.write import write as write_files
     from whichbits.studies.changed_items import write_changed_items
     from whichbits.studies.published import published_next_to
+    from whichbits.studies.texts_least_alike import texts_least_alike
 
     serve = serve_commands(manifest, records)
     _write_cards(verdict, manifest.model, records, serve, folder / "cards")
     write_changed_items(records, manifest.base, folder)
     commands = [shlex.join(["whichbits", command, str(folder), *options]) for command in ("recommend", "report")]
-    context = _context(manifest, records, folder, serve, (manifest.command, *commands), published_next_to(verdict))
+    published, texts = published_next_to(verdict), tuple(texts_least_alike(records, manifest.base))
+    context = _context(manifest, records, folder, serve, (manifest.command, *commands), published, texts)
     return write_files(verdict, context, folder)
 
 
@@ -199,6 +201,7 @@ def _context(
     serve: Mapping[str, str],
     commands: tuple[str, ...],
     published: tuple[PublishedComparison, ...],
+    texts: tuple[TextPair, ...],
 ) -> ReportContext:
     from whichbits.reporting.context import Engine, Price, ReportContext, StepEntry
 
@@ -248,6 +251,7 @@ def _context(
             if entry.price_per_hour is not None
         ),
         published=published,
+        texts=texts,
     )
 
 

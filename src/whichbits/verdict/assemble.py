@@ -17,7 +17,7 @@ from whichbits.verdict.looks import level_of_looks
 from whichbits.verdict.natural_output import natural_findings
 from whichbits.verdict.non_inferiority import bound_of, deciding_suite, decision_on
 from whichbits.verdict.plausibility import implausible_losses
-from whichbits.verdict.prefill_decode import batch_findings, latency_parts
+from whichbits.verdict.prefill_decode import batch_findings, footprint_findings, latency_parts
 from whichbits.verdict.recommend import recommendations
 from whichbits.verdict.serving_options import serving_options, speed_problem
 from whichbits.verdict.similarity import similarity_finding
@@ -66,7 +66,8 @@ def decide(
     measured = loads(findings)
     batches = batch_findings(findings, level=speed_level)
     all_options = serving_options(findings, measured, level=speed_level)
-    recommended, refused = recommendations(findings, all_options, by_name, margin=margin, level=speed_level)
+    capacities = tuple(capacity_findings(findings, level=speed_level))
+    recommended, refused = recommendations(findings, all_options, by_name, capacities, margin=margin, level=speed_level)
     emulation = tuple(emulation_error(scored, level=level) for scored in findings.emulation)
     p_values = {name: entry.recovery.p_below(bound_of(margin)) for name, entry in deciding.items()}
     if looking is not None:
@@ -95,8 +96,8 @@ def decide(
         implausible=implausible,
         served_weights=findings.served_weights,
         emulation=emulation,
-        modes=mode_recoveries(formed, (entry.mode for entry in findings.replied), level=level),
-        thinking=mode_results(findings, level=level, seed=seed),
+        modes=mode_recoveries(formed, (entry.mode for entry in findings.replied), level=level, look_levels=look_levels),
+        thinking=mode_results(findings, level=level, seed=seed, look_levels=look_levels),
         reply_measures=findings.reply_measures,
         similarity=tuple(similarity_finding(sample, level=level, seed=seed) for sample in findings.similarity),
         measures=findings.measures,
@@ -106,8 +107,9 @@ def decide(
             for load in measured
             for finding in speed_findings(load, speed_problem(findings, load.candidate), level=speed_level)
         ),
-        capacity=tuple(capacity_findings(findings, level=speed_level)),
+        capacity=capacities,
         batches=batches,
+        footprints=tuple(footprint_findings(findings)),
         latency_parts=tuple(latency_parts(findings, batches, measured, level=speed_level)),
         crossovers=tuple(crossovers(findings, measured, level=speed_level)),
         natural=tuple(natural_findings(findings, level=speed_level, seed=seed)),

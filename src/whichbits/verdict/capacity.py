@@ -90,6 +90,7 @@ def capacity_findings(findings: Findings, *, level: float) -> Iterator[CapacityF
     seen = findings.capacity_rounds
     for workload, deployment in dict.fromkeys((one.workload, one.deployment) for one in seen):
         here = [one for one in seen if (one.workload, one.deployment) == (workload, deployment)]
+        wanted = findings.workloads.get(workload)
         found = {name: capacity(_points(here, name), level=level) for name in dict.fromkeys(one.candidate for one in here)}
         for name in sorted(found, key=lambda name: name != findings.base):
             own = [one for one in here if one.candidate == name]
@@ -102,6 +103,7 @@ def capacity_findings(findings: Findings, *, level: float) -> Iterator[CapacityF
                 low=found[name].low,
                 high=found[name].high if isfinite(found[name].high) else None,
                 over_base=ratio(found[name], base) if base is not None and name != findings.base else None,
+                target_rate=wanted.target_rate if wanted is not None else None,
                 runs=len(_points(here, name)),
                 steps=tuple(dict.fromkeys(key for one in own for key in one.steps)),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -125,10 +126,23 @@ class EmulationDiffers(Frozen):
 
 
 class KernelsUnknown(Frozen):
-    """Candidates at addresses that the user gave."""
+    """Candidates at addresses that the user gave, or whose speed another tool measured."""
 
     code: Literal["kernels_unknown"] = "kernels_unknown"
     candidates: tuple[str, ...]
+
+
+class OutlyingRound(Frozen):
+    """A valid round whose throughput is far from that of all others of its load; it is counted."""
+
+    code: Literal["outlying_round"] = "outlying_round"
+    candidate: str
+    workload: str
+    load: str
+    round: int
+    """From 1."""
+    ratio: float
+    """Its requests per second over the others' median."""
 
 
 class InvalidRound(Frozen):
@@ -152,6 +166,17 @@ class Rounds(Frozen):
     workload: str
     mode: Mode
     note: RoundsNote
+
+
+class PromptsShared(Frozen):
+    """Prompts begin alike on purpose, so that speeds are those with the server's prefix cache."""
+
+    code: Literal["prompts_shared"] = "prompts_shared"
+    workload: str
+    shared: float
+    """Share of the prompts' tokens that a prompt before them has too."""
+    cached: Mapping[str, float]
+    """Share that came from the cache, by candidate, on average over loads and rounds; none where servers do not say."""
 
 
 class StillRising(Frozen):
@@ -218,7 +243,9 @@ Caveat = Annotated[
     | EmulationDiffers
     | KernelsUnknown
     | InvalidRound
+    | OutlyingRound
     | Rounds
+    | PromptsShared
     | StillRising
     | LimitsNotKept
     | SeveralLooks

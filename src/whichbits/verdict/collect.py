@@ -27,7 +27,7 @@ from whichbits.schema.workload import Workload
 from whichbits.verdict.findings import EMULATED, CapacityRound, Findings, Kernel, Round, SimilaritySample, Size
 from whichbits.verdict.natural_output import natural_rounds
 from whichbits.verdict.pairing import read_columns
-from whichbits.verdict.prefill_decode import batch_rounds
+from whichbits.verdict.prefill_decode import batch_rounds, servers_took
 from whichbits.verdict.reasons import Failure
 from whichbits.verdict.replies import check_same_items, replied_tasks, reply_measures
 from whichbits.verdict.scored_tasks import (
@@ -73,7 +73,7 @@ def collect(
     by_kind = {kind: [record for record in done if record.kind == kind] for kind in {record.kind for record in records}}
     first = first_runs(by_kind.get("evaluate", []))
     replied = tuple(replied_tasks(list(first.values())))
-    check_same_items(replied, base)
+    check_same_items(replied, base, fewer=stopped_early)
     return Findings(
         base=base,
         formats=dict(formats),
@@ -89,6 +89,7 @@ def collect(
         rounds=tuple(_rounds(by_kind.get("serve", []), base)),
         capacity_rounds=tuple(_capacity_rounds(by_kind.get("serve", []), base)),
         batch_rounds=tuple(batch_rounds(by_kind.get("prefill_decode", []), base)),
+        footprints=tuple(servers_took(by_kind.get("prefill_decode", []), base)),
         natural_rounds=tuple(natural_rounds(by_kind.get("serve", []))),
         metrics=_metrics(by_kind.get("serve", [])),
         kernels=_kernels(records),
@@ -206,6 +207,7 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
                     steps=(record.key,),
                     rate=entry.rate if entry.load_level.startswith("rate ") else None,
                     throughputs=throughputs,
+                    cached=entry.evidence.prefix_cache_hit_rate if entry.evidence else None,
                 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from whichbits.core.crossing import Point
 from whichbits.schema.deployment import Deployment
+from whichbits.schema.footprint import Footprint
 from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.schema.prefill_decode import MeasuredBatches
 from whichbits.schema.serve import Metrics, NaturalLoad
@@ -92,6 +93,15 @@ class RepliedTask:
     concurrency: int | None
     steps: tuple[str, ...]
 
+    def among(self, items: ChunkedArray) -> RepliedTask:
+        """With the replies to these items alone."""
+        import pyarrow.compute as compute
+
+        wanted = compute.is_in(self.items, value_set=items.combine_chunks())
+        rows = np.flatnonzero(wanted.to_numpy())
+        values = {key: values[rows] for key, values in self.values.items()}
+        return replace(self, values=values, items=self.items.filter(wanted), cluster=self.cluster[rows])
+
 
 @dataclass(frozen=True)
 class Round:
@@ -120,6 +130,8 @@ class Round:
     """Arrivals per second, where they come at one rate."""
     throughputs: frozenset[str] = frozenset({"requests_per_second", "output_tokens_per_second"})
     """Keys of the metrics that are rates of the whole load."""
+    cached: float | None = None
+    """Share of the prompt tokens that the server found in its prefix cache; None where it does not say."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +174,16 @@ class NaturalRound:
     repeat: int
     own: NaturalLoad
     base: NaturalLoad
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ServerTook:
+    """What the server of one model took in one round."""
+
+    candidate: str
+    deployment: str
+    footprint: Footprint
     steps: tuple[str, ...]
 
 
@@ -209,6 +231,7 @@ class Findings:
     capacity_rounds: tuple[CapacityRound, ...] = ()
     batch_rounds: tuple[BatchRound, ...] = ()
     natural_rounds: tuple[NaturalRound, ...] = ()
+    footprints: tuple[ServerTook, ...] = ()
     metrics: tuple[ServingMetric, ...] = ()
     """What the rounds measured."""
     kernels: Mapping[str, Kernel] = field(default_factory=dict)

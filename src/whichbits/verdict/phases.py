@@ -30,6 +30,19 @@ class BatchFinding(Frozen):
     steps: tuple[str, ...]
 
 
+class FootprintFinding(Frozen):
+    """What a candidate's server takes, the median over rounds; None of what nobody said."""
+
+    candidate: str
+    deployment: str
+    start_s: float | None
+    """Until it answered."""
+    peak_memory_bytes: int | None
+    """Of the machine, not of accelerators."""
+    kv_cache_tokens: int | None
+    steps: tuple[str, ...]
+
+
 class LatencyParts(Frozen):
     """What the latency of a candidate at a load is made of, by its prefill and its decode steps."""
 

@@ -11,8 +11,8 @@ from whichbits.schema.prefill_decode import Phase, PrefillDecodeSummary
 from whichbits.schema.step import Record
 from whichbits.schema.workload import mean
 from whichbits.verdict.estimates import Estimate, Timed
-from whichbits.verdict.findings import BatchRound, Findings
-from whichbits.verdict.phases import BatchFinding, LatencyParts
+from whichbits.verdict.findings import BatchRound, Findings, ServerTook
+from whichbits.verdict.phases import BatchFinding, FootprintFinding, LatencyParts
 from whichbits.verdict.reasons import OneRound, RoundInvalid, SpeedReason
 from whichbits.verdict.round_statistics import RoundValue, mean_of_requests
 from whichbits.verdict.serving_options import speed_problem
@@ -38,6 +38,34 @@ def batch_rounds(records: Sequence[Record], base: str) -> Iterator[BatchRound]:
                     batches=one.model_copy(update={"valid": valid}),
                     steps=(record.key,),
                 )
+
+
+def servers_took(records: Sequence[Record], base: str) -> Iterator[ServerTook]:
+    """What the servers of finished steps took."""
+    for record in records:
+        found = record.found(PrefillDecodeSummary)
+        for name, footprint in ((record.labels.candidate, found.footprint), (base, found.base_footprint)):
+            if footprint is not None:
+                yield ServerTook(name, str(record.labels.deployment), footprint, (record.key,))
+
+
+def footprint_findings(findings: Findings) -> Iterator[FootprintFinding]:
+    """What each candidate's server takes, the base's first."""
+    for name in dict.fromkeys((findings.base, *findings.candidates)):
+        for deployment in dict.fromkeys(one.deployment for one in findings.footprints if one.candidate == name):
+            here = [one for one in findings.footprints if (one.candidate, one.deployment) == (name, deployment)]
+            starts, memory, tokens = (
+                [value for one in here if (value := getattr(one.footprint, field)) is not None]
+                for field in ("start_s", "peak_memory_bytes", "kv_cache_tokens")
+            )
+            yield FootprintFinding(
+                candidate=name,
+                deployment=deployment,
+                start_s=float(np.median(starts)) if starts else None,
+                peak_memory_bytes=int(np.median(memory)) if memory else None,
+                kv_cache_tokens=int(np.median(tokens)) if tokens else None,
+                steps=tuple(dict.fromkeys(key for one in here for key in one.steps)),
+            )
 
 
 def batch_findings(findings: Findings, *, level: float) -> tuple[BatchFinding, ...]:
@@ -112,6 +140,8 @@ def latency_parts(
 ) -> Iterator[LatencyParts]:
     """For each load with a number of requests in flight whose lengths lie among those that were measured: its two parts.
 
+    Workloads whose prompts share tokens are left out, as what a prefix cache holds takes no prefill.
+
     A request waits for the prefill of as many prompts as there are requests in flight, then takes a decode step for each
     further token, at the context half-way through its output. Between sizes and lengths times are interpolated linearly.
     """
@@ -123,7 +153,7 @@ def latency_parts(
     for load in measured:
         workload = findings.workloads.get(load.workload)
         latency = average(series([r for r in load.own if r.valid], "latency_s"), level=level)
-        if workload is None or latency is None or load.concurrency is None:
+        if workload is None or workload.shared or latency is None or load.concurrency is None:
             continue
         prompt, output = mean(workload.prompt_tokens), mean(workload.output_tokens)
         prefill = between(tables.get((load.candidate, load.deployment, "prefill"), {}), load.concurrency, prompt)

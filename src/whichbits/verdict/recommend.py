@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from whichbits.verdict.comparison import Comparison, compare
 from whichbits.verdict.estimates import Estimate, SingleRound
@@ -12,6 +12,7 @@ from whichbits.verdict.non_inferiority import bound_of
 from whichbits.verdict.reasons import AgainstBase, WouldWin
 from whichbits.verdict.serving_options import ServingOption, ServingOptions, speed_problem
 from whichbits.verdict.verdict import (
+    CapacityFinding,
     Decision,
     NoRecommendation,
     Recommendation,
@@ -38,12 +39,23 @@ class Choice:
 
 
 def recommendations(
-    findings: Findings, all_options: Sequence[ServingOptions], decisions: Decisions, *, margin: float, level: float
+    findings: Findings,
+    all_options: Sequence[ServingOptions],
+    decisions: Decisions,
+    capacities: Sequence[CapacityFinding],
+    *,
+    margin: float,
+    level: float,
 ) -> tuple[tuple[Recommendation, ...], tuple[NoRecommendation, ...]]:
-    """The answer for each workload, deployment and mode, or why there is none."""
+    """The answer for each workload, deployment and mode, or why there is none.
+
+    For many requests at once, what is shown not to reach the target rate by its capacity is left out.
+    """
     answers, refusals = [], []
-    for options in all_options:
-        found = _answer(findings, options, decisions, level)
+    for place in all_options:
+        below = _below_target(place, capacities)
+        options = replace(place, options=tuple(one for one in place.options if one.candidate not in below - {findings.base}))
+        found = _answer(findings, options, decisions, below, level)
         if isinstance(found, Choice):
             answers.append(
                 Recommendation(
@@ -76,8 +88,16 @@ def recommendations(
     return tuple(answers), tuple(refusals)
 
 
+def _below_target(place: ServingOptions, capacities: Sequence[CapacityFinding]) -> frozenset[str]:
+    """Candidates, the base among them, that cannot serve the target rate of a workload."""
+    if place.mode == "synchronous":
+        return frozenset()
+    here = [one for one in capacities if (one.workload, one.deployment) == (place.workload, place.deployment)]
+    return frozenset(one.candidate for one in here if one.reaches == "no")
+
+
 def _answer(
-    findings: Findings, place: ServingOptions, decisions: Decisions, level: float
+    findings: Findings, place: ServingOptions, decisions: Decisions, below: frozenset[str], level: float
 ) -> Choice | tuple[RefusalCode, tuple[str, ...]]:
     """The choice, or why there is none and for which candidates."""
     base, standing = findings.base, place.standing.get(findings.base, "not_measured")
@@ -87,7 +107,8 @@ def _answer(
         return "base_not_valid", ()
     if base in findings.served_others:
         return "base_other_weights", ()
-    able = [name for name in findings.candidates if _eligible(decisions.get(name)) and speed_problem(findings, name) is None]
+    eligible = (name for name in findings.candidates if name not in below and _eligible(decisions.get(name)))
+    able = [name for name in eligible if speed_problem(findings, name) is None]
     options = [option for option in place.options if option.candidate in able]
     if standing == "outside_limits":
         if not options:
@@ -95,7 +116,11 @@ def _answer(
         sure = [option for option in options if option.cost.load_level in option.profile.kept]
         if not sure:
             return "limits_not_shown", _all(options)
-        return _without_base(sure, place, decisions, level)
+        return _without_base(sure, "base_outside_limits", place, decisions, level)
+    if base in below:
+        if not options:
+            return "target_rate_not_reached", ()
+        return _without_base(options, "base_below_target_rate", place, decisions, level)
     own = next(option for option in place.options if option.candidate == base)
     compared = [option for option in options if option.comparison is not None]
     if compared:
@@ -141,14 +166,16 @@ def _with_base(
     )
 
 
-def _without_base(options: Sequence[ServingOption], place: ServingOptions, decisions: Decisions, level: float) -> Choice:
-    """The fastest of the options that keep the limits, which the base does at no load."""
+def _without_base(
+    options: Sequence[ServingOption], code: RecommendationCode, place: ServingOptions, decisions: Decisions, level: float
+) -> Choice:
+    """The fastest of the options, where the base is none: it keeps the limits at no load, or is below the target rate."""
     pairs = _pairs(options, place, level)
     wins = {o.candidate: sum(_ahead(pairs.get(_names(o, other))) for other in options if other is not o) for o in options}
     ranked = sorted(options, key=lambda option: wins[option.candidate], reverse=True)
     chosen, equals, untold = _fastest(ranked, ranked, pairs, decisions)
     runner_up = next((option.candidate for option in ranked if option is not chosen), None)
-    return Choice(chosen, "base_outside_limits", None, _all(equals), _all(untold), runner_up)
+    return Choice(chosen, code, None, _all(equals), _all(untold), runner_up)
 
 
 def _names(one: ServingOption, other: ServingOption) -> tuple[str, str]:

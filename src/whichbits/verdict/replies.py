@@ -40,14 +40,17 @@ def replied_tasks(records: Sequence[Record]) -> Iterator[RepliedTask]:
         )
 
 
-def check_same_items(replied: Sequence[RepliedTask], base: str) -> None:
-    """Raise PairingError where a candidate's replies are not to the base's items."""
+def check_same_items(replied: Sequence[RepliedTask], base: str, *, fewer: bool) -> None:
+    """Raise PairingError where a candidate's replies are not to the base's items, or with `fewer` to some of them."""
     known: Mapping[tuple[str, str], RepliedTask] = {
         (entry.task, entry.engine): entry for entry in replied if entry.candidate == base
     }
     for entry in replied:
         of_base = known.get((entry.task, entry.engine))
-        if of_base is not None and not of_base.items.equals(entry.items):
+        if of_base is None:
+            continue
+        asked = of_base.among(entry.items).items if fewer else of_base.items
+        if not asked.equals(entry.items):
             raise PairingError(f"{entry.task} ({entry.engine}), {entry.candidate} against {base}: replies to other items")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,13 @@ SHARE = "%"
 """Unit of measures that are shares."""
 
 
-def mode_recoveries(formed: Sequence[Suite], modes: Iterable[str], *, level: float) -> tuple[ModeRecovery, ...]:
+def mode_recoveries(
+    formed: Sequence[Suite], modes: Iterable[str], *, level: float, look_levels: Mapping[str, float]
+) -> tuple[ModeRecovery, ...]:
     """Recovery of each candidate over its tasks in each of the `modes`.
 
     A suite has the tasks on which the base is above chance. Where the base itself could be at chance on those of a mode, there
-    is no recovery.
+    is no recovery. `look_levels` are by candidate, where results are looked at several times.
     """
     modes, found = tuple(modes), []
     for entry in formed:
@@ -33,7 +35,8 @@ def mode_recoveries(formed: Sequence[Suite], modes: Iterable[str], *, level: flo
             tasks = [scored for scored in entry.tasks if scored.mode == mode]
             if not tasks:
                 continue
-            kept = recovery([scored.pair for scored in tasks], level=level)
+            look_level = look_levels.get(entry.finding.candidate)
+            kept = recovery([scored.pair for scored in tasks], level=level, look_level=look_level)
             found.append(
                 ModeRecovery(
                     candidate=entry.finding.candidate,
@@ -49,8 +52,12 @@ def mode_recoveries(formed: Sequence[Suite], modes: Iterable[str], *, level: flo
     return tuple(found)
 
 
-def mode_results(findings: Findings, *, level: float, seed: int) -> tuple[ModeResult, ...]:
-    """Score, replies and time of every checkpoint on every task in every mode, in the study's order; the base's among them."""
+def mode_results(findings: Findings, *, level: float, seed: int, look_levels: Mapping[str, float]) -> tuple[ModeResult, ...]:
+    """Score, replies and time of every checkpoint on every task in every mode, in the study's order; the base's among them.
+
+    `look_levels` are as for `mode_recoveries`, and hold for recoveries alone. What replies are like is compared on the items
+    that a candidate has answered.
+    """
     units = {measure.key: measure.unit for measure in findings.reply_measures}
     scored = {(entry.candidate, entry.task, entry.engine): entry for entry in findings.tasks}
     by_place = {(entry.candidate, entry.task, entry.engine): entry for entry in findings.replied}
@@ -58,7 +65,9 @@ def mode_results(findings: Findings, *, level: float, seed: int) -> tuple[ModeRe
     for replied in findings.replied:
         base = None if replied.candidate == findings.base else by_place.get((findings.base, replied.task, replied.engine))
         pair = scored.get((replied.candidate, replied.task, replied.engine))
-        kept = task_recovery(pair, level=level) if pair is not None and near_chance([pair]) is None else None
+        look_level = look_levels.get(replied.candidate)
+        kept = task_recovery(pair, level=level, look_level=look_level) if pair and near_chance([pair]) is None else None
+        of_base = None if base is None else base.among(replied.items)
         found.append(
             ModeResult(
                 candidate=replied.candidate,
@@ -73,7 +82,7 @@ def mode_results(findings: Findings, *, level: float, seed: int) -> tuple[ModeRe
                 figures=tuple(
                     figure
                     for key, unit in units.items()
-                    if (figure := _figure(key, unit, replied, base, level=level, seed=seed)) is not None
+                    if (figure := _figure(key, unit, replied, of_base, level=level, seed=seed)) is not None
                 ),
                 seconds=replied.seconds,
                 concurrency=replied.concurrency,

@@ -11,7 +11,7 @@ from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.schema.served_weights import Agreement
 from whichbits.verdict.caveat_codes import Caveat, ImplausibleLoss
 from whichbits.verdict.estimates import Estimate, Frozen, Mode, Provenance, Timed
-from whichbits.verdict.phases import BatchFinding, Crossover, LatencyParts, NaturalFinding
+from whichbits.verdict.phases import BatchFinding, Crossover, FootprintFinding, LatencyParts, NaturalFinding
 from whichbits.verdict.reasons import (
     AgainstBase,
     DecisionReason,
@@ -27,10 +27,12 @@ from whichbits.verdict.reasons import (
 State = Literal["base", "non-inferior", "inferior", "inconclusive", "failed"]
 RecommendationCode = Literal[
     "fastest", "more_accurate_of_equals", "base_outside_limits", "base_inconclusive", "base_faster", "base_one_round",
-    "base_without_rival",
+    "base_without_rival", "base_below_target_rate",
 ]  # fmt: skip
+Reaches = Literal["yes", "no", "open"]
 RefusalCode = Literal[
     "base_not_measured", "base_not_valid", "base_other_weights", "nothing_compared", "limits_not_kept", "limits_not_shown",
+    "target_rate_not_reached",
 ]  # fmt: skip
 
 
@@ -48,8 +50,19 @@ class CapacityFinding(Frozen):
     """None where no run did."""
     over_base: Estimate | None
     """Over the base's; None for the base, and where an interval has no end."""
+    target_rate: float | None = None
+    """Arrivals per second that are to be served, where the workload says so."""
     runs: int
     steps: tuple[str, ...]
+
+    @property
+    def reaches(self) -> Reaches | None:
+        """Whether it is shown to reach the target; None where there is none."""
+        if self.target_rate is None:
+            return None
+        if self.high is not None and self.high < self.target_rate:
+            return "no"
+        return "yes" if self.low >= self.target_rate else "open"
 
 
 class TaskRecovery(Frozen):
@@ -350,6 +363,8 @@ class Verdict(Frozen):
     """Of workloads that looked for it."""
     batches: tuple[BatchFinding, ...] = ()
     """Prefill and decode apart."""
+    footprints: tuple[FootprintFinding, ...] = ()
+    """What the servers took, where prefill and decode were measured apart."""
     latency_parts: tuple[LatencyParts, ...] = ()
     crossovers: tuple[Crossover, ...] = ()
     """Loads at which another candidate becomes the faster one."""

@@ -26,7 +26,7 @@ from whichbits.core.errors import UserError
 from whichbits.hardware.this_machine import describe
 from whichbits.schema.engine import Emulation
 from whichbits.schema.evaluate import EvaluateInputs, EvaluateSummary
-from whichbits.studies.specification.schema import JudgeChoice
+from whichbits.studies.specification.judge import JudgeChoice
 from whichbits.studies.steps.shared.judge import judge_of, judged
 
 DATA = Path(os.environ.get("WHICHBITS_TEST_DATA", Path(__file__).parents[3].parent / "shared" / "data"))

@@ -11,7 +11,7 @@ transformers = pytest.importorskip("transformers")
 from whichbits.quantization.model import decoder as decoders  # noqa: E402
 from whichbits.quantization.model.decoder import empty_model  # noqa: E402
 from whichbits.quantization.model.tensors import StoredTensors  # noqa: E402
-from whichbits.quantization.passes.resume import FisherStore  # noqa: E402
+from whichbits.quantization.passes.layer_store import FisherStore  # noqa: E402
 from whichbits.quantization.statistics.backward import EVERY, gradients_of_loss, observe_backwards  # noqa: E402
 
 LINEARS = [

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whichbits.schema.workload import Lengths
+from whichbits.schema.workload import Conversation, Lengths
 from whichbits.serving.traffic.content import Asked, OwnContent, RandomContent, drawn
 from whichbits.serving.traffic.random_prompts import prompt
 
@@ -47,6 +49,24 @@ def test_a_shared_prefix_is_the_same_in_all_rounds_and_the_rest_is_not() -> None
     first, second = (RandomContent(VOCABULARY, 40, 3, seed, shared_prefix_tokens=32).request("rate 1", seed) for seed in (1, 2))
     assert len(first.prompt) == 40
     assert first.prompt[:32] == second.prompt[:32] and first.prompt[32:] != second.prompt[32:]
+
+
+def test_a_turn_holds_all_that_was_said_before_it() -> None:
+    content = RandomContent(VOCABULARY, 40, Lengths(mean=9, stdev=3), 7, 16, conversation=Conversation(turns=3, user_tokens=5))
+    first = [content.request("concurrency 4", index) for index in range(3)]
+    other = [content.request("concurrency 4", index) for index in range(3, 6)]
+    for one, then in pairwise(first):
+        assert then.prompt[: len(one.prompt)] == one.prompt
+        assert len(then.prompt) == len(one.prompt) + one.output_tokens + 5
+    assert [len(found[0].prompt) for found in (first, other)] == [40, 40]
+    assert first[0].prompt[:16] == other[0].prompt[:16] and first[0].prompt[16:] != other[0].prompt[16:]
+
+
+def test_a_shorter_prompt_is_the_beginning_of_a_longer_one() -> None:
+    long = prompt(VOCABULARY, 4099, seed=1, level="synchronous", index=2)
+    assert all(
+        prompt(VOCABULARY, length, seed=1, level="synchronous", index=2) == long[:length] for length in (1, 2, 63, 64, 65, 4098)
+    )
 
 
 def test_own_prompts_come_once_before_one_comes_again() -> None:

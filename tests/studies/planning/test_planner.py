@@ -169,6 +169,12 @@ def test_emulated_candidates_bring_the_base_in_the_same_emulation(tiny_llama: Pa
     assert emulated == {"bf16", "w8a8-int"}
 
 
+def test_base_stands_for_the_bases_own_name_at_addresses(tiny_llama: Path):
+    made, named = plan(tiny_llama), plan(tiny_llama, ('{bf16: "http://a"', '{base: "http://a"'))
+    assert [one.step.key for one in named.steps] == [one.step.key for one in made.steps]
+    assert named.served["bf16"].url == "http://a"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

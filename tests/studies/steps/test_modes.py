@@ -65,6 +65,16 @@ def test_each_task_in_each_mode_and_the_others_as_they_are(thinker: Path):
     assert modes == {"slow", "off"}
 
 
+def test_what_stops_early_asks_the_same_questions_in_every_mode(thinker: Path):
+    from whichbits.accuracy.order import in_order
+
+    found = steps(thinker, "modes: [slow, off]\ndecide: {looks: 4}\n")
+    tasks = {step.labels.task: step.inputs_as(EvaluateInputs).task for step in found}
+    slow, off, other = (in_order(range(50), tasks[name]) for name in ("humaneval_chat (slow)", "humaneval_chat (off)", "order"))
+    assert slow == off != list(range(50))
+    assert other == list(range(50)), "drawn at random already"
+
+
 def test_switches_of_the_users_lengths_and_single_tasks(thinker: Path):
     found = steps(
         thinker,

@@ -30,3 +30,9 @@ def test_a_workload_without_a_file_has_the_inputs_of_before(serve_step: Callable
     step = serve_step(named_workloads()["rag"])
     assert "requests" not in step.inputs_as(ServeInputs).model_dump(mode="json")
     assert located(step) == named_workloads()["rag"]
+
+
+def test_the_target_rate_is_no_part_of_the_key(serve_step: Callable[[Workload], Step]) -> None:
+    fields = {"name": "mine", "prompt_tokens": 9, "output_tokens": 9, "capacity": {}, "slo": {"ttft": {"seconds": 1}}}
+    asked = [parse_workload({**fields, "target_rate": rate}) for rate in (None, 2, 4)]
+    assert len({serve_step(workload).key for workload in asked}) == 1

@@ -88,15 +88,29 @@ SAID = [
     ),
     (
         c.KernelsUnknown(candidates=("bf16", "a")),
-        "bf16 and a: served at an address given, so which kernels ran is not known.",
+        "bf16 and a: served by others than whichbits, so which kernels ran is not known.",
     ),
     (
         c.InvalidRound(candidate="a", workload="chat", load="synchronous", round=2, reasons=("client saturated",)),
         "Invalid and left out: a, chat, synchronous, round 2: client saturated.",
     ),
     (
+        c.OutlyingRound(candidate="a", workload="chat", load="synchronous", round=2, ratio=0.5),
+        "Far from the other rounds, and counted: a, chat, synchronous, round 2, 0.50 times their requests per second.",
+    ),
+    (
         c.StillRising(workload="chat", candidates=("a",)),
         "chat: a did best at the largest load measured, so a larger one may give more.",
+    ),
+    (
+        c.PromptsShared(workload="chat", shared=0.7, cached={"bf16": 0.65, "a": 0.66}),
+        "chat: 70 % of the prompt tokens are those of a prompt before, on purpose; from the prefix cache came 65 % of bf16's "
+        "and 66 % of a's.",
+    ),
+    (
+        c.PromptsShared(workload="chat", shared=0.7, cached={}),
+        "chat: 70 % of the prompt tokens are those of a prompt before, on purpose; the servers do not say how many their cache "
+        "held.",
     ),
     (
         c.LimitsNotKept(

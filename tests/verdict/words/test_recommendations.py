@@ -44,6 +44,10 @@ SAID = [
         "the base's score",
     ),
     (
+        entry("base_below_target_rate", candidate="a"),
+        "bf16 cannot serve the target rate; a may, and is shown non-inferior",
+    ),
+    (
         entry("base_outside_limits", candidate="a"),
         "bf16 keeps the limits at no load; a does at concurrency 16 and is shown non-inferior",
     ),
@@ -81,6 +85,7 @@ REFUSED = {
     "base_other_weights": "the server of bf16 does not serve its weights, so there is nothing to compare with",
     "nothing_compared": "no load of a and b is valid in a round in which one of bf16 is",
     "limits_not_kept": "bf16 keeps the limits at no load, and neither does a format that is shown non-inferior",
+    "target_rate_not_reached": "bf16 cannot serve the target rate, and neither can a format that is shown non-inferior",
     "limits_not_shown": "which loads of bf16 and of a and b keep the limits is not told",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from contextlib import nullcontext
 from typing import Any, Protocol, Self, TypeVar
 
 from whichbits.engines.errors import EngineError
@@ -19,11 +19,21 @@ from whichbits.engines.http.logprobs import (
     check_own,
     check_varied,
     parse_logprobs,
-    token_name,
 )
 from whichbits.engines.http.requests import HttpClient, ServerRefused
 from whichbits.engines.http.retry import PASSING, Patience
 from whichbits.engines.http.sampling import EXTENSIONS, STANDARD
+from whichbits.engines.http.scoring import (
+    MAX_TOKENS_NAMED,
+    NOTHING,
+    NotGiven,
+    Pair,
+    Score,
+    ScoringRequest,
+    given_logprob,
+    scoring_requests,
+)
+from whichbits.engines.http.slots import Slots
 
 __all__ = ["Endpoint", "Generation", "TokenTexts"]
 
@@ -31,7 +41,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MAX_STOP_STRINGS = 4
-_MAX_TOKENS_NAMED = 128  # vLLM's limit on logprob_token_ids
 _SCORING: dict[str, Any] = {"max_tokens": 1, "temperature": 0.0, "logprobs": 1, "return_tokens_as_token_ids": True}
 
 
@@ -51,18 +60,6 @@ class TokenTexts(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class _Score:
-    """A scored continuation: the log-probability (nats) of each of its tokens, and whether each is the likeliest."""
-
-    logprobs: tuple[float, ...]
-    greedy: bool
-
-    @property
-    def total(self) -> float:
-        return float(sum(self.logprobs))
-
-
 class Endpoint:
     """A served model, from which every answer is checked against what was asked.
 
@@ -71,6 +68,7 @@ class Endpoint:
     concurrency: how many requests are under way at once.
     tokenizer: gives the model's tokenizer, for servers that name texts instead of ids or count no tokens.
     patience: how long a request that was refused for a passing reason, or that lost its connection, is tried again.
+    slots: turns at the server, where other processes ask it too; closed together with the connections.
     watch: as a context manager, raise EngineError at the end where the server is not the one that it was at the beginning.
 
     What the server refuses, and an answer that is not one to the request, raise EngineError. Results of one
@@ -88,6 +86,7 @@ class Endpoint:
         tokenizer: Callable[[], TokenTexts] | None = None,
         patience: Patience | None = None,
         watch: bool = False,
+        slots: Slots | None = None,
     ) -> None:
         connection = Connection(url, model, api_key)
         self._connection = connection if model is not None else reach(connection)
@@ -96,6 +95,7 @@ class Endpoint:
         self._load_tokenizer = tokenizer
         self._client = HttpClient(self._connection, max_connections=concurrency, patience=patience)
         self._watch = watch
+        self._slots = slots
         self._before: Snapshot | None = None
         self._models: list[str] = []
         self._lock = threading.RLock()
@@ -109,6 +109,11 @@ class Endpoint:
     def max_length(self) -> int:
         """Largest number of tokens of prompt and output together."""
         return self._max_length
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that its requests waited for their turn, while those of other processes took all slots."""
+        return self._slots.waited_s or 0.0 if self._slots is not None else 0.0
 
     @property
     def concurrency(self) -> int:
@@ -128,6 +133,8 @@ class Endpoint:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+        if self._slots is not None:
+            self._slots.close()
 
     def loglikelihood(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, bool]]:
         """Log-likelihood (nats) of each continuation after its context (both token ids), and whether it is the greedy one.
@@ -136,21 +143,23 @@ class Endpoint:
         """
         for context, continuation in pairs:
             self._check_length(context, len(continuation))
-        scores = self._map(self._score, pairs)
+        asked = [(tuple(context), tuple(continuation)) for context, continuation in pairs]
+        requests = scoring_requests(asked, given=any(more for _, more in asked) and self._scores_given_tokens)
+        scored = dict(one for found in self._map(self._scores, requests, lambda request: request.prompt) for one in found)
+        scores = [scored[pair] if pair[1] else NOTHING for pair in asked]
         check_varied([logprob for score in scores for logprob in score.logprobs])
-        check_distribution([(tuple(context), more, score.total) for (context, more), score in zip(pairs, scores, strict=True)])
+        check_distribution([(context, more, score.total) for (context, more), score in zip(asked, scores, strict=True)])
         return [(score.total, score.greedy) for score in scores]
 
     def next_token_logprobs(self, contexts: Sequence[Sequence[int]], token_ids: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-probability (nats) of each given token as the next one after each context.
 
-        For choices of one token each this gives `loglikelihood`'s sums in one request a context, without the prompt's own
-        log-probabilities, which cost a pass through the vocabulary a token. Needs vLLM's `logprob_token_ids`; raises
-        EngineError where the server does not know it.
+        In one request a context, without the prompt's own log-probabilities, which cost a pass through the vocabulary a token.
+        Needs vLLM's `logprob_token_ids`; raises EngineError where the server does not know it.
         """
         for context in contexts:
             self._check_length(context, 1)
-        rows = self._map(self._score_next, list(zip(contexts, token_ids, strict=True)))
+        rows = self._map(self._score_next, list(zip(contexts, token_ids, strict=True)), lambda asked: asked[0])
         check_varied([logprob for row in rows for logprob in row])
         check_distribution(
             [
@@ -187,9 +196,8 @@ class Endpoint:
         if stop:
             options["stop"] = list(stop[:MAX_STOP_STRINGS])
         seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
-        return self._map(
-            lambda asked: self._continue(asked[0], {**options, "seed": asked[1]}), list(zip(prompts, seeds, strict=True))
-        )
+        asked = list(zip(prompts, seeds, strict=True))
+        return self._map(lambda one: self._continue(one[0], {**options, "seed": one[1]}), asked, lambda one: one[0])
 
     def _check_length(self, prompt: Sequence[int], more: int) -> None:
         if not prompt:
@@ -197,14 +205,19 @@ class Endpoint:
         if len(prompt) + more > self._max_length:
             raise ValueError(f"{len(prompt)} tokens of context and {more} more exceed the engine's {self._max_length}")
 
-    def _map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """`function` of each item in order, `concurrency` at once; an error ends it, and says how far it was.
+    def _map(
+        self, function: Callable[[Item], Result], items: Sequence[Item], prompt: Callable[[Item], Sequence[int]]
+    ) -> list[Result]:
+        """`function` of each item, `concurrency` at once; an error ends it, and says how far it was.
 
-        Of several the one is raised whose item comes first.
+        Items are sent in the order of their prompts, so that those that begin alike follow each other, which a prefix cache
+        finds. Of several errors the one is raised whose item comes first.
         """
         pool = ThreadPoolExecutor(self._concurrency)
         try:
-            futures = [pool.submit(function, item) for item in items]
+            order = sorted(range(len(items)), key=lambda index: tuple(prompt(items[index])))
+            sent = {index: pool.submit(function, items[index]) for index in order}
+            futures = [sent[index] for index in range(len(items))]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             errors = [error for future in futures if future in done and (error := future.exception())]
             if not errors:
@@ -233,34 +246,14 @@ class Endpoint:
                     if not 400 <= error.status < 500 or error.status in (401, 403, 404, *PASSING):
                         raise
                     self._given = False
-                except _NotGiven:
+                except NotGiven:
                     self._given = False
             return self._given
 
-    def _score(self, pair: tuple[Sequence[int], Sequence[int]]) -> _Score:
-        """Of the prompt's tokens by echo; the last token, where the server can, as the next one after all others.
-
-        That saves the echo for continuations of one token, and fits where context and continuation fill `max_length`.
-        """
-        context, continuation = pair
-        if not continuation:
-            return _Score((), True)
-        prompt, options = [*context, *continuation], dict(_SCORING)
-        given = self._scores_given_tokens
-        if given:
-            options |= {"logprob_token_ids": [prompt.pop()]}
-        echo = len(prompt) > len(context)
-        positions = self._positions(prompt, options, echo)
-        scored: list[tuple[float, dict[str, float]]] = []
-        for position in positions[len(context) : len(prompt)] if echo else ():
-            assert position.logprob is not None, "checked as part of the echo"
-            scored.append((position.logprob, dict(position.top or {})))
-        if given:
-            last = positions[len(prompt) if echo else 0]
-            scored.append((_given_logprob(last, continuation[-1]), dict(last.top or {})))
-        if not all(top for _, top in scored):
-            raise EngineError("the server does not return the likeliest tokens (top_logprobs), so greedy cannot be told")
-        return _Score(tuple(own for own, _ in scored), all(own >= max(top.values()) for own, top in scored))
+    def _scores(self, request: ScoringRequest) -> list[tuple[Pair, Score]]:
+        options = {**_SCORING, "logprob_token_ids": list(request.named)} if request.named else _SCORING
+        positions = self._positions(list(request.prompt), options, request.echo)
+        return list(request.scores(positions))
 
     def _positions(self, prompt: list[int], options: dict[str, Any], echo: bool) -> list[TokenLogprob]:
         """Checked log-probabilities of the prompt's tokens, where they are echoed, and of the one generated token."""
@@ -277,17 +270,17 @@ class Endpoint:
         context, token_ids = item
         asked = list(dict.fromkeys(token_ids))
         found: dict[int, float] = {}
-        for start in range(0, len(asked), _MAX_TOKENS_NAMED):
-            named = asked[start : start + _MAX_TOKENS_NAMED]
+        for start in range(0, len(asked), MAX_TOKENS_NAMED):
+            named = asked[start : start + MAX_TOKENS_NAMED]
             completion = self._complete(list(context), {**_SCORING, "logprob_token_ids": named})
             value = completion.choice.get("logprobs")
             if not value:
-                raise _NotGiven("the server does not return log-probabilities (logprobs)")
+                raise NotGiven("the server does not return log-probabilities (logprobs)")
             positions = parse_logprobs(value)
             if len(positions) != 1:
                 raise EngineError(f"the server returned {len(positions)} log-probabilities where one token was asked for")
             check_own(positions[0])
-            found |= {token: _given_logprob(positions[0], token) for token in named}
+            found |= {token: given_logprob(positions[0], token) for token in named}
         return [found[token] for token in token_ids]
 
     def _continue(self, prompt: Sequence[int], options: dict[str, Any]) -> Generation:
@@ -299,7 +292,8 @@ class Endpoint:
     def _complete(self, prompt: list[int], options: dict[str, Any]) -> Completion:
         body = {"model": self._connection.model, "prompt": prompt, **STANDARD, **options}
         try:
-            answer = self._post(body)
+            with self._slots.taken() if self._slots is not None else nullcontext():
+                answer = self._post(body)
         except ServerRefused as error:
             if error.status in (400, 404, 422):
                 note = " (whichbits sends prompts as token ids to /v1/completions, which the server must accept)"
@@ -338,14 +332,3 @@ class Endpoint:
         tokenizer = self._tokens()
         assert tokenizer is not None
         return len(tokenizer.encode(text, add_special_tokens=False))
-
-
-class _NotGiven(EngineError):
-    """The server does not return log-probabilities of the tokens that are named."""
-
-
-def _given_logprob(position: TokenLogprob, token_id: int) -> float:
-    found = (position.top or {}).get(token_name(token_id))
-    if found is None:
-        raise _NotGiven("the server does not return log-probabilities of given tokens (logprob_token_ids)")
-    return found

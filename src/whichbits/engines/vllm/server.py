@@ -108,7 +108,7 @@ class Server:
         self._stopping = stopping or threading.Event()
         self.host = host
         self.port = port or free_port(host)
-        self._checkpoint = str(checkpoint)
+        self._checkpoint = str(Path(checkpoint).absolute() if Path(checkpoint).is_dir() else checkpoint)
         self._argv = command.expand(self._checkpoint, self.port, flags(arguments), host)
         self._environment = dict(environment)
         self._cpus = ",".join(map(str, sorted(cpus))) if cpus else "-"
@@ -149,6 +149,7 @@ class Server:
             self.stop()
             raise
         self.start_s = time.monotonic() - began
+        records.note_ready(self._record, self.start_s)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -175,7 +176,7 @@ class Server:
                 records.end_session(self._process.pid, grace_s=0)
             self._process = None
         if self._record is not None:
-            self._record.unlink(missing_ok=True)
+            records.forget(self._record)
             self._record = None
 
     def failure(self) -> str | None:

@@ -12,9 +12,14 @@ import signal
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from whichbits.core.home import cache_directory, cache_errors
 from whichbits.core.processes import machine_identity, start_time, status
+
+SECONDS = ".seconds"
+"""Suffix of the file that says how long a server took to start."""
+LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,32 @@ def record(registry: Path, server: ServerRecord) -> Path:
     return path
 
 
+def note_ready(record: Path, seconds: float) -> None:
+    """Keep beside a server's record how long it took until it answered, in a file of its own: other versions read records."""
+    with cache_errors(record):
+        record.with_suffix(SECONDS).write_text(f"{seconds:.3f}", encoding="utf-8")
+
+
+def forget(record: Path) -> None:
+    """Remove the record of a server that has ended."""
+    record.unlink(missing_ok=True)
+    record.with_suffix(SECONDS).unlink(missing_ok=True)
+
+
+def running_at(registry: Path, url: str) -> tuple[ServerRecord, float | None] | None:
+    """The server of this machine that was started for an address, and how long that took; None where there is none."""
+    address = urlsplit(url)
+    for path in sorted(registry.glob("*.json")) if address.hostname in LOCAL_NAMES else []:
+        try:
+            server = ServerRecord(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:  # it has just ended
+            continue
+        if (server.port, server.machine) == (address.port, machine_identity()) and start_time(server.pid) == server.start_time:
+            seconds = path.with_suffix(SECONDS)
+            return server, float(seconds.read_text(encoding="utf-8")) if seconds.is_file() else None
+    return None
+
+
 def end_stale_servers(registry: Path, *, grace_s: float = 10.0) -> list[ServerRecord]:
     """End every recorded server whose parent has ended, remove its record, and return those that still ran.
 
@@ -75,7 +106,7 @@ def end_stale_servers(registry: Path, *, grace_s: float = 10.0) -> list[ServerRe
         if leader in (None, server.start_time) and session_members(server.pid):
             end_session(server.pid, grace_s)
             ended.append(server)
-        path.unlink(missing_ok=True)
+        forget(path)
     return ended
 
 

@@ -19,8 +19,8 @@ from whichbits.quantization.output.folder import base_hashes, complete, folder_a
 from whichbits.quantization.output.manifest import FILE, Manifest, ModuleError, Used, versions
 from whichbits.quantization.passes.fitting import SHARD_BYTES, Progress, fit_to
 from whichbits.quantization.passes.forward_check import check_agreement
+from whichbits.quantization.passes.layer_store import LayerStore, drop_states, kept_data, unfinished
 from whichbits.quantization.passes.pipeline import Job, stream
-from whichbits.quantization.passes.resume import LayerStore, drop_states, kept_data, unfinished
 from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.transforms.base_tensors import base_tensors
 

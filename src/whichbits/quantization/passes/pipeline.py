@@ -19,7 +19,7 @@ from whichbits.quantization.model.replicas import filled, in_turn, refill, run
 from whichbits.quantization.model.tensors import outside_layers
 from whichbits.quantization.output.manifest import ModuleError
 from whichbits.quantization.passes.layer import quantize_layer
-from whichbits.quantization.passes.resume import FisherStore
+from whichbits.quantization.passes.layer_store import FisherStore
 from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.rounding.kv_cache import cache_scales, largest_keys_and_values
 from whichbits.quantization.statistics.backward import ObservedLayer, observe_backwards

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from whichbits.schema.workload import Lengths
+from whichbits.schema.workload import Conversation, Lengths
 from whichbits.serving.traffic.random_prompts import prompt
 
 
@@ -46,12 +46,25 @@ class RandomContent:
     shared_prefix_tokens: int = 0
     recorded: tuple[tuple[int, int], ...] = ()
     """Prompt and output tokens of a log's requests, in place of the two lengths."""
+    conversation: Conversation | None = None
+    """Requests count on from turn to turn and from conversation to conversation."""
 
     def request(self, level: str, index: int) -> Asked:
         """Random tokens of the request's lengths."""
+        if self.conversation is not None:
+            return self._turn(self.conversation, level, index)
         length, output = self._lengths(level, index)
         tokens = prompt(self.vocabulary, length - self.shared_prefix_tokens, seed=self.seed, level=level, index=index)
         return Asked([*self._prefix(), *tokens] if self.shared_prefix_tokens else tokens, output)
+
+    def _turn(self, conversation: Conversation, level: str, index: int) -> Asked:
+        """All that was said before, and what the user adds. Answers in it are random tokens: all candidates get equal work."""
+        number, turn = divmod(index, conversation.turns)
+        lengths = [self._lengths(level, number * conversation.turns + place) for place in range(turn + 1)]
+        said = sum(output + conversation.user_tokens for _, output in lengths[:-1])
+        length = lengths[0][0] + said - self.shared_prefix_tokens
+        tokens = prompt(self.vocabulary, length, seed=self.seed, level=level, index=number)
+        return Asked([*self._prefix(), *tokens] if self.shared_prefix_tokens else tokens, lengths[-1][1])
 
     def _lengths(self, level: str, index: int) -> tuple[int, int]:
         if self.recorded:

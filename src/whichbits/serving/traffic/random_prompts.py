@@ -44,6 +44,8 @@ def _of_transformers(folder: Path) -> NDArray[np.int32]:
 def prompt(vocabulary: NDArray[np.int32], length: int, *, seed: int, level: str, index: int) -> list[int]:
     """`length` token ids drawn uniformly from `vocabulary`, the same for equal (seed, load level, index).
 
+    A shorter prompt of the same is the beginning of a longer one.
+
     Two prompts share their first k tokens with probability len(vocabulary)^-k, so none finds its prefix in a cache.
     """
     generator = np.random.default_rng([seed, zlib.crc32(level.encode()), index])

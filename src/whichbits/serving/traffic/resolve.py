@@ -35,6 +35,7 @@ def content_of(
         seed,
         workload.shared_prefix_tokens or 0,
         tuple((request.prompt_tokens, request.output_tokens) for request in recorded(workload)),
+        workload.conversation,
     )
 
 

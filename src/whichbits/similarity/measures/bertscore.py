@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from whichbits.core.errors import UserError
@@ -26,11 +27,12 @@ class BertScore(Likeness):
         from bert_score import BERTScorer
         from bert_score.utils import model2layers
 
-        name, layers = encoders.bertscore, encoders.bertscore_layers
-        if layers is None and name not in model2layers:
+        name = encoders.bertscore
+        layers = encoders.bertscore_layers or model2layers.get(name) or model2layers.get(Path(name).name)
+        if layers is None:
             raise UserError(
                 f"bertscore_layers is not given and bert-score has no default for '{name}'",
-                remedy="set bertscore_layers to the number of layers to use, e.g. that of the model",
+                remedy="name the folder after its model, as roberta-large, or set bertscore_layers to the number of layers",
             )
         try:
             scorer = BERTScorer(model_type=name, num_layers=layers, device="cpu", use_fast_tokenizer=True)

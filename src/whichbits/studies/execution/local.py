@@ -12,8 +12,9 @@ from pathlib import Path
 
 from whichbits.core.processes import safe_environment, start_time
 from whichbits.studies.execution.executor import Executor, Services, StepFailed, Work
-from whichbits.studies.execution.placement import Part, Placement
+from whichbits.studies.execution.placement import Placement
 from whichbits.studies.execution.processes import MARK, Processes, answer
+from whichbits.studies.steps.planned import Needs
 from whichbits.studies.steps.step import Result
 
 
@@ -21,6 +22,16 @@ from whichbits.studies.steps.step import Result
 class _Queued:
     work: Work
     futures: tuple[Future[Result], ...]
+
+
+@dataclass(frozen=True)
+class _Placed:
+    needs: Needs
+    placement: Placement
+
+
+TOGETHER = 2
+"""Pieces of work that may ask one server at a time: the next one gets ready while one is asking."""
 
 
 @dataclass
@@ -32,7 +43,8 @@ class LocalExecutor(Executor):
     """
 
     _queue: list[_Queued] = field(default_factory=list, init=False)
-    _held: set[Part] = field(default_factory=set, init=False)
+    _placed: list[_Placed] = field(default_factory=list, init=False)
+    """What runs."""
     _threads: list[threading.Thread] = field(default_factory=list, init=False)
     _served: tuple[str, ...] = field(default=(), init=False)
     """Servers of the work that was placed last."""
@@ -75,28 +87,37 @@ class LocalExecutor(Executor):
                 return
             for queued in sorted(self._queue, key=self._order):
                 needs = queued.work.steps[0].needs
-                placement = next((one for one in self._services.machine.placements(needs) if not one.parts & self._held), None)
+                placement = self._free(needs)
                 if placement is not None:
                     self._queue.remove(queued)
-                    self._held |= placement.parts
+                    placed = _Placed(needs, placement)
+                    self._placed.append(placed)
                     self._served = needs.servers or self._served
-                    thread = threading.Thread(target=self._run, args=(queued, placement), name="work", daemon=True)
+                    thread = threading.Thread(target=self._run, args=(queued, placed), name="work", daemon=True)
                     self._threads.append(thread)
                     thread.start()
+
+    def _free(self, needs: Needs) -> Placement | None:
+        """Where work with these needs can begin now; None where it has to wait."""
+        for placement in self._services.machine.placements(needs):
+            beside = [one for one in self._placed if one.placement.parts & placement.parts]
+            if not beside or (len(beside) < TOGETHER and all(needs.shares(one.needs) for one in beside)):
+                return placement
+        return None
 
     def _order(self, queued: _Queued) -> tuple[int, bool]:
         needs = queued.work.steps[0].needs
         return self._services.machine.turn(needs), needs.servers != self._served
 
-    def _run(self, queued: _Queued, placement: Placement) -> None:
+    def _run(self, queued: _Queued, placed: _Placed) -> None:
         """Run work in a process of its own, and answer it; an error of the store, or one of ours, is in its futures."""
         try:
-            self._in_process(queued, placement)
+            self._in_process(queued, placed.placement)
         except BaseException as error:  # noqa: BLE001 - carried over to whoever waits for the futures
             _fail(queued.futures, error)
         finally:
             with self._lock:
-                self._held -= placement.parts
+                self._placed.remove(placed)
             self._place()
 
     def _in_process(self, queued: _Queued, placement: Placement) -> None:

@@ -17,6 +17,7 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO
 
 from whichbits.core import keeper
@@ -116,6 +117,7 @@ class Processes:
 
     def __post_init__(self) -> None:
         self.keeper = start_keeper(self.store.folder)
+        self._turns = TemporaryDirectory(prefix="whichbits-turns-")
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([FORK_SERVER, *self.preload])
         with _starting():
@@ -134,7 +136,7 @@ class Processes:
         `ended` is told of each step as it is filed. What the process leaves without a result, when it has died, is returned.
         Raises OSError or UserError of the store, StepFailed where the processes are stopped.
         """
-        jobs = {job.step.key: job for job in jobs_of(work, self.store, cpus)}
+        jobs = {job.step.key: job for job in jobs_of(work, self.store, cpus, Path(self._turns.name))}
         ours, theirs = self._context.Pipe()
         arguments = (work, tuple(jobs.values()), self.store.address, cpus, theirs, environment)
         process = self._context.Process(target=_work, args=arguments, daemon=False)
@@ -180,6 +182,7 @@ class Processes:
     def close(self) -> None:
         """End the keeper: nothing runs any more."""
         self.keeper.end()
+        self._turns.cleanup()
 
 
 def _converse(connection: Connection, services: StepServices, ended: Ending) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NoReturn, Protocol
 
 from whichbits.core.errors import UserError
@@ -32,7 +33,7 @@ class WorkerContext(StepContext, Protocol):
         ...
 
 
-def jobs_of(work: Work, store: Store, cpus: frozenset[int] | None) -> list[Job]:
+def jobs_of(work: Work, store: Store, cpus: frozenset[int] | None, turns: Path | None = None) -> list[Job]:
     """The steps as their kind's function sees them, each with an empty folder."""
     return [
         Job(
@@ -43,6 +44,7 @@ def jobs_of(work: Work, store: Store, cpus: frozenset[int] | None) -> list[Job]:
             cpus=cpus,
             kept=store.kept(planned.step),
             shared=store.shared,
+            turns=turns,
             earlier=store.earlier(planned.step),
         )
         for planned in work.steps
@@ -70,7 +72,7 @@ def run_work(work: Work, jobs: Sequence[Job], store: Store, context: WorkerConte
             traceback.print_exception(outcome)
             yield planned[job.step.key], _failed(job, outcome, seconds, store, context)
         else:
-            yield planned[job.step.key], _filed(job, outcome, seconds, store, context)
+            yield planned[job.step.key], _filed(job, outcome, seconds - outcome.waited_s, store, context)
 
 
 def _nothing() -> NoReturn:

@@ -23,7 +23,7 @@ class Expansion(Resolution):
                 subject.name,
                 folder=subject.folder,
                 made_by=subject.made_by.step if subject.made_by else None,
-                url=self.specification.engine.urls.get(subject.name),
+                url=self.engine.urls.get(subject.name),
             )
             for subject in self.subjects
             if subject.served
@@ -42,18 +42,16 @@ class Expansion(Resolution):
 
     def _check_urls(self, served: Mapping[str, Served]) -> None:
         """Where servers are given, every served candidate has one, and every one is a candidate's."""
-        engine = self.specification.engine
+        engine = self.engine
         missing = [name for name in served if engine.kind == "url" and served[name].url is None]
         if missing:
             raise self.source.error(("engine", "urls"), f"no address for {missing[0]}", f"add `{missing[0]}: http://...`")
         named = engine.served_model_name
         unknown = [name for name in ({} if named is None or isinstance(named, str) else named) if name not in served]
-        unknown = [name for name in unknown if name not in ("bf16", "fp16")]
         if unknown:
             remedy = f"served here: {', '.join(served)}"
             raise self.source.error(("engine", "served_model_name", unknown[0]), "is no candidate that is served", remedy)
-        # A command on one thing gives the base's address before it is known which dtype names the base.
-        strange = [name for name in engine.urls if name not in served and name not in ("bf16", "fp16")]
+        strange = [name for name in engine.urls if name not in served]
         if strange:
             remedy = f"served here: {', '.join(served)}"
             raise self.source.error(("engine", "urls", strange[0]), "is no candidate that is served", remedy)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 from whichbits.core.errors import UserError
 from whichbits.schema.early_stopping import EarlyStoppingPlan
 from whichbits.schema.engine import Emulation, EngineAtAddress, EngineIdentity, ServingEngine, StartedEngine
+from whichbits.studies.specification.engine import Engine
 from whichbits.studies.specification.schema import Candidate, Specification
 from whichbits.studies.specification.source import Source
 from whichbits.studies.steps import evaluate, prefill_decode, quantize, serve
@@ -95,6 +96,11 @@ class Resolution:
     def base(self) -> str:
         """Name of the base: its format's."""
         return self.model.format.name
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What serves the candidates, with the base under its own name."""
+        return self.specification.engine.of_base(self.base)
 
     @cached_property
     def hardware(self) -> Hardware:
@@ -279,7 +285,7 @@ class Resolution:
             return {}
         weights = {one.name: one.made_by.step.key if one.made_by else one.files for one in self.subjects if one.served}
         try:
-            return identities(self.specification.engine, weights)
+            return identities(self.engine, weights)
         except UserError as error:
             raise self.source.placed(("engine", "urls"), error) from error
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
-    """A step for each candidate that generates texts; the base generates them too."""
+    """A step for each candidate that generates texts, and for the base's second texts; each against the base's first."""
     from whichbits.similarity.measures.registry import identity, text_measures
 
     wanted, measures = study.specification.similarity, wanted_measures(study, text_measures)
@@ -33,10 +33,11 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     )
     chosen = identity(measures, text_measures())
     inputs = CompareInputs(encoders=encoders, measures=chosen.measures, packages=chosen.packages)
-    generated = {planned.step.labels.candidate: planned.step for planned in before if planned.step.kind == "generate"}
-    for name, step in generated.items():
-        if name != study.base:
-            reads = {"base": generated[study.base], "candidate": step}
+    generated = [planned.step for planned in before if planned.step.kind == "generate"]
+    first = next((step for step in generated if step.labels.candidate == study.base and not step.labels.repeat), None)
+    for step in generated:
+        if first is not None and step is not first:
+            reads = {"base": first, "candidate": step}
             yield Planned(Step("compare", COMPARE.version, inputs, keys(reads), step.labels), reads=reads)
 
 
@@ -83,7 +84,7 @@ def former(summary: Any) -> Any:
 
 COMPARE = Kind(
     "compare",
-    version=2,
+    version=3,
     plan=plan,
     run=run,
     former=former,

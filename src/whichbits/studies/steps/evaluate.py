@@ -18,9 +18,9 @@ from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.shared.digest import digest
 from whichbits.studies.steps.shared.items import read_items, write_items
 from whichbits.studies.steps.shared.judge import judge_of, judged
-from whichbits.studies.steps.shared.on_engine import engines, on_engine, server, trusted
+from whichbits.studies.steps.shared.on_engine import engines, on_engine, repeated, server, trusted
 from whichbits.studies.steps.shared.provenance import provenance
-from whichbits.studies.steps.shared.served import model_of, served_by, served_weights, token_counts
+from whichbits.studies.steps.shared.served import model_of, served_by, served_weights, token_counts, waited
 from whichbits.studies.steps.step import TRANSFORMERS, Earlier, Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
@@ -94,10 +94,9 @@ def _in_random_order(task: Task, seed: int) -> Task:
     """The task with its items in a random order. Raises UserError where it is not evaluated a part at a time."""
     from whichbits.accuracy.kinds.registry import task_kind
 
-    if task.mode is not None or not task_kind(task.kind).ordered:
-        why = "its kind asks all items anew each time" if task.mode is None else "it is asked in a mode of thinking"
+    if not task_kind(task.kind).ordered:
         raise UserError(
-            f"decide: task {task.name} cannot be looked at before its end: {why}",
+            f"decide: task {task.name} cannot be looked at before its end: its kind asks all items anew each time",
             remedy="leave the task out, or leave out decide (--until-decided)",
         )
     return task if task_kind(task.kind).drawn else task.model_copy(update={"order": seed})
@@ -114,7 +113,8 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
                     emulates = choice.emulate or not subject.served or (subject.name == study.base and only_emulated)
                     if (repeat and not choice.repeat) or (label == "emulated" and not emulates):
                         continue
-                    yield _on_task(study, subject, label, _repeated(engine, repeat), task, choice.limit, repeat)
+                    ran_in = engine if isinstance(engine, Emulation) else repeated(engine, repeat)
+                    yield _on_task(study, subject, label, ran_in, task, choice.limit, repeat)
 
 
 def _on_task(
@@ -147,14 +147,8 @@ def _on_task(
         data_dir=study.data_dir,
     )
     labels = Labels(task=task.name, repeat=repeat, mode=None if task.mode is None else task.mode.name)
-    return on_engine(study, EVALUATE, subject, label, inputs, labels, local, limit or task.items or "all")
-
-
-def _repeated(engine: ServingEngine | Emulation, repeat: int) -> ServingEngine | Emulation:
-    """The base's second run keeps fewer requests in flight: other batches are part of the noise."""
-    if repeat == 0 or isinstance(engine, Emulation):
-        return engine
-    return engine.model_copy(update={"concurrency": max(1, engine.concurrency // 2**repeat)})
+    timed = task.mode is not None
+    return on_engine(study, EVALUATE, subject, label, inputs, labels, local, limit or task.items or "all", timed=timed)
 
 
 def request_length(tasks: Sequence[Task]) -> int:
@@ -231,7 +225,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
             server=served_by(job, context),
             earlier_items=result.kept or None,
         )
-        yield job, Result(summary, ran)
+        yield job, Result(summary, ran, waited(model))
 
 
 def judging_work(steps: Sequence[Step]) -> list[str]:

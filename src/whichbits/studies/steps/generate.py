@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
@@ -14,9 +15,9 @@ from whichbits.schema.step import Step
 from whichbits.studies.steps.forecast import Ask, batch_seconds
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.shared.items import write_items
-from whichbits.studies.steps.shared.on_engine import on_engine, server, trusted
+from whichbits.studies.steps.shared.on_engine import on_engine, repeated, server, trusted
 from whichbits.studies.steps.shared.provenance import provenance
-from whichbits.studies.steps.shared.served import model_of, served_by, served_weights, token_counts
+from whichbits.studies.steps.shared.served import model_of, served_by, served_weights, token_counts, waited
 from whichbits.studies.steps.shared.similarity_measures import wanted_measures
 from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, StepContext
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
-    """A step for each candidate that is served, where similarity is asked for."""
+    """A step for each candidate that is served, where similarity is asked for; a second one for the base, its own noise."""
     from whichbits.similarity.measures.registry import text_measures
     from whichbits.similarity.prompts import builtin_prompts, read_prompts
 
@@ -38,27 +39,49 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
         problem = f"{wanted.max_tokens} leaves no room for a prompt in the {study.max_length} tokens of a request"
         raise study.source.error(("similarity", "max_tokens"), problem, "choose a smaller one, or a larger max_length")
     try:
-        prompts = read_prompts(wanted.prompts) if wanted.prompts else builtin_prompts()
+        prompts = read_prompts(_file(study, wanted.prompts)) if wanted.prompts else builtin_prompts()
     except UserError as error:
         raise study.source.placed(("similarity", "prompts"), error) from error
     # Prompts from all over the list, whatever their number.
     stride = max(1, len(prompts) // wanted.limit) if wanted.limit else 1
     chosen = tuple(prompts[::stride][: wanted.limit])
-    labels, label = Labels(prompts=wanted.prompts.stem if wanted.prompts else "built-in"), study.specification.engine.kind
+    name, label = _name(wanted.prompts) if wanted.prompts else "built-in", study.specification.engine.kind
     for subject in study.subjects:
         if not subject.served:
             continue
-        inputs: GenerateInputs[Prompt] = GenerateInputs(
-            checkpoint=subject.checkpoint,
-            copies=subject.copies,
-            engine=study.serving,
-            hardware=study.hardware.key(),
-            server=server(study, subject, label),
-            prompts=chosen,
-            max_tokens=wanted.max_tokens,
-        )
         local = EngineLocal(checkpoint=subject.ready, tokenizer=study.model.path, trust_remote_code=trusted(study))
-        yield on_engine(study, GENERATE, subject, label, inputs, labels, local)
+        for repeat in range(2 if subject.name == study.base and study.specification.base_repeats > 1 else 1):
+            inputs: GenerateInputs[Prompt] = GenerateInputs(
+                checkpoint=subject.checkpoint,
+                copies=subject.copies,
+                engine=repeated(study.serving, repeat),
+                hardware=study.hardware.key(),
+                server=server(study, subject, label),
+                prompts=chosen,
+                max_tokens=wanted.max_tokens,
+                repeat=repeat or None,
+            )
+            yield on_engine(study, GENERATE, subject, label, inputs, Labels(prompts=name, repeat=repeat), local)
+
+
+ARENA_HARD = ("arena-hard-v0.1", "arena-hard-v2.0")
+"""Sets of prompts by name, in the data directory."""
+
+
+def _file(study: Study, prompts: Path) -> Path:
+    """The file of prompts that a specification names. Raises UserError for Arena-Hard's without a data directory."""
+    if str(prompts) not in ARENA_HARD:
+        return prompts
+    if study.data_dir is None:
+        raise UserError(
+            f"{prompts} is read from the data directory", remedy="give --data-dir, or the path of a file of prompts"
+        )
+    return study.data_dir / prompts / "question.jsonl"
+
+
+def _name(prompts: Path) -> str:
+    """What a set of prompts is called."""
+    return str(prompts) if str(prompts) in ARENA_HARD else prompts.stem
 
 
 def seconds(step: Step, ask: Ask) -> float | None:
@@ -84,12 +107,12 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         write_items(job.directory, texts)
         summary = GenerateSummary(n=len(texts), tokens=sum(text.tokens for text in texts), weights=weights)
         counts, who = token_counts(model), served_by(job, context)
-        yield job, Result(summary, provenance(job, engine=inputs.engine, token_counts=counts, server=who))
+        yield job, Result(summary, provenance(job, engine=inputs.engine, token_counts=counts, server=who), waited(model))
 
 
 GENERATE = Kind(
     "generate",
-    version=2,
+    version=3,
     plan=plan,
     run=run,
     seconds=seconds,

@@ -18,14 +18,20 @@ class Needs:
     """Names of the candidates whose servers it asks."""
     alone: bool = False
     """The device for itself: a measurement session. Its steps begin when all others have ended, and run together."""
+    requests: int | None = None
+    """Requests that it, and other work of the same needs with it, has under way at its server; None: no other may ask then."""
+
+    def shares(self, other: Needs) -> bool:
+        """Whether both can ask at the same time."""
+        return self.requests is not None and self == other
 
 
 COMPUTE = Needs()
 
 
-def client(*servers: str) -> Needs:
-    """Of a step that asks servers for answers."""
-    return Needs(compute=False, servers=servers)
+def client(*servers: str, requests: int | None = None) -> Needs:
+    """Of a step that asks servers for answers; `requests` as in `Needs`."""
+    return Needs(compute=False, servers=servers, requests=requests)
 
 
 def measurement(*servers: str) -> Needs:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from whichbits.schema.footprint import Footprint
 from whichbits.schema.prefill_decode import (
     MeasuredBatches,
     PrefillDecode,
@@ -101,12 +102,17 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     for repeat, group in rounds.items():
         names, first = round_order(group), group[0]
         measured: dict[str, list[MeasuredBatches] | Exception] = {}
+        footprints: dict[str, Footprint] = {}
         for name in names:
             context.progress(f"round {repeat + 1}: {name}")
             measured[name] = session.measured(name, first, partial(_measured, first))
+            if not isinstance(measured[name], Exception):
+                taken = session.measured(name, first, partial(_footprint, first))
+                if isinstance(taken, Footprint):
+                    footprints[name] = taken
         session.compare_weights(measured, first)
         for job in group:
-            yield job, _paired(job, measured, names, session)
+            yield job, _paired(job, measured, footprints, names, session)
 
 
 def _measured(job: Job, who: EngineIdentity) -> list[MeasuredBatches]:
@@ -129,8 +135,20 @@ def _measured(job: Job, who: EngineIdentity) -> list[MeasuredBatches]:
     return found
 
 
+def _footprint(job: Job, who: EngineIdentity) -> Footprint:
+    """What the server takes, now that it has served."""
+    from whichbits.engines.http.connection import Connection
+    from whichbits.engines.vllm.footprint import footprint
+
+    return footprint(Connection(who.address, who.model, api_key(job)))
+
+
 def _paired(
-    job: Job, measured: Mapping[str, list[MeasuredBatches] | Exception], order: Sequence[str], session: Session
+    job: Job,
+    measured: Mapping[str, list[MeasuredBatches] | Exception],
+    footprints: Mapping[str, Footprint],
+    order: Sequence[str],
+    session: Session,
 ) -> Result | Exception:
     """A step's result: its candidate's batches with the base's of the same round."""
     found: dict[str, tuple[MeasuredBatches, ...]] = {}
@@ -144,6 +162,8 @@ def _paired(
         order=tuple(order),
         batches=found["candidate"],
         base_batches=found["base"],
+        footprint=footprints.get(roles(job)["candidate"]),
+        base_footprint=footprints.get(roles(job)["base"]),
         weights=session.weights(job),
     )
     return Result(summary, session.provenance(job))

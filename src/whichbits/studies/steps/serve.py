@@ -76,19 +76,20 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
 def seconds(step: Step, ask: Ask) -> float | None:
     """Seconds of a workload's loads."""
     workload = located(step)
-    in_flight, seeking = closed_loop_seconds(workload, ask), capacity_seconds(workload, ask)
-    return None if in_flight is None or seeking is None else in_flight + open_loop_seconds(workload) + seeking
+    parts = (closed_loop_seconds(workload, ask), capacity_seconds(workload, ask), natural_seconds(step, workload, ask))
+    known = [part for part in parts if part is not None]
+    return open_loop_seconds(workload) + sum(known) if len(known) == len(parts) else None
 
 
 def requests_of(workload: Workload) -> tuple[Workload, str | None, Path | None]:
     """For a step's key: the workload with its file by name alone, and the file's SHA-256; and where the file is.
 
-    So a study whose folder is moved keeps its results, and one whose log changes does not.
+    So a study whose folder is moved keeps its results, and one whose log changes does not. The target rate changes no result.
     """
-    path = workload.file
+    measured, path = workload.model_copy(update={"target_rate": None}), workload.file
     if path is None:
-        return workload, None, None
-    return workload.with_file(Path(path.name)), _sha256(path), path.absolute()
+        return measured, None, None
+    return measured.with_file(Path(path.name)), _sha256(path), path.absolute()
 
 
 def located(step: Step) -> Workload:
@@ -127,6 +128,18 @@ def capacity_seconds(workload: Workload, ask: Ask) -> float | None:
     return None if rate is None else workload.capacity.runs * (requests + warmup_of(requests)) / rate
 
 
+def natural_seconds(step: Step, workload: Workload, ask: Ask) -> float | None:
+    """Of the prompts whose answers end by themselves, as if each were as long as it may be."""
+    from whichbits.serving.traffic.own_prompts import natural_prompts
+
+    if workload.natural_output is None:
+        return 0.0
+    local, streams = step.local_as(ServeLocal), workload.natural_output.concurrency
+    prompts = natural_prompts(workload, local.tokenizer, trust_remote_code=local.trust_remote_code)
+    (rate,) = ask(mean(workload.prompt_tokens), mean(workload.output_tokens), [streams])
+    return None if rate is None else (len(prompts) + streams) / rate
+
+
 def closed_loop_seconds(workload: Workload, ask: Ask) -> float | None:
     """Of each number of requests in flight, a warm-up included; None where their rate is not known."""
     from whichbits.serving.measure import HIGHEST_CONCURRENCY
@@ -139,7 +152,7 @@ def closed_loop_seconds(workload: Workload, ask: Ask) -> float | None:
     else:
         load_levels = [at_concurrency(workload, n) for n in (*((1,) if workload.synchronous else ()), *workload.concurrency)]
     in_flight = [level.concurrency or 1 for level in load_levels]
-    rates = ask(mean(workload.prompt_tokens), mean(workload.output_tokens), in_flight)
+    rates = ask(workload.mean_prompt_tokens, mean(workload.output_tokens), in_flight)
     total, seen = 0.0, list[float]()
     for level, rate in zip(load_levels, rates, strict=True):
         if rate is None:
@@ -248,6 +261,7 @@ def _paired(
     session: Session,
 ) -> Result | Exception:
     """A step's result: its candidate's load levels with the base's of the same round, and the order of measuring."""
+    from whichbits.serving.machine import energy_metrics
     from whichbits.serving.metrics.registry import all_metrics, packages
 
     rows: list[dict[str, str | float | None]] = []
@@ -265,7 +279,7 @@ def _paired(
         order=tuple(order),
         load_levels=levels["candidate"],
         base_load_levels=levels["base"],
-        metrics=tuple(metric.described for metric in all_metrics()),
+        metrics=(*(metric.described for metric in all_metrics()), *energy_metrics([*levels["candidate"], *levels["base"]])),
         natural=natural[roles(job)["candidate"]],
         base_natural=natural[roles(job)["base"]],
         weights=session.weights(job),
@@ -288,7 +302,7 @@ def former(summary: Any) -> Any:
 
 SERVE = Kind(
     "serve",
-    version=2,
+    version=3,
     plan=plan,
     run=run,
     seconds=seconds,

@@ -31,6 +31,8 @@ class Result:
 
     summary: Summary
     provenance: Provenance = field(default_factory=Provenance)
+    waited_s: float = 0.0
+    """How long it waited for its turn at a server that other work was asking: no time of its own."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Job:
     """Folder of its own for what is to outlive a killed run; it goes once the step is finished."""
     shared: Path | None = None
     """Folder for what later steps, of this run or another, can use too."""
+    turns: Path | None = None
+    """Folder where processes that ask one server take turns; None where no other asks."""
     earlier: Earlier | None = None
     """The items that need not be computed again, where there are some."""
 

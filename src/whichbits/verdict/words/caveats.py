@@ -12,6 +12,8 @@ from whichbits.verdict.caveat_codes import (
     InvalidRound,
     KernelsUnknown,
     LimitsNotKept,
+    OutlyingRound,
+    PromptsShared,
     Remark,
     Rounds,
     ServerOfOtherArithmetic,
@@ -42,7 +44,16 @@ def caveat(entry: Caveat, base: str) -> str:
             return entry.text
         case TaskExcluded() | TaskInsensitive() | EmulatedAccuracy() | EmulationDiffers():
             return _of_tasks(entry)
-        case KernelsUnknown() | InvalidRound() | Rounds() | StillRising() | LimitsNotKept() | SeveralLooks():
+        case (
+            KernelsUnknown()
+            | InvalidRound()
+            | OutlyingRound()
+            | Rounds()
+            | PromptsShared()
+            | StillRising()
+            | LimitsNotKept()
+            | SeveralLooks()
+        ):
             return _of_speed(entry, base)
         case StoppedEarly():
             return _stopped_early(entry)
@@ -125,16 +136,27 @@ def _stopped_early(entry: StoppedEarly) -> str:
     )
 
 
-def _of_speed(entry: KernelsUnknown | InvalidRound | Rounds | StillRising | LimitsNotKept | SeveralLooks, base: str) -> str:
+def _of_speed(
+    entry: KernelsUnknown | InvalidRound | OutlyingRound | Rounds | PromptsShared | StillRising | LimitsNotKept | SeveralLooks,
+    base: str,
+) -> str:
     match entry:
         case KernelsUnknown():
-            return f"{listing(entry.candidates)}: served at an address given, so which kernels ran is not known."
+            return f"{listing(entry.candidates)}: served by others than whichbits, so which kernels ran is not known."
         case InvalidRound():
             why = "; ".join(entry.reasons) or "no reason given"
             where = f"{entry.candidate}, {entry.workload}, {entry.load}, round {entry.round}"
             return f"Invalid and left out: {where}: {why}."
+        case OutlyingRound():
+            where = f"{entry.candidate}, {entry.workload}, {entry.load}, round {entry.round}"
+            return f"Far from the other rounds, and counted: {where}, {entry.ratio:.2f} times their requests per second."
         case Rounds():
             return f"{entry.workload}, {entry.mode}: {_rounds_note(entry, base)}."
+        case PromptsShared():
+            hits = [f"{100 * share:.0f} % of {name}'s" for name, share in entry.cached.items()]
+            said = f"from the prefix cache came {listing(hits)}" if hits else "the servers do not say how many their cache held"
+            share = f"{100 * entry.shared:.0f} % of the prompt tokens"
+            return f"{entry.workload}: {share} are those of a prompt before, on purpose; {said}."
         case StillRising():
             names = listing(entry.candidates)
             return f"{entry.workload}: {names} did best at the largest load measured, so a larger one may give more."

@@ -15,6 +15,8 @@ def recommendation_reason(entry: Recommendation, base: str) -> str:
     if entry.code == "base_outside_limits":
         found = f"{base} keeps the limits at no load; {entry.candidate} does{at_load(entry.load)} and is shown non-inferior"
         return found + _notes(entry)
+    if entry.code == "base_below_target_rate":
+        return f"{base} cannot serve the target rate; {entry.candidate} may, and is shown non-inferior{_notes(entry)}"
     assert entry.compared is not None, "every other reason rests on a comparison with the base"
     found = _against_base(entry.compared, base)
     if entry.code in ("fastest", "more_accurate_of_equals"):
@@ -56,6 +58,8 @@ def no_recommendation_reason(entry: NoRecommendation, base: str) -> str:
             return f"the server of {base} does not serve its weights, so there is nothing to compare with"
         case "limits_not_kept":
             return f"{base} keeps the limits at no load, and neither does a format that is shown non-inferior"
+        case "target_rate_not_reached":
+            return f"{base} cannot serve the target rate, and neither can a format that is shown non-inferior"
         case "limits_not_shown":
             return f"which loads of {base} and of {listing(entry.candidates)} keep the limits is not told"
         case "nothing_compared":

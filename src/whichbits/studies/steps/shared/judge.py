@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from whichbits.accuracy.judging import Message, Reply
     from whichbits.accuracy.task import Task
     from whichbits.engines.http.chat import Chat
-    from whichbits.studies.specification.schema import JudgeChoice
+    from whichbits.studies.specification.judge import JudgeChoice
 
 
 def judged(task: Task, choice: JudgeChoice | None) -> Task:
@@ -31,12 +31,21 @@ def judged(task: Task, choice: JudgeChoice | None) -> Task:
     if choice is None:
         raise UserError(
             f"judge: the answers of task {task.name} are judged, and no judge is named",
-            remedy="add judge: {url: http://HOST:PORT, model: NAME} to the task",
+            remedy="add judge: {url: http://HOST:PORT, model: NAME} to the task, or --judge to the command",
         )
     from whichbits.engines.http.connection import root_of
 
     root_of(choice.url)  # a mistake in the address is told now
     return task.model_copy(update={"judging": Judging(**choice.model_dump(mode="json", exclude_none=True))})
+
+
+def names_judged(name: str) -> bool:
+    """Whether answers are judged of a task or suite that whichbits ships. Raises UserError where there is none of the name."""
+    from whichbits.accuracy.kind import JudgedKind
+    from whichbits.accuracy.kinds.registry import task_kind
+    from whichbits.accuracy.registry import expand
+
+    return any(isinstance(task_kind(task.kind), JudgedKind) for task in expand([name]))
 
 
 @dataclass(frozen=True)

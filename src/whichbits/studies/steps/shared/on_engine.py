@@ -30,6 +30,11 @@ def engines(study: Study, subject: Subject) -> Iterator[tuple[str, ServingEngine
         yield "emulated", study.emulation
 
 
+def repeated(engine: ServingEngine, repeat: int) -> ServingEngine:
+    """The engine of the base's further runs, which keep fewer requests in flight: other batches are part of the noise."""
+    return engine.model_copy(update={"concurrency": max(1, engine.concurrency // 2**repeat)})
+
+
 def server(study: Study, subject: Subject, label: str) -> EngineIdentity | None:
     """Who answers for a subject; None where it is emulated, or its server is started here."""
     return None if label == "emulated" else study.server_of(subject.name)
@@ -44,8 +49,10 @@ def on_engine(
     labels: Labels,
     local: EngineLocal,
     items: Items | None = None,
+    *,
+    timed: bool = False,
 ) -> Planned:
-    """A step that runs a checkpoint in an engine; `items` as in `Step`."""
+    """A step that runs a checkpoint in an engine; `items` as in `Step`. One whose time is a result has its server to itself."""
     step = Step(
         kind.name,
         kind.version,
@@ -55,4 +62,6 @@ def on_engine(
         local,
         items,
     )
-    return Planned(step, COMPUTE if label == "emulated" else client(subject.name), subject.reads())
+    if isinstance(inputs.engine, Emulation):
+        return Planned(step, COMPUTE, subject.reads())
+    return Planned(step, client(subject.name, requests=None if timed else inputs.engine.concurrency), subject.reads())

@@ -52,12 +52,16 @@ def _at_address(job: Job) -> bool:
 def endpoint(job: Job, url: str, model: str, concurrency: int) -> Endpoint:
     """A served model, which must be the same when the job leaves it."""
     from whichbits.engines.http.endpoint import Endpoint
+    from whichbits.engines.http.slots import Slots
 
     def tokenizer() -> Any:
         from whichbits.models.tokenization import load_tokenizer
 
         return load_tokenizer(job.step.local_as(EngineLocal).tokenizer, trust_remote_code=trust_remote_code(job))
 
+    slots = None
+    if job.turns is not None:
+        slots = Slots(job.turns / digest([url, concurrency]), concurrency)
     return Endpoint(
         url,
         model,
@@ -66,6 +70,7 @@ def endpoint(job: Job, url: str, model: str, concurrency: int) -> Endpoint:
         api_key=api_key(job),
         tokenizer=tokenizer,
         watch=True,
+        slots=slots,
     )
 
 
@@ -137,6 +142,13 @@ def token_counts(model: LanguageModel) -> str:
     from whichbits.engines.http.endpoint import Endpoint
 
     return "tokenizer" if isinstance(model, Endpoint) and model.counted else "engine"
+
+
+def waited(model: LanguageModel) -> float:
+    """Seconds that requests waited for their turn at a server that other work was asking."""
+    from whichbits.engines.http.endpoint import Endpoint
+
+    return model.waited_s if isinstance(model, Endpoint) else 0.0
 
 
 def agreement_of(who: EngineIdentity, job: Job, expected: Reference | None) -> Agreement:

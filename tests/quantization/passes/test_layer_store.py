@@ -12,7 +12,7 @@ pytest.importorskip("safetensors")
 
 from whichbits.core.errors import UserError  # noqa: E402
 from whichbits.quantization.calibration.data import CalibrationData  # noqa: E402
-from whichbits.quantization.passes.resume import LayerStore, drop_states, kept_data  # noqa: E402
+from whichbits.quantization.passes.layer_store import LayerStore, drop_states, kept_data  # noqa: E402
 
 
 def test_calibration_data_are_made_once_for_the_same_settings(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_calibration_data_are_made_once_for_the_same_settings(tmp_path: Path) ->
 def test_two_runs_do_not_work_in_one_folder(tmp_path: Path) -> None:
     """The first is another process, killed at the end, which leaves nothing behind that stands in the way."""
     program = (
-        "import sys, pathlib; from whichbits.quantization.passes.resume import LayerStore\n"
+        "import sys, pathlib; from whichbits.quantization.passes.layer_store import LayerStore\n"
         "store = LayerStore(pathlib.Path(sys.argv[1]), {'seed': 0}); print('here', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(
@@ -87,7 +87,7 @@ def test_who_asks_for_shared_data_waits_while_another_makes_them(tmp_path: Path)
     program = """
 import sys, pathlib, torch
 from whichbits.quantization.calibration.data import CalibrationData
-from whichbits.quantization.passes.resume import kept_data
+from whichbits.quantization.passes.layer_store import kept_data
 
 def make():
     print("here", flush=True)
