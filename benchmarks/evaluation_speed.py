@@ -45,10 +45,11 @@ class Side:
     scores: Callable[[Task], Scores]
 
 
-def named(name: str) -> Task:
-    """A shipped task, or `lm_eval:NAME`."""
+def named(name: str, shots: int) -> Task:
+    """A shipped task, or `lm_eval:NAME` with so many worked examples."""
     prefix, _, source = name.partition(":")
-    return task_kind("lm-eval").define(TaskRequest(source, source)) if prefix == "lm_eval" else shipped(name)
+    request = TaskRequest(source, source, num_fewshot=shots)
+    return task_kind("lm-eval").define(request) if prefix == "lm_eval" else shipped(name)
 
 
 def ours(endpoint: Endpoint, checkpoint: Path, limit: int, data_dir: Path | None) -> Side:
@@ -143,6 +144,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=16)
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--max-length", type=int, default=2048)
+    parser.add_argument("--shots", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prefix-caching", action="store_true")
     parser.add_argument("--one", action="store_true")
@@ -154,7 +156,7 @@ def main() -> None:
             counts = [options.concurrency, 1] if options.one else [options.concurrency]
             sides = [ours(endpoint, *more), *(theirs(server, *more, count, options.max_length) for count in counts)]
             for name in options.tasks:
-                measure(sides, named(name), server, options.rounds)
+                measure(sides, named(name, options.shots), server, options.rounds)
 
 
 if __name__ == "__main__":

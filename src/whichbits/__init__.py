@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from whichbits.api.catalogues import list_formats, list_hardware
     from whichbits.api.compare import compare
     from whichbits.api.cost import list_costs
+    from whichbits.api.doctor import doctor
     from whichbits.api.doctor_cluster import doctor_cluster
     from whichbits.api.evaluate import evaluate
     from whichbits.api.evaluate_from import evaluate_from
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from whichbits.api.run_step import run_step
     from whichbits.api.study import plan, plan_jobs, study
     from whichbits.api.thinking import thinking
-    from whichbits.engines.doctor import doctor
 
 __version__ = "0.1.0"
 
@@ -65,7 +65,7 @@ _MODULES = {
     "calibrate": "api.calibrate",
     "compare": "api.compare",
     "compare_published": "api.published",
-    "doctor": "engines.doctor",
+    "doctor": "api.doctor",
     "doctor_cluster": "api.doctor_cluster",
     "estimate_quantization": "api.quantize",
     "evaluate": "api.evaluate",

@@ -44,6 +44,7 @@ def test_rows_keep_item_hash_and_what_the_engine_said(byte_tokenizer):
     assert [row.text for row in rows] == [str(len(tokens)) for tokens in ids]
     assert [row.prompt_hash for row in rows] == [prompt_hash(tokens) for tokens in ids]
     assert {(row.tokens, row.finish_reason) for row in rows} == {(2, "length")}
+    assert [byte_tokenizer.decode(row.token_ids) for row in rows] == [row.text for row in rows]
     assert model.calls == [(2, 0.0)]
 
 

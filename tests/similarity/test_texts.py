@@ -6,7 +6,7 @@ from whichbits.schema.generate import GeneratedText
 from whichbits.schema.metrics import Measure
 from whichbits.similarity.encoders import Encoders
 from whichbits.similarity.measure import Likeness
-from whichbits.similarity.measures.first_difference import FirstDifference, Identical, first_difference
+from whichbits.similarity.measures.first_difference import FirstDifference, FirstToken, Identical, first_difference
 from whichbits.similarity.measures.length_ratio import LengthRatio
 from whichbits.similarity.measures.rouge import Rouge1, RougeL
 from whichbits.similarity.texts import compare_texts, pair
@@ -89,3 +89,16 @@ def test_texts_agree_up_to_the_first_difference_and_not_at_it(left, right):
     else:
         assert left[:index] == right[:index]
         assert left[index : index + 1] != right[index : index + 1]
+
+
+def test_the_first_token_that_differs_and_nothing_where_none_is_known():
+    def tokens(*ids):
+        return GeneratedText("a", "p", "text", len(ids), "stop", ids or None)
+
+    def first(base, candidate):
+        return FirstToken().scores([base], [candidate], None)[0]
+
+    assert first(tokens(1, 2, 3), tokens(1, 2, 4, 5)) == 2
+    assert first(tokens(1, 2), tokens(1, 2, 3)) == 2
+    assert first(tokens(1, 2), tokens(1, 2)) is None
+    assert first(tokens(1, 2), tokens()) is None

@@ -262,6 +262,16 @@ def test_invalid_rounds_are_shown_and_left_out(steps):
     ]
 
 
+def test_a_round_far_from_all_others_is_said_to_be(steps):
+    """One of four that is half as fast; without it they lie within 3 %, and then none is."""
+    even = [*non_inferior_pair(steps), *speeds(steps, "w8a8-int", synchronous=0.5, loaded=0.5, rounds=3)]
+    assert caveats(verdict(even, "w8a8-int"), "outlying_round") == []
+    slow = [*even, steps.serve("w8a8-int", 3, {1: (1.0, 1.0), 16: (1.0, 1.0)})]
+    found = caveats(verdict(slow, "w8a8-int"), "outlying_round")
+    assert {(entry.candidate, entry.load, entry.round) for entry in found} >= {("w8a8-int", "synchronous", 4)}
+    assert next(entry.ratio for entry in found if entry.load == "synchronous") == pytest.approx(0.5, rel=0.1)
+
+
 def test_without_a_valid_round_there_is_an_invalid_figure_and_no_recommendation(steps):
     records = [*non_inferior_pair(steps), *speeds(steps, "w8a8-int", synchronous=0.5, loaded=0.5, valid=False)]
     found = verdict(records, "w8a8-int")

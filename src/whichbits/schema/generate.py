@@ -37,6 +37,8 @@ class GeneratedText:
     tokens: int
     finish_reason: str
     """`stop` or `length`."""
+    token_ids: tuple[int, ...] | None = None
+    """Of the text, by the model's tokenizer; None in results of before."""
 
 
 class GenerateSummary(Summary, kind="generate"):

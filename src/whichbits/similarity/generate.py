@@ -74,6 +74,13 @@ def generate_texts(model: GreedyModel, tokenizer: Any, prompts: Sequence[Prompt]
             )
     outputs = model.generate(ids, max_tokens=max_tokens, temperature=0.0)
     return [
-        GeneratedText(prompt.id, prompt_hash(tokens), output.text, output.tokens, output.finish_reason)
+        GeneratedText(
+            item=prompt.id,
+            prompt_hash=prompt_hash(tokens),
+            text=output.text,
+            tokens=output.tokens,
+            finish_reason=output.finish_reason,
+            token_ids=tuple(tokenization.plain_ids(tokenizer, output.text)),
+        )
         for prompt, tokens, output in zip(prompts, ids, outputs, strict=True)
     ]

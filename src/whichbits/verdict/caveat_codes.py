@@ -126,10 +126,23 @@ class EmulationDiffers(Frozen):
 
 
 class KernelsUnknown(Frozen):
-    """Candidates at addresses that the user gave."""
+    """Candidates at addresses that the user gave, or whose speed another tool measured."""
 
     code: Literal["kernels_unknown"] = "kernels_unknown"
     candidates: tuple[str, ...]
+
+
+class OutlyingRound(Frozen):
+    """A valid round whose throughput is far from that of all others of its load; it is counted."""
+
+    code: Literal["outlying_round"] = "outlying_round"
+    candidate: str
+    workload: str
+    load: str
+    round: int
+    """From 1."""
+    ratio: float
+    """Its requests per second over the others' median."""
 
 
 class InvalidRound(Frozen):
@@ -230,6 +243,7 @@ Caveat = Annotated[
     | EmulationDiffers
     | KernelsUnknown
     | InvalidRound
+    | OutlyingRound
     | Rounds
     | PromptsShared
     | StillRising

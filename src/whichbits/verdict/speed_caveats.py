@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
+import numpy as np
+
 from whichbits.verdict.caveat_codes import (
     Caveat,
     InvalidRound,
     KernelsUnknown,
     LimitsNotKept,
+    OutlyingRound,
     PromptsShared,
     Rounds,
     StatedLimit,
@@ -32,6 +35,7 @@ def speed_caveats(
     if unknown and findings.rounds:
         yield KernelsUnknown(candidates=tuple(unknown))
     yield from dict.fromkeys(_invalid(findings))
+    yield from _outlying(findings)
     for options in all_options:
         for option in options.options:
             for note in option.cost.notes:
@@ -40,6 +44,31 @@ def speed_caveats(
         yield from _shared(workload, findings)
         yield from _still_rising(workload, findings)
     yield from _limits(findings, measured, level)
+
+
+OUTLYING = 0.1
+"""Least distance from the others' median that is told."""
+OUTLYING_SPREADS = 4
+"""Least distance in terms of the others' own largest distance from it."""
+
+
+def _outlying(findings: Findings) -> Iterator[OutlyingRound]:
+    """The round of each load that lies far from all others, which lie together: of three or more valid ones."""
+    loads: dict[tuple[str, str, str, str], dict[tuple[str, int], float]] = {}
+    for r in findings.rounds:
+        rate = r.metrics.requests_per_second
+        if r.valid and is_rate(rate):
+            place = (r.candidate, r.workload, r.deployment, r.load_level)
+            loads.setdefault(place, {})[r.session, r.repeat] = rate  # the base has its round with every candidate
+    for (candidate, workload, _, load), rates in loads.items():
+        for (session, repeat), rate in rates.items():
+            others = np.array([other for key, other in rates.items() if key != (session, repeat)])
+            if len(others) < 2:
+                continue
+            middle = float(np.median(others))
+            spread = float(np.abs(others - middle).max())
+            if abs(rate - middle) > max(OUTLYING * middle, OUTLYING_SPREADS * spread):
+                yield OutlyingRound(candidate=candidate, workload=workload, load=load, round=repeat + 1, ratio=rate / middle)
 
 
 def _invalid(findings: Findings) -> Iterator[InvalidRound]:

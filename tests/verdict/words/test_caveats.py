@@ -88,11 +88,15 @@ SAID = [
     ),
     (
         c.KernelsUnknown(candidates=("bf16", "a")),
-        "bf16 and a: served at an address given, so which kernels ran is not known.",
+        "bf16 and a: served by others than whichbits, so which kernels ran is not known.",
     ),
     (
         c.InvalidRound(candidate="a", workload="chat", load="synchronous", round=2, reasons=("client saturated",)),
         "Invalid and left out: a, chat, synchronous, round 2: client saturated.",
+    ),
+    (
+        c.OutlyingRound(candidate="a", workload="chat", load="synchronous", round=2, ratio=0.5),
+        "Far from the other rounds, and counted: a, chat, synchronous, round 2, 0.50 times their requests per second.",
     ),
     (
         c.StillRising(workload="chat", candidates=("a",)),

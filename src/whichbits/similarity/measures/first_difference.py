@@ -27,6 +27,21 @@ class FirstDifference(TextMeasure):
         return [first_difference(ours.text, theirs.text) for ours, theirs in zip(base, candidate, strict=True)]
 
 
+class FirstToken(TextMeasure):
+    """Index of the first token that differs, as a mean over the texts that are not the same."""
+
+    described: ClassVar[Measure] = Measure(key="first_token", title="First divergence", unit="tokens", better="higher")
+
+    def scores(
+        self, base: Sequence[GeneratedText], candidate: Sequence[GeneratedText], encoders: Encoders
+    ) -> Sequence[int | None]:
+        """The index in each pair; None where the texts are the same, or their tokens are not known."""
+        return [
+            None if ours.token_ids is None or theirs.token_ids is None else first_difference(ours.token_ids, theirs.token_ids)
+            for ours, theirs in zip(base, candidate, strict=True)
+        ]
+
+
 class Identical(TextMeasure):
     """Share of texts that are the same."""
 
@@ -37,8 +52,8 @@ class Identical(TextMeasure):
         return [float(ours.text == theirs.text) for ours, theirs in zip(base, candidate, strict=True)]
 
 
-def first_difference(left: str, right: str) -> int | None:
-    """Index of the first character in which two texts differ (the end of the shorter one counts); None for equal texts."""
+def first_difference(left: Sequence[object], right: Sequence[object]) -> int | None:
+    """Index of the first character or token in which two differ (the end of the shorter one counts); None where they do not."""
     if left == right:
         return None
     common = zip(left, right, strict=False)

@@ -25,6 +25,7 @@ MEASURES: Registry[SimilarityMeasure] = Registry(
         "bertscore": (f"{_HERE}.bertscore", "BertScore"),
         "sts": (f"{_HERE}.sts", "SentenceSimilarity"),
         "first_difference": (f"{_HERE}.first_difference", "FirstDifference"),
+        "first_token": (f"{_HERE}.first_difference", "FirstToken"),
         "identical": (f"{_HERE}.first_difference", "Identical"),
         "length_ratio": (f"{_HERE}.length_ratio", "LengthRatio"),
         "kl": (f"{_HERE}.kl", "KlDivergence"),

@@ -84,7 +84,7 @@ def former(summary: Any) -> Any:
 
 COMPARE = Kind(
     "compare",
-    version=2,
+    version=3,
     plan=plan,
     run=run,
     former=former,

@@ -112,7 +112,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
 
 GENERATE = Kind(
     "generate",
-    version=2,
+    version=3,
     plan=plan,
     run=run,
     seconds=seconds,

@@ -12,6 +12,7 @@ from whichbits.verdict.caveat_codes import (
     InvalidRound,
     KernelsUnknown,
     LimitsNotKept,
+    OutlyingRound,
     PromptsShared,
     Remark,
     Rounds,
@@ -43,7 +44,16 @@ def caveat(entry: Caveat, base: str) -> str:
             return entry.text
         case TaskExcluded() | TaskInsensitive() | EmulatedAccuracy() | EmulationDiffers():
             return _of_tasks(entry)
-        case KernelsUnknown() | InvalidRound() | Rounds() | PromptsShared() | StillRising() | LimitsNotKept() | SeveralLooks():
+        case (
+            KernelsUnknown()
+            | InvalidRound()
+            | OutlyingRound()
+            | Rounds()
+            | PromptsShared()
+            | StillRising()
+            | LimitsNotKept()
+            | SeveralLooks()
+        ):
             return _of_speed(entry, base)
         case StoppedEarly():
             return _stopped_early(entry)
@@ -127,15 +137,19 @@ def _stopped_early(entry: StoppedEarly) -> str:
 
 
 def _of_speed(
-    entry: KernelsUnknown | InvalidRound | Rounds | PromptsShared | StillRising | LimitsNotKept | SeveralLooks, base: str
+    entry: KernelsUnknown | InvalidRound | OutlyingRound | Rounds | PromptsShared | StillRising | LimitsNotKept | SeveralLooks,
+    base: str,
 ) -> str:
     match entry:
         case KernelsUnknown():
-            return f"{listing(entry.candidates)}: served at an address given, so which kernels ran is not known."
+            return f"{listing(entry.candidates)}: served by others than whichbits, so which kernels ran is not known."
         case InvalidRound():
             why = "; ".join(entry.reasons) or "no reason given"
             where = f"{entry.candidate}, {entry.workload}, {entry.load}, round {entry.round}"
             return f"Invalid and left out: {where}: {why}."
+        case OutlyingRound():
+            where = f"{entry.candidate}, {entry.workload}, {entry.load}, round {entry.round}"
+            return f"Far from the other rounds, and counted: {where}, {entry.ratio:.2f} times their requests per second."
         case Rounds():
             return f"{entry.workload}, {entry.mode}: {_rounds_note(entry, base)}."
         case PromptsShared():

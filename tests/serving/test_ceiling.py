@@ -1,0 +1,33 @@
+"""The load client's ceiling, against a server that computes nothing."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from whichbits.api.doctor import doctor
+from whichbits.serving import ceiling
+from whichbits.serving.ceiling import Ceiling, client_ceiling
+
+
+def test_streams_of_fifty_tokens_a_second() -> None:
+    assert Ceiling(tokens_per_second=10_000, cores=2).streams == 200
+
+
+def test_the_ceiling_is_what_eighty_percent_of_a_core_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four streams of a second: about 200 tokens each second, for a few hundredths of a core."""
+    monkeypatch.setattr(ceiling, "STREAMS", 4)
+    monkeypatch.setattr(ceiling, "EACH", 1)
+    found = client_ceiling()
+    assert found is not None
+    assert found.cores == len(os.sched_getaffinity(0))
+    assert 500 < found.tokens_per_second < 1_000_000
+
+
+def test_doctor_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for streams, status in ((20, "warn"), (200, "ok")):
+        monkeypatch.setattr(ceiling, "client_ceiling", lambda streams=streams: Ceiling(50.0 * streams, 2))
+        (check,) = [check for check in doctor() if check.name == "load client"]
+        assert (check.status, f"{streams} streams" in check.detail) == (status, True)
+        assert bool(check.remedy) == (status == "warn")
