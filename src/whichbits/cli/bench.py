@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from whichbits.cli.tables import Row
     from whichbits.schema.metrics import ServingMetric
     from whichbits.schema.serve import Metrics
+    from whichbits.verdict.verdict import Verdict
 
 
 def bench(
@@ -84,9 +85,35 @@ def _compare(results: list[Path], hardware: str | None, count: int, store: Path 
     if as_json:
         print_json(outcome.verdict)
     else:
+        from whichbits.cli.tables import print_rows
         from whichbits.reporting.terminal import summary
 
+        print_rows(list(_ratios(outcome.verdict)))
         summary(outcome.verdict, console(), report=outcome.report)
+
+
+def _ratios(verdict: Verdict) -> Iterator[Row]:
+    """The means of the metrics that tables have, base and candidate, a row a load."""
+    from whichbits.reporting.numbers import times
+
+    brief = {metric.key: metric for metric in verdict.metrics if metric.brief}
+    base = {
+        (one.load_level, one.metric): one.estimate.value
+        for one in verdict.speed
+        if one.candidate == verdict.base and one.percentile is None
+    }
+    for one in verdict.speed:
+        if one.candidate != verdict.base and one.percentile is None and one.metric in brief:
+            unit = brief[one.metric].unit
+            yield {
+                "load": one.load_level,
+                "metric": f"{brief[one.metric].title}{f', {unit}' if unit else ''}",
+                verdict.base: base.get((one.load_level, one.metric)),
+                one.candidate: one.estimate.value,
+                "candidate / base": None if one.ratio is None else times(one.ratio),
+                "rounds": one.rounds,
+                "valid": "yes" if one.valid else "no",
+            }
 
 
 def _row(load: MeasuredLoad) -> Row:

@@ -126,7 +126,7 @@ class EmulationDiffers(Frozen):
 
 
 class KernelsUnknown(Frozen):
-    """Candidates at addresses that the user gave."""
+    """Candidates at addresses that the user gave, or whose speed another tool measured."""
 
     code: Literal["kernels_unknown"] = "kernels_unknown"
     candidates: tuple[str, ...]

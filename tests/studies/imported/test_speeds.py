@@ -53,7 +53,11 @@ def test_the_ratio_of_the_speeds(tool: str, written: Any, tmp_path: Path) -> Non
     assert (speed.rounds, speed.valid) == (3, True)
     assert isinstance(speed.ratio, Estimate)
     assert speed.ratio.low <= speed.ratio.value <= speed.ratio.high
-    assert "kernels_unknown" in {caveat.code for caveat in outcome.verdict.caveats}
+    codes = {caveat.code for caveat in outcome.verdict.caveats}
+    assert "kernels_unknown" in codes
+    assert not any(
+        getattr(getattr(caveat, "note", None), "code", "") == "several_sessions" for caveat in outcome.verdict.caveats
+    )
     assert f"speeds imported from {tool}" in outcome.report.read_text(encoding="utf-8")
 
 
@@ -130,6 +134,9 @@ def test_the_command(written: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     told = CliRunner().invoke(app, ["bench", "--from", str(base), "--from", str(candidate), "--hardware", "h100"])
     assert told.exit_code == 0, told.output
+    shown = [line.split() for line in told.stdout.splitlines() if line.startswith("concurrency 4")]
+    assert len(shown) == 5, "throughputs, latency, TTFT and ITL"
+    assert any("1.25" in word for word in shown[0])
     assert Path("studies/imported/report.html").is_file()
     assert CliRunner().invoke(app, ["bench", "--from", str(base)]).exit_code == 2
     assert CliRunner().invoke(app, ["bench", "m", "--from", str(base), "--from", str(candidate)]).exit_code == 2

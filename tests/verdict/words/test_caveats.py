@@ -88,7 +88,7 @@ SAID = [
     ),
     (
         c.KernelsUnknown(candidates=("bf16", "a")),
-        "bf16 and a: served at an address given, so which kernels ran is not known.",
+        "bf16 and a: served by others than whichbits, so which kernels ran is not known.",
     ),
     (
         c.InvalidRound(candidate="a", workload="chat", load="synchronous", round=2, reasons=("client saturated",)),

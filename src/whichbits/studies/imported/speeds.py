@@ -120,7 +120,7 @@ def _keep(runs: Sequence[ImportedRun], candidate: str, workload: Workload, repea
         rows = [row for role, side in zip(roles, results, strict=True) for one in side for row in one.table(role)]
         write_items(partial, rows)
         summary = ServeSummary(
-            session=hashed[:12],
+            session=NAME,
             load_levels=tuple(one.level() for one in results[1]),
             base_load_levels=tuple(one.level() for one in results[0]),
             metrics=described(lacks),

@@ -142,7 +142,7 @@ def _of_speed(
 ) -> str:
     match entry:
         case KernelsUnknown():
-            return f"{listing(entry.candidates)}: served at an address given, so which kernels ran is not known."
+            return f"{listing(entry.candidates)}: served by others than whichbits, so which kernels ran is not known."
         case InvalidRound():
             why = "; ".join(entry.reasons) or "no reason given"
             where = f"{entry.candidate}, {entry.workload}, {entry.load}, round {entry.round}"
