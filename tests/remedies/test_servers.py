@@ -14,7 +14,8 @@ from whichbits.schema.hardware import Gpu
 from whichbits.studies.execution.servers import resident_servers
 from whichbits.studies.planning.addresses import identities, longest_request
 from whichbits.studies.planning.claims import caveats, devices_used
-from whichbits.studies.specification.schema import Deployment, Engine
+from whichbits.studies.specification.engine import Engine
+from whichbits.studies.specification.schema import Deployment
 from whichbits.studies.steps.shared.same_server import check_same
 
 H100 = "NVIDIA H100 80GB HBM3"

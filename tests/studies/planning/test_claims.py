@@ -9,7 +9,8 @@ from whichbits.core.errors import UserError
 from whichbits.hardware.this_machine import Hardware
 from whichbits.schema.hardware import Gpu
 from whichbits.studies.planning.claims import caveats, devices_used
-from whichbits.studies.specification.schema import Deployment, Engine
+from whichbits.studies.specification.engine import Engine
+from whichbits.studies.specification.schema import Deployment
 
 
 def machine(*gpus: str) -> Hardware:

@@ -9,7 +9,7 @@ from whichbits.core.errors import UserError
 
 if TYPE_CHECKING:
     from whichbits.schema.engine import EngineIdentity
-    from whichbits.studies.specification.schema import Engine
+    from whichbits.studies.specification.engine import Engine
 
 
 def identities(engine: Engine, names: Mapping[str, object]) -> dict[str, EngineIdentity]:

@@ -11,7 +11,8 @@ from whichbits.core.errors import UserError
 
 if TYPE_CHECKING:
     from whichbits.hardware.this_machine import Hardware as Machine
-    from whichbits.studies.specification.schema import Deployment, Engine
+    from whichbits.studies.specification.engine import Engine
+    from whichbits.studies.specification.schema import Deployment
 
 HERE = "this-machine"
 PARALLEL = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Self
 from whichbits.core.errors import UserError
 from whichbits.schema.early_stopping import EarlyStoppingPlan
 from whichbits.schema.engine import Emulation, EngineAtAddress, EngineIdentity, ServingEngine, StartedEngine
-from whichbits.studies.specification.schema import Candidate, Engine, Specification
+from whichbits.studies.specification.engine import Engine
+from whichbits.studies.specification.schema import Candidate, Specification
 from whichbits.studies.specification.source import Source
 from whichbits.studies.steps import evaluate, prefill_decode, quantize, serve
 from whichbits.studies.steps.shared.provenance import engine_versions
