@@ -16,6 +16,7 @@ from whichbits.engines.vllm.defaults import Settings
 from whichbits.studies.execution.local import LocalExecutor
 from whichbits.studies.execution.placement import Machine
 from whichbits.studies.execution.servers import ConfiguredEngine
+from whichbits.studies.store.store import Store
 
 ray = pytest.importorskip("ray")
 checks = pytest.importorskip("whichbits.studies.execution.ray.checks")
@@ -87,7 +88,7 @@ def test_a_node_that_differs(follow: Any, error: str, change: dict[str, Any]) ->
     own = checks.examine(None)
 
     def check(examined: Any) -> Callable[[], None]:
-        return lambda: checks.check_node(NODE, examined, own, Path("/shared"), cores=4, serves=True)
+        return lambda: checks.check_node(NODE, examined, own, Store(Path("/shared")), cores=4, serves=True)
 
     said = follow(error, mistake=check(replace(own, **change)), remedy=check(own))
     assert "node 10.0.0.2 (01234567)" in said.message
@@ -98,7 +99,7 @@ def test_a_node_with_few_processors(follow: Any) -> None:
 
     def check(cpus: float) -> Callable[[], None]:
         node = replace(NODE, cpus=cpus)
-        return lambda: checks.check_node(node, own, own, Path("/shared"), cores=4, serves=True)
+        return lambda: checks.check_node(node, own, own, Store(Path("/shared")), cores=4, serves=True)
 
     follow("offers {cpus} processors", mistake=check(2.0), remedy=check(4.0))
 

@@ -328,7 +328,7 @@ def test_a_store_that_fills_up(follow: Any, tmp_path: Path) -> None:
 
     error = "the same command again; finished steps"
     found = follow(
-        "store: {folder} cannot be written: {strerror}",
+        "store: {place} cannot be written: {strerror}",
         mistake=lambda: run(Path("/dev/full")),
         remedy=lambda: run(tmp_path / "log"),
     )

@@ -17,9 +17,9 @@ def doctor_cluster(address: str | None = None, *, store: Path | None = None) -> 
     import ray
 
     from whichbits.studies.execution.ray.checks import check_node, examine, examine_nodes, join
+    from whichbits.studies.store.store import Store
 
-    folder = (store or Path()).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = Store((store or Path()).resolve())
     found, own = join(address), examine(None)
     checks = []
     try:

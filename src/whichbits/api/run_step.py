@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from whichbits.core.errors import UserError
 from whichbits.studies.specification.schema import ExecutorChoice, parse
 from whichbits.studies.store.manifest import FILE, read
-from whichbits.studies.store.store import Store
+from whichbits.studies.store.place import Place, open_store
 from whichbits.studies.study import run, statuses_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class StepEnd:
 
 
 def run_step(
-    store: Path, keys: Sequence[str], *, data_dir: Path | None = None, quiet: bool = False, console: Console | None = None
+    store: Place, keys: Sequence[str], *, data_dir: Path | None = None, quiet: bool = False, console: Console | None = None
 ) -> list[StepEnd]:
     """Run these steps of the study that a store was planned for, in one process, on this machine.
 
@@ -42,13 +42,15 @@ def run_step(
     """
     from whichbits.studies.planning.planner import Expansion
 
-    place, manifest = Store(store), read(store)
-    chosen, source = parse(manifest.specification, str(store / FILE))
+    place = open_store(store)
+    place.refresh()
+    manifest = read(place.folder)
+    chosen, source = parse(manifest.specification, str(place.folder / FILE))
     chosen = chosen.model_copy(update={"executor": ExecutorChoice()})
     expansion = Expansion(chosen, source, data_dir=data_dir)
     expansion = replace(expansion, statuses=statuses_of(expansion.probes(), place))
     plan = expansion.plan()
-    wanted = [_named(key, plan.steps, store) for key in keys]
+    wanted = [_named(key, plan.steps, place.folder) for key in keys]
     for planned in wanted:
         for role, step in planned.reads.items():
             if not place.done(step) and step.key not in {other.step.key for other in wanted}:

@@ -14,7 +14,7 @@ from whichbits.core.errors import UserError
 from whichbits.studies.specification.decide import Decide
 from whichbits.studies.specification.schema import Specification, load
 from whichbits.studies.specification.source import Source
-from whichbits.studies.store.store import Store
+from whichbits.studies.store.place import Place, open_folder, open_store
 from whichbits.studies.study import (
     Preview,
     check_prices,
@@ -59,7 +59,7 @@ class Outcome:
 def study(
     specification: str | Path | Specification,
     *,
-    store: Path | None = None,
+    store: Place | None = None,
     price: Sequence[str] | None = None,
     data_dir: Path | None = None,
     fresh: bool = False,
@@ -71,7 +71,8 @@ def study(
 ) -> Outcome:
     """Run a study, or what is missing of it, and judge it.
 
-    `specification` is a file, a preset's name, or a Specification; `store` the folder of its results (default: studies/NAME);
+    `specification` is a file, a preset's name, or a Specification; `store` the folder of its results, or `s3://BUCKET/FOLDER`
+    (default: studies/NAME);
     `price` holds DEVICE=USD_PER_HOUR; `data_dir` data sets of public tasks in place of the hub. With `fresh` all that is
     measured is measured again; checkpoints that were made are kept. `executor` says where steps run (default: what the
     specification says, else this machine), `address` at which cluster. Where the specification has `most_rounds`, workloads on
@@ -84,7 +85,7 @@ def study(
     given = {name: value for name, value in (("name", executor), ("address", address)) if value is not None}
     chosen = chosen.model_copy(update={"executor": chosen.executor.model_copy(update=given)})
     overrides = overrides_of(price)
-    place = Store(store or Path("studies") / chosen.name)
+    place = open_store(store or Path("studies") / chosen.name)
     from_text = isinstance(specification, str | Path)
     command = (
         _command(str(specification), store, price, data_dir, until_decided=until_decided)
@@ -129,7 +130,7 @@ def study(
 def plan(
     specification: str | Path | Specification,
     *,
-    store: Path | None = None,
+    store: Place | None = None,
     price: Sequence[str] | None = None,
     data_dir: Path | None = None,
     until_decided: bool = False,
@@ -142,7 +143,7 @@ def plan(
     overrides = overrides_of(price)
     expansion = Expansion(chosen, source, data_dir=data_dir, weights=False)
     check_prices(expansion, overrides)
-    place = Store(store or Path("studies") / chosen.name)
+    place = open_store(store or Path("studies") / chosen.name)
     if chosen.decide is None or not chosen.tasks:
         return preview(expansion, place, overrides)
     from whichbits.studies.until_decided import most_planned
@@ -155,7 +156,7 @@ def plan(
 def plan_jobs(
     specification: str | Path,
     *,
-    store: Path | None = None,
+    store: Place | None = None,
     price: Sequence[str] | None = None,
     data_dir: Path | None = None,
 ) -> Path:
@@ -171,7 +172,7 @@ def plan_jobs(
 
     chosen, source = _specification(specification)
     overrides = overrides_of(price)
-    place = Store(store or Path("studies") / chosen.name)
+    place = open_folder(store or Path("studies") / chosen.name)
     expansion = Expansion(chosen, source, data_dir=data_dir)
     check_prices(expansion, overrides)
     if chosen.decide is not None or expansion.probes().missing(place):
@@ -199,7 +200,7 @@ def _until_decided(chosen: Specification, wanted: bool) -> Specification:
 
 
 def _command(
-    specification: str, store: Path | None, price: Sequence[str] | None, data_dir: Path | None, *, until_decided: bool = False
+    specification: str, store: Place | None, price: Sequence[str] | None, data_dir: Path | None, *, until_decided: bool = False
 ) -> str:
     """The command line that runs a study again, for its report."""
     options = [("--store", store), *(("--price", entry) for entry in price or ()), ("--data-dir", data_dir)]

@@ -17,7 +17,7 @@ from whichbits.cli.bench import bench, prefill_decode
 from whichbits.cli.catalogues import formats, hardware
 from whichbits.cli.cost import cost
 from whichbits.cli.evaluate import evaluate
-from whichbits.cli.options import AsJson, DataDir, Fresh, Margin, Prices, Seed, ServedName, StoreArgument, StoreDir
+from whichbits.cli.options import AsJson, DataDir, Fresh, Margin, Prices, Seed, ServedName, StoreArgument, StoreDir, StorePlace
 from whichbits.cli.predict import predict
 from whichbits.cli.published import published
 from whichbits.cli.quantize import quantize
@@ -114,7 +114,7 @@ def _options(
 @app.command()
 def study(
     specification: Annotated[str, typer.Argument(help="YAML file, or a preset: demo, paper-llama-3.1-8b, ...")],
-    store: StoreDir = None,
+    store: StorePlace = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the steps, what is done already, hours and dollars.")
     ] = False,
@@ -169,7 +169,7 @@ def study(
 @app.command()
 def plan(
     specification: Annotated[str, typer.Argument(help="YAML file, or a preset: demo, paper-llama-3.1-8b, ...")],
-    store: StoreDir = None,
+    store: StorePlace = None,
     price: Prices = None,
     data_dir: DataDir = None,
     until_decided: Annotated[

@@ -17,13 +17,17 @@ DataDir = Annotated[
 StoreDir = Annotated[
     Path | None, typer.Option("--store", help="Folder of results; default: studies/ with the study's or the command's name.")
 ]
+StorePlace = Annotated[
+    str | None,
+    typer.Option("--store", help="Folder of results, or s3://BUCKET/FOLDER; default: studies/ with the study's name."),
+]
 ServedName = Annotated[
     str | None,
     typer.Option(
         "--served-model-name", help="Name of the model at --url; default: the only one there. The key is OPENAI_API_KEY's."
     ),
 ]
-StoreArgument = Annotated[Path, typer.Argument(help="Store of a study, e.g. studies/demo.")]
+StoreArgument = Annotated[str, typer.Argument(help="Store of a study, e.g. studies/demo.")]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Measure and score anew; old results move to STORE/superseded, checkpoints stay.")
 ]

@@ -62,8 +62,8 @@ def _package(zone: Path) -> Counter | None:
     if zone.name.count(":") != 1:
         return None
     try:
-        joules = int((zone / "energy_uj").read_text()) * MICRO
-        most = int((zone / "max_energy_range_uj").read_text()) * MICRO
-        return Counter(f"{(zone / 'name').read_text().strip()} (RAPL)", joules, most)
+        joules = int((zone / "energy_uj").read_text(encoding="utf-8")) * MICRO
+        most = int((zone / "max_energy_range_uj").read_text(encoding="utf-8")) * MICRO
+        return Counter(f"{(zone / 'name').read_text(encoding='utf-8').strip()} (RAPL)", joules, most)
     except (OSError, ValueError):
         return None

@@ -33,7 +33,7 @@ def _quota(files: tuple[Path, ...]) -> float | None:
     """Of the container of this process, summed over its threads."""
     for file in files:
         try:
-            lines = [line.split() for line in file.read_text().splitlines()]
+            lines = [line.split() for line in file.read_text(encoding="utf-8").split("\n")]
         except OSError:
             continue
         values = {line[0]: int(line[1]) for line in lines if len(line) == 2}
@@ -46,6 +46,6 @@ def _quota(files: tuple[Path, ...]) -> float | None:
 
 def _milliseconds(file: Path) -> float | None:
     try:
-        return int(file.read_text()) / 1e3
+        return int(file.read_text(encoding="utf-8")) / 1e3
     except (OSError, ValueError):
         return None

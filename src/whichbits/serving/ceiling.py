@@ -45,7 +45,7 @@ class _Same:
 def client_ceiling() -> Ceiling | None:
     """Tokens a second at which the client would use 80 % of a core, from what 32 streams cost; None where nothing arrived."""
     command = [sys.executable, "-m", "whichbits.serving.null_server"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as server:
         try:
             assert server.stdout is not None
             connection = Connection(f"http://127.0.0.1:{int(server.stdout.readline())}", "null")

@@ -152,7 +152,7 @@ def _disk_errors(store: Store) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"store: {store.folder} cannot be written: {error.strerror or error}",
+            f"store: {store.place} cannot be written: {error.strerror or error}",
             remedy="free some space, or make the folder writable, and run the same command again; finished steps are kept",
         ) from error
 

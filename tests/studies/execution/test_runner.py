@@ -27,6 +27,7 @@ from whichbits.studies.specification.schema import Specification
 from whichbits.studies.steps.planned import COMPUTE, Needs, Planned, client, measurement
 from whichbits.studies.steps.step import Job, Kind, Result, ServerFailed, StepContext
 from whichbits.studies.steps.study import Study
+from whichbits.studies.store.place import open_store
 from whichbits.studies.store.store import Store
 
 
@@ -197,6 +198,25 @@ def test_steps_run_after_what_they_read_each_in_its_own_process_and_only_once(tm
     again = runner(tmp_path, [one, two, three])
     again.run()
     assert again.observer.ends == []
+
+
+def test_what_one_machine_has_run_on_a_store_in_s3_another_goes_on_with(
+    tmp_path: Path, s3: object, monkeypatch: pytest.MonkeyPatch
+):
+    """Each has a cache of its own, and so a copy of its own; the steps' processes write and read the objects."""
+    one = Planned(Step("add", 1, Given(value=1)))
+    two = Planned(Step("add", 1, Given(value=2), {"left": one.step.key}), reads={"left": one.step})
+    three = Planned(Step("add", 1, Given(value=4), {"left": two.step.key}), reads={"left": two.step})
+    ran = []
+    for machine, steps in (("a", [one, two]), ("b", [one, two, three])):
+        monkeypatch.setenv("WHICHBITS_CACHE", str(tmp_path / machine))
+        run = runner(tmp_path, steps)
+        run.store = open_store(f"s3://studies/{tmp_path.name}")
+        with run.store.locked():
+            assert set(run.run().values()) == {"done"}
+        ran.append(len(run.observer.ends))
+    assert ran == [2, 1]
+    assert run.store.record(three.step).found(Total).total == 7
 
 
 def test_a_server_that_does_not_answer_in_time_is_started_anew_for_the_next_that_asks_it(tmp_path: Path):

@@ -23,7 +23,7 @@ class Slots:
 
     def __init__(self, folder: Path, count: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._free: list[IO[str]] = [(folder / str(number)).open("w") for number in range(count)]
+        self._free: list[IO[str]] = [(folder / str(number)).open("w", encoding="utf-8") for number in range(count)]
         self._looking = threading.Lock()
         self.waited_s: float | None = None
         """Seconds until the first slot was free; None before."""

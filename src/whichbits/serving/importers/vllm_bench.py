@@ -120,5 +120,5 @@ def _request(
         chunks=1 + len(itls),
         gaps_s=tuple(itls),
         due_s=start - waited,
-        error=error.strip().splitlines()[-1] if error else None,
+        error=error.strip().split("\n")[-1] if error else None,
     )

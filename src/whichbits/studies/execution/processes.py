@@ -27,6 +27,7 @@ from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import StepFailed, StepServices, Work
 from whichbits.studies.execution.worker import jobs_of, run_work, server_failure
 from whichbits.studies.steps.step import Job, Result, ServerFailed
+from whichbits.studies.store.place import open_store
 from whichbits.studies.store.store import Store
 
 
@@ -137,7 +138,7 @@ class Processes:
         """
         jobs = {job.step.key: job for job in jobs_of(work, self.store, cpus, Path(self._turns.name))}
         ours, theirs = self._context.Pipe()
-        arguments = (work, tuple(jobs.values()), self.store.folder, cpus, theirs, environment)
+        arguments = (work, tuple(jobs.values()), self.store.address, cpus, theirs, environment)
         process = self._context.Process(target=_work, args=arguments, daemon=False)
         with self._lock:
             if self.stopped:
@@ -344,7 +345,7 @@ class _Line:
 def _work(
     work: Work,
     jobs: Sequence[Job],
-    folder: Path,
+    address: str,
     cpus: frozenset[int] | None,
     connection: Connection,
     environment: Mapping[str, str],
@@ -360,7 +361,7 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's to handle
     if cpus is not None:
         os.sched_setaffinity(0, cpus)
-    store = Store(folder)
+    store = open_store(address)
     try:
         with (jobs[0].directory / "log.txt").open("a", buffering=1, encoding="utf-8") as log:
             os.dup2(log.fileno(), 1)

@@ -39,7 +39,7 @@ def jobs_of(work: Work, store: Store, cpus: frozenset[int] | None, turns: Path |
         Job(
             step=planned.step,
             directory=store.partial(planned.step),
-            reads={role: store.directory(step) for role, step in planned.reads.items()},
+            reads={role: store.fetched(step) for role, step in planned.reads.items()},
             servers=planned.needs.servers,
             cpus=cpus,
             kept=store.kept(planned.step),

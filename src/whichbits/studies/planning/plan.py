@@ -24,7 +24,7 @@ class Served:
     def checkpoint(self, store: Store) -> Path:
         """Folder of the checkpoint."""
         if self.made_by is not None:
-            return store.directory(self.made_by) / "checkpoint"
+            return store.fetched(self.made_by) / "checkpoint"
         assert self.folder is not None, f"{self.name} has neither a folder nor a step that makes one"
         return self.folder
 

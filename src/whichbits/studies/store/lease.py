@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,54 +55,84 @@ class LeaseHeld(Exception):
         """Seconds since it was renewed."""
 
 
-class Lease:
+class Lease(ABC):
     """A lease that is held, and renewed from a thread of its own."""
 
-    def __init__(self, path: Path, holder: Holder) -> None:
-        self._path = path
-        self._holder = holder
+    def __init__(self) -> None:
         self._renewed = _now()
         self._taken = False
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._keep_renewed, name="lease", daemon=True)
         self._thread.start()
+
+    @abstractmethod
+    def renew(self) -> bool:
+        """Say that the holder lives; False where another holds the lease. Raises OSError where that cannot be said now."""
+
+    @abstractmethod
+    def give_back(self) -> None:
+        """Let another have it."""
 
     @property
     def lost(self) -> bool:
         """Whether another holds it, or could by now, as it was not renewed in time."""
         return self._taken or _now() - self._renewed > LONGEST_SILENCE_S - 2 * RENEWED_S
 
-    def _renew(self) -> None:
+    def _keep_renewed(self) -> None:
         while not self._ending.wait(RENEWED_S):
             asked = _now()
-            # Where the file system does not answer, or another is about to put the file back, the next turn tells.
+            # Where the store does not answer, or another is about to put the file back, the next turn tells.
             with contextlib.suppress(OSError):
-                if _read(self._path) != self._holder:
+                if not self.renew():
                     self._taken = True
                     return
-                os.utime(self._path)
                 self._renewed = asked
 
     def end(self) -> None:
-        """Give it back."""
+        """Give it back, and renew it no more."""
         self._ending.set()
         self._thread.join()
+        self.give_back()
+
+
+class FileLease(Lease):
+    """A lease that is a file."""
+
+    def __init__(self, path: Path, holder: Holder) -> None:
+        self._path = path
+        self._holder = holder
+        super().__init__()
+
+    def renew(self) -> bool:
+        """Set the file's time of change."""
+        if _read(self._path) != self._holder:
+            return False
+        os.utime(self._path)
+        return True
+
+    def give_back(self) -> None:
+        """Remove the file."""
         with contextlib.suppress(FileNotFoundError):
             if _read(self._path) == self._holder:
                 self._path.unlink()
 
 
-@contextmanager
-def leased(path: Path) -> Iterator[Lease]:
-    """Hold the lease that is this file. Raises LeaseHeld, or OSError where the file cannot be written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    own = Holder(
+def this_process() -> Holder:
+    """This process, under a name of its own."""
+    return Holder(
         token=uuid.uuid4().hex,
         host=socket.gethostname(),
         machine=machine_identity(),
         pid=os.getpid(),
         started=start_time(os.getpid()) or 0,
     )
+
+
+@contextmanager
+def leased(path: Path) -> Iterator[Lease]:
+    """Hold the lease that is this file. Raises LeaseHeld, or OSError where the file cannot be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = this_process()
     draft = path.with_name(f".{path.name}.{own.token}")
     draft.write_text(own.model_dump_json(), encoding="utf-8")
     try:
@@ -109,7 +140,7 @@ def leased(path: Path) -> Iterator[Lease]:
             _take_over(path, draft)
     finally:
         draft.unlink(missing_ok=True)
-    lease = Lease(path, own)
+    lease = FileLease(path, own)
     try:
         yield lease
     finally:
@@ -138,7 +169,7 @@ def _take_over(path: Path, draft: Path) -> None:
                 _linked(aside, path)
             aside.unlink()
     if not _linked(draft, path):
-        raise _found(path) or LeaseHeld(Holder(token="", host="unknown", machine="", pid=0, started=0), 0.0)
+        raise _found(path) or LeaseHeld(parsed(""), 0.0)
 
 
 def _linked(draft: Path, path: Path) -> bool:
@@ -153,7 +184,7 @@ def _found(path: Path) -> LeaseHeld | None:
     probe = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with path.open(encoding="utf-8") as file:  # opened, as what a client remembers of a file's times can be old
-            holder, renewed = _parsed(file.read()), os.fstat(file.fileno()).st_mtime
+            holder, renewed = parsed(file.read()), os.fstat(file.fileno()).st_mtime
     except FileNotFoundError:
         return None
     probe.touch()
@@ -164,10 +195,10 @@ def _found(path: Path) -> LeaseHeld | None:
 
 
 def _read(path: Path) -> Holder:
-    return _parsed(path.read_text(encoding="utf-8"))
+    return parsed(path.read_text(encoding="utf-8"))
 
 
-def _parsed(text: str) -> Holder:
+def parsed(text: str) -> Holder:
     """The holder that a lease names; nobody, where it is damaged."""
     try:
         return Holder.model_validate_json(text)

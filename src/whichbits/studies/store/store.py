@@ -9,7 +9,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from whichbits.core.errors import UserError
@@ -24,6 +24,9 @@ from whichbits.studies.store.result import read_fields, read_result, results_fol
 
 STUDY = "study"
 """Lease on the whole store."""
+
+PROBES = "probes"
+"""Where machines write notes for each other."""
 
 STEP = "step-"
 """What the name of a lease on one step begins with."""
@@ -42,6 +45,16 @@ class Store:
         self.folder = folder
         self._former: Mapping[tuple[str, Items], Path] | None = None
         self._held: tuple[Lease, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """What people call it."""
+        return str(self.folder)
+
+    @property
+    def address(self) -> str:
+        """By what other processes and machines open it (`place.open_store`)."""
+        return str(self.folder.resolve())
 
     def directory(self, step: Step) -> Path:
         """Where the finished step is, or will be."""
@@ -77,6 +90,10 @@ class Store:
         """Whether the step's result is there."""
         return (self.directory(step) / "result.json").is_file()
 
+    def fetched(self, step: Step) -> Path:
+        """Where the finished step is, with all that it has made."""
+        return self.directory(step)
+
     def partial(self, step: Step) -> Path:
         """An empty directory for a step about to run, which no other attempt at it has."""
         folder = self.folder / "partial" / f"{step.kind}-{step.key}-{uuid.uuid4().hex[:8]}"
@@ -105,6 +122,10 @@ class Store:
 
     def finish(self, step: Step, partial: Path, summary: Summary, provenance: Provenance) -> Path:
         """Write `result.json` beside what the step left in `partial`, and rename all of it into place."""
+        self._write_result(step, partial, summary, provenance)
+        return self._place(step, partial)
+
+    def _write_result(self, step: Step, partial: Path, summary: Summary, provenance: Provenance) -> None:
         result = {
             "key": step.key,
             "kind": step.kind,
@@ -121,6 +142,8 @@ class Store:
             json.dump(result, file, indent=1, sort_keys=True, allow_nan=False)
             file.flush()
             os.fsync(file.fileno())
+
+    def _place(self, step: Step, partial: Path) -> Path:
         final = self.directory(step)
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -130,9 +153,13 @@ class Store:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not self.done(step):
                 raise
             shutil.rmtree(partial)
+        self._forget_attempts(step)
+        return final
+
+    def _forget_attempts(self, step: Step) -> None:
+        """Remove what attempts at a step have left that is now finished."""
         shutil.rmtree(self.failure(step), ignore_errors=True)
         shutil.rmtree(self.kept(step), ignore_errors=True)
-        return final
 
     def set_aside(self, steps: Iterable[Step]) -> int:
         """Move all results of these steps to `superseded/TIME/`, so that they are computed anew; how many steps had some."""
@@ -190,9 +217,9 @@ class Store:
 
         Raises UserError if another run is at work on this store, on whichever machine.
         """
-        with self._leased(self._leases / STUDY) as lease:
-            for other in self._leases.glob(f"{STEP}*"):
-                if (found := held(other)) is not None:
+        with self._leased(STUDY) as lease:
+            for name in self._lease_names():
+                if name.startswith(STEP) and (found := self._holder(name)) is not None:
                     raise self._in_use(found)
             shutil.rmtree(self.folder / "partial", ignore_errors=True)
             with self._holding(lease):
@@ -206,8 +233,8 @@ class Store:
         """
         with ExitStack() as stack:
             names = sorted(f"{STEP}{step.kind}-{step.key}" for step in steps)
-            leases = tuple(stack.enter_context(self._leased(self._leases / name)) for name in names)
-            if (found := held(self._leases / STUDY)) is not None:
+            leases = tuple(stack.enter_context(self._leased(name)) for name in names)
+            if (found := self._holder(STUDY)) is not None:
                 raise self._in_use(found)
             with self._holding(*leases):
                 yield
@@ -224,30 +251,57 @@ class Store:
         """Raise UserError where another run has taken this one for ended, and holds what it held."""
         if any(lease.lost for lease in self._held):
             raise UserError(
-                f"store: {self.folder} could not be reached for a while, and may be another run's by now",
+                f"store: {self.place} could not be reached for a while, and may be another run's by now",
                 remedy="see that the store can be written, and run the same command again; finished steps are kept",
             )
 
-    @property
-    def _leases(self) -> Path:
-        return self.folder / "leases"
+    def leave(self, name: str, text: str) -> None:
+        """Write a note for other machines, below `probes/`. Raises OSError."""
+        path = self.folder / PROBES / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}")
+        aside.write_text(text, encoding="utf-8")
+        aside.rename(path)
+
+    def left(self, name: str) -> str | None:
+        """What such a note says; None where there is none. Raises OSError."""
+        path = self.folder / PROBES / name
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    def forget(self, folder: str) -> None:
+        """Remove the notes of a folder."""
+        shutil.rmtree(self.folder / PROBES / folder, ignore_errors=True)
+        with suppress(OSError):  # others are in use
+            (self.folder / PROBES).rmdir()
+
+    def refresh(self) -> None:
+        """See what others have written since; in a folder it is seen at once."""
+
+    def _lease(self, name: str) -> AbstractContextManager[Lease]:
+        return leased(self.folder / "leases" / name)
+
+    def _holder(self, name: str) -> LeaseHeld | None:
+        return held(self.folder / "leases" / name)
+
+    def _lease_names(self) -> set[str]:
+        return {path.name for path in (self.folder / "leases").glob("*")}
 
     @contextmanager
-    def _leased(self, path: Path) -> Iterator[Lease]:
+    def _leased(self, name: str) -> Iterator[Lease]:
         with ExitStack() as stack:
             try:
-                lease = stack.enter_context(leased(path))
+                lease = stack.enter_context(self._lease(name))
             except LeaseHeld as other:
                 raise self._in_use(other) from None
             except OSError as error:
                 raise UserError(
-                    f"store: {self.folder} cannot be written: {error.strerror}", remedy="name another --store"
+                    f"store: {self.place} cannot be written: {error.strerror or error}", remedy="name another --store"
                 ) from error
             yield lease
 
     def _in_use(self, other: LeaseHeld) -> UserError:
         return UserError(
-            f"store: {self.folder} is in use by another run (process {other.holder.pid} on {other.holder.host}, "
+            f"store: {self.place} is in use by another run (process {other.holder.pid} on {other.holder.host}, "
             f"last heard of {other.silent_s:.0f} s ago)",
             remedy=f"wait for it to end, or name another --store; a run whose machine has died is let go after "
             f"{LONGEST_SILENCE_S:.0f} s",

@@ -103,21 +103,27 @@ def connected(cluster: Any) -> Iterator[None]:
     ray.shutdown()
 
 
+class Elsewhere(Store):
+    """A store whose address is another folder for each process."""
+
+    address = "/proc/self/cwd"
+
+
 def test_nodes_are_examined_and_one_that_cannot_reach_the_store_is_refused_by_name(
     tmp_path: Path, connected: None, monkeypatch: pytest.MonkeyPatch
 ):
     found, own = checks.nodes(), checks.examine(None)
     assert len(found) == 3
     assert found[0].cpus == len(os.sched_getaffinity(0))
-    for node, examined in checks.examine_nodes(found, tmp_path):
+    for node, examined in checks.examine_nodes(found, Store(tmp_path)):
         assert (examined.software, examined.engine, examined.store) == (own.software, own.engine, None)
         assert examined.skew_s == 0.0
-        checks.check_node(node, examined, own, tmp_path, cores=1, serves=True)
+        checks.check_node(node, examined, own, Store(tmp_path), cores=1, serves=True)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.chdir(tmp_path)
-    elsewhere = Path("/proc/self/cwd")  # for each process another folder
+    elsewhere = Elsewhere(tmp_path)
     node, examined = next(checks.examine_nodes(found, elsewhere))
-    with pytest.raises(UserError, match=rf"node {node.address} .* cannot use the store .*: No such file"):
+    with pytest.raises(UserError, match=rf"node {node.address} .* cannot use the store .* is not seen"):
         checks.check_node(node, examined, own, elsewhere, cores=1, serves=True)
 
 

@@ -22,6 +22,8 @@ from whichbits.core import errors
 from whichbits.core.errors import UserError
 from whichbits.engines.vllm.command import find_vllm
 from whichbits.hardware.this_machine import describe
+from whichbits.studies.store.place import open_store
+from whichbits.studies.store.store import Store
 
 LIBRARIES = ("compressed-tensors", "lm-eval", "numpy", "ray", "torch", "transformers")
 """Their versions are the same on all nodes: results and what passes between nodes depend on them."""
@@ -40,6 +42,19 @@ class Node:
     address: str
     cpus: float
     gpus: float
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Where the study's machine has left a note, and its nodes leave theirs."""
+
+    store: str
+    """Its address."""
+    folder: str
+
+
+DRIVER = "driver"
+"""Name and text of the note of the study's machine."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +111,10 @@ def nodes() -> tuple[Node, ...]:
     return tuple(node for node in found if node.cpus >= 1)
 
 
-def examine_nodes(found: Sequence[Node], store: Path) -> Iterator[tuple[Node, Examined]]:
-    """What each node is, and whether it can read and write the store's folder, which is to be there."""
-    probe = store / f".probe-{uuid.uuid4().hex}"
-    probe.mkdir()
-    (probe / "driver").write_text("driver", encoding="utf-8")
+def examine_nodes(found: Sequence[Node], store: Store) -> Iterator[tuple[Node, Examined]]:
+    """What each node is, and whether it can read and write the store."""
+    probe = Probe(store.address, uuid.uuid4().hex)
+    store.leave(f"{probe.folder}/{DRIVER}", DRIVER)
     try:
         asked = time.time()
         answers = [_asked(node, probe) for node in found]
@@ -108,15 +122,14 @@ def examine_nodes(found: Sequence[Node], store: Path) -> Iterator[tuple[Node, Ex
             examined = ray.get(answer)
             skew = max(asked - examined.clock, examined.clock - time.time(), 0.0)
             problem = examined.store
-            if problem is None and not (probe / node.id).is_file():
+            if problem is None and store.left(f"{probe.folder}/{node.id}") is None:
                 problem = "what it writes there is not seen here"
             yield node, replace(examined, store=problem, skew_s=skew)
     finally:
-        for file in (*probe.iterdir(), probe):
-            file.unlink() if file.is_file() else file.rmdir()
+        store.forget(probe.folder)
 
 
-def check_node(node: Node, examined: Examined, own: Examined, store: Path, *, cores: int, serves: bool) -> None:
+def check_node(node: Node, examined: Examined, own: Examined, store: Store, *, cores: int, serves: bool) -> None:
     """Refuse a node on which a study could not run as on this machine, which is `own`. Raises UserError.
 
     cores: what a step computes on. serves: whether servers are started on the nodes.
@@ -131,8 +144,8 @@ def check_node(node: Node, examined: Examined, own: Examined, store: Path, *, co
             )
     if examined.store is not None:
         raise UserError(
-            f"{where} cannot use the store {store}: {examined.store}",
-            remedy="name a --store on a file system that all nodes have at the same path",
+            f"{where} cannot use the store {store.place}: {examined.store}",
+            remedy="name a --store on a file system that all nodes have at the same path, or s3://BUCKET/FOLDER",
         )
     if examined.skew_s > LARGEST_SKEW_S:
         raise UserError(
@@ -152,8 +165,8 @@ def check_node(node: Node, examined: Examined, own: Examined, store: Path, *, co
         )
 
 
-def examine(probe: Path | None) -> Examined:
-    """Examine this machine; a probe is a folder of the store to read and write in."""
+def examine(probe: Probe | None) -> Examined:
+    """Examine this machine, and whether it finds and leaves notes where the probe says."""
     try:
         engine = find_vllm().version
     except UserError as error:
@@ -161,22 +174,23 @@ def examine(probe: Path | None) -> Examined:
     return Examined(_software(), describe().kind, engine, None if probe is None else _problem(probe), time.time())
 
 
-def _asked(node: Node, probe: Path) -> ray.ObjectRef[Examined]:
+def _asked(node: Node, probe: Probe) -> ray.ObjectRef[Examined]:
     """What a process finds on a node."""
     here = NodeAffinitySchedulingStrategy(node.id, soft=False)
     return ray.remote(examine).options(num_cpus=0, scheduling_strategy=here, max_retries=0).remote(probe)
 
 
-def _problem(probe: Path) -> str | None:
+def _problem(probe: Probe) -> str | None:
     """Why this machine cannot read what another has written there, and write there itself; None where it can."""
     try:
-        if (probe / "driver").read_text(encoding="utf-8") != "driver":
-            return "another file is there"
-        aside = probe / f"{ray.get_runtime_context().get_node_id()}.part"
-        aside.write_text("node", encoding="utf-8")
-        aside.rename(aside.with_suffix(""))
+        store = open_store(probe.store)
+        if store.left(f"{probe.folder}/{DRIVER}") != DRIVER:
+            return "what this machine writes there is not seen"
+        store.leave(f"{probe.folder}/{ray.get_runtime_context().get_node_id()}", "node")
     except OSError as error:
         return error.strerror or str(error)
+    except UserError as error:
+        return error.message
     return None
 
 

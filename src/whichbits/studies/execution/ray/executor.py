@@ -103,7 +103,7 @@ class RayExecutor(Executor):
         self._mailbox: ActorHandle[Any] = mailbox.options(num_cpus=0, scheduling_strategy=here).remote()
         machine = services.machine
         self._cores = len(machine.client or os.sched_getaffinity(0))
-        own, store = examine(None), services.store.folder.resolve()
+        own, store = examine(None), services.store
         try:
             for found, examined in examine_nodes(self._nodes, store):
                 check_node(found, examined, own, store, cores=self._cores, serves=machine.serves)
@@ -203,7 +203,7 @@ class RayExecutor(Executor):
         self._running.update(dict.fromkeys(piece.futures, piece))
         assignment = Assignment(
             Work(piece.work.run, tuple(one for one in piece.work.steps if one.step.key in piece.futures)),
-            self._services.store.folder.resolve(),
+            self._services.store.address,
             tuple(self._services.preload),
             self._cores,
             {name: os.environ[name] for name in PASSED_ON if name in os.environ},

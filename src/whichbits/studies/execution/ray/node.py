@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -19,7 +18,7 @@ from whichbits.studies.execution.processes import Ended, Lost, Processes, Progre
 from whichbits.studies.execution.ray.cores import claimed
 from whichbits.studies.execution.ray.mailbox import Started
 from whichbits.studies.steps.step import Result, ServerFailed
-from whichbits.studies.store.store import Store
+from whichbits.studies.store.place import open_store
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -31,7 +30,8 @@ class Assignment:
     """Work for a node."""
 
     work: Work
-    store: Path
+    store: str
+    """Its address."""
     preload: tuple[str, ...]
     cores: int
     environment: Mapping[str, str]
@@ -102,6 +102,6 @@ def run(assignment: Assignment, mailbox: ActorHandle[Any]) -> Report:
 
 
 @cache
-def _processes(store: Path, preload: tuple[str, ...]) -> Processes:
+def _processes(store: str, preload: tuple[str, ...]) -> Processes:
     """What this worker of Ray forks its work from; it has the imports of the work before behind it."""
-    return Processes(Store(store), preload)
+    return Processes(open_store(store), preload)
