@@ -168,10 +168,13 @@ class Evidence(Stored):
     """Share of the tokens that we got that the server's counters do not hold; None where it does not say."""
     preemptions: float | None = None
     """Requests that the server put off for lack of room in its key-value cache; None where it does not say."""
-    throttled: Mapping[str, float] = {}
+    throttled: Mapping[str, float] | None = None
     """Share of the time in which the machine was held back, by cause; of causes that it counts."""
     drift: float | None = None
-    """Mean latency in the second half of the steady window over that in the first, less 1, where the two are told apart."""
+    """Mean latency in the second half of the steady window over that in the first, less 1, where the two are told apart.
+
+    None where requests arrive at a rate: their queue grows and shrinks by chance.
+    """
     energy: Energy | None = None
     at_once: float | None = None
     """Share of the requests of which all tokens arrived in one piece; None where none was answered."""

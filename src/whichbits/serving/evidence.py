@@ -67,7 +67,7 @@ def of_requests(seen: Sequence[Observation], level: LoadLevel, metrics: Metrics,
         prompt_tokens=_range([one.prompt_tokens for one in answered]),
         output_tokens=_range([one.output_tokens for one in answered]),
         tokens_per_chunk=sum(one.output_tokens for one in answered) / chunks if chunks else None,
-        drift=drift(seen, window) if window else None,
+        drift=drift(seen, window) if window and level.concurrency is not None else None,
         at_once=sum(map(in_one_piece, answered)) / len(answered) if answered else None,
     )
 

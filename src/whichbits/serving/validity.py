@@ -89,7 +89,7 @@ def _server(evidence: Evidence, shared: float) -> list[str]:
         found.append(f"prefix cache hit: {hits:.1%} of the prompt tokens came from the cache, where {shared:.1%} are shared")
     if evidence.tokens_missing is not None and evidence.tokens_missing > MISSING_TOKENS:
         found.append(f"server started anew: its counters lack {evidence.tokens_missing:.0%} of the tokens that it sent")
-    cause, share = max(evidence.throttled.items(), key=lambda held: held[1], default=("", 0.0))
+    cause, share = max((evidence.throttled or {}).items(), key=lambda held: held[1], default=("", 0.0))
     if share > THROTTLED:
         found.append(f"throttled: the machine was held back for {share:.1%} of the time ({cause})")
     if evidence.foreign_tokens is not None and evidence.foreign_tokens > FOREIGN_TOKENS:

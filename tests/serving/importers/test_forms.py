@@ -64,6 +64,7 @@ def test_arrivals_at_a_rate(tool: str, written: Any, tmp_path: Path) -> None:
     assert run.lacks == (DUE if tool == "inference-perf" else frozenset())
     assert {metric.key for metric in described(run.lacks)} >= {"latency_s", "ttft_s", "tpot_s"}
     assert (found.evidence.dispatch_delay_s is None) == (tool == "inference-perf")
+    assert found.evidence.drift is None, "a queue is no drift"
 
 
 @pytest.mark.parametrize("tool", TOOLS)
