@@ -4,9 +4,9 @@
 study: environment
 	.venv/bin/whichbits study demo
 
-# Two workers of one thread each: most tests wait for processes that they start. Byte code is kept even where the caller's
+# Three workers of one thread each: most tests wait for processes that they start. Byte code is kept even where the caller's
 # environment says otherwise: each of those processes would compile the package anew.
-PYTEST = env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST = env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: environment
 	$(PYTEST) -m "not nightly"

@@ -67,6 +67,7 @@ def study(small_model: Path, urls: dict[str, str], folder: Path, **fields: Any) 
     return outcome.verdict
 
 
+@pytest.mark.nightly
 def test_no_batch_of_other_weights_enters_a_speed_up(small_model: Path, serve: Serve, tmp_path: Path) -> None:
     urls = {name: serve(small_model).url for name in ("bf16", "own")} | {"other": random_weights(serve(small_model)).url}
     own = tmp_path / "own.jsonl"

@@ -89,7 +89,7 @@ def test_prices_that_are_old_are_warned_of(written: Any, tmp_path: Path) -> None
 
 def test_the_command(written: Any, tmp_path: Path) -> None:
     folder = store(written, tmp_path, candidate=1.25, hardware="l4")
-    told = CliRunner().invoke(app, ["cost", str(folder), "--rate", "18"])
+    told = CliRunner().invoke(app, ["cost", str(folder), "--rate", "18"], env={"COLUMNS": "300"})
     assert told.exit_code == 0, told.output
     assert "USD/1000 queries" in told.stdout
     found = json.loads(CliRunner().invoke(app, ["cost", str(folder), "--json"]).stdout)

@@ -47,11 +47,11 @@ class Expansion(Resolution):
         if missing:
             raise self.source.error(("engine", "urls"), f"no address for {missing[0]}", f"add `{missing[0]}: http://...`")
         named = engine.served_model_name
-        unknown = [name for name in ({} if named is None or isinstance(named, str) else named) if name not in served]
+        unknown = [name for name in ({} if named is None or isinstance(named, str) else named) if name not in (*served, self.base)]
         if unknown:
             remedy = f"served here: {', '.join(served)}"
             raise self.source.error(("engine", "served_model_name", unknown[0]), "is no candidate that is served", remedy)
-        strange = [name for name in engine.urls if name not in served]
+        strange = [name for name in engine.urls if name not in served and name != self.base]
         if strange:
             remedy = f"served here: {', '.join(served)}"
             raise self.source.error(("engine", "urls", strange[0]), "is no candidate that is served", remedy)

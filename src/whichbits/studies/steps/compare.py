@@ -75,11 +75,15 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         yield job, Result(found.summary(), provenance(job, encoders=wanted))
 
 
+BEFORE_DESCRIBED = ("rouge1", "rougeL", "bertscore", "sts", "first_difference", "identical", "length_ratio")
+"""The measures that there were."""
+
+
 def former(summary: Any) -> Any:
     """A summary from before measures were described in it, with the measures that there were."""
     from whichbits.similarity.measures.registry import text_measures
 
-    return described(summary, text_measures())
+    return described(summary, text_measures(BEFORE_DESCRIBED))
 
 
 COMPARE = Kind(
