@@ -46,12 +46,12 @@ class Expansion(Resolution):
         missing = [name for name in served if engine.kind == "url" and served[name].url is None]
         if missing:
             raise self.source.error(("engine", "urls"), f"no address for {missing[0]}", f"add `{missing[0]}: http://...`")
-        named = engine.served_model_name
-        unknown = [name for name in ({} if named is None or isinstance(named, str) else named) if name not in (*served, self.base)]
+        named, known = engine.served_model_name, {*served, self.base}
+        unknown = [name for name in ({} if named is None or isinstance(named, str) else named) if name not in known]
         if unknown:
             remedy = f"served here: {', '.join(served)}"
             raise self.source.error(("engine", "served_model_name", unknown[0]), "is no candidate that is served", remedy)
-        strange = [name for name in engine.urls if name not in served and name != self.base]
+        strange = [name for name in engine.urls if name not in known]
         if strange:
             remedy = f"served here: {', '.join(served)}"
             raise self.source.error(("engine", "urls", strange[0]), "is no candidate that is served", remedy)
