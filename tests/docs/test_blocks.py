@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import typer
 import typer.main
+import yaml
 from typer.testing import CliRunner
 
 from whichbits.cli.app import app
-from whichbits.studies.specification.schema import load
+from whichbits.studies.specification.schema import Specification, load
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -50,6 +51,19 @@ def test_a_specification_is_valid(text: str, tmp_path: Path) -> None:
     (tmp_path / "triage.jsonl").write_text('{"question": "q", "choices": ["a", "b"], "answer": 0}\n')
     specification, _ = load(file)
     assert specification.name
+
+
+@pytest.mark.parametrize("text", [block for block in blocks("yaml") if "version: 1" not in block.values[0]])  # type: ignore[attr-defined]
+def test_a_part_of_a_specification_is_valid(text: str, tmp_path: Path) -> None:
+    """What shows some fields, completed by those that are always needed."""
+    part = yaml.safe_load(text)
+    if not set(part) <= set(Specification.model_fields):
+        pytest.skip("not of a specification")
+    needed = {"version": 1, "name": "part", "model": "org/model", "candidates": ["w8a8-int"], "tasks": ["generated"]}
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump({**needed, **part}))
+    (tmp_path / "triage.jsonl").write_text('{"question": "q", "choices": ["a", "b"], "answer": 0}\n')
+    assert load(file)[0].name
 
 
 @pytest.mark.parametrize("line", commands())

@@ -50,7 +50,7 @@ def test_what_is_not_there_or_not_known(follow: Any, tmp_path: Path):
     log = inspect_log(tmp_path / "log.json")
     follow("{path} is not there", mistake=lambda: read(tmp_path / "none"), remedy=lambda: read(log))
     (tmp_path / "a.txt").touch()
-    follow("holds no results that are known here", mistake=lambda: read(tmp_path / "a.txt"), remedy=lambda: read(log))
+    follow("holds no {what} that are known here", mistake=lambda: read(tmp_path / "a.txt"), remedy=lambda: read(log))
 
 
 def test_several_runs_in_a_folder(follow: Any, logs: Path):

@@ -41,7 +41,7 @@ def again(file: Path, content: bytes, place: Path | None = None) -> None:
 def test_what_is_not_there_or_not_known(follow: Any, result: Path, tmp_path: Path):
     follow("{path} is not there", mistake=lambda: read(tmp_path / "none"), remedy=lambda: read(result))
     (tmp_path / "a.txt").touch()
-    follow("holds no speeds that are known here", mistake=lambda: read(tmp_path / "a.txt"), remedy=lambda: read(result))
+    follow("holds no {what} that are known here", mistake=lambda: read(tmp_path / "a.txt"), remedy=lambda: read(result))
 
 
 def test_results_that_are_damaged(follow: Any, result: Path):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from whichbits.api.doctor import doctor
-from whichbits.serving import ceiling
+from whichbits.serving import ceiling, null_server
 from whichbits.serving.ceiling import Ceiling, client_ceiling
 
 
@@ -31,3 +34,13 @@ def test_doctor_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
         (check,) = [check for check in doctor() if check.name == "load client"]
         assert (check.status, f"{streams} streams" in check.detail) == (status, True)
         assert bool(check.remedy) == (status == "warn")
+
+
+def test_the_null_server_ends_with_who_started_it_and_imports_nothing_that_lies_about(tmp_path: Path) -> None:
+    (tmp_path / "asyncio.py").write_text("raise SystemExit(7)\n")
+    command = [sys.executable, "-I", "-S", null_server.__file__]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None and server.stdin is not None
+        assert int(server.stdout.readline()) > 0
+        server.stdin.close()
+        assert server.wait(timeout=10) == 0

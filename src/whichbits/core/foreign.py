@@ -3,12 +3,48 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from whichbits.core.errors import UserError
+
+ReaderT = TypeVar("ReaderT", bound="Reader")
+ReadT = TypeVar("ReadT")
+
+
+class Reader(Protocol):
+    """What reads the results of one tool."""
+
+    name: ClassVar[str]
+    """The tool's."""
+    reads: ClassVar[str]
+    """The files that it reads, for people."""
+
+    def recognizes(self, path: Path) -> bool:
+        """Whether a file or folder is, or holds, results of the tool; it is there."""
+        ...
+
+
+def read_known(path: Path, readers: Sequence[ReaderT], read: Callable[[ReaderT], ReadT], what: str) -> ReadT:
+    """What `read` makes of a file or folder with the first reader that recognizes it; `what` it holds, for people.
+
+    Raises UserError where it is not there, where none recognizes it, and where it is not as its tool writes it.
+    """
+    if not path.exists():
+        raise UserError(f"from: {path} is not there", remedy="give a file or folder of results")
+    for reader in readers:
+        try:
+            if reader.recognizes(path):
+                return read(reader)
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:  # what is taken for a table may be none
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise damaged(path, f"is not as {reader.name} writes it ({reason})") from error
+    raise UserError(
+        f"from: {path} holds no {what} that are known here",
+        remedy=f"give {'; '.join(f'{reader.reads} ({reader.name})' for reader in readers)}",
+    )
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass
 
 from whichbits.engines.http.connection import Connection
+from whichbits.serving import null_server
 from whichbits.serving.load import Requests, drive
-from whichbits.serving.null_server import TOKEN_S
 from whichbits.serving.traffic.content import Asked
 from whichbits.serving.validity import BUSY_CLIENT
 from whichbits.serving.workload import LoadLevel
@@ -31,7 +31,7 @@ class Ceiling:
     @property
     def streams(self) -> int:
         """Streams of 50 tokens a second."""
-        return int(self.tokens_per_second * TOKEN_S)
+        return int(self.tokens_per_second * null_server.TOKEN_S)
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class _Same:
 
 def client_ceiling() -> Ceiling | None:
     """Tokens a second at which the client would use 80 % of a core, from what 32 streams cost; None where nothing arrived."""
-    command = [sys.executable, "-m", "whichbits.serving.null_server"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as server:
+    command = [sys.executable, "-I", "-S", null_server.__file__]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8") as server:
         try:
             assert server.stdout is not None
             connection = Connection(f"http://127.0.0.1:{int(server.stdout.readline())}", "null")

@@ -1,4 +1,4 @@
-"""A server that answers by the clock and computes nothing: `python -m whichbits.serving.null_server`. Prints its port.
+"""A server that answers by the clock and computes nothing, a program of the standard library alone. Prints its port.
 
 Every completion is streamed as vLLM streams it: a chunk a token, every 20 ms, with running usage. What the load client costs is
 measured against it.
@@ -48,11 +48,12 @@ def _event(writer: asyncio.StreamWriter, data: str) -> None:
 
 
 async def main() -> None:
-    """Serve on a free port until killed."""
+    """Serve on a free port until standard input ends, as it does with whoever has started this."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
-    await server.serve_forever()
+    async with server:
+        await asyncio.to_thread(sys.stdin.read)
 
 
 if __name__ == "__main__":

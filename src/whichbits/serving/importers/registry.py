@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from whichbits.core.entry_points import Registry
-from whichbits.core.errors import UserError
-from whichbits.core.foreign import damaged
+from whichbits.core.foreign import read_known
 from whichbits.serving.importers.importer import ImportedRun, SpeedImporter
 
 GROUP = "whichbits.speed_importers"
@@ -32,17 +31,5 @@ def read(path: Path) -> ImportedRun:
 
     Raises UserError where no importer knows them, and where they cannot be read.
     """
-    if not path.exists():
-        raise UserError(f"from: {path} is not there", remedy="give a file or folder of results")
     importers = [SPEED_IMPORTERS.get(name) for name in SPEED_IMPORTERS.names()]
-    for importer in importers:
-        try:
-            if importer.recognizes(path):
-                return importer.read(path)
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:  # what is taken for a table may be none
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            raise damaged(path, f"is not as {importer.name} writes it ({reason})") from error
-    raise UserError(
-        f"from: {path} holds no speeds that are known here",
-        remedy=f"give {'; '.join(f'{importer.reads} ({importer.name})' for importer in importers)}",
-    )
+    return read_known(path, importers, lambda importer: importer.read(path), "speeds")

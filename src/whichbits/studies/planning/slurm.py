@@ -46,7 +46,7 @@ def write_slurm(folder: Path, name: str, found: Sequence[Sequence[Process]], stu
         options = " --exclusive" if stage[0][0].needs.alone else ""
         submissions.append(f'submit {name}-{number} {len(stage)} {shlex.quote(str(lines))} "$@"{options}')
     script = jobs / "submit.sh"
-    program = [sys.executable, "-m", "whichbits"]
+    program = [sys.executable, "-P", "-m", "whichbits"]
     script.write_text(
         SCRIPT.format(
             name=name,
