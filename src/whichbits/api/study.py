@@ -75,10 +75,10 @@ def study(
     (default: studies/NAME);
     `price` holds DEVICE=USD_PER_HOUR; `data_dir` data sets of public tasks in place of the hub. With `fresh` all that is
     measured is measured again; checkpoints that were made are kept. `executor` says where steps run (default: what the
-    specification says, else this machine), `address` at which cluster. Where the specification has `most_rounds`, workloads on
-    which a speed is not decided after `rounds` are measured so often. With `until_decided`, or where it says `decide`, each
-    candidate is evaluated only until it is decided. Raises UserError for a mistake in any of these; a step that fails is a line
-    of the verdict instead.
+    specification says, else this machine), `address` at which cluster. Where the specification has `most_rounds` or a
+    `speed_budget`, speeds that are not decided after `rounds` are measured further. With `until_decided`, or where it says
+    `decide`, each candidate is evaluated only until it is decided. Raises UserError for a mistake in any of these; a step that
+    fails is a line of the verdict instead.
     """
     chosen, source = _specification(specification)
     chosen = _until_decided(chosen, until_decided)
@@ -94,8 +94,8 @@ def study(
     )
     from rich.console import Console as RichConsole
 
+    from whichbits.studies.more_rounds import MoreRounds
     from whichbits.studies.planning.planner import Expansion
-    from whichbits.studies.second_look import SecondLook
     from whichbits.studies.until_decided import run_looks
 
     expansion = Expansion(chosen, source, data_dir=data_dir)
@@ -105,16 +105,21 @@ def study(
     with place.locked():
         expansion = probed(expansion, place, quiet=quiet, console=console)
         if fresh:
-            set_aside_measured(expansion.measured_most().plan(), place)
+            set_aside_measured(expansion.plan(), place)
         not_again: list[str] = []
         if chosen.decide is not None and chosen.tasks:
             place.sweep(planned.step for planned in expansion.plan().missing(place))
             expansion, not_again = run_looks(expansion, place, overrides, command, quiet=quiet, console=console)
-        look = SecondLook(expansion, place, overrides, command, console or RichConsole(quiet=quiet))
-        place.sweep(planned.step for planned in look.plan.missing(place))
-        manifest_of(expansion, look.plan, overrides, command, 0.0).write(place.folder)
-        states = run(look.plan, expansion, place, failed=not_again, more=look.next, quiet=quiet, console=console)
-        manifest = manifest_of(look.expansion, look.plan, overrides, command, time.monotonic() - began)
+        rounds = MoreRounds(expansion, place, overrides, command, console or RichConsole(quiet=quiet))
+        place.sweep(planned.step for planned in rounds.plan.missing(place))
+        manifest_of(expansion, rounds.plan, overrides, command, 0.0).write(place.folder)
+        states = run(rounds.plan, expansion, place, failed=not_again, quiet=quiet, console=console)
+        while (added := rounds.next()) is not None:
+            if fresh:
+                set_aside_measured(added, place)
+            if added.missing(place):
+                states |= run(added, rounds.expansion, place, quiet=quiet, console=console)
+        manifest = manifest_of(rounds.expansion, rounds.plan, overrides, command, time.monotonic() - began)
         from whichbits.studies import conclusion
 
         records = manifest.records(place)

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whichbits.core.durations import duration
 from whichbits.core.errors import UserError, parted
 from whichbits.schema.deployment import EngineUsed
 from whichbits.schema.probe import ProbeSummary
@@ -265,7 +266,9 @@ def _more_rounds(expansion: Expansion) -> str:
     looks = expansion.specification.looks
     if len(looks) == 1 or not expansion.workloads:
         return ""
-    return f" Workloads on which a speed is open after {looks[0]} rounds are measured in {looks[1]}, which is not counted."
+    budget = expansion.specification.speed_budget
+    ended = "" if budget is None else f" while {duration(budget)} last"
+    return f" Speeds that are open after {looks[0]} rounds are measured in up to {looks[-1]}{ended}, which is not counted."
 
 
 def _refusal(expansion: Expansion) -> str:

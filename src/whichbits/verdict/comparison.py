@@ -28,6 +28,8 @@ class Profile:
     """The loads that are shown to keep the workload's limits, or where there is none, those that may."""
     kept: frozenset[str] = frozenset()
     """The loads that are shown to keep them, by the percentiles' intervals."""
+    possible: frozenset[str] = frozenset()
+    """The loads that are not shown to miss them."""
 
     @property
     def rounds(self) -> frozenset[RoundKey]:
@@ -89,6 +91,19 @@ def shared_loads(profiles: Sequence[Profile]) -> Shared | None:
         return None
     rounds, names = max(usable, key=lambda group: (len(group[0]), len(group[1]), sorted(group[1])))
     return Shared(tuple(names), tuple(sorted(rounds)), len(common))
+
+
+def contending(one: Profile, other: Profile, shared: Shared) -> tuple[str, ...]:
+    """The shared loads that may be the best of either: not shown to miss the limits, nor to be worse than its best so far.
+
+    On others the ratio does not depend, but for the chance of `round_statistics.WORSE` that a load is ruled out wrongly.
+    """
+    found: set[str] = set()
+    for profile in (one, other):
+        best = np.asarray(profile.sides(shared).score().argmax())
+        good = replace(profile, allowed=profile.possible).sides(shared).as_good(best)
+        found.update(load for load, may_be in zip(shared.loads, good, strict=True) if may_be)
+    return tuple(load for load in shared.loads if load in found)
 
 
 def compare(one: Profile, other: Profile, base: Profile | None, *, level: float) -> Comparison | None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.workload import Limit
-from whichbits.verdict.comparison import Comparison, Profile, compare, rate
+from whichbits.verdict.comparison import Comparison, Profile, compare, contending, rate
 from whichbits.verdict.estimates import SYNCHRONOUS, Mode
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.reasons import (
@@ -140,6 +140,7 @@ def _profile(name: str, own: Sequence[Load], limits: Mapping[str, Limit], level:
         {load.load_level: load.measured for load in own},
         allowed=kept or unclear,
         kept=kept,
+        possible=kept | unclear,
     )
 
 
@@ -167,6 +168,7 @@ def _option(
     per_second, best = rate(profile, others, compared.above if compared else None, level=level)
     price = deployment.price_per_hour if deployment else None
     load = next(load for load in own if load.load_level == best)
+    rivals = () if compared is None or base is None else contending(profile, base, compared.shared)
     cost = CostFinding(
         candidate=profile.candidate,
         workload=load.workload,
@@ -176,6 +178,7 @@ def _option(
         base_load_level=None if compared is None else compared.below,
         cost_reduction=None if compared is None else compared.ratio,
         rounds=0 if compared is None else len(compared.shared.rounds),
+        contending=tuple(sorted(one.concurrency for one in own if one.concurrency and one.load_level in rivals)),
         notes=() if compared is None or base is None else tuple(_notes(profile, base, compared, mode)),
         queries_per_dollar=per_second.scaled(3600 / price) if price is not None else None,
         price_per_hour=price,

@@ -263,6 +263,8 @@ class CostFinding(Frozen):
     """Queries per dollar over the base's; needs no price within one device kind."""
     rounds: int = 0
     """Rounds that `cost_reduction` rests on."""
+    contending: tuple[int, ...] = ()
+    """Requests in flight of the loads that may be the best of it or of the base: what further rounds have to measure."""
     notes: tuple[RoundsNote, ...] = ()
     queries_per_dollar: Timed | None
     price_per_hour: float | None

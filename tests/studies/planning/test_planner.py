@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from whichbits.core.errors import UserError
+from whichbits.schema.serve import ServeInputs
 from whichbits.schema.step import canonical_json
 from whichbits.studies.planning.plan import Plan
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse, presets
+from whichbits.studies.steps.study import FurtherRound
 
 pytest.importorskip("torch")
 
@@ -117,22 +119,20 @@ def test_each_input_changes_its_own_kinds(tiny_llama: Path, change: tuple[str, s
     assert {kind for kind, _ in changed(plan(tiny_llama), plan(tiny_llama, change))} == kinds
 
 
-def test_open_workloads_are_measured_in_most_rounds_and_the_first_rounds_stay(tiny_llama: Path):
-    other = "  - {name: other, prompt_tokens: 16, output_tokens: 8, concurrency: [2]}\nengine:"
-    text = TEXT.format(model=tiny_llama).replace("rounds: 2", "rounds: 2\nmost_rounds: 3").replace("engine:", other)
+def test_further_rounds_measure_what_is_open_and_the_first_rounds_stay(tiny_llama: Path):
+    other = "  - {name: other, prompt_tokens: 16, output_tokens: 8, concurrency: [2, 4], rate: 3}\nengine:"
+    text = TEXT.format(model=tiny_llama).replace("engine:", other)
     first = Expansion(*parse(text, "small.yaml"), ask_servers=False)
-    second = replace(first, open_workloads=frozenset({"mine"}))
-
-    def rounds(made: Plan) -> dict[str, set[int]]:
-        found: dict[str, set[int]] = {}
-        for step in (planned.step for planned in made.steps if planned.step.kind == "serve"):
-            found.setdefault(str(step.labels.workload), set()).add(step.labels.repeat)
-        return found
-
-    assert rounds(first.plan()) == {"mine": {0, 1}, "other": {0, 1}}
-    assert rounds(second.plan()) == {"mine": {0, 1, 2}, "other": {0, 1}}
-    assert set(keys(first.plan()).values()) < set(keys(second.plan()).values())
-    assert rounds(first.measured_most().plan()) == {"mine": {0, 1, 2}, "other": {0, 1, 2}}
+    further = first.with_rounds([FurtherRound(2, "other", ("w8a8-int",), (4,)), FurtherRound(2, "other", ("w8a8-int",), (1,))])
+    before, after = keys(first.plan()), keys(further.plan())
+    assert set(before.values()) < set(after.values())
+    added = [one.step for one in further.plan().steps if one.step.kind == "serve" and one.step.labels.repeat == 2]
+    workloads = [step.inputs_as(ServeInputs).workload for step in added]
+    assert [step.labels.candidate for step in added] == ["w8a8-int"] * 2
+    assert [(one.name, one.synchronous, one.concurrency, one.rates) for one in workloads] == [
+        ("other", False, (4,), ()),
+        ("other", False, (1,), ()),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,6 @@ def test_presets_name_tasks_workloads_and_formats_that_exist(
     monkeypatch.setattr(dataset, "pinned_dataset", lambda calibration: calibration.model_copy(update={"revision": "0" * 40}))
     specification, source = parse(presets()[name], name)
     # The tiny model stands in for the preset's, with a context long enough for its workloads.
-    from dataclasses import replace
 
     model = with_template_of(name, tiny_llama, tmp_path)
     expansion = Expansion(specification.model_copy(update={"model": str(model)}), source, ask_servers=False)
@@ -255,7 +254,6 @@ def stub_data(expansion: Expansion, folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", sorted(set(presets()) - {"demo"}))
 def test_presets_plan_whole_studies(name: str, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from dataclasses import replace
 
     from whichbits.quantization.calibration import dataset
 

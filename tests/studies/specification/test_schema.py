@@ -168,5 +168,15 @@ def test_most_rounds_are_at_least_rounds() -> None:
     text = "version: 1\nname: a\nmodel: m\ncandidates: [w8a8-int]\nrounds: 4\nmost_rounds: {}\n"
     assert parse(text.format(4), "a.yaml")[0].looks == (4,)
     assert parse(text.format(6), "a.yaml")[0].looks == (4, 6)
+    assert parse(text.format(20), "a.yaml")[0].looks == (4, 8, 16, 20)
     with pytest.raises(UserError, match="less than `rounds`"):
         parse(text.format(3), "a.yaml")
+
+
+@pytest.mark.parametrize(("budget", "seconds"), [("90 s", 90.0), ("30 min", 1800.0), ("1.5 h", 5400.0), ("600", 600.0)])
+def test_a_speed_budget_is_of_seconds_and_allows_eight_times_the_rounds(budget: str, seconds: float) -> None:
+    text = f"version: 1\nname: a\nmodel: m\ncandidates: [w8a8-int]\nspeed_budget: {budget}\n"
+    found = parse(text, "a.yaml")[0]
+    assert (found.speed_budget, found.looks) == (seconds, (3, 6, 12, 24))
+    assert parse(text + "rounds: 20\n", "a.yaml")[0].looks == (20, 40, 80, 100)
+    assert parse(text + "most_rounds: 5\n", "a.yaml")[0].looks == (3, 5)

@@ -17,6 +17,7 @@ from whichbits.studies.specification.schema import Candidate, Specification
 from whichbits.studies.specification.source import Source
 from whichbits.studies.steps import evaluate, prefill_decode, quantize, serve
 from whichbits.studies.steps.shared.provenance import engine_versions
+from whichbits.studies.steps.study import FurtherRound
 from whichbits.studies.steps.subject import Subject
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ class Resolution:
     """`emulated` runs the base in emulation alone."""
     ask_servers: bool = True
     """Whether servers that are given by address are asked who they are, which every run needs."""
-    open_workloads: frozenset[str] = frozenset()
-    """Workloads whose speeds are not decided after the first look, and are measured in more rounds."""
+    further_rounds: tuple[FurtherRound, ...] = ()
+    """What is measured beyond the rounds of the specification, where speeds were not decided at a look."""
 
     early_stopping: EarlyStoppingPlan | None = None
     """The looks at accuracy, and how far each candidate has come; None before the first, and where all items are asked."""
@@ -60,6 +61,12 @@ class Resolution:
         """The same study with each candidate at its look; what has been looked up stays."""
         moved = copy(self)
         object.__setattr__(moved, "early_stopping", looks)
+        return moved
+
+    def with_rounds(self, further: Sequence[FurtherRound]) -> Self:
+        """The same study with these rounds too; what has been looked up stays."""
+        moved = copy(self)
+        object.__setattr__(moved, "further_rounds", (*self.further_rounds, *further))
         return moved
 
     def items_of(self, candidate: str, task: str) -> int | None:
@@ -123,14 +130,6 @@ class Resolution:
     workloads = cached_property(serve.workloads)
     prefill_decode = cached_property(prefill_decode.settled)
     matrices = cached_property(quantize.matrices)
-
-    def rounds_of(self, workload: str) -> int:
-        """How often a workload is measured."""
-        return self.specification.looks[-1 if workload in self.open_workloads else 0]
-
-    def measured_most(self) -> Self:
-        """The same study with every workload measured as often as it may be."""
-        return replace(self, open_workloads=frozenset(workload.name for workload in self.workloads))
 
     @cached_property
     def max_length(self) -> int:

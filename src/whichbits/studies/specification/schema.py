@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from whichbits.core.durations import seconds
 from whichbits.core.errors import UserError
 from whichbits.formats.catalogue import find_name
 from whichbits.schema.frozen import Written
@@ -36,7 +37,8 @@ BY_PROBE = ("auto", "auto-both")
 
 
 Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Repeats = Annotated[int, Field(ge=1, le=100)]
+MOST_REPEATS = 100
+Repeats = Annotated[int, Field(ge=1, le=MOST_REPEATS)]
 
 
 class Candidate(Written):
@@ -211,7 +213,10 @@ class Specification(Written):
     rounds: Repeats = 3
     """How often every candidate's speed is measured, interleaved with the others."""
     most_rounds: Repeats | None = None
-    """Rounds of workloads on which after `rounds` a candidate is shown neither faster nor slower than the base."""
+    """Most rounds: after `rounds`, what of a speed is not decided is measured in more; default: `rounds`, or with a
+    `speed_budget` eight times as many."""
+    speed_budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Seconds, or text as `30 min`: no further round is begun that would end after so much time of measuring speeds."""
     engine: Engine = Engine()
     deployment: Deployment = Deployment()
     prices: str = "default"
@@ -227,6 +232,16 @@ class Specification(Written):
     """Longest request (prompt and output) served; default: what tasks and workloads need, within the model's context."""
     trust_remote_code: bool = False
     executor: ExecutorChoice = ExecutorChoice()
+
+    @field_validator("speed_budget", mode="before")
+    @classmethod
+    def _in_seconds(cls, budget: Any) -> Any:
+        if not isinstance(budget, str):
+            return budget
+        try:
+            return seconds(budget)
+        except ValueError as error:
+            raise mistake(str(error), "give a number of seconds, or text as `30 min`") from error
 
     @field_validator("executor", mode="before")
     @classmethod
@@ -256,8 +271,12 @@ class Specification(Written):
 
     @property
     def looks(self) -> tuple[int, ...]:
-        """Rounds after which speeds are looked at."""
-        return tuple(dict.fromkeys((self.rounds, self.most_rounds or self.rounds)))
+        """Rounds after which speeds are looked at: each time twice as many, up to the most."""
+        without = self.rounds if self.speed_budget is None else min(8 * self.rounds, MOST_REPEATS)
+        most, found = self.most_rounds or without, [self.rounds]
+        while found[-1] < most:
+            found.append(min(2 * found[-1], most))
+        return tuple(found)
 
     @field_validator("candidates", "tasks")
     @classmethod

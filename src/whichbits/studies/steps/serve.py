@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from whichbits.serving.result import LoadLevelResult
     from whichbits.serving.workload import LoadLevel
     from whichbits.studies.steps.study import Study
+    from whichbits.studies.steps.subject import Subject
 
 
 def workloads(study: Study) -> tuple[Workload, ...]:
@@ -51,26 +52,34 @@ def workloads(study: Study) -> tuple[Workload, ...]:
 
 
 def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
-    """A step for each round, workload and candidate that is served."""
+    """A step for each round, workload and candidate that is served; in further rounds for what they measure."""
+    served = [subject for subject in study.subjects if subject.served]
+    for repeat in range(study.specification.rounds):
+        for workload in study.workloads:
+            for subject in served:
+                yield _planned(study, subject, repeat, workload)
+    by_name = {workload.name: workload for workload in study.workloads}
+    for further in study.further_rounds:
+        workload = by_name[further.workload].in_flight(further.in_flight)
+        for subject in served:
+            if subject.name in further.candidates:
+                yield _planned(study, subject, further.repeat, workload)
+
+
+def _planned(study: Study, subject: Subject, repeat: int, workload: Workload) -> Planned:
     base = study.subjects[0]
     assert base.folder is not None, "the base is a folder"
-    rounds = {workload.name: study.rounds_of(workload.name) for workload in study.workloads}
-    for repeat in range(max(rounds.values(), default=0)):
-        for workload in study.workloads:
-            named, digest, path = requests_of(workload)
-            for subject in study.subjects:
-                if not subject.served or repeat >= rounds[workload.name]:
-                    continue
-                inputs = session_inputs(study, subject, repeat, ServeInputs, workload=named, requests=digest)
-                local = ServeLocal(
-                    checkpoint=subject.ready,
-                    tokenizer=study.model.path,
-                    trust_remote_code=trusted(study),
-                    base=base.name,
-                    base_checkpoint=base.folder,
-                    requests=path,
-                )
-                yield session_step(study, SERVE, subject, inputs, local, workload.name)
+    named, digest, path = requests_of(workload)
+    inputs = session_inputs(study, subject, repeat, ServeInputs, workload=named, requests=digest)
+    local = ServeLocal(
+        checkpoint=subject.ready,
+        tokenizer=study.model.path,
+        trust_remote_code=trusted(study),
+        base=base.name,
+        base_checkpoint=base.folder,
+        requests=path,
+    )
+    return session_step(study, SERVE, subject, inputs, local, workload.name)
 
 
 def seconds(step: Step, ask: Ask) -> float | None:
@@ -180,14 +189,15 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     session = Session.of(jobs, context)
     rounds: dict[tuple[int, str], list[Job]] = {}
     for job in jobs:
-        rounds.setdefault((job.step.labels.repeat, str(job.step.labels.workload)), []).append(job)
+        loads = job.step.inputs_as(ServeInputs).workload.model_dump_json()
+        rounds.setdefault((job.step.labels.repeat, loads), []).append(job)
     workloads: dict[str, Workload] = {}
     seeking: dict[tuple[str, str], list[CapacityRun]] = {}
     natural: dict[tuple[int, str, str], NaturalLoad] = {}
-    for (repeat, workload_name), group in rounds.items():
+    for (repeat, loads), group in rounds.items():
         first = group[0]
         names = round_order(group)
-        workload = workloads.get(workload_name) or located(first.step)
+        workload = workloads.get(loads) or located(first.step)
 
         def of_round(
             name: str, workload: Workload, at_least: int, job: Job = first, repeat: int = repeat
@@ -207,8 +217,8 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
 
         measured = measure_round(names, workload, of_round)
         session.compare_weights(measured, first)
-        workloads[workload_name] = fixed(workload, measured)
-        ended = {name: natural.get((repeat, workload_name, name)) for name in names}
+        workloads[loads] = fixed(workload, measured)
+        ended = {name: natural.get((repeat, workload.name, name)) for name in names}
         for job in group:
             yield job, _paired(job, measured, ended, names, session)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
     from whichbits.studies.specification.schema import Specification, TaskChoice
     from whichbits.studies.specification.source import Source
     from whichbits.studies.steps.subject import Subject
+
+
+@dataclass(frozen=True)
+class FurtherRound:
+    """A round beyond those of the specification: what of one workload is measured in it, beside the base."""
+
+    repeat: int
+    """Which round, from 0."""
+    workload: str
+    candidates: tuple[str, ...]
+    in_flight: tuple[int, ...]
+    """Its loads, as requests in flight; 1 is one at a time."""
 
 
 class Study(Protocol):
@@ -81,8 +94,9 @@ class Study(Protocol):
         """How many items of a task are asked of a candidate by now; None where it is the specification that says."""
         ...
 
-    def rounds_of(self, workload: str) -> int:
-        """How often a workload is measured."""
+    @property
+    def further_rounds(self) -> Sequence[FurtherRound]:
+        """What is measured beyond the rounds of the specification, by now."""
         ...
 
     @property
