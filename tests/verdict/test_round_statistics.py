@@ -13,6 +13,7 @@ from whichbits.verdict.round_statistics import (
     half_width,
     mean_of_requests,
     rounds_to_decide,
+    units_of,
     welch,
 )
 
@@ -178,3 +179,29 @@ def test_the_ratio_covers_and_faster_is_claimed_as_rarely_as_stated(rounds, spre
     assert 0.94 <= np.mean((found.low <= 0) & (found.high >= 0)) <= 0.99
     assert np.mean(found.low > 0) <= 0.0325
     assert np.mean(found.high < 0) <= 0.0325
+
+
+def test_from_three_starts_on_a_start_is_one_observation():
+    assert units_of(["a", "a", "b"]) == ((0,), (1,), (2,))
+    assert units_of(["a", "b", "a", "c"]) == ((0, 2), (1,), (3,))
+    made = Sides(np.array([[1.0, 2, 3, 4]]), np.array([[0.4, 1, 0.4, 3]]), np.array([[9.0, 1, 9, 2]])).by_unit(((0, 2), (1,)))
+    assert made.logs.tolist() == [[2.0, 2.0]]
+    assert made.variances.tolist() == [[pytest.approx(0.2), 1.0]]
+    assert made.degrees.tolist() == [[18.0, 1.0]]
+
+
+@pytest.mark.parametrize("starts", [0.0, 0.03, 0.06])
+def test_intervals_hold_what_starts_give_by_chance(starts):
+    """Three rounds of one start, and three of a start each."""
+    keys, runs, rng = [0, 0, 0, 1, 2, 3], 8000, np.random.default_rng(0)
+    logs = (rng.normal(0, starts, (runs, 4))[:, keys] + rng.normal(0, 0.03, (runs, 6)))[:, None, :]
+    whole = Sides(logs, np.zeros_like(logs), np.ones_like(logs))
+
+    def covered(side):
+        logs = side.logs[:, 0]
+        return np.mean(np.abs(logs.mean(axis=-1)) <= half_width(logs, np.zeros_like(logs), np.ones_like(logs), 0.95))
+
+    error = 4 * math.sqrt(0.05 * 0.95 / runs)
+    assert covered(whole.by_unit(units_of(keys))) >= 0.95 - error
+    if starts > 0.03:
+        assert covered(whole) < 0.95 - error, "the interval over rounds does not"

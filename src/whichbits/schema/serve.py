@@ -166,6 +166,8 @@ class Evidence(Stored):
     """Mean lateness of the client's event loop, and so of the times it stamps."""
     tokens_missing: float | None = None
     """Share of the tokens that we got that the server's counters do not hold; None where it does not say."""
+    server_started: float | None = None
+    """When the server's process was started, seconds since 1970; None where it does not say."""
     preemptions: float | None = None
     """Requests that the server put off for lack of room in its key-value cache; None where it does not say."""
     throttled: Mapping[str, float] | None = None

@@ -43,6 +43,7 @@ def evidence_of(
             "foreign_tokens": foreign_tokens(before.metrics, after.metrics, sum(one.output_tokens for one in seen)),
             "loop_lag_s": load.loop_lag_s,
             "tokens_missing": tokens_missing(before.metrics, after.metrics, sum(one.output_tokens for one in seen)),
+            "server_started": after.started,
             "preemptions": preemptions(before.metrics, after.metrics),
         }
     )

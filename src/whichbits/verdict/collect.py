@@ -208,6 +208,7 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
                     rate=entry.rate if entry.load_level.startswith("rate ") else None,
                     throughputs=throughputs,
                     cached=entry.evidence.prefix_cache_hit_rate if entry.evidence else None,
+                    server_started=entry.evidence.server_started if entry.evidence else None,
                 )
 
 

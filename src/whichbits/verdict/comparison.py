@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from whichbits.verdict.estimates import Timed
-from whichbits.verdict.round_statistics import Sides, best_ratio, best_value, rounds_to_decide, welch
-from whichbits.verdict.speed import RoundKey, Series, timed
+from whichbits.verdict.round_statistics import Sides, best_ratio, best_value, rounds_to_decide, units_of, welch
+from whichbits.verdict.speed import RoundKey, Series, start_of, timed
 
 ENOUGH = 3
 """Rounds that two candidates must share to be compared directly where one of them has more."""
@@ -45,6 +45,12 @@ class Profile:
             np.array([[v.degrees for v in row] for row in values]),
             np.array([float(load in self.allowed) for load in shared.loads]),
         )
+
+
+def starts(profiles: Sequence[Profile], shared: Shared) -> list[tuple[float | str, ...]]:
+    """From which start of their servers each shared round is."""
+    load = shared.loads[0]
+    return [tuple(start_of(key, profile.series[load][key]) for profile in profiles) for key in shared.rounds]
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,8 @@ def compare(one: Profile, other: Profile, base: Profile | None, *, level: float)
 
 
 def _within_rounds(one: Profile, other: Profile, shared: Shared, level: float) -> Comparison:
-    above, below = one.sides(shared), other.sides(shared)
+    units = units_of(starts((one, other), shared))
+    above, below = (profile.sides(shared).by_unit(units) for profile in (one, other))
     found = best_ratio(above, below, level=level)
     value, low, high = (float(part) for part in (found.value, found.low, found.high))
     told = low > 0 or high < 0
@@ -145,8 +152,10 @@ def _through_base(
     parts = [replace(part, loads=loads) for part in shared]
     if not loads or not all(profile.allowed.intersection(loads) for profile in (one, other)):
         return None
-    sides = [profile.sides(part) for profile, part in zip((one, other), parts, strict=True)]
-    bases = [base.sides(part).logs for part in parts]
+    each = list(zip((one, other), parts, strict=True))
+    units = [units_of(starts((profile, base), part)) for profile, part in each]
+    sides = [profile.sides(part).by_unit(unit) for (profile, part), unit in zip(each, units, strict=True)]
+    bases = [base.sides(part).by_unit(unit).logs for part, unit in zip(parts, units, strict=True)]
     of_base = sum((logs.mean(axis=-1) for logs in bases), start=np.zeros(len(loads)))
     reference = int(of_base.argmax())
     scores = [side.score() for side in sides]
@@ -173,7 +182,7 @@ def rate(profile: Profile, others: Sequence[Profile], at: str | None, *, level: 
         raise ValueError(f"{profile.candidate} has no valid load within its limits")
     if at is not None and at not in alone.loads:
         alone = Shared((at,), tuple(sorted(profile.series[at])), len(profile.rounds))
-    side = profile.sides(alone)
+    side = profile.sides(alone).by_unit(units_of(starts((profile,), alone)))
     joint = np.full(len(alone.loads), -np.inf)
     together = shared_loads((profile, *others)) if others else None
     if together is not None:

@@ -11,8 +11,9 @@ import numpy as np
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.phases import Axis, Crossover
+from whichbits.verdict.round_statistics import units_of
 from whichbits.verdict.serving_options import speed_problem
-from whichbits.verdict.speed import Load, Series, series, valid_only
+from whichbits.verdict.speed import Load, Series, series, start_of, valid_only
 from whichbits.verdict.statistics import FloatArray, t_quantile
 
 
@@ -109,5 +110,7 @@ def _shared(one: Mapping[float, Series], other: Mapping[float, Series]) -> tuple
     rounds = sorted(frozenset.intersection(*(frozenset(side[at]) for side in (one, other) for at in loads)))
     if not rounds:
         return None
+    units = units_of([tuple(start_of(key, side[loads[0]][key]) for side in (one, other)) for key in rounds])
     first, second = (np.array([[side[at][key].value for at in loads] for key in rounds]) for side in (one, other))
+    first, second = (np.array([values[list(unit)].mean(axis=0) for unit in units]) for values in (first, second))
     return np.array(loads, dtype=np.float64), first, second

@@ -132,6 +132,8 @@ class Round:
     """Keys of the metrics that are rates of the whole load."""
     cached: float | None = None
     """Share of the prompt tokens that the server found in its prefix cache; None where it does not say."""
+    server_started: float | None = None
+    """Seconds since 1970; None where the server does not say."""
 
 
 @dataclass(frozen=True)

@@ -251,14 +251,21 @@ class LoadsLeftOut(Frozen):
     compared: tuple[str, ...]
 
 
-class SeveralSessions(Frozen):
-    """The rounds come from several measurement sessions."""
+class ServerStarts(Frozen):
+    """The rounds come from several starts of the servers, some of which have several rounds: how they differ is told apart."""
 
-    code: Literal["several_sessions"] = "several_sessions"
-    sessions: int
+    code: Literal["server_starts"] = "server_starts"
+    rounds: int
+    starts: int
+    between: float
+    """Standard deviation of the ratio from start to start, as a share."""
+    within: float
+    """The same from round to round within a start."""
+    counted: Literal["starts", "rounds"]
+    """What the interval takes as independent."""
 
 
-RoundsNote = Annotated[RoundsLeftOut | FewRounds | LimitsNotShown | LoadsLeftOut | SeveralSessions, Field(discriminator="code")]
+RoundsNote = Annotated[RoundsLeftOut | FewRounds | LimitsNotShown | LoadsLeftOut | ServerStarts, Field(discriminator="code")]
 """What the reader must know of the rounds that a comparison with the base rests on."""
 
 

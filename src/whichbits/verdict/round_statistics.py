@@ -7,6 +7,7 @@ Needs numpy at once and `scipy.special` at the first call.
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +28,21 @@ MOST_ROUNDS = 1000
 class RoundValue:
     """A metric in one round: its value (> 0), and the relative standard error that the requests of that round give it.
 
-    `degrees` are the error's degrees of freedom; an error of 0 says that nothing is known of it.
+    `degrees` are the error's degrees of freedom; an error of 0 says that nothing is known of it. `server_started` tells one
+    start of a server from another, where it is known.
     """
 
     value: float
     relative_error: float = 0.0
     degrees: float = 1.0
+    server_started: float | None = None
+
+
+def geometric_mean(values: Sequence[RoundValue]) -> RoundValue:
+    """Of several measurements, whose errors are independent."""
+    error = math.sqrt(sum(v.relative_error**2 for v in values)) / len(values)
+    value = math.exp(sum(math.log(v.value) for v in values) / len(values))
+    return RoundValue(value, error, sum(v.degrees for v in values), values[0].server_started)
 
 
 def mean_of_requests(values: FloatArray, concurrency: float) -> RoundValue:
@@ -44,6 +54,30 @@ def mean_of_requests(values: FloatArray, concurrency: float) -> RoundValue:
     independent = max(1.0, len(values) / concurrency)
     spread = float(values.std(ddof=1)) if len(values) > 1 else mean
     return RoundValue(mean, spread / mean / math.sqrt(independent), max(independent - 1, 1.0))
+
+
+Units = tuple[tuple[int, ...], ...]
+"""Places of the rounds that count as one observation together."""
+FEWEST_STARTS = 3
+"""Starts of servers from which on each counts as one observation: of two, an interval would be useless."""
+
+
+def starts_of(keys: Sequence[Hashable]) -> Units:
+    """Places of the rounds of each start; `keys` say for each round from which start it is."""
+    found: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        found.setdefault(key, []).append(place)
+    return tuple(tuple(places) for places in found.values())
+
+
+def units_of(keys: Sequence[Hashable]) -> Units:
+    """What counts as one observation of rounds from these starts of servers: a start, or where there are too few, a round.
+
+    Rounds of one start share what that start gave by chance; taken as independent, they would make intervals too narrow
+    (Kalibera and Jones, "Rigorous Benchmarking in Reasonable Time", 2013).
+    """
+    starts = starts_of(keys)
+    return starts if len(starts) >= FEWEST_STARTS else tuple((place,) for place in range(len(keys)))
 
 
 def t_half(level: float, degrees: Any) -> Any:
@@ -104,6 +138,14 @@ class Sides:
         shown = gaps.mean(axis=-1) > t_half(1 - 2 * WORSE, rounds - 1.0) * error
         found: NDArray[np.bool_] = np.isfinite(self.score()) & ~shown
         return found
+
+    def by_unit(self, units: Units) -> Sides:
+        """With the rounds of each unit averaged."""
+        places = [list(unit) for unit in units]
+        logs = np.stack([self.logs[..., unit].mean(axis=-1) for unit in places], axis=-1)
+        variances = np.stack([self.variances[..., unit].sum(axis=-1) / len(unit) ** 2 for unit in places], axis=-1)
+        degrees = np.stack([self.degrees[..., unit].sum(axis=-1) for unit in places], axis=-1)
+        return Sides(logs, variances, degrees, self.allowed)
 
     def at(self, load: Places) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Logarithms, variances and degrees of freedom (..., rounds) at one load (...) each."""

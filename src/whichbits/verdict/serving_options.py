@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.workload import Limit
-from whichbits.verdict.comparison import Comparison, Profile, compare, contending, rate
+from whichbits.verdict.comparison import Comparison, Profile, compare, contending, rate, starts
 from whichbits.verdict.estimates import SYNCHRONOUS, Mode
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.reasons import (
@@ -20,9 +23,10 @@ from whichbits.verdict.reasons import (
     OtherWeights,
     RoundsLeftOut,
     RoundsNote,
-    SeveralSessions,
+    ServerStarts,
     SpeedProblem,
 )
+from whichbits.verdict.round_statistics import FEWEST_STARTS, starts_of
 from whichbits.verdict.slo import limits_of
 from whichbits.verdict.speed import Load, queries
 from whichbits.verdict.verdict import CostFinding
@@ -200,6 +204,8 @@ def _notes(profile: Profile, base: Profile, compared: Comparison, mode: Mode) ->
     for side, load in ((profile, compared.above), (base, compared.below)):
         if load not in side.kept:
             yield LimitsNotShown(candidate=side.candidate, load=load)
+    if (spread := _server_starts(profile, base, compared)) is not None:
+        yield spread
     if mode == "synchronous":
         return
     unequal = tuple(sorted(profile.measured.keys() ^ base.measured.keys()))
@@ -209,6 +215,27 @@ def _notes(profile: Profile, base: Profile, compared: Comparison, mode: Mode) ->
     left = tuple(sorted(both - set(shared.loads)))
     if left:
         yield LoadsLeftOut(code="loads_left_out", loads=left, compared=shared.loads)
-    sessions = {session for session, _ in shared.rounds}
-    if len(sessions) > 1:
-        yield SeveralSessions(sessions=len(sessions))
+
+
+def _server_starts(profile: Profile, base: Profile, compared: Comparison) -> ServerStarts | None:
+    """How the ratio differs from start to start of the servers, where rounds of one start tell it from the spread of rounds."""
+    shared = compared.shared
+    if not (compared.above in shared.loads and compared.below in shared.loads):
+        return None
+    found = starts_of(starts((profile, base), shared))
+    several = [start for start in found if len(start) > 1]
+    if len(found) < 2 or not several:
+        return None
+    above, below = (
+        np.log([side.series[load][key].value for key in shared.rounds])
+        for side, load in ((profile, compared.above), (base, compared.below))
+    )
+    logs = [(above - below)[list(start)] for start in found]
+    squares = sum(float(np.square(one - one.mean()).sum()) for one in logs)
+    return ServerStarts(
+        rounds=len(shared.rounds),
+        starts=len(found),
+        between=float(np.std([one.mean() for one in logs], ddof=1)),
+        within=math.sqrt(squares / (len(shared.rounds) - len(found))),
+        counted="starts" if len(found) >= FEWEST_STARTS else "rounds",
+    )

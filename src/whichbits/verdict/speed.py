@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 import numpy as np
@@ -14,7 +14,7 @@ from whichbits.schema.metrics import ServingMetric
 from whichbits.verdict.estimates import SYNCHRONOUS, Estimate, SingleRound, Timed
 from whichbits.verdict.findings import Findings, Round
 from whichbits.verdict.reasons import OneRound, RoundInvalid, SpeedProblem, SpeedReason
-from whichbits.verdict.round_statistics import RoundValue, half_width, mean_of_requests
+from whichbits.verdict.round_statistics import RoundValue, Units, geometric_mean, half_width, mean_of_requests, units_of
 from whichbits.verdict.statistics import FloatArray
 from whichbits.verdict.verdict import SpeedFinding
 
@@ -97,11 +97,17 @@ def series(rounds: Sequence[Round], metric: str, percentile: float | None = None
         value = _in_round(r, metric, percentile)
         if value is not None:
             found.setdefault((r.session, r.repeat), []).append(value)
-    return {key: _geometric_mean(values) for key, values in found.items()}
+    return {key: geometric_mean(values) for key, values in found.items()}
 
 
 def _in_round(r: Round, metric: str, percentile: float | None) -> RoundValue | None:
-    """A metric in one round; the error of a throughput is that of the latency, whose inverse it is (Little's law)."""
+    """A metric in one round, with the start of its server."""
+    value = _measured(r, metric, percentile)
+    return None if value is None else replace(value, server_started=r.server_started)
+
+
+def _measured(r: Round, metric: str, percentile: float | None) -> RoundValue | None:
+    """The error of a throughput is that of the latency, whose inverse it is (Little's law)."""
     if metric not in r.requests and metric not in r.throughputs:
         value = r.metrics.of(metric)
         return RoundValue(float(value)) if is_rate(value) else None
@@ -122,12 +128,6 @@ def _in_round(r: Round, metric: str, percentile: float | None) -> RoundValue | N
 def is_rate(value: object) -> TypeGuard[float]:
     """Whether a value is a finite number above 0."""
     return isinstance(value, int | float) and math.isfinite(value) and value > 0
-
-
-def _geometric_mean(values: Sequence[RoundValue]) -> RoundValue:
-    error = math.sqrt(sum(v.relative_error**2 for v in values)) / len(values)
-    value = math.exp(sum(math.log(v.value) for v in values) / len(values))
-    return RoundValue(value, error, sum(v.degrees for v in values))
 
 
 def _in_flight(r: Round) -> float:
@@ -164,7 +164,8 @@ def average(values: Series, *, level: float) -> Timed | None:
     """Geometric mean over rounds."""
     if not values:
         return None
-    return _over_rounds([math.log(v.value) for v in values.values()], list(values.values()), level)
+    each = _by_unit(values, units_of([start_of(key, value) for key, value in values.items()]))
+    return _over_rounds([math.log(v.value) for v in each], each, level)
 
 
 def ratio(numerator: Series, denominator: Series, *, level: float) -> Timed | None:
@@ -172,8 +173,22 @@ def ratio(numerator: Series, denominator: Series, *, level: float) -> Timed | No
     shared = [key for key in numerator if key in denominator]
     if not shared:
         return None
-    logs = [math.log(numerator[key].value / denominator[key].value) for key in shared]
-    return _over_rounds(logs, [side[key] for key in shared for side in (numerator, denominator)], level)
+    sides = [{key: side[key] for key in shared} for side in (numerator, denominator)]
+    units = units_of([tuple(start_of(key, side[key]) for side in sides) for key in shared])
+    above, below = (_by_unit(side, units) for side in sides)
+    logs = [math.log(one.value / other.value) for one, other in zip(above, below, strict=True)]
+    return _over_rounds(logs, [*above, *below], level)
+
+
+def start_of(key: RoundKey, value: RoundValue) -> float | str:
+    """What tells the start of the server behind a round; where it is not known, its measurement session."""
+    return key[0] if value.server_started is None else value.server_started
+
+
+def _by_unit(values: Series, units: Units) -> list[RoundValue]:
+    """The mean of the rounds of each unit."""
+    each = list(values.values())
+    return [geometric_mean([each[place] for place in unit]) for unit in units]
 
 
 def valid_only(rounds: Sequence[Round]) -> tuple[Round, ...]:
@@ -227,4 +242,4 @@ def queries(load: Load) -> Series:
     rounds = valid_only(load.own)
     if load.load_level != SYNCHRONOUS:
         return series(rounds, "requests_per_second")
-    return {key: RoundValue(1 / v.value, v.relative_error, v.degrees) for key, v in series(rounds, "latency_s").items()}
+    return {key: replace(v, value=1 / v.value) for key, v in series(rounds, "latency_s").items()}

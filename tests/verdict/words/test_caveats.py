@@ -13,7 +13,7 @@ from whichbits.verdict.reasons import (
     NearChance,
     RoundsLeftOut,
     RoundsNote,
-    SeveralSessions,
+    ServerStarts,
     TaskNearChance,
 )
 from whichbits.verdict.words.caveats import caveat
@@ -77,8 +77,8 @@ SAID = [
     ),
     (
         c.SeveralLooks(rounds=(3, 6), level=0.95),
-        "Speeds are measured in 3 rounds, and in 6 where a comparison with bf16 is open after that; each interval is wider, so "
-        "that those of both looks hold together in 95%.",
+        "Speeds are measured in 3 rounds, and in up to 6 where a comparison is open at one of 2 looks; each interval is wider, so "
+        "that those of all looks hold together in 95%.",
     ),
     (
         c.StoppedEarly(method="group-sequential", looks=20, items=9000, all_items=30000, candidates=2, level=0.95),
@@ -135,7 +135,16 @@ NOTES = [
         LoadsLeftOut(code="loads_left_out", loads=("concurrency 32",), compared=("concurrency 16",)),
         "a against bf16: concurrency 32 left out, being valid in fewer rounds than concurrency 16",
     ),
-    (SeveralSessions(sessions=2), "a: its rounds come from 2 measurement sessions"),
+    (
+        ServerStarts(rounds=6, starts=4, between=0.031, within=0.012, counted="starts"),
+        "a against bf16: 6 rounds from 4 starts of the servers; from start to start the ratio differs by 3.1%, from round to "
+        "round by 1.2%; each start counts once",
+    ),
+    (
+        ServerStarts(rounds=4, starts=2, between=0.031, within=0.012, counted="rounds"),
+        "a against bf16: 4 rounds from 2 starts of the servers; from start to start the ratio differs by 3.1%, from round to "
+        "round by 1.2%; two are too few for the interval to hold that",
+    ),
 ]
 
 

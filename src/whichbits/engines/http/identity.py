@@ -38,6 +38,11 @@ class Snapshot:
     identity: EngineIdentity
     metrics: Mapping[str, float]
 
+    @property
+    def started(self) -> float | None:
+        """When its process was started, seconds since 1970; None where it does not say."""
+        return self.metrics.get(_STARTED)
+
 
 def served_models(client: HttpClient) -> list[ServedModel]:
     """What /v1/models lists. Raises EngineError where there is no such list."""

@@ -165,8 +165,9 @@ def _of_speed(
             return f"{entry.workload} on {entry.deployment}: no load of any format keeps its limits ({stated})."
         case SeveralLooks():
             return (
-                f"Speeds are measured in {entry.rounds[0]} rounds, and in {entry.rounds[-1]} where a comparison with {base} is "
-                f"open after that; each interval is wider, so that those of both looks hold together in {entry.level:.0%}."
+                f"Speeds are measured in {entry.rounds[0]} rounds, and in up to {entry.rounds[-1]} where a comparison is open "
+                f"at one of {len(entry.rounds)} looks; each interval is wider, so that those of all looks hold together in "
+                f"{entry.level:.0%}."
             )
 
 
@@ -187,4 +188,6 @@ def _rounds_note(entry: Rounds, base: str) -> str:
         case LoadsLeftOut():
             return f"{what}: {listing(note.loads)} left out, being valid in fewer rounds than {listing(note.compared)}"
         case _:
-            return f"{entry.candidate}: its rounds come from {plural(note.sessions, 'measurement session')}"
+            spread = f"from start to start the ratio differs by {note.between:.1%}, from round to round by {note.within:.1%}"
+            counts = "each start counts once" if note.counted == "starts" else "two are too few for the interval to hold that"
+            return f"{what}: {note.rounds} rounds from {note.starts} starts of the servers; {spread}; {counts}"
