@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import whichbits
 from whichbits.cli.app import app
+from whichbits.serving.guidellm_report import write
 from whichbits.serving.importers.registry import read
 from whichbits.studies.store.manifest import FILE
 
@@ -134,3 +135,11 @@ def test_the_command(follow_line: Any, result: Path, tmp_path: Path):
         "hardware: it is of imported results", said=refused("m", "--workload", "rag", "--hardware", "l4"), remedy=compared
     )
     follow_line("from: {results} results are given", said=refused("--from", str(result)), remedy=compared)
+
+
+def test_an_export_into_a_folder_that_is_not_there(follow: Any, tmp_path: Path):
+    follow(
+        "export: {path} cannot be written",
+        mistake=lambda: write(tmp_path / "none" / "report.json", "model", ()),
+        remedy=lambda: write(tmp_path / "report.json", "model", ()),
+    )

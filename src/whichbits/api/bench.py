@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from whichbits.studies.study import run_part
 if TYPE_CHECKING:
     from whichbits.schema.metrics import ServingMetric
     from whichbits.schema.serve import Metrics
+    from whichbits.schema.step import Record
     from whichbits.schema.workload import Workload
 
 
@@ -49,18 +50,24 @@ def bench(
     store: Path | None = None,
     seed: int = 0,
     fresh: bool = False,
+    export: Path | None = None,
 ) -> tuple[MeasuredLoad, ...]:
     """Measure how fast a checkpoint is served, for each workload, round and load level. Raises UserError.
 
     `concurrency` are numbers of requests in flight (1: one at a time) and `rate` is Poisson arrivals a second, in place of the
     workload's own loads. `url` is where a server serves it already, and `served_model_name` the name it does so under, where
-    it lists several. With `fresh` it is measured though the store has results of the same server and workload.
+    it lists several. With `fresh` it is measured though the store has results of the same server and workload. `export` is a
+    file that is written with all loads and their requests in GuideLLM's form.
     """
     from whichbits.schema.serve import ServeSummary
 
-    entries = [_at(parse_workload(name), concurrency, rate).model_dump(mode="json") for name in workload]
+    workloads = [_at(parse_workload(name), concurrency, rate) for name in workload]
+    entries = [one.model_dump(mode="json") for one in workloads]
     engine = served_at({"base": (url, served_model_name)})
     part = part_of_a_study("bench", model, workloads=entries, rounds=rounds, engine=engine, seed=seed)
+    records = run_part(part, store, {"serve"}, fresh=fresh)
+    if export is not None:
+        _export(export, model, records, {one.name: one for one in workloads})
     return tuple(
         MeasuredLoad(
             workload=str(record.labels.workload),
@@ -72,9 +79,27 @@ def bench(
             described=record.found(ServeSummary).metrics,
             weights=weights_of(record),
         )
-        for record in run_part(part, store, {"serve"}, fresh=fresh)
+        for record in records
         for level in record.found(ServeSummary).load_levels
     )
+
+
+def _export(path: Path, model: str, records: Sequence[Record], workloads: Mapping[str, Workload]) -> None:
+    """Write the loads of these steps in GuideLLM's form."""
+    from whichbits.schema.serve import ServeSummary
+    from whichbits.serving.guidellm_report import measured_in, write
+
+    loads = [
+        load
+        for record in records
+        for load in measured_in(
+            record.found(ServeSummary),
+            record.items,
+            workloads[str(record.labels.workload)],
+            record.provenance.measured_at or 0.0,
+        )
+    ]
+    write(path, model, loads)
 
 
 def _at(workload: Workload, concurrency: Sequence[int] | None, rate: float | None) -> Workload:

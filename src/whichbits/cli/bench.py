@@ -47,6 +47,9 @@ def bench(
     ] = None,
     hardware: Annotated[str | None, typer.Option(help="With --from: the device that served, for its price.")] = None,
     count: Annotated[int, typer.Option(min=1, help="With --hardware: how many of them.")] = 1,
+    export: Annotated[
+        Path | None, typer.Option(help="File to write with all loads and their requests, in GuideLLM's form.")
+    ] = None,
     store: StoreDir = None,
     seed: Seed = 0,
     fresh: Fresh = False,
@@ -56,10 +59,10 @@ def bench(
     from whichbits.cli.tables import print_results
 
     if from_:
-        if model is not None or workload or url is not None or concurrency or rate is not None:
+        if model is not None or workload or url is not None or concurrency or rate is not None or export:
             raise UserError(
                 "from: nothing is measured where results are imported",
-                remedy="leave out MODEL, --workload, --url, --concurrency and --rate",
+                remedy="leave out MODEL, --workload, --url, --concurrency, --rate and --export",
             )
         _compare(from_, hardware, count, store, as_json=as_json)
         return
@@ -70,7 +73,7 @@ def bench(
         raise UserError("hardware: it is of imported results", remedy="leave it out, or give --from twice")
     rows = whichbits.bench(
         model, workload, url=url, served_model_name=served_model_name, concurrency=concurrency, rate=rate, rounds=rounds,
-        store=store, seed=seed, fresh=fresh,
+        store=store, seed=seed, fresh=fresh, export=export,
     )  # fmt: skip
     print_results(rows, as_json, _row)
 

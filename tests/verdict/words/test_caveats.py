@@ -77,8 +77,8 @@ SAID = [
     ),
     (
         c.SeveralLooks(rounds=(3, 6), level=0.95),
-        "Speeds are measured in 3 rounds, and in up to 6 where a comparison is open at one of 2 looks; each interval is wider, so "
-        "that those of all looks hold together in 95%.",
+        "Speeds are measured in 3 rounds, and in up to 6 where a comparison is open at one of 2 looks; each interval is wider, "
+        "so that those of all looks hold together in 95%.",
     ),
     (
         c.StoppedEarly(method="group-sequential", looks=20, items=9000, all_items=30000, candidates=2, level=0.95),
