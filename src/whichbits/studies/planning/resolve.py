@@ -279,15 +279,17 @@ class Resolution:
     @cached_property
     def servers(self) -> dict[str, EngineIdentity]:
         """Who answers for each candidate that is served at an address of the user's."""
-        from whichbits.studies.planning.addresses import identities
+        from whichbits.studies.planning.addresses import check_caches, identities
 
         if self.command is not None or not self.ask_servers:
             return {}
         weights = {one.name: one.made_by.step.key if one.made_by else one.files for one in self.subjects if one.served}
         try:
-            return identities(self.engine, weights)
+            found = identities(self.engine, weights)
+            check_caches(found, {one.name: one.format for one in self.subjects}, self.base)
         except UserError as error:
             raise self.source.placed(("engine", "urls"), error) from error
+        return found
 
     def server_of(self, candidate: str) -> EngineIdentity | None:
         """Who answers for a candidate at an address of the user's; None where its server is started here."""
