@@ -22,8 +22,8 @@ from torch import Tensor
 from whichbits.engines.http.endpoint import Endpoint
 from whichbits.engines.served_weights import agreement, reference
 from whichbits.engines.vllm.command import find_vllm
-from whichbits.engines.vllm.defaults import serving_settings
 from whichbits.engines.vllm.server import Server
+from whichbits.engines.vllm.server_arguments import serving_settings
 from whichbits.hardware.this_machine import describe
 from whichbits.models.configuration import read_configuration
 

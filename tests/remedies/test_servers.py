@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from whichbits.engines.vllm.defaults import Settings
+from whichbits.engines.vllm.server_arguments import Settings
 from whichbits.formats.catalogue import get
 from whichbits.hardware.this_machine import Hardware
 from whichbits.schema.engine import EngineIdentity

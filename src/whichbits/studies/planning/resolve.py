@@ -21,7 +21,7 @@ from whichbits.studies.steps.subject import Subject
 
 if TYPE_CHECKING:
     from whichbits.engines.vllm.command import EngineCommand
-    from whichbits.engines.vllm.defaults import Settings
+    from whichbits.engines.vllm.server_arguments import Settings
     from whichbits.hardware.this_machine import Hardware
     from whichbits.models.resolve import Model
 
@@ -240,7 +240,7 @@ class Resolution:
     @cached_property
     def settings(self) -> Settings:
         """Engine arguments and environment, with the specification's over the defaults."""
-        from whichbits.engines.vllm.defaults import serving_settings
+        from whichbits.engines.vllm.server_arguments import serving_settings
 
         engine = self.specification.engine
         apart = self.prefill_decode
@@ -261,7 +261,7 @@ class Resolution:
     @cached_property
     def serving(self) -> ServingEngine:
         """The serving engine as part of a key, the same for all candidates; an address has `server_of` beside it."""
-        from whichbits.engines.vllm.defaults import MODEL_NAME
+        from whichbits.engines.vllm.server_arguments import MODEL_NAME
 
         engine = self.specification.engine
         if self.command is None:
