@@ -33,7 +33,8 @@ from whichbits.studies.store.store import Store
 from whichbits.verdict.accuracy import suites
 from whichbits.verdict.collect import collect
 from whichbits.verdict.early_stopping.group_sequential import GroupSequential
-from whichbits.verdict.early_stopping.schedule import equal_items, looks
+from whichbits.verdict.early_stopping.schedule import equal_items, information_at, looks
+from whichbits.verdict.early_stopping.variances import PRIOR_ITEMS, variances
 from whichbits.verdict.paired import Paired
 from whichbits.verdict.rule_of_three import Units, gains, largest_unseen, losses
 from whichbits.verdict.score_test import ScoreTest, recovery_stratum
@@ -78,24 +79,39 @@ class Design:
         samples = [task.draw(rng, [count[str(n)] for count in self.counts]) for n, task in enumerate(self.tasks)]
         parts = [sample.contrast(self.bound) for sample in samples]
         plain = sum(mean for mean, _ in parts) / np.sqrt(sum(variance for _, variance in parts))
+        items = np.array([list(count.values()) for count in self.counts]).T
+        spread = np.array([variance for _, variance in parts]) * items
         given_up: float | None = None
         claim = 0
         for look, distance in enumerate(plain):
             used = self.looks[look].items / self.looks[-1].items
-            near = abs(distance) > NEAR * self.method.critical[look]
+            method = self.method
+            near = abs(distance) > NEAR * method.critical[look]
             if given_up is None and not near:
-                chance = self.method.chance_to_decide(look + 1, distance) / self.method.futility
-                near = 0.7 < chance < 1.5
+                chance = method.chance_to_decide(look + 1, distance) / method.futility
+                near = 0.5 < chance < 2.0
             if near:
-                claim, distance = self._claim([sample.at(look) for sample in samples], self.method.level(look + 1))
+                method = self._method_of(spread[:, look], items[:, look])
+                claim, distance = self._claim([sample.at(look) for sample in samples], method.level(look + 1))
             if claim:
                 break
-            if given_up is None and self.method.futile(look + 1, distance):
+            if given_up is None and method.futile(look + 1, distance):
                 given_up = used
         full = 0
         if abs(plain[-1]) > NEAR * self.method.critical[-1]:
             full = self._claim([sample.at(-1) for sample in samples], LEVEL)[0]
         return Run(claim, used, full, given_up)
+
+    def _method_of(self, spread: NDArray[np.float64], items: NDArray[np.int64]) -> GroupSequential:
+        """As `variances` makes it of pairs, from the variances of the tasks' items at a look."""
+        mean = float(spread @ items) / float(items.sum())
+        if len(items) == 1 or mean == 0:
+            return self.method
+        each = {
+            str(n): (one * count + PRIOR_ITEMS * mean) / (count + PRIOR_ITEMS)
+            for n, (one, count) in enumerate(zip(spread, items, strict=True))
+        }
+        return GroupSequential(information_at(self.looks, self.most, each), level=LEVEL)
 
     def _claim(self, drawn: Sequence[Drawn], level: float) -> tuple[int, float]:
         test = ScoreTest([one.stratum for one in drawn])
@@ -265,11 +281,13 @@ def _replayed(pairs: Sequence[Paired], bound: float, rng: np.random.Generator) -
     """The claim of a study that takes the items in a random order, and the share of items that it uses."""
     most = {str(number): pair.items for number, pair in enumerate(pairs)}
     plan = looks(most, LOOKS)
-    method = GroupSequential([look.information for look in plan], level=LEVEL)
     orders = [_order(pair, rng) for pair in pairs]
     for number, look in enumerate(plan, start=1):
         counts = equal_items(look.count, most).values()
         seen = [_first(pair, order[:count]) for pair, order, count in zip(pairs, orders, counts, strict=True)]
+        each = variances({str(task): [pair] for task, pair in enumerate(seen)})
+        shares = information_at(plan, most, each) if each else [look.information for look in plan]
+        method = GroupSequential(shares, level=LEVEL)
         claim, distance = _claim(seen, bound, method.level(number))
         if claim or method.futile(number, distance):
             break

@@ -53,7 +53,7 @@ def decide(
         if not 0 < value < 1:
             raise ValueError(f"{name} is {value}, must be between 0 and 1")
     speed_level = level_of_looks(level, looks)
-    looking = None if early_stopping is None else Looking(early_stopping, level=level)
+    looking = None if early_stopping is None else Looking(early_stopping, findings.tasks, level=level)
     look_levels = looking.levels() if looking is not None else {}
     formed = suites(findings, level=level, look_levels=look_levels)
     names = tuple(dict.fromkeys((findings.base, *findings.formats)))

@@ -4,6 +4,7 @@ import pytest
 from whichbits.schema.early_stopping import EarlyStoppingPlan
 from whichbits.verdict.assemble import decide
 from whichbits.verdict.collect import collect
+from whichbits.verdict.early_stopping.looked import Looking
 from whichbits.verdict.early_stopping.methods import method_of
 from whichbits.verdict.early_stopping.schedule import looks
 from whichbits.verdict.pairing import PairingError
@@ -68,6 +69,24 @@ def test_what_all_items_would_not_decide_is_given_up(steps, look, stop):
     looked = found.formats[1].looked
     assert (found.formats[1].state, looked.stop) == ("inconclusive", stop)
     assert (looked.chance_to_decide < 0.05) == (stop != "open")
+
+
+def test_the_interval_is_wider_where_the_large_task_changes_most(steps):
+    """Of two tasks the same items are seen; the information of the look is less where the longer one varies."""
+    most = {"short": 200, "long": N}
+    plan = looks(most, 10)
+    look = next(number for number, one in enumerate(plan, start=1) if one.count >= 400)
+    few, many = losing(0.01, plan[look - 1].count), losing(0.2, plan[look - 1].count)
+    levels = []
+    for short, long in ((few, many), (many, few)):
+        scores = {"short": short[: most["short"]], "long": long}
+        records = [steps.evaluate("bf16", BASE[: most[task]], task=task) for task in most]
+        records += [steps.evaluate("a", found, task=task) for task, found in scores.items()]
+        findings = collect(records, "bf16", {"bf16": "bf16", "a": "a"}, base_bytes=1, stopped_early=True)
+        stopping = EarlyStoppingPlan(method="group-sequential", futility=0.05, looks=plan, most=most, reached={"a": look})
+        levels.append(Looking(stopping, findings.tasks, level=0.95).levels()["a"])
+    planned = method_of(stopping, level=0.95).level(look)
+    assert levels[0] > planned > levels[1] > 0.95
 
 
 def test_without_a_look_there_is_none(steps):

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from whichbits.verdict.early_stopping.schedule import information, looks
+from whichbits.verdict.early_stopping.schedule import information, information_at, looks
 
 MOST = {"a": 400, "b": 700, "c": 1200, "d": 1700, "e": 2500, "f": 3500}
 
@@ -32,3 +32,16 @@ def test_a_budget_ends_it():
     assert 3990 <= last.items <= 4000
     assert last.information == 1
     assert looks(MOST, 20, budget=10**6)[-1].items == 10_000
+
+
+def test_what_a_look_tells_depends_on_which_tasks_vary():
+    plan = looks(MOST, 10)
+    equal, large, small = (
+        information_at(plan, MOST, {task: variance if task == named else 1.0 for task in MOST})
+        for named, variance in (("a", 1.0), ("f", 1e6), ("a", 1e6))
+    )
+    assert equal == pytest.approx([look.information for look in plan], abs=0.011)
+    assert large == pytest.approx([look.count / 3500 for look in plan], abs=0.011)
+    assert small[-3:] == pytest.approx([1, 1, 1], abs=0.011)
+    for shares in (equal, large, small):
+        assert shares[0] > 0 and shares[-1] == pytest.approx(1) and all(b - a > 0.001 for a, b in pairwise(shares))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from whichbits.schema.early_stopping import Look
 from whichbits.verdict.early_stopping.boundaries import LEAST_STEP
@@ -11,13 +11,23 @@ LEAST_INFORMATION = 0.1
 """Before it no boundary is within reach: a look there would cost a start of every task and decide nothing."""
 
 
-def information(items: Mapping[str, int], most: Mapping[str, int]) -> float:
+def information(items: Mapping[str, int], most: Mapping[str, int], variances: Mapping[str, float] | None = None) -> float:
     """Share of the information on the suite's mean that so many items of each task hold, of that in all of them.
 
-    The variance of a mean of task means is that of an item, taken as equal over tasks, times Σ 1/items. So equal items of every
-    task tell more than a like share of each does.
+    The variance of a mean of task means is Σ (variance of an item)/items over tasks, of an item's change from the base to the
+    candidate. Without `variances` they are taken as equal. So equal items of every task tell more than a like share of each.
     """
-    return sum(1 / size for size in most.values()) / sum(1 / count for count in items.values())
+    each = variances or dict.fromkeys(most, 1.0)
+    return sum(each[task] / size for task, size in most.items()) / sum(each[task] / count for task, count in items.items())
+
+
+def information_at(looks: Sequence[Look], most: Mapping[str, int], variances: Mapping[str, float]) -> tuple[float, ...]:
+    """Share of the information of the last look that each has, for a candidate whose tasks vary so."""
+    all_items = equal_items(looks[-1].count, most)
+    shares = [information(equal_items(look.count, most), all_items, variances) for look in looks]
+    # A look that adds next to nothing for this candidate adds LEAST_STEP.
+    least = 1.01 * LEAST_STEP
+    return tuple((1 - len(looks) * least) * share + least * number for number, share in enumerate(shares, start=1))
 
 
 def equal_items(count: int, most: Mapping[str, int]) -> dict[str, int]:
