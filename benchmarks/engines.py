@@ -19,8 +19,8 @@ import psutil
 from whichbits.engines.emulation.model import Emulated
 from whichbits.engines.http.endpoint import Endpoint
 from whichbits.engines.vllm.command import find_vllm
-from whichbits.engines.vllm.defaults import serving_settings
 from whichbits.engines.vllm.server import Server
+from whichbits.engines.vllm.server_arguments import serving_settings
 from whichbits.hardware.this_machine import describe, processors
 from whichbits.models.configuration import read_configuration
 

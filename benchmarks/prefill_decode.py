@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from whichbits.engines.vllm.command import find_vllm
-from whichbits.engines.vllm.defaults import serving_settings
 from whichbits.engines.vllm.server import Server
+from whichbits.engines.vllm.server_arguments import serving_settings
 from whichbits.hardware.this_machine import describe, processors
 from whichbits.models.resolve import resolve
 from whichbits.schema.prefill_decode import PrefillDecode

@@ -2,9 +2,9 @@
 
     python benchmarks/served_weights.py MODEL [--only as-it-is float16 ...] [--threads 2]
 
-MODEL is a folder in 16 bit. It is served by vLLM as it is, with other `--dtype`s, and with weights rounded to fewer bits (a
-scale a row) but stored in 16 bit. Each line gives the distances that `engines/served_weights.py` judges by: root mean
-squares of log-probabilities, nats a token.
+MODEL is a folder in 16 bit. It is served by vLLM as it is, with other `--dtype`s, with an FP8 key-value cache, and with
+weights rounded to fewer bits (a scale a row) but stored in 16 bit. Each line gives the distances that
+`engines/served_weights.py` judges by: root mean squares of log-probabilities, nats a token.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch import Tensor
 from whichbits.engines.http.endpoint import Endpoint
 from whichbits.engines.served_weights import agreement, reference
 from whichbits.engines.vllm.command import find_vllm
-from whichbits.engines.vllm.defaults import serving_settings
 from whichbits.engines.vllm.server import Server
+from whichbits.engines.vllm.server_arguments import serving_settings
 from whichbits.hardware.this_machine import describe
 from whichbits.models.configuration import read_configuration
 
@@ -46,7 +46,8 @@ def to_fp8(weight: Tensor) -> Tensor:
 
 ROUNDED: dict[str, Callable[[Tensor], Tensor]] = {"int8": to_integers(127), "fp8": to_fp8, "int4": to_integers(7)}
 LENGTH = 256
-VARIANTS = ("as-it-is", "float16", "float32", *ROUNDED)
+ARGUMENTS = {"float16": {"dtype": "float16"}, "float32": {"dtype": "float32"}, "kv-fp8": {"kv-cache-dtype": "fp8"}}
+VARIANTS = ("as-it-is", *ARGUMENTS, *ROUNDED)
 
 
 def rounded_copy(model: Path, folder: Path, change: Callable[[Tensor], Tensor]) -> Path:
@@ -78,7 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for variant in asked.only:
             model = rounded_copy(asked.model, Path(scratch, variant), ROUNDED[variant]) if variant in ROUNDED else asked.model
-            arguments = dict(settings.arguments) | ({"dtype": variant} if variant in ("float16", "float32") else {})
+            arguments = dict(settings.arguments) | ARGUMENTS.get(variant, {})
             log = Path(scratch, f"{variant}.log")
             with (
                 Server(find_vllm(), model, arguments=arguments, environment=settings.environment, log=log) as server,

@@ -6,40 +6,34 @@ Synthetic rounds with known truth go through the functions that the verdict itse
 for single ratios (vectorised), `comparison.compare` for rounds that are missing or of other sessions, and `collect`'s findings
 through `serving_options` and `recommendations` for whole studies. Prints a table in Markdown; `--write` puts it between the
 markers of a page. Takes about six minutes of one core; `--part N` makes a part alone.
-
-A measurement's logarithm is: level of candidate and load + what the round does to all + `sd` · (what the round does to this
-candidate, √share of it at this load alone) + `own`, the error of its requests, whose size is estimated with 9 degrees of
-freedom.
+`draws_of_speed.py` says what the rounds are drawn from.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from whichbits.schema.serve import Metrics
-from whichbits.verdict.comparison import Profile, compare
+sys.path.insert(0, str(Path(__file__).parent))
+from draws_of_speed import LADDER, OWN, Array, Condition, Draw, in_rounds, in_sessions, study, with_missing
+
+from whichbits.verdict.comparison import compare
 from whichbits.verdict.estimates import Estimate
-from whichbits.verdict.findings import Findings, Kernel, Round
 from whichbits.verdict.reasons import Bounded
 from whichbits.verdict.recommend import recommendations
-from whichbits.verdict.round_statistics import RoundValue, Sides, best_ratio, best_value, half_width
+from whichbits.verdict.round_statistics import best_ratio, best_value, half_width
 from whichbits.verdict.serving_options import serving_options
 from whichbits.verdict.speed import loads
 from whichbits.verdict.verdict import Decision, SuiteRecovery
 
-Array = NDArray[np.float64]
 SPREADS = (0.01, 0.03, 0.06)
 ROUNDS = (2, 3, 5, 10)
 LEVELS = (1, 2, 3, 4, 5)
-OWN = 0.002
-DEGREES = 9.0
-LADDER = np.log([0.5, 0.75, 0.9, 0.97, 1.0])
 BEGIN, END = "<!-- made by benchmarks/verdict/speed.py -->", "<!-- end -->"
 
 
@@ -76,35 +70,6 @@ def rate_of(low: Array, high: Array, truth: Array | float) -> Rate:
     """Shares of intervals by where they lie."""
     above, below = np.mean(low > truth), np.mean(high < truth)
     return Rate(len(low), float(100 * (1 - above - below)), float(100 * above), float(100 * below))
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What rounds are drawn from; `levels` (sides, loads) are the true logarithms."""
-
-    levels: Array
-    rounds: int
-    sd: tuple[float, ...]
-    share: float = 1.0
-    own: float = OWN
-    heavy: bool = False
-
-    def sides(self, runs: int, rng: np.random.Generator) -> list[Sides]:
-        """Rounds of every side, (runs, loads, rounds)."""
-        sides, loads = self.levels.shape
-        shape = (runs, loads, self.rounds)
-        noise: Callable[[tuple[int, ...]], Array] = (
-            (lambda size: rng.standard_t(4, size) / np.sqrt(2)) if self.heavy else rng.standard_normal
-        )
-        common = rng.normal(0, 0.05, (runs, 1, self.rounds))
-        made = []
-        for side in range(sides):
-            of_round = np.sqrt(1 - self.share) * noise((runs, 1, self.rounds)) + np.sqrt(self.share) * noise(shape)
-            logs = self.levels[side][:, None] + common + self.sd[side % len(self.sd)] * of_round
-            logs = logs + self.own * rng.standard_normal(shape)
-            variances = self.own**2 * rng.chisquare(DEGREES, shape) / DEGREES
-            made.append(Sides(logs, variances, np.full(shape, DEGREES)))
-        return made
 
 
 def ratio_rate(condition: Condition, runs: int, rng: np.random.Generator) -> Rate:
@@ -189,30 +154,13 @@ def times(names: Sequence[str], runs: int, rng: np.random.Generator) -> Iterator
             for rounds in ROUNDS:
                 for spread in SPREADS:
                     count = max(runs // 10, 1000) if requests > 200 else max(runs // 2, 1000)
-                    logs = [_in_rounds(percentile, requests, sigma, spread, rounds, count, rng) for _ in range(2)]
+                    logs = [in_rounds(percentile, requests, sigma, spread, rounds, count, rng) for _ in range(2)]
                     sample = logs[0] if kind == "value" else logs[0] - logs[1]
                     half = half_width(sample, np.zeros((count, 1)), np.ones((count, 1)), 0.95)
                     mean = sample.mean(axis=-1)
                     rates.append(rate_of(mean - half, mean + half, truth if kind == "value" else 0.0))
             what = f"{name}, {kind}, {requests} requests a round, sd 1 to 6 %, 2 to 10 rounds"
             yield Row(what, len(rates), tuple(rates))
-
-
-def _in_rounds(
-    percentile: float | None, requests: int, sigma: float, spread: float, rounds: int, runs: int, rng: np.random.Generator
-) -> Array:
-    """Logarithms (runs, rounds) of a statistic of log-normal times, as `verdict.speed` takes it in a round."""
-    found = np.empty((runs, rounds))
-    for r in range(rounds):
-        sample = np.exp(sigma * rng.standard_normal((runs, requests), dtype=np.float32))
-        if percentile is None:
-            found[:, r] = np.log(sample.mean(axis=1))
-        else:
-            found[:, r] = np.log(np.quantile(sample, percentile / 100, axis=1, method="median_unbiased"))
-    return found + spread * rng.standard_normal((runs, rounds))
-
-
-Draw = Callable[[np.random.Generator], tuple[Profile, Profile, Profile | None, float]]
 
 
 def compared(draw: Draw, runs: int, rng: np.random.Generator) -> Rate:
@@ -226,46 +174,6 @@ def compared(draw: Draw, runs: int, rng: np.random.Generator) -> Rate:
             high.append(np.log(found.ratio.high))
             truths.append(truth)
     return rate_of(np.array(low), np.array(high), np.array(truths))
-
-
-def profile(name: str, logs: Array, keys: Sequence[tuple[str, str]], valid: NDArray[np.bool_]) -> Profile:
-    """A candidate with `logs` (loads, rounds) at 2, 4, 8, … in flight."""
-    names = [f"concurrency {2 ** (load + 1)}" for load in range(len(logs))]
-    values = {
-        load: {key: RoundValue(float(np.exp(x)), OWN, DEGREES) for key, x, ok in zip(keys, row, good, strict=True) if ok}
-        for load, row, good in zip(names, logs, valid, strict=True)
-    }
-    return Profile(
-        name, {load: found for load, found in values.items() if found}, dict.fromkeys(names, frozenset(keys)), frozenset(names)
-    )
-
-
-def with_missing(rounds: int, spread: float) -> Draw:
-    """Every measurement is invalid with a probability of 15 %, whatever its speed."""
-
-    def draw(rng: np.random.Generator) -> tuple[Profile, Profile, Profile | None, float]:
-        keys = [("s", str(r)) for r in range(rounds)]
-        logs = LADDER[1:, None] + rng.normal(0, 0.05, rounds) + rng.normal(0, spread, (2, 4, rounds))
-        valid = rng.random((2, 4, rounds)) > 0.15
-        one, other = (profile(name, logs[i], keys, valid[i]) for i, name in enumerate(("one", "other")))
-        return one, other, None, 0.0
-
-    return draw
-
-
-def in_sessions(first: int, second: int, spread: float) -> Draw:
-    """Two candidates of ratio 1.10, each beside the base in a session of its own, on a machine that changed between."""
-
-    def draw(rng: np.random.Generator) -> tuple[Profile, Profile, Profile | None, float]:
-        keys = [("a", str(r)) for r in range(first)], [("b", str(r)) for r in range(second)]
-        level = np.concatenate([rng.normal(0, 0.05, first), rng.normal(0.5, 0.05, second)])
-        logs = LADDER[2:, None] + level + rng.normal(0, spread, (3, 3, first + second))
-        whole = np.ones((3, first + second), bool)
-        base = profile("base", logs[0], [*keys[0], *keys[1]], whole)
-        one = profile("one", logs[1][:, :first] + np.log(1.1), keys[0], whole[:, :first])
-        return one, profile("other", logs[2][:, first:], keys[1], whole[:, first:]), base, float(np.log(1.1))
-
-    return draw
 
 
 def missing_rounds(runs: int, rng: np.random.Generator) -> Iterator[Row]:
@@ -294,7 +202,7 @@ def studies(count: int, spread: float, rounds: int, rng: np.random.Generator) ->
     for _ in range(count):
         truth = dict(zip(CANDIDATES, np.where(rng.random(5) < 0.2, 1.0, rng.uniform(0.8, 1.6, 5)), strict=True))
         decisions = {name: _non_inferior(name, 99.5 + rng.normal(0, 0.3)) for name in CANDIDATES}
-        findings = _study(truth, spread, rounds, rng)
+        findings = study(truth, spread, rounds, rng)
         options = serving_options(findings, loads(findings), level=0.95)
         answers, _ = recommendations(findings, options, decisions, (), margin=0.01, level=0.95)
         (answer,) = answers
@@ -316,30 +224,6 @@ def _non_inferior(name: str, recovery: float) -> Decision:
     return Decision(
         candidate=name, format=name, state="non-inferior", reason=Bounded(code="non_inferior", bound=99), suite=suite
     )
-
-
-def _study(truth: dict[str, float], spread: float, rounds: int, rng: np.random.Generator) -> Findings:
-    made: list[Round] = []
-    for r in range(rounds):
-        common = rng.normal(0, 0.05)
-        for load, level in enumerate(LADDER[2:]):
-            logs = {name: np.log(ratio) + common + level + rng.normal(0, spread) for name, ratio in truth.items()}
-            logs["base"] = common + level + rng.normal(0, spread)
-            for name in truth:
-                for served in (name, "base"):
-                    concurrency, speed = 2 ** (load + 2), float(np.exp(logs[served]))
-                    latency = np.full(10 * concurrency, concurrency / speed)
-                    latency[::2] *= 1 + OWN
-                    times = dict.fromkeys(("latency_s", "ttft_s", "itl_s", "tpot_s"), latency)
-                    made.append(
-                        Round(
-                            served, name, "w", "d", f"concurrency {concurrency}", concurrency, "s", r, True, (),
-                            Metrics(requests_per_second=speed, output_tokens_per_second=speed), times, (),
-                        )
-                    )  # fmt: skip
-    names = ("base", *truth)
-    kernels = {name: Kernel("native", "k", None) for name in names}
-    return Findings("base", {name: name for name in names}, rounds=tuple(made), kernels=kernels)
 
 
 PARTS = (ladders, other_ratios, common_times, rare_times, missing_rounds, other_sessions)

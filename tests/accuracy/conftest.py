@@ -93,8 +93,8 @@ def plain_tiny(tiny_llama: Path) -> PlainModel:
 def vllm_server(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The embedded model served as a study serves it."""
     from whichbits.engines.vllm.command import find_vllm
-    from whichbits.engines.vllm.defaults import serving_settings
     from whichbits.engines.vllm.server import Server
+    from whichbits.engines.vllm.server_arguments import serving_settings
     from whichbits.hardware.this_machine import describe, processors
 
     try:

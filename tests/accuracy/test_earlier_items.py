@@ -13,12 +13,12 @@ import pytest
 
 from whichbits.accuracy.earlier_items import Kept, KeptDiffer, kept
 from whichbits.accuracy.evaluate import evaluate
-from whichbits.accuracy.harness import run_harness
 from whichbits.accuracy.item import Item
 from whichbits.accuracy.kinds.generated import Generated
 from whichbits.accuracy.kinds.jsonl import own_task
 from whichbits.accuracy.registry import task
 from whichbits.accuracy.result import TaskResult, Work
+from whichbits.accuracy.run_lm_eval import run_lm_eval
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
 
@@ -111,7 +111,7 @@ def test_the_limit_of_a_group_in_a_random_order_is_of_all_members(tiny_llama: Pa
             members |= Generated().harness_tasks(task(name), seed=3, data_dir=None)
         group = task("order").model_copy(update={"name": "both", "order": 0})
         old = kept(before, known.summary, known.rows()) if known else None
-        return run_harness(group, members, model, PromptTokenizer(tiny_llama), kept=old, limit=limit, seed=3), model.asked
+        return run_lm_eval(group, members, model, PromptTokenizer(tiny_llama), kept=old, limit=limit, seed=3), model.asked
 
     some, _ = run(7, None, 0)
     assert len(some.items) == 7
@@ -125,7 +125,7 @@ def test_the_limit_is_of_each_member_of_a_group(tiny_llama: Path) -> None:
             members |= Generated().harness_tasks(task(name), seed=3, data_dir=None)
         group = task("order").model_copy(update={"name": "both"})
         old = kept(before, known.summary, known.rows()) if known else None
-        return run_harness(group, members, model, PromptTokenizer(tiny_llama), kept=old, limit=limit, seed=3), model.asked
+        return run_lm_eval(group, members, model, PromptTokenizer(tiny_llama), kept=old, limit=limit, seed=3), model.asked
 
     some, _ = run(3, None, 0)
     assert run(5, some, 3) == (run(5, None, 0)[0], 4)

@@ -14,13 +14,13 @@ import pytest
 
 pytest.importorskip("lm_eval")
 
-from whichbits.accuracy.harness import _gold, run_harness
 from whichbits.accuracy.item import Item
 from whichbits.accuracy.kinds.lm_eval import data_files
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.local_data import local_dataset
 from whichbits.accuracy.registry import expand, task
 from whichbits.accuracy.rescaled import rescaled
+from whichbits.accuracy.run_lm_eval import _gold, run_lm_eval
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
 
@@ -223,7 +223,7 @@ def test_items_equal_those_of_lm_eval_hf(
                 made_one.config.generation_kwargs["max_gen_toks"] = 3
         return objects
 
-    ours = run_harness(one, made(), exact_tiny, PromptTokenizer(tiny_llama), limit=limit, seed=0)
+    ours = run_lm_eval(one, made(), exact_tiny, PromptTokenizer(tiny_llama), limit=limit, seed=0)
     theirs = run(
         lm=hf_tiny,
         task_dict={"tasks": made()},

@@ -14,8 +14,8 @@ import pytest
 
 from whichbits.core.errors import UserError
 from whichbits.engines.vllm.command import EngineCommand, find_vllm
-from whichbits.engines.vllm.defaults import serving_settings
 from whichbits.engines.vllm.server import Server
+from whichbits.engines.vllm.server_arguments import serving_settings
 from whichbits.hardware.this_machine import describe, processors
 from whichbits.models.configuration import read_configuration
 

@@ -17,7 +17,7 @@ pytest.importorskip("lm_eval")
 from lm_eval.api.instance import Instance  # noqa: E402
 from lm_eval.models.huggingface import HFLM  # noqa: E402
 
-from whichbits.accuracy.adapter import HarnessModel  # noqa: E402
+from whichbits.accuracy.lm_eval_model import LmEvalModel  # noqa: E402
 from whichbits.accuracy.tokens import PromptTokenizer  # noqa: E402
 from whichbits.engines.emulation.model import Emulated  # noqa: E402
 from whichbits.similarity.generate import chat_ids, generate_texts  # noqa: E402
@@ -107,8 +107,8 @@ def check_all(model: Any, folder: Path, *, with_bos: bool) -> None:
     hf = tokenizer.hf
     theirs = HFLM(pretrained=model, tokenizer=hf, batch_size=1, device="cpu", max_length=256)
 
-    def adapter(*, templated: bool = False) -> HarnessModel:
-        return HarnessModel(ours, tokenizer, max_gen_toks=NEW_TOKENS, seed=0, task="t", templated=templated)
+    def adapter(*, templated: bool = False) -> LmEvalModel:
+        return LmEvalModel(ours, tokenizer, max_gen_toks=NEW_TOKENS, seed=0, task="t", templated=templated)
 
     # Token ids: of texts, and of messages in the template.
     texts = [context + continuation for context, continuation in PAIRS]

@@ -14,7 +14,7 @@ transformers = pytest.importorskip("transformers")
 
 from lm_eval.models.huggingface import HFLM  # noqa: E402
 
-from whichbits.accuracy.adapter import HarnessModel  # noqa: E402
+from whichbits.accuracy.lm_eval_model import LmEvalModel  # noqa: E402
 from whichbits.accuracy.tokens import PromptTokenizer  # noqa: E402
 
 PAIRS = [
@@ -66,7 +66,7 @@ def our_pairs(folder: Path, *, templated: bool = False) -> list[tuple[list[int],
     from lm_eval.api.instance import Instance
 
     model = NoModel()
-    adapter = HarnessModel(model, PromptTokenizer(folder), max_gen_toks=1, seed=0, task="t", templated=templated)
+    adapter = LmEvalModel(model, PromptTokenizer(folder), max_gen_toks=1, seed=0, task="t", templated=templated)
     adapter.loglikelihood([Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=0) for pair in PAIRS])
     return model.pairs
 
@@ -108,7 +108,7 @@ def test_a_template_without_bos_gets_none(save_tokenizer: Callable[..., int], tm
     save_tokenizer(tmp_path)
     tokenizer = PromptTokenizer(tmp_path)
     messages = [{"role": "user", "content": "the cat"}]
-    adapter = HarnessModel(NoModel(), tokenizer, max_gen_toks=1, seed=0, task="t", templated=True)
+    adapter = LmEvalModel(NoModel(), tokenizer, max_gen_toks=1, seed=0, task="t", templated=True)
     by_hand = tokenizer.hf.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     assert adapter.tok_encode(adapter.apply_chat_template(messages)) == by_hand
     assert 0 not in by_hand

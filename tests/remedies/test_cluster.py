@@ -12,7 +12,7 @@ import pytest
 
 import whichbits
 from whichbits.engines.vllm.command import EngineCommand
-from whichbits.engines.vllm.defaults import Settings
+from whichbits.engines.vllm.server_arguments import Settings
 from whichbits.studies.execution.local import LocalExecutor
 from whichbits.studies.execution.placement import Machine
 from whichbits.studies.execution.servers import ConfiguredEngine

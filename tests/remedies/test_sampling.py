@@ -8,11 +8,11 @@ import pytest
 
 pytest.importorskip("lm_eval")
 
-from whichbits.accuracy.harness import _refuse_samples
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.reducers.reducer import Answer
 from whichbits.accuracy.reducers.registry import reducer
 from whichbits.accuracy.registry import task
+from whichbits.accuracy.run_lm_eval import _refuse_samples
 from whichbits.accuracy.sampling import check as check_sampling
 from whichbits.schema.sampling import Sampling
 from whichbits.studies.steps.evaluate import _in_random_order

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from whichbits.engines.vllm.defaults import Settings
+from whichbits.engines.vllm.server_arguments import Settings
+from whichbits.formats.catalogue import get
 from whichbits.hardware.this_machine import Hardware
 from whichbits.schema.engine import EngineIdentity
 from whichbits.schema.hardware import Gpu
 from whichbits.studies.execution.servers import resident_servers
-from whichbits.studies.planning.addresses import identities, longest_request
+from whichbits.studies.planning.addresses import check_caches, identities, longest_request
 from whichbits.studies.planning.claims import caveats, devices_used
 from whichbits.studies.specification.engine import Engine
 from whichbits.studies.specification.schema import Deployment
@@ -96,6 +97,30 @@ def test_candidates_in_different_engines(follow: Any, fake: Any) -> None:
         identities(Engine(kind="url", urls={"a": old.url, "b": second.url}), {"a": 1, "b": 2})
 
     follow("that of {other} is {before}", mistake=lambda: ask(new), remedy=lambda: ask(same))
+
+
+@pytest.mark.parametrize(
+    ("format", "base", "wrong", "right"),
+    [
+        ("w8a8-int", "auto", "fp8", "auto"),
+        ("w8a8-int", "fp8", "bfloat16", "fp8"),
+        ("w8a8-int+kv-fp8", "auto", "bfloat16", "fp8_e4m3"),
+        ("w8a8-int+kv-fp8", "fp8", "fp8", None),
+    ],
+)
+def test_a_cache_of_other_values(follow: Any, fake: Any, format: str, base: str, wrong: str, right: str | None) -> None:
+    def server(dtype: str) -> Any:
+        return fake(pages={"/version": {"version": "1"}, "/metrics": f'vllm:cache_config_info{{cache_dtype="{dtype}"}} 1.0\n'})
+
+    def ask(of_base: str, own: str, name: str = format) -> None:
+        urls = {"bf16": server(of_base).url, name: server(own).url}
+        found = identities(Engine(kind="url", urls=urls), {"bf16": 1, name: 2})
+        check_caches(found, {name: get(name) for name in found}, "bf16")
+
+    error = "keeps keys and values in"
+    follow(error, mistake=lambda: ask(base, wrong), remedy=lambda: ask("auto" if right is None else base, right or wrong))
+    if wrong == "fp8":
+        follow(error, mistake=lambda: ask(base, wrong), remedy=lambda: ask("auto", wrong, "w8a8-int+kv-fp8"))
 
 
 def test_an_address_that_does_not_answer_is_named_with_its_candidate(follow: Any, fake: Any) -> None:

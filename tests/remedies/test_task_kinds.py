@@ -14,12 +14,12 @@ import pytest
 
 pytest.importorskip("lm_eval")
 
-from whichbits.accuracy.harness import _score
 from whichbits.accuracy.kinds import lm_eval, registry
 from whichbits.accuracy.kinds.jsonl import Jsonl
 from whichbits.accuracy.kinds.lm_eval_index import Member
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.registry import task
+from whichbits.accuracy.run_lm_eval import _score
 from whichbits.accuracy.task import Task, TaskRequest
 from whichbits.core import entry_points
 from whichbits.core.errors import UserError

@@ -192,9 +192,9 @@ def test_vllm_finds_no_prompt_in_its_prefix_cache(tiny_llama: Path, tmp_path: Pa
     pytest.importorskip("vllm", reason="no vLLM in this environment")
     from whichbits.engines.http.connection import Connection
     from whichbits.engines.vllm.command import find_vllm
-    from whichbits.engines.vllm.defaults import serving_settings
     from whichbits.engines.vllm.footprint import footprint
     from whichbits.engines.vllm.server import Server
+    from whichbits.engines.vllm.server_arguments import serving_settings
     from whichbits.hardware.this_machine import describe
     from whichbits.models.configuration import read_configuration
     from whichbits.schema.prefill_decode import PrefillDecode

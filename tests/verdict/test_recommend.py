@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from tests.verdict.judged import BASE, verdict, with_flips
 from whichbits.core.crossing import Point
 from whichbits.core.errors import UserError
 from whichbits.schema.deployment import Deployment
@@ -20,8 +21,6 @@ from whichbits.verdict.estimates import Estimate, SingleRound
 from whichbits.verdict.findings import CapacityRound
 from whichbits.verdict.verdict import Verdict
 
-N = 2000
-BASE = np.array([1, 1, 1, 0, 0] * (N // 5), dtype=float)
 THREE = (1.0, 1.01, 0.99)
 
 
@@ -29,16 +28,8 @@ def scored(steps, **lost):
     """Evaluate and probe steps: so many right answers lost, and as many wrong ones gained, by candidate."""
     records = [steps.evaluate("bf16", BASE), steps.probe("bf16")]
     for name, (down, up) in lost.items():
-        scores = BASE.copy()
-        scores[np.flatnonzero(BASE == 1)[:down]] = 0
-        scores[np.flatnonzero(BASE == 0)[:up]] = 1
-        records += [steps.evaluate(name, scores), steps.probe(name)]
+        records += [steps.evaluate(name, with_flips(down, up)), steps.probe(name)]
     return records
-
-
-def verdict(records, *candidates, margin=0.03, **more):
-    findings = collect(records, "bf16", {name: name for name in ("bf16", *candidates)}, **more)
-    return decide(findings, study="test", model="a model", margin=margin)
 
 
 def served(steps, name, factor, *, wobble=THREE, load=16, **more):

@@ -170,9 +170,9 @@ class HarnessKind(TaskKind):
 
         Kept items are not asked again, but all prompts are made, since few-shot examples are drawn one after another.
         """
-        from whichbits.accuracy.harness import run_harness
+        from whichbits.accuracy.run_lm_eval import run_lm_eval
 
         # Some of lm-evaluation-harness's tasks shuffle with the global generator while they load; a step has its own process.
         random.seed(seed)
         made = self.harness_tasks(task, seed=seed, data_dir=data_dir)
-        return run_harness(task, made, model, tokenizer, kept=kept, limit=limit, seed=seed, most=self.most)
+        return run_lm_eval(task, made, model, tokenizer, kept=kept, limit=limit, seed=seed, most=self.most)

@@ -19,7 +19,8 @@ class EngineIdentity:
     """A server and what it serves, as it says itself; None where it does not.
 
     address: its root. model: the served name. engine: vllm, sglang, llama.cpp, ... max_length: tokens of prompt and output
-    together. root: the checkpoint that it says it serves. Equal where all of these are, so it can be part of a key.
+    together. root: the checkpoint that it says it serves. cache_dtype: number type of its key-value cache. Equal where all of
+    these are, so it can be part of a key.
     """
 
     address: str
@@ -28,6 +29,7 @@ class EngineIdentity:
     version: str | None = None
     max_length: int | None = None
     root: str | None = None
+    cache_dtype: str | None = None
 
 
 class EngineProgram(Stored):

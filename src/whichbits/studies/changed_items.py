@@ -60,22 +60,25 @@ def _asked(record: Record) -> tuple[str | None, str | None, str | None]:
 
 def _changed(record: Record, theirs: Table) -> Iterator[ChangedItem]:
     import pyarrow.compute as compute
+    from pyarrow import ChunkedArray
 
     ours = read_columns(record.items, COLUMNS)
-    rows = compute.index_in(ours["item"], value_set=theirs["item"])
-    known = rows.is_valid()
-    ours, theirs = ours.filter(known), theirs.take(rows.drop_null())
+    if not ours["item"].equals(theirs["item"]):
+        rows = compute.index_in(ours["item"], value_set=theirs["item"])
+        ours, theirs = ours.filter(rows.is_valid()), theirs.take(rows.drop_null())
     changed = compute.not_equal(ours["score"], theirs["score"])
-    for own, of_base in zip(ours.filter(changed).to_pylist(), theirs.filter(changed).to_pylist(), strict=True):
+    own, of_base = (table.filter(changed) for table in (ours, theirs))
+    columns = (own["item"], own["target"], of_base["score"], own["score"], of_base["prediction"], own["prediction"])
+    for item, target, base_score, score, base_prediction, prediction in zip(*map(ChunkedArray.to_pylist, columns), strict=True):
         yield ChangedItem(
             candidate=record.labels.candidate,
             task=str(record.labels.task),
             mode=record.labels.mode,
             engine=str(record.labels.engine),
-            item=str(own["item"]),
-            target=str(own["target"]),
-            base_score=of_base["score"],
-            score=own["score"],
-            base_prediction=str(of_base["prediction"]),
-            prediction=str(own["prediction"]),
+            item=str(item),
+            target=str(target),
+            base_score=base_score,
+            score=score,
+            base_prediction=str(base_prediction),
+            prediction=str(prediction),
         )

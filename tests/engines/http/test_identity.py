@@ -45,8 +45,10 @@ def test_what_is_no_list_of_models(fake, page: str) -> None:
     [
         ({"owned_by": "vllm", "max_model_len": 64, "root": "o/m"}, {"/version": {"version": "0.11"}},
          ("vllm", "0.11", 64, "o/m")),
-        ({"owned_by": "sglang"}, {"/get_server_info": {"model_path": "m", "version": "0.5", "context_length": 32}},
-         ("sglang", "0.5", 32, None)),
+        ({"owned_by": "vllm"}, {"/version": {"version": "0.32"}, "/metrics":
+          'vllm:cache_config_info{block_size="128",cache_dtype="fp8",engine="0"} 1.0\n'}, ("vllm", "0.32", None, None, "fp8")),
+        ({"owned_by": "sglang"}, {"/get_server_info": {"model_path": "m", "version": "0.5", "context_length": 32,
+                                                      "kv_cache_dtype": "fp8_e5m2"}}, ("sglang", "0.5", 32, None, "fp8_e5m2")),
         ({"owned_by": "llamacpp", "meta": {"n_ctx": 512}},
          {"/props": {"default_generation_settings": {"n_ctx": 256}, "build_info": "b7"}}, ("llama.cpp", "b7", 512, None)),
         ({"owned_by": "library"}, {"/api/version": {"version": "0.9"}}, ("ollama", "0.9", None, None)),

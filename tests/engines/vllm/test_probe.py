@@ -7,8 +7,8 @@ import pytest
 
 from whichbits.engines.errors import EngineEnded
 from whichbits.engines.vllm.command import EngineCommand
-from whichbits.engines.vllm.defaults import serving_settings
 from whichbits.engines.vllm.probe import SATURATES, device_kind, judge, probe, with_saturation
+from whichbits.engines.vllm.server_arguments import serving_settings
 from whichbits.formats.catalogue import kernels_of
 from whichbits.hardware.this_machine import Hardware, describe
 from whichbits.models.configuration import read_configuration

@@ -274,7 +274,7 @@ def test_steering_variables_are_not_inherited(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.nightly
 def test_kill_9_of_the_parent_of_vllm(vllm, tiny_llama: Path, tmp_path: Path) -> None:
 
-    from whichbits.engines.vllm.defaults import serving_settings
+    from whichbits.engines.vllm.server_arguments import serving_settings
     from whichbits.hardware.this_machine import describe
 
     settings = serving_settings(describe(), read_configuration(tiny_llama).kv_bytes_per_token, max_length=64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,23 @@ pytest.importorskip("lm_eval", reason="lm-evaluation-harness, of the extra 'meas
 
 
 @pytest.fixture
-def server() -> Iterator[Any]:
-    fake = runpy.run_path(str(Path(__file__).parents[2] / "engines" / "fake_server.py"))["FakeServer"]
-    found = fake(key="sk-hush", models=[{"id": "org/a"}, {"id": "org/b"}])
-    threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield found
-    found.shutdown()
-    found.server_close()
+def start() -> Iterator[Callable[..., Any]]:
+    fake, started = runpy.run_path(str(Path(__file__).parents[2] / "engines" / "fake_server.py"))["FakeServer"], []
+
+    def begin(**options: Any) -> Any:
+        started.append(fake(**options))
+        threading.Thread(target=started[-1].serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.shutdown()
+        one.server_close()
+
+
+@pytest.fixture
+def server(start: Callable[..., Any]) -> Any:
+    return start(key="sk-hush", models=[{"id": "org/a"}, {"id": "org/b"}])
 
 
 @pytest.fixture
@@ -56,3 +66,11 @@ def test_what_does_not_go_together(tiny_llama: Path) -> None:
     with pytest.raises(UserError, match="OPENAI_API_KEY") as caught:
         whichbits.bench(str(tiny_llama), ["8/4"], url="http://me:hush@127.0.0.1:9")
     assert "hush" not in str(caught.value)
+
+
+def test_a_candidate_whose_server_rounds_keys_and_values_is_refused(tiny_llama: Path, tmp_path: Path, start: Any) -> None:
+    settings = 'vllm:cache_config_info{block_size="16",cache_dtype="fp8"} 1.0\n'
+    one, other = start(), start(pages={"/version": {"version": "1.2"}, "/metrics": settings})
+    with pytest.raises(UserError, match=r"fp8.*16 bit"):
+        whichbits.compare(str(tiny_llama), str(tiny_llama), url=one.url, candidate_url=other.url, store=tmp_path / "store")
+    assert not one.received and not other.received

@@ -213,8 +213,8 @@ def test_dependencies_are_found_through_imports_in_functions_and_with_data():
 
 @pytest.mark.parametrize("kind", ["evaluate", "generate", "serve"])
 def test_how_a_server_is_started_belongs_to_the_steps_that_ask_for_one(kind: str):
-    """Its command line, defaults, environment and supervisor can change what it answers and how fast."""
-    started = {"server", "command", "defaults", "supervisor"}
+    """Its command line, arguments, environment and supervisor can change what it answers and how fast."""
+    started = {"server", "command", "server_arguments", "supervisor"}
     assert {f"engines/vllm/{name}.py" for name in started} <= {str(path.relative_to(SOURCE)) for path in dependencies(kind)}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from whichbits.core.errors import UserError
 from whichbits.engines.errors import EngineError
 from whichbits.engines.http.connection import Connection
-from whichbits.engines.http.prometheus import read_metrics
+from whichbits.engines.http.prometheus import cache_settings, read_metrics
 from whichbits.engines.http.requests import HttpClient
 from whichbits.engines.http.retry import Patience
 from whichbits.schema.engine import EngineIdentity
@@ -29,6 +29,14 @@ class ServedModel:
     root: str | None = None
     max_length: int | None = None
     owner: str | None = None
+
+
+@dataclass(frozen=True)
+class _Engine:
+    name: str | None
+    version: str | None = None
+    max_length: int | None = None
+    cache_dtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,8 +129,11 @@ def _restarted(before: Mapping[str, float], after: Mapping[str, float]) -> str |
 def _identity(client: HttpClient) -> EngineIdentity:
     served = _served(client)
     with HttpClient(client.connection, patience=_BRIEF) as curious:
-        engine, version, length = _engine(curious, served)
-    return EngineIdentity(client.connection.url, served.name, engine, version, served.max_length or length, served.root)
+        engine = _engine(curious, served)
+    longest = served.max_length or engine.max_length
+    return EngineIdentity(
+        client.connection.url, served.name, engine.name, engine.version, longest, served.root, engine.cache_dtype
+    )
 
 
 def _served(client: HttpClient) -> ServedModel:
@@ -155,25 +166,34 @@ def _chosen(connection: Connection, models: list[ServedModel]) -> ServedModel:
     )
 
 
-def _engine(client: HttpClient, served: ServedModel) -> tuple[str | None, str | None, int | None]:
-    """Engine, version and longest request, by what each engine tells about itself; None for what none tells."""
+def _engine(client: HttpClient, served: ServedModel) -> _Engine:
+    """What each engine tells about itself; None for what it does not tell."""
     owner = (served.owner or "").lower()
     if (info := _json(client, "/get_server_info")) and "model_path" in info:
         length = info.get("context_length") or info.get("max_total_num_tokens")
-        return "sglang", _text(info.get("version")), length if isinstance(length, int) else None
+        return _Engine("sglang", _text(info.get("version")), _number(length), _text(info.get("kv_cache_dtype")))
     if (version := _json(client, "/version")) and "version" in version:
         engine = "tensorrt-llm" if "tensorrt" in owner else "vllm" if owner in ("vllm", "") else owner
-        return engine, _text(version.get("version")), None
+        return _Engine(engine, _text(version.get("version")), cache_dtype=_cache_dtype(client))
     if (props := _json(client, "/props")) and "default_generation_settings" in props:
         settings = props.get("default_generation_settings")
         length = settings.get("n_ctx") if isinstance(settings, dict) else None
-        return "llama.cpp", _text(props.get("build_info")), length if isinstance(length, int) else None
+        return _Engine("llama.cpp", _text(props.get("build_info")), _number(length))
     if (info := _json(client, "/info")) and "model_id" in info:
         length = info.get("max_total_tokens")
-        return "tgi", _text(info.get("version")), length if isinstance(length, int) else None
+        return _Engine("tgi", _text(info.get("version")), _number(length))
     if (version := _json(client, "/api/version")) and "version" in version:
-        return "ollama", _text(version.get("version")), None
-    return (re.sub(r"^llamacpp$", "llama.cpp", owner) or None), None, None
+        return _Engine("ollama", _text(version.get("version")))
+    return _Engine(re.sub(r"^llamacpp$", "llama.cpp", owner) or None)
+
+
+def _cache_dtype(client: HttpClient) -> str | None:
+    """Of vLLM's key-value cache; None where /metrics is off, or of an older version."""
+    try:
+        answer = client.find("/metrics")
+    except EngineError:
+        return None
+    return None if answer is None else cache_settings(answer.text).get("cache_dtype")
 
 
 def _json(client: HttpClient, path: str) -> dict[str, Any] | None:
@@ -187,8 +207,11 @@ def _json(client: HttpClient, path: str) -> dict[str, Any] | None:
 
 def _length(entry: Mapping[str, Any]) -> int | None:
     meta = entry.get("meta")
-    found = entry.get("max_model_len") or (meta.get("n_ctx") if isinstance(meta, dict) else None)
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+    return _number(entry.get("max_model_len") or (meta.get("n_ctx") if isinstance(meta, dict) else None))
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _text(value: Any) -> str | None:

@@ -6,7 +6,8 @@ import re
 
 from whichbits.engines.http.requests import HttpClient
 
-_SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(\{.*\})?\s+(?P<value>[^\s]+)")
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+_SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(\{(?P<labels>.*)\})?\s+(?P<value>[^\s]+)")
 
 
 def read_metrics(client: HttpClient) -> dict[str, float]:
@@ -28,3 +29,12 @@ def parse_metrics(text: str) -> dict[str, float]:
             continue
         totals[sample["name"]] = totals.get(sample["name"], 0.0) + value
     return totals
+
+
+def cache_settings(text: str) -> dict[str, str]:
+    """How vLLM's key-value cache is set up, by the names of its settings; empty where no line of /metrics says it."""
+    for line in text.splitlines():
+        sample = _SAMPLE.match(line)
+        if sample is not None and sample["name"] == "vllm:cache_config_info":
+            return dict(_LABEL.findall(sample["labels"] or ""))
+    return {}

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from whichbits.engines.errors import EngineError
 from whichbits.engines.http.connection import Connection
+from whichbits.engines.http.prometheus import cache_settings
 from whichbits.engines.http.requests import HttpClient
 from whichbits.engines.vllm import server_records as records
 from whichbits.schema.footprint import Footprint
 
-_CACHE = re.compile(r"^vllm:cache_config_info\{(?P<labels>.*)\}", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="([^"]*)"')
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB", re.MULTILINE)
 
 
@@ -33,8 +32,7 @@ def footprint(connection: Connection, registry: Path | None = None) -> Footprint
 
 def kv_cache_tokens(metrics: str) -> int | None:
     """As vLLM's /metrics has it, in older versions as blocks and tokens of a block. None where it does not say."""
-    found = _CACHE.search(metrics)
-    labels = dict(_LABEL.findall(found["labels"])) if found else {}
+    labels = cache_settings(metrics)
     if labels.get("kv_cache_size_tokens", "").isdecimal():
         return int(labels["kv_cache_size_tokens"])
     blocks, size = labels.get("num_gpu_blocks", ""), labels.get("block_size", "")

@@ -16,7 +16,7 @@ from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
     from whichbits.engines.vllm.command import EngineCommand
-    from whichbits.engines.vllm.defaults import Settings
+    from whichbits.engines.vllm.server_arguments import Settings
     from whichbits.hardware.this_machine import Hardware
 
 BESIDE_WEIGHTS_MIB = 3072

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from whichbits.core.errors import UserError
 
 if TYPE_CHECKING:
+    from whichbits.formats.format import Format
     from whichbits.schema.engine import EngineIdentity
     from whichbits.studies.specification.engine import Engine
 
@@ -41,6 +42,31 @@ def identities(engine: Engine, names: Mapping[str, object]) -> dict[str, EngineI
                 )
         found[name] = one
     return found
+
+
+def check_caches(servers: Mapping[str, EngineIdentity], formats: Mapping[str, Format], base: str) -> None:
+    """Raise UserError where a server's key-value cache is not as its format says: the base's type, or a quantized one.
+
+    Only what vLLM and SGLang say of themselves is known. A base that is emulated has a cache of its own type.
+    """
+    of_base = _quantized_cache(servers[base].cache_dtype) if base in servers else None
+    for name, one in servers.items():
+        own = _quantized_cache(one.cache_dtype)
+        if formats[name].kv_cache is None:
+            alike = own == of_base
+        else:
+            alike = of_base is None and (own is not None or one.cache_dtype in (None, "auto"))
+        if not alike:
+            raise UserError(
+                f"{name}: the server at {one.address} keeps keys and values in {own or '16 bit'}, "
+                f"that of {base} in {of_base or '16 bit'}",
+                remedy="start both with the same --kv-cache-dtype; or add +kv-fp8 to the format of the one with fp8",
+            )
+
+
+def _quantized_cache(dtype: str | None) -> str | None:
+    """The type of a cache of less than 16 bits; None of one in the model's own type, or of which nothing is known."""
+    return None if dtype in (None, "auto", "half", "float16", "bfloat16", "float", "float32") else dtype
 
 
 def _engine(identity: EngineIdentity) -> str:

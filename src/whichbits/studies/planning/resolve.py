@@ -22,7 +22,7 @@ from whichbits.studies.steps.subject import Subject
 
 if TYPE_CHECKING:
     from whichbits.engines.vllm.command import EngineCommand
-    from whichbits.engines.vllm.defaults import Settings
+    from whichbits.engines.vllm.server_arguments import Settings
     from whichbits.hardware.this_machine import Hardware
     from whichbits.models.resolve import Model
 
@@ -239,7 +239,7 @@ class Resolution:
     @cached_property
     def settings(self) -> Settings:
         """Engine arguments and environment, with the specification's over the defaults."""
-        from whichbits.engines.vllm.defaults import serving_settings
+        from whichbits.engines.vllm.server_arguments import serving_settings
 
         engine = self.specification.engine
         apart = self.prefill_decode
@@ -260,7 +260,7 @@ class Resolution:
     @cached_property
     def serving(self) -> ServingEngine:
         """The serving engine as part of a key, the same for all candidates; an address has `server_of` beside it."""
-        from whichbits.engines.vllm.defaults import MODEL_NAME
+        from whichbits.engines.vllm.server_arguments import MODEL_NAME
 
         engine = self.specification.engine
         if self.command is None:
@@ -278,15 +278,17 @@ class Resolution:
     @cached_property
     def servers(self) -> dict[str, EngineIdentity]:
         """Who answers for each candidate that is served at an address of the user's."""
-        from whichbits.studies.planning.addresses import identities
+        from whichbits.studies.planning.addresses import check_caches, identities
 
         if self.command is not None or not self.ask_servers:
             return {}
         weights = {one.name: one.made_by.step.key if one.made_by else one.files for one in self.subjects if one.served}
         try:
-            return identities(self.engine, weights)
+            found = identities(self.engine, weights)
+            check_caches(found, {one.name: one.format for one in self.subjects}, self.base)
         except UserError as error:
             raise self.source.placed(("engine", "urls"), error) from error
+        return found
 
     def server_of(self, candidate: str) -> EngineIdentity | None:
         """Who answers for a candidate at an address of the user's; None where its server is started here."""

@@ -258,5 +258,5 @@ EVALUATE = Kind(
     plan=plan,
     run=run,
     seconds=seconds,
-    preload=(*TRANSFORMERS, "lm_eval.evaluator", "whichbits.accuracy.adapter", "whichbits.engines.emulation.model"),
+    preload=(*TRANSFORMERS, "lm_eval.evaluator", "whichbits.accuracy.lm_eval_model", "whichbits.engines.emulation.model"),
 )

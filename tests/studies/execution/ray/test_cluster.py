@@ -23,7 +23,7 @@ import pytest
 import whichbits
 from whichbits.core.errors import UserError
 from whichbits.engines.vllm.command import EngineCommand
-from whichbits.engines.vllm.defaults import Settings
+from whichbits.engines.vllm.server_arguments import Settings
 from whichbits.studies.execution.servers import ConfiguredEngine
 from whichbits.studies.steps.planned import COMPUTE
 from whichbits.studies.steps.step import ServerFailed

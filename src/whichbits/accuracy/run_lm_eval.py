@@ -17,7 +17,7 @@ from whichbits.core.errors import UserError
 from whichbits.engines.protocol import LanguageModel
 
 
-def run_harness(
+def run_lm_eval(
     task: Task,
     harness_tasks: dict[str, Any],
     model: LanguageModel,
@@ -36,7 +36,7 @@ def run_harness(
     """
     from lm_eval.evaluator import evaluate as run
 
-    from whichbits.accuracy.adapter import HarnessModel
+    from whichbits.accuracy.lm_eval_model import LmEvalModel
     from whichbits.accuracy.scoring_timeout import limit_scoring
 
     for harness_task in harness_tasks.values():
@@ -47,7 +47,7 @@ def run_harness(
     for sample in range(task.samples):
         for harness_task in harness_tasks.values():
             harness_task.set_fewshot_seed(seed=seed)
-        adapter = HarnessModel(
+        lm = LmEvalModel(
             model,
             tokenizer,
             max_gen_toks=task.max_tokens,
@@ -59,7 +59,7 @@ def run_harness(
             skip=kept.count if kept else 0,
         )
         outcome = run(
-            lm=adapter,
+            lm=lm,
             task_dict={"tasks": asked},
             limit=limit if task.order is None else None,
             bootstrap_iters=0,
@@ -67,7 +67,7 @@ def run_harness(
             apply_chat_template=task.chat_template,
             fewshot_as_multiturn=task.chat_template,
         )
-        work += adapter.work
+        work += lm.work
         numbers, items = _items(task, harness_tasks, outcome["samples"])
         answers.append(items)
     made: Sequence[Item] = reduced(task, answers)

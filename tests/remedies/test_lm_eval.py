@@ -19,7 +19,7 @@ from lm_eval.api.filter import FilterEnsemble
 from lm_eval.api.instance import Instance
 from lm_eval.filters.extraction import RegexFilter
 
-from whichbits.accuracy.adapter import HarnessModel
+from whichbits.accuracy.lm_eval_model import LmEvalModel
 from whichbits.accuracy.scoring_timeout import limit_scoring
 from whichbits.accuracy.tokens import PromptTokenizer
 
@@ -45,16 +45,16 @@ class Silent:
         return [SimpleNamespace(text="", tokens=1, finish_reason="stop")] * len(prompts)
 
 
-def adapter(tokenizer: Path, *, max_length: int = 40, max_gen_toks: int | None = None) -> HarnessModel:
-    return HarnessModel(Silent(max_length), PromptTokenizer(tokenizer), max_gen_toks=max_gen_toks, seed=0, task="mine")
+def adapter(tokenizer: Path, *, max_length: int = 40, max_gen_toks: int | None = None) -> LmEvalModel:
+    return LmEvalModel(Silent(max_length), PromptTokenizer(tokenizer), max_gen_toks=max_gen_toks, seed=0, task="mine")
 
 
-def generated(model: HarnessModel, prompt: str = "one two", **arguments: Any) -> None:
+def generated(model: LmEvalModel, prompt: str = "one two", **arguments: Any) -> None:
     asked = {"until": [], **arguments}
     model.generate_until([Instance(request_type="generate_until", doc={}, arguments=(prompt, asked), idx=0)])
 
 
-def chosen(model: HarnessModel, question: str, answer: str) -> None:
+def chosen(model: LmEvalModel, question: str, answer: str) -> None:
     model.loglikelihood([Instance(request_type="loglikelihood", doc={}, arguments=(question, answer), idx=0)])
 
 
@@ -149,7 +149,7 @@ def test_a_task_that_measures_perplexity(follow: Any, tokenizer: Path):
 
 
 def test_filters_and_metrics_by_name(follow: Any):
-    from whichbits.accuracy.harness import _filtered, _item
+    from whichbits.accuracy.run_lm_eval import _filtered, _item
     from whichbits.accuracy.task import Task
 
     def theirs(**fields: Any) -> Task:

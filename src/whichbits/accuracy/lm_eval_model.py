@@ -35,7 +35,7 @@ class _Limits:
     top_p: float
 
 
-class HarnessModel(TemplateLM):  # type: ignore[misc]
+class LmEvalModel(TemplateLM):  # type: ignore[misc]
     """A `LanguageModel` behind lm-evaluation-harness's `TemplateLM`.
 
     `max_gen_toks` holds where a task states no generation limit of its own; None then is an error. `templated` says that

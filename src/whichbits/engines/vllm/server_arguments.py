@@ -1,4 +1,4 @@
-"""How a checkpoint is served unless the study says otherwise: a pure function of hardware and model."""
+"""Arguments and environment of a vLLM server unless the study says otherwise: a pure function of hardware and model."""
 
 from __future__ import annotations
 

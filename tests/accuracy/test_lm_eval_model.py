@@ -1,4 +1,4 @@
-"""What the adapter refuses, and where it cuts."""
+"""What lm-evaluation-harness's model object refuses, and where it cuts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from whichbits.accuracy.adapter import HarnessModel
+from whichbits.accuracy.lm_eval_model import LmEvalModel
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
 
@@ -46,8 +46,8 @@ def ask(model: Scripted, tokenizer: Path, *arguments: dict[str, Any], max_gen_to
         Instance(request_type="generate_until", doc={}, arguments=(f"prompt {n}", one), idx=0)
         for n, one in enumerate(arguments)
     ]
-    adapter = HarnessModel(model, PromptTokenizer(tokenizer), max_gen_toks=max_gen_toks, seed=1, task="mine")
-    return adapter.generate_until(requests)
+    lm = LmEvalModel(model, PromptTokenizer(tokenizer), max_gen_toks=max_gen_toks, seed=1, task="mine")
+    return lm.generate_until(requests)
 
 
 def test_stop_strings_beyond_the_engines_are_applied(tiny_llama: Path) -> None:
@@ -102,25 +102,25 @@ def test_answers_come_back_in_order_whatever_their_limits(tiny_llama: Path) -> N
 
 
 def test_perplexity_tasks_are_refused(tiny_llama: Path) -> None:
-    adapter = HarnessModel(Scripted(), PromptTokenizer(tiny_llama), max_gen_toks=None, seed=0, task="wikitext")
+    lm = LmEvalModel(Scripted(), PromptTokenizer(tiny_llama), max_gen_toks=None, seed=0, task="wikitext")
     with pytest.raises(UserError, match="perplexity"):
-        adapter.loglikelihood_rolling([])
+        lm.loglikelihood_rolling([])
 
 
 def test_tokens_are_counted(tiny_llama: Path) -> None:
     from lm_eval.api.instance import Instance
 
-    adapter = HarnessModel(Scripted("x"), PromptTokenizer(tiny_llama), max_gen_toks=4, seed=0, task="t")
-    adapter.generate_until([Instance(request_type="generate_until", doc={}, arguments=("one two", {"until": []}), idx=0)])
-    assert (adapter.work.prompt_tokens, adapter.work.generated_tokens) == (2, 3)
-    adapter.loglikelihood([Instance(request_type="loglikelihood", doc={}, arguments=("one two", " three"), idx=0)])
-    assert (adapter.work.prompt_tokens, adapter.work.generated_tokens) == (5, 3)
+    lm = LmEvalModel(Scripted("x"), PromptTokenizer(tiny_llama), max_gen_toks=4, seed=0, task="t")
+    lm.generate_until([Instance(request_type="generate_until", doc={}, arguments=("one two", {"until": []}), idx=0)])
+    assert (lm.work.prompt_tokens, lm.work.generated_tokens) == (2, 3)
+    lm.loglikelihood([Instance(request_type="loglikelihood", doc={}, arguments=("one two", " three"), idx=0)])
+    assert (lm.work.prompt_tokens, lm.work.generated_tokens) == (5, 3)
 
 
 def test_an_answer_without_a_token_of_its_own_is_refused(save_tokenizer, tmp_path: Path) -> None:
     from lm_eval.api.instance import Instance
 
     save_tokenizer(tmp_path)
-    adapter = HarnessModel(Scripted(), PromptTokenizer(tmp_path), max_gen_toks=None, seed=0, task="mine")
+    lm = LmEvalModel(Scripted(), PromptTokenizer(tmp_path), max_gen_toks=None, seed=0, task="mine")
     with pytest.raises(UserError, match=r"mine has an answer 'use' .*'the old ho'"):
-        adapter.loglikelihood([Instance(request_type="loglikelihood", doc={}, arguments=("the old ho", "use"), idx=0)])
+        lm.loglikelihood([Instance(request_type="loglikelihood", doc={}, arguments=("the old ho", "use"), idx=0)])

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from whichbits.accuracy.evaluate import evaluate
-from whichbits.accuracy.harness import _item, _score, run_harness
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.registry import expand, task
+from whichbits.accuracy.run_lm_eval import _item, _score, run_lm_eval
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
@@ -83,12 +83,12 @@ def test_log_likelihoods_equal_those_of_lm_eval_hf(tiny_llama: Path, plain_tiny)
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    from whichbits.accuracy.adapter import HarnessModel
+    from whichbits.accuracy.lm_eval_model import LmEvalModel
 
     pairs = [("The sky is", " blue"), ("", "Alone it stands"), ("Trailing space ", "goes over"), ("a b c", " d e f g")]
     requests = [Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=0) for pair in pairs]
-    adapter = HarnessModel(plain_tiny, PromptTokenizer(tiny_llama), max_gen_toks=None, seed=0, task="t")
-    ours = adapter.loglikelihood(requests)
+    lm = LmEvalModel(plain_tiny, PromptTokenizer(tiny_llama), max_gen_toks=None, seed=0, task="t")
+    ours = lm.loglikelihood(requests)
     # Its default takes the softmax in BF16, where close choices tie.
     hf = HFLM(pretrained=str(tiny_llama), dtype="bfloat16", softmax_dtype="float32", batch_size=1, device="cpu")
     theirs = hf.loglikelihood(requests)
@@ -129,7 +129,7 @@ def test_the_chat_template_is_the_tokenizers(embedded_model: Path, tiny_llama: P
 
 def test_a_group_keeps_its_members_apart(tiny_llama: Path, plain_tiny) -> None:
     members = {name: harness_tasks(task(name), seed=0)[name] for name in ("recall", "copy")}
-    result = run_harness(task("recall"), members, plain_tiny, PromptTokenizer(tiny_llama), limit=3, seed=0)
+    result = run_lm_eval(task("recall"), members, plain_tiny, PromptTokenizer(tiny_llama), limit=3, seed=0)
     assert [item.item.partition("/")[0] for item in result.items] == ["recall"] * 3 + ["copy"] * 3
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from whichbits.engines.vllm.defaults import serving_settings
+from whichbits.engines.vllm.server_arguments import serving_settings
 from whichbits.hardware.this_machine import Hardware
 from whichbits.schema.hardware import Gpu
 
