@@ -7,6 +7,8 @@ import pytest
 
 from whichbits.reporting.context import PublishedComparison, ReportContext
 from whichbits.reporting.page import render
+from whichbits.schema.serve import ClientCeiling
+from whichbits.verdict.caveat_codes import BeyondClient
 from whichbits.verdict.estimates import SingleRound
 from whichbits.verdict.verdict import GuidelineRow, NoRecommendation, Verdict
 from whichbits.verdict.words.answer import reasons, sentence
@@ -195,3 +197,16 @@ def test_texts_stand_side_by_side_with_where_they_part(verdict: Verdict, context
     assert page.text.count(pair.alike) == 3, "twice to be read, once as data"
     for said in (pair.base, pair.text, "built-in", "refund-1", "ROUGE-1"):
         assert said in page.text
+
+
+def test_the_load_clients_ceiling_and_the_loads_beyond_it(verdict, context):
+    assert "client-ceiling" not in render(verdict, context)
+    beyond = BeyondClient(candidate="w8a8-int", workload="chat", load="concurrency 16", share=1.34)
+    ceiling = ClientCeiling(tokens_per_second=11_320.0, cores=2)
+    told = render(verdict.model_copy(update={"client_ceiling": ceiling, "caveats": (*verdict.caveats, beyond)}), context)
+    (line,) = re.findall(r'<p class="dim" id="client-ceiling">(.*?)</p>', told)
+    assert "11,320 tokens a second on its 2 cores: 226 streams of 50." in line
+    assert "beyond it" in line
+    assert "w8a8-int, chat, concurrency 16: 1.3 times." in line
+    within = render(verdict.model_copy(update={"client_ceiling": ceiling}), context)
+    assert "beyond it" not in within

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from whichbits.api.doctor import doctor
+from whichbits.schema.serve import ClientCeiling
 from whichbits.serving import ceiling, null_server
-from whichbits.serving.ceiling import Ceiling, client_ceiling
+from whichbits.serving.ceiling import client_ceiling
 
 
 def test_streams_of_fifty_tokens_a_second() -> None:
-    assert Ceiling(tokens_per_second=10_000, cores=2).streams == 200
+    assert ClientCeiling(tokens_per_second=10_000, cores=2).streams == 200
 
 
 def test_the_ceiling_is_what_eighty_percent_of_a_core_reads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +31,9 @@ def test_the_ceiling_is_what_eighty_percent_of_a_core_reads(monkeypatch: pytest.
 
 def test_doctor_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for streams, status in ((20, "warn"), (200, "ok")):
-        monkeypatch.setattr(ceiling, "client_ceiling", lambda streams=streams: Ceiling(50.0 * streams, 2))
+        monkeypatch.setattr(
+            ceiling, "client_ceiling", lambda streams=streams: ClientCeiling(tokens_per_second=50.0 * streams, cores=2)
+        )
         (check,) = [check for check in doctor() if check.name == "load client"]
         assert (check.status, f"{streams} streams" in check.detail) == (status, True)
         assert bool(check.remedy) == (status == "warn")

@@ -5,7 +5,9 @@ import pytest
 
 from whichbits.schema.engine import OtherEngine
 from whichbits.schema.provenance import Provenance
+from whichbits.schema.serve import ClientCeiling, Evidence, ServeSummary
 from whichbits.verdict import scored_tasks
+from whichbits.verdict.assemble import decide
 from whichbits.verdict.collect import collect
 from whichbits.verdict.pairing import PairingError, read_columns
 
@@ -153,3 +155,24 @@ def test_each_table_is_read_once_and_what_candidates_share_is_held_once(steps, m
     assert first.pair.base is second.pair.base
     assert first.pair.cluster is second.pair.cluster
     assert (first.candidate, second.candidate) == ("w8a8-int", "w4a16-int")
+
+
+def test_the_load_clients_ceiling_is_that_of_the_worst_session_and_flags_what_is_beyond_it(steps):
+    """16 in flight at 1 s are 512 tokens a second, in chunks of two 256."""
+    evidence = Evidence.model_construct(tokens_per_chunk=2.0, prefix_cache_hit_rate=None, server_started=None)
+
+    def measured(repeat: int, ceiling: float | None):
+        record = steps.serve("w8a8-int", repeat, {16: (1.0, 2.0)})
+        summary = record.found(ServeSummary)
+        levels = tuple(level.model_copy(update={"evidence": evidence}) for level in summary.load_levels)
+        client = None if ceiling is None else ClientCeiling(tokens_per_second=ceiling, cores=2)
+        return replace(record, summary=summary.model_copy(update={"load_levels": levels, "client_ceiling": client}))
+
+    found = collect([measured(0, 1000.0), measured(1, 200.0), measured(2, None)], "bf16", FORMATS)
+    assert found.client_ceiling == ClientCeiling(tokens_per_second=200.0, cores=2)
+    assert found.client_ceiling.streams == 4
+    shares = {r.repeat: r.client_share for r in found.rounds if r.candidate == "w8a8-int"}
+    assert shares == {0: pytest.approx(0.256), 1: pytest.approx(1.28), 2: None}
+    (flagged,) = [entry for entry in decide(found, study="s", model="m").caveats if entry.code == "beyond_client"]
+    assert (flagged.candidate, flagged.load, flagged.share) == ("w8a8-int", "concurrency 16", pytest.approx(1.28))
+    assert collect([measured(0, None)], "bf16", FORMATS).client_ceiling is None

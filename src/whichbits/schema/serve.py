@@ -222,6 +222,24 @@ class NaturalLoad(Stored):
     """Share of the answers that are as long as they may be; None where there is none."""
 
 
+STREAM_TOKENS = 50
+"""Tokens each second of the streams that a ceiling is told in."""
+
+
+class ClientCeiling(Stored):
+    """What the load client can read before it is said to be saturated, by its cost against a server that computes nothing."""
+
+    tokens_per_second: float
+    """One a chunk."""
+    cores: int
+    """That the two shared."""
+
+    @property
+    def streams(self) -> int:
+        """Streams of 50 tokens a second."""
+        return int(self.tokens_per_second / STREAM_TOKENS)
+
+
 class ServeSummary(Summary, kind="serve"):
     """A candidate's speed and the base's of the same round; their requests are in `items.parquet`."""
 
@@ -237,3 +255,5 @@ class ServeSummary(Summary, kind="serve"):
     """Where the workload asks for it."""
     base_natural: NaturalLoad | None = None
     weights: WeightsBehind | None = None
+    client_ceiling: ClientCeiling | None = None
+    """At the beginning of the session, on the client's cores; None in stores of before, and where another tool measured."""

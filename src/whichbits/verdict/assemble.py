@@ -101,6 +101,7 @@ def decide(
         reply_measures=findings.reply_measures,
         similarity=tuple(similarity_finding(sample, level=level, seed=seed) for sample in findings.similarity),
         measures=findings.measures,
+        client_ceiling=findings.client_ceiling,
         metrics=findings.metrics,
         speed=tuple(
             finding

@@ -179,6 +179,17 @@ class PromptsShared(Frozen):
     """Share that came from the cache, by candidate, on average over loads and rounds; none where servers do not say."""
 
 
+class BeyondClient(Frozen):
+    """A load brought more tokens than the load client can read."""
+
+    code: Literal["beyond_client"] = "beyond_client"
+    candidate: str
+    workload: str
+    load: str
+    share: float
+    """Tokens that came each second over those that it can read, at most over the rounds."""
+
+
 class StillRising(Frozen):
     """Candidates that did best at the largest load measured."""
 
@@ -246,6 +257,7 @@ Caveat = Annotated[
     | OutlyingRound
     | Rounds
     | PromptsShared
+    | BeyondClient
     | StillRising
     | LimitsNotKept
     | SeveralLooks

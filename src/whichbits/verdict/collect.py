@@ -19,7 +19,7 @@ from whichbits.schema.metrics import Measure, Measured, ServingMetric
 from whichbits.schema.prefill_decode import PrefillDecodeSummary
 from whichbits.schema.probe import ProbeSummary
 from whichbits.schema.quantize import QuantizeSummary
-from whichbits.schema.serve import Metrics, ServeSummary
+from whichbits.schema.serve import ClientCeiling, LoadLevelSummary, Metrics, ServeSummary
 from whichbits.schema.served_weights import Agreement
 from whichbits.schema.session import WeightsBehind
 from whichbits.schema.step import Record
@@ -92,6 +92,7 @@ def collect(
         footprints=tuple(servers_took(by_kind.get("prefill_decode", []), base)),
         natural_rounds=tuple(natural_rounds(by_kind.get("serve", []))),
         metrics=_metrics(by_kind.get("serve", [])),
+        client_ceiling=_client_ceiling(by_kind.get("serve", [])),
         kernels=_kernels(records),
         served_weights=tuple(_served_weights(done, base)),
         sizes=tuple(_sizes(by_kind.get("quantize", []), base, base_bytes)),
@@ -209,7 +210,16 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
                     throughputs=throughputs,
                     cached=entry.evidence.prefix_cache_hit_rate if entry.evidence else None,
                     server_started=entry.evidence.server_started if entry.evidence else None,
+                    client_share=_client_share(entry, found.client_ceiling),
                 )
+
+
+def _client_share(level: LoadLevelSummary, ceiling: ClientCeiling | None) -> float | None:
+    """Chunks that came each second over those that the client could read."""
+    tokens, evidence = level.metrics.output_tokens_per_second, level.evidence
+    if ceiling is None or tokens is None or evidence is None:
+        return None
+    return tokens / (evidence.tokens_per_chunk or 1.0) / ceiling.tokens_per_second
 
 
 def _capacity_rounds(records: Sequence[Record], base: str) -> Iterator[CapacityRound]:
@@ -228,6 +238,12 @@ def _capacity_rounds(records: Sequence[Record], base: str) -> Iterator[CapacityR
                         point=Point(run.rate, math.inf if run.worst is None else run.worst),
                         steps=(record.key,),
                     )
+
+
+def _client_ceiling(records: Sequence[Record]) -> ClientCeiling | None:
+    """The lowest of all sessions."""
+    found = [one for record in records if (one := record.found(ServeSummary).client_ceiling) is not None]
+    return min(found, key=lambda one: one.tokens_per_second, default=None)
 
 
 def _metrics(records: Sequence[Record]) -> tuple[ServingMetric, ...]:

@@ -14,7 +14,7 @@ from whichbits.schema.deployment import Deployment
 from whichbits.schema.footprint import Footprint
 from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.schema.prefill_decode import MeasuredBatches
-from whichbits.schema.serve import Metrics, NaturalLoad
+from whichbits.schema.serve import ClientCeiling, Metrics, NaturalLoad
 from whichbits.schema.workload import Limit, Workload
 from whichbits.verdict.estimates import Provenance
 from whichbits.verdict.paired import Paired
@@ -134,6 +134,8 @@ class Round:
     """Share of the prompt tokens that the server found in its prefix cache; None where it does not say."""
     server_started: float | None = None
     """Seconds since 1970; None where the server does not say."""
+    client_share: float | None = None
+    """Tokens that came each second over those that the client could read; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,8 @@ class Findings:
     batch_rounds: tuple[BatchRound, ...] = ()
     natural_rounds: tuple[NaturalRound, ...] = ()
     footprints: tuple[ServerTook, ...] = ()
+    client_ceiling: ClientCeiling | None = None
+    """What the load client could read, in the session in which that was least; None where it is not known."""
     metrics: tuple[ServingMetric, ...] = ()
     """What the rounds measured."""
     kernels: Mapping[str, Kernel] = field(default_factory=dict)

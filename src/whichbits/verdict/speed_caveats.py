@@ -8,6 +8,7 @@ from statistics import fmean
 import numpy as np
 
 from whichbits.verdict.caveat_codes import (
+    BeyondClient,
     Caveat,
     InvalidRound,
     KernelsUnknown,
@@ -40,10 +41,22 @@ def speed_caveats(
         for option in options.options:
             for note in option.cost.notes:
                 yield Rounds(candidate=option.candidate, workload=options.workload, mode=options.mode, note=note)
+    yield from _beyond_client(findings)
     for workload in dict.fromkeys(r.workload for r in findings.rounds):
         yield from _shared(workload, findings)
         yield from _still_rising(workload, findings)
     yield from _limits(findings, measured, level)
+
+
+def _beyond_client(findings: Findings) -> Iterator[BeyondClient]:
+    """Each load that brought more than the client of its session can read, once."""
+    shares: dict[tuple[str, str, str], float] = {}
+    for r in findings.rounds:
+        key = (r.candidate, r.workload, r.load_level)
+        if r.client_share is not None and r.client_share > max(1.0, shares.get(key, 0.0)):
+            shares[key] = r.client_share
+    for (candidate, workload, load), share in shares.items():
+        yield BeyondClient(candidate=candidate, workload=workload, load=load, share=share)
 
 
 OUTLYING = 0.1

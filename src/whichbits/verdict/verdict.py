@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from whichbits.schema.metrics import Measure, ServingMetric
+from whichbits.schema.serve import ClientCeiling
 from whichbits.schema.served_weights import Agreement
 from whichbits.verdict.caveat_codes import Caveat, ImplausibleLoss
 from whichbits.verdict.estimates import Estimate, Frozen, Mode, Provenance, Timed
@@ -359,6 +360,8 @@ class Verdict(Frozen):
     measures: tuple[Measure, ...] = ()
     """What the measures of `similarity` are."""
     speed: tuple[SpeedFinding, ...]
+    client_ceiling: ClientCeiling | None = None
+    """What the load client could read, in the session in which that was least; None where it is not known."""
     metrics: tuple[ServingMetric, ...] = ()
     """What the metrics of `speed` are."""
     capacity: tuple[CapacityFinding, ...] = ()

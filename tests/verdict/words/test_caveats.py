@@ -76,6 +76,11 @@ SAID = [
         "Where a checkpoint was both served and emulated, the scores differ by at most -1.0 points (-2.0 to +0.1; a, recall).",
     ),
     (
+        c.BeyondClient(candidate="a", workload="chat", load="concurrency 512", share=1.34),
+        "a, chat, concurrency 512: 1.3 times as many tokens came as the load client can read, so it may be the client that was "
+        "measured.",
+    ),
+    (
         c.SeveralLooks(rounds=(3, 6), level=0.95),
         "Speeds are measured in 3 rounds, and in up to 6 where a comparison is open at one of 2 looks; each interval is wider, "
         "so that those of all looks hold together in 95%.",

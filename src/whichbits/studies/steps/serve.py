@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
 from whichbits.core.text import read_bytes
-from whichbits.schema.serve import CapacityRun, LoadLevelSummary, NaturalLoad, ServeInputs, ServeLocal, ServeSummary
+from whichbits.schema.serve import (
+    CapacityRun,
+    ClientCeiling,
+    LoadLevelSummary,
+    NaturalLoad,
+    ServeInputs,
+    ServeLocal,
+    ServeSummary,
+)
 from whichbits.schema.step import Step
 from whichbits.schema.workload import NaturalOutput, Workload, mean
 from whichbits.studies.steps.forecast import Ask
@@ -184,9 +192,12 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     measurement of its own round too, so that their ratio is taken within the session. What fails for one candidate leaves the
     others' measurements as they are.
     """
+    from whichbits.serving.ceiling import client_ceiling
     from whichbits.serving.rounds import fixed, measure_round
 
     session = Session.of(jobs, context)
+    context.progress("how much its load client can read")
+    ceiling = client_ceiling(set(jobs[0].cpus) if jobs[0].cpus is not None else None)
     rounds: dict[tuple[int, str], list[Job]] = {}
     for job in jobs:
         loads = job.step.inputs_as(ServeInputs).workload.model_dump_json()
@@ -220,7 +231,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         workloads[loads] = fixed(workload, measured)
         ended = {name: natural.get((repeat, workload.name, name)) for name in names}
         for job in group:
-            yield job, _paired(job, measured, ended, names, session)
+            yield job, _paired(job, measured, ended, names, session, ceiling)
 
 
 def _measured(
@@ -269,6 +280,7 @@ def _paired(
     natural: Mapping[str, NaturalLoad | None],
     order: Sequence[str],
     session: Session,
+    ceiling: ClientCeiling | None,
 ) -> Result | Exception:
     """A step's result: its candidate's load levels with the base's of the same round, and the order of measuring."""
     from whichbits.serving.machine import energy_metrics
@@ -293,6 +305,7 @@ def _paired(
         natural=natural[roles(job)["candidate"]],
         base_natural=natural[roles(job)["base"]],
         weights=session.weights(job),
+        client_ceiling=ceiling,
     )
     return Result(summary, session.provenance(job, packages() or None))
 

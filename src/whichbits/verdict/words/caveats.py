@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from whichbits.verdict.caveat_codes import (
+    BeyondClient,
     Caveat,
     EmulatedAccuracy,
     EmulationDiffers,
@@ -50,6 +51,7 @@ def caveat(entry: Caveat, base: str) -> str:
             | OutlyingRound()
             | Rounds()
             | PromptsShared()
+            | BeyondClient()
             | StillRising()
             | LimitsNotKept()
             | SeveralLooks()
@@ -137,7 +139,15 @@ def _stopped_early(entry: StoppedEarly) -> str:
 
 
 def _of_speed(
-    entry: KernelsUnknown | InvalidRound | OutlyingRound | Rounds | PromptsShared | StillRising | LimitsNotKept | SeveralLooks,
+    entry: KernelsUnknown
+    | InvalidRound
+    | OutlyingRound
+    | Rounds
+    | PromptsShared
+    | BeyondClient
+    | StillRising
+    | LimitsNotKept
+    | SeveralLooks,
     base: str,
 ) -> str:
     match entry:
@@ -157,6 +167,11 @@ def _of_speed(
             said = f"from the prefix cache came {listing(hits)}" if hits else "the servers do not say how many their cache held"
             share = f"{100 * entry.shared:.0f} % of the prompt tokens"
             return f"{entry.workload}: {share} are those of a prompt before, on purpose; {said}."
+        case BeyondClient():
+            return (
+                f"{entry.candidate}, {entry.workload}, {entry.load}: {entry.share:.1f} times as many tokens came as the load "
+                "client can read, so it may be the client that was measured."
+            )
         case StillRising():
             names = listing(entry.candidates)
             return f"{entry.workload}: {names} did best at the largest load measured, so a larger one may give more."
