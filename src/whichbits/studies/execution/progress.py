@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from whichbits.studies.execution.runner import State
     from whichbits.studies.steps.planned import Needs, Planned
 
+TIME_LEFT_SHARE = 0.02
+"""The time left is computed over all steps that are left, in no more than this share of the time."""
 LOG_EVERY_S = 10.0
 """A running step's progress goes to the log at most this often."""
 
@@ -67,6 +69,7 @@ class RunView:
         self._logged: dict[str, float] = {}
         self._failed = 0
         self._note = ""
+        self._time_left, self._time_left_due = "", 0.0
         self._lock = threading.Lock()
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
         self._logger = logging.getLogger(f"whichbits.studies.study.{id(self)}")
@@ -144,15 +147,22 @@ class RunView:
             if self._note:
                 rows.add_row("▸", Text(self._note))
             done = self._count - len(self._left)
-            each = [(planned.needs, self._durations.step(planned.step)) for planned in self._left.values()]
-            known = self._wall_clock((needs, seconds) for needs, seconds in each if seconds is not None)
-            about = f"about {duration(known)}" if known else "an unknown time"
-            more = " or more" if known and any(seconds is None for _, seconds in each) else ""
+            began = time.monotonic()
+            if began >= self._time_left_due:
+                self._time_left = self._say_time_left()
+                self._time_left_due = began + (time.monotonic() - began) / TIME_LEFT_SHARE
             bar = Table.grid(padding=(0, 1))
             bar.add_row(
                 ProgressBar(total=max(self._count, 1), completed=done, width=28),
                 f"{done}/{self._count} steps",
-                f"{about}{more} left",
+                self._time_left,
                 Text(f"{self._failed} failed", style="red") if self._failed else "",
             )
             return Group(rows, bar)
+
+    def _say_time_left(self) -> str:
+        each = [(planned.needs, self._durations.step(planned.step)) for planned in self._left.values()]
+        known = self._wall_clock((needs, seconds) for needs, seconds in each if seconds is not None)
+        about = f"about {duration(known)}" if known else "an unknown time"
+        more = " or more" if known and any(seconds is None for _, seconds in each) else ""
+        return f"{about}{more} left"

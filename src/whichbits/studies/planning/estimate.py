@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 from whichbits.core.durations import duration
 from whichbits.schema.labels import Labels
@@ -44,12 +43,14 @@ class Durations:
     """Seconds that steps took, by group; filled from stores and while running."""
 
     def __init__(self) -> None:
-        self._seconds: dict[tuple[str, ...], list[float]] = {}
+        self._seconds: dict[tuple[str, ...], tuple[float, int]] = {}
+        """Sum and number."""
 
     def add(self, kind: str, labels: Labels, seconds: float) -> None:
         """Note how long one step took."""
         for key in {group(kind, labels), (kind,)}:
-            self._seconds.setdefault(key, []).append(seconds)
+            total, count = self._seconds.get(key, (0.0, 0))
+            self._seconds[key] = (total + seconds, count + 1)
 
     def read(self, store: Path) -> None:
         """Note all finished steps of a store."""
@@ -65,7 +66,8 @@ class Durations:
         """
         for key in (group(step.kind, step.labels), (step.kind,)):
             if key in self._seconds:
-                return fmean(self._seconds[key])
+                total, count = self._seconds[key]
+                return total / count
         return None
 
     def total(self, steps: Iterable[Step], forecast: Callable[[Step], float | None] = lambda step: None) -> Estimate:
