@@ -10,7 +10,7 @@ PREDICTED = ["latency_s", "ttft_s", "tpot_s", "qps", "qps_steady", "concurrency"
 """Attributes of its answer."""
 KIND = ["kind", "step"]
 """Where a result says what kind of step it is of."""
-COLUMNS: dict[str, str] = {}
+COLUMNS: dict[str, str] = {"nearest_output_error": "rtn_output_error"}
 """Columns of items.parquet, and the names that they are recorded under."""
 IDENTITY = [
     "candidate", "format", "task", "suite", "text", "prompts", "measure", "workload", "deployment", "engine", "metric", "name",
