@@ -12,18 +12,15 @@ those of an uninterrupted run without a cluster. Fails if one does, or a process
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from interrupted import exit_code, finished, kill_with_children, leftovers
 
 SPECIFICATION = """\
 version: 1
@@ -51,59 +48,6 @@ SEEN_GONE = {
 }
 
 
-def started_by(parent: int) -> list[int]:
-    """A process, and all that it has started, as far as their parents live."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                above = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            children.setdefault(above, []).append(int(entry.name))
-    found = [parent]
-    for pid in found:
-        found += children.get(pid, [])
-    return found
-
-
-def leftovers(store: Path) -> list[int]:
-    """Processes that work on the store, some seconds after the command has ended."""
-    deadline = time.monotonic() + 30
-    while (found := list(_at_work(store))) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return found
-
-
-def _at_work(store: Path) -> Iterator[int]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                environment, state = (
-                    (entry / "environ").read_bytes(),
-                    (entry / "stat").read_text().rpartition(")")[2].split()[0],
-                )
-            except OSError:
-                continue
-            if state not in "ZX" and b"WHICHBITS_STORE=" in environment and str(store).encode() in environment:
-                yield int(entry.name)
-
-
-def results(store: Path) -> dict[str, Any]:
-    """What each step found, by key: its summary, the rows of its items, digests of its checkpoint."""
-    import pyarrow.parquet
-
-    found = {}
-    for path in sorted(store.glob("steps/**/result.json")):
-        result = json.loads(path.read_text())
-        items = path.parent / "items.parquet"
-        rows = pyarrow.parquet.read_table(items).to_pylist() if items.exists() else []
-        tensors = sorted(path.parent.glob("checkpoint/*.safetensors"))
-        digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in tensors]
-        found[result["key"]] = (result["kind"], result["summary"], rows, digests)
-    return found
-
-
 class Nodes:
     """A cluster whose nodes are killed and replaced; the first, which the study's command belongs to, lives."""
 
@@ -124,11 +68,7 @@ class Nodes:
         """One of them is gone, with all that it has started."""
         node = chance.choice([one for one in self.cluster.list_all_nodes() if not one.head])
         raylet = node.all_processes["raylet"][0].process.pid
-        for pid in started_by(raylet):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        kill_with_children(raylet)
         self.cluster.remove_node(node, allow_graceful=False)
 
 
@@ -148,7 +88,7 @@ def main() -> int:
         (folder / "spec.yaml").write_text(SPECIFICATION)
         began = time.monotonic()
         subprocess.run([*STUDY, "here"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        usual, expected = time.monotonic() - began, results(folder / "here")
+        usual, expected = time.monotonic() - began, finished(folder / "here")
         print(f"on one machine: {usual:.0f} s, {len(expected)} steps", flush=True)
         nodes, whole, number = Nodes(), 0, 0
         store = folder / "store-0"
@@ -165,22 +105,22 @@ def main() -> int:
                     nodes.kill(chance)
                     time.sleep(chance.uniform(0, 8))
                     nodes.add()
-                    left = []
+                    left: list[str] = []
                 else:
                     process.kill()
                     process.wait()
                     process, left = None, leftovers(store)
                 print(
-                    f"kill {number}, {kills[number - 1]}: {len(results(store))} steps done, {len(left)} processes left",
+                    f"kill {number}, {kills[number - 1]}: {len(finished(store))} steps done, {len(left)} processes left",
                     flush=True,
                 )
-                problems += [f"process {pid} is left of {store.name}" for pid in left]
+                problems += left
                 continue
             process = None
             if code == 0:
                 whole += 1
-                problems += [f"process {pid} is left of {store.name}" for pid in leftovers(store)]
-                found = results(store)
+                problems += leftovers(store)
+                found = finished(store)
                 different = [key for key in {**expected, **found} if found.get(key) != expected.get(key)]
                 problems += [f"step {key} of {store.name} differs" for key in different]
                 print(f"{store.name} is whole: {len(found)} steps, {len(different)} differ from one machine's", flush=True)
@@ -189,10 +129,7 @@ def main() -> int:
                 print("a step was lost three times: the same command again", flush=True)
         nodes.cluster.shutdown()
     print(f"{whole} studies were whole after {len(kills)} kills")
-    for problem in problems:
-        print(f"PROBLEM {problem}")
-    print("ok" if not problems else f"{len(problems)} problems")
-    return bool(problems)
+    return exit_code(problems)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from interrupted import FinishedStep, exit_code, finished, leftovers
+
 SPECIFICATION = """\
 version: 1
 name: interrupted
@@ -50,50 +52,24 @@ def started(folder: Path) -> Path:
     return folder
 
 
-def results(store: Path) -> dict[str, dict]:
-    """`result.json` of each finished step by key, with the scores of its items."""
-    import pyarrow.parquet
-
-    found = {}
-    for path in store.glob("steps/**/result.json"):
-        result = json.loads(path.read_text())
-        if result["kind"] == "evaluate":
-            result["scores"] = pyarrow.parquet.read_table(path.parent / "items.parquet").column("score").to_pylist()
-        found[result["key"]] = result
-    return found
-
-
-def leftovers(folder: Path) -> list[str]:
-    """Processes whose command line or environment names the study's folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != 0:
-            try:
-                text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-            except OSError:
-                continue
-            if str(folder).encode() in text:
-                found.append(f"{entry.name} {(entry / 'cmdline').read_bytes().replace(bytes(1), b' ').decode()[:80]}")
-    return found
-
-
 def compare(whole: Path, broken: Path) -> list[str]:
     """What differs between the stores of two finished runs; prints how the scores compare with the noise floor."""
-    ours, theirs = results(whole), results(broken)
+    ours, theirs = finished(whole), finished(broken)
     problems = []
     if ours.keys() != theirs.keys():
         problems.append(f"keys differ: {sorted(ours.keys() ^ theirs.keys())}")
     flips = items = noise = noise_items = 0
     for key in ours.keys() & theirs.keys():
         one, other = ours[key], theirs[key]
-        if one["kind"] == "quantize" and one["summary"]["files"] != other["summary"]["files"]:
-            problems.append(f"bytes differ: {one['labels']}")
-        if one["kind"] == "evaluate":
-            items += len(one["scores"])
+        if one.checkpoint != other.checkpoint:
+            problems.append(f"bytes differ: {one.labels}")
+        if one.kind == "evaluate":
+            items += one.items.num_rows
             flips += changed(one, other)
-            if one["labels"]["repeat"] == "1":
-                first = next(r for r in ours.values() if r["labels"] == {**one["labels"], "repeat": "0"} and "scores" in r)
-                noise_items += len(one["scores"])
+            if one.labels.repeat == 1:
+                labels = one.labels.model_copy(update={"repeat": 0})
+                first = next(step for step in ours.values() if (step.kind, step.labels) == ("evaluate", labels))
+                noise_items += one.items.num_rows
                 noise += changed(one, first)
     print(f"{len(ours)} keys; items scored differently: {flips} of {items}; the base run twice: {noise} of {noise_items}")
     if flips / items > max(noise / noise_items, 1 / items):
@@ -115,9 +91,10 @@ def speeds(store: Path) -> dict[tuple[str, str], tuple[float, float]]:
     }
 
 
-def changed(one: dict, other: dict) -> int:
+def changed(one: FinishedStep, other: FinishedStep) -> int:
     """Items whose scores differ."""
-    return sum(a != b for a, b in zip(one["scores"], other["scores"], strict=True))
+    scores = (step.items.column("score").to_pylist() for step in (one, other))
+    return sum(a != b for a, b in zip(*scores, strict=True))
 
 
 def main() -> int:
@@ -133,7 +110,7 @@ def main() -> int:
         began = time.monotonic()
         subprocess.run(COMMAND, cwd=whole, check=True, stdout=subprocess.DEVNULL)
         usual = time.monotonic() - began
-        print(f"uninterrupted: {usual:.0f} s, {len(results(whole / STORE))} steps", flush=True)
+        print(f"uninterrupted: {usual:.0f} s, {len(finished(whole / STORE))} steps", flush=True)
         broken = started(Path(name) / "broken-0")
         killed = 0
         while killed < kills:
@@ -145,10 +122,8 @@ def main() -> int:
                 killed += 1
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-                deadline = time.monotonic() + 20
-                while (left := leftovers(broken)) and time.monotonic() < deadline:
-                    time.sleep(0.2)
-                done = len(results(broken / STORE))
+                left = leftovers(broken)
+                done = len(finished(broken / STORE))
                 print(f"kill {killed} after {wait:.0f} s: {done} steps done, {len(left)} processes left", flush=True)
                 problems += left
             else:
@@ -156,10 +131,7 @@ def main() -> int:
                 broken = started(Path(name) / f"broken-{killed}")
         subprocess.run(COMMAND, cwd=broken, check=True, stdout=subprocess.DEVNULL)
         problems += compare(whole / STORE, broken / STORE)
-    for problem in problems:
-        print(f"PROBLEM {problem}")
-    print("ok" if not problems else f"{len(problems)} problems")
-    return bool(problems)
+    return exit_code(problems)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,14 +27,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 from draws import true_recovery
 from growing_samples import Drawn, Population, with_recovery
 
-from whichbits.schema.early_stopping import Look
+from whichbits.schema.early_stopping import FUTILITY, EarlyStoppingPlan, Look
 from whichbits.studies.store.manifest import read
 from whichbits.studies.store.store import Store
 from whichbits.verdict.accuracy import suites
 from whichbits.verdict.collect import collect
 from whichbits.verdict.early_stopping.group_sequential import GroupSequential
-from whichbits.verdict.early_stopping.schedule import equal_items, information_at, looks
-from whichbits.verdict.early_stopping.variances import PRIOR_ITEMS, variances
+from whichbits.verdict.early_stopping.methods import method_of
+from whichbits.verdict.early_stopping.schedule import equal_items, looks
+from whichbits.verdict.early_stopping.variances import variances, with_prior
 from whichbits.verdict.paired import Paired
 from whichbits.verdict.rule_of_three import Units, gains, largest_unseen, losses
 from whichbits.verdict.score_test import ScoreTest, recovery_stratum
@@ -66,8 +67,8 @@ class Design:
 
     @cached_property
     def method(self) -> GroupSequential:
-        """The study's method."""
-        return GroupSequential([look.information for look in self.looks], level=LEVEL)
+        """The method as it is planned."""
+        return group_sequential(self.looks, self.most)
 
     @cached_property
     def counts(self) -> list[dict[str, int]]:
@@ -79,8 +80,6 @@ class Design:
         samples = [task.draw(rng, [count[str(n)] for count in self.counts]) for n, task in enumerate(self.tasks)]
         parts = [sample.contrast(self.bound) for sample in samples]
         plain = sum(mean for mean, _ in parts) / np.sqrt(sum(variance for _, variance in parts))
-        items = np.array([list(count.values()) for count in self.counts]).T
-        spread = np.array([variance for _, variance in parts]) * items
         given_up: float | None = None
         claim = 0
         for look, distance in enumerate(plain):
@@ -91,7 +90,7 @@ class Design:
                 chance = method.chance_to_decide(look + 1, distance) / method.futility
                 near = 0.5 < chance < 2.0
             if near:
-                method = self._method_of(spread[:, look], items[:, look])
+                method = self._method_of(look, parts)
                 claim, distance = self._claim([sample.at(look) for sample in samples], method.level(look + 1))
             if claim:
                 break
@@ -102,16 +101,11 @@ class Design:
             full = self._claim([sample.at(-1) for sample in samples], LEVEL)[0]
         return Run(claim, used, full, given_up)
 
-    def _method_of(self, spread: NDArray[np.float64], items: NDArray[np.int64]) -> GroupSequential:
-        """As `variances` makes it of pairs, from the variances of the tasks' items at a look."""
-        mean = float(spread @ items) / float(items.sum())
-        if len(items) == 1 or mean == 0:
-            return self.method
-        each = {
-            str(n): (one * count + PRIOR_ITEMS * mean) / (count + PRIOR_ITEMS)
-            for n, (one, count) in enumerate(zip(spread, items, strict=True))
-        }
-        return GroupSequential(information_at(self.looks, self.most, each), level=LEVEL)
+    def _method_of(self, look: int, parts: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> GroupSequential:
+        """The method as a look makes it: from how much the items of each task change there."""
+        items = self.counts[look]
+        squares = {task: float(part[1][look]) * items[task] ** 2 for task, part in zip(items, parts, strict=True)}
+        return group_sequential(self.looks, self.most, with_prior(items, squares))
 
     def _claim(self, drawn: Sequence[Drawn], level: float) -> tuple[int, float]:
         test = ScoreTest([one.stratum for one in drawn])
@@ -123,6 +117,16 @@ class Design:
             lambda: [one.gains for one in drawn],
             1 / test.denominator,
         )
+
+
+def group_sequential(
+    looks: Sequence[Look], most: Mapping[str, int], variances: Mapping[str, float] | None = None
+) -> GroupSequential:
+    """The verdict's method for a candidate whose tasks vary so; as planned without."""
+    plan = EarlyStoppingPlan(method=GroupSequential.name, futility=FUTILITY, looks=tuple(looks), most=most)
+    found = method_of(plan, level=LEVEL, variances=variances)
+    assert isinstance(found, GroupSequential)
+    return found
 
 
 def claimed(
@@ -285,9 +289,7 @@ def _replayed(pairs: Sequence[Paired], bound: float, rng: np.random.Generator) -
     for number, look in enumerate(plan, start=1):
         counts = equal_items(look.count, most).values()
         seen = [_first(pair, order[:count]) for pair, order, count in zip(pairs, orders, counts, strict=True)]
-        each = variances({str(task): [pair] for task, pair in enumerate(seen)})
-        shares = information_at(plan, most, each) if each else [look.information for look in plan]
-        method = GroupSequential(shares, level=LEVEL)
+        method = group_sequential(plan, most, variances({str(task): [pair] for task, pair in enumerate(seen)}))
         claim, distance = _claim(seen, bound, method.level(number))
         if claim or method.futile(number, distance):
             break

@@ -12,8 +12,11 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 ELSEWHERE = {"vllm_on_cpu.py"}
 """What imports vLLM, which is never imported where whichbits runs."""
 COMMANDS = sorted(
-    [path.name for path in FOLDER.glob("*.py") if path.name not in ELSEWHERE]
-    + [f"verdict/{path.name}" for path in (FOLDER / "verdict").glob("*.py") if '"__main__"' in path.read_text(encoding="utf-8")]
+    [
+        str(path.relative_to(FOLDER))
+        for path in (*FOLDER.glob("*.py"), *(FOLDER / "verdict").glob("*.py"))
+        if '"__main__"' in path.read_text(encoding="utf-8") and path.name not in ELSEWHERE
+    ]
     + [path.parent.name for path in FOLDER.glob("*/__main__.py")]
 )
 

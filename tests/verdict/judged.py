@@ -7,6 +7,7 @@ from whichbits.verdict.collect import collect
 
 N = 2000
 BASE = np.array([1, 1, 1, 0, 0] * (N // 5), dtype=float)  # 60 % right
+THREE = (1.0, 1.01, 0.99)
 
 
 def with_flips(lost, gained):
@@ -34,9 +35,8 @@ def decision(found, candidate):
 
 def speeds(steps, candidate, *, synchronous, loaded, rounds=3, **more):
     """Serve steps of a candidate that takes `synchronous` and `loaded` times the base's latency alone and at 16."""
-    wobble = (1.0, 1.01, 0.99)
     return [
-        steps.serve(candidate, r, {1: (synchronous * wobble[r], 1.0), 16: (2 * loaded * wobble[r], 2.0)}, **more)
+        steps.serve(candidate, r, {1: (synchronous * THREE[r], 1.0), 16: (2 * loaded * THREE[r], 2.0)}, **more)
         for r in range(rounds)
     ]
 
@@ -48,3 +48,15 @@ def non_inferior_pair(steps, *, int8=(5, 5), int4=(5, 5)):
         steps.evaluate("w4a16-int", with_flips(*int4)),
         *(steps.probe(name) for name in ("bf16", "w8a8-int", "w4a16-int")),
     ]
+
+
+def scored(steps, **lost):
+    """Evaluate and probe steps: so many right answers lost, and as many wrong ones gained, by candidate."""
+    records = [steps.evaluate("bf16", BASE), steps.probe("bf16")]
+    for name, (down, up) in lost.items():
+        records += [steps.evaluate(name, with_flips(down, up)), steps.probe(name)]
+    return records
+
+
+def notes(found, candidate):
+    return {note.code for cost in found.cost if cost.candidate == candidate for note in cost.notes}

@@ -4,11 +4,10 @@ import json
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tests.verdict.judged import BASE, verdict, with_flips
+from tests.verdict.judged import THREE, notes, scored, verdict
 from whichbits.core.crossing import Point
 from whichbits.core.errors import UserError
 from whichbits.schema.deployment import Deployment
@@ -21,24 +20,10 @@ from whichbits.verdict.estimates import Estimate, SingleRound
 from whichbits.verdict.findings import CapacityRound
 from whichbits.verdict.verdict import Verdict
 
-THREE = (1.0, 1.01, 0.99)
-
-
-def scored(steps, **lost):
-    """Evaluate and probe steps: so many right answers lost, and as many wrong ones gained, by candidate."""
-    records = [steps.evaluate("bf16", BASE), steps.probe("bf16")]
-    for name, (down, up) in lost.items():
-        records += [steps.evaluate(name, with_flips(down, up)), steps.probe(name)]
-    return records
-
 
 def served(steps, name, factor, *, wobble=THREE, load=16, **more):
     """Serve steps of a candidate that takes `factor` times the base's time, a little more or less in each round."""
     return [steps.serve(name, r, {load: (factor * w, 1.0)}, spread=1e-4, **more) for r, w in enumerate(wobble)]
-
-
-def notes(found, candidate):
-    return {note.code for cost in found.cost if cost.candidate == candidate for note in cost.notes}
 
 
 def test_candidates_of_different_sessions_are_compared_through_the_base(steps):
@@ -371,38 +356,3 @@ def test_the_cost_of_a_row_of_table_5(steps):
 def test_a_single_round_holds_no_infinity():
     with pytest.raises(ValidationError, match="finite"):
         SingleRound(value=math.inf)
-
-
-def test_starts_of_the_servers_count_once_where_there_are_three(steps):
-    # three rounds of one start in which the ratio is 1.25, and two of a start each in which it is 1.1 and 1.4
-    ratios = {0: (1.24, "one"), 1: (1.25, "one"), 2: (1.26, "one"), 3: (1.1, "two"), 4: (1.4, "three")}
-
-    def found(last: int) -> Verdict:
-        records = scored(steps, a=(2, 2))
-        records += [steps.serve("a", r, {16: (1 / ratios[r][0], 1.0)}, session=ratios[r][1], spread=1e-4) for r in range(last)]
-        return verdict(records, "a")
-
-    one, two, three = found(3), found(4), found(5)
-    assert notes(one, "a") == set()
-    spreads = [next(note for cost in each.cost for note in cost.notes if note.code == "server_starts") for each in (two, three)]
-    assert [(note.rounds, note.starts, note.counted) for note in spreads] == [(4, 2, "rounds"), (5, 3, "starts")]
-    means = np.log([1.25, 1.1, 1.4])
-    assert spreads[1].between == pytest.approx(means.std(ddof=1), rel=0.01)
-    assert spreads[1].within == pytest.approx(np.log([1.24, 1.25, 1.26]).std(ddof=1), rel=0.01)
-    (cost,) = [cost for cost in three.cost if cost.candidate == "a"]
-    assert isinstance(cost.cost_reduction, Estimate)
-    assert math.log(cost.cost_reduction.value) == pytest.approx(means.mean(), abs=1e-3)
-    assert cost.cost_reduction.low < 0.92 < 1.68 < cost.cost_reduction.high, "three observations, not five"
-    assert [e.note.starts for e in three.caveats if e.code == "rounds"] == [3]
-
-
-def test_contending_are_the_loads_that_may_be_the_best_of_either(steps):
-    # latencies of candidate and base: 4 is the worse for both, 16 the best of the candidate, 64 nearly of the base
-    records = scored(steps, a=(2, 2))
-    rows = [{4: (0.5, 0.5 * w), 16: (0.8 * w, 1.0), 64: (5.0, 4.0 + 4 * (w - 1))} for w in (*THREE, 1.005)]
-    records += [steps.serve("a", r, latency, spread=1e-4) for r, latency in enumerate(rows)]
-    (cost,) = [cost for cost in verdict(records, "a").cost if cost.candidate == "a"]
-    assert cost.contending == (16, 64)
-    slow = {"chat": Workload(name="chat", prompt_tokens=8, output_tokens=8, slo=Slo(latency=Limit(seconds=3, percentile=50)))}
-    (cost,) = [cost for cost in verdict(records, "a", workloads=slow).cost if cost.candidate == "a"]
-    assert cost.contending == (16,), "64 is shown to miss the limit"

@@ -1,9 +1,15 @@
 """What is recommended where studies have speeds: the fastest of those that are accepted."""
 
+import math
+
+import numpy as np
 import pytest
 
-from tests.verdict.judged import BASE, caveats, decision, non_inferior_pair, speeds, verdict, with_flips
+from tests.verdict.judged import BASE, THREE, caveats, decision, non_inferior_pair, notes, scored, speeds, verdict, with_flips
 from whichbits.schema.deployment import Deployment
+from whichbits.schema.workload import Limit, Slo, Workload
+from whichbits.verdict.estimates import Estimate
+from whichbits.verdict.verdict import Verdict
 
 
 def test_recommends_the_cheapest_non_inferior_by_mode(steps):
@@ -138,3 +144,38 @@ def test_what_lies_below_the_bound_would_not_win(steps):
     assert entry.state == "inconclusive"
     assert entry.suite.recovery.value < 97
     assert {answer.would_win_if_accepted for answer in found.recommendations} == {None}
+
+
+def test_starts_of_the_servers_count_once_where_there_are_three(steps):
+    # three rounds of one start in which the ratio is 1.25, and two of a start each in which it is 1.1 and 1.4
+    ratios = {0: (1.24, "one"), 1: (1.25, "one"), 2: (1.26, "one"), 3: (1.1, "two"), 4: (1.4, "three")}
+
+    def found(last: int) -> Verdict:
+        records = scored(steps, a=(2, 2))
+        records += [steps.serve("a", r, {16: (1 / ratios[r][0], 1.0)}, session=ratios[r][1], spread=1e-4) for r in range(last)]
+        return verdict(records, "a")
+
+    one, two, three = found(3), found(4), found(5)
+    assert notes(one, "a") == set()
+    spreads = [next(note for cost in each.cost for note in cost.notes if note.code == "server_starts") for each in (two, three)]
+    assert [(note.rounds, note.starts, note.counted) for note in spreads] == [(4, 2, "rounds"), (5, 3, "starts")]
+    means = np.log([1.25, 1.1, 1.4])
+    assert spreads[1].between == pytest.approx(means.std(ddof=1), rel=0.01)
+    assert spreads[1].within == pytest.approx(np.log([1.24, 1.25, 1.26]).std(ddof=1), rel=0.01)
+    (cost,) = [cost for cost in three.cost if cost.candidate == "a"]
+    assert isinstance(cost.cost_reduction, Estimate)
+    assert math.log(cost.cost_reduction.value) == pytest.approx(means.mean(), abs=1e-3)
+    assert cost.cost_reduction.low < 0.92 < 1.68 < cost.cost_reduction.high, "three observations, not five"
+    assert [e.note.starts for e in three.caveats if e.code == "rounds"] == [3]
+
+
+def test_contending_are_the_loads_that_may_be_the_best_of_either(steps):
+    # latencies of candidate and base: 4 is the worse for both, 16 the best of the candidate, 64 nearly of the base
+    records = scored(steps, a=(2, 2))
+    rows = [{4: (0.5, 0.5 * w), 16: (0.8 * w, 1.0), 64: (5.0, 4.0 + 4 * (w - 1))} for w in (*THREE, 1.005)]
+    records += [steps.serve("a", r, latency, spread=1e-4) for r, latency in enumerate(rows)]
+    (cost,) = [cost for cost in verdict(records, "a").cost if cost.candidate == "a"]
+    assert cost.contending == (16, 64)
+    slow = {"chat": Workload(name="chat", prompt_tokens=8, output_tokens=8, slo=Slo(latency=Limit(seconds=3, percentile=50)))}
+    (cost,) = [cost for cost in verdict(records, "a", workloads=slow).cost if cost.candidate == "a"]
+    assert cost.contending == (16,), "64 is shown to miss the limit"

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -22,6 +22,73 @@ from whichbits.serving.result import RequestRow
 
 FORM = "0.8.1"
 """The version of GuideLLM whose form it is."""
+
+
+class Timings(TypedDict):
+    """Seconds since 1970; None of what a failed request has not got."""
+
+    targeted_start: float
+    request_start: float
+    resolve_start: float
+    first_token_iteration: float | None
+    last_token_iteration: float | None
+    token_iterations: int
+    request_end: float
+    resolve_end: float
+
+
+class RequestInfo(TypedDict):
+    """When a request was answered, and why not."""
+
+    timings: Timings
+    error: str | None
+
+
+class Request(TypedDict):
+    """A request in GuideLLM's form."""
+
+    info: RequestInfo
+    prompt_tokens: int
+    output_tokens: int
+
+
+class Requests(TypedDict):
+    """Requests of a load, by how they ended."""
+
+    successful: list[Request]
+    errored: list[Request]
+    incomplete: list[Request]
+
+
+class Strategy(TypedDict):
+    """How requests are sent."""
+
+    type_: str
+    streams: NotRequired[int]
+    max_concurrency: NotRequired[int]
+    rate: NotRequired[float]
+
+
+class Backend(TypedDict):
+    """What was asked."""
+
+    kind: str
+    model: str
+
+
+class Config(TypedDict):
+    """What was asked, and how."""
+
+    strategy: Strategy
+    backend: Backend
+
+
+class Benchmark(TypedDict):
+    """A load in GuideLLM's form; metrics are its summaries by name."""
+
+    config: Config
+    metrics: dict[str, dict[str, int] | dict[str, dict[str, float]]]
+    requests: Requests
 
 
 Arrivals = Literal["poisson", "constant", "other"]
@@ -74,7 +141,7 @@ def write(path: Path, model: str, loads: Sequence[Measured]) -> None:
         ) from error
 
 
-def _benchmark(load: Measured, model: str) -> dict[str, Any]:
+def _benchmark(load: Measured, model: str) -> Benchmark:
     fine, failed = ([_request(row, load.began) for row in load.rows if row.ok is ok] for ok in (True, False))
     answered = [row for row in load.rows if row.ok]
     return {
@@ -89,7 +156,7 @@ def _benchmark(load: Measured, model: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _strategy(load: Measured) -> dict[str, Any]:
+def _strategy(load: Measured) -> Strategy:
     level = load.level
     if level.concurrency == 1:
         return {"type_": "synchronous"}
@@ -108,22 +175,22 @@ def _times(rows: Sequence[RequestRow]) -> Iterator[tuple[str, list[float]]]:
     yield "time_per_output_token_ms", [1000 * (_last(row) - row.start_s) / row.output_tokens for row in rows]
 
 
-def _request(row: RequestRow, began: float) -> dict[str, Any]:
+def _request(row: RequestRow, began: float) -> Request:
     start = began + row.start_s
     late = _of(row, "due_ttft_s") - _of(row, "ttft_s") if row.ok else 0.0
-    timings: dict[str, Any] = {"targeted_start": start - late, "request_start": start, "resolve_start": start}
-    if row.ok:
-        end = start + _of(row, "latency_s")
-        first, last = start + _of(row, "ttft_s"), began + _last(row)
-        timings |= {"first_token_iteration": first, "last_token_iteration": last, "token_iterations": _chunks(row)}
-    else:
-        end = start
-        timings |= {"first_token_iteration": None, "last_token_iteration": None, "token_iterations": 0}
-    return {
-        "info": {"timings": {**timings, "request_end": end, "resolve_end": end}, "error": None if row.ok else "failed"},
-        "prompt_tokens": row.prompt_tokens,
-        "output_tokens": row.output_tokens,
-    }
+    end = began + _end(row) if row.ok else start
+    timings = Timings(
+        targeted_start=start - late,
+        request_start=start,
+        resolve_start=start,
+        first_token_iteration=start + _of(row, "ttft_s") if row.ok else None,
+        last_token_iteration=began + _last(row) if row.ok else None,
+        token_iterations=_chunks(row) if row.ok else 0,
+        request_end=end,
+        resolve_end=end,
+    )
+    info = RequestInfo(timings=timings, error=None if row.ok else "failed")
+    return Request(info=info, prompt_tokens=row.prompt_tokens, output_tokens=row.output_tokens)
 
 
 def _end(row: RequestRow) -> float:

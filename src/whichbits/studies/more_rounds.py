@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from whichbits.core.durations import duration
-from whichbits.studies import conclusion
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.steps.study import FurtherRound
 from whichbits.studies.store.store import Store
-from whichbits.studies.study import manifest_of, say
+from whichbits.studies.study import judged, say
 from whichbits.studies.until_decided import plan_after_looks
 from whichbits.verdict.looks import OpenSpeed, open_speeds
 
@@ -62,9 +61,7 @@ class MoreRounds:
         return replace(self.plan, steps=tuple(planned for planned in self.plan.steps if planned.step.key not in before))
 
     def _look(self) -> None:
-        manifest = manifest_of(self.expansion, self.plan, self.overrides, self.command, 0.0)
-        manifest.write(self.store.folder)
-        self._open = open_speeds(conclusion.judge(manifest, manifest.records(self.store)))
+        self._open = open_speeds(judged(self.expansion, self.plan, self.store, self.overrides, self.command))
         if self._open:
             where = "; ".join(f"{one.workload}, {one.mode}: {', '.join(one.candidates)}" for one in self._open)
             say(f"Open after {self._rounds} rounds: {where}. Measured further.", console=self.console)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from whichbits.studies.planning.plan import Plan
     from whichbits.studies.planning.planner import Expansion
     from whichbits.studies.store.manifest import StudyManifest
+    from whichbits.verdict.verdict import Verdict
 
 LOG = "run.log"
 
@@ -156,6 +157,15 @@ def _disk_errors(store: Store) -> Iterator[None]:
             f"store: {store.place} cannot be written: {error.strerror or error}",
             remedy="free some space, or make the folder writable, and run the same command again; finished steps are kept",
         ) from error
+
+
+def judged(expansion: Expansion, plan: Plan, store: Store, overrides: Mapping[str, float], command: str) -> Verdict:
+    """The verdict of a study as it stands, with its manifest written."""
+    from whichbits.studies import conclusion
+
+    manifest = manifest_of(expansion, plan, overrides, command, 0.0)
+    manifest.write(store.folder)
+    return conclusion.judge(manifest, manifest.records(store))
 
 
 def manifest_of(

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 from whichbits.schema.early_stopping import EarlyStoppingPlan
 from whichbits.schema.evaluate import EvaluateSummary
-from whichbits.studies import conclusion
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.store.store import Store
-from whichbits.studies.study import manifest_of, run, say
+from whichbits.studies.study import judged, run, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -165,9 +164,7 @@ class _Looks:
         """Find who is decided, and say so."""
         from whichbits.verdict.words.decisions import looked
 
-        manifest = manifest_of(self.expansion, self._steps, self.overrides, self.command, 0.0)
-        manifest.write(self.store.folder)
-        verdict = conclusion.judge(manifest, manifest.records(self.store))
+        verdict = judged(self.expansion, self._steps, self.store, self.overrides, self.command)
         before, self._active = self._active, set()
         for decision in verdict.formats:
             if decision.candidate in before and decision.looked is not None:

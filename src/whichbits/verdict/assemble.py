@@ -134,8 +134,8 @@ def _with_look(decision: Decision, entry: Suite | None, looking: Looking | None,
 def _stopped_early(looking: Looking, base: str, level: float) -> StoppedEarly:
     items, all_items = looking.items(base)
     return StoppedEarly(
-        method=looking.method.name,
-        looks=looking.method.looks,
+        method=looking.plan.method,
+        looks=len(looking.plan.looks),
         items=items,
         all_items=all_items,
         candidates=len(set(looking.plan.reached) - {base}),

@@ -239,6 +239,19 @@ class StoppedEarly(Frozen):
     """Confidence of each candidate's intervals, of all looks together."""
 
 
+SpeedCaveat = (
+    KernelsUnknown
+    | InvalidRound
+    | OutlyingRound
+    | Rounds
+    | PromptsShared
+    | BeyondClient
+    | StillRising
+    | LimitsNotKept
+    | SeveralLooks
+)
+"""Of how speeds were measured."""
+
 Caveat = Annotated[
     Remark
     | TaskExcluded
@@ -252,15 +265,7 @@ Caveat = Annotated[
     | FamilyWise
     | EmulatedAccuracy
     | EmulationDiffers
-    | KernelsUnknown
-    | InvalidRound
-    | OutlyingRound
-    | Rounds
-    | PromptsShared
-    | BeyondClient
-    | StillRising
-    | LimitsNotKept
-    | SeveralLooks
+    | SpeedCaveat
     | StoppedEarly,
     Field(discriminator="code"),
 ]

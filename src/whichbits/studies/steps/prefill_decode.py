@@ -18,9 +18,8 @@ from whichbits.schema.step import Step
 from whichbits.schema.workload import Workload, mean
 from whichbits.studies.steps.forecast import Ask
 from whichbits.studies.steps.planned import Planned
-from whichbits.studies.steps.shared.on_engine import trusted
 from whichbits.studies.steps.shared.served import api_key
-from whichbits.studies.steps.shared.session import Session, roles, round_order, session_inputs, session_step
+from whichbits.studies.steps.shared.session import Session, roles, round_order, session_inputs, session_local, session_step
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
@@ -64,20 +63,13 @@ def _distinct(lengths: Iterator[int]) -> tuple[int, ...]:
 
 def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
     """A step for each round and candidate that is served."""
-    batches, base = study.prefill_decode, study.subjects[0]
+    batches = study.prefill_decode
     if batches is None:
         return
-    assert base.folder is not None, "the base is a folder"
     for repeat in range(study.specification.rounds):
         for subject in study.subjects:
             if subject.served:
-                local = SessionLocal(
-                    checkpoint=subject.ready,
-                    tokenizer=study.model.path,
-                    trust_remote_code=trusted(study),
-                    base=base.name,
-                    base_checkpoint=base.folder,
-                )
+                local = session_local(study, subject, SessionLocal)
                 inputs = session_inputs(study, subject, repeat, PrefillDecodeInputs, batches=batches)
                 yield session_step(study, PREFILL_DECODE, subject, inputs, local)
 

@@ -26,7 +26,7 @@ from whichbits.studies.steps.shared.items import write_items
 from whichbits.studies.steps.shared.job import trust_remote_code
 from whichbits.studies.steps.shared.on_engine import trusted
 from whichbits.studies.steps.shared.served import api_key
-from whichbits.studies.steps.shared.session import Session, roles, round_order, session_inputs, session_step
+from whichbits.studies.steps.shared.session import Session, roles, round_order, session_inputs, session_local, session_step
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
@@ -75,18 +75,9 @@ def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
 
 
 def _planned(study: Study, subject: Subject, repeat: int, workload: Workload) -> Planned:
-    base = study.subjects[0]
-    assert base.folder is not None, "the base is a folder"
     named, digest, path = requests_of(workload)
     inputs = session_inputs(study, subject, repeat, ServeInputs, workload=named, requests=digest)
-    local = ServeLocal(
-        checkpoint=subject.ready,
-        tokenizer=study.model.path,
-        trust_remote_code=trusted(study),
-        base=base.name,
-        base_checkpoint=base.folder,
-        requests=path,
-    )
+    local = session_local(study, subject, ServeLocal, requests=path)
     return session_step(study, SERVE, subject, inputs, local, workload.name)
 
 

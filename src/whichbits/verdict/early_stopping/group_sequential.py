@@ -24,7 +24,7 @@ class GroupSequential:
     clusters) takes Student's quantile of the same probability: the boundary is widened as a single test is.
 
     What share of the information a look has is estimated at each look, by how much the items of each task change there. Errors
-    that are spent by estimated shares stay as stated to a good approximation (Lan and DeMets, Biometrics 45, 1989), which
+    that are spent by estimated shares stay as stated to a good approximation (Lan and Zucker, Statist. Med. 12, 1993), which
     `benchmarks/verdict/until_decided.py errors` holds against simulated studies.
 
     Futility is not binding: boundaries are computed as if nobody heeded it. It goes by the predictive probability (flat prior)

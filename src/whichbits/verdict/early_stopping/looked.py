@@ -23,8 +23,9 @@ class Looking:
 
     def __init__(self, plan: EarlyStoppingPlan, tasks: Sequence[ScoredTask], *, level: float) -> None:
         self.plan = plan
-        self.method: EarlyStopping = method_of(plan, level=level)
-        self._methods = {name: method_of(plan, level=level, variances=_variances(name, plan, tasks)) for name in plan.reached}
+        self._methods: Mapping[str, EarlyStopping] = {
+            name: method_of(plan, level=level, variances=_variances(name, plan, tasks)) for name in plan.reached
+        }
 
     def levels(self) -> Mapping[str, float]:
         """Confidence for which the interval of each candidate's look is computed, by candidate."""
@@ -35,25 +36,24 @@ class Looking:
         look = self.plan.reached.get(decision.candidate)
         if look is None or decision.state == "base":
             return None
-        method = self._methods[decision.candidate]
-        chance = None if kept is None else method.chance_to_decide(look, kept.distance(bound))
+        method, distance = self._methods[decision.candidate], None if kept is None else kept.distance(bound)
         return Looked(
-            stop=self._stop(decision, look, None if kept is None else kept.distance(bound)),
+            stop=self._stop(decision, look, method, distance),
             look=look,
             looks=len(self.plan.looks),
             items=self.plan.looks[look - 1].items,
             all_items=self.plan.looks[-1].items,
-            chance_to_decide=chance,
+            chance_to_decide=None if distance is None else method.chance_to_decide(look, distance),
         )
 
-    def _stop(self, decision: Decision, look: int, distance: float | None) -> Stop:
+    def _stop(self, decision: Decision, look: int, method: EarlyStopping, distance: float | None) -> Stop:
         if decision.state in ("non-inferior", "inferior"):
             return "decided"
         if decision.state == "failed" or decision.reason.code in NOT_COMPARABLE:
             return "not_comparable"
         if look == len(self.plan.looks):
             return "all_items"
-        if distance is not None and self._methods[decision.candidate].futile(look, distance):
+        if distance is not None and method.futile(look, distance):
             return "futile"
         return "open"
 

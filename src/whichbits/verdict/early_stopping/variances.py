@@ -17,11 +17,16 @@ def variances(pairs: Mapping[str, Sequence[Paired]]) -> dict[str, float]:
 
     Items of a cluster change together, which counts as more variance of each.
     """
-    own = {task: (sum(pair.items for pair in each), sum(map(_squares, each))) for task, each in pairs.items()}
-    mean = sum(squares for _, squares in own.values()) / max(sum(items for items, _ in own.values()), 1)
+    items = {task: sum(pair.items for pair in each) for task, each in pairs.items()}
+    return with_prior(items, {task: sum(map(_squares, each)) for task, each in pairs.items()})
+
+
+def with_prior(items: Mapping[str, int], squares: Mapping[str, float]) -> dict[str, float]:
+    """Variance of an item by task, of its items and the sum of their squares; empty where all squares are 0."""
+    mean = sum(squares.values()) / max(sum(items.values()), 1)
     if mean == 0:
         return {}
-    return {task: (squares + PRIOR_ITEMS * mean) / (items + PRIOR_ITEMS) for task, (items, squares) in own.items()}
+    return {task: (squares[task] + PRIOR_ITEMS * mean) / (count + PRIOR_ITEMS) for task, count in items.items()}
 
 
 def _squares(pair: Paired) -> float:

@@ -20,6 +20,7 @@ from whichbits.verdict.caveat_codes import (
     ServerOfOtherArithmetic,
     ServerOfOtherWeights,
     SeveralLooks,
+    SpeedCaveat,
     StillRising,
     StoppedEarly,
     TaskExcluded,
@@ -40,23 +41,13 @@ def caveats(verdict: Verdict) -> tuple[str, ...]:
 
 def caveat(entry: Caveat, base: str) -> str:
     """One caveat."""
+    if isinstance(entry, SpeedCaveat):
+        return _of_speed(entry, base)
     match entry:
         case Remark():
             return entry.text
         case TaskExcluded() | TaskInsensitive() | EmulatedAccuracy() | EmulationDiffers():
             return _of_tasks(entry)
-        case (
-            KernelsUnknown()
-            | InvalidRound()
-            | OutlyingRound()
-            | Rounds()
-            | PromptsShared()
-            | BeyondClient()
-            | StillRising()
-            | LimitsNotKept()
-            | SeveralLooks()
-        ):
-            return _of_speed(entry, base)
         case StoppedEarly():
             return _stopped_early(entry)
         case _:
@@ -138,18 +129,7 @@ def _stopped_early(entry: StoppedEarly) -> str:
     )
 
 
-def _of_speed(
-    entry: KernelsUnknown
-    | InvalidRound
-    | OutlyingRound
-    | Rounds
-    | PromptsShared
-    | BeyondClient
-    | StillRising
-    | LimitsNotKept
-    | SeveralLooks,
-    base: str,
-) -> str:
+def _of_speed(entry: SpeedCaveat, base: str) -> str:
     match entry:
         case KernelsUnknown():
             return f"{listing(entry.candidates)}: served by others than whichbits, so which kernels ran is not known."

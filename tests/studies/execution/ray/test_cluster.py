@@ -5,8 +5,6 @@ One file, so that the cluster is started once.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -14,13 +12,15 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import whichbits
+from benchmarks.interrupted import finished, kill_with_children, processes_of
 from whichbits.core.errors import UserError
 from whichbits.engines.vllm.command import EngineCommand
 from whichbits.engines.vllm.server_arguments import Settings
@@ -236,59 +236,25 @@ max_length: 128
 """
 
 
-def parents(pid: int) -> Iterator[int]:
-    """A process, its parent, and so on."""
-    while pid > 1:
-        yield pid
-        try:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            return
-
-
-def marked(store: Path) -> list[int]:
-    """Processes of work on a store."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                text = (entry / "environ").read_bytes()
-            except OSError:
-                continue
-            if b"WHICHBITS_STORE=" in text and str(store).encode() in text:
-                found.append(int(entry.name))
-    return found
+def raylet_of(process: psutil.Process, raylets: Iterable[int]) -> int | None:
+    """The raylet below which a step's process runs; None of others."""
+    try:
+        above = {one.pid for one in process.parents()} if os.getsid(process.pid) == process.pid else set()
+    except (psutil.Error, ProcessLookupError):
+        return None
+    return next((raylet for raylet in raylets if raylet in above), None)
 
 
 def kill_a_node_at_work(cluster: Any, store: Path, study: subprocess.Popen[str]) -> None:
     """Kill the raylet of a node that a step runs on, not the first, and all that it has started."""
     raylets = {one.all_processes["raylet"][0].process.pid: one for one in cluster.list_all_nodes() if not one.head}
     while study.poll() is None:
-        at_work = [raylet for pid in marked(store) if os.getsid(pid) == pid for raylet in raylets if raylet in parents(pid)]
-        if at_work:
-            below = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-            doomed = [pid for pid in below if at_work[0] in parents(pid)]
-            for pid in (at_work[0], *doomed):
-                os.kill(pid, signal.SIGKILL)
-            cluster.remove_node(raylets[at_work[0]], allow_graceful=False)
+        for raylet in filter(None, (raylet_of(process, raylets) for process in processes_of(store))):
+            kill_with_children(raylet)
+            cluster.remove_node(raylets[raylet], allow_graceful=False)
             return
         time.sleep(0.02)
     pytest.fail("the study has ended before a node could be killed")
-
-
-def results(store: Path) -> dict[str, Any]:
-    """What each step found, by key, with the rows of its items and the digests of what it has written."""
-    import pyarrow.parquet
-
-    found = {}
-    for path in sorted(store.glob("steps/**/result.json")):
-        result = json.loads(path.read_text())
-        items = path.parent / "items.parquet"
-        rows = pyarrow.parquet.read_table(items).to_pylist() if items.exists() else []
-        tensors = sorted(path.parent.glob("checkpoint/*.safetensors"))
-        digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in tensors]
-        found[result["key"]] = (result["kind"], result["summary"], rows, digests)
-    return found
 
 
 def test_a_study_that_loses_a_node_ends_as_on_one_machine(tmp_path: Path, tiny_llama: Path, cluster: Any, gone: Any):
@@ -305,10 +271,10 @@ def test_a_study_that_loses_a_node_ends_as_on_one_machine(tmp_path: Path, tiny_l
     cluster.add_node(**cluster.added)
     assert there.returncode == 0, said
     assert "lost: " in (tmp_path / "there" / "run.log").read_text()
-    assert gone(marked(tmp_path / "there"))
+    assert gone([process.pid for process in processes_of(tmp_path / "there")])
     here = study("here")
     assert here.communicate(timeout=300)[0]
     assert here.returncode == 0
-    found = results(tmp_path / "there")
-    assert {kind for kind, *_ in found.values()} == {"quantize", "evaluate", "distribution"}
-    assert found == results(tmp_path / "here")
+    found = finished(tmp_path / "there")
+    assert {step.kind for step in found.values()} == {"quantize", "evaluate", "distribution"}
+    assert found == finished(tmp_path / "here")

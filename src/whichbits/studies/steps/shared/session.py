@@ -13,6 +13,7 @@ from whichbits.schema.labels import Labels
 from whichbits.schema.session import Devices, Servers, SessionInputs, SessionLocal, WeightsBehind
 from whichbits.schema.step import Step
 from whichbits.studies.steps.planned import Planned, keys, measurement
+from whichbits.studies.steps.shared.on_engine import trusted
 from whichbits.studies.steps.shared.provenance import provenance
 from whichbits.studies.steps.shared.served import agreement_of, references, server_of
 from whichbits.studies.steps.step import Job, ServerFailed, StepContext
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 InputsT = TypeVar("InputsT", bound=SessionInputs)
+LocalT = TypeVar("LocalT", bound=SessionLocal)
 
 
 def session_inputs(study: Study, subject: Subject, repeat: int, inputs: type[InputsT], **own: Any) -> InputsT:
@@ -43,6 +45,20 @@ def session_inputs(study: Study, subject: Subject, repeat: int, inputs: type[Inp
         deployment=Devices(hardware=deployment.hardware, count=deployment.count),
         repeat=repeat,
         seed=study.specification.seed + repeat,
+        **own,
+    )
+
+
+def session_local(study: Study, subject: Subject, local: type[LocalT], **own: Any) -> LocalT:
+    """Where a step of a session finds its files on this machine, with the fields that are the kind's `own`."""
+    base = study.subjects[0]
+    assert base.folder is not None, "the base is a folder"
+    return local(
+        checkpoint=subject.ready,
+        tokenizer=study.model.path,
+        trust_remote_code=trusted(study),
+        base=base.name,
+        base_checkpoint=base.folder,
         **own,
     )
 
