@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -221,6 +222,21 @@ def test_a_holder_of_this_machine_that_has_ended_is_followed_at_once(s3, monkeyp
     with object_lease.leased(found, "leases/study") as own:
         assert own.renew()
     assert object_lease.held(found, "leases/study") is None
+
+
+def test_a_folder_whose_first_object_comes_while_it_is_listed_is_no_object(s3, monkeypatch):
+    found, connection = Objects("s3://studies/between"), objects.file_system(os.getpid())
+    listed = connection._lsdir
+
+    async def and_then_written(path: str, **options: object) -> list[object]:
+        seen = await listed(path, **options)
+        if not seen:
+            await connection._pipe_file("studies/between/leases/000000001.json", b"first")
+        return seen
+
+    monkeypatch.setattr(connection, "_lsdir", and_then_written)
+    assert found.names("leases") == []
+    assert found.names("leases") == ["leases/000000001.json"]
 
 
 @pytest.mark.parametrize("place", ["s3://bucket", "s3://", "gs://bucket/folder"])

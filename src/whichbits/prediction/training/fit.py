@@ -155,11 +155,13 @@ def fit(measurements: Sequence[Measurement], start: Coefficients | None = None, 
 
         solution = least_squares(residuals, z, max_nfev=30)
         z = solution.x
-    covariance = np.linalg.inv(solution.jac.T @ solution.jac)
+    # Roots of the diagonal of (J'J)^-1 by singular values of J, whose squares cannot come out negative.
+    _, singular, directions = np.linalg.svd(solution.jac, full_matrices=False)
+    deviations = np.linalg.norm(directions.T / singular, axis=1)
     return replace(
         start,
         values=values_at(z),
-        spreads=dict(zip(names, (spread * np.sqrt(np.diag(covariance))).tolist(), strict=True)),
+        spreads=dict(zip(names, (spread * deviations).tolist(), strict=True)),
         support=tuple(sorted(set(start.support) | support(measurements))),
         sources={**start.sources, **_count(measurements)},
         releases=releases(measurements, start.releases),

@@ -98,11 +98,13 @@ class Objects:
 
     def names(self, prefix: str) -> list[str]:
         """Names of the objects in a folder and those below it, in order."""
+        folder = self._path(prefix).rstrip("/")
         try:
-            found = _patiently(lambda: file_system(os.getpid()).find(self._path(prefix)))
+            found = _patiently(lambda: file_system(os.getpid()).find(folder))
         except FileNotFoundError:
             return []
-        return sorted(path.removeprefix(f"{self._prefix}/") for path in found)
+        # s3fs asks twice where it finds none, and names the folder itself where its first object came in between
+        return sorted(path.removeprefix(f"{self._prefix}/") for path in found if path != folder)
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects; those that are not there are no error."""
