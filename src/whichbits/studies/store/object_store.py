@@ -136,6 +136,17 @@ class ObjectStore(Store):
                     self._objects.delete([name])
         return moved
 
+    def discard(self, steps: Iterable[tuple[str, str]]) -> None:
+        """Remove the results of shards, by kind and key, here and there; their files last."""
+        for kind, key in (named := list(steps)):
+            name = _name(kind, key, None)
+            content = self._objects.read(name)
+            if content is not None:
+                finished = Finished.model_validate_json(content)
+                self._objects.delete([name])
+                self._objects.delete(f"{finished.folder}/{file.name}" for file in finished.files)
+        super().discard(named)
+
     # The whole store
 
     @contextmanager
