@@ -97,6 +97,7 @@ class RunView:
         with self._lock:
             self._left |= {planned.step.key: planned for planned in steps}
             self._count += len(steps)
+            self._time_left_due = 0.0
 
     def started(self, step: Step) -> None:
         """The step began to run."""
