@@ -150,7 +150,7 @@ class RunView:
                 rows.add_row("▸", Text(self._note))
             done = self._count - len(self._left)
             began = time.monotonic()
-            if began >= self._time_left_due:
+            if self._left and began >= self._time_left_due:
                 self._time_left = self._say_time_left()
                 self._time_left_due = began + (time.monotonic() - began) / TIME_LEFT_SHARE
             bar = Table.grid(padding=(0, 1))
