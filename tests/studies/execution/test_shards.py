@@ -1,191 +1,109 @@
-"""A study whose evaluations and generations run in shards comes to what it comes to without."""
+"""How a run goes about a step in shards: what each of them waits for, what fails, and what the next run does."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-import whichbits
-from benchmarks.interrupted import finished
-from tests.studies.conftest import Machines
-from whichbits.api.study import Outcome
-from whichbits.core.errors import UserError
+from tests.studies.execution.fake_study import Given, Quiet, Total, asking, runner, unplanned
+from whichbits.schema.labels import Labels
+from whichbits.schema.shard import PartOf, Shard
 from whichbits.schema.step import Step
-from whichbits.studies.planning.planner import Expansion
-from whichbits.studies.specification.schema import parse
-from whichbits.studies.steps.registry import KINDS
-from whichbits.studies.steps.step import Job
+from whichbits.schema.summary import Summary
+from whichbits.studies.execution.local import LocalExecutor
+from whichbits.studies.execution.runner import Runner
+from whichbits.studies.planning.shards import Splitting
+from whichbits.studies.steps.planned import Planned, client
+from whichbits.studies.steps.step import Job, Kind, Result, Shards, StepContext
 from whichbits.studies.store.shards import stored_shards
-from whichbits.studies.store.store import Store
-
-pytest.importorskip("torch")
-pytest.importorskip("lm_eval")
-
-SPECIFICATION = """\
-version: 1
-name: split
-model: {model}
-candidates:
-  - {{format: w8a8-int, recipe: {{scales: minmax}}, run: emulated}}
-tasks: [{{name: order, limit: {limit}}}, {{name: choice, limit: 9}}]
-base_repeats: 1
-max_length: 128
-{more}
-"""
-SHARDS = ("evaluate_shard", "generate_shard")
 
 
-def written(tmp_path: Path, model: Path, name: str, *, shards: int | None, limit: int = 12, more: str = "") -> Path:
-    file = tmp_path / f"{name}.yaml"
-    executor = f"executor: {{shards: {shards}}}\n" if shards else ""
-    file.write_text(SPECIFICATION.format(model=model, limit=limit, more=executor + more))
-    return file
+class Part(Summary, kind="add_shard"):
+    total: int
 
 
-def run(tmp_path: Path, model: Path, store: str, **how: Any) -> Outcome:
-    return whichbits.study(written(tmp_path, model, store, **how), store=tmp_path / store, quiet=True)
+def split(step: Step, count: int) -> tuple[Step, ...]:
+    """Each adds as much, but for one that is told to fail."""
+    found = []
+    for index in range(count):
+        shard = Shard(index=index, count=count)
+        given = step.inputs_as(Given).model_copy(update={"part": PartOf(step=step.key, shard=shard)})
+        found.append(Step("add_shard", 1, given, step.reads, step.labels.model_copy(update={"shard": str(shard)})))
+    return tuple(found)
 
 
-def numbers(tmp_path: Path, store: str) -> Any:
-    """The verdict, but for what says when, how long and where."""
-
-    def of(value: Any) -> Any:
-        if isinstance(value, dict):
-            left_out = ("seconds", "finished_at", "command", "store", "version", "notes")
-            return {name: of(each) for name, each in value.items() if name not in left_out}
-        return [of(each) for each in value] if isinstance(value, list) else value
-
-    return of(json.loads((tmp_path / store / "verdict.json").read_text()))
-
-
-def test_verdict_results_and_places_are_those_of_a_study_without_shards(tmp_path: Path, tiny_llama: Path) -> None:
-    whole, split = run(tmp_path, tiny_llama, "whole", shards=None), run(tmp_path, tiny_llama, "split", shards=4)
-    assert (whole.failed, split.failed) == (0, 0)
-    assert finished(tmp_path / "split") == finished(tmp_path / "whole")
-    assert numbers(tmp_path, "split") == numbers(tmp_path, "whole")
-    assert stored_shards(tmp_path / "split", SHARDS) == []
-    log = (tmp_path / "split" / "run.log").read_text()
-    assert "evaluate_shard w8a8-int · order · emulated · shard 3 of 4" in log
-    again = run(tmp_path, tiny_llama, "split", shards=4)
-    assert again.failed == 0 and log == (tmp_path / "split" / "run.log").read_text(), "nothing is left to run"
+def add_shard(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
+    for job in jobs:
+        given = job.step.inputs
+        runs = Path(given.folder) / str(given.part.shard.index)
+        runs.write_text(f"{runs.read_text() if runs.exists() else ''}x")
+        if given.part.shard.index == given.fails and len(runs.read_text()) == 1:
+            raise ValueError("no memory is left")
+        address = context.server(job.servers[0]) if job.servers else ""
+        (job.directory / "address").write_text(address)
+        yield job, Result(Part(total=given.value))
 
 
-def test_more_items_run_what_is_new_alone_in_shards(tmp_path: Path, tiny_llama: Path) -> None:
-    run(tmp_path, tiny_llama, "grown", shards=None, limit=6)
-    run(tmp_path, tiny_llama, "grown", shards=3, limit=12)
-    run(tmp_path, tiny_llama, "whole", shards=None, limit=12)
-    found, expected = finished(tmp_path / "grown"), finished(tmp_path / "whole")
-    assert {place: step for place, step in found.items() if not place.endswith("/6")} == expected
-    grown = [json.loads(path.read_text())["provenance"] for path in tmp_path.glob("grown/steps/evaluate/*/12/result.json")]
-    assert [(ran["shards"], ran["earlier_items"]) for ran in grown] == [(3, 6)] * 2
+def merge(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
+    for job in jobs:
+        assert list(job.reads.values()) == [record.directory for record in job.shards]
+        total = sum(record.found(Part).total for record in job.shards)
+        (job.directory / "addresses").write_text(" ".join((folder / "address").read_text() for folder in job.reads.values()))
+        yield job, Result(Total(total=total, pid=0), shards_s=100.0)
 
 
-def in_background(tmp_path: Path, store: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "whichbits", "study", f"{store}.yaml", "--store", store]
-    return subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(os.environ)
-    )
+def in_shards(run: Runner, count: int, places: int = 1) -> Runner:
+    """The runner, whose steps of the kind `add` are split."""
+    kind = Kind("add_shard", 1, unplanned, add_shard, shards=Shards("add", split, merge))
+    run.kinds = {**run.kinds, "add_shard": kind}
+    run.executor = Several(places)
+    run.split = Splitting(run.kinds, (), lambda step: None, count).split
+    return run
 
 
-def test_a_killed_study_keeps_its_finished_shards_and_goes_on(tmp_path: Path, tiny_llama: Path) -> None:
-    written(tmp_path, tiny_llama, "killed", shards=5)
-    killed, folder = in_background(tmp_path, "killed"), tmp_path / "killed"
-    deadline = time.monotonic() + 240
-    while len(there := stored_shards(folder, SHARDS)) < 2:
-        assert time.monotonic() < deadline and killed.poll() is None
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait(60)
-    kept = {(one.kind, one.key): (folder / "steps" / one.kind / one.key / "result.json").stat().st_mtime_ns for one in there}
-    # With other shards in the specification an evaluation that has begun goes on in those that it has.
-    written(tmp_path, tiny_llama, "killed", shards=2)
-    again = in_background(tmp_path, "killed")
-    said = again.communicate(timeout=300)[0]
-    assert again.returncode == 0, said
-    begun = [line for line in (folder / "run.log").read_text().splitlines() if " start " in line and "_shard" in line]
-    names = [line.rsplit(" ", 1)[1] for line in begun]
-    assert all(names.count(key[:12]) == 1 for _, key in kept), "a finished shard runs once"
-    run(tmp_path, tiny_llama, "whole", shards=None)
-    assert finished(folder) == finished(tmp_path / "whole")
+class Several(LocalExecutor):
+    """An executor that says how many places it has."""
+
+    def __init__(self, places: int) -> None:
+        super().__init__()
+        self._places = places
+
+    def places(self) -> int:
+        return self._places
 
 
-def test_measured_afresh_no_shard_of_before_is_used(tmp_path: Path, tiny_llama: Path) -> None:
-    file = written(tmp_path, tiny_llama, "fresh", shards=2)
-    store = Store(tmp_path / "fresh")
-    planned, shards = planned_shards(file, "order")
-    answer(store, shards[0])
-    whichbits.study(file, store=store.folder, quiet=True, fresh=True)
-    log = (store.folder / "run.log").read_text()
-    assert f"start  evaluate_shard bf16 · order · emulated · shard 1 of 2 {shards[0].key[:12]}" in log
-    assert store.record(planned).state == "done"
+def planned(folder: Path, fails: int = -1, *servers: str) -> Planned:
+    given = Given(value=2, folder=str(folder), fails=fails)
+    return Planned(Step("add", 1, given, labels=Labels(candidate="a")), client(*servers))
 
 
-class Context:
-    def progress(self, text: str) -> None: ...
-    def server(self, name: str) -> str:
-        raise AssertionError("nothing is served")
+def test_a_step_in_shards_has_one_result_and_its_shards_are_gone(tmp_path: Path) -> None:
+    whole = planned(tmp_path)
+    run = in_shards(runner(tmp_path, [whole, asking("a", 1)], names=["a"]), 3)
+    states = run.run()
+    assert states == {whole.step.key: "done", run.plan.steps[1].step.key: "done"}, "shards are counted with their step"
+    record = run.store.record(whole.step)
+    assert record.found(Total).total == 6
+    assert (record.provenance.seconds or 0.0) >= 100.0, "its time is that of its shards"
+    assert stored_shards(run.store.folder, ["add_shard"]) == []
 
 
-def planned_shards(file: Path, task: str, count: int = 2) -> tuple[Step, tuple[Step, ...]]:
-    """The base's evaluation, and its shards."""
-    steps = [planned.step for planned in Expansion(*parse(file.read_text(), str(file))).plan().steps]
-    whole = next(step for step in steps if step.kind == "evaluate" and step.labels.task == task and not step.reads)
-    shards = KINDS["evaluate_shard"].shards
-    assert shards is not None
-    return whole, shards.split(whole, count)
+def test_a_shard_that_fails_is_run_alone_by_the_next_run(tmp_path: Path) -> None:
+    whole = planned(tmp_path, 1)
+    run = in_shards(runner(tmp_path, [whole]), 3)
+    assert run.run() == {whole.step.key: "failed"}
+    assert run.store.record(whole.step).error == "ValueError: no memory is left"
+    assert len(stored_shards(run.store.folder, ["add_shard"])) == 2
+    again = in_shards(runner(tmp_path, [whole]), 3)
+    assert again.run() == {whole.step.key: "done"}
+    assert [(tmp_path / str(index)).read_text() for index in range(3)] == ["x", "xx", "x"]
+    assert not run.store.failure(whole.step).exists()
+    observer = again.observer
+    assert isinstance(observer, Quiet) and len(observer.ends) == 2, "the shard and the merge"
 
 
-def answer(store: Store, step: Step, shards: tuple[Step, ...] = ()) -> None:
-    """Run a step, or the merge of its shards, as a worker does."""
-    run = KINDS[step.kind].run if not shards else KINDS["evaluate_shard"].shards.merge  # type: ignore[union-attr]
-    records = tuple(store.record(shard) for shard in shards)
-    job = Job(step, store.partial(step), {}, shards=records)
-    ((_, result),) = run([job], Context())
-    assert not isinstance(result, Exception)
-    store.finish(step, job.directory, result.summary, result.provenance)
-
-
-def test_shards_in_a_folder_and_in_s3_are_merged_on_any_machine_and_removed(
-    machines: Machines, tmp_path: Path, tiny_llama: Path
-) -> None:
-    whole, shards = planned_shards(written(tmp_path, tiny_llama, "t", shards=3), "order", 3)
-    for number, shard in enumerate(shards):
-        answer(machines.store(f"machine {number}"), shard)
-    store = machines.store("merges")
-    assert all(store.done(shard) for shard in shards)
-    answer(store, whole, shards)
-    store.discard([(shard.kind, shard.key) for shard in shards])
-    answer(alone := Store(tmp_path / "alone"), whole)
-    assert (finished(store.folder), store.done(shards[0])) == (finished(alone.folder), False)
-    another = machines.store("another")
-    assert another.done(whole) and not any(another.done(shard) for shard in shards)
-
-
-def test_a_task_that_asks_all_items_anew_the_base_s_further_runs_and_addresses_stay_whole(
-    tmp_path: Path, tiny_llama: Path
-) -> None:
-    shards = KINDS["evaluate_shard"].shards
-    assert shards is not None
-    whole, found = planned_shards(written(tmp_path, tiny_llama, "t", shards=3), "choice", 20)
-    assert len(found) == 9, "no more shards than items"
-    inputs: Any = whole.inputs
-    again = Step("evaluate", 2, inputs.model_copy(update={"repeat": 1}), local=whole.local, items=9)
-    assert shards.split(again, 3) == ()
-    there = {"kind": "url", "max_length": 8, "concurrency": 4}
-    served = Step(
-        "evaluate", 2, type(inputs).model_validate({**inputs.model_dump(by_alias=False), "engine": there}), local=whole.local
-    )
-    assert shards.split(served, 3) == ()
-
-
-def test_no_shards_are_no_number_of_them(tmp_path: Path, tiny_llama: Path) -> None:
-    with pytest.raises(UserError, match=r"executor\.shards"):
-        parse(SPECIFICATION.format(model=tiny_llama, limit=4, more="executor: {shards: 0}"), "t.yaml")
+def test_each_place_has_a_server_of_its_own(tmp_path: Path) -> None:
+    whole = planned(tmp_path, -1, "a")
+    run = in_shards(runner(tmp_path, [whole], names=["a"]), 4, places=2)
+    assert run.run() == {whole.step.key: "done"}
+    assert (run.store.directory(whole.step) / "addresses").read_text() == "http://a http://a#2 http://a http://a#2"

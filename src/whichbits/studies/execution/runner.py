@@ -155,8 +155,9 @@ class Runner:
         self._states.update({planned.step.key: "done" for planned in plan.steps if planned.step.key not in missing})
         self._states.update({key: "failed" for key in missing if key in not_again})
         steps = self.split([one for key, one in missing.items() if key not in not_again], self.executor.places())
-        self._shards.update(one.step.key for one in steps if one.part_of is not None)
-        done = {one.step.key for one in steps if one.part_of is not None and self.store.done(one.step)}
+        shards = {one.step.key: one.step for one in steps if one.part_of is not None}
+        self._shards.update(shards)
+        done = {key for key, step in shards.items() if self.store.done(step)}
         self._states.update(dict.fromkeys(done, "done"))
         again = [one for one in steps if one.step.key not in done]
         self.observer.added(again)
