@@ -15,6 +15,7 @@ pytest.importorskip("torch")
 import whichbits
 from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Record, Step
+from whichbits.schema.workload import Loads
 from whichbits.studies import conclusion
 from whichbits.studies.planning.plan import Plan
 from whichbits.studies.planning.resolve import Resolution
@@ -35,8 +36,8 @@ rounds: 2
 {more}"""
 
 ROUND_S = 100.0
-MANY = OpenSpeed("mine", "asynchronous", ("w8a8-int",), (4,))
-ALONE = OpenSpeed("mine", "synchronous", ("w8a8-int", "w4a16-int"), (1,))
+MANY = OpenSpeed("mine", "asynchronous", ("w8a8-int",), Loads(in_flight=(4,)))
+ALONE = OpenSpeed("mine", "synchronous", ("w8a8-int", "w4a16-int"), Loads(in_flight=(1,)))
 
 
 @dataclass
@@ -95,7 +96,7 @@ def test_what_is_open_alone_is_measured_round_by_round_until_it_is_decided(
     study(tmp_path, tiny_llama, "most_rounds: 7", [(MANY, ALONE), (MANY,), ()], monkeypatch)
     first, *further = ran.runs
     assert sorted(first) == sorted((name, repeat, (2, 4)) for name in ("bf16", "w8a8-int", "w4a16-int") for repeat in (0, 1))
-    both = [("w8a8-int", (4,)), ("w8a8-int", (1,)), ("w4a16-int", (1,))]
+    both = [("w8a8-int", (1, 4)), ("w4a16-int", (1,))]
     assert [sorted(run) for run in further[:2]] == [sorted((name, at, loads) for name, loads in both) for at in (2, 3)]
     assert further[2:] == [[("w8a8-int", at, (4,))] for at in (4, 5, 6)], "to the last look, which is not asked"
     assert ran.looks == [(2, 4, 7)] * 3

@@ -147,6 +147,12 @@ def test_a_field_that_is_missing(follow: Any, field: str) -> None:
             "engine: {kind: url, urls: {bf16: 'http://a'}, served_model_name: m}",
             "give `kind: url`",
         ),
+        (
+            "margin: 0.02",
+            "speeds: [{name: a, from: {base: b}, count: 2}]",
+            "speeds: [{name: a, from: {base: b}, count: 2, hardware: l4}]",
+            "add `hardware:`",
+        ),
     ],
 )
 def test_a_value_that_cannot_be(follow: Any, old: str, wrong: str, right: str, remedy: str) -> None:

@@ -29,6 +29,7 @@ from whichbits.studies.specification.judge import JudgeChoice
 from whichbits.studies.specification.modes import Modes, mode_entries
 from whichbits.studies.specification.names import Name, checked_name, mistake
 from whichbits.studies.specification.source import Source, explain, read
+from whichbits.studies.specification.speeds import Speeds
 
 Run = Literal["auto", "auto-both", "served", "emulated", "both"]
 
@@ -208,6 +209,8 @@ class Specification(Written):
     """Modes of thinking: each task that is asked in the chat template and answered in text is asked in every one."""
     similarity: Similarity | None = None
     workloads: tuple[Mapping[str, Any], ...] = ()
+    speeds: tuple[Speeds, ...] = ()
+    """Speeds that another tool measured, an entry a workload."""
     prefill_decode: PrefillDecode | None = None
     """Measure prefill and decode apart, by size of the batch and length."""
     rounds: Repeats = 3
