@@ -86,7 +86,7 @@ def test_int4_is_served_by_vllm(block_llama: Path, tmp_path: Path) -> None:
                 {"match": r"re:model\.layers\.0\.mlp\.down_proj", "format": "w8a8-int"},
                 {"match": r"re:model\.layers\.1\.self_attn", "format": "bf16"},
             ],
-            marks=needs_int4,
+            marks=[needs_int4, pytest.mark.nightly],
             id="llama-mixed-with-fp8-cache",
         ),
     ],

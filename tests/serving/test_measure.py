@@ -187,6 +187,7 @@ def test_latencies_are_those_of_a_plain_client(start_engine, word_tokenizer: Pat
 
 
 @pytest.mark.server
+@pytest.mark.nightly
 def test_vllm_finds_no_prompt_in_its_prefix_cache(tiny_llama: Path, tmp_path: Path):
     """With the cache on, two rounds of other seeds hit nothing; a round repeated does, and is called invalid."""
     pytest.importorskip("vllm", reason="no vLLM in this environment")

@@ -121,3 +121,5 @@ def test_slurms_script_runs_a_whole_study(tmp_path: Path, tiny_llama: Path, monk
     assert len(list(store.glob("steps/**/result.json"))) == 3
     assert json.loads((store / "verdict.json").read_text())["study"] == "jobs"
     assert "steps are done already" in (store / "jobs" / "verdict.txt").read_text()
+    said = {path.name: path.read_text() for path in (store / "jobs").glob("*-*.txt")}
+    assert not [name for name, text in said.items() if "resource_tracker" in text], "no warning of what a step leaves"

@@ -20,6 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
+from tqdm import tqdm
+
 from whichbits.core import keeper
 from whichbits.core.errors import UserError
 from whichbits.core.processes import die_with_parent, leave_working_directory, safe_environment
@@ -361,6 +363,8 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's to handle
     if cpus is not None:
         os.sched_setaffinity(0, cpus)
+    # A lock between processes, as tqdm makes one, would be a semaphore that Python's resource tracker finds left over.
+    tqdm.set_lock(threading.RLock())
     store = open_store(address)
     try:
         with (jobs[0].directory / "log.txt").open("a", buffering=1, encoding="utf-8") as log:

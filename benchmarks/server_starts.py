@@ -1,0 +1,119 @@
+"""How much speeds differ from one start of a server to the next, beside from round to round: on this machine, with vLLM.
+
+    python benchmarks/server_starts.py --candidate w8a8-int=FOLDER [--starts 6] [--rounds 3]
+
+Starts the servers of the base and of the candidates anew again and again, and measures rounds in turn, as a study does.
+Prints for each load how the ratio to the base of the same round differs: from round to round within a start, and between starts
+beyond that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from whichbits.engines.vllm.command import find_vllm
+from whichbits.engines.vllm.server import Server
+from whichbits.engines.vllm.server_arguments import serving_settings
+from whichbits.hardware.this_machine import describe, processors
+from whichbits.models.resolve import resolve
+from whichbits.schema.workload import Workload
+from whichbits.serving.measure import measure
+from whichbits.serving.rounds import order
+
+Array = NDArray[np.float64]
+WORKLOAD = Workload(name="chat", prompt_tokens=128, output_tokens=24, synchronous=True, concurrency=(8,), requests_per_stream=5)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviations of a logarithm, as shares."""
+
+    within: float
+    between: float
+    """Between starts, beyond what rounds explain; 0 where the starts differ by no more."""
+    between_at_most: float
+    """Upper end of the one-sided 95 % interval."""
+
+
+def spread(logs: Array) -> Spread:
+    """Of logarithms (starts, rounds): rounds of one start differ by `within`, their means by `between` too."""
+    starts, rounds = logs.shape
+    within = logs.var(axis=1, ddof=1).mean()
+    of_means = logs.mean(axis=1).var(ddof=1)
+    between = of_means - within / rounds
+    # Of the means' variance, whose share of their degrees of freedom is chi-squared; what rounds explain is taken off whole.
+    highest = of_means * (starts - 1) / stats.chi2.ppf(0.05, starts - 1) - within / rounds
+    return Spread(*(float(np.sqrt(max(one, 0.0))) for one in (within, between, highest)))
+
+
+@contextmanager
+def started(folders: dict[str, Path], longest: int) -> Iterator[dict[str, Server]]:
+    """A server for each checkpoint, at once, as in a measurement session."""
+    with ExitStack() as stack:
+        logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        servers = {}
+        for name, folder in folders.items():
+            settings = serving_settings(describe(), resolve(str(folder)).configuration.kv_bytes_per_token, max_length=longest)
+            servers[name] = stack.enter_context(
+                Server(
+                    find_vllm(), folder, arguments=settings.arguments, environment=settings.environment,
+                    log=logs / name, cpus=processors(settings.server_cpus) if settings.server_cpus else None,
+                )
+            )  # fmt: skip
+        yield servers
+
+
+def rates(servers: dict[str, Server], tokenizer: Path, rounds: int, seed: int) -> dict[tuple[str, str], list[float]]:
+    """Requests per second of each round, by candidate and load."""
+    settings = serving_settings(describe(), 1, max_length=WORKLOAD.longest_request)
+    client = set(processors(settings.client_cpus)) if settings.client_cpus else None
+    found: dict[tuple[str, str], list[float]] = {}
+    for repeat in range(rounds):
+        for name in order(list(servers), seed=seed, repeat=repeat):
+            for level in measure(servers[name].url, servers[name].model, tokenizer, WORKLOAD, seed=seed + repeat, cpus=client):
+                rate = level.metrics.requests_per_second
+                assert rate is not None, f"{name} answered nothing"
+                found.setdefault((name, level.load_level), []).append(float(rate))
+    return found
+
+
+def main() -> None:
+    """Print each start's ratios, then a row a candidate and load."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--candidate", nargs="+", required=True, metavar="NAME=FOLDER")
+    parser.add_argument("--starts", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    base = resolve(given.model).path
+    named = (one.partition("=") for one in given.candidate)
+    folders = {"base": base, **{name: Path(folder) for name, _, folder in named}}
+    ratios: dict[tuple[str, str], list[list[float]]] = {}
+    for start in range(given.starts):
+        with started(folders, WORKLOAD.longest_request + 64) as servers:
+            found = rates(servers, base, given.rounds, given.seed + start * given.rounds)
+        for (name, load), measured in found.items():
+            if name != "base":
+                logs = np.log(measured) - np.log(found["base", load])
+                ratios.setdefault((name, load), []).append(logs.tolist())
+                print(f"start {start + 1}, {name}, {load}: {', '.join(f'{one:.3f}' for one in np.exp(logs))}", flush=True)
+    print("\n| candidate | load | ratio to the base | rounds of one start, % | starts beyond that, % | at most, % |")
+    print("|---|---|--:|--:|--:|--:|")
+    for (name, load), logs in ratios.items():
+        of = spread(np.array(logs))
+        ratio = float(np.exp(np.mean(logs)))
+        print(f"| {name} | {load} | {ratio:.3f} | {of.within:.1%} | {of.between:.1%} | {of.between_at_most:.1%} |")
+
+
+if __name__ == "__main__":
+    main()
