@@ -13,6 +13,9 @@ from pydantic import AliasChoices, Field, SerializerFunctionWrapHandler, field_v
 
 from whichbits.schema.frozen import Written
 
+WORKLOAD_NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
+"""What a workload can be called, as a regular expression."""
+
 Concurrency = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -301,7 +304,7 @@ class Workload(Written):
     @field_validator("name")
     @classmethod
     def _kebab_case(cls, name: str) -> str:
-        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        if not re.fullmatch(WORKLOAD_NAME, name):
             raise ValueError("must be lower-case words joined by hyphens, e.g. multi-turn-chat")
         return name
 

@@ -272,6 +272,15 @@ class Specification(Written):
             raise mistake(problem, "raise it, or leave it out")
         return self
 
+    @field_validator("speeds")
+    @classmethod
+    def _one_price(cls, speeds: tuple[Speeds, ...]) -> tuple[Speeds, ...]:
+        prices = {one.deployment: one.price_per_hour for one in speeds}
+        for one in speeds:
+            if one.price_per_hour != prices[one.deployment]:
+                raise mistake(f"{one.deployment} has two prices", "give its speeds the same `price_per_hour`")
+        return speeds
+
     @property
     def looks(self) -> tuple[int, ...]:
         """Rounds after which speeds are looked at: each time twice as many, up to the most."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from whichbits.schema.frozen import Written
-from whichbits.schema.workload import Slo
+from whichbits.schema.workload import WORKLOAD_NAME, Slo
 from whichbits.studies.specification.engine import with_name
 from whichbits.studies.specification.names import Name, mistake
 
@@ -22,7 +23,7 @@ class Speeds(Written):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    name: Name
+    name: str
     """Of the workload."""
     files: Annotated[Mapping[str, Path], Field(alias="from", min_length=1)]
     """Results, or a folder of them, of each by its name; the base's is its format, as `bf16`, or `base`."""
@@ -33,6 +34,15 @@ class Speeds(Written):
     count: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     price_per_hour: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Of all devices, in dollars; default: the price list's, if it has this hardware."""
+
+    @field_validator("name")
+    @classmethod
+    def _of_a_workload(cls, name: str) -> str:
+        if not re.fullmatch(WORKLOAD_NAME, name):
+            raise mistake(
+                f"{name!r:.100} cannot be a workload's name", "write lower-case words joined by hyphens, e.g. support-chat"
+            )
+        return name
 
     @model_validator(mode="after")
     def _of_hardware(self) -> Self:
