@@ -75,6 +75,9 @@ class Clock:
     began: dict[str, float] = field(default_factory=dict)
     ended_at: dict[str, float] = field(default_factory=dict)
 
+    def added(self, steps: Sequence[Planned]) -> None:
+        """They are known."""
+
     def started(self, step: Step) -> None:
         """Note it."""
         self.began[step.key] = time.monotonic()

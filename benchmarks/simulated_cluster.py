@@ -73,6 +73,9 @@ class Empty(Store):
 class Silent:
     """Is told what happens, and says nothing."""
 
+    def added(self, steps: Sequence[Planned]) -> None:
+        """Nothing."""
+
     def started(self, step: Step) -> None:
         """Nothing."""
 

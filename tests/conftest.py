@@ -71,6 +71,7 @@ SLOW = (
     "studies/test_processes.py",
     "studies/test_remote_code.py",
     "studies/test_study.py",
+    "studies/test_study_in_shards.py",
     "studies/test_thinking_study.py",
     "studies/test_traps.py",
     "studies/test_until_decided.py",

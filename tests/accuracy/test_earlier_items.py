@@ -17,7 +17,7 @@ from whichbits.accuracy.item import Item
 from whichbits.accuracy.kinds.generated import Generated
 from whichbits.accuracy.kinds.jsonl import own_task
 from whichbits.accuracy.registry import task
-from whichbits.accuracy.result import TaskResult, Work
+from whichbits.accuracy.result import TaskResult
 from whichbits.accuracy.run_lm_eval import run_lm_eval
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
@@ -154,4 +154,4 @@ def test_everything_is_asked_again_where_the_items_have_changed(change: Callable
 def test_an_item_that_is_missing_is_a_change() -> None:
     item = Item("a", "p", "t", "a", 1.0, "x", "x")
     with pytest.raises(KeptDiffer, match="1 items before, 0 now"):
-        Kept(1, {"a": item}, Work()).put([], [])
+        Kept(1, {"a": item}).put([], Kept(1).rows([]))

@@ -34,7 +34,7 @@ def test_sources_and_lengths(follow: Any, embedded_model: Path):
     tokenizer, text = PromptTokenizer(embedded_model), haystack(None)
 
     def made(length: int) -> None:
-        list(asked_items(Drafts(MEMBERS["cwe"], length, "", text, None), 1, tokenizer, chat=False, prefixed=True))
+        list(asked_items(Drafts(MEMBERS["cwe"], length, "", text, None), [0], tokenizer, chat=False, prefixed=True))
 
     follow("of RULER's {name} does not fit", mistake=lambda: made(1024), remedy=lambda: made(8192))
 

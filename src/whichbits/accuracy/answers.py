@@ -32,6 +32,8 @@ def generate_answers(
         raise UserError(
             f"max_tokens: task {task.name} sets no limit on the answer's length", remedy="set max_tokens, for example 512"
         )
+    if not prompts:
+        return [[] for _ in range(task.samples)], Work()
     ids = [tokenizer.encode(prompt, special=False if task.chat_template else None) for prompt in prompts]
     for one in ids:
         check_fits(task.name, len(one), limit, model.max_length)

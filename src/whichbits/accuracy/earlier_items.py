@@ -1,13 +1,17 @@
-"""Items that an earlier, shorter run of a task has scored, and that are not asked again."""
+"""Items of a task that a run does not ask: an earlier, shorter one has scored them, or they are another shard's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TypeVar
 
 from whichbits.accuracy.item import Item
-from whichbits.accuracy.result import Work, distinct
+from whichbits.accuracy.result import Rows, Work, distinct
 from whichbits.schema.evaluate import EvaluateItem, EvaluateSummary
+from whichbits.schema.shard import Shard
+
+QuestionT = TypeVar("QuestionT")
 
 
 class KeptDiffer(Exception):
@@ -16,41 +20,56 @@ class KeptDiffer(Exception):
 
 @dataclass(frozen=True)
 class Kept:
-    """What an earlier run of a task with a smaller limit found."""
+    """What an earlier run of a task with a smaller limit found, and which part of the others is asked now."""
 
-    count: int
+    count: int = 0
     """Its limit: it had the first so many items (of each subtask of a group)."""
-    items: Mapping[str, Item]
+    items: Mapping[str, Item] = field(default_factory=dict)
     """By name. Their `chance` is not known."""
-    work: Work
+    work: Work = field(default_factory=Work)
+    shard: Shard | None = None
+    """None asks all others."""
 
-    def put(self, items: Iterable[Item], known: Sequence[bool]) -> tuple[Item, ...]:
-        """All items of a run that did not ask for those that are `known`, with what was found of these.
+    def rows(self, numbers: Iterable[int]) -> Rows:
+        """Which items of a run are asked, by the number of each in its subtask."""
+        known = tuple(number < self.count for number in numbers)
+        return Rows(known, range(len(known)) if self.shard is None else self.shard.own(known), self.count)
 
-        Raises KeptDiffer where a known item is none of the earlier run's, or was asked in other words.
+    def put(self, items: Sequence[Item | None], rows: Rows) -> tuple[Item, ...]:
+        """The shard's items, with what was found of those that are known.
+
+        `items` has one for each of the rows; None may stand for those that are neither known nor the shard's. Raises KeptDiffer
+        where a known item is none of the earlier run's, or was asked in other words.
         """
-        together = []
-        for item, is_known in zip(distinct(items), known, strict=True):
+        named = iter(distinct(item for item in items if item is not None))
+        found = []
+        for place, (made, is_known) in enumerate(zip(items, rows.known, strict=True)):
+            if made is None:
+                continue
+            item = next(named)
             before = self.items.get(item.item) if is_known else item
             if before is None or (before.prompt_hash, before.target_hash) != (item.prompt_hash, item.target_hash):
                 raise KeptDiffer(item.item)
-            together.append(replace(before, chance=item.chance))
-        if sum(known) != len(self.items):
-            raise KeptDiffer(f"{len(self.items)} items before, {sum(known)} now")
-        return tuple(together)
+            if place in rows.own:
+                found.append(replace(before, chance=item.chance))
+        if sum(rows.known) != len(self.items):
+            raise KeptDiffer(f"{len(self.items)} items before, {sum(rows.known)} now")
+        return tuple(found)
 
+    def and_before(self, work: Work) -> Work:
+        """The work for a run's items, and for those that are known, which count once among all shards."""
+        return work + self.work if self.shard is None or self.shard.index == 0 else work
 
-def together(
-    earlier: Kept | None, unasked: Sequence[Item], asked: Sequence[Item], work: Work
-) -> tuple[Sequence[Item], Work, int]:
-    """All items of a task whose first ones were not asked, the work for them, and how many were kept.
-
-    Raises KeptDiffer where what was kept is not of these items.
-    """
-    if earlier is None:
-        return asked, work, 0
-    items = earlier.put([*unasked, *asked], [True] * len(unasked) + [False] * len(asked))
-    return items, work + earlier.work, earlier.count
+    def put_together(
+        self, rows: Rows, questions: Sequence[QuestionT], asked: Iterable[Item], unasked: Callable[[QuestionT], Item]
+    ) -> tuple[Item, ...]:
+        """`put` for a task of one question a row: `asked` are the items of those asked, `unasked` makes one that is known."""
+        answered = iter(asked)
+        made = [
+            next(answered) if place in rows.asked else unasked(question) if rows.known[place] else None
+            for place, question in enumerate(questions)
+        ]
+        return self.put(made, rows)
 
 
 def kept(count: int, summary: EvaluateSummary, rows: Iterable[EvaluateItem]) -> Kept | None:

@@ -31,7 +31,7 @@ class TaskKind(ABC):
     options: ClassVar[tuple[str, ...]] = ("metric", "max_tokens", "stop", "chat_template")
     """Fields of a request that its tasks take."""
     ordered: ClassVar[bool] = False
-    """Whether it takes items in a task's `order`, and asks only for those that are not kept."""
+    """Whether it takes items in a task's `order`, and asks only for those that are not kept, or are its shard's."""
     drawn: ClassVar[bool] = False
     """Whether its items are drawn at random, so that its first ones are a sample of all without an `order`."""
     reads_source: ClassVar[bool] = False
@@ -47,11 +47,12 @@ class TaskKind(ABC):
         limit: int | None,
         seed: int,
         data_dir: Path | None,
-        kept: Kept | None,
+        kept: Kept,
     ) -> TaskResult:
         """Score of `model` on the task, item by item; `limit` keeps the first items.
 
         Items that are `kept` of an earlier run need not be asked again; a kind that cannot begin in the middle asks for all.
+        One that is `ordered` asks `kept.rows`, and returns what `kept.put` gives.
         Raises UserError where the task cannot be run as stated, and KeptDiffer where kept items are not the task's.
         """
 
@@ -164,7 +165,7 @@ class HarnessKind(TaskKind):
         limit: int | None,
         seed: int,
         data_dir: Path | None,
-        kept: Kept | None,
+        kept: Kept,
     ) -> TaskResult:
         """Score of `model` on the task's harness objects.
 

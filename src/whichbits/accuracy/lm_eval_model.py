@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +40,8 @@ class LmEvalModel(TemplateLM):  # type: ignore[misc]
 
     `max_gen_toks` holds where a task states no generation limit of its own; None then is an error. `templated` says that
     contexts are what a chat template wrote: they get no special tokens. Where `sampling` has a temperature, it replaces what
-    requests say, and each of them has a seed of its own, of its `sample`-th answer. The first `skip` documents (of each task)
-    are not asked: their answers are empty, and nothing is counted for them.
+    requests say, and each of them has a seed of its own, of its `sample`-th answer. Of documents that are
+    not `asked` answers are empty, and nothing is counted for them; they are told by task and number. None asks all.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class LmEvalModel(TemplateLM):  # type: ignore[misc]
         templated: bool = False,
         sampling: Sampling | None = None,
         sample: int = 0,
-        skip: int = 0,
+        asked: Collection[tuple[str, int]] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -68,7 +68,7 @@ class LmEvalModel(TemplateLM):  # type: ignore[misc]
         self.templated = templated
         self.sampling = sampling or Sampling()
         self.sample = sample
-        self.skip = skip
+        self.asked = asked
         self.work = Work()
 
     @property
@@ -100,7 +100,8 @@ class LmEvalModel(TemplateLM):  # type: ignore[misc]
 
     def _asked(self, requests: Sequence[Instance]) -> list[int]:
         """Indices of the requests that go to the model."""
-        return [index for index, request in enumerate(requests) if request.doc_id is None or request.doc_id >= self.skip]
+        every = range(len(requests))
+        return [at for at in every if self.asked is None or (requests[at].task_name, requests[at].doc_id) in self.asked]
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-likelihood (nats) of each continuation, and whether it is the greedy one."""

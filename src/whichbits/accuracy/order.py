@@ -43,6 +43,15 @@ def order_documents(harness_tasks: Mapping[str, Any], task: Task, limit: int | N
     return {name: made for name, made in harness_tasks.items() if name in chosen}
 
 
+def taken_documents(harness_tasks: Mapping[str, Any], limit: int | None) -> list[tuple[str, int]]:
+    """Every document that lm-evaluation-harness takes, by its task's own name and its number there, in its order."""
+    return [
+        (made.get_config("task"), number)
+        for made in harness_tasks.values()
+        for number, _ in made.doc_iterator(rank=0, limit=limit, world_size=1)
+    ]
+
+
 def _cluster(named: tuple[str, Any]) -> str | None:
     name, document = named
     cluster = document.get("cluster") if isinstance(document, dict) else None

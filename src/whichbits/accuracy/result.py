@@ -8,6 +8,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 
 from whichbits.accuracy.floor_ceiling import uninformative
 from whichbits.accuracy.item import Item
@@ -18,7 +19,7 @@ from whichbits.accuracy.replies.measured import measured
 from whichbits.accuracy.replies.measured import summary as replies_of
 from whichbits.accuracy.rescaled import rescaled
 from whichbits.accuracy.task import Task
-from whichbits.schema.evaluate import EvaluateItem, EvaluateSummary, RepliedItem, Sampled, SampledItem
+from whichbits.schema.evaluate import EvaluateItem, EvaluateSummary, Judged, RepliedItem, Sampled, SampledItem
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,77 @@ class Work:
 
 
 @dataclass(frozen=True)
-class TaskResult:
-    """An evaluated task: its score, and its items."""
+class Rows:
+    """The items of a run in their order: which are known already, and which are those of its shard."""
 
-    summary: EvaluateSummary
+    known: tuple[bool, ...]
+    own: range
+    """Places of the shard's; of a run that is no shard all."""
+    kept: int
+    """Items of each subtask that are known."""
+
+    @cached_property
+    def asked(self) -> frozenset[int]:
+        """Places of the items that are asked."""
+        return frozenset(place for place in self.own if not self.known[place])
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """An evaluated task, or a shard of one: its items, and what else its summary says; see `summarize`."""
+
+    task: Task
     items: tuple[Item, ...]
-    kept: int = field(default=0, compare=False)
-    """Items of each subtask that were found by an earlier run, and not asked again."""
+    work: Work
+    """Without the replies, which are measured in the items."""
+    available: int
+    most: int | None
+    source_version: str | None = None
+    lm_eval: str | None = None
+    sandbox: str | None = None
+    judged: Judged | None = None
+    taken: Rows | None = field(default=None, compare=False)
+    """Which items were asked; None where all were."""
+
+    @property
+    def kept(self) -> int:
+        """Items of each subtask that were found by an earlier run, and not asked again."""
+        return 0 if self.taken is None else self.taken.kept
+
+    @cached_property
+    def summary(self) -> EvaluateSummary:
+        """Mean score, its standard error (sd / √n, n − 1 in the variance), chance, tokens an item.
+
+        `uninformative` is why the task says nothing where this model is the base, or None.
+        """
+        task, items, n = self.task, self.items, len(self.items)
+        scores = [item.score for item in items]
+        score = statistics.fmean(scores)
+        chance = task.chance if task.chance is not None else statistics.fmean(item.chance for item in items)
+        replies = None if task.mode is None else replies_of(items, samples=task.samples, seconds=self.work.seconds)
+        return EvaluateSummary(
+            task=task.name,
+            version=task.version,
+            kind=task.kind,
+            metric=task.metric,
+            n=n,
+            available=self.available,
+            score=score,
+            stderr=statistics.stdev(scores) / math.sqrt(n) if n > 1 else None,
+            chance=chance,
+            rescaled=rescaled(task, items),
+            uninformative=uninformative(score, chance),
+            prompt_tokens=self.work.prompt_tokens / n,
+            generated_tokens=self.work.generated_tokens / n,
+            sampled=_sampled(task, items),
+            most=self.most,
+            source_version=self.source_version,
+            lm_eval=self.lm_eval,
+            sandbox=self.sandbox,
+            judged=self.judged,
+            mode=None if task.mode is None else task.mode.name,
+            replies=replies,
+        )
 
     def rows(self) -> list[EvaluateItem]:
         """Rows of items.parquet: each a `RepliedItem` in a mode of thinking, a `SampledItem` where it has several answers."""
@@ -137,43 +202,19 @@ def summarize(
     source_version: str | None = None,
     lm_eval: str | None = None,
     sandbox: str | None = None,
-    kept: int = 0,
+    judged: Judged | None = None,
+    rows: Rows | None = None,
 ) -> TaskResult:
-    """Mean score, its standard error (sd / √n, n − 1 in the variance), chance, tokens an item.
+    """The result of a task's items, or of a shard of them.
 
-    `available` is how many items the task has without a limit, `most` how many it can have. `uninformative` is why it says
-    nothing where this model is the base, or None.
+    `available` is how many items the task has without a limit, `most` how many it can have. Raises ValueError for a score that
+    is not from 0 to 1.
     """
     items = distinct(items)
     if task.mode is not None:
         items = measured(items, work.replies)
-    n = len(items)
-    scores = [item.score for item in items]
     outside = [item for item in items if not 0 <= item.score <= 1]
     if outside:
         raise ValueError(f"{task.name}: metric {task.metric} gives {outside[0].score} on item {outside[0].item}, not 0 to 1")
-    score = statistics.fmean(scores)
-    chance = task.chance if task.chance is not None else statistics.fmean(item.chance for item in items)
-    summary = EvaluateSummary(
-        task=task.name,
-        version=task.version,
-        kind=task.kind,
-        metric=task.metric,
-        n=n,
-        available=available,
-        score=score,
-        stderr=statistics.stdev(scores) / math.sqrt(n) if n > 1 else None,
-        chance=chance,
-        rescaled=rescaled(task, items),
-        uninformative=uninformative(score, chance),
-        prompt_tokens=work.prompt_tokens / n,
-        generated_tokens=work.generated_tokens / n,
-        sampled=_sampled(task, items),
-        most=most,
-        source_version=source_version,
-        lm_eval=lm_eval,
-        sandbox=sandbox,
-        mode=None if task.mode is None else task.mode.name,
-        replies=None if task.mode is None else replies_of(items, samples=task.samples, seconds=work.seconds),
-    )
-    return TaskResult(summary=summary, items=items, kept=kept)
+    counted = replace(work, replies=())
+    return TaskResult(task, items, counted, available, most, source_version, lm_eval, sandbox, judged, rows)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from statistics import fmean
 from typing import Any
 
 from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.item import Item
-from whichbits.accuracy.order import order_documents
+from whichbits.accuracy.order import order_documents, taken_documents
 from whichbits.accuracy.result import TaskResult, Work, reduced, summarize
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.tokens import PromptTokenizer
@@ -31,7 +31,7 @@ def run_lm_eval(
     """Run lm-evaluation-harness's task objects on `model` and gather their items.
 
     Few-shot examples that are drawn at random are drawn in the order in which documents are taken.
-    `most` says how many items there can be, of the task and how many there are. Items that are `kept` are not asked again.
+    `most` says how many items there can be, of the task and how many there are. Only the rows of `kept` are asked.
     Raises KeptDiffer where they are not the task's.
     """
     from lm_eval.evaluator import evaluate as run
@@ -43,7 +43,11 @@ def run_lm_eval(
         _refuse_samples(task, harness_task)
         limit_scoring(harness_task)
     asked = harness_tasks if task.order is None else order_documents(harness_tasks, task, limit)
-    work, answers, numbers = Work(), [], list[int]()
+    places = taken_documents(asked, limit)
+    kept = kept or Kept()
+    rows = kept.rows(number for _, number in places)
+    some = frozenset(places[row] for row in rows.asked) if len(rows.asked) < len(places) else None
+    work, answers = Work(), []
     for sample in range(task.samples):
         for harness_task in harness_tasks.values():
             harness_task.set_fewshot_seed(seed=seed)
@@ -56,7 +60,7 @@ def run_lm_eval(
             templated=task.chat_template,
             sampling=task.sampling,
             sample=sample,
-            skip=kept.count if kept else 0,
+            asked=some,
         )
         outcome = run(
             lm=lm,
@@ -68,16 +72,13 @@ def run_lm_eval(
             fewshot_as_multiturn=task.chat_template,
         )
         work += lm.work
-        numbers, items = _items(task, harness_tasks, outcome["samples"])
-        answers.append(items)
-    made: Sequence[Item] = reduced(task, answers)
-    if kept is not None:
-        made, work = kept.put(made, [number < kept.count for number in numbers]), work + kept.work
+        answers.append(_items(task, asked, outcome["samples"], members=len(harness_tasks)))
+    made = kept.put(reduced(task, answers), rows)
     available = sum(len(harness_task.eval_docs) for harness_task in harness_tasks.values())
     versions = sorted({str(harness_task.VERSION) for harness_task in harness_tasks.values()})
     return summarize(
-        task, made, work, available=available, most=most(task, available),
-        source_version=", ".join(versions), lm_eval=version("lm_eval"), kept=kept.count if kept else 0,
+        task, made, kept.and_before(work), available=available, most=most(task, available),
+        source_version=", ".join(versions), lm_eval=version("lm_eval"), rows=rows,
     )  # fmt: skip
 
 
@@ -90,12 +91,10 @@ def _refuse_samples(task: Task, harness_task: Any) -> None:
         )
 
 
-def _items(task: Task, harness_tasks: dict[str, Any], samples: dict[str, list[dict[str, Any]]]) -> tuple[list[int], list[Item]]:
-    """The items of one run over all members, with the number of each in its member."""
-    rows = [(name, sample) for name, of_task in samples.items() for sample in _filtered(task, of_task)]
-    prefixes = {name: f"{name}/" if len(harness_tasks) > 1 else "" for name in samples}
-    items = [_item(task, harness_tasks[name], sample, prefix=prefixes[name]) for name, sample in rows]
-    return [sample["doc_id"] for _, sample in rows], items
+def _items(task: Task, asked: Mapping[str, Any], samples: dict[str, list[dict[str, Any]]], *, members: int) -> list[Item]:
+    """The items of one run over those of a task's members that have any, in the order of `taken_documents`."""
+    rows = [(name, sample) for name in asked for sample in _filtered(task, samples[name])]
+    return [_item(task, asked[name], sample, prefix=f"{name}/" if members > 1 else "") for name, sample in rows]
 
 
 def _filtered(task: Task, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

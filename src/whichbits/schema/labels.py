@@ -21,6 +21,8 @@ class Labels(Stored):
     """`vllm`, `url` or `emulated`."""
     workload: str | None = None
     deployment: str | None = None
+    shard: str | None = None
+    """Which part of a step's items, as `2 of 8`."""
     repeat: int = 0
     """Which run of several, from 0."""
 

@@ -40,6 +40,8 @@ class Provenance(Stored):
     """Who counted generated tokens: `engine` or `tokenizer`."""
     earlier_items: int | None = None
     """Of an evaluation: items that were kept from an earlier result."""
+    shards: int | None = None
+    """Of a step whose items ran in shards: how many."""
     encoders: EncoderNames | None = None
     """Of a comparison of texts."""
     versions: Mapping[str, str] | None = None
@@ -49,7 +51,7 @@ class Provenance(Stored):
     session: str | None = None
     """Measurement session."""
     servers: Mapping[str, EngineIdentity] | None = None
-    """Of a speed: who served the candidate and the base, by role."""
+    """Of a speed: who served the candidate and the base, by role; of shards at several servers: who served each."""
     packages: Mapping[str, str] | None = None
     """Of a speed: versions of the packages that bring metrics."""
     measured_at: float | None = None

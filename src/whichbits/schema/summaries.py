@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from whichbits.schema import compare, distribution, evaluate, generate, prefill_decode, probe, quantize, serve  # noqa: F401
+from whichbits.schema import (  # noqa: F401
+    compare,
+    distribution,
+    evaluate,
+    evaluate_shard,
+    generate,
+    generate_shard,
+    prefill_decode,
+    probe,
+    quantize,
+    serve,
+)
 from whichbits.schema.summary import KINDS, Summary
 
 

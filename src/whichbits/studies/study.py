@@ -110,7 +110,9 @@ def run(
     from whichbits.studies.execution.runner import Runner
     from whichbits.studies.execution.servers import ConfiguredEngine, NoEngine, resident_servers
     from whichbits.studies.planning.claims import devices_used
+    from whichbits.studies.planning.shards import Splitting
     from whichbits.studies.steps.registry import KINDS, preloaded
+    from whichbits.studies.store.shards import stored_shards
 
     where = expansion.specification.executor
     runs_steps = EXECUTORS.get(where.name)
@@ -131,19 +133,15 @@ def run(
         devices=devices_used(expansion.specification.engine),
         serves=serves,
     )
-    view = RunView(console or RichConsole(quiet=quiet), missing, durations, store.folder / LOG, machine.seconds)
+    sharded = [kind.name for kind in KINDS.values() if kind.shards is not None]
+    splitting = Splitting(KINDS, stored_shards(store.folder, sharded), durations.step, where.shards)
+    view = RunView(console or RichConsole(quiet=quiet), durations, store.folder / LOG, machine.seconds)
     if len(missing) < len(plan.steps):
         view.console.print(f"{len(plan.steps) - len(missing)} of {len(plan.steps)} steps are done already", style="dim")
 
-    def further() -> Plan | None:
-        plan = more() if more is not None else None
-        if plan is not None:
-            view.added(plan.missing(store))
-        return plan
-
-    following = None if more is None else further
+    runner = Runner(plan, store, KINDS, runs_steps, engine, view, machine, preloaded(), failed, more, splitting.split)
     with view, _disk_errors(store):
-        return dict(Runner(plan, store, KINDS, runs_steps, engine, view, machine, preloaded(), failed, following).run())
+        return dict(runner.run())
 
 
 def say(text: str, *, quiet: bool = False, console: Console | None = None) -> None:
@@ -326,7 +324,13 @@ MADE = ("quantize", "probe")
 
 def set_aside_measured(plan: Plan, store: Store) -> None:
     """Have everything of a plan that is measured measured afresh; earlier results stay in the store's `superseded/`."""
-    store.set_aside(planned.step for planned in plan.steps if planned.step.kind not in MADE)
+    from whichbits.studies.steps.registry import KINDS
+    from whichbits.studies.store.shards import stored_shards
+
+    anew = {planned.step.key: planned.step for planned in plan.steps if planned.step.kind not in MADE}
+    store.set_aside(anew.values())
+    shards = stored_shards(store.folder, [kind.name for kind in KINDS.values() if kind.shards is not None])
+    store.discard((shard.kind, shard.key) for shard in shards if shard.part.step in anew)
 
 
 def run_part(

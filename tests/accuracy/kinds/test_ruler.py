@@ -40,7 +40,7 @@ def made(
     name: str, tokenizer: PromptTokenizer, *, length: int = LENGTH, count: int = 3, seed: int = 0, data_dir: Path | None = None
 ) -> list[Asked]:
     drafts = Drafts(MEMBERS[name], length, f"ruler/1/{seed}", haystack(data_dir), data_dir)
-    return list(asked_items(drafts, count, tokenizer, chat=True, prefixed=True))
+    return list(asked_items(drafts, range(count), tokenizer, chat=True, prefixed=True))
 
 
 @pytest.mark.parametrize("name", GROUPS["synthetic"])

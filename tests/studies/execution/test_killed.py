@@ -33,6 +33,7 @@ def test_kill_of_the_runner_ends_its_steps_and_the_next_run_goes_on(tmp_path: Pa
                 pass
 
             class Quiet:
+                def added(self, steps): ...
                 def started(self, step): print("started", step.inputs.n, flush=True)
                 def progress(self, step, text): print("pid", text, flush=True)
                 def ended(self, step, state, seconds, error, addresses=()): print(state, step.inputs.n, flush=True)

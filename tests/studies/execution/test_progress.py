@@ -30,7 +30,9 @@ def test_the_time_left_of_many_steps_takes_a_small_share_of_the_time(tmp_path: P
     durations = Durations()
     durations.add("add", Labels(), 3.0)
     screen = Console(file=io.StringIO(), width=120, force_terminal=True)
-    with RunView(screen, steps, durations, tmp_path / "run.log", slowly) as view:
+    view = RunView(screen, durations, tmp_path / "run.log", slowly)
+    view.added(steps)
+    with view:
         began, seen = time.monotonic(), 0
         while time.monotonic() - began < 0.5:
             screen.print(view._render())

@@ -16,8 +16,11 @@ from tests.studies.execution.fake_study import Asked, FakeServers, Given, Total,
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
 from whichbits.studies.execution.placement import Machine
+from whichbits.studies.execution.servers import Servers
+from whichbits.studies.planning.plan import Served
 from whichbits.studies.steps.planned import Planned, client, measurement
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
+from whichbits.studies.store.store import Store
 
 
 def test_a_server_that_does_not_answer_in_time_is_started_anew_for_the_next_that_asks_it(tmp_path: Path):
@@ -145,3 +148,15 @@ def test_ctrl_c_does_not_wait_for_a_server_that_starts(tmp_path: Path):
         made.run()
     assert time.monotonic() - began < 100
     assert not made.store.done(made.plan.steps[0].step)
+
+
+def test_room_is_made_by_a_server_that_nobody_asks_and_a_candidate_can_have_several(tmp_path: Path):
+    engine = FakeServers(resident=2)
+    served = {name: Served(name, folder=tmp_path) for name in ("a", "b")}
+    servers = Servers(served, Store(tmp_path / "store"), engine, lambda text: None, lambda: {"a"})
+    assert [servers.address(name) for name in ("a", "b", "a#2")] == ["http://a", "http://b", "http://a#2"]
+    assert engine.events == ["open a", "open b", "close b", "open a#2"]
+    servers.close_all(of={"a"})
+    assert engine.events[4:] == []
+    servers.close_all(but={"a"})
+    assert engine.events[4:] == ["close a#2"]

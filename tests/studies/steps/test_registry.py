@@ -55,7 +55,8 @@ WITHOUT_EFFECT = {
 def dependencies(kind: str) -> list[Path]:
     """Files that a kind's `run` depends on: modules by imports, wherever in a module, and what else lies in their packages.
 
-    Of the kind's own file only what `run` uses counts: planning and predicted seconds change no result.
+    Of the kind's own file only what `run` uses counts, and where its steps are shards `merge`: planning and predicted seconds
+    change no result.
     """
     own = f"whichbits.studies.steps.{kind}"
     found = {own}
@@ -89,7 +90,7 @@ def _used_by_run(kind: str) -> list[ast.stmt]:
             case ast.Assign() | ast.AnnAssign():
                 named.update({node.id: statement for node in ast.walk(statement) if _is_target(node)})
     used: set[str] = set()
-    left = ["run"]
+    left = ["run", "merge"]
     while left:
         name = left.pop()
         if name in named and name not in used:

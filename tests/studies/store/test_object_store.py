@@ -127,6 +127,19 @@ def test_what_is_set_aside_is_computed_anew_everywhere(machines):
     assert (machines.store("three").fetched(step()) / "checkpoint" / "weights").read_bytes() == b"bytes"
 
 
+def test_a_step_that_reads_has_what_was_computed_anew_also_where_the_former_result_was_made(machines):
+    one, two = machines.store("one"), machines.store("two")
+    finish(one, step(), tokens=1, artifact=b"before")
+    two.fetched(step())
+    driver = machines.store("three")
+    driver.discard([(step().kind, step().key)])
+    finish(driver, step(), tokens=2, artifact=b"anew")
+    for name in ("one", "two"):
+        store = machines.store(name)
+        assert (store.fetched(step()) / "checkpoint" / "weights").read_bytes() == b"anew"
+        assert store.record(step()).summary == GenerateSummary(n=1, tokens=2)
+
+
 def test_a_run_s_report_is_another_machine_s_to_read(machines):
     one = machines.store("one")
     with one.locked():

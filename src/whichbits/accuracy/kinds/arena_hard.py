@@ -75,7 +75,7 @@ class ArenaHard(JudgedKind):
         limit: int | None,
         seed: int,
         data_dir: Path | None,
-        kept: Kept | None,
+        kept: Kept,
     ) -> TaskResult:
         """Mean win probability against the baseline, and the Bradley-Terry win rate with and without style control.
 
@@ -93,8 +93,7 @@ class ArenaHard(JudgedKind):
             [_item(*four) for four in zip(asked, requests, texts, answers[at : at + len(asked)], strict=True)]
             for at, texts in zip(range(0, len(answers), len(asked)), samples, strict=True)
         ]
-        result = summarize(task, reduced(task, items), work, available=len(every), most=len(every))
-        return replace(result, summary=result.summary.model_copy(update={"judged": judged}))
+        return summarize(task, reduced(task, items), work, available=len(every), most=len(every), judged=judged)
 
     def data_files(self, task: Task, data_dir: Path | None) -> Mapping[str, Path] | None:
         """The files of questions and of the answers to judge against."""

@@ -13,7 +13,7 @@ from whichbits.accuracy.answers import generate_answers
 from whichbits.accuracy.code import humaneval, mbpp
 from whichbits.accuracy.code.extract import program_of
 from whichbits.accuracy.code.problem import Problem
-from whichbits.accuracy.earlier_items import Kept, together
+from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.item import Item
 from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.order import in_order
@@ -35,14 +35,15 @@ def evaluate_code(
     limit: int | None,
     seed: int,
     sandbox: Sandbox,
-    kept: Kept | None = None,
+    kept: Kept,
 ) -> TaskResult:
     """Share of answers that pass their tests, or what the task's reducer makes of several answers a problem.
 
     Problems that are `kept` are not asked again. Raises KeptDiffer where they are not the task's.
     """
-    known = list(problems[:limit][: kept.count if kept else 0])
-    asked = problems[:limit][len(known) :]
+    taken = problems[:limit]
+    rows = kept.rows(range(len(taken)))
+    asked = [taken[place] for place in sorted(rows.asked)]
     prompts = [_prompt(problem, tokenizer, chat=task.chat_template) for problem in asked]
     samples, work = generate_answers(task, model, tokenizer, prompts, seed=seed)
     programs = [
@@ -67,10 +68,12 @@ def evaluate_code(
         ]
         for texts, of_sample in zip(samples, programs, strict=True)
     ]
-    unasked = [_item(problem, _prompt(problem, tokenizer, chat=task.chat_template), "", NO_PROGRAM) for problem in known]
-    made, work, before = together(kept, unasked, reduced(task, items), work)
-    every = len(problems)
-    return summarize(task, made, work, available=every, most=every, sandbox=sandbox.mode, kept=before)
+
+    def unasked(problem: Problem) -> Item:
+        return _item(problem, _prompt(problem, tokenizer, chat=task.chat_template), "", NO_PROGRAM)
+
+    made, every = kept.put_together(rows, taken, reduced(task, items), unasked), len(problems)
+    return summarize(task, made, kept.and_before(work), available=every, most=every, sandbox=sandbox.mode, rows=rows)
 
 
 def _prompt(problem: Problem, tokenizer: PromptTokenizer, *, chat: bool) -> str:
@@ -117,7 +120,7 @@ class CodeKind(TaskKind):
         limit: int | None,
         seed: int,
         data_dir: Path | None,
-        kept: Kept | None,
+        kept: Kept,
     ) -> TaskResult:
         """pass@1, or pass@K of several answers with the reducer of that name; programs that are kept are not run again."""
         sandbox = open_sandbox()

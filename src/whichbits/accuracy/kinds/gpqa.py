@@ -23,7 +23,7 @@ from typing import ClassVar
 from pydantic import AliasChoices, Field
 
 from whichbits.accuracy.answers import generate_answers
-from whichbits.accuracy.earlier_items import Kept, together
+from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.item import Item
 from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.order import in_order
@@ -124,20 +124,23 @@ class Gpqa(TaskKind):
         limit: int | None,
         seed: int,
         data_dir: Path | None,
-        kept: Kept | None,
+        kept: Kept,
     ) -> TaskResult:
         """Share of right letters, or what the task's reducer makes of several answers a question."""
         numbered = [ask(question, number, seed=seed) for number, question in enumerate(questions(data_dir), start=1)]
-        every, first = in_order(numbered, task), kept.count if kept else 0
-        asked = every[:limit]
-        prompts = [
-            tokenizer.chat([{"role": "user", "content": one.request}]) if task.chat_template else one.request for one in asked
-        ]
-        samples, work = generate_answers(task, model, tokenizer, prompts[first:], seed=seed)
-        items = [[_item(*three) for three in zip(asked[first:], prompts[first:], replies, strict=True)] for replies in samples]
-        unasked = [_item(one, prompt, "") for one, prompt in zip(asked[:first], prompts[:first], strict=True)]
-        made, work, before = together(kept, unasked, reduced(task, items), work)
-        return summarize(task, made, work, available=len(every), most=len(every), kept=before)
+        every = in_order(numbered, task)
+        wanted = every[:limit]
+        rows = kept.rows(range(len(wanted)))
+
+        def prompt(one: Asked) -> str:
+            return tokenizer.chat([{"role": "user", "content": one.request}]) if task.chat_template else one.request
+
+        asked = [wanted[place] for place in sorted(rows.asked)]
+        prompts = [prompt(one) for one in asked]
+        samples, work = generate_answers(task, model, tokenizer, prompts, seed=seed)
+        items = [[_item(*three) for three in zip(asked, prompts, replies, strict=True)] for replies in samples]
+        made = kept.put_together(rows, wanted, reduced(task, items), lambda one: _item(one, prompt(one), ""))
+        return summarize(task, made, kept.and_before(work), available=len(every), most=len(every), rows=rows)
 
     def data_files(self, task: Task, data_dir: Path | None) -> Mapping[str, Path] | None:
         """The file of questions."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import AliasChoices, Field
 
 from whichbits.accuracy.answers import generate_answers
-from whichbits.accuracy.earlier_items import Kept, together
+from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.item import Item
 from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.order import in_order
@@ -102,19 +102,24 @@ class Mathematics(TaskKind):
         limit: int | None,
         seed: int,
         data_dir: Path | None,
-        kept: Kept | None,
+        kept: Kept,
     ) -> TaskResult:
         """Share of right answers, or what the task's reducer makes of several answers; problems that are kept are not asked."""
         judge("\\boxed{1}", "1")  # an error now where math-verify is not installed
         every = in_order(questions(task.source, data_dir), task)
-        wanted, first = every[:limit], kept.count if kept else 0
-        texts = [REQUEST.format(problem=one.problem) for one in wanted]
-        prompts = [tokenizer.chat([{"role": "user", "content": text}]) if task.chat_template else text for text in texts]
-        samples, work = generate_answers(task, model, tokenizer, prompts[first:], seed=seed)
-        items = [[_item(*three) for three in zip(wanted[first:], prompts[first:], replies, strict=True)] for replies in samples]
-        unasked = [_item(question, prompt, "") for question, prompt in zip(wanted[:first], prompts[:first], strict=True)]
-        made, work, before = together(kept, unasked, reduced(task, items), work)
-        return summarize(task, made, work, available=len(every), most=len(every), kept=before)
+        wanted = every[:limit]
+        rows = kept.rows(range(len(wanted)))
+
+        def prompt(question: Question) -> str:
+            text = REQUEST.format(problem=question.problem)
+            return tokenizer.chat([{"role": "user", "content": text}]) if task.chat_template else text
+
+        asked = [wanted[place] for place in sorted(rows.asked)]
+        prompts = [prompt(question) for question in asked]
+        samples, work = generate_answers(task, model, tokenizer, prompts, seed=seed)
+        items = [[_item(*three) for three in zip(asked, prompts, replies, strict=True)] for replies in samples]
+        made = kept.put_together(rows, wanted, reduced(task, items), lambda one: _item(one, prompt(one), ""))
+        return summarize(task, made, kept.and_before(work), available=len(every), most=len(every), rows=rows)
 
     def data_files(self, task: Task, data_dir: Path | None) -> Mapping[str, Path] | None:
         """The file of problems."""

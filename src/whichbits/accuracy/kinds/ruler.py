@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +14,6 @@ from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.item import Item
 from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.result import TaskResult, Work, reduced, summarize, text_hash
-from whichbits.accuracy.ruler.draft import Draft
 from whichbits.accuracy.ruler.fit import fit
 from whichbits.accuracy.ruler.haystack import haystack, haystack_file
 from whichbits.accuracy.ruler.members import GROUPS, MEMBERS, Drafts, Member, match
@@ -92,7 +91,7 @@ class Ruler(TaskKind):
         limit: int | None,
         seed: int,
         data_dir: Path | None,
-        kept: Kept | None,
+        kept: Kept,
     ) -> TaskResult:
         """Mean score of the items of all members. The prompts of kept items are made again, and not asked."""
         members, length = source_of(task)
@@ -100,35 +99,38 @@ class Ruler(TaskKind):
         check_length(task, length, model.max_length)
         if task.order is not None:  # items are drawn at random: the first ones are a sample, of every member alike
             limit = limit and -(-limit // len(members))
-        text, known = haystack(data_dir), kept.count if kept else 0
-        known = known if task.order is None else -(-known // len(members))
-        made, is_known, work, available = list[Item](), list[bool](), Work(), 0
-        for member in members:
-            drafts = Drafts(member, length, f"ruler/{task.version}/{seed}", text, data_dir)
-            all_items = drafts.count(task.items or ITEMS)
-            wanted = min(all_items, limit or all_items)
-            available += all_items
-            answered = task.model_copy(update={"max_tokens": member.max_tokens})
-            asked = asked_items(drafts, wanted, tokenizer, chat=task.chat_template, prefixed=len(members) > 1)
-            every = not member.asks
-            answered_before = [_item(one, "", every) for one in islice(asked, min(known, wanted))]
-            made += answered_before
-            while part := list(islice(asked, max(1, TOKENS_AT_ONCE // length))):
-                samples, tokens = generate_answers(answered, model, tokenizer, [one.prompt for one in part], seed=seed)
-                made += reduced(task, [[_item(*two, every) for two in zip(part, said, strict=True)] for said in samples])
+            kept = replace(kept, count=-(-kept.count // len(members)))
+        text = haystack(data_dir)
+        drafted = [Drafts(member, length, f"ruler/{task.version}/{seed}", text, data_dir) for member in members]
+        there = [drafts.count(task.items or ITEMS) for drafts in drafted]
+        available = sum(there)
+        counts = [min(count, limit or count) for count in there]
+        rows = kept.rows(number for count in counts for number in range(count))
+        made, work = list[Item | None](), Work()
+        for drafts, count in zip(drafted, counts, strict=True):
+            first, every = len(made), not drafts.member.asks
+            made += [None] * count
+            answered = task.model_copy(update={"max_tokens": drafts.member.max_tokens})
+            numbers = [number for number in range(count) if rows.known[first + number] or first + number in rows.asked]
+            items = asked_items(drafts, numbers, tokenizer, chat=task.chat_template, prefixed=len(members) > 1)
+            numbered = zip(numbers, items, strict=True)
+            while part := dict(islice(numbered, max(1, TOKENS_AT_ONCE // length))):
+                asked = {number: one for number, one in part.items() if first + number in rows.asked}
+                prompts = [one.prompt for one in asked.values()]
+                samples, tokens = generate_answers(answered, model, tokenizer, prompts, seed=seed)
+                scored = [[_item(*two, every) for two in zip(asked.values(), said, strict=True)] for said in samples]
+                found = dict(zip(asked, reduced(task, scored), strict=True))
+                for number, one in part.items():
+                    made[first + number] = found.get(number) or _item(one, "", every)
                 work += tokens
-            is_known += [True] * len(answered_before) + [False] * (wanted - len(answered_before))
-        put: Sequence[Item] = made
-        if kept is not None:
-            put, work = kept.put(made, is_known), work + kept.work
         return summarize(
             task,
-            put,
-            work,
+            kept.put(made, rows),
+            kept.and_before(work),
             available=available,
             most=self.most(task, available),
             source_version=f"haystack: {text.name}",
-            kept=known,
+            rows=rows,
         )
 
 
@@ -159,35 +161,40 @@ def check_length(task: Task, length: int, max_length: int) -> None:
         )
 
 
-def asked_items(drafts: Drafts, count: int, tokenizer: PromptTokenizer, *, chat: bool, prefixed: bool) -> Iterator[Asked]:
-    """The first `count` items at their length. Raises UserError where even the shortest form of one is too long.
+def asked_items(
+    drafts: Drafts, numbers: Iterable[int], tokenizer: PromptTokenizer, *, chat: bool, prefixed: bool
+) -> Iterator[Asked]:
+    """The items of these numbers at their length. Raises UserError where even the shortest form of one is too long.
 
-    The first item's units are where the search for the others' begins.
+    The units of item 0 are where the search for the others' begins, also where it is none of them.
     """
     start: int | None = None
-    for number in range(count):
+    for number in numbers:
+        if start is None:
+            start = _units(drafts, 0, tokenizer, None, chat=chat)
+        units = _units(drafts, number, tokenizer, start, chat=chat) if number else start
         draft = drafts.draft(number)
-
-        def prompt(units: int, draft: Draft = draft) -> str:
-            return _prompt(tokenizer, draft.write(units), draft.begun, chat=chat)
-
-        budget = drafts.length - drafts.member.max_tokens
-        units = fit(
-            lambda units: len(tokenizer.encode(prompt(units), special=False if chat else None)),
-            least=draft.least,
-            most=draft.most,
-            budget=budget,
-            start=start,
-        )
-        if units is None:
-            raise UserError(
-                f"source: item {number} of RULER's {drafts.member.name} does not fit {drafts.length} tokens",
-                remedy="choose a greater length",
-            )
-        start = units if start is None else start
         name = f"{drafts.member.name}/{number}" if prefixed else str(number)
         cluster = name if draft.cluster is None else f"{drafts.member.name}/{draft.cluster}"
-        yield Asked(name, prompt(units), draft.answers, cluster)
+        yield Asked(name, _prompt(tokenizer, draft.write(units), draft.begun, chat=chat), draft.answers, cluster)
+
+
+def _units(drafts: Drafts, number: int, tokenizer: PromptTokenizer, start: int | None, *, chat: bool) -> int:
+    """Units of filler of an item; the search for them begins at `start`. Raises UserError as `asked_items`."""
+    draft = drafts.draft(number)
+
+    def tokens(units: int) -> int:
+        prompt = _prompt(tokenizer, draft.write(units), draft.begun, chat=chat)
+        return len(tokenizer.encode(prompt, special=False if chat else None))
+
+    budget = drafts.length - drafts.member.max_tokens
+    units = fit(tokens, least=draft.least, most=draft.most, budget=budget, start=start)
+    if units is None:
+        raise UserError(
+            f"source: item {number} of RULER's {drafts.member.name} does not fit {drafts.length} tokens",
+            remedy="choose a greater length",
+        )
+    return units
 
 
 def _prompt(tokenizer: PromptTokenizer, request: str, begun: str, *, chat: bool) -> str:

@@ -118,6 +118,10 @@ class Executor(ABC):
     def stop(self) -> None:
         """Kill what runs and drop what is queued, if anything is left; every future is done afterwards."""
 
+    def places(self) -> int:
+        """How many steps can compute at once, or servers be up, once this has started: long steps are split for as many."""
+        return 1
+
     def engine(self, configured: Engine) -> Engine:
         """What starts servers, once this has started: by default on this machine, as it is configured."""
         return configured

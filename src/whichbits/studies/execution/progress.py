@@ -34,6 +34,8 @@ def name(step: Step) -> str:
     """What people call a step: its kind and what distinguishes it."""
     labels = step.labels
     parts = [part for part in (labels.candidate, labels.task, labels.workload, labels.text, labels.engine) if part]
+    if labels.shard:
+        parts.append(f"shard {labels.shard}")
     if labels.repeat:
         parts.append(f"repeat {labels.repeat}")
     return f"{step.kind} {' · '.join(parts)}"
@@ -55,14 +57,13 @@ class RunView:
     def __init__(
         self,
         console: Console,
-        steps: Sequence[Planned],
         durations: Durations,
         log: Path,
         wall_clock: Callable[[Iterable[tuple[Needs, float]]], float],
     ) -> None:
         self.console = console
-        self._left = {planned.step.key: planned for planned in steps}
-        self._count = len(steps)
+        self._left: dict[str, Planned] = {}
+        self._count = 0
         self._durations = durations
         self._wall_clock = wall_clock
         self._running: dict[str, tuple[Step, float, str]] = {}
@@ -92,10 +93,11 @@ class RunView:
             self._logger.removeHandler(handler)
 
     def added(self, steps: Sequence[Planned]) -> None:
-        """More is to be run."""
+        """These are to be run."""
         with self._lock:
             self._left |= {planned.step.key: planned for planned in steps}
             self._count += len(steps)
+            self._time_left_due = 0.0
 
     def started(self, step: Step) -> None:
         """The step began to run."""
@@ -148,7 +150,7 @@ class RunView:
                 rows.add_row("▸", Text(self._note))
             done = self._count - len(self._left)
             began = time.monotonic()
-            if began >= self._time_left_due:
+            if self._left and began >= self._time_left_due:
                 self._time_left = self._say_time_left()
                 self._time_left_due = began + (time.monotonic() - began) / TIME_LEFT_SHARE
             bar = Table.grid(padding=(0, 1))
@@ -161,7 +163,7 @@ class RunView:
             return Group(rows, bar)
 
     def _say_time_left(self) -> str:
-        each = [(planned.needs, self._durations.step(planned.step)) for planned in self._left.values()]
+        each = [(planned.needs, self._durations.planned(planned)) for planned in self._left.values()]
         known = self._wall_clock((needs, seconds) for needs, seconds in each if seconds is not None)
         about = f"about {duration(known)}" if known else "an unknown time"
         more = " or more" if known and any(seconds is None for _, seconds in each) else ""

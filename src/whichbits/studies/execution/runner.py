@@ -21,7 +21,7 @@ from whichbits.studies.execution.waiting import Waiting
 from whichbits.studies.planning.plan import Plan
 from whichbits.studies.planning.stages import process_of
 from whichbits.studies.steps.planned import Planned
-from whichbits.studies.steps.step import Kind, Result
+from whichbits.studies.steps.step import Kind, Result, Run
 from whichbits.studies.store.store import Store
 
 State = Literal["done", "failed"]
@@ -33,6 +33,9 @@ INTERRUPTION_S = 0.2
 
 class Observer(Protocol):
     """Is told what happens; called from several threads."""
+
+    def added(self, steps: Sequence[Planned]) -> None:
+        """These are to be run."""
 
     def started(self, step: Step) -> None:
         """The step began to run."""
@@ -67,6 +70,8 @@ class Runner:
     """Keys of steps that have failed in this command already: they are not tried again."""
     more: Callable[[], Plan | None] | None = None
     """Is asked for more to run whenever all has ended, until it has none; servers of the last plan stay up until then."""
+    split: Callable[[Sequence[Planned], int], Sequence[Planned]] = lambda steps, places: steps
+    """The steps with long ones in shards, for so many places that run steps at once."""
     finished: SimpleQueue[tuple[Planned, Future[Result]]] = field(default_factory=SimpleQueue)
     """What has ended; a simulation brings its own, that moves its clock."""
     _states: dict[str, State] = field(default_factory=dict, init=False)
@@ -75,18 +80,25 @@ class Runner:
     """How many steps run."""
     _asked: Counter[str] = field(default_factory=Counter, init=False)
     """How many of the steps that wait or run ask each server, by name."""
+    _servers_of: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
+    """Servers that the steps may ask that have begun to run, or have been given to the executor, by key."""
+    _begun: set[str] = field(default_factory=set, init=False)
+    """Keys of the steps that run."""
+    _shards: set[str] = field(default_factory=set, init=False)
+    """Keys of steps that are shards of others."""
 
     def run(self) -> dict[str, State]:
-        """How each step of the plan, and of `more`, has ended, by key.
+        """How each step of the plan, and of `more`, has ended, by key; shards are counted with the step that they are of.
 
         Raises OSError where the store cannot be written, UserError where it cannot be read or may be another run's.
         """
         self._waiting = Waiting(partial(process_of, kinds=self.kinds), lambda planned: self.machine.turn(planned.needs))
-        self._take(self.plan)
         self.executor.start(self)
-        self._servers = Servers(self.plan.served, self.store, self.executor.engine(self.engine), self.observer.note)
+        engine = self.executor.engine(self.engine)
+        self._servers = Servers(self.plan.served, self.store, engine, self.observer.note, self._servers_in_use)
         with _interruption() as interrupted:
             try:
+                self._take(self.plan)
                 while self._waiting or self._running or self._grown():
                     self.store.check_lock()
                     self._submit_ready()
@@ -101,12 +113,13 @@ class Runner:
                 self.executor.stop()
                 self._servers.close_all()
                 self.executor.close()
-        return dict(self._states)
+        return {key: state for key, state in self._states.items() if key not in self._shards}
 
     # What steps are offered (executor.Services)
 
     def started(self, step: Step) -> None:
         """The step has begun to run."""
+        self._begun.add(step.key)
         self.observer.started(step)
 
     def progress(self, step: Step, text: str) -> None:
@@ -141,7 +154,13 @@ class Runner:
         not_again = {*self.failed, *(key for key, state in self._states.items() if state == "failed")}
         self._states.update({planned.step.key: "done" for planned in plan.steps if planned.step.key not in missing})
         self._states.update({key: "failed" for key in missing if key in not_again})
-        again = [planned for key, planned in missing.items() if key not in not_again]
+        steps = self.split([one for key, one in missing.items() if key not in not_again], self.executor.places())
+        shards = {one.step.key: one.step for one in steps if one.part_of is not None}
+        self._shards.update(shards)
+        done = {key for key, step in shards.items() if self.store.done(step)}
+        self._states.update(dict.fromkeys(done, "done"))
+        again = [one for one in steps if one.step.key not in done]
+        self.observer.added(again)
         self._asked.update(name for planned in again for name in planned.needs.servers)
         self._waiting.add(again)
         if self.more is not None:
@@ -162,9 +181,21 @@ class Runner:
         while group := self._waiting.take(idle=not self._running):
             if work := tuple(planned for planned in group if self._can_run(planned)):
                 self._running += len(work)
-                futures = self.executor.submit(Work(self.kinds[work[0].step.kind].run, work))
+                self._servers_of |= {planned.step.key: planned.needs.servers for planned in work}
+                futures = self.executor.submit(Work(self._run_of(work[0]), work))
                 for planned, future in zip(work, futures, strict=True):
                     future.add_done_callback(partial(self._note_finished, planned))
+
+    def _run_of(self, planned: Planned) -> Run:
+        """The function that runs a step, or merges its shards."""
+        kind = planned.step.kind
+        if not planned.merges:
+            return self.kinds[kind].run
+        return next(one.shards.merge for one in self.kinds.values() if one.shards is not None and one.shards.of == kind)
+
+    def _servers_in_use(self) -> set[str]:
+        """Names of the servers that running steps may ask."""
+        return {name for key in tuple(self._begun) for name in self._servers_of.get(key, ())}
 
     def _note_finished(self, planned: Planned, future: Future[Result]) -> None:
         self.finished.put((planned, future))
@@ -180,7 +211,8 @@ class Runner:
         """Whether what the step reads is done; if not, it fails with the first cause."""
         for step in planned.reads.values():
             if self._states.get(step.key) == "failed":
-                cause = f"needs {step.kind} of {step.labels.candidate}, which failed"
+                needed = f"needs {step.kind} of {step.labels.candidate}, which failed"
+                cause = (self.store.record(step).error if planned.merges else None) or needed
                 self.store.fail(planned.step, None, cause)
                 self._end(planned, "failed", 0.0, cause)
                 return False
@@ -194,17 +226,21 @@ class Runner:
             self._end(planned, "failed", error.seconds, error.cause)
         else:
             self._end(planned, "done", result.provenance.seconds or 0.0, None, result.provenance.addresses)
+            if planned.merges:
+                self.store.discard((shard.kind, shard.key) for shard in planned.reads.values())
 
     def _end(self, planned: Planned, state: State, seconds: float, error: str | None, addresses: Sequence[str] = ()) -> None:
         self._states[planned.step.key] = state
         self._waiting.ended(planned.step)
         self._asked.subtract(planned.needs.servers)
+        self._begun.discard(planned.step.key)
+        self._servers_of.pop(planned.step.key, None)
         self.observer.ended(planned.step, state, seconds, error, addresses)
 
     def _close_unneeded_servers(self) -> None:
         """Stop the servers that no step needs any more, nor what may come after these."""
         if self._servers.up:
-            self._servers.close_all(but={name for name, count in self._asked.items() if count} | self._kept_up)
+            self._servers.close_all(but={name for name, count in self._asked.items() if count}, of=self._kept_up)
 
 
 @contextmanager

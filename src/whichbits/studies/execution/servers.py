@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from whichbits.core.errors import UserError
 from whichbits.studies.planning.plan import Served
+from whichbits.studies.steps.planned import candidate_of
 from whichbits.studies.steps.step import ServerFailed
 from whichbits.studies.store.store import Store
 
@@ -104,13 +105,15 @@ class NoEngine:
 
 @dataclass
 class Servers:
-    """The servers of a study's candidates, by name; safe to ask from several threads."""
+    """The servers of a study's candidates, one or several each, by name; safe to ask from several threads."""
 
     served: Mapping[str, Served]
     store: Store
     engine: Engine
     note: Callable[[str], None]
     """Is told when one is started."""
+    in_use: Callable[[], Collection[str]] = tuple
+    """Names of those that running steps may ask: the last to be stopped to make room."""
     _open: dict[str, tuple[Server, ExitStack]] = field(default_factory=dict, init=False)
     _failures: dict[str, list[str]] = field(default_factory=dict, init=False)
     _silent: set[str] = field(default_factory=set, init=False)
@@ -123,7 +126,7 @@ class Servers:
 
     def address(self, name: str) -> str:
         """Address of the candidate's server, started if it is not up. Raises ServerFailed."""
-        served = self.served[name]
+        served = self.served[candidate_of(name)]
         if served.url is not None:
             return served.url
         with self._starting:
@@ -139,7 +142,8 @@ class Servers:
             if len(failures) >= FAILURES:
                 raise ServerFailed(f"the server of {name} failed {len(failures)} times in this run: {failures[-1]}")
             while len(up := tuple(self._open)) >= self.engine.resident:
-                self._close(up[0])
+                used = self.in_use()
+                self._close(next((one for one in up if one not in used), up[0]))
             self.note(f"starting the server of {name}")
             stack = ExitStack()
             try:
@@ -171,10 +175,10 @@ class Servers:
         """Whether there is one."""
         return bool(self._open)
 
-    def close_all(self, but: Collection[str] = ()) -> None:
-        """Stop all servers but those of these candidates."""
+    def close_all(self, but: Collection[str] = (), of: Collection[str] = ()) -> None:
+        """Stop all servers but these, and those of some candidates."""
         for name in tuple(self._open):
-            if name not in but:
+            if name not in but and candidate_of(name) not in of:
                 self._close(name)
 
     def stop_starting(self) -> None:

@@ -45,7 +45,8 @@ def jobs_of(work: Work, store: Store, cpus: frozenset[int] | None, turns: Path |
             kept=store.kept(planned.step),
             shared=store.shared,
             turns=turns,
-            earlier=store.earlier(planned.step),
+            earlier=store.earlier(planned.part_of.step if planned.part_of is not None else planned.step),
+            shards=tuple(store.record(step) for step in planned.reads.values()) if planned.merges else (),
         )
         for planned in work.steps
     ]
@@ -72,7 +73,8 @@ def run_work(work: Work, jobs: Sequence[Job], store: Store, context: WorkerConte
             traceback.print_exception(outcome)
             yield planned[job.step.key], _failed(job, outcome, seconds, store, context)
         else:
-            yield planned[job.step.key], _filed(job, outcome, seconds - outcome.waited_s, store, context)
+            own = seconds - outcome.waited_s + outcome.shards_s
+            yield planned[job.step.key], _filed(job, outcome, own, store, context)
 
 
 def _nothing() -> NoReturn:

@@ -9,6 +9,7 @@ from pathlib import Path
 from whichbits.core.durations import duration
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
+from whichbits.studies.steps.planned import Planned
 from whichbits.studies.store.result import read_result, result_files
 
 
@@ -69,6 +70,15 @@ class Durations:
                 total, count = self._seconds[key]
                 return total / count
         return None
+
+    def planned(self, planned: Planned) -> float | None:
+        """The same of a planned step: a shard takes its part of the step's time, and a merge none to speak of."""
+        whole = planned.part_of
+        if whole is None:
+            return 0.0 if planned.merges else self.step(planned.step)
+        seen = self.step(planned.step)
+        every = self.step(whole.step) if seen is None else None
+        return seen if every is None else every / whole.shards
 
     def total(self, steps: Iterable[Step], forecast: Callable[[Step], float | None] = lambda step: None) -> Estimate:
         """Seconds of all `steps`, one after another; `forecast` is asked for those of kinds that were never run."""

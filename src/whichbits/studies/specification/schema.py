@@ -191,6 +191,9 @@ class ExecutorChoice(Written):
     """`local`, `ray`, or one that an installed package brings."""
     address: str | None = None
     """Of a cluster; default: the one that this machine belongs to."""
+    shards: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Parts that the items of each evaluation and generation are split into, to run apart from each other; 1 splits none.
+    Default: of a long one as many as the executor has places for."""
 
 
 class Specification(Written):

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
 from whichbits.schema.engine import Emulation, ServingEngine
-from whichbits.schema.evaluate import EvaluateInputs, EvaluateLocal, EvaluateSummary, RepliedItem, SampledItem
+from whichbits.schema.evaluate import EvaluateInputs, EvaluateLocal
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
 from whichbits.studies.steps.forecast import Ask, batch_seconds
 from whichbits.studies.steps.modes import PROMPT_TOKENS, InModes
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.shared.digest import digest
-from whichbits.studies.steps.shared.items import read_items, write_items
-from whichbits.studies.steps.shared.judge import judge_of, judged
+from whichbits.studies.steps.shared.items import write_items
+from whichbits.studies.steps.shared.judge import judged
 from whichbits.studies.steps.shared.on_engine import engines, on_engine, repeated, server, trusted
-from whichbits.studies.steps.shared.provenance import provenance
-from whichbits.studies.steps.shared.served import model_of, served_by, served_weights, token_counts, waited
-from whichbits.studies.steps.step import TRANSFORMERS, Earlier, Job, Kind, Result, StepContext
+from whichbits.studies.steps.shared.scored import scored, summary_of, task_of
+from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
-    from whichbits.accuracy.earlier_items import Kept
     from whichbits.accuracy.task import Task
     from whichbits.studies.specification.schema import TaskChoice
     from whichbits.studies.steps.study import Study
@@ -177,15 +174,9 @@ def seconds(step: Step, ask: Ask) -> float | None:
     """Seconds, at most, of a task whose items are known before anything is loaded."""
     from whichbits.accuracy.kinds.registry import task_kind
 
-    task, inputs = _task(step), step.inputs_as(EvaluateInputs)
+    task, inputs = task_of(step), step.inputs_as(EvaluateInputs)
     lengths = task_kind(task.kind).prompt_lengths(task, limit=_limit(step), seed=inputs.seed)
     return None if lengths is None else batch_seconds(lengths, task.max_tokens or 1, inputs.engine, ask)
-
-
-def _task(step: Step) -> Task:
-    """The task as it was planned, on this machine."""
-    local: EvaluateLocal[Task] = step.local_as(EvaluateLocal)
-    return local.task
 
 
 def _limit(step: Step) -> int | None:
@@ -195,37 +186,10 @@ def _limit(step: Step) -> int | None:
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     """Score a checkpoint on a task, item by item."""
-    from whichbits.accuracy.evaluate import evaluate as evaluate_task
-
     for job in jobs:
-        inputs, local = job.step.inputs_as(EvaluateInputs), job.step.local_as(EvaluateLocal)
-        with ExitStack() as stack:
-            task = _task(job.step)
-            model = model_of(job, context, stack)
-            weights = served_weights(job, model)
-            result = evaluate_task(
-                task,
-                model,
-                local.tokenizer,
-                limit=_limit(job.step),
-                seed=inputs.seed,
-                data_dir=local.data_dir,
-                trust_remote_code=local.trust_remote_code,
-                kept=_kept(job.earlier) if job.earlier else None,
-                judge=judge_of(task, context, stack),
-            )
-        write_items(job.directory, result.rows())
-        concurrency = None if isinstance(inputs.engine, Emulation) else inputs.engine.concurrency
-        summary = result.summary.model_copy(update={"concurrency": concurrency, "weights": weights})
-        ran = provenance(
-            job,
-            engine=inputs.engine,
-            seed=inputs.seed,
-            token_counts=token_counts(model),
-            server=served_by(job, context),
-            earlier_items=result.kept or None,
-        )
-        yield job, Result(summary, ran, waited(model))
+        found = scored(job, context, job.step.items)
+        write_items(job.directory, found.result.rows())
+        yield job, Result(summary_of(job.step, found.result, found.weights), found.provenance, found.waited_s)
 
 
 def judging_work(steps: Sequence[Step]) -> list[str]:
@@ -235,21 +199,12 @@ def judging_work(steps: Sequence[Step]) -> list[str]:
 
     found = []
     for step in steps:
-        task, data_dir = _task(step), step.local_as(EvaluateLocal).data_dir
+        task, data_dir = task_of(step), step.local_as(EvaluateLocal).data_dir
         kind = task_kind(task.kind)
         if isinstance(kind, JudgedKind):
             work = kind.judging_work(task, limit=_limit(step), data_dir=data_dir)
             found.append(f"{step.labels.candidate}, {task.name}: {work}")
     return found
-
-
-def _kept(earlier: Earlier) -> Kept | None:
-    """What an earlier result found of its items, and the tokens that this took."""
-    from whichbits.accuracy.earlier_items import kept
-
-    assert isinstance(earlier.summary, EvaluateSummary), "a result of the same kind"
-    row = SampledItem if earlier.summary.replies is None else RepliedItem
-    return kept(earlier.items, earlier.summary, read_items(earlier.directory, row))
 
 
 EVALUATE = Kind(

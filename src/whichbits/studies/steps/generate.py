@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +13,9 @@ from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
 from whichbits.studies.steps.forecast import Ask, batch_seconds
 from whichbits.studies.steps.planned import Planned
+from whichbits.studies.steps.shared.generated import generated
 from whichbits.studies.steps.shared.items import write_items
 from whichbits.studies.steps.shared.on_engine import on_engine, repeated, server, trusted
-from whichbits.studies.steps.shared.provenance import provenance
-from whichbits.studies.steps.shared.served import model_of, served_by, served_weights, token_counts, waited
 from whichbits.studies.steps.shared.similarity_measures import wanted_measures
 from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, StepContext
 
@@ -93,21 +91,13 @@ def seconds(step: Step, ask: Ask) -> float | None:
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     """Generate greedy answers to prompts."""
-    from whichbits.models.tokenization import load_tokenizer
-    from whichbits.similarity.generate import generate_texts
-
     for job in jobs:
         inputs: GenerateInputs[Prompt] = job.step.inputs_as(GenerateInputs)
-        local = job.step.local_as(EngineLocal)
-        tokenizer = load_tokenizer(local.tokenizer, trust_remote_code=local.trust_remote_code)
-        with ExitStack() as stack:
-            model = model_of(job, context, stack)
-            weights = served_weights(job, model)
-            texts = generate_texts(model, tokenizer, inputs.prompts, max_tokens=inputs.max_tokens)
-        write_items(job.directory, texts)
-        summary = GenerateSummary(n=len(texts), tokens=sum(text.tokens for text in texts), weights=weights)
-        counts, who = token_counts(model), served_by(job, context)
-        yield job, Result(summary, provenance(job, engine=inputs.engine, token_counts=counts, server=who), waited(model))
+        found = generated(job, context, inputs.prompts)
+        write_items(job.directory, found.texts)
+        tokens = sum(text.tokens for text in found.texts)
+        summary = GenerateSummary(n=len(found.texts), tokens=tokens, weights=found.weights)
+        yield job, Result(summary, found.provenance, found.waited_s)
 
 
 GENERATE = Kind(

@@ -39,6 +39,29 @@ def measurement(*servers: str) -> Needs:
     return Needs(compute=False, servers=servers, alone=True)
 
 
+REPLICA = "#"
+"""What no candidate's name has."""
+
+
+def replica(candidate: str, number: int) -> str:
+    """Name of one of several servers of a candidate; the first, number 0, has the candidate's name."""
+    return f"{candidate}{REPLICA}{number + 1}" if number else candidate
+
+
+def candidate_of(server: str) -> str:
+    """The candidate that a server serves."""
+    return server.partition(REPLICA)[0]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The step that a shard is a part of."""
+
+    step: Step
+    shards: int
+    """How many it has."""
+
+
 @dataclass(frozen=True)
 class Planned:
     """A step of a study, with what it needs to run."""
@@ -47,6 +70,10 @@ class Planned:
     needs: Needs = COMPUTE
     reads: Mapping[str, Step] = field(default_factory=dict)
     """Steps that must be done first, by the role of what they give."""
+    part_of: Whole | None = None
+    """Of a shard."""
+    merges: bool = False
+    """Whether it makes its result of its shards', which are then all that it reads."""
 
 
 def keys(reads: Mapping[str, Step]) -> dict[str, str]:

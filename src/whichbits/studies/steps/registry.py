@@ -23,7 +23,18 @@ REGISTRY: Registry[Kind] = Registry(
     (f"{_STEPS}.step", "Kind"),
     {
         name: (f"{_STEPS}.{name}", name.upper())
-        for name in ("quantize", "probe", "evaluate", "generate", "compare", "distribution", "serve", "prefill_decode")
+        for name in (
+            "quantize",
+            "probe",
+            "evaluate",
+            "evaluate_shard",
+            "generate",
+            "generate_shard",
+            "compare",
+            "distribution",
+            "serve",
+            "prefill_decode",
+        )
     },
     own_name=lambda kind: kind.name,
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from whichbits.schema.provenance import Provenance
-from whichbits.schema.step import Step
+from whichbits.schema.step import Record, Step
 from whichbits.schema.summary import Summary
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class Result:
     provenance: Provenance = field(default_factory=Provenance)
     waited_s: float = 0.0
     """How long it waited for its turn at a server that other work was asking: no time of its own."""
+    shards_s: float = 0.0
+    """How long its shards took, where it merges them: time of its own."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Job:
     """Folder where processes that ask one server take turns; None where no other asks."""
     earlier: Earlier | None = None
     """The items that need not be computed again, where there are some."""
+    shards: tuple[Record, ...] = ()
+    """The results of its shards, in their order, where it merges them."""
 
 
 class ServerFailed(Exception):
@@ -99,6 +103,18 @@ Estimate = Callable[["Study"], Callable[[Step], float | None]]
 
 
 @dataclass(frozen=True)
+class Shards:
+    """That the steps of a kind are shards of another's."""
+
+    of: str
+    """Name of the other kind."""
+    split: Callable[[Step, int], tuple[Step, ...]]
+    """The shards of one of its steps, so many; none where it is not split."""
+    merge: Run
+    """Makes the results of its steps of those of their shards, which each job has: what one run gives, in the same order."""
+
+
+@dataclass(frozen=True)
 class Kind:
     """A kind of step: one file of this folder.
 
@@ -119,3 +135,5 @@ class Kind:
     """A summary of an earlier version, as it is written now; None where all are read as they are."""
     together: Callable[[Step], str | None] | None = None
     """Steps for which it returns the same text are run together, in one process, as they share work; None runs alone."""
+    shards: Shards | None = None
+    """Of a kind whose steps are planned where another's are split, and by none of their own."""

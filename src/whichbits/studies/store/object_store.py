@@ -29,7 +29,7 @@ PUBLISHED = ("cards", "jobs", "servers")
 """Folders of the copy that are the study's too."""
 
 LISTING = ".objects.json"
-"""In the copy of a step that was brought here: which files it has."""
+"""In the copy of a step: which files it has, as the object that says that it is finished."""
 
 LARGE = 2**20
 """Files in folders of a step (a checkpoint's) that have more bytes are brought only to where a step reads them."""
@@ -77,8 +77,11 @@ class ObjectStore(Store):
         return super().done(step) or self._bring(_name(step.kind, step.key, step.items))
 
     def fetched(self, step: Step) -> Path:
-        """The finished step's directory, with all of its artifacts brought here."""
+        """The finished step's directory, with all of its artifacts brought here; what was computed anew meanwhile, anew."""
         folder = self.directory(step)
+        content = self._objects.read(_name(step.kind, step.key, step.items))
+        if content is not None and (folder / LISTING).is_file() and (folder / LISTING).read_bytes() != content:
+            shutil.rmtree(folder)
         if self.done(step) and (folder / LISTING).is_file():
             finished = Finished.model_validate_json((folder / LISTING).read_bytes())
             for file in finished.files:
@@ -109,6 +112,7 @@ class ObjectStore(Store):
         finished = Finished(folder=f"{FILES}/{_identity(name)}/{uuid.uuid4().hex}", files=described(partial))
         for file in finished.files:
             self._objects.upload(partial / file.name, f"{finished.folder}/{file.name}")
+        (partial / LISTING).write_text(finished.model_dump_json())
         if not self._objects.create(name, finished.model_dump_json().encode()):
             self._objects.delete(f"{finished.folder}/{file.name}" for file in finished.files)
             shutil.rmtree(partial)
@@ -135,6 +139,17 @@ class ObjectStore(Store):
                     self._objects.write(f"{aside}/{name.removeprefix(f'{STEPS}/')}", content)
                     self._objects.delete([name])
         return moved
+
+    def discard(self, steps: Iterable[tuple[str, str]]) -> None:
+        """Remove the results of shards, by kind and key, here and there; their files last."""
+        for kind, key in (named := list(steps)):
+            name = _name(kind, key, None)
+            content = self._objects.read(name)
+            if content is not None:
+                finished = Finished.model_validate_json(content)
+                self._objects.delete([name])
+                self._objects.delete(f"{finished.folder}/{file.name}" for file in finished.files)
+        super().discard(named)
 
     # The whole store
 

@@ -177,6 +177,11 @@ class Store:
         self._former = None
         return moved
 
+    def discard(self, steps: Iterable[tuple[str, str]]) -> None:
+        """Remove the results of shards, by kind and key, whose step has its own, or is computed anew."""
+        for kind, key in steps:
+            shutil.rmtree(self._results / kind / key, ignore_errors=True)
+
     def failure(self, step: Step) -> Path:
         """Where the last failure of the step is kept: `error.json` and `log.txt`."""
         return self.folder / "failed" / f"{step.kind}-{step.key}"

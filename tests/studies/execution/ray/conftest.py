@@ -73,6 +73,7 @@ def trial(jobs, context):
 class Observer:
     def __init__(self):
         self.heard = []
+    def added(self, steps): ...
     def started(self, step): self.heard.append(("started", step.inputs.name))
     def progress(self, step, text): self.heard.append(("progress", text))
     def ended(self, step, state, seconds, error, addresses=()): self.heard.append((state, step.inputs.name, error))

@@ -278,3 +278,54 @@ def test_a_study_that_loses_a_node_ends_as_on_one_machine(tmp_path: Path, tiny_l
     found = finished(tmp_path / "there")
     assert {step.kind for step in found.values()} == {"quantize", "evaluate", "distribution"}
     assert found == finished(tmp_path / "here")
+
+
+SHARDED = """\
+version: 1
+name: sharded
+model: {model}
+candidates:
+  - {{format: w8a8-int, recipe: {{scales: minmax}}, run: emulated}}
+tasks: [{{name: order, limit: 400}}]
+base_repeats: 1
+max_length: 128
+"""
+
+
+def shards_at_work(cluster: Any, store: Path, study: subprocess.Popen[str]) -> dict[int, Any]:
+    """Nodes that are at work at once on shards of one evaluation, by the process of their raylet: two at least."""
+    raylets = {one.all_processes["raylet"][0].process.pid: one for one in cluster.list_all_nodes()}
+    while study.poll() is None:
+        begun = list((store / "partial").glob("evaluate_shard-*"))
+        found = {raylet_of(process, raylets) for process in processes_of(store)} - {None}
+        if len(begun) > 1 and len(found) > 1:
+            return {raylet: raylets[raylet] for raylet in found}
+        time.sleep(0.02)
+    pytest.fail("no two nodes were at work on one evaluation")
+
+
+def test_one_long_evaluation_runs_on_several_nodes_one_of_which_is_lost(
+    tmp_path: Path, tiny_llama: Path, cluster: Any, gone: Any
+):
+    pytest.importorskip("lm_eval")
+    (tmp_path / "spec.yaml").write_text(SHARDED.format(model=tiny_llama))
+
+    def study(store: str, *options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "whichbits", "study", "spec.yaml", "--store", store, *options]
+        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    there = study("there", "--executor", "ray", "--address", cluster.address)
+    at_work = shards_at_work(cluster, tmp_path / "there", there)
+    raylet, node = next((raylet, node) for raylet, node in at_work.items() if not node.head)
+    kill_with_children(raylet)
+    cluster.remove_node(node, allow_graceful=False)
+    said = there.communicate(timeout=300)[0]
+    cluster.add_node(**cluster.added)
+    assert there.returncode == 0, said
+    assert gone([process.pid for process in processes_of(tmp_path / "there")])
+    here = study("here")
+    assert here.communicate(timeout=300)[0]
+    assert here.returncode == 0
+    assert finished(tmp_path / "there") == finished(tmp_path / "here")
+    log = (tmp_path / "there" / "run.log").read_text()
+    assert "shard 3 of 3" in log and "lost: " in log

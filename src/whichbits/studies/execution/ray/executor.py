@@ -131,6 +131,14 @@ class RayExecutor(Executor):
             return self._engine
         return configured
 
+    def places(self) -> int:
+        """As many as the nodes have processors for, or GPUs."""
+        machine = self._services.machine
+        each = [
+            int(node.gpus) // machine.devices if machine.accelerator else int(node.cpus) // self._cores for node in self._nodes
+        ]
+        return max(1, sum(each))
+
     def submit(self, work: Work) -> tuple[Future[Result], ...]:
         """Give work to Ray, or hold it back until its servers fit."""
         futures: dict[str, Future[Result]] = {planned.step.key: Future() for planned in work.steps}

@@ -1,0 +1,73 @@
+"""Which steps are split into shards, that several places run at once, and into how many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from whichbits.schema.step import Step
+from whichbits.studies.steps.planned import Planned, Whole, client, replica
+from whichbits.studies.steps.step import Kind
+from whichbits.studies.store.shards import StoredShard
+
+ROUNDS = 2
+"""Shards that each place has to run, about, so that all end about together."""
+
+SHORTEST_S = 60.0
+"""A shard loads the model again and makes all prompts again: it should take longer than that."""
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How the steps of a run are split."""
+
+    kinds: Mapping[str, Kind]
+    stored: Sequence[StoredShard]
+    """What an earlier run has left: a step that it has begun in shards goes on in as many."""
+    seconds: Callable[[Step], float | None]
+    """How long a step takes, as far as that is known."""
+    stated: int | None = None
+    """Shards of every step that can be split; None splits those that would keep others waiting."""
+
+    def split(self, steps: Sequence[Planned], places: int) -> tuple[Planned, ...]:
+        """The steps, each that is split after its shards; so many `places` run steps, or servers, at once."""
+        counts = self._counts(steps, places)
+        found: list[Planned] = []
+        for planned in steps:
+            found += self._shards(planned, counts.get(planned.step.key, 1), places)
+        return tuple(found)
+
+    def _counts(self, steps: Sequence[Planned], places: int) -> dict[str, int]:
+        """How many shards each step has that can be split, by its key."""
+        splitters = self._splitters
+        whole = [planned.step for planned in steps if planned.step.kind in splitters and not planned.needs.alone]
+        begun = {(one.part.step, one.part.items): one.part.shard.count for one in self.stored}
+        seconds = [self.seconds(step) for step in whole]
+        known = [each for each in seconds if each is not None]
+        # Where the time of some is not known, all are taken to be equally long.
+        shares = known if len(known) == len(whole) else [1.0] * len(whole)
+        each_place = sum(shares) / places
+        counts = {}
+        for step, share in zip(whole, shares, strict=True):
+            wanted = self.stated or min(places, math.ceil(share * ROUNDS / each_place) if each_place else 1)
+            if self.stated is None and shares is known:
+                wanted = min(wanted, max(1, int(share // SHORTEST_S)))
+            counts[step.key] = begun.get((step.key, step.items), wanted)
+        return counts
+
+    @property
+    def _splitters(self) -> dict[str, Callable[[Step, int], tuple[Step, ...]]]:
+        return {kind.shards.of: kind.shards.split for kind in self.kinds.values() if kind.shards is not None}
+
+    def _shards(self, planned: Planned, count: int, places: int) -> Iterator[Planned]:
+        """The step's shards, each at one of its candidate's servers, and then their merge; or the step alone."""
+        shards = self._splitters[planned.step.kind](planned.step, count) if count > 1 else ()
+        if len(shards) < 2:
+            yield planned
+            return
+        for number, shard in enumerate(shards):
+            servers = tuple(replica(name, number % places) for name in planned.needs.servers)
+            needs = replace(planned.needs, servers=servers)
+            yield Planned(shard, needs, planned.reads, part_of=Whole(planned.step, len(shards)))
+        yield Planned(planned.step, client(), {str(step.labels.shard): step for step in shards}, merges=True)
