@@ -1,8 +1,12 @@
 """What is said of speeds: rounds that are left out, kernels that are unknown, limits that nothing keeps."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.verdict.judged import BASE, caveats, non_inferior_pair, speeds, verdict, with_flips
+from whichbits.verdict.assemble import decide
+from whichbits.verdict.collect import collect
 
 
 def test_the_kernels_at_an_address_of_the_users_are_unknown_and_said_to_be(steps):
@@ -36,6 +40,24 @@ def test_a_round_far_from_all_others_is_said_to_be(steps):
     found = caveats(verdict(slow, "w8a8-int"), "outlying_round")
     assert {(entry.candidate, entry.load, entry.round) for entry in found} >= {("w8a8-int", "synchronous", 4)}
     assert next(entry.ratio for entry in found if entry.load == "synchronous") == pytest.approx(0.5, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("starts", "rounds", "said"),
+    [
+        ((1.0, 1.0, 1.0), 3, [("chat",)]),
+        ((1.0, 1.0, 2.0), 3, []),
+        ((None, None, None), 3, []),
+        ((1.0, None, 1.0), 3, []),
+        ((1.0,), 1, []),
+    ],
+)
+def test_rounds_that_are_all_of_one_start_of_the_servers_are_said_to_be(steps, starts, rounds, said):
+    records = [*non_inferior_pair(steps), *speeds(steps, "w8a8-int", synchronous=0.5, loaded=0.5, rounds=rounds)]
+    findings = collect(records, "bf16", {name: name for name in ("bf16", "w8a8-int")}, base_bytes=1000)
+    told = tuple(replace(r, server_started=starts[r.repeat]) for r in findings.rounds)
+    found = decide(replace(findings, rounds=told), study="test", model="a model", margin=0.03)
+    assert [entry.workloads for entry in caveats(found, "one_start")] == said
 
 
 def test_without_a_valid_round_there_is_an_invalid_figure_and_no_recommendation(steps):

@@ -215,6 +215,13 @@ class LimitsNotKept(Frozen):
     limits: tuple[StatedLimit, ...]
 
 
+class OneStart(Frozen):
+    """All rounds of every candidate of a workload are of one start of its server: no interval holds what another would give."""
+
+    code: Literal["one_start"] = "one_start"
+    workloads: tuple[str, ...]
+
+
 class SeveralLooks(Frozen):
     """Speeds were looked at after so many rounds, and again after more where a comparison was open."""
 
@@ -248,6 +255,7 @@ SpeedCaveat = (
     | BeyondClient
     | StillRising
     | LimitsNotKept
+    | OneStart
     | SeveralLooks
 )
 """Of how speeds were measured."""

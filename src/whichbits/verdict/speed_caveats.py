@@ -13,6 +13,7 @@ from whichbits.verdict.caveat_codes import (
     InvalidRound,
     KernelsUnknown,
     LimitsNotKept,
+    OneStart,
     OutlyingRound,
     PromptsShared,
     Rounds,
@@ -42,11 +43,24 @@ def speed_caveats(
         for option in options.options:
             for note in option.cost.notes:
                 yield Rounds(candidate=option.candidate, workload=options.workload, mode=options.mode, note=note)
+    if of_one_start := tuple(_of_one_start(findings)):
+        yield OneStart(workloads=of_one_start)
     yield from _beyond_client(findings)
     for workload in dict.fromkeys(r.workload for r in findings.rounds):
         yield from _shared(workload, findings)
         yield from _still_rising(workload, findings)
     yield from _limits(findings, measured, level)
+
+
+def _of_one_start(findings: Findings) -> Iterator[str]:
+    """Workloads with several valid rounds of a candidate, all of whose servers were started once, by what they say."""
+    for workload in dict.fromkeys(r.workload for r in findings.rounds):
+        valid = [r for r in findings.rounds if r.workload == workload and r.valid]
+        started = {(r.candidate, r.deployment, r.server_started) for r in valid}
+        servers = {(r.candidate, r.deployment) for r in valid}
+        told = all(r.server_started is not None for r in valid)
+        if told and len(started) == len(servers) and len({(r.session, r.repeat) for r in valid}) > 1:
+            yield workload
 
 
 def _beyond_client(findings: Findings) -> Iterator[BeyondClient]:

@@ -81,6 +81,11 @@ SAID = [
         "measured.",
     ),
     (
+        c.OneStart(workloads=("chat", "reading")),
+        "chat and reading: all rounds are of one start of each server; by how much another start would differ is in no "
+        "interval.",
+    ),
+    (
         c.SeveralLooks(rounds=(3, 6), level=0.95),
         "Speeds are measured in 3 rounds, and in up to 6 where a comparison is open at one of 2 looks; each interval is wider, "
         "so that those of all looks hold together in 95%.",

@@ -11,9 +11,6 @@ from whichbits.verdict.words.decisions import decision_reason, needed_to_decide
 from whichbits.verdict.words.numbers import listing, percent, times
 from whichbits.verdict.words.recommendations import no_recommendation_reason, recommendation_reason, would_win
 
-MOST_REASONS = 3
-"""Different reasons for staying with the base that the sentence itself gives; more are left to the list below it."""
-
 
 def sentence(verdict: Verdict) -> str:
     """The answer in one or two sentences; it names the uses that it is for where it is not for all."""
@@ -56,13 +53,11 @@ def _stay(verdict: Verdict, uses: Mapping[Use, str]) -> str:
     by_reason: dict[str, list[str]] = {}
     for entry in verdict.recommendations:
         by_reason.setdefault(recommendation_reason(entry, base), []).append(uses[_use(entry)])
-    if len(by_reason) == 1 and not verdict.not_recommended:
-        return f"Stay with {base}: {next(iter(by_reason))}."
-    if len(by_reason) > MOST_REASONS:
-        return (
-            f"Stay with {base}: for no use is another format shown both non-inferior and faster; the reasons say why for each."
-        )
-    return f"Stay with {base} {'; '.join(f'for {listing(where)}: {reason}' for reason, where in by_reason.items())}."
+    if len(by_reason) > 1:
+        return f"Stay with {base}: for no use is another format shown both non-inferior and faster."
+    ((reason, where),) = by_reason.items()
+    only = f" for {listing(where)}" if verdict.not_recommended else ""
+    return f"Stay with {base}{only}: {reason}."
 
 
 def _open(refused: Sequence[NoRecommendation], uses: Mapping[Use, str]) -> str:

@@ -13,6 +13,7 @@ from whichbits.verdict.caveat_codes import (
     InvalidRound,
     KernelsUnknown,
     LimitsNotKept,
+    OneStart,
     OutlyingRound,
     PromptsShared,
     Remark,
@@ -158,6 +159,11 @@ def _of_speed(entry: SpeedCaveat, base: str) -> str:
         case LimitsNotKept():
             stated = ", ".join(f"{limit.metric} p{limit.percentile:g} ≤ {limit.seconds:g} s" for limit in entry.limits)
             return f"{entry.workload} on {entry.deployment}: no load of any format keeps its limits ({stated})."
+        case OneStart():
+            return (
+                f"{listing(entry.workloads)}: all rounds are of one start of each server; by how much another start would "
+                "differ is in no interval."
+            )
         case SeveralLooks():
             return (
                 f"Speeds are measured in {entry.rounds[0]} rounds, and in up to {entry.rounds[-1]} where a comparison is open "
