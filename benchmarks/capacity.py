@@ -1,17 +1,24 @@
 """How near the capacity is found, and how often its interval holds it, against simulated servers of known capacity.
 
     python benchmarks/capacity.py --studies 200 --runs 8
+    python benchmarks/capacity.py --studies 200 --until-told
 
 A server batches continuously: each step takes a fixed time, a time a sequence and a time a prompt that begins, and at most
 so many sequences run at once. Requests arrive by a Poisson process. The true capacity is found by bisection, over 120,000
 requests a rate. Each study begins at a guess that is 40 % too low to 35 % too high. Runs are found by `next_rate`, and judged
 as in a study.
+
+With `--until-told` a candidate and the base are looked at after 3, 6 and 12 rounds of three runs each, as `most_rounds: 12` has
+it, until their capacities are told apart; the search goes on from the runs before. Its columns: studies in which they were told
+apart, and in which an interval of any look missed the true ratio; the same with intervals that know of one look alone; and how
+many rounds there were in the end.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil, inf, isfinite
 
@@ -24,6 +31,12 @@ from whichbits.serving.capacity import next_rate, requests_of
 from whichbits.serving.traffic.arrivals import Random
 from whichbits.serving.validity import BACKLOG_TOLERANCE
 from whichbits.verdict.capacity import capacity, ratio
+from whichbits.verdict.looks import level_of_looks
+
+LOOKS = (3, 6, 12)
+"""Rounds."""
+RUNS = 3
+"""In each round."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +132,65 @@ def study(server: Server, guess: float, runs: int, seed: int) -> list[Point]:
     return points
 
 
+def faster(server: Server, times: float) -> Server:
+    """A server with a capacity so many times as high: all its times are shorter, and so are the limits."""
+    slo = {name: (limit.seconds / times, limit.percentile) for name, limit in server.slo.limits().items()}
+    shorter = {name: getattr(server, name) / times for name in ("step", "sequence", "prompt")}
+    return replace(server, **shorter, slo=limits(**slo))
+
+
+def looked_at(
+    servers: Sequence[Server], guesses: Sequence[float], level: float, true: float, seed: int
+) -> tuple[bool, bool, int]:
+    """Whether the first of two servers is told from the second, whether an interval missed the truth, and the rounds."""
+    points: list[list[Point]] = [[], []]
+    missed = False
+    for rounds in LOOKS:
+        for side, (server, guess) in enumerate(zip(servers, guesses, strict=True)):
+            requests = requests_of(CapacitySearch(), server.slo)
+            while len(points[side]) < RUNS * rounds:
+                rate = next_rate(points[side], guess)
+                points[side].append(run(server, rate, requests, 100_000 * seed + 1000 * side + len(points[side])))
+        found = ratio(*(capacity(side, level=level) for side in points), level=level)
+        missed |= found is not None and not found.low <= true <= found.high
+        if found is not None and not found.low <= 1 <= found.high:
+            return True, missed, rounds
+    return False, missed, LOOKS[-1]
+
+
+def until_told(studies: int) -> Iterator[str]:
+    """A line for each server and true ratio."""
+    yield "| limits | true ratio | told apart, % | missed, % | told by plain intervals, % | missed, % | mean rounds |"
+    yield "|---|--:|--:|--:|--:|--:|--:|"
+    for name in ("latency, p95, two cores", "TPOT, p90"):
+        base = SERVERS[name]
+        at = true_capacity(base)
+        for true in (1.0, 1.05, 1.1):
+            results = []
+            for level in (level_of_looks(0.95, LOOKS), 0.95):
+                draws = (np.exp(np.random.default_rng(seed).uniform(-0.5, 0.3, 2)) for seed in range(studies))
+                pair = (faster(base, true), base)
+                found = [
+                    looked_at(pair, (at * true * float(one), at * float(other)), level, true, seed)
+                    for seed, (one, other) in enumerate(draws)
+                ]
+                results.append(np.array(found, dtype=float).mean(axis=0))
+            wide, plain = results
+            shown = " | ".join(f"{100 * share:.1f}" for share in (wide[0], wide[1], plain[0], plain[1]))
+            yield f"| {name} | {true:.2f} | {shown} | {wide[2]:.1f} |"
+
+
 def main() -> None:
     """Print a row a server, then one of ratios between neighbours."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=200)
     parser.add_argument("--runs", type=int, default=8)
+    parser.add_argument("--until-told", action="store_true")
     given = parser.parse_args()
+    if given.until_told:
+        for line in until_told(given.studies):
+            print(line, flush=True)
+        return
     print("| limits | true, requests/s | within 5 %, % | mean error, % | interval holds it, % | median half-width, % |")
     print("|---|--:|--:|--:|--:|--:|")
     known = {}

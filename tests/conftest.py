@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -174,6 +176,24 @@ def serve_step() -> Callable[[Any], Any]:
         )
 
     return planned
+
+
+@pytest.fixture
+def start_engine() -> Iterator[Callable[..., str]]:
+    """Starts `serving/engine.py` with options and gives its URL; ends it after the test."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(**options: Any) -> str:
+        script = Path(__file__).parent / "serving" / "engine.py"
+        process = subprocess.Popen([sys.executable, str(script), json.dumps(options)], stdout=subprocess.PIPE, text=True)
+        running.append(process)
+        assert process.stdout is not None
+        return f"http://127.0.0.1:{int(process.stdout.readline())}"
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="session")

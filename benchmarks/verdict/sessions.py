@@ -93,7 +93,7 @@ def found(measured: Measured, done: Done, level: float) -> Verdict:
     decisions = {name: _non_inferior(name) for name in NAMES[1:]}
     answers, _ = recommendations(findings, options, decisions, (), margin=0.01, level=level)
     costs = tuple(option.cost for place in options for option in place.options)
-    return Verdict.model_construct(formats=tuple(decisions.values()), recommendations=answers, cost=costs)
+    return Verdict.model_construct(base="base", formats=tuple(decisions.values()), recommendations=answers, cost=costs)
 
 
 def _non_inferior(name: str) -> Decision:
@@ -149,9 +149,10 @@ class Study:
             self.time += whole
             return dict.fromkeys(NAMES[1:], IN_FLIGHT)
         chosen = {
-            name: sorted({load for one in asked if name in one.candidates for load in one.in_flight}) for name in NAMES[1:]
+            name: sorted({load for one in asked if name in one.candidates for load in one.loads.in_flight})
+            for name in NAMES[1:]
         }
-        at = {**chosen, "base": sorted({load for one in asked for load in one.in_flight})}
+        at = {**chosen, "base": sorted({load for one in asked for load in one.loads.in_flight})}
         self.time += sum(seconds(name, load, self.measured) for name, some in at.items() for load in some)
         self.starts += sum(bool(some) for some in at.values())
         self.all_starts += len(NAMES)
@@ -173,7 +174,7 @@ def row(spread: float, starts: float, count: int, seed: int) -> Iterator[str]:
         time, all_time = time + study.time, all_time + study.all_time
         with_starts += study.time + SERVER_START_S * study.starts
         all_with_starts += study.all_time + SERVER_START_S * study.all_starts
-        last = {(name, one.mode) for one in asked for name in one.candidates}
+        last = {(name, one.about) for one in asked for name in one.candidates}
         for one, other in zip(sequential, whole, strict=True):
             own, all_of_it = one.cost_reduction, other.cost_reduction
             if not (isinstance(own, Estimate) and isinstance(all_of_it, Estimate)):

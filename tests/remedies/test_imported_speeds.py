@@ -13,8 +13,12 @@ from typer.testing import CliRunner
 
 import whichbits
 from whichbits.cli.app import app
+from whichbits.schema.labels import Labels
 from whichbits.serving.guidellm_report import write
 from whichbits.serving.importers.registry import read
+from whichbits.studies.planning.planner import Expansion
+from whichbits.studies.specification.schema import parse
+from whichbits.studies.steps.shared.imported_speeds import result_of_round, steps_of
 from whichbits.studies.store.manifest import FILE
 
 
@@ -143,3 +147,42 @@ def test_an_export_into_a_folder_that_is_not_there(follow: Any, tmp_path: Path):
         mistake=lambda: write(tmp_path / "none" / "report.json", "model", ()),
         remedy=lambda: write(tmp_path / "report.json", "model", ()),
     )
+
+
+STUDY = """\
+version: 1
+name: mixed
+model: {model}
+candidates: [{{format: w8a8-int, run: emulated}}]
+speeds: [{{name: chat, from: {{{files}}}{more}}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ("base: {0}, w8a8-fp: {0}", "is no candidate"),
+        ("w8a8-int: {0}", "names not both the base and a candidate"),
+        ("base: {0}", "names not both the base and a candidate"),
+    ],
+)
+def test_a_study_names_the_results_of_base_and_candidates(
+    wrong: str, error: str, follow: Any, result: Path, tiny_llama: Path
+) -> None:
+    def planned(files: str) -> None:
+        text = STUDY.format(model=tiny_llama, files=files.format(result), more="")
+        Expansion(*parse(text, "mixed.yaml"), ask_servers=False).plan()
+
+    right = "base: {0}, w8a8-int: {0}"
+    refused = follow(error, mistake=lambda: planned(wrong), remedy=lambda: planned(right))
+    assert str(refused).startswith("mixed.yaml, line 5: speeds.0.from")
+
+
+def test_a_result_that_has_changed_since_the_plan(follow: Any, result: Path, tmp_path: Path) -> None:
+    def kept() -> None:
+        result_of_round(step, read(result), read(result), tmp_path)
+
+    (step,) = steps_of(read(result), read(result), Labels())
+    whole = changed(result, lambda found: found.update(ttfts=[2 * ttft for ttft in found["ttfts"]]))
+    follow("has changed since the study was planned", mistake=kept, remedy=lambda: again(result, whole))
+    kept()

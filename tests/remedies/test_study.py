@@ -147,6 +147,19 @@ def test_a_field_that_is_missing(follow: Any, field: str) -> None:
             "engine: {kind: url, urls: {bf16: 'http://a'}, served_model_name: m}",
             "give `kind: url`",
         ),
+        ("margin: 0.02", "speeds: [{name: My chat, from: {base: b}}]", "speeds: [{name: my-chat, from: {base: b}}]", "hyphens"),
+        (
+            "margin: 0.02",
+            "speeds: [{name: a, from: {base: b}, hardware: l4, price_per_hour: 2}, {name: c, from: {base: b}, hardware: l4}]",
+            "speeds: [{name: a, from: {base: b}, hardware: l4}, {name: c, from: {base: b}, hardware: l4}]",
+            "the same `price_per_hour`",
+        ),
+        (
+            "margin: 0.02",
+            "speeds: [{name: a, from: {base: b}, count: 2}]",
+            "speeds: [{name: a, from: {base: b}, count: 2, hardware: l4}]",
+            "add `hardware:`",
+        ),
     ],
 )
 def test_a_value_that_cannot_be(follow: Any, old: str, wrong: str, right: str, remedy: str) -> None:

@@ -66,7 +66,7 @@ def test_a_steady_drift_favours_nobody_over_two_rounds():
 @pytest.mark.parametrize("names", [("slow", "fast"), ("fast", "slow")])
 def test_all_candidates_are_measured_at_the_same_loads_whoever_comes_first(names):
     servers = Servers(slow=2, fast=16)
-    measured = measure_round(names, AUTO, servers.measure)
+    measured = measure_round(dict.fromkeys(names, AUTO), servers.measure)
     assert {name: concurrencies(results) for name, results in measured.items()} == dict.fromkeys(names, (2, 4, 8, 16, 32))
     assert [one.concurrency for one in measured["slow"]] == [1, 2, 4, 8, 16, 32]
     assert fixed(AUTO, measured).concurrency == (2, 4, 8, 16, 32)
@@ -75,14 +75,15 @@ def test_all_candidates_are_measured_at_the_same_loads_whoever_comes_first(names
 def test_stated_loads_stay_as_they_are():
     servers = Servers(slow=2, fast=16)
     stated = AUTO.model_copy(update={"concurrency": (4, 8)})
-    measured = measure_round(("slow", "fast"), stated, servers.measure)
-    assert [name for name, _, _ in servers.asked] == ["slow", "fast"]
-    assert fixed(stated, measured).concurrency == (4, 8)
+    other = stated.model_copy(update={"concurrency": (16,)})
+    measured = measure_round({"slow": stated, "fast": other}, servers.measure)
+    assert [asked[:2] for asked in servers.asked] == [("slow", (4, 8)), ("fast", (16,))]
+    assert fixed(stated, measured) == stated
 
 
 def test_what_fails_or_breaks_down_is_not_measured_further():
     servers = Servers(dead=-1, refusing=0, fast=4)
-    measured = measure_round(("refusing", "fast", "dead"), AUTO, servers.measure)
+    measured = measure_round(dict.fromkeys(("refusing", "fast", "dead"), AUTO), servers.measure)
     assert isinstance(measured["dead"], UserError)
     assert concurrencies(measured["refusing"]) == (2,)
     assert [name for name, _, _ in servers.asked] == ["refusing", "fast", "dead"]
@@ -100,7 +101,7 @@ def test_the_ladder_of_real_servers_is_the_longest_of_theirs(start_engine, word_
     def of(name, workload, at_least):
         return measure(urls[name], "m", word_tokenizer, workload, seed=1, at_least=at_least)
 
-    measured = measure_round(("two", "four"), workload, of)
+    measured = measure_round(dict.fromkeys(("two", "four"), workload), of)
     loads = concurrencies(measured["four"])
     assert loads == tuple(2 ** (n + 1) for n in range(len(loads)))
     assert concurrencies(measured["two"]) == loads

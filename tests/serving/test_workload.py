@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from whichbits.core.errors import UserError
-from whichbits.schema.workload import Lengths
+from whichbits.schema.workload import Lengths, Loads
 from whichbits.serving.traffic.log import Request
 from whichbits.serving.workload import at_concurrency, check_context, named_workloads, open_loads, parse_workload
 
@@ -84,6 +84,22 @@ def test_lengths_have_ends_three_standard_deviations_away():
 def test_one_request_at_a_time_is_measured_once():
     assert parse_workload(OPEN | {"concurrency": [1, 2]}).concurrency == (2,)
     assert parse_workload(OPEN | {"concurrency": [1], "synchronous": False}).concurrency == (1,)
+
+
+def test_a_workload_at_some_of_its_loads_and_at_those_of_two_together():
+    fields = {
+        "name": "a", "prompt_tokens": 8, "output_tokens": 8, "concurrency": [2, 4], "rate": [1, 3], "burstiness": 0.5,
+        "ramp": {"from": 1, "to": 2, "seconds": 9}, "slo": {"ttft": {"seconds": 1}}, "capacity": {},
+    }  # fmt: skip
+    whole = parse_workload(fields)
+    one = whole.at(Loads(in_flight=(1, 4), rates=(3.0,)))
+    assert (one.synchronous, one.concurrency, one.rates, one.burstiness) == (False, (1, 4), (3.0,), 0.5)
+    assert (one.ramp, one.capacity, one.slo) == (None, None, whole.slo)
+    other = whole.at(Loads(in_flight=(2,), ramp=True, capacity=True))
+    assert (other.rates, other.burstiness, other.ramp, other.capacity) == ((), None, whole.ramp, whole.capacity)
+    every = Loads(in_flight=(1, 2, 4), rates=(3.0,), ramp=True, capacity=True)
+    assert one.together(other) == other.together(one) == whole.at(every)
+    assert whole.together(whole) == whole, "an auto sweep stays one"
 
 
 def test_what_is_not_given_is_not_in_its_json():

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from whichbits.schema.workload import Loads
 from whichbits.verdict.assemble import decide
 from whichbits.verdict.estimates import Estimate, SingleRound
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.looks import OpenSpeed, level_of_looks, open_speeds
-from whichbits.verdict.reasons import NotScored
+from whichbits.verdict.phases import ArrivalsFinding
+from whichbits.verdict.reasons import LimitsNotShown, NotScored
 from whichbits.verdict.round_statistics import half_width
-from whichbits.verdict.verdict import CostFinding, Decision, Recommendation
+from whichbits.verdict.verdict import CapacityFinding, CostFinding, Decision, NoRecommendation, Recommendation
 
 RUNS = 20_000
 
@@ -54,22 +58,27 @@ def fastest(candidate: str, *not_shown_slower: str) -> Recommendation:
     )  # fmt: skip
 
 
-def found(state: str, *costs: CostFinding, recommended: tuple[Recommendation, ...] = ()) -> tuple[OpenSpeed, ...]:
+def found(
+    state: str, *costs: CostFinding, recommended: tuple[Recommendation, ...] = (), **others: Any
+) -> tuple[OpenSpeed, ...]:
     verdict = decide(Findings(base="bf16", formats={"bf16": "bf16"}), study="s", model="m")
     decisions = tuple(
         Decision(candidate=name, format="w8a8-int", state=state, reason=NotScored())  # type: ignore[arg-type]
         for name in "ab"
     )
-    return open_speeds(verdict.model_copy(update={"formats": decisions, "cost": costs, "recommendations": recommended}))
+    given = {"formats": decisions, "cost": costs, "recommendations": recommended, **others}
+    return open_speeds(verdict.model_copy(update=given))
 
 
 def test_open_are_candidates_that_may_be_deployed_and_are_not_told_from_the_base() -> None:
     told, untold, many = cost("told", 1.01, 1.2), cost("untold", 0.99, 1.2), ("untold", "asynchronous")
-    assert found("non-inferior", told, untold) == (OpenSpeed(*many, ("a",), (4, 8)),)
-    assert found("inconclusive", told, untold) == (OpenSpeed(*many, ("a",), (4, 8)),)
-    both = (OpenSpeed(*many, ("a", "b"), (4, 8, 16)),)
+    assert found("non-inferior", told, untold) == (OpenSpeed(*many, ("a",), Loads(in_flight=(4, 8))),)
+    assert found("inconclusive", told, untold) == (OpenSpeed(*many, ("a",), Loads(in_flight=(4, 8))),)
+    both = (OpenSpeed(*many, ("a", "b"), Loads(in_flight=(4, 8, 16))),)
     assert found("non-inferior", untold, cost("untold", 0.9, 1.1, candidate="b")) == both, "at the loads of both"
-    assert found("non-inferior", untold, cost("untold", 1.1, 1.2, candidate="b")) == (OpenSpeed(*many, ("a",), (4, 8)),)
+    assert found("non-inferior", untold, cost("untold", 1.1, 1.2, candidate="b")) == (
+        OpenSpeed(*many, ("a",), Loads(in_flight=(4, 8))),
+    )
     assert found("inferior", told, untold) == ()
     assert found("non-inferior", cost("slower", 0.8, 0.99)) == ()
     assert found("non-inferior", cost("invalid", 0.9, 1.1, valid=False)) == ()
@@ -86,4 +95,79 @@ def test_open_are_those_among_which_the_fastest_is_not_told() -> None:
     costs = cost("told", 1.1, 1.3), cost("told", 1.05, 1.2, candidate="b")
     assert found("non-inferior", *costs, recommended=(fastest("a"),)) == ()
     open_ = found("non-inferior", *costs, recommended=(fastest("a", "b"),))
-    assert open_ == (OpenSpeed("told", "asynchronous", ("a", "b"), (4, 8, 16)),)
+    assert open_ == (OpenSpeed("told", "asynchronous", ("a", "b"), Loads(in_flight=(4, 8, 16))),)
+
+
+def test_limits_that_are_not_shown_leave_a_speed_open_that_is_told() -> None:
+    told = cost("told", 1.1, 1.3)
+    notes = LimitsNotShown(candidate="a", load="concurrency 8"), LimitsNotShown(candidate="bf16", load="concurrency 8")
+    many, loads = ("told", "asynchronous"), Loads(in_flight=(4, 8))
+    for note in notes:
+        (one,) = found("non-inferior", told.model_copy(update={"notes": (note,)}))
+        assert one == OpenSpeed(*many, (note.candidate,), loads), "of the base, the base alone"
+    assert found("inferior", told.model_copy(update={"notes": notes})) == ()
+    alone = told.model_copy(update={"cost_reduction": None})  # the base misses the limits at every load
+    refused = NoRecommendation(
+        workload="told", deployment="here", mode="asynchronous", code="limits_not_shown", candidates=("a",)
+    )
+    assert found("non-inferior", alone, not_recommended=(refused,)) == (OpenSpeed(*many, ("a",), loads),)
+    kept = refused.model_copy(update={"code": "limits_not_kept"})
+    assert found("non-inferior", alone, not_recommended=(kept,)) == ()
+
+
+def arrivals(candidate: str, load_level: str = "rate 3", **given: Any) -> ArrivalsFinding:
+    kind = load_level.split()[0]
+    fields = {"rate": 3.0 if kind == "rate" else None, "limits": None, "latency": None, "valid": True, **given}
+    return ArrivalsFinding(
+        candidate=candidate, workload="w", deployment="here", load_level=load_level, kind=kind, steps=(), **fields
+    )  # type: ignore[arg-type]
+
+
+UNTOLD, TOLD = Estimate(value=1.0, low=0.9, high=1.1), Estimate(value=0.8, low=0.7, high=0.9)
+
+
+def test_arrivals_are_open_where_limits_are_not_shown_or_without_them_latencies_are_not_told() -> None:
+    rate = ("w", "rate 3", ("a",), Loads(rates=(3.0,)))
+    assert found("non-inferior", arrivals=(arrivals("a", latency=UNTOLD),)) == (OpenSpeed(*rate),)
+    assert found("inconclusive", arrivals=(arrivals("a", limits="open", latency=TOLD),)) == (OpenSpeed(*rate),)
+    decided = (
+        {"latency": TOLD},
+        {"limits": "kept", "latency": UNTOLD},
+        {"limits": "missed"},
+        {},
+        {"limits": "open", "valid": False},
+    )
+    for one in decided:
+        assert found("non-inferior", arrivals=(arrivals("a", **one),)) == (), one
+    assert found("inferior", arrivals=(arrivals("a", latency=UNTOLD),)) == ()
+    assert found("inferior", arrivals=(arrivals("bf16", limits="open"),)) == (OpenSpeed("w", "rate 3", ("bf16",), rate[3]),)
+
+
+def test_each_load_of_arrivals_is_open_by_itself() -> None:
+    loads = arrivals("a", "ramp 1 to 4", latency=UNTOLD), arrivals("b", "trace", latency=UNTOLD), arrivals("b", latency=UNTOLD)
+    assert [(one.about, one.candidates, one.loads) for one in found("non-inferior", arrivals=loads)] == [
+        ("ramp 1 to 4", ("a",), Loads(ramp=True)),
+        ("trace", ("b",), Loads(trace=True)),
+        ("rate 3", ("b",), Loads(rates=(3.0,))),
+    ]
+
+
+def capacity(
+    candidate: str, low: float, high: float, over: Estimate | None = None, target: float | None = None
+) -> CapacityFinding:
+    return CapacityFinding(
+        candidate=candidate, workload="w", deployment="here", rate=(low + high) / 2, low=low, high=high, over_base=over,
+        target_rate=target, runs=9, steps=(),
+    )  # fmt: skip
+
+
+def test_a_capacity_is_open_by_its_target_or_without_one_by_its_ratio_to_the_base() -> None:
+    base, wide = capacity("bf16", 4, 5), OpenSpeed("w", "capacity", ("a",), Loads(capacity=True))
+    assert found("non-inferior", capacity=(base, capacity("a", 4, 6, UNTOLD))) == (wide,)
+    assert found("non-inferior", capacity=(base, capacity("a", 4, 6, None))) == (wide,), "an interval without an end"
+    assert found("non-inferior", capacity=(base, capacity("a", 6, 7, TOLD))) == ()
+    assert found("inferior", capacity=(base, capacity("a", 4, 6, UNTOLD))) == ()
+    assert found("non-inferior", capacity=(capacity("a", 4, 6, None),)) == (), "there is nothing to compare with"
+    with_target = capacity("bf16", 4, 5, target=4.5), capacity("a", 4.6, 6, UNTOLD, target=4.5)
+    (one,) = found("non-inferior", capacity=with_target)
+    assert one.candidates == ("bf16",), "the candidate is shown to reach it, whatever its ratio"

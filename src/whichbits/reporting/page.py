@@ -12,7 +12,18 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from whichbits.reporting import capacity, crossovers, natural_output, numbers, overview, panels, prefill_decode, speed, thinking
+from whichbits.reporting import (
+    arrivals,
+    capacity,
+    crossovers,
+    natural_output,
+    numbers,
+    overview,
+    panels,
+    prefill_decode,
+    speed,
+    thinking,
+)
 from whichbits.reporting.citations import Citations, anchor
 from whichbits.reporting.context import ReportContext
 from whichbits.verdict.verdict import Verdict
@@ -95,6 +106,7 @@ def render(verdict: Verdict, context: ReportContext) -> str:
             costs=panels.cost_panel(verdict, cite),
             sizes=panels.size_panel(verdict, cite),
             speeds=speed.speed_sections(verdict, cite),
+            arrivals=arrivals.arrivals_rows(verdict, cite),
             capacities=capacity.cited(capacity.capacity_rows(verdict), cite),
             batches=prefill_decode.cited(prefill_decode.batch_tables(verdict, cite), cite),
             footprints=prefill_decode.footprint_rows(verdict, cite),

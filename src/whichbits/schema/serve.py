@@ -4,27 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import AliasChoices, ConfigDict, Field
 
 from whichbits.schema.frozen import Stored
-from whichbits.schema.inputs import Inputs
+from whichbits.schema.inputs import Inputs, Local
 from whichbits.schema.metrics import ServingMetric
 from whichbits.schema.session import SessionInputs, SessionLocal, WeightsBehind
 from whichbits.schema.summary import Summary
 from whichbits.schema.workload import Workload
 
 
+class CapacityRun(Stored):
+    """A run of arrivals that looks for the highest rate at which the workload's limits hold."""
+
+    rate: float
+    """Requests that came each second."""
+    worst: float | None
+    """Largest share of a limit that its percentile takes: below 1 all hold. None where requests piled up, or some failed."""
+
+
+class EarlierRuns(Stored):
+    """Runs of the rounds before that looked for the capacity: a further round goes on from them."""
+
+    candidate: tuple[CapacityRun, ...]
+    base: tuple[CapacityRun, ...]
+
+
 class ServeInputs(SessionInputs):
     """A checkpoint and the base in an engine, and the load that they are measured under."""
 
-    if_given: ClassVar[frozenset[str]] = SessionInputs.if_given | {"requests"}
+    if_given: ClassVar[frozenset[str]] = SessionInputs.if_given | {"requests", "earlier"}
 
     workload: Workload
     """Its log or its prompts by their file's name alone."""
     requests: str | None = None
     """SHA-256 of that file."""
+    earlier: EarlierRuns | None = None
+    """Of a further round that looks for the capacity."""
 
 
 class ImportedSpeeds(Stored):
@@ -41,6 +59,13 @@ class ImportedServeInputs(Inputs):
     """Inputs of a step whose result is another tool's."""
 
     imported: ImportedSpeeds
+
+
+class ImportedServeLocal(Local):
+    """The files, or folders of files, of the base and of the candidate."""
+
+    base: Path
+    candidate: Path
 
 
 class ServeLocal(SessionLocal):
@@ -182,13 +207,8 @@ class Evidence(Stored):
     """Share of the requests of which all tokens arrived in one piece; None where none was answered."""
 
 
-class CapacityRun(Stored):
-    """A run of arrivals that looks for the highest rate at which the workload's limits hold."""
-
-    rate: float
-    """Requests that came each second."""
-    worst: float | None
-    """Largest share of a limit that its percentile takes: below 1 all hold. None where requests piled up, or some failed."""
+Arrivals = Literal["rate", "ramp", "trace"]
+"""How requests arrive that are not kept in flight."""
 
 
 class LoadLevelSummary(Stored):
@@ -207,6 +227,12 @@ class LoadLevelSummary(Stored):
     evidence: Evidence | None = None
     capacity_run: CapacityRun | None = None
     """What it tells where it looks for the capacity; it is then no load of its own."""
+
+    @property
+    def arrivals(self) -> Arrivals | None:
+        """How its requests arrived; None where they were kept in flight, in a run that looks for the capacity, or otherwise."""
+        kinds: tuple[Arrivals, ...] = ("rate", "ramp", "trace")
+        return next((kind for kind in kinds if self.load_level.startswith(kind)), None)
 
 
 class NaturalLoad(Stored):

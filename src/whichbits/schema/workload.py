@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
 from statistics import fmean
@@ -11,6 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AliasChoices, Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from whichbits.schema.frozen import Written
+
+WORKLOAD_NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
+"""What a workload can be called, as a regular expression."""
 
 Concurrency = Annotated[int, Field(ge=1, le=4096)]
 
@@ -132,6 +136,30 @@ class NaturalOutput(Written):
     """Requests in flight; each prompt is asked once."""
 
 
+@dataclass(frozen=True)
+class Loads:
+    """Some of the loads of a workload."""
+
+    in_flight: tuple[int, ...] = ()
+    """Requests kept in flight; 1 is one at a time."""
+    rates: tuple[float, ...] = ()
+    """Arrivals per second."""
+    ramp: bool = False
+    trace: bool = False
+    capacity: bool = False
+    """The runs that look for it."""
+
+    def __or__(self, other: Loads) -> Loads:
+        """The loads of both."""
+        return Loads(
+            in_flight=tuple(sorted({*self.in_flight, *other.in_flight})),
+            rates=tuple(sorted({*self.rates, *other.rates})),
+            ramp=self.ramp or other.ramp,
+            trace=self.trace or other.trace,
+            capacity=self.capacity or other.capacity,
+        )
+
+
 class Workload(Written):
     """A use case: lengths of prompt and output in tokens, the loads to measure it at, and its limits."""
 
@@ -209,12 +237,39 @@ class Workload(Written):
             return self.model_copy(update={"trace": self.trace.model_copy(update={"file": path})})
         return self.model_copy(update={"prompts": path})
 
-    def in_flight(self, concurrency: tuple[int, ...]) -> Workload:
-        """The same requests, at these numbers of requests in flight alone."""
-        trace = self.trace and self.trace.model_copy(update={"replay": False})
-        alone = {"synchronous": False, "concurrency": concurrency, "trace": trace}
-        others = dict.fromkeys(("rate", "burstiness", "ramp", "capacity", "natural_output"))
-        return self.model_copy(update={**alone, **others})
+    def at(self, loads: Loads) -> Workload:
+        """The same requests, at some of its loads alone."""
+        alone = {
+            "synchronous": False,
+            "concurrency": loads.in_flight,
+            "rate": loads.rates or None,
+            "burstiness": self.burstiness if loads.rates else None,
+            "ramp": self.ramp if loads.ramp else None,
+            "trace": self.trace and self.trace.model_copy(update={"replay": loads.trace}),
+            "capacity": self.capacity if loads.capacity else None,
+            "natural_output": None,
+        }
+        return self.model_copy(update=alone)
+
+    def together(self, other: Workload) -> Workload:
+        """The same requests at the loads of both, where `other` is the same workload at other loads."""
+        if self == other:
+            return self
+        loads = self._stated | other._stated
+        whole = {name: getattr(self, name) or getattr(other, name) for name in ("burstiness", "ramp", "trace", "capacity")}
+        return self.model_copy(update=whole).at(loads)
+
+    @property
+    def _stated(self) -> Loads:
+        """Its loads, but for those that an `auto` sweep finds."""
+        stated = () if self.concurrency == "auto" else self.concurrency
+        return Loads(
+            in_flight=(*((1,) if self.synchronous else ()), *stated),
+            rates=self.rates,
+            ramp=self.ramp is not None,
+            trace=self.trace is not None and self.trace.replay,
+            capacity=self.capacity is not None,
+        )
 
     @property
     def longest_request(self) -> int:
@@ -249,7 +304,7 @@ class Workload(Written):
     @field_validator("name")
     @classmethod
     def _kebab_case(cls, name: str) -> str:
-        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        if not re.fullmatch(WORKLOAD_NAME, name):
             raise ValueError("must be lower-case words joined by hyphens, e.g. multi-turn-chat")
         return name
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from whichbits.schema.workload import Workload
+from whichbits.schema.workload import Loads, Workload
 from whichbits.serving.result import LoadLevelResult
 
 Outcome = list[LoadLevelResult] | Exception
@@ -30,34 +30,33 @@ def concurrencies(results: Sequence[LoadLevelResult]) -> tuple[int, ...]:
     return tuple(sorted({one.concurrency for one in results if one.concurrency is not None and one.concurrency > 1}))
 
 
-def measure_round(names: Sequence[str], workload: Workload, measure: Measure) -> dict[str, Outcome]:
-    """Measure the candidates one after another, all at the same loads.
+def measure_round(workloads: Mapping[str, Workload], measure: Measure) -> dict[str, Outcome]:
+    """Measure the candidates one after another, in the order of `workloads`, each under its own.
 
     An `auto` sweep ends where the last of the candidates is saturated: each is measured at least as far as those before it,
     and those that ended earlier are taken to the rest of the loads afterwards.
     """
     measured: dict[str, Outcome] = {}
     highest = 0
-    for name in names:
+    for name, workload in workloads.items():
         measured[name] = measure(name, workload, highest)
         highest = max([highest, *_of(measured[name])])
-    if workload.concurrency != "auto":
-        return measured
-    wanted = sorted({load for outcome in measured.values() for load in _of(outcome)})
-    for name, outcome in measured.items():
+    swept = {name: workload for name, workload in workloads.items() if workload.concurrency == "auto"}
+    wanted = sorted({load for name in swept for load in _of(measured[name])})
+    for name, workload in swept.items():
+        outcome = measured[name]
         missing = tuple(load for load in wanted if load not in _of(outcome))
         if isinstance(outcome, Exception) or not missing or _broken(outcome):
             continue
-        rest = workload.in_flight(missing)
-        further = measure(name, rest, 0)
+        further = measure(name, workload.at(Loads(in_flight=missing)), 0)
         measured[name] = further if isinstance(further, Exception) else sorted([*outcome, *further], key=_place)
     return measured
 
 
 def fixed(workload: Workload, measured: Mapping[str, Outcome]) -> Workload:
-    """The workload with the load levels of a round that was measured, for the rounds that follow."""
+    """The workload with the loads that its `auto` sweep has found in a round, for the rounds that follow."""
     loads = sorted({load for outcome in measured.values() for load in _of(outcome)})
-    return workload.model_copy(update={"concurrency": tuple(loads)}) if loads else workload
+    return workload.model_copy(update={"concurrency": tuple(loads)}) if workload.concurrency == "auto" and loads else workload
 
 
 def _of(outcome: Outcome) -> tuple[int, ...]:

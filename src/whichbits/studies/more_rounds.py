@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from whichbits.core.durations import duration
+from whichbits.schema.serve import CapacityRun, EarlierRuns, ServeSummary
+from whichbits.schema.workload import Loads
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.steps.study import FurtherRound
 from whichbits.studies.store.store import Store
@@ -53,18 +55,43 @@ class MoreRounds:
             self._look()
         if not self._open or not self._in_time():
             return None
-        further = [FurtherRound(self._rounds, one.workload, one.candidates, one.in_flight) for one in self._open]
-        self.expansion = self.expansion.with_rounds(further)
+        self.expansion = self.expansion.with_rounds(self._further())
         self._rounds += 1
         before = {planned.step.key for planned in self.plan.steps}
         self.plan = plan_after_looks(self.expansion)
         return replace(self.plan, steps=tuple(planned for planned in self.plan.steps if planned.step.key not in before))
 
     def _look(self) -> None:
-        self._open = open_speeds(judged(self.expansion, self.plan, self.store, self.overrides, self.command))
+        here = {workload.name for workload in self.expansion.workloads}
+        verdict = judged(self.expansion, self.plan, self.store, self.overrides, self.command)
+        self._open = tuple(one for one in open_speeds(verdict) if one.workload in here)
         if self._open:
-            where = "; ".join(f"{one.workload}, {one.mode}: {', '.join(one.candidates)}" for one in self._open)
+            where = "; ".join(f"{one.workload}, {one.about}: {', '.join(one.candidates)}" for one in self._open)
             say(f"Open after {self._rounds} rounds: {where}. Measured further.", console=self.console)
+
+    def _further(self) -> list[FurtherRound]:
+        """One for each workload and candidate that is open somewhere, at all the loads that this depends on."""
+        found: dict[tuple[str, str], Loads] = {}
+        for one in self._open:
+            for name in one.candidates:
+                found[one.workload, name] = found.get((one.workload, name), Loads()) | one.loads
+        return [
+            FurtherRound(self._rounds, workload, name, loads, self._runs(workload, name) if loads.capacity else None)
+            for (workload, name), loads in found.items()
+        ]
+
+    def _runs(self, workload: str, candidate: str) -> EarlierRuns:
+        """The runs so far that looked for the capacity of a workload, of the candidate and of the base."""
+        base = self.expansion.base
+        seen: dict[str, dict[CapacityRun, None]] = {base: {}, candidate: {}}
+        for planned in self._measured():
+            record = self.store.record(planned.step)
+            if record.labels.workload == workload and isinstance(record.summary, ServeSummary):
+                measured = {base: record.summary.base_load_levels, record.labels.candidate: record.summary.load_levels}
+                for name in seen.keys() & measured.keys():
+                    runs = (level.capacity_run for level in measured[name])
+                    seen[name] |= dict.fromkeys(run for run in runs if run is not None)
+        return EarlierRuns(candidate=tuple(seen[candidate]), base=tuple(seen[base]))
 
     def _in_time(self) -> bool:
         """Whether another round would end within the budget, if it took as long as the last."""
@@ -83,7 +110,8 @@ class MoreRounds:
         return any(self.store.done(planned.step) for planned in self._last())
 
     def _measured(self) -> list[Planned]:
-        return [planned for planned in self.plan.steps if planned.step.kind == "serve"]
+        """The steps that measure speeds, and not those that read what another tool measured."""
+        return [planned for planned in self.plan.steps if planned.step.kind == "serve" and planned.needs.alone]
 
     def _last(self) -> list[Planned]:
         return [planned for planned in self._measured() if planned.step.labels.repeat == self._rounds - 1]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from whichbits.core.durations import duration
 from whichbits.core.errors import UserError, parted
-from whichbits.schema.deployment import EngineUsed
+from whichbits.schema.deployment import Deployment, EngineUsed
 from whichbits.schema.probe import ProbeSummary
 from whichbits.studies.planning.estimate import Durations, Estimate
 from whichbits.studies.specification.schema import Specification
@@ -61,6 +61,12 @@ def check_prices(expansion: Expansion, overrides: Mapping[str, float]) -> None:
     deployment = chosen.deployment
     if deployment.price_per_hour is None and deployment.hardware != "this-machine":
         listed.price(deployment.hardware)
+    for index, one in enumerate(chosen.speeds):
+        if one.price_per_hour is None and one.hardware is not None:
+            try:
+                listed.price(one.hardware)
+            except UserError as error:
+                raise expansion.source.placed(("speeds", index, "hardware"), error) from error
 
 
 def probed(expansion: Expansion, store: Store, *, quiet: bool = False, console: Console | None = None) -> Expansion:
@@ -170,11 +176,10 @@ def manifest_of(
     expansion: Expansion, plan: Plan, overrides: Mapping[str, float], command: str, seconds: float
 ) -> StudyManifest:
     """What the store needs to know to judge and report later."""
-    from whichbits.studies.conclusion import VLLM, priced_deployment
+    from whichbits.studies.conclusion import VLLM
     from whichbits.studies.store.manifest import SCHEMA, StudyManifest, entries
 
     chosen = expansion.specification
-    deployment = chosen.deployment
     engines: list[EngineUsed] = []
     if expansion.command is not None:
         settings = expansion.settings
@@ -187,7 +192,7 @@ def manifest_of(
             )
         )
     engines += [EngineUsed(name=name, version=version) for name, version in expansion.emulation.versions.items()]
-    priced = priced_deployment(deployment.hardware, deployment.count, deployment.price_per_hour, chosen.prices, overrides)
+    measured = (*expansion.workloads, *(one.workload for one in expansion.imported_speeds))
     return StudyManifest(
         schema_version=SCHEMA,
         study=chosen.name,
@@ -200,6 +205,7 @@ def manifest_of(
             *chosen.notes,
             *chosen.unavailable,
             *expansion.deployment_caveats,
+            *(note for one in expansion.imported_speeds for note in one.notes),
         ),
         base=expansion.base,
         base_bytes=expansion.model.bytes,
@@ -209,8 +215,8 @@ def manifest_of(
         seed=chosen.seed,
         hardware=expansion.hardware.kind,
         engines=tuple(engines),
-        workloads={workload.name: workload for workload in expansion.workloads},
-        deployments={deployment.name: priced},
+        workloads={workload.name: workload for workload in measured},
+        deployments=_deployments(chosen, overrides),
         prices=chosen.prices,
         looks=chosen.looks if len(chosen.looks) > 1 else (),
         early_stopping=expansion.early_stopping,
@@ -218,6 +224,19 @@ def manifest_of(
         seconds={"run": round(seconds, 1)},
         version=version("whichbits"),
     )
+
+
+def _deployments(chosen: Specification, overrides: Mapping[str, float]) -> dict[str, Deployment]:
+    """By name, with their prices: that of the study, and those of speeds that were measured elsewhere."""
+    from whichbits.studies.conclusion import priced_deployment
+
+    here = chosen.deployment
+    found = {here.name: priced_deployment(here.hardware, here.count, here.price_per_hour, chosen.prices, overrides)}
+    for one in chosen.speeds:
+        if one.hardware is not None:
+            priced = priced_deployment(one.hardware, one.count, one.price_per_hour, chosen.prices, overrides)
+            found[one.deployment] = priced
+    return found
 
 
 def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) -> Preview:

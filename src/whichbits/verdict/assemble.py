@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from whichbits.schema.early_stopping import EarlyStoppingPlan
 from whichbits.verdict.accuracy import Suite, emulation_error, suites, task_recovery
+from whichbits.verdict.arrivals import arrivals_findings
 from whichbits.verdict.capacity import capacity_findings
 from whichbits.verdict.caveat_codes import Remark, SeveralLooks, StoppedEarly
 from whichbits.verdict.caveats import caveats
@@ -106,9 +107,10 @@ def decide(
         speed=tuple(
             finding
             for load in measured
-            for finding in speed_findings(load, speed_problem(findings, load.candidate), level=speed_level)
+            for finding in speed_findings(load, speed_problem(findings, load.candidate, load.deployment), level=speed_level)
         ),
         capacity=capacities,
+        arrivals=tuple(arrivals_findings(findings, measured, level=speed_level)),
         batches=batches,
         footprints=tuple(footprint_findings(findings)),
         latency_parts=tuple(latency_parts(findings, batches, measured, level=speed_level)),

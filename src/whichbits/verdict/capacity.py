@@ -11,6 +11,7 @@ import numpy as np
 from whichbits.core.crossing import Point, bracket, crossing, near
 from whichbits.verdict.estimates import Estimate
 from whichbits.verdict.findings import CapacityRound, Findings
+from whichbits.verdict.serving_options import speed_problem
 from whichbits.verdict.verdict import CapacityFinding
 
 FITTED = 4
@@ -71,7 +72,7 @@ def _fieller(close: Sequence[Point], level: float) -> tuple[float, float]:
     return exp(centre + (-b - root) / (2 * a)), exp(centre + (-b + root) / (2 * a))
 
 
-def ratio(ours: Capacity, theirs: Capacity) -> Estimate | None:
+def ratio(ours: Capacity, theirs: Capacity, *, level: float = 0.95) -> Estimate | None:
     """Our capacity over theirs; None where an interval has no end.
 
     The distances of both from the ends of their intervals, as logarithms, are added in quadrature (MOVER: G. Y. Zou, A. Donner,
@@ -82,7 +83,7 @@ def ratio(ours: Capacity, theirs: Capacity) -> Estimate | None:
     value = log(ours.rate / theirs.rate)
     down = sqrt(log(ours.rate / ours.low) ** 2 + log(theirs.high / theirs.rate) ** 2)
     up = sqrt(log(ours.high / ours.rate) ** 2 + log(theirs.rate / theirs.low) ** 2)
-    return Estimate(value=exp(value), low=exp(value - down), high=exp(value + up))
+    return Estimate(value=exp(value), low=exp(value - down), high=exp(value + up), level=level)
 
 
 def capacity_findings(findings: Findings, *, level: float) -> Iterator[CapacityFinding]:
@@ -102,9 +103,10 @@ def capacity_findings(findings: Findings, *, level: float) -> Iterator[CapacityF
                 rate=found[name].rate,
                 low=found[name].low,
                 high=found[name].high if isfinite(found[name].high) else None,
-                over_base=ratio(found[name], base) if base is not None and name != findings.base else None,
+                over_base=ratio(found[name], base, level=level) if base is not None and name != findings.base else None,
                 target_rate=wanted.target_rate if wanted is not None else None,
                 runs=len(_points(here, name)),
+                valid=speed_problem(findings, name, deployment) is None,
                 steps=tuple(dict.fromkeys(key for one in own for key in one.steps)),
             )
 

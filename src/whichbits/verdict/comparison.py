@@ -99,13 +99,13 @@ def shared_loads(profiles: Sequence[Profile]) -> Shared | None:
     return Shared(tuple(names), tuple(sorted(rounds)), len(common))
 
 
-def contending(one: Profile, other: Profile, shared: Shared) -> tuple[str, ...]:
-    """The shared loads that may be the best of either: not shown to miss the limits, nor to be worse than its best so far.
+def contending(profiles: Sequence[Profile], shared: Shared) -> tuple[str, ...]:
+    """The shared loads that may be the best of any: not shown to miss the limits, nor to be worse than its best so far.
 
     On others the ratio does not depend, but for the chance of `round_statistics.WORSE` that a load is ruled out wrongly.
     """
     found: set[str] = set()
-    for profile in (one, other):
+    for profile in profiles:
         best = np.asarray(profile.sides(shared).score().argmax())
         good = replace(profile, allowed=profile.possible).sides(shared).as_good(best)
         found.update(load for load, may_be in zip(shared.loads, good, strict=True) if may_be)

@@ -66,13 +66,13 @@ def _ends(mean: FloatArray, covariance: FloatArray, left: int, right: int, t: fl
 
 def crossovers(findings: Findings, measured: Sequence[Load], *, level: float) -> Iterator[Crossover]:
     """Each two candidates whose order changes with the requests in flight, or with the rate of arrivals, of each workload."""
-    names = [name for name in (findings.base, *findings.candidates) if speed_problem(findings, name) is None]
     axes: dict[tuple[str, str, Axis], list[Load]] = {}
     for load in measured:
         axis: Axis = "rate" if load.concurrency is None else "concurrency"
         if load.concurrency is not None or load.rate is not None:
             axes.setdefault((load.workload, load.deployment, axis), []).append(load)
     for (workload, deployment, axis), here in axes.items():
+        names = [n for n in (findings.base, *findings.candidates) if speed_problem(findings, n, deployment) is None]
         for one, other in combinations(names, 2):
             sides = [{_at(load): load for load in here if load.candidate == name} for name in (one, other)]
             latencies = [{at: series(valid_only(load.own), "latency_s") for at, load in side.items()} for side in sides]

@@ -14,7 +14,7 @@ from whichbits.schema.deployment import Deployment
 from whichbits.schema.footprint import Footprint
 from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.schema.prefill_decode import MeasuredBatches
-from whichbits.schema.serve import ClientCeiling, Metrics, NaturalLoad
+from whichbits.schema.serve import Arrivals, ClientCeiling, Metrics, NaturalLoad
 from whichbits.schema.workload import Limit, Workload
 from whichbits.verdict.estimates import Provenance
 from whichbits.verdict.paired import Paired
@@ -126,6 +126,8 @@ class Round:
     metrics: Metrics
     requests: Mapping[str, FloatArray]
     steps: tuple[str, ...]
+    arrivals: Arrivals | None = None
+    """How requests arrive, where they are not kept in flight."""
     rate: float | None = None
     """Arrivals per second, where they come at one rate."""
     throughputs: frozenset[str] = frozenset({"requests_per_second", "output_tokens_per_second"})
@@ -241,6 +243,8 @@ class Findings:
     metrics: tuple[ServingMetric, ...] = ()
     """What the rounds measured."""
     kernels: Mapping[str, Kernel] = field(default_factory=dict)
+    elsewhere: frozenset[str] = frozenset()
+    """Deployments on which another tool measured: the probe of this machine says nothing of them, nor do its servers."""
     served_weights: tuple[ServedWeights, ...] = ()
     sizes: tuple[Size, ...] = ()
     deployments: Mapping[str, Deployment] = field(default_factory=dict)

@@ -48,7 +48,7 @@ def natural_findings(findings: Findings, *, level: float, seed: int) -> Iterator
         both = np.isfinite(own) & np.isfinite(base)
         if both.sum() < 2:
             continue
-        problem = speed_problem(findings, candidate)
+        problem = speed_problem(findings, candidate, deployment)
         reasons: list[SpeedReason] = [
             RoundInvalid(round=one.repeat + 1, reason=reason)
             for one in rounds

@@ -1,10 +1,11 @@
-"""Findings of prefill and decode, measured apart, of outputs that end by themselves, and of loads where the order changes."""
+"""Findings of prefill and decode apart, arrivals, outputs that end by themselves, and loads where the order changes."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from whichbits.schema.prefill_decode import Phase
+from whichbits.schema.serve import Arrivals
 from whichbits.verdict.estimates import Estimate, Frozen, Timed
 from whichbits.verdict.reasons import SpeedReason
 
@@ -66,6 +67,24 @@ class LatencyParts(Frozen):
     def share(self) -> float:
         """Of the longer part in both."""
         return max(self.prefill_s, self.decode_s) / (self.prefill_s + self.decode_s)
+
+
+class ArrivalsFinding(Frozen):
+    """A candidate at a load whose requests arrive whatever the server does: its limits, and how soon it answers."""
+
+    candidate: str
+    workload: str
+    deployment: str
+    load_level: str
+    kind: Arrivals
+    rate: float | None
+    """Arrivals per second, where they come at one rate."""
+    limits: Literal["kept", "missed", "open"] | None
+    """Whether it is shown to keep the workload's limits, or to miss one; None where it has none."""
+    latency: Timed | None
+    """Mean latency over the base's; None of the base."""
+    valid: bool
+    steps: tuple[str, ...]
 
 
 Axis = Literal["concurrency", "rate"]

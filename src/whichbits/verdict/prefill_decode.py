@@ -91,7 +91,7 @@ def _finding(findings: Findings, name: str, place: Place, here: Sequence[BatchRo
         return None
     is_base = name == findings.base
     base = _series([one for one in here if one.candidate == findings.base and one.against == name and one.batches.valid])
-    problem = speed_problem(findings, name)
+    problem = speed_problem(findings, name, place[0])
     reasons: list[SpeedReason] = [
         RoundInvalid(round=one.repeat + 1, reason=reason)
         for one in own

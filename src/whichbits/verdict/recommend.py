@@ -9,7 +9,7 @@ from whichbits.verdict.comparison import Comparison, compare
 from whichbits.verdict.estimates import Estimate, SingleRound
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.non_inferiority import bound_of
-from whichbits.verdict.reasons import AgainstBase, WouldWin
+from whichbits.verdict.reasons import AgainstBase, OtherWeights, WouldWin
 from whichbits.verdict.serving_options import ServingOption, ServingOptions, speed_problem
 from whichbits.verdict.verdict import (
     CapacityFinding,
@@ -105,10 +105,10 @@ def _answer(
         return "base_not_measured", ()
     if standing == "not_valid":
         return "base_not_valid", ()
-    if base in findings.served_others:
+    if isinstance(speed_problem(findings, base, place.deployment), OtherWeights):
         return "base_other_weights", ()
     eligible = (name for name in findings.candidates if name not in below and _eligible(decisions.get(name)))
-    able = [name for name in eligible if speed_problem(findings, name) is None]
+    able = [name for name in eligible if speed_problem(findings, name, place.deployment) is None]
     options = [option for option in place.options if option.candidate in able]
     if standing == "outside_limits":
         if not options:

@@ -11,7 +11,7 @@ import numpy as np
 
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.workload import Limit
-from whichbits.verdict.comparison import Comparison, Profile, compare, contending, rate, starts
+from whichbits.verdict.comparison import Comparison, Profile, compare, contending, rate, shared_loads, starts
 from whichbits.verdict.estimates import SYNCHRONOUS, Mode
 from whichbits.verdict.findings import Findings
 from whichbits.verdict.reasons import (
@@ -72,12 +72,14 @@ class ServingOptions:
     standing: Mapping[str, Standing]
 
 
-def speed_problem(findings: Findings, candidate: str) -> SpeedProblem | None:
+def speed_problem(findings: Findings, candidate: str, deployment: str) -> SpeedProblem | None:
     """Why a candidate's speed must not enter a verdict, or None: only a native kernel's, on its own weights, is the format's.
 
-    At an address that the user gave the kernel cannot be known; its speed enters, with a caveat. Where the base's server does
-    not serve the base, no candidate's speed can be compared.
+    At an address that the user gave, and where another tool measured, the kernel cannot be known; its speed enters, with a
+    caveat. Where the base's server does not serve the base, no candidate's speed can be compared.
     """
+    if deployment in findings.elsewhere:
+        return None
     others = findings.served_others
     if other := next((name for name in (candidate, findings.base) if name in others), None):
         return OtherWeights(server=other)
@@ -124,7 +126,7 @@ def _options(
     priced = findings.deployments.get(deployment)
     options = tuple(
         _option(profile, within, base if base in within else None, mode, grouped[profile.candidate], priced,
-               speed_problem(findings, profile.candidate), level)
+               speed_problem(findings, profile.candidate, deployment), level)
         for profile in within
     )  # fmt: skip
     reference = None if base is None or not base.series else replace(base, allowed=frozenset(base.series))
@@ -172,7 +174,7 @@ def _option(
     per_second, best = rate(profile, others, compared.above if compared else None, level=level)
     price = deployment.price_per_hour if deployment else None
     load = next(load for load in own if load.load_level == best)
-    rivals = () if compared is None or base is None else contending(profile, base, compared.shared)
+    rivals = _contending(profile, base, compared)
     cost = CostFinding(
         candidate=profile.candidate,
         workload=load.workload,
@@ -191,6 +193,14 @@ def _option(
         steps=load.steps,
     )
     return ServingOption(profile, cost, compared)
+
+
+def _contending(profile: Profile, base: Profile | None, compared: Comparison | None) -> tuple[str, ...]:
+    """Loads that may be the best of the candidate or of the base that it is compared with."""
+    if compared is not None and base is not None:
+        return contending((profile, base), compared.shared)
+    alone = shared_loads((profile,))
+    return () if alone is None else contending((profile,), alone)
 
 
 def _notes(profile: Profile, base: Profile, compared: Comparison, mode: Mode) -> Iterator[RoundsNote]:

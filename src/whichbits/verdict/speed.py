@@ -11,6 +11,7 @@ import numpy as np
 
 from whichbits.core.percentiles import minimum_samples
 from whichbits.schema.metrics import ServingMetric
+from whichbits.schema.serve import Arrivals
 from whichbits.verdict.estimates import SYNCHRONOUS, Estimate, SingleRound, Timed
 from whichbits.verdict.findings import Findings, Round
 from whichbits.verdict.reasons import OneRound, RoundInvalid, SpeedProblem, SpeedReason
@@ -38,6 +39,8 @@ class Load:
     base: tuple[Round, ...]
     metrics: tuple[ServingMetric, ...] = ()
     """What was measured."""
+    arrivals: Arrivals | None = None
+    """How requests arrive, where they are not kept in flight."""
     rate: float | None = None
     """Arrivals per second, where they come at one rate."""
 
@@ -64,7 +67,7 @@ class Load:
 
 def loads(findings: Findings) -> tuple[Load, ...]:
     """Every (candidate, workload, deployment, load level) that was measured, the base first."""
-    keys = {(r.candidate, r.workload, r.deployment, r.load_level): (r.concurrency, r.rate) for r in findings.rounds}
+    keys = {(r.candidate, r.workload, r.deployment, r.load_level): r for r in findings.rounds}
     order = {name: place for place, name in enumerate((findings.base, *findings.candidates))}
     formed = []
     for key in sorted(keys, key=lambda key: (order.get(key[0], len(order)), *key[1:])):
@@ -75,9 +78,19 @@ def loads(findings: Findings) -> tuple[Load, ...]:
             own, paired = _distinct(own), []
         else:
             paired = [r for r in here if r.candidate == findings.base and r.against == candidate]
-        concurrency, rate = keys[key]
         formed.append(
-            Load(candidate, workload, deployment, load_level, concurrency, tuple(own), tuple(paired), findings.metrics, rate)
+            Load(
+                candidate,
+                workload,
+                deployment,
+                load_level,
+                keys[key].concurrency,
+                tuple(own),
+                tuple(paired),
+                findings.metrics,
+                keys[key].arrivals,
+                keys[key].rate,
+            )
         )
     return tuple(formed)
 

@@ -34,8 +34,9 @@ def speed_caveats(
     `measured` are the `loads` of the findings.
     """
     unknown = [name for name, kernel in findings.kernels.items() if kernel.status == "unknown"]
+    unknown += [r.against for r in findings.rounds if r.deployment in findings.elsewhere]
     if unknown and findings.rounds:
-        yield KernelsUnknown(candidates=tuple(unknown))
+        yield KernelsUnknown(candidates=tuple(dict.fromkeys(unknown)))
     yield from dict.fromkeys(_invalid(findings))
     yield from _outlying(findings)
     for options in all_options:

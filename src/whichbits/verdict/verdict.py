@@ -12,7 +12,7 @@ from whichbits.schema.serve import ClientCeiling
 from whichbits.schema.served_weights import Agreement
 from whichbits.verdict.caveat_codes import Caveat, ImplausibleLoss
 from whichbits.verdict.estimates import Estimate, Frozen, Mode, Provenance, Timed
-from whichbits.verdict.phases import BatchFinding, Crossover, FootprintFinding, LatencyParts, NaturalFinding
+from whichbits.verdict.phases import ArrivalsFinding, BatchFinding, Crossover, FootprintFinding, LatencyParts, NaturalFinding
 from whichbits.verdict.reasons import (
     AgainstBase,
     DecisionReason,
@@ -54,6 +54,8 @@ class CapacityFinding(Frozen):
     target_rate: float | None = None
     """Arrivals per second that are to be served, where the workload says so."""
     runs: int
+    valid: bool = True
+    """False where the candidate's speed must not enter a verdict."""
     steps: tuple[str, ...]
 
     @property
@@ -366,6 +368,8 @@ class Verdict(Frozen):
     """What the metrics of `speed` are."""
     capacity: tuple[CapacityFinding, ...] = ()
     """Of workloads that looked for it."""
+    arrivals: tuple[ArrivalsFinding, ...] = ()
+    """Of loads whose requests arrive whatever the server does."""
     batches: tuple[BatchFinding, ...] = ()
     """Prefill and decode apart."""
     footprints: tuple[FootprintFinding, ...] = ()

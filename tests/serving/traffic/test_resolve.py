@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from whichbits.core.errors import UserError
+from whichbits.schema.workload import Loads
 from whichbits.serving.traffic.content import OwnContent, RandomContent
 from whichbits.serving.traffic.resolve import content_of, recorded, with_lengths
 from whichbits.serving.workload import parse_workload
@@ -34,7 +35,9 @@ def test_a_log_whose_times_are_not_used_still_gives_lengths(log: Path, tmp_path:
     workload = parse_workload(with_lengths({"name": "a", "trace": {"file": str(log), "replay": False}}, tmp_path))
     assert not workload.open_loop
     assert content_of(workload, VOCABULARY, tmp_path, 0).request("concurrency 2", 2).output_tokens == 8
-    assert parse_workload(with_lengths({"name": "a", "trace": str(log)}, tmp_path)).in_flight((4,)).trace == workload.trace
+    replayed = parse_workload(with_lengths({"name": "a", "trace": str(log)}, tmp_path))
+    assert replayed.at(Loads(in_flight=(4,))).trace == workload.trace
+    assert replayed.at(Loads(trace=True)).trace == replayed.trace
 
 
 def test_a_workload_of_prompts_has_their_lengths(word_tokenizer: Path, tmp_path: Path) -> None:

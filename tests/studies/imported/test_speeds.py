@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 import whichbits
 from whichbits.cli.app import app
 from whichbits.core.errors import UserError
-from whichbits.verdict.estimates import Estimate
+from whichbits.verdict.estimates import Estimate, SingleRound
 from whichbits.verdict.verdict import Verdict
 
 TOOLS = ("vllm-bench", "guidellm", "aiperf", "inference-perf")
@@ -72,8 +73,6 @@ def test_a_price_makes_queries_per_dollar_of_it(written: Any, tmp_path: Path) ->
 
 def test_scores_and_speeds_of_the_same_two_are_one_verdict(written: Any, tmp_path: Path) -> None:
     """Non-inferior by its scores, and faster: it is recommended. Either part can be imported again."""
-    import json
-
     for name in ("base", "model-w4a16"):
         folder = tmp_path / "logs" / name
         folder.mkdir(parents=True)
@@ -139,3 +138,75 @@ def test_the_command(written: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert CliRunner().invoke(app, ["bench", "--from", str(base)]).exit_code == 2
     assert CliRunner().invoke(app, ["bench", "m", "--from", str(base), "--from", str(candidate)]).exit_code == 2
     assert CliRunner().invoke(app, ["bench"]).exit_code == 2
+
+
+STUDY = """\
+version: 1
+name: mixed
+model: {model}
+candidates:
+  - {{format: w8a8-int, recipe: {{scales: minmax}}, run: emulated}}
+  - {{format: w4a16-int, recipe: {{scales: minmax}}, run: emulated}}
+tasks: [{{name: parity, jsonl: "{tasks}"}}]
+base_repeats: 1
+speeds:
+  - {{name: chat, from: {{base: {base}, w4a16-int: {candidate}}}, hardware: l4, slo: {{latency: {{seconds: 9}}}}}}
+"""
+
+
+@pytest.fixture
+def mixed(written: Any, tmp_path: Path, tiny_llama: Path) -> Path:
+    """A study that scores in emulation, and whose speeds were measured elsewhere."""
+    rows = [{"question": f"Number {n} is", "choices": [" even", " odd"], "answer": n % 2} for n in range(4)]
+    (tmp_path / "parity.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    base, candidate = pair(written, tmp_path)
+    text = STUDY.format(model=tiny_llama, tasks=tmp_path / "parity.jsonl", base=base, candidate=candidate)
+    path = tmp_path / "mixed.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_study_decides_by_speeds_that_were_measured_elsewhere(mixed: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    outcome = whichbits.study(mixed, store=store, quiet=True)
+    assert outcome.failed == 0
+    found = {(one.candidate, one.mode): one for one in outcome.verdict.cost}
+    assert {name for name, _ in found} == {"bf16", "w4a16-int"}, "the other has no speed there"
+    cost = found["w4a16-int", "asynchronous"]
+    assert isinstance(cost.cost_reduction, Estimate) and cost.cost_reduction.value == pytest.approx(1.25)
+    assert (cost.workload, cost.deployment, cost.rounds, cost.valid) == ("chat", "1 × l4", 3, True)
+    assert cost.price_per_hour == pytest.approx(0.8)
+    assert [one.candidate for one in outcome.verdict.tasks] == ["w8a8-int", "w4a16-int"]
+    steps = [json.loads(file.read_text()) for file in store.glob("steps/serve/*/result.json")]
+    assert [one["provenance"]["tool"] for one in steps] == ["vllm-bench"] * 3
+    assert {one["provenance"]["imported"] for one in steps} == {str(tmp_path / "model-w4a16")}
+    unknown = [caveat.candidates for caveat in outcome.verdict.caveats if caveat.code == "kernels_unknown"]
+    assert unknown == [("w4a16-int",)]
+    assert "speeds imported from vllm-bench" in outcome.report.read_text(encoding="utf-8")
+    assert whichbits.recommend(store) == outcome.verdict
+    assert "0 of " in whichbits.plan(mixed, store=store).text, "nothing is left to run"
+
+
+def test_one_round_elsewhere_has_no_interval(written: Any, mixed: Path, tmp_path: Path) -> None:
+    for file in [*tmp_path.glob("base/[12]-*/*"), *tmp_path.glob("model-w4a16/[12]-*/*")]:
+        file.unlink()
+    verdict = whichbits.study(mixed, store=tmp_path / "store", quiet=True).verdict
+    (cost,) = [one for one in verdict.cost if (one.candidate, one.mode) == ("w4a16-int", "asynchronous")]
+    assert isinstance(cost.cost_reduction, SingleRound)
+    assert "one_round" in {note.code for note in cost.notes}
+
+
+def test_a_file_that_has_changed_is_a_new_step(written: Any, mixed: Path, tmp_path: Path) -> None:
+    from whichbits.studies.planning.planner import Expansion
+    from whichbits.studies.specification.schema import load
+
+    def keys() -> list[str]:
+        return [one.step.key for one in Expansion(*load(mixed)).plan().steps if one.step.kind == "serve"]
+
+    before = keys()
+    written.WRITERS["vllm-bench"](
+        tmp_path / "model-w4a16" / "2-4", written.kept_in_flight(4, 12, ttft=0.3), streams=4, model="org/model-w4a16",
+        date="20261101-120204",
+    )  # fmt: skip
+    after = keys()
+    assert len(before) == len(after) == 3 and sum(one != other for one, other in zip(before, after, strict=True)) == 1

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from whichbits.core.errors import UserError
-from whichbits.schema.serve import ServeInputs
+from whichbits.schema.serve import CapacityRun, EarlierRuns, ServeInputs
 from whichbits.schema.step import canonical_json
+from whichbits.schema.workload import Loads
 from whichbits.studies.planning.plan import Plan
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse, presets
@@ -120,19 +121,25 @@ def test_each_input_changes_its_own_kinds(tiny_llama: Path, change: tuple[str, s
 
 
 def test_further_rounds_measure_what_is_open_and_the_first_rounds_stay(tiny_llama: Path):
-    other = "  - {name: other, prompt_tokens: 16, output_tokens: 8, concurrency: [2, 4], rate: 3}\nengine:"
+    other = "  - {name: other, prompt_tokens: 16, output_tokens: 8, concurrency: [2, 4], rate: 3, "
+    other += "slo: {latency: {seconds: 2}}, capacity: {}}\nengine:"
     text = TEXT.format(model=tiny_llama).replace("engine:", other)
     first = Expansion(*parse(text, "small.yaml"), ask_servers=False)
-    further = first.with_rounds([FurtherRound(2, "other", ("w8a8-int",), (4,)), FurtherRound(2, "other", ("w8a8-int",), (1,))])
+    runs = EarlierRuns(candidate=(CapacityRun(rate=2.0, worst=0.9),), base=(CapacityRun(rate=3.0, worst=None),))
+    loads = Loads(in_flight=(1, 4)), Loads(rates=(3.0,), capacity=True)
+    further = first.with_rounds(
+        [FurtherRound(2, "other", "w8a8-int", loads[0]), FurtherRound(3, "other", "w8a8-int", loads[1], runs)]
+    )
     before, after = keys(first.plan()), keys(further.plan())
     assert set(before.values()) < set(after.values())
-    added = [one.step for one in further.plan().steps if one.step.kind == "serve" and one.step.labels.repeat == 2]
-    workloads = [step.inputs_as(ServeInputs).workload for step in added]
+    added = [one.step for one in further.plan().steps if one.step.kind == "serve" and one.step.labels.repeat >= 2]
+    inputs = [step.inputs_as(ServeInputs) for step in added]
     assert [step.labels.candidate for step in added] == ["w8a8-int"] * 2
-    assert [(one.name, one.synchronous, one.concurrency, one.rates) for one in workloads] == [
-        ("other", False, (4,), ()),
-        ("other", False, (1,), ()),
+    assert [(one.workload.synchronous, one.workload.concurrency, one.workload.rates, one.earlier) for one in inputs] == [
+        (False, (1, 4), (), None),
+        (False, (), (3.0,), runs),
     ]
+    assert [one.workload.capacity is not None for one in inputs] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import whichbits
 from whichbits.accuracy.kinds.registry import KINDS as TASK_KINDS
 from whichbits.accuracy.replies.registry import MEASURES as REPLY_MEASURES
 from whichbits.quantization.recipe.methods import ROUNDERS, TRANSFORMS
+from whichbits.serving.importers.registry import SPEED_IMPORTERS
 from whichbits.serving.metrics.registry import METRICS
 from whichbits.similarity.measures.registry import MEASURES
 from whichbits.studies.steps.registry import KINDS as ALL
@@ -31,6 +32,7 @@ NAMED = {
     "whichbits.accuracy.sandbox.run": ("whichbits.accuracy.sandbox.child",),
     "whichbits.accuracy.kinds.registry": tuple(module for module, _ in TASK_KINDS.ours.values()),
     "whichbits.accuracy.replies.registry": tuple(module for module, _ in REPLY_MEASURES.ours.values()),
+    "whichbits.serving.importers.registry": tuple(module for module, _ in SPEED_IMPORTERS.ours.values()),
     "whichbits.serving.metrics.registry": tuple(module for module, _ in METRICS.ours.values()),
     "whichbits.similarity.measures.registry": tuple(module for module, _ in MEASURES.ours.values()),
     "whichbits.quantization.recipe.methods": tuple(

@@ -14,9 +14,10 @@ from whichbits.schema.evaluate import EvaluateItem, EvaluateSummary, Imported, I
 from whichbits.schema.labels import Labels
 from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Step
-from whichbits.studies.imported.differences import Places
-from whichbits.studies.imported.study import ENGINE, VERSION, Part, imported_notes, judge, names
+from whichbits.studies.imported.study import Part, judge, names
+from whichbits.studies.steps.shared.differences import Places
 from whichbits.studies.steps.shared.digest import digest
+from whichbits.studies.steps.shared.imported_speeds import ENGINE, VERSION
 from whichbits.studies.steps.shared.items import write_items
 from whichbits.studies.store.importers.importer import ImportedItem, ImportedRun, ImportedTask
 from whichbits.studies.store.importers.registry import read
@@ -53,7 +54,7 @@ def judge_imported(
                 candidate=called[1],
                 models=(runs[0].model, runs[1].model),
                 steps=tuple(steps),
-                notes=imported_notes("evaluate", runs[0].tool, [run.path for run in runs], runs[0].unknown),
+                notes=_notes(runs),
                 margin=margin,
                 command=command or shlex.join(["whichbits", "evaluate", "--from", str(base), "--from", str(candidate)]),
                 workloads={},
@@ -61,6 +62,13 @@ def judge_imported(
             ),
             store,
         )
+
+
+def _notes(runs: Sequence[ImportedRun]) -> tuple[str, ...]:
+    """Where scores are from, and what their tool does not say."""
+    tool = runs[0].tool
+    found = [f"scores imported from {tool}: {run.path}" for run in runs]
+    return (*found, *(f"scores: not in what {tool} wrote, and so not compared: {gap}" for gap in runs[0].unknown))
 
 
 def refuse_differences(base: ImportedRun, candidate: ImportedRun) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal
@@ -22,10 +22,6 @@ PartKind = Literal["evaluate", "serve"]
 """Of the steps that an import brings."""
 NAME = "imported"
 """Of the study."""
-ENGINE = "imported"
-"""Label of the engine of imported results."""
-VERSION = 1
-"""Of what is made of imported results."""
 SAID_OF: Mapping[PartKind, str] = {"evaluate": "scores", "serve": "speeds"}
 """How the notes on a part begin."""
 DEFAULT_MARGIN = 0.01
@@ -110,11 +106,3 @@ def _manifest(part: Part, earlier: StudyManifest | None) -> StudyManifest:
         steps=(*others, *entries(part.steps)),
         version=metadata.version("whichbits"),
     )
-
-
-def imported_notes(kind: PartKind, tool: str, paths: Sequence[object], unknown: Sequence[str]) -> tuple[str, ...]:
-    """Where results are from, and what their tool does not say."""
-    what = SAID_OF[kind]
-    found = [f"{what} imported from {tool}: {path}" for path in paths]
-    found += [f"{what}: not in what {tool} wrote, and so not compared: {gap}" for gap in unknown]
-    return tuple(found)

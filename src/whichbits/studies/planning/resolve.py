@@ -16,6 +16,7 @@ from whichbits.studies.specification.engine import Engine
 from whichbits.studies.specification.schema import Candidate, Specification
 from whichbits.studies.specification.source import Source
 from whichbits.studies.steps import evaluate, prefill_decode, quantize, serve
+from whichbits.studies.steps.shared import imported_speeds
 from whichbits.studies.steps.shared.provenance import engine_versions
 from whichbits.studies.steps.study import FurtherRound
 from whichbits.studies.steps.subject import Subject
@@ -128,6 +129,7 @@ class Resolution:
 
     tasks = cached_property(evaluate.tasks)
     workloads = cached_property(serve.workloads)
+    imported_speeds = cached_property(imported_speeds.imported)
     prefill_decode = cached_property(prefill_decode.settled)
     matrices = cached_property(quantize.matrices)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
@@ -13,8 +13,10 @@ from whichbits.schema.engine import Arguments
 from whichbits.schema.frozen import Written
 from whichbits.studies.specification.names import mistake
 
+GivenT = TypeVar("GivenT")
+
 BASE = "base"
-"""The base in `engine.urls` and `engine.served_model_name`, where its own name is not known or not wanted."""
+"""The base in `engine.urls`, `engine.served_model_name` and `speeds`, where its own name is not known or not wanted."""
 
 
 class Engine(Written):
@@ -82,9 +84,9 @@ class Engine(Written):
 
     def of_base(self, name: str) -> Engine:
         """The same with the base's own name for `base`."""
-        urls = _with_name(self.urls, name)
+        urls = with_name(self.urls, name)
         named = self.served_model_name
-        names = named if named is None or isinstance(named, str) else _with_name(named, name)
+        names = named if named is None or isinstance(named, str) else with_name(named, name)
         return self.model_copy(update={"urls": urls, "served_model_name": names})
 
     def model_name(self, candidate: str) -> str | None:
@@ -96,6 +98,6 @@ class Engine(Written):
         return named if isinstance(named, str) else named.get(candidate)
 
 
-def _with_name(given: Mapping[str, str], base: str) -> dict[str, str]:
+def with_name(given: Mapping[str, GivenT], base: str) -> dict[str, GivenT]:
     """What is given for `base` under its own name."""
     return {base if name == BASE and base not in given else name: value for name, value in given.items()}

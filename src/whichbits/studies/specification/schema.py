@@ -29,6 +29,7 @@ from whichbits.studies.specification.judge import JudgeChoice
 from whichbits.studies.specification.modes import Modes, mode_entries
 from whichbits.studies.specification.names import Name, checked_name, mistake
 from whichbits.studies.specification.source import Source, explain, read
+from whichbits.studies.specification.speeds import Speeds
 
 Run = Literal["auto", "auto-both", "served", "emulated", "both"]
 
@@ -211,6 +212,8 @@ class Specification(Written):
     """Modes of thinking: each task that is asked in the chat template and answered in text is asked in every one."""
     similarity: Similarity | None = None
     workloads: tuple[Mapping[str, Any], ...] = ()
+    speeds: tuple[Speeds, ...] = ()
+    """Speeds that another tool measured, an entry a workload."""
     prefill_decode: PrefillDecode | None = None
     """Measure prefill and decode apart, by size of the batch and length."""
     rounds: Repeats = 3
@@ -271,6 +274,15 @@ class Specification(Written):
             problem = f"`most_rounds` is {self.most_rounds}, less than `rounds`, which is {self.rounds}"
             raise mistake(problem, "raise it, or leave it out")
         return self
+
+    @field_validator("speeds")
+    @classmethod
+    def _one_price(cls, speeds: tuple[Speeds, ...]) -> tuple[Speeds, ...]:
+        prices = {one.deployment: one.price_per_hour for one in speeds}
+        for one in speeds:
+            if one.price_per_hour != prices[one.deployment]:
+                raise mistake(f"{one.deployment} has two prices", "give its speeds the same `price_per_hour`")
+        return speeds
 
     @property
     def looks(self) -> tuple[int, ...]:

@@ -176,4 +176,4 @@ def _fields(location: Location, model: Any) -> list[str]:
         if not inner:
             return []
         model = inner[0]
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]

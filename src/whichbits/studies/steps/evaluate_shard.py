@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from whichbits.schema.engine import EngineAtAddress
 from whichbits.schema.evaluate import EvaluateInputs
 from whichbits.schema.evaluate_shard import EvaluateShardInputs, EvaluateShardSummary
-from whichbits.schema.shard import PartOf, Shard
+from whichbits.schema.shard import PartOf
 from whichbits.schema.step import Record, Step
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.shared.items import read_items, write_items
-from whichbits.studies.steps.shared.merging import merged_result
 from whichbits.studies.steps.shared.scored import scored, summary_of, task_of
+from whichbits.studies.steps.shared.shards import merged_result, shards_of
 from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, Shards, StepContext
 
 if TYPE_CHECKING:
@@ -40,15 +40,11 @@ def split(step: Step, count: int) -> tuple[Step, ...]:
         return ()
     count = count if step.items is None or step.items == "all" else min(count, step.items)
     fields = {name: getattr(inputs, name) for name in EvaluateInputs.model_fields}
-    found = []
-    for index in range(count):
-        shard = Shard(index=index, count=count)
-        part: EvaluateShardInputs[Task] = EvaluateShardInputs(
-            **fields, part=PartOf(step=step.key, items=step.items, shard=shard)
-        )
-        labels = step.labels.model_copy(update={"shard": str(shard)})
-        found.append(Step(EVALUATE_SHARD.name, EVALUATE_SHARD.version, part, step.reads, labels, step.local))
-    return tuple(found)
+
+    def of(part: PartOf) -> EvaluateShardInputs[Task]:
+        return EvaluateShardInputs(**fields, part=part)
+
+    return shards_of(step, EVALUATE_SHARD, count, of)
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:

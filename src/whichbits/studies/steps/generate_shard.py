@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from whichbits.schema.engine import EngineAtAddress
 from whichbits.schema.generate import GeneratedText, GenerateInputs, GenerateSummary
 from whichbits.schema.generate_shard import GenerateShardInputs, GenerateShardSummary
-from whichbits.schema.shard import PartOf, Shard
+from whichbits.schema.shard import PartOf
 from whichbits.schema.step import Step
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.shared.generated import generated
 from whichbits.studies.steps.shared.items import read_items, write_items
-from whichbits.studies.steps.shared.merging import merged_result
+from whichbits.studies.steps.shared.shards import merged_result, shards_of
 from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, Shards, StepContext
 
 if TYPE_CHECKING:
@@ -32,13 +32,11 @@ def split(step: Step, count: int) -> tuple[Step, ...]:
     if isinstance(inputs.engine, EngineAtAddress) or inputs.repeat:
         return ()
     fields = {name: getattr(inputs, name) for name in GenerateInputs.model_fields}
-    found = []
-    for index in range(min(count, len(inputs.prompts))):
-        shard = Shard(index=index, count=min(count, len(inputs.prompts)))
-        part: GenerateShardInputs[Prompt] = GenerateShardInputs(**fields, part=PartOf(step=step.key, shard=shard))
-        labels = step.labels.model_copy(update={"shard": str(shard)})
-        found.append(Step(GENERATE_SHARD.name, GENERATE_SHARD.version, part, step.reads, labels, step.local))
-    return tuple(found)
+
+    def of(part: PartOf) -> GenerateShardInputs[Prompt]:
+        return GenerateShardInputs(**fields, part=part)
+
+    return shards_of(step, GENERATE_SHARD, min(count, len(inputs.prompts)), of)
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from whichbits.core.text import read_bytes
 from whichbits.schema.serve import (
     CapacityRun,
     ClientCeiling,
+    EarlierRuns,
+    ImportedServeInputs,
     LoadLevelSummary,
     NaturalLoad,
     ServeInputs,
@@ -22,6 +25,7 @@ from whichbits.schema.step import Step
 from whichbits.schema.workload import NaturalOutput, Workload, mean
 from whichbits.studies.steps.forecast import Ask
 from whichbits.studies.steps.planned import Planned
+from whichbits.studies.steps.shared import imported_speeds
 from whichbits.studies.steps.shared.items import write_items
 from whichbits.studies.steps.shared.job import trust_remote_code
 from whichbits.studies.steps.shared.on_engine import trusted
@@ -60,29 +64,34 @@ def workloads(study: Study) -> tuple[Workload, ...]:
 
 
 def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
-    """A step for each round, workload and candidate that is served; in further rounds for what they measure."""
-    served = [subject for subject in study.subjects if subject.served]
+    """A step for each round, workload and candidate that is served; in further rounds for what they measure.
+
+    So have speeds that another tool measured, a step for each of their rounds.
+    """
+    served = {subject.name: subject for subject in study.subjects if subject.served}
     for repeat in range(study.specification.rounds):
         for workload in study.workloads:
-            for subject in served:
+            for subject in served.values():
                 yield _planned(study, subject, repeat, workload)
+    for elsewhere in study.imported_speeds:
+        yield from elsewhere.steps
     by_name = {workload.name: workload for workload in study.workloads}
     for further in study.further_rounds:
-        workload = by_name[further.workload].in_flight(further.in_flight)
-        for subject in served:
-            if subject.name in further.candidates:
-                yield _planned(study, subject, further.repeat, workload)
+        workload = by_name[further.workload].at(further.loads)
+        yield _planned(study, served[further.candidate], further.repeat, workload, further.earlier)
 
 
-def _planned(study: Study, subject: Subject, repeat: int, workload: Workload) -> Planned:
+def _planned(study: Study, subject: Subject, repeat: int, workload: Workload, earlier: EarlierRuns | None = None) -> Planned:
     named, digest, path = requests_of(workload)
-    inputs = session_inputs(study, subject, repeat, ServeInputs, workload=named, requests=digest)
+    inputs = session_inputs(study, subject, repeat, ServeInputs, workload=named, requests=digest, earlier=earlier)
     local = session_local(study, subject, ServeLocal, requests=path)
     return session_step(study, SERVE, subject, inputs, local, workload.name)
 
 
 def seconds(step: Step, ask: Ask) -> float | None:
-    """Seconds of a workload's loads."""
+    """Seconds of a workload's loads; none where another tool has measured them."""
+    if isinstance(step.inputs, ImportedServeInputs):
+        return 0.0
     workload = located(step)
     parts = (closed_loop_seconds(workload, ask), capacity_seconds(workload, ask), natural_seconds(step, workload, ask))
     known = [part for part in parts if part is not None]
@@ -179,33 +188,42 @@ def _requests(level: LoadLevel) -> int:
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result | Exception]]:
     """Measure speeds in one session: round by round, the candidates of a round one after another, the base among them.
 
-    The first round of a workload settles the loads of an `auto` sweep for all that follow. A step holds the base's
-    measurement of its own round too, so that their ratio is taken within the session. What fails for one candidate leaves the
-    others' measurements as they are.
+    The first round of a workload settles the loads of an `auto` sweep for all that follow. Where candidates have loads of
+    their own, the base is measured at all of them. A step holds the base's measurement of its own round too, so that their
+    ratio is taken within the session. What fails for one candidate leaves the others' measurements as they are. Of speeds that
+    another tool measured, which are run by themselves, the files are read.
     """
     from whichbits.serving.ceiling import client_ceiling
     from whichbits.serving.rounds import fixed, measure_round
 
+    if imported_speeds.together(jobs[0].step) is not None:
+        yield from imported_speeds.run(jobs)
+        return
     session = Session.of(jobs, context)
     context.progress("how much its load client can read")
     ceiling = client_ceiling(set(jobs[0].cpus) if jobs[0].cpus is not None else None)
     rounds: dict[tuple[int, str], list[Job]] = {}
     for job in jobs:
-        loads = job.step.inputs_as(ServeInputs).workload.model_dump_json()
-        rounds.setdefault((job.step.labels.repeat, loads), []).append(job)
-    workloads: dict[str, Workload] = {}
+        rounds.setdefault((job.step.labels.repeat, job.step.inputs_as(ServeInputs).workload.name), []).append(job)
+    settled: dict[str, Workload] = {}
     seeking: dict[tuple[str, str], list[CapacityRun]] = {}
     natural: dict[tuple[int, str, str], NaturalLoad] = {}
-    for (repeat, loads), group in rounds.items():
+    for (repeat, workload_name), group in rounds.items():
         first = group[0]
         names = round_order(group)
-        workload = workloads.get(loads) or located(first.step)
+        workloads = _workloads(group, settled)
+        earlier = _earlier(group)
 
         def of_round(
-            name: str, workload: Workload, at_least: int, job: Job = first, repeat: int = repeat
+            name: str,
+            workload: Workload,
+            at_least: int,
+            job: Job = first,
+            repeat: int = repeat,
+            earlier: Mapping[str, Sequence[CapacityRun]] = earlier,
         ) -> list[LoadLevelResult] | Exception:
             context.progress(f"round {repeat + 1}: {name}")
-            runs = seeking.setdefault((name, workload.name), [])
+            runs = seeking.setdefault((name, workload.name), list(earlier.get(name, ())))
             measured = session.measured(name, job, lambda who: _measured(who, job, workload, at_least, runs))
             if isinstance(measured, Exception):
                 return measured
@@ -217,12 +235,40 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
                 natural[repeat, workload.name, name] = found
             return measured
 
-        measured = measure_round(names, workload, of_round)
+        measured = measure_round({name: workloads[name] for name in names}, of_round)
         session.compare_weights(measured, first)
-        workloads[loads] = fixed(workload, measured)
-        ended = {name: natural.get((repeat, workload.name, name)) for name in names}
+        for job in group:
+            loads = _loads(job)
+            settled[loads] = fixed(settled[loads], measured)
+        ended = {name: natural.get((repeat, workload_name, name)) for name in names}
         for job in group:
             yield job, _paired(job, measured, ended, names, session, ceiling)
+
+
+def _loads(job: Job) -> str:
+    """What tells the workload of a step, with its loads, from others."""
+    return job.step.inputs_as(ServeInputs).workload.model_dump_json()
+
+
+def _workloads(group: Sequence[Job], settled: dict[str, Workload]) -> dict[str, Workload]:
+    """What each is measured under in a round, by name: a candidate at its own loads, and the base at all of them."""
+    found: dict[str, Workload] = {}
+    for job in group:
+        if (loads := _loads(job)) not in settled:
+            settled[loads] = located(job.step)
+        found[roles(job)["candidate"]] = settled[loads]
+    base = roles(group[0])["base"]
+    return {**found, base: reduce(Workload.together, found.values())}
+
+
+def _earlier(group: Sequence[Job]) -> dict[str, Sequence[CapacityRun]]:
+    """The runs from which the searches of a further round go on, by name."""
+    found: dict[str, Sequence[CapacityRun]] = {}
+    for job in group:
+        if (earlier := job.step.inputs_as(ServeInputs).earlier) is not None:
+            named = roles(job)
+            found |= {named["base"]: earlier.base, named["candidate"]: earlier.candidate}
+    return found
 
 
 def _measured(
@@ -321,4 +367,5 @@ SERVE = Kind(
     run=run,
     seconds=seconds,
     former=former,
+    together=imported_speeds.together,
 )

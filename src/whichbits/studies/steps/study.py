@@ -14,22 +14,35 @@ if TYPE_CHECKING:
     from whichbits.models.resolve import Model
     from whichbits.schema.engine import Emulation, EngineIdentity, ServingEngine
     from whichbits.schema.prefill_decode import PrefillDecode
-    from whichbits.schema.workload import Workload
+    from whichbits.schema.serve import EarlierRuns
+    from whichbits.schema.workload import Loads, Workload
     from whichbits.studies.specification.schema import Specification, TaskChoice
     from whichbits.studies.specification.source import Source
+    from whichbits.studies.steps.planned import Planned
     from whichbits.studies.steps.subject import Subject
 
 
 @dataclass(frozen=True)
 class FurtherRound:
-    """A round beyond those of the specification: what of one workload is measured in it, beside the base."""
+    """A round beyond those of the specification: at which loads of a workload a candidate is measured, beside the base."""
 
     repeat: int
     """Which round, from 0."""
     workload: str
-    candidates: tuple[str, ...]
-    in_flight: tuple[int, ...]
-    """Its loads, as requests in flight; 1 is one at a time."""
+    candidate: str
+    loads: Loads
+    earlier: EarlierRuns | None = None
+    """Where the search for the capacity goes on, if it is among the loads."""
+
+
+@dataclass(frozen=True)
+class ImportedWorkload:
+    """The speeds of one workload that another tool measured."""
+
+    workload: Workload
+    steps: tuple[Planned, ...]
+    notes: tuple[str, ...]
+    """Where they are from, and what is not known of them."""
 
 
 class Study(Protocol):
@@ -83,6 +96,11 @@ class Study(Protocol):
     @property
     def workloads(self) -> Sequence[Workload]:
         """Workloads, each within the model's context."""
+        ...
+
+    @property
+    def imported_speeds(self) -> Sequence[ImportedWorkload]:
+        """Speeds of workloads that another tool measured."""
         ...
 
     @property

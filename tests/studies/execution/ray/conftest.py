@@ -23,7 +23,7 @@ from whichbits.schema.summary import Summary
 from whichbits.studies.execution.executors import EXECUTORS
 from whichbits.studies.execution.placement import Machine
 from whichbits.studies.execution.runner import Runner
-from whichbits.studies.planning.plan import Plan
+from whichbits.studies.planning.plan import Plan, Served
 from whichbits.studies.specification.schema import Specification
 from whichbits.studies.steps.planned import Needs, Planned
 from whichbits.studies.steps.step import Kind, Result
@@ -70,6 +70,23 @@ def trial(jobs, context):
         yield job, Result(Found(runs=count, ray_worker=parent, cpus=len(job.cpus or ())))
 
 
+class Seen(Summary, kind="asks"):
+    address: str
+
+
+def asks(jobs, context):
+    """Asks its server, and stays until as many others ask theirs as it is told."""
+    for job in jobs:
+        given = job.step.inputs
+        address = context.server(job.servers[0])
+        (Path(given.folder) / given.name).write_text(address)
+        deadline = time.monotonic() + 120
+        while len(list(Path(given.folder).iterdir())) < given.times:
+            assert time.monotonic() < deadline, "the others are not at work"
+            time.sleep(0.05)
+        yield job, Result(Seen(address=address))
+
+
 class Observer:
     def __init__(self):
         self.heard = []
@@ -89,15 +106,16 @@ def planned(folder, name, how="", times=0, needs=LIGHT):
     return Planned(Step("trial", 1, given, labels=Labels(candidate=name)), needs)
 
 
-def run(store, steps, address):
-    """The states by name, and what the observer has heard."""
+def run(store, steps, address, engine=None, checkpoint=None):
+    """The states by name, and what the observer has heard; where there is an engine, `a` is served by it."""
     specification = Specification.model_validate({"version": 1, "name": "t", "model": "m", "candidates": ["x"]})
-    plan = Plan(specification, "bf16", tuple(steps), {})
-    kinds = {"trial": Kind("trial", 1, lambda study, before: iter(()), trial)}
+    plan = Plan(specification, "bf16", tuple(steps), {"a": Served("a", folder=checkpoint)})
+    kinds = {run.__name__: Kind(run.__name__, 1, lambda study, before: iter(()), run) for run in (trial, asks)}
     executor, observer = EXECUTORS.get("ray"), Observer()
     executor.connect(address)
     with store.locked():
-        states = Runner(plan, store, kinds, executor, NoServers(), observer, Machine(serves=False)).run()
+        machine = Machine(serves=engine is not None)
+        states = Runner(plan, store, kinds, executor, engine or NoServers(), observer, machine).run()
     return {one.step.inputs.name: states[one.step.key] for one in steps}, observer.heard
 
 

@@ -24,8 +24,9 @@ from benchmarks.interrupted import finished, kill_with_children, processes_of
 from whichbits.core.errors import UserError
 from whichbits.engines.vllm.command import EngineCommand
 from whichbits.engines.vllm.server_arguments import Settings
+from whichbits.schema.step import Step
 from whichbits.studies.execution.servers import ConfiguredEngine
-from whichbits.studies.steps.planned import COMPUTE
+from whichbits.studies.steps.planned import COMPUTE, Planned, client, replica
 from whichbits.studies.steps.step import ServerFailed
 from whichbits.studies.store.store import Store
 
@@ -159,12 +160,16 @@ time.sleep(300)
 
 
 @pytest.fixture
-def engine(cluster: Any, tmp_path: Path) -> Iterator[Any]:
-    from whichbits.studies.execution.ray.servers import RayEngine
-
+def configured(tmp_path: Path) -> ConfiguredEngine:
     (tmp_path / "engine.py").write_text(ENGINE)
     argv = (sys.executable, str(tmp_path / "engine.py"), "{model}", "{host}", "{port}")
-    configured = ConfiguredEngine(EngineCommand(argv, "1", "ours"), Settings({}, {}, (), ()), tmp_path / "servers", 1)
+    return ConfiguredEngine(EngineCommand(argv, "1", "ours"), Settings({}, {}, (), ()), tmp_path / "servers", 1)
+
+
+@pytest.fixture
+def engine(cluster: Any, configured: ConfiguredEngine) -> Iterator[Any]:
+    from whichbits.studies.execution.ray.servers import RayEngine
+
     yield RayEngine(configured, checks.join(cluster.address), gpus=0)
     ray.shutdown()
 
@@ -219,6 +224,21 @@ def test_a_server_ends_with_the_study_that_started_it(tmp_path: Path, engine: An
     pid = pid_of(folder)
     ray.shutdown()  # as when it is killed: Ray ends the actor, and nobody has stopped the engine
     assert gone([pid])
+
+
+def test_shards_of_one_candidate_ask_servers_of_their_own_at_once(
+    tmp_path: Path, cluster: Any, kinds: Any, configured: ConfiguredEngine
+):
+    (tmp_path / "asked").mkdir()
+    given = {"folder": str(tmp_path / "asked"), "how": "", "times": 3}
+    steps = [
+        Planned(Step("asks", 1, kinds.Given(name=name, **given)), client(name)) for name in (replica("a", n) for n in range(3))
+    ]
+    store = Store(tmp_path / "store")
+    states, _ = kinds.run(store, steps, cluster.address, configured, checkpoint(tmp_path, "fine"))
+    assert states == {"a": "done", "a#2": "done", "a#3": "done"}
+    assert len({store.record(one.step).found(kinds.Seen).address for one in steps}) == 3
+    assert {path.name for path in (tmp_path / "servers").iterdir()} == {"a.txt", "a#2.txt", "a#3.txt"}
 
 
 # A whole study
