@@ -36,7 +36,7 @@ name: split
 model: {model}
 candidates:
   - {{format: w8a8-int, recipe: {{scales: minmax}}, run: emulated}}
-tasks: [{{name: order, limit: {limit}}}, {{name: choice, limit: 9}}]
+tasks: [{{name: order, limit: {limit}}}]
 base_repeats: 1
 max_length: 128
 {more}
@@ -87,6 +87,7 @@ def test_verdict_results_and_places_are_those_of_a_study_without_shards(whole: P
     assert again.failed == 0 and log == (tmp_path / "split" / "run.log").read_text(), "nothing is left to run"
 
 
+@pytest.mark.nightly
 def test_more_items_run_what_is_new_alone_in_shards(whole: Path, tmp_path: Path, tiny_llama: Path) -> None:
     run(tmp_path, tiny_llama, "grown", shards=1, limit=6)
     run(tmp_path, tiny_llama, "grown", shards=2, limit=12)
@@ -127,7 +128,7 @@ def test_a_killed_study_keeps_its_finished_shards_and_goes_on(whole: Path, tmp_p
 def test_measured_afresh_no_shard_of_before_is_used(tmp_path: Path, tiny_llama: Path) -> None:
     file = written(tmp_path, tiny_llama, "fresh", shards=2)
     store = Store(tmp_path / "fresh")
-    whole, shards = planned_shards(file, "order")
+    whole, shards = planned_shards(file)
     answer(store, shards[0])
     assert [one.part.step for one in stored_shards(store.folder, SHARDS)] == [whole.key]
     set_aside_measured(Expansion(*parse(file.read_text(), str(file))).plan(), store)
@@ -140,10 +141,10 @@ class Context:
         raise AssertionError("nothing is served")
 
 
-def planned_shards(file: Path, task: str, count: int = 2) -> tuple[Step, tuple[Step, ...]]:
+def planned_shards(file: Path, count: int = 2) -> tuple[Step, tuple[Step, ...]]:
     """The base's evaluation, and its shards."""
     steps = [planned.step for planned in Expansion(*parse(file.read_text(), str(file))).plan().steps]
-    whole = next(step for step in steps if step.kind == "evaluate" and step.labels.task == task and not step.reads)
+    whole = next(step for step in steps if step.kind == "evaluate" and not step.reads)
     shards = KINDS["evaluate_shard"].shards
     assert shards is not None
     return whole, shards.split(whole, count)
@@ -162,7 +163,7 @@ def answer(store: Store, step: Step, shards: tuple[Step, ...] = ()) -> None:
 def test_shards_in_a_folder_and_in_s3_are_merged_on_any_machine_and_removed(
     machines: Machines, tmp_path: Path, tiny_llama: Path
 ) -> None:
-    whole, shards = planned_shards(written(tmp_path, tiny_llama, "t", shards=3), "order", 3)
+    whole, shards = planned_shards(written(tmp_path, tiny_llama, "t", shards=3), 3)
     for number, shard in enumerate(shards):
         answer(machines.store(f"machine {number}"), shard)
     store = machines.store("merges")
@@ -180,7 +181,7 @@ def test_a_task_that_asks_all_items_anew_the_base_s_further_runs_and_addresses_s
 ) -> None:
     shards = KINDS["evaluate_shard"].shards
     assert shards is not None
-    whole, found = planned_shards(written(tmp_path, tiny_llama, "t", shards=3), "choice", 20)
+    whole, found = planned_shards(written(tmp_path, tiny_llama, "t", shards=3, limit=9), 20)
     assert len(found) == 9, "no more shards than items"
     inputs: Any = whole.inputs
     again = Step("evaluate", 2, inputs.model_copy(update={"repeat": 1}), local=whole.local, items=9)
