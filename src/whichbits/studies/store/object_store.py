@@ -112,8 +112,8 @@ class ObjectStore(Store):
         finished = Finished(folder=f"{FILES}/{_identity(name)}/{uuid.uuid4().hex}", files=described(partial))
         for file in finished.files:
             self._objects.upload(partial / file.name, f"{finished.folder}/{file.name}")
-        (partial / LISTING).write_text(finished.model_dump_json())
-        if not self._objects.create(name, finished.model_dump_json().encode()):
+        (partial / LISTING).write_bytes(content := finished.model_dump_json().encode())
+        if not self._objects.create(name, content):
             self._objects.delete(f"{finished.folder}/{file.name}" for file in finished.files)
             shutil.rmtree(partial)
             self._forget_attempts(step)

@@ -277,6 +277,7 @@ def kill_a_node_at_work(cluster: Any, store: Path, study: subprocess.Popen[str])
     pytest.fail("the study has ended before a node could be killed")
 
 
+@pytest.mark.nightly  # another study loses a node below
 def test_a_study_that_loses_a_node_ends_as_on_one_machine(tmp_path: Path, tiny_llama: Path, cluster: Any, gone: Any):
     pytest.importorskip("lm_eval")
     (tmp_path / "spec.yaml").write_text(SPECIFICATION.format(model=tiny_llama))
