@@ -57,14 +57,14 @@ def test_ranges_cover_all_items_once_and_share_what_is_new() -> None:
         assert max(new) - min(new) <= 1
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 12, 17])
+@pytest.mark.parametrize("count", [1, 2, 4, 7])
 @pytest.mark.parametrize("name", ["choice", "order"])
 def test_items_of_a_generator(name: str, count: int, tiny_llama: Path) -> None:
-    expected, every = whole(task(name), tiny_llama, limit=12)
-    found, asked = in_shards(task(name), tiny_llama, count, limit=12)
+    expected, every = whole(task(name), tiny_llama, limit=6)
+    found, asked = in_shards(task(name), tiny_llama, count, limit=6)
     assert (found, found.summary, found.rows()) == (expected, expected.summary, expected.rows())
     assert sum(asked) == every
-    assert max(asked) * count < every + count * every // 12
+    assert max(asked) * count < every + count * every // 6
 
 
 @pytest.mark.parametrize("reducer", ["mean", "majority", "pass@2"])

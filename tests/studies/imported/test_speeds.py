@@ -166,6 +166,7 @@ def mixed(written: Any, tmp_path: Path, tiny_llama: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_study_decides_by_speeds_that_were_measured_elsewhere(mixed: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     outcome = whichbits.study(mixed, store=store, quiet=True)

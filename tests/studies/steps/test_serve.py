@@ -57,6 +57,7 @@ class Servers:
         return self.urls[name]
 
 
+@pytest.mark.slow
 def test_in_a_further_round_each_has_its_own_loads_and_the_base_those_of_all(
     start_engine: Callable[..., str], serve_step: Callable[[Workload], Step], word_tokenizer: Path, tmp_path: Path
 ) -> None:
