@@ -96,6 +96,7 @@ max_length: 128
 """
 
 
+@pytest.mark.nightly
 def test_slurms_script_runs_a_whole_study(tmp_path: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bin").mkdir()
