@@ -22,7 +22,7 @@ from scipy import stats
 
 from whichbits.engines.vllm.command import find_vllm
 from whichbits.engines.vllm.server import Server
-from whichbits.engines.vllm.server_arguments import serving_settings
+from whichbits.engines.vllm.server_arguments import Settings, serving_settings
 from whichbits.hardware.this_machine import describe, processors
 from whichbits.models.resolve import resolve
 from whichbits.schema.workload import Workload
@@ -56,13 +56,12 @@ def spread(logs: Array) -> Spread:
 
 
 @contextmanager
-def started(folders: dict[str, Path], longest: int) -> Iterator[dict[str, Server]]:
+def started(folders: dict[str, Path], settings: Settings) -> Iterator[dict[str, Server]]:
     """A server for each checkpoint, at once, as in a measurement session."""
     with ExitStack() as stack:
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         servers = {}
         for name, folder in folders.items():
-            settings = serving_settings(describe(), resolve(str(folder)).configuration.kv_bytes_per_token, max_length=longest)
             servers[name] = stack.enter_context(
                 Server(
                     find_vllm(), folder, arguments=settings.arguments, environment=settings.environment,
@@ -72,9 +71,10 @@ def started(folders: dict[str, Path], longest: int) -> Iterator[dict[str, Server
         yield servers
 
 
-def rates(servers: dict[str, Server], tokenizer: Path, rounds: int, seed: int) -> dict[tuple[str, str], list[float]]:
+def rates(
+    servers: dict[str, Server], tokenizer: Path, settings: Settings, rounds: int, seed: int
+) -> dict[tuple[str, str], list[float]]:
     """Requests per second of each round, by candidate and load."""
-    settings = serving_settings(describe(), 1, max_length=WORKLOAD.longest_request)
     client = set(processors(settings.client_cpus)) if settings.client_cpus else None
     found: dict[tuple[str, str], list[float]] = {}
     for repeat in range(rounds):
@@ -95,19 +95,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    base = resolve(given.model).path
+    model = resolve(given.model)
+    base, cache = model.path, model.configuration.kv_bytes_per_token
+    settings = serving_settings(describe(), cache, max_length=WORKLOAD.longest_request + 64)
     named = (one.partition("=") for one in given.candidate)
     folders = {"base": base, **{name: Path(folder) for name, _, folder in named}}
     ratios: dict[tuple[str, str], list[list[float]]] = {}
     for start in range(given.starts):
-        with started(folders, WORKLOAD.longest_request + 64) as servers:
-            found = rates(servers, base, given.rounds, given.seed + start * given.rounds)
+        with started(folders, settings) as servers:
+            found = rates(servers, base, settings, given.rounds, given.seed + start * given.rounds)
         for (name, load), measured in found.items():
             if name != "base":
                 logs = np.log(measured) - np.log(found["base", load])
                 ratios.setdefault((name, load), []).append(logs.tolist())
                 print(f"start {start + 1}, {name}, {load}: {', '.join(f'{one:.3f}' for one in np.exp(logs))}", flush=True)
-    print("\n| candidate | load | ratio to the base | rounds of one start, % | starts beyond that, % | at most, % |")
+    print("\n| candidate | load | ratio to the base | rounds of one start | starts beyond that | at most |")
     print("|---|---|--:|--:|--:|--:|")
     for (name, load), logs in ratios.items():
         of = spread(np.array(logs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from whichbits.accuracy.harness import HarnessTask
 from whichbits.accuracy.score import Match, score
 from whichbits.accuracy.task import Task
 from whichbits.core.errors import UserError
@@ -19,7 +20,7 @@ def prompt_lengths(documents: Sequence[Document]) -> list[int]:
     return [len(item["prompt"]) for item in documents for _ in item.get("choices") or (None,)]
 
 
-def harness_task(task: Task, documents: Sequence[Document], *, place: Callable[[Document], str] | None = None) -> Any:
+def harness_task(task: Task, documents: Sequence[Document], *, place: Callable[[Document], str] | None = None) -> HarnessTask:
     """An lm-evaluation-harness task over `documents`, all of one form; prompt and answer are joined by one space.
 
     `place` says where a document's target was written, for an error.
@@ -56,7 +57,8 @@ def harness_task(task: Task, documents: Sequence[Document], *, place: Callable[[
             "metric_list": [{"metric": task.metric, "aggregation": "mean", "higher_is_better": True}],
             "process_results": lambda document, answers: _result(task, document, answers, place),
         }
-    return ConfigurableTask(config=config)
+    made: HarnessTask = ConfigurableTask(config=config)
+    return made
 
 
 def _result(

@@ -6,9 +6,10 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from whichbits.accuracy.earlier_items import Kept
+from whichbits.accuracy.harness import HarnessTask
 from whichbits.accuracy.judging import Judge
 from whichbits.accuracy.result import TaskResult
 from whichbits.accuracy.task import Task, TaskRequest
@@ -153,7 +154,7 @@ class HarnessKind(TaskKind):
         return super().may_think(task) and not set(task.metric.split("+")) & {"acc", "acc_norm", "acc_bytes", "acc_mutual_info"}
 
     @abstractmethod
-    def harness_tasks(self, task: Task, *, seed: int, data_dir: Path | None) -> dict[str, Any]:
+    def harness_tasks(self, task: Task, *, seed: int, data_dir: Path | None) -> dict[str, HarnessTask]:
         """lm-evaluation-harness's task objects, by name: one, or the members of a group."""
 
     def evaluate(

@@ -13,6 +13,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
 
 from whichbits.accuracy.answers import ENGINE_STOPS, check_fits, replied
+from whichbits.accuracy.harness import HarnessDocument
 from whichbits.accuracy.result import Work, text_hash
 from whichbits.accuracy.sampling import sample_seed
 from whichbits.accuracy.thinking.thought import answer_of, begun_thought
@@ -55,7 +56,7 @@ class LmEvalModel(TemplateLM):  # type: ignore[misc]
         templated: bool = False,
         sampling: Sampling | None = None,
         sample: int = 0,
-        asked: Collection[tuple[str, int]] | None = None,
+        asked: Collection[HarnessDocument] | None = None,
     ) -> None:
         super().__init__()
         self.model = model

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, TypeVar
 
+from whichbits.accuracy.harness import HarnessDocument, HarnessTask
 from whichbits.accuracy.task import Task
 from whichbits.schema.thinking import without_mode
 
@@ -29,7 +30,7 @@ def in_order(things: Sequence[ThingT], task: Task, cluster: Callable[[ThingT], s
     return [thing for one in together for thing in one]
 
 
-def order_documents(harness_tasks: Mapping[str, Any], task: Task, limit: int | None) -> dict[str, Any]:
+def order_documents(harness_tasks: Mapping[str, HarnessTask], task: Task, limit: int | None) -> dict[str, HarnessTask]:
     """lm-evaluation-harness's task objects, each of which goes through its documents among the first `limit` of all.
 
     A document's number is its place in the order of all members' documents. Members with none are left out.
@@ -43,10 +44,10 @@ def order_documents(harness_tasks: Mapping[str, Any], task: Task, limit: int | N
     return {name: made for name, made in harness_tasks.items() if name in chosen}
 
 
-def taken_documents(harness_tasks: Mapping[str, Any], limit: int | None) -> list[tuple[str, int]]:
-    """Every document that lm-evaluation-harness takes, by its task's own name and its number there, in its order."""
+def taken_documents(harness_tasks: Mapping[str, HarnessTask], limit: int | None) -> list[HarnessDocument]:
+    """Every document that lm-evaluation-harness takes, in its order."""
     return [
-        (made.get_config("task"), number)
+        HarnessDocument(made.get_config("task"), number)
         for made in harness_tasks.values()
         for number, _ in made.doc_iterator(rank=0, limit=limit, world_size=1)
     ]

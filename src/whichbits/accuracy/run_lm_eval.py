@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from whichbits.accuracy.earlier_items import Kept
+from whichbits.accuracy.harness import HarnessSample, HarnessTask
 from whichbits.accuracy.item import Item
 from whichbits.accuracy.order import order_documents, taken_documents
 from whichbits.accuracy.result import TaskResult, Work, reduced, summarize
@@ -19,7 +20,7 @@ from whichbits.engines.protocol import LanguageModel
 
 def run_lm_eval(
     task: Task,
-    harness_tasks: dict[str, Any],
+    harness_tasks: Mapping[str, HarnessTask],
     model: LanguageModel,
     tokenizer: PromptTokenizer,
     *,
@@ -45,7 +46,7 @@ def run_lm_eval(
     asked = harness_tasks if task.order is None else order_documents(harness_tasks, task, limit)
     places = taken_documents(asked, limit)
     kept = kept or Kept()
-    rows = kept.rows(number for _, number in places)
+    rows = kept.rows(place.number for place in places)
     some = frozenset(places[row] for row in rows.asked) if len(rows.asked) < len(places) else None
     work, answers = Work(), []
     for sample in range(task.samples):
@@ -72,7 +73,8 @@ def run_lm_eval(
             fewshot_as_multiturn=task.chat_template,
         )
         work += lm.work
-        answers.append(_items(task, asked, outcome["samples"], members=len(harness_tasks)))
+        samples = {name: [HarnessSample.of(row) for row in outcome["samples"][name]] for name in asked}
+        answers.append(_items(task, asked, samples, members=len(harness_tasks)))
     made = kept.put(reduced(task, answers), rows)
     available = sum(len(harness_task.eval_docs) for harness_task in harness_tasks.values())
     versions = sorted({str(harness_task.VERSION) for harness_task in harness_tasks.values()})
@@ -82,7 +84,7 @@ def run_lm_eval(
     )  # fmt: skip
 
 
-def _refuse_samples(task: Task, harness_task: Any) -> None:
+def _refuse_samples(task: Task, harness_task: HarnessTask) -> None:
     """Raise UserError where answers are to be drawn of a task that generates none."""
     if task.temperature > 0 and harness_task.OUTPUT_TYPE != "generate_until":
         raise UserError(
@@ -91,45 +93,46 @@ def _refuse_samples(task: Task, harness_task: Any) -> None:
         )
 
 
-def _items(task: Task, asked: Mapping[str, Any], samples: dict[str, list[dict[str, Any]]], *, members: int) -> list[Item]:
+def _items(
+    task: Task, asked: Mapping[str, HarnessTask], samples: Mapping[str, Sequence[HarnessSample]], *, members: int
+) -> list[Item]:
     """The items of one run over those of a task's members that have any, in the order of `taken_documents`."""
     rows = [(name, sample) for name in asked for sample in _filtered(task, samples[name])]
     return [_item(task, asked[name], sample, prefix=f"{name}/" if members > 1 else "") for name, sample in rows]
 
 
-def _filtered(task: Task, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _filtered(task: Task, samples: Sequence[HarnessSample]) -> list[HarnessSample]:
     """The rows of one filter: lm-evaluation-harness writes each item once for each filter of the task."""
-    filters = list(dict.fromkeys(sample["filter"] for sample in samples))
+    filters = list(dict.fromkeys(sample.filter for sample in samples))
     chosen = task.filter or filters[0]
     if chosen not in filters:
         raise UserError(f"filter: {task.name} has no filter {chosen!r}", remedy=f"choose from {', '.join(filters)}")
-    return [sample for sample in samples if sample["filter"] == chosen]
+    return [sample for sample in samples if sample.filter == chosen]
 
 
-def _item(task: Task, harness_task: Any, sample: dict[str, Any], *, prefix: str) -> Item:
+def _item(task: Task, harness_task: HarnessTask, sample: HarnessSample, *, prefix: str) -> Item:
     metrics = task.metric.split("+")
     for metric in metrics:
-        if metric not in sample["metrics"]:
+        if metric not in sample.metrics:
             raise UserError(
                 f"metric: {harness_task.task_name} has no metric {metric!r}",
-                remedy=f"choose from {', '.join(sample['metrics'])}",
+                remedy=f"choose from {', '.join(sample.metrics)}",
             )
-    document = sample["doc"]
-    answers = sample["filtered_resps"]
+    document, answers = sample.document, sample.answers
     if harness_task.OUTPUT_TYPE == "multiple_choice":
-        choices: list[str] = harness_task.doc_to_choice(document)
+        choices = harness_task.doc_to_choice(document)
         gold = _gold(harness_task, document, choices)
         prediction = choices[_chosen(answers, choices, task.metric)]
         target = " | ".join(choices[index] for index in gold)
         chance = len(gold) / len(choices)
     else:
-        prediction, target, chance = str(answers[0]), str(sample["target"]), 0.0
+        prediction, target, chance = str(answers[0]), sample.target, 0.0
     return Item(
-        item=prefix + sample["doc_hash"],
-        prompt_hash=sample["prompt_hash"],
-        target_hash=sample["target_hash"],
-        cluster=str((document.get("cluster") if isinstance(document, dict) else None) or prefix + sample["doc_hash"]),
-        score=fmean(_score(task, sample[metric]) for metric in metrics),
+        item=prefix + sample.doc_hash,
+        prompt_hash=sample.prompt_hash,
+        target_hash=sample.target_hash,
+        cluster=str((document.get("cluster") if isinstance(document, dict) else None) or prefix + sample.doc_hash),
+        score=fmean(_score(task, sample.metrics[metric]) for metric in metrics),
         prediction=prediction,
         target=target,
         chance=chance,
@@ -150,7 +153,7 @@ def _score(task: Task, value: Any) -> float:
     )
 
 
-def _gold(harness_task: Any, document: Any, choices: Sequence[str]) -> list[int]:
+def _gold(harness_task: HarnessTask, document: Any, choices: Sequence[str]) -> list[int]:
     """Indices of the right choices; none where the answer is no choice, and every choice is wrong (three items of BBH)."""
     # Where every choice is a context of its own (Winogrande), the harness keeps the gold index in the text field.
     gold = harness_task.doc_to_text(document) if harness_task.multiple_input else harness_task.doc_to_target(document)

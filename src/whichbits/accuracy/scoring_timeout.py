@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from whichbits.accuracy.harness import HarnessTask
 from whichbits.core.cpu_limit import CpuLimit, cpu_limit
 from whichbits.core.errors import UserError
 
@@ -15,7 +16,7 @@ EACH_S = 0.05
 """Seconds that each item adds to what filtering all of a task's items together may take."""
 
 
-def limit_scoring(harness_task: Any, *, seconds: float = ITEM_S) -> None:
+def limit_scoring(harness_task: HarnessTask, *, seconds: float = ITEM_S) -> None:
     """Have a task object raise UserError, with the answer, where filtering or scoring an item takes more than `seconds`."""
     for ensemble in getattr(harness_task, "_filters", ()):
         ensemble.apply = _filtering(ensemble.apply, f"{harness_task.task_name}, filter {ensemble.name}", seconds)

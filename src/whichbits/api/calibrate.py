@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
+from whichbits.schema.labels import IMPORTED
 from whichbits.schema.serve import ServeSummary
 from whichbits.schema.workload import mean
-from whichbits.studies.steps.shared.imported_speeds import ENGINE
 from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def _serving_results(folder: Path) -> list[dict[str, str]]:
     manifest = read(folder)
     rows: list[dict[str, str]] = []
     for record in manifest.records(Store(folder)):
-        if record.kind != "serve" or record.state != "done" or record.labels.engine == ENGINE:  # another tool's say too little
+        # What another tool measured says too little.
+        if record.kind != "serve" or record.state != "done" or record.labels.engine == IMPORTED:
             continue
         deployment = manifest.deployments[str(record.labels.deployment)]
         workload = manifest.workloads[str(record.labels.workload)]

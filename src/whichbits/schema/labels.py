@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from whichbits.schema.frozen import Stored
 
+IMPORTED = "imported"
+"""`engine` of what another tool measured."""
+
 
 class Labels(Stored):
     """Of which candidate a step is, and of what else; what a kind of step has no use for is None."""

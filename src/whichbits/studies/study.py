@@ -111,7 +111,7 @@ def run(
     from whichbits.studies.execution.servers import ConfiguredEngine, NoEngine, resident_servers
     from whichbits.studies.planning.claims import devices_used
     from whichbits.studies.planning.shards import Splitting
-    from whichbits.studies.steps.registry import KINDS, preloaded
+    from whichbits.studies.steps.registry import KINDS, preloaded, shard_kinds
     from whichbits.studies.store.shards import stored_shards
 
     where = expansion.specification.executor
@@ -133,8 +133,7 @@ def run(
         devices=devices_used(expansion.specification.engine),
         serves=serves,
     )
-    sharded = [kind.name for kind in KINDS.values() if kind.shards is not None]
-    splitting = Splitting(KINDS, stored_shards(store.folder, sharded), durations.step, where.shards)
+    splitting = Splitting(KINDS, stored_shards(store.folder, shard_kinds()), durations.step, where.shards)
     view = RunView(console or RichConsole(quiet=quiet), durations, store.folder / LOG, machine.seconds)
     if len(missing) < len(plan.steps):
         view.console.print(f"{len(plan.steps) - len(missing)} of {len(plan.steps)} steps are done already", style="dim")
@@ -324,12 +323,12 @@ MADE = ("quantize", "probe")
 
 def set_aside_measured(plan: Plan, store: Store) -> None:
     """Have everything of a plan that is measured measured afresh; earlier results stay in the store's `superseded/`."""
-    from whichbits.studies.steps.registry import KINDS
+    from whichbits.studies.steps.registry import shard_kinds
     from whichbits.studies.store.shards import stored_shards
 
     anew = {planned.step.key: planned.step for planned in plan.steps if planned.step.kind not in MADE}
     store.set_aside(anew.values())
-    shards = stored_shards(store.folder, [kind.name for kind in KINDS.values() if kind.shards is not None])
+    shards = stored_shards(store.folder, shard_kinds())
     store.discard((shard.kind, shard.key) for shard in shards if shard.part.step in anew)
 
 

@@ -15,6 +15,7 @@ from whichbits.schema.deployment import Deployment
 from whichbits.schema.distribution import DistributionSummary
 from whichbits.schema.evaluate import EvaluateSummary
 from whichbits.schema.generate import GenerateSummary
+from whichbits.schema.labels import IMPORTED
 from whichbits.schema.metrics import Measure, Measured, ServingMetric
 from whichbits.schema.prefill_decode import PrefillDecodeSummary
 from whichbits.schema.probe import ProbeSummary
@@ -45,7 +46,7 @@ from whichbits.verdict.verdict import ServedWeights
 if TYPE_CHECKING:
     from pyarrow import ChunkedArray
 
-UNPROBED = frozenset({"url", "imported"})
+UNPROBED = frozenset({"url", IMPORTED})
 """Labels of engines that cannot be asked for their kernels."""
 
 
@@ -94,7 +95,7 @@ def collect(
         metrics=_metrics(by_kind.get("serve", [])),
         client_ceiling=_client_ceiling(by_kind.get("serve", [])),
         kernels=_kernels(records),
-        elsewhere=frozenset(str(one.labels.deployment) for one in by_kind.get("serve", []) if one.labels.engine == "imported"),
+        elsewhere=frozenset(str(one.labels.deployment) for one in by_kind.get("serve", []) if one.labels.engine == IMPORTED),
         served_weights=tuple(_served_weights(done, base)),
         sizes=tuple(_sizes(by_kind.get("quantize", []), base, base_bytes)),
         deployments=_checked(deployments or {}),

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from whichbits.accuracy.documents import harness_task, prompt_lengths
+from whichbits.accuracy.harness import HarnessTask
 from whichbits.accuracy.kind import HarnessKind
 from whichbits.accuracy.task import Task
 from whichbits.core.errors import UserError
@@ -116,7 +117,7 @@ class Generated(HarnessKind):
             raise UserError(f"items: task {task.name} does not say how many are made", remedy="set items, for example 400")
         self.check_metric(task)
 
-    def harness_tasks(self, task: Task, *, seed: int, data_dir: Path | None) -> dict[str, Any]:
+    def harness_tasks(self, task: Task, *, seed: int, data_dir: Path | None) -> dict[str, HarnessTask]:
         """One task object over the items that the seed gives."""
         return {task.name: harness_task(task, self._documents(task, limit=None, seed=seed))}
 

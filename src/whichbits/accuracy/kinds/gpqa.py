@@ -22,13 +22,13 @@ from typing import ClassVar
 
 from pydantic import AliasChoices, Field
 
-from whichbits.accuracy.answers import generate_answers
 from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.item import Item
 from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.order import in_order
 from whichbits.accuracy.problem_files import Row, problem_file, read_row, rows
-from whichbits.accuracy.result import TaskResult, reduced, summarize, text_hash
+from whichbits.accuracy.questions import evaluate_questions
+from whichbits.accuracy.result import TaskResult, text_hash
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.thinking.thought import after_thought
 from whichbits.accuracy.tokens import PromptTokenizer
@@ -129,23 +129,16 @@ class Gpqa(TaskKind):
         """Share of right letters, or what the task's reducer makes of several answers a question."""
         numbered = [ask(question, number, seed=seed) for number, question in enumerate(questions(data_dir), start=1)]
         every = in_order(numbered, task)
-        wanted = every[:limit]
-        rows = kept.rows(range(len(wanted)))
-
-        def prompt(one: Asked) -> str:
-            return tokenizer.chat([{"role": "user", "content": one.request}]) if task.chat_template else one.request
-
-        asked = [wanted[place] for place in sorted(rows.asked)]
-        prompts = [prompt(one) for one in asked]
-        samples, work = generate_answers(task, model, tokenizer, prompts, seed=seed)
-        items = [[_item(*three) for three in zip(asked, prompts, replies, strict=True)] for replies in samples]
-        made = kept.put_together(rows, wanted, reduced(task, items), lambda one: _item(one, prompt(one), ""))
-        return summarize(task, made, kept.and_before(work), available=len(every), most=len(every), rows=rows)
+        return evaluate_questions(task, model, tokenizer, every, _request, _item, limit=limit, seed=seed, kept=kept)
 
     def data_files(self, task: Task, data_dir: Path | None) -> Mapping[str, Path] | None:
         """The file of questions."""
         file = source_file(data_dir)
         return {file.name: file}
+
+
+def _request(asked: Asked) -> str:
+    return asked.request
 
 
 def _item(asked: Asked, prompt: str, reply: str) -> Item:

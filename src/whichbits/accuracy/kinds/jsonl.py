@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from whichbits.accuracy.documents import harness_task, prompt_lengths
+from whichbits.accuracy.harness import HarnessTask
 from whichbits.accuracy.kind import HarnessKind
 from whichbits.accuracy.task import Task, TaskRequest
 from whichbits.core import regex
@@ -180,7 +181,7 @@ class Jsonl(HarnessKind):
             )
         return task
 
-    def harness_tasks(self, task: Task, *, seed: int, data_dir: Path | None) -> dict[str, Any]:
+    def harness_tasks(self, task: Task, *, seed: int, data_dir: Path | None) -> dict[str, HarnessTask]:
         """One task object over the file's lines."""
 
         def place(document: Document) -> str:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from whichbits.accuracy.harness import HarnessTask
 from whichbits.accuracy.kind import HarnessKind
 from whichbits.accuracy.kinds.lm_eval_index import Member, definition, members, members_metrics
 from whichbits.accuracy.local_data import dataset_folder, local_dataset
@@ -66,7 +67,7 @@ class LmEval(HarnessKind):
         generates = all(config.get("output_type", "generate_until") == "generate_until" for config in found)
         return task.chat_template and generates and not any(config.get("gen_prefix") for config in found)
 
-    def harness_tasks(self, task: Task, *, seed: int, data_dir: Path | None) -> dict[str, Any]:
+    def harness_tasks(self, task: Task, *, seed: int, data_dir: Path | None) -> dict[str, HarnessTask]:
         """The harness's task objects, with the task's few-shot number."""
         return public_tasks(task, data_dir=data_dir)
 
@@ -75,12 +76,12 @@ class LmEval(HarnessKind):
         return None if data_dir is None else data_files(task, data_dir)
 
 
-def public_tasks(task: Task, *, data_dir: Path | None) -> dict[str, Any]:
+def public_tasks(task: Task, *, data_dir: Path | None) -> dict[str, HarnessTask]:
     """lm-evaluation-harness's task objects for a task or group of its, by name, with our few-shot number set."""
     index = _known(task.source)
     try:
         specs = [task.source] if data_dir is None else _local(task.source, data_dir, index)
-        loaded: dict[str, Any] = _manager().load(specs)["tasks"]
+        loaded: dict[str, HarnessTask] = _manager().load(specs)["tasks"]
     except ModuleNotFoundError as error:
         raise UserError(
             f"task: {task.source} needs the package {error.name}",

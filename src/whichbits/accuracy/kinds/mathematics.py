@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 from pydantic import AliasChoices, Field
 
-from whichbits.accuracy.answers import generate_answers
 from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.item import Item
 from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.order import in_order
 from whichbits.accuracy.problem_files import Row, problem_file, rows
-from whichbits.accuracy.result import TaskResult, reduced, summarize, text_hash
+from whichbits.accuracy.questions import evaluate_questions
+from whichbits.accuracy.result import TaskResult, text_hash
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.thinking.thought import after_thought
 from whichbits.accuracy.tokens import PromptTokenizer
@@ -107,24 +107,16 @@ class Mathematics(TaskKind):
         """Share of right answers, or what the task's reducer makes of several answers; problems that are kept are not asked."""
         judge("\\boxed{1}", "1")  # an error now where math-verify is not installed
         every = in_order(questions(task.source, data_dir), task)
-        wanted = every[:limit]
-        rows = kept.rows(range(len(wanted)))
-
-        def prompt(question: Question) -> str:
-            text = REQUEST.format(problem=question.problem)
-            return tokenizer.chat([{"role": "user", "content": text}]) if task.chat_template else text
-
-        asked = [wanted[place] for place in sorted(rows.asked)]
-        prompts = [prompt(question) for question in asked]
-        samples, work = generate_answers(task, model, tokenizer, prompts, seed=seed)
-        items = [[_item(*three) for three in zip(asked, prompts, replies, strict=True)] for replies in samples]
-        made = kept.put_together(rows, wanted, reduced(task, items), lambda one: _item(one, prompt(one), ""))
-        return summarize(task, made, kept.and_before(work), available=len(every), most=len(every), rows=rows)
+        return evaluate_questions(task, model, tokenizer, every, _request, _item, limit=limit, seed=seed, kept=kept)
 
     def data_files(self, task: Task, data_dir: Path | None) -> Mapping[str, Path] | None:
         """The file of problems."""
         file = source_file(task.source, data_dir)
         return {file.name: file}
+
+
+def _request(question: Question) -> str:
+    return REQUEST.format(problem=question.problem)
 
 
 def _item(question: Question, prompt: str, reply: str) -> Item:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from whichbits.core.errors import UserError
 from whichbits.core.foreign import damaged
 from whichbits.schema.evaluate import EvaluateItem, EvaluateSummary, Imported, ImportedInputs
-from whichbits.schema.labels import Labels
+from whichbits.schema.labels import IMPORTED, Labels
 from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Step
 from whichbits.studies.imported.study import Part, judge, names
 from whichbits.studies.steps.shared.differences import Places
 from whichbits.studies.steps.shared.digest import digest
-from whichbits.studies.steps.shared.imported_speeds import ENGINE, VERSION
+from whichbits.studies.steps.shared.imported import SCORES, VERSION, notes_on
 from whichbits.studies.steps.shared.items import write_items
 from whichbits.studies.store.importers.importer import ImportedItem, ImportedRun, ImportedTask
 from whichbits.studies.store.importers.registry import read
@@ -54,7 +54,7 @@ def judge_imported(
                 candidate=called[1],
                 models=(runs[0].model, runs[1].model),
                 steps=tuple(steps),
-                notes=_notes(runs),
+                notes=notes_on(SCORES, runs[0].tool, [run.path for run in runs], runs[0].unknown),
                 margin=margin,
                 command=command or shlex.join(["whichbits", "evaluate", "--from", str(base), "--from", str(candidate)]),
                 workloads={},
@@ -62,13 +62,6 @@ def judge_imported(
             ),
             store,
         )
-
-
-def _notes(runs: Sequence[ImportedRun]) -> tuple[str, ...]:
-    """Where scores are from, and what their tool does not say."""
-    tool = runs[0].tool
-    found = [f"scores imported from {tool}: {run.path}" for run in runs]
-    return (*found, *(f"scores: not in what {tool} wrote, and so not compared: {gap}" for gap in runs[0].unknown))
 
 
 def refuse_differences(base: ImportedRun, candidate: ImportedRun) -> None:
@@ -128,7 +121,7 @@ def _keep(run: ImportedRun, task: ImportedTask, name: str, store: Store) -> Step
     rows = list(_rows(task))
     hashed = digest([asdict(row) for row in rows])
     imported = Imported(tool=run.tool, task=task.name, metric=task.metric, rows=hashed, model=run.model)
-    labels = Labels(candidate=name, task=task.name, engine=ENGINE, format=run.model)
+    labels = Labels(candidate=name, task=task.name, engine=IMPORTED, format=run.model)
     step = Step("evaluate", VERSION, ImportedInputs(imported=imported), labels=labels)
     if not store.done(step):
         partial = store.partial(step)

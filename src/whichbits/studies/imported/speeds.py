@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whichbits.schema.labels import Labels
+from whichbits.schema.labels import IMPORTED, Labels
 from whichbits.serving.importers.registry import read
 from whichbits.serving.importers.results import workload_of
 from whichbits.studies.imported.study import Part, judge, names
-from whichbits.studies.steps.shared.imported_speeds import ENGINE, notes_on, refuse_differences, result_of_round, steps_of
+from whichbits.studies.steps.shared.imported_speeds import notes_on, refuse_differences, result_of_round, steps_of
 from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def judge_imported_speeds(
     runs = (read(base), read(candidate))
     refuse_differences(*runs)
     called = names("serve", runs[0].model, runs[1].model, store)
-    labels = Labels(candidate=called[1], workload=NAME, deployment=NAME, engine=ENGINE, format=runs[1].model)
+    labels = Labels(candidate=called[1], workload=NAME, deployment=NAME, engine=IMPORTED, format=runs[1].model)
     steps = tuple(steps_of(*runs, labels))
     with store.locked():
         for step in steps:

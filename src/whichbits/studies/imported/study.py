@@ -11,6 +11,7 @@ from whichbits.core.errors import UserError
 from whichbits.schema.deployment import Deployment
 from whichbits.schema.step import Step
 from whichbits.schema.workload import Workload
+from whichbits.studies.steps.shared.imported import SCORES, SPEEDS
 from whichbits.studies.store.manifest import FILE, SCHEMA, StudyManifest, entries
 from whichbits.studies.store.manifest import read as read_manifest
 from whichbits.studies.store.store import Store
@@ -22,7 +23,7 @@ PartKind = Literal["evaluate", "serve"]
 """Of the steps that an import brings."""
 NAME = "imported"
 """Of the study."""
-SAID_OF: Mapping[PartKind, str] = {"evaluate": "scores", "serve": "speeds"}
+SAID_OF: Mapping[PartKind, str] = {"evaluate": SCORES, "serve": SPEEDS}
 """How the notes on a part begin."""
 DEFAULT_MARGIN = 0.01
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from whichbits.schema.step import Step
 from whichbits.studies.steps.planned import Planned, Whole, client, replica
@@ -56,7 +57,7 @@ class Splitting:
             counts[step.key] = begun.get((step.key, step.items), wanted)
         return counts
 
-    @property
+    @cached_property
     def _splitters(self) -> dict[str, Callable[[Step, int], tuple[Step, ...]]]:
         return {kind.shards.of: kind.shards.split for kind in self.kinds.values() if kind.shards is not None}
 

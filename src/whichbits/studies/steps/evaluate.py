@@ -18,8 +18,8 @@ from whichbits.studies.steps.shared.digest import digest
 from whichbits.studies.steps.shared.items import write_items
 from whichbits.studies.steps.shared.judge import judged
 from whichbits.studies.steps.shared.on_engine import engines, on_engine, repeated, server, trusted
-from whichbits.studies.steps.shared.scored import scored, summary_of, task_of
-from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, StepContext
+from whichbits.studies.steps.shared.scored import PRELOAD, scored, summary_of, task_of
+from whichbits.studies.steps.step import Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
     from whichbits.accuracy.task import Task
@@ -213,5 +213,5 @@ EVALUATE = Kind(
     plan=plan,
     run=run,
     seconds=seconds,
-    preload=(*TRANSFORMERS, "lm_eval.evaluator", "whichbits.accuracy.lm_eval_model", "whichbits.engines.emulation.model"),
+    preload=PRELOAD,
 )

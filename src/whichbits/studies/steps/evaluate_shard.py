@@ -8,23 +8,14 @@ from typing import TYPE_CHECKING
 from whichbits.schema.engine import EngineAtAddress
 from whichbits.schema.evaluate import EvaluateInputs
 from whichbits.schema.evaluate_shard import EvaluateShardInputs, EvaluateShardSummary
-from whichbits.schema.shard import PartOf
 from whichbits.schema.step import Record, Step
-from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.shared.items import read_items, write_items
-from whichbits.studies.steps.shared.scored import scored, summary_of, task_of
-from whichbits.studies.steps.shared.shards import merged_result, shards_of
-from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, Shards, StepContext
+from whichbits.studies.steps.shared.scored import PRELOAD, scored, summary_of, task_of
+from whichbits.studies.steps.shared.shards import merged_result, shards_of, unplanned
+from whichbits.studies.steps.step import Job, Kind, Result, Shards, StepContext
 
 if TYPE_CHECKING:
     from whichbits.accuracy.shards import TaskShard
-    from whichbits.accuracy.task import Task
-    from whichbits.studies.steps.study import Study
-
-
-def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
-    """None: evaluations are split once it is known how much can run at once."""
-    return iter(())
 
 
 def split(step: Step, count: int) -> tuple[Step, ...]:
@@ -39,12 +30,7 @@ def split(step: Step, count: int) -> tuple[Step, ...]:
     if not task_kind(task_of(step).kind).ordered or isinstance(inputs.engine, EngineAtAddress) or inputs.repeat:
         return ()
     count = count if step.items is None or step.items == "all" else min(count, step.items)
-    fields = {name: getattr(inputs, name) for name in EvaluateInputs.model_fields}
-
-    def of(part: PartOf) -> EvaluateShardInputs[Task]:
-        return EvaluateShardInputs(**fields, part=part)
-
-    return shards_of(step, EVALUATE_SHARD, count, of)
+    return shards_of(step, EVALUATE_SHARD, count, EvaluateShardInputs)
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
@@ -103,8 +89,8 @@ def _shard(job: Job, record: Record) -> TaskShard:
 EVALUATE_SHARD = Kind(
     "evaluate_shard",
     version=1,
-    plan=plan,
+    plan=unplanned,
     run=run,
-    preload=(*TRANSFORMERS, "lm_eval.evaluator", "whichbits.accuracy.lm_eval_model", "whichbits.engines.emulation.model"),
+    preload=PRELOAD,
     shards=Shards("evaluate", split, merge),
 )

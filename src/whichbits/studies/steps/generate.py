@@ -13,11 +13,11 @@ from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
 from whichbits.studies.steps.forecast import Ask, batch_seconds
 from whichbits.studies.steps.planned import Planned
-from whichbits.studies.steps.shared.generated import generated
+from whichbits.studies.steps.shared.generated import PRELOAD, generated
 from whichbits.studies.steps.shared.items import write_items
 from whichbits.studies.steps.shared.on_engine import on_engine, repeated, server, trusted
 from whichbits.studies.steps.shared.similarity_measures import wanted_measures
-from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, StepContext
+from whichbits.studies.steps.step import Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
     from whichbits.similarity.prompts import Prompt
@@ -106,5 +106,5 @@ GENERATE = Kind(
     plan=plan,
     run=run,
     seconds=seconds,
-    preload=(*TRANSFORMERS, "whichbits.engines.emulation.model"),
+    preload=PRELOAD,
 )

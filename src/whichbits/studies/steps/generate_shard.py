@@ -8,22 +8,14 @@ from typing import TYPE_CHECKING
 from whichbits.schema.engine import EngineAtAddress
 from whichbits.schema.generate import GeneratedText, GenerateInputs, GenerateSummary
 from whichbits.schema.generate_shard import GenerateShardInputs, GenerateShardSummary
-from whichbits.schema.shard import PartOf
 from whichbits.schema.step import Step
-from whichbits.studies.steps.planned import Planned
-from whichbits.studies.steps.shared.generated import generated
+from whichbits.studies.steps.shared.generated import PRELOAD, generated
 from whichbits.studies.steps.shared.items import read_items, write_items
-from whichbits.studies.steps.shared.shards import merged_result, shards_of
-from whichbits.studies.steps.step import TRANSFORMERS, Job, Kind, Result, Shards, StepContext
+from whichbits.studies.steps.shared.shards import merged_result, shards_of, unplanned
+from whichbits.studies.steps.step import Job, Kind, Result, Shards, StepContext
 
 if TYPE_CHECKING:
     from whichbits.similarity.prompts import Prompt
-    from whichbits.studies.steps.study import Study
-
-
-def plan(study: Study, before: Sequence[Planned]) -> Iterator[Planned]:
-    """None: steps are split once it is known how much can run at once."""
-    return iter(())
 
 
 def split(step: Step, count: int) -> tuple[Step, ...]:
@@ -31,12 +23,7 @@ def split(step: Step, count: int) -> tuple[Step, ...]:
     inputs: GenerateInputs[Prompt] = step.inputs_as(GenerateInputs)
     if isinstance(inputs.engine, EngineAtAddress) or inputs.repeat:
         return ()
-    fields = {name: getattr(inputs, name) for name in GenerateInputs.model_fields}
-
-    def of(part: PartOf) -> GenerateShardInputs[Prompt]:
-        return GenerateShardInputs(**fields, part=part)
-
-    return shards_of(step, GENERATE_SHARD, min(count, len(inputs.prompts)), of)
+    return shards_of(step, GENERATE_SHARD, min(count, len(inputs.prompts)), GenerateShardInputs)
 
 
 def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
@@ -62,8 +49,8 @@ def merge(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Resu
 GENERATE_SHARD = Kind(
     "generate_shard",
     version=1,
-    plan=plan,
+    plan=unplanned,
     run=run,
-    preload=(*TRANSFORMERS, "whichbits.engines.emulation.model"),
+    preload=PRELOAD,
     shards=Shards("generate", split, merge),
 )

@@ -60,6 +60,11 @@ class Kinds(Mapping[str, Kind]):
 KINDS = Kinds()
 
 
+def shard_kinds() -> tuple[str, ...]:
+    """Names of the kinds whose steps are shards of others."""
+    return tuple(name for name, kind in KINDS.items() if kind.shards is not None)
+
+
 def summary_of(kind: str, found: Any) -> Summary:
     """The summary that a step of a kind has written. Raises KeyError for an unknown kind, ValidationError for what is none."""
     if kind in KINDS:

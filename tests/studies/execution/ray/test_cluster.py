@@ -265,6 +265,12 @@ def raylet_of(process: psutil.Process, raylets: Iterable[int]) -> int | None:
     return next((raylet for raylet in raylets if raylet in above), None)
 
 
+def study(folder: Path, store: str, *options: str) -> subprocess.Popen[str]:
+    """The study of `spec.yaml` in a folder, which runs."""
+    command = [sys.executable, "-m", "whichbits", "study", "spec.yaml", "--store", store, *options]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
 def kill_a_node_at_work(cluster: Any, store: Path, study: subprocess.Popen[str]) -> None:
     """Kill the raylet of a node that a step runs on, not the first, and all that it has started."""
     raylets = {one.all_processes["raylet"][0].process.pid: one for one in cluster.list_all_nodes() if not one.head}
@@ -282,18 +288,14 @@ def test_a_study_that_loses_a_node_ends_as_on_one_machine(tmp_path: Path, tiny_l
     pytest.importorskip("lm_eval")
     (tmp_path / "spec.yaml").write_text(SPECIFICATION.format(model=tiny_llama))
 
-    def study(store: str, *options: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "whichbits", "study", "spec.yaml", "--store", store, *options]
-        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-    there = study("there", "--executor", "ray", "--address", cluster.address)
+    there = study(tmp_path, "there", "--executor", "ray", "--address", cluster.address)
     kill_a_node_at_work(cluster, tmp_path / "there", there)
     said = there.communicate(timeout=300)[0]
     cluster.add_node(**cluster.added)
     assert there.returncode == 0, said
     assert "lost: " in (tmp_path / "there" / "run.log").read_text()
     assert gone([process.pid for process in processes_of(tmp_path / "there")])
-    here = study("here")
+    here = study(tmp_path, "here")
     assert here.communicate(timeout=300)[0]
     assert here.returncode == 0
     found = finished(tmp_path / "there")
@@ -331,11 +333,7 @@ def test_one_long_evaluation_runs_on_several_nodes_one_of_which_is_lost(
     pytest.importorskip("lm_eval")
     (tmp_path / "spec.yaml").write_text(SHARDED.format(model=tiny_llama))
 
-    def study(store: str, *options: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "whichbits", "study", "spec.yaml", "--store", store, *options]
-        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-    there = study("there", "--executor", "ray", "--address", cluster.address)
+    there = study(tmp_path, "there", "--executor", "ray", "--address", cluster.address)
     at_work = shards_at_work(cluster, tmp_path / "there", there)
     raylet, node = next((raylet, node) for raylet, node in at_work.items() if not node.head)
     kill_with_children(raylet)
@@ -344,7 +342,7 @@ def test_one_long_evaluation_runs_on_several_nodes_one_of_which_is_lost(
     cluster.add_node(**cluster.added)
     assert there.returncode == 0, said
     assert gone([process.pid for process in processes_of(tmp_path / "there")])
-    here = study("here")
+    here = study(tmp_path, "here")
     assert here.communicate(timeout=300)[0]
     assert here.returncode == 0
     assert finished(tmp_path / "there") == finished(tmp_path / "here")

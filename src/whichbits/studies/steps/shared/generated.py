@@ -11,12 +11,15 @@ from whichbits.schema.generate import GeneratedText, GenerateInputs
 from whichbits.schema.inputs import EngineLocal
 from whichbits.studies.steps.shared.provenance import provenance
 from whichbits.studies.steps.shared.served import model_of, served_by, served_weights, token_counts, waited
-from whichbits.studies.steps.step import Job, StepContext
+from whichbits.studies.steps.step import TRANSFORMERS, Job, StepContext
 
 if TYPE_CHECKING:
     from whichbits.schema.provenance import Provenance
     from whichbits.schema.served_weights import Agreement
     from whichbits.similarity.prompts import Prompt
+
+PRELOAD = (*TRANSFORMERS, "whichbits.engines.emulation.model")
+"""As of a `Kind`."""
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
-from whichbits.schema.labels import Labels
+from whichbits.schema.labels import IMPORTED, Labels
 from whichbits.schema.provenance import Provenance
 from whichbits.schema.serve import ImportedServeInputs, ImportedServeLocal, ImportedSpeeds, ServeSummary
 from whichbits.schema.step import Step
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.shared.differences import Places
 from whichbits.studies.steps.shared.digest import digest
+from whichbits.studies.steps.shared.imported import SPEEDS, VERSION
+from whichbits.studies.steps.shared.imported import notes_on as notes
 from whichbits.studies.steps.shared.items import write_items
 from whichbits.studies.steps.step import Job, Result
 from whichbits.studies.steps.study import ImportedWorkload
@@ -25,13 +27,11 @@ if TYPE_CHECKING:
     from whichbits.studies.steps.study import Study
     from whichbits.studies.steps.subject import Subject
 
-ENGINE = "imported"
-"""Label of the engine of imported results."""
-VERSION = 1
-"""Of what is made of imported results."""
 SAME_WORK = 0.01
 """By how much mean lengths of prompts, or of outputs, may differ."""
-ONE_AFTER_THE_OTHER = "speeds: base and candidate were not measured in interleaved rounds here: what drifted is in their ratio"
+ONE_AFTER_THE_OTHER = (
+    f"{SPEEDS}: base and candidate were not measured in interleaved rounds here: what drifted is in their ratio"
+)
 
 
 def imported(study: Study) -> tuple[ImportedWorkload, ...]:
@@ -75,17 +75,15 @@ def _labels(subject: Subject, speeds: Speeds) -> Labels:
         candidate=subject.name,
         workload=speeds.name,
         deployment=speeds.deployment,
-        engine=ENGINE,
+        engine=IMPORTED,
         format=subject.format.name,
     )
 
 
 def notes_on(runs: Sequence[ImportedRun]) -> tuple[str, ...]:
     """Where speeds are from, what their tool does not say, and how they were measured."""
-    tool = runs[0].tool
-    found = [f"speeds imported from {tool}: {run.path}, of {run.model!r}" for run in runs]
-    found += [f"speeds: not in what {tool} wrote, and so not compared: {gap}" for gap in runs[0].unknown]
-    return (*found, ONE_AFTER_THE_OTHER)
+    sources = (f"{run.path}, of {run.model!r}" for run in runs)
+    return (*notes(SPEEDS, runs[0].tool, sources, runs[0].unknown), ONE_AFTER_THE_OTHER)
 
 
 def refuse_differences(base: ImportedRun, candidate: ImportedRun) -> None:
@@ -142,7 +140,7 @@ def _digest(base: ImportedRun, candidate: ImportedRun, repeat: int) -> str:
 
 def together(step: Step) -> str | None:
     """Imported speeds are read in one process."""
-    return ENGINE if isinstance(step.inputs, ImportedServeInputs) else None
+    return IMPORTED if isinstance(step.inputs, ImportedServeInputs) else None
 
 
 def run(jobs: Sequence[Job]) -> Iterator[tuple[Job, Result | Exception]]:
@@ -169,7 +167,7 @@ def result_of_round(step: Step, base: ImportedRun, candidate: ImportedRun, direc
     if speeds.rows != _digest(base, candidate, speeds.repeat):
         raise UserError(f"{candidate.path} has changed since the study was planned", remedy="run the command again")
     lacks = base.lacks | candidate.lacks
-    workload = workload_of([*base.loads, *candidate.loads], ENGINE)
+    workload = workload_of([*base.loads, *candidate.loads], IMPORTED)
     results = {
         role: [result_of(load, lacks, workload) for load in _of_round(run, speeds.repeat)]
         for role, run in (("base", base), ("candidate", candidate))
@@ -177,9 +175,9 @@ def result_of_round(step: Step, base: ImportedRun, candidate: ImportedRun, direc
     rows = [row for role, loads in results.items() for load in loads for row in load.table(role)]
     write_items(directory, rows)
     summary = ServeSummary(
-        session=ENGINE,
+        session=IMPORTED,
         load_levels=tuple(load.level() for load in results["candidate"]),
         base_load_levels=tuple(load.level() for load in results["base"]),
         metrics=described(lacks),
     )
-    return Result(summary, Provenance(imported=str(candidate.path), tool=base.tool, engine=ENGINE))
+    return Result(summary, Provenance(imported=str(candidate.path), tool=base.tool, engine=IMPORTED))

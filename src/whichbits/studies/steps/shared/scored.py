@@ -13,7 +13,7 @@ from whichbits.studies.steps.shared.items import read_items
 from whichbits.studies.steps.shared.judge import judge_of
 from whichbits.studies.steps.shared.provenance import provenance
 from whichbits.studies.steps.shared.served import model_of, served_by, served_weights, token_counts, waited
-from whichbits.studies.steps.step import Earlier, Job, StepContext
+from whichbits.studies.steps.step import TRANSFORMERS, Earlier, Job, StepContext
 
 if TYPE_CHECKING:
     from whichbits.accuracy.earlier_items import Kept
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from whichbits.schema.provenance import Provenance
     from whichbits.schema.served_weights import Agreement
     from whichbits.schema.shard import Shard
+
+PRELOAD = (*TRANSFORMERS, "lm_eval.evaluator", "whichbits.accuracy.lm_eval_model", "whichbits.engines.emulation.model")
+"""As of a `Kind`."""
 
 
 @dataclass(frozen=True)
