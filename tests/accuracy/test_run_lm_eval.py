@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from whichbits.accuracy.evaluate import evaluate
+from whichbits.accuracy.harness import HarnessSample
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.registry import expand, task
 from whichbits.accuracy.run_lm_eval import _item, _score, run_lm_eval
@@ -135,10 +136,17 @@ def test_a_group_keeps_its_members_apart(tiny_llama: Path, plain_tiny) -> None:
 
 @pytest.mark.parametrize(("document", "cluster"), [("text", "member/hash"), ({}, "member/hash"), ({"cluster": "one"}, "one")])
 def test_a_member_says_whose_its_clusters_are(document: object, cluster: str) -> None:
-    sample = {"doc": document, "filtered_resps": ["a"], "metrics": ["exact_match"], "exact_match": 1.0, "target": "a"}
+    row = {
+        "filter": "none",
+        "doc": document,
+        "filtered_resps": ["a"],
+        "metrics": ["exact_match"],
+        "exact_match": 1.0,
+        "target": "a",
+    }
     hashes = dict.fromkeys(("doc_hash", "prompt_hash", "target_hash"), "hash")
     member = SimpleNamespace(OUTPUT_TYPE="generate_until", task_name="member")
-    item = _item(task("recall"), member, sample | hashes, prefix="member/")
+    item = _item(task("recall"), member, HarnessSample.of(row | hashes), prefix="member/")
     assert (item.item, item.cluster) == ("member/hash", cluster)
 
 

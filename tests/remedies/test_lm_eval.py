@@ -149,17 +149,19 @@ def test_a_task_that_measures_perplexity(follow: Any, tokenizer: Path):
 
 
 def test_filters_and_metrics_by_name(follow: Any):
+    from whichbits.accuracy.harness import HarnessSample
     from whichbits.accuracy.run_lm_eval import _filtered, _item
     from whichbits.accuracy.task import Task
 
     def theirs(**fields: Any) -> Task:
         return Task(name="theirs", version=1, kind="lm-eval", source="theirs", description="", **{"metric": "acc", **fields})
 
-    sample = {
+    row = {
         "filter": "strict", "metrics": ["acc"], "acc": 1.0, "doc": {}, "doc_id": 0, "doc_hash": "c",
         "filtered_resps": ["2"], "target": "2",
         "prompt_hash": "a", "target_hash": "b", "resps": [["2"]],
     }  # fmt: skip
+    sample = HarnessSample.of(row)
     task = SimpleNamespace(
         task_name="theirs", OUTPUT_TYPE="generate_until", multiple_input=False, doc_to_target=lambda doc: "2",
         aggregation=dict, config=SimpleNamespace(),
