@@ -64,7 +64,7 @@ HOUR = 3600.0
         (dict.fromkeys("abcdefgh"), 4, [1] * 8),
         ({"a": HOUR, **dict.fromkeys("bcdefgh", 300.0)}, 4, [4, *[1] * 7]),
         ({"a": HOUR, "b": None}, 4, [4, 4]),
-        ({"a": 10 * HOUR, "b": 60.0, **dict.fromkeys("cdef")}, 4, [2, 1, 1, 1, 1, 1]),
+        ({"a": 10 * HOUR, "b": 60.0, **dict.fromkeys("cdef")}, 4, [3, 1, 2, 2, 2, 2]),
         ({"a": SHORTEST_S, "b": None}, 4, [1, 4]),
         ({"a": 3 * SHORTEST_S}, 10, [3]),
         ({"a": SHORTEST_S}, 10, [1]),
