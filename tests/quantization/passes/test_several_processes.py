@@ -27,7 +27,7 @@ from whichbits.quantization.passes import calibrated  # noqa: E402
 from whichbits.quantization.passes.calibrated import Target, quantize_calibrated  # noqa: E402
 from whichbits.quantization.recipe.recipe import Calibration, Recipe  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
 GPTQ = Recipe(rounding="gptq", calibration=Calibration(source="random", samples=36, length=256))
 """Five batches of 2048 tokens, the last of half as many."""
@@ -129,7 +129,7 @@ def every_kind(folder: Path) -> list[Target]:
     return [Target(get(name), GPTQ.model_copy(update=own), folder / kind) for kind, (name, own) in kinds.items()]
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.nightly)])
 def test_ranks_end_in_the_bytes_of_as_many_devices(
     block_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
@@ -230,7 +230,7 @@ def test_kept_layers_serve_another_number_of_ranks(
 def test_torchrun_starts_the_command(block_llama: Path, tmp_path: Path) -> None:
     """With the default recipe, whose text the first process generates; the others say nothing, and write nothing."""
     asked = ["--format", "w4a16-int", "--format", "w8a8-fp", "--samples", "16", "--seq-length", "256", "--json"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "-m", "whichbits"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "whichbits"]
     command = [*torchrun, "quantize", str(block_llama), *asked, "--out", str(tmp_path / "out")]
     made = subprocess.run(command, stdout=subprocess.PIPE, timeout=240, check=True, text=True)
     alone = whichbits.quantize(

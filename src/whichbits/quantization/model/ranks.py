@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+JOINING = timedelta(minutes=30)
+"""How long those that have started wait for the others."""
+
 TIMEOUT = timedelta(days=30)
 """The others wait while the first generates text or rounds a layer. That a process is lost is seen by its closed connection,
 and by what has started them (torchrun, Ray)."""
@@ -124,7 +127,7 @@ def joined() -> Iterator[Ranks]:
         yield ALONE
         return
     try:
-        store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+        store, rank, size = next(rendezvous("env://", timeout=JOINING))
         # Not torch's default group: other libraries take that for theirs, and wait for all ranks when the first loads a model.
         group = ProcessGroupGloo(PrefixStore("whichbits", store), rank, size, TIMEOUT)
     except (ValueError, RuntimeError) as error:
