@@ -45,6 +45,7 @@ def run(store: Store, model: Path, limit: int) -> Record:
     return store.record(step)
 
 
+@pytest.mark.slow
 def test_the_first_items_are_those_of_the_earlier_result(tiny_llama: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "grown")
     whole, some = run(Store(tmp_path / "whole"), tiny_llama, 6), run(store, tiny_llama, 4)
