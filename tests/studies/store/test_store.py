@@ -168,12 +168,12 @@ def test_a_step_has_a_result_for_each_number_of_items_and_finds_the_longest_that
     some, more, every = (replace(scored(store, 5, 5), items=items) for items in (5, 8, "all"))
     assert some.key == more.key == every.key
     assert (store.done(some), store.done(more), store.earlier(some)) == (True, False, None)
-    assert store.earlier(more) == store.earlier(every) == Earlier(5, store.directory(some), found(5))
+    assert store.earlier(more) == store.earlier(every) == Earlier(5, store.directory(some), found(5), 5.0)
     scored(store, 8, 8)
-    assert store.earlier(every) == Earlier(8, store.directory(more), found(8))
-    assert store.earlier(replace(some, items=6)) == Earlier(5, store.directory(some), found(5))
+    assert store.earlier(every) == Earlier(8, store.directory(more), found(8), 8.0)
+    assert store.earlier(replace(some, items=6)) == Earlier(5, store.directory(some), found(5), 5.0)
     scored(store, "all", 20)
-    assert store.earlier(replace(some, items=30)) == Earlier(8, store.directory(more), found(8))
+    assert store.earlier(replace(some, items=30)) == Earlier(8, store.directory(more), found(8), 8.0)
     assert [store.record(step).found(EvaluateSummary).n for step in (some, more, every)] == [5, 8, 20]
     assert store.earlier(Step("compare", 1, Inputs())) is None
     durations = Durations()
@@ -207,7 +207,7 @@ def test_results_of_a_store_whose_keys_held_the_number_of_items_are_read_as_they
     assert [store.done(step) for step in now] == [True, True, True, False]
     assert [store.directory(step) for step in now[:3]] == [store.directory(step) for step in old]
     assert [store.record(step).found(EvaluateSummary).n for step in now[:3]] == [5, 420, 20]
-    assert store.earlier(now[3]) == Earlier(5, store.directory(old[0]), found(5))
+    assert store.earlier(now[3]) == Earlier(5, store.directory(old[0]), found(5), 5.0)
     assert not store.done(replace(now[0], version=3))
     assert store.set_aside([now[0]]) == 1
     assert not any(store.done(step) for step in now)
