@@ -207,7 +207,7 @@ def test_results_of_a_store_whose_keys_held_the_number_of_items_are_read_as_they
     assert [store.done(step) for step in now] == [True, True, True, False]
     assert [store.directory(step) for step in now[:3]] == [store.directory(step) for step in old]
     assert [store.record(step).found(EvaluateSummary).n for step in now[:3]] == [5, 420, 20]
-    assert store.earlier(now[3]) == Earlier(5, store.directory(old[0]), found(5), 5.0)
+    assert store.earlier(now[3]) == Earlier(5, store.directory(old[0]), found(5))
     assert not store.done(replace(now[0], version=3))
     assert store.set_aside([now[0]]) == 1
     assert not any(store.done(step) for step in now)
