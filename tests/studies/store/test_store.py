@@ -19,6 +19,7 @@ from whichbits.schema.served_weights import Agreement
 from whichbits.schema.step import Items, Step
 from whichbits.studies.planning.estimate import Durations
 from whichbits.studies.steps.step import Earlier
+from whichbits.studies.store.result import read_result, result_files, those_there
 from whichbits.studies.store.store import Store
 
 
@@ -218,6 +219,19 @@ def test_a_damaged_result_of_such_a_store_is_named(tmp_path: Path):
     path.write_text("{}")
     with pytest.raises(UserError, match="damaged: it has no version"):
         Store(tmp_path).done(Step("evaluate", 2, Inputs(), items=5))
+
+
+def test_a_result_that_another_process_removes_while_all_are_read_is_left_out(tmp_path: Path):
+    store = Store(tmp_path)
+    for number in range(2):
+        step = Step("generate", 1, Given(a=number), labels=Labels(candidate="x"))
+        store.finish(step, store.partial(step), FOUND, Provenance(seconds=1.0))
+    gone, there = list(result_files(tmp_path))
+    store.discard([("generate", gone.parent.name)])
+    assert [found.path for found in those_there([gone, there], read_result)] == [there]
+    there.write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        list(those_there([gone, there], read_result))
 
 
 def test_a_field_within_a_result_that_this_version_has_not_is_read(tmp_path: Path):
