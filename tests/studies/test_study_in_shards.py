@@ -87,6 +87,34 @@ def test_verdict_results_and_places_are_those_of_a_study_without_shards(whole: P
     assert again.failed == 0 and log == (tmp_path / "split" / "run.log").read_text(), "nothing is left to run"
 
 
+def test_jobs_that_each_run_a_shard_or_a_merge_come_to_what_one_run_comes_to(
+    whole: Path, tmp_path: Path, tiny_llama: Path
+) -> None:
+    store = tmp_path / "jobs"
+    jobs = whichbits.plan_jobs(written(tmp_path, tiny_llama, "jobs", shards=3), store=store).parent
+    stages = [[line.split() for line in path.read_text().splitlines()] for path in sorted(jobs.glob("stage-*.txt"))]
+    kinds = [[end.kind for keys in stage for end in whichbits.run_step(store, keys, quiet=True)] for stage in stages]
+    # The base in three shards; its merge, and the candidate in three; the candidate's merge.
+    shards = ["evaluate_shard"] * 3
+    assert [sorted(stage) for stage in kinds] == [[*shards, "quantize"], ["evaluate", *shards], ["evaluate"]]
+    assert finished(store) == finished(whole / "whole")
+    assert stored_shards(store, SHARDS) == []
+
+
+def test_a_merge_waits_for_its_shards_and_shards_begun_are_gone_on_with(tmp_path: Path, tiny_llama: Path) -> None:
+    file, store = written(tmp_path, tiny_llama, "begun", shards=2), tmp_path / "begun"
+    base, shards = planned_shards(file)
+    whichbits.plan_jobs(file, store=store)
+    with pytest.raises(UserError, match="reads evaluate_shard"):
+        whichbits.run_step(store, [base.key], quiet=True)
+    assert [end.state for end in whichbits.run_step(store, [shards[0].key], quiet=True)] == ["done"]
+    jobs = whichbits.plan_jobs(written(tmp_path, tiny_llama, "begun", shards=5), store=store).parent
+    first = (jobs / "stage-1.txt").read_text().split()
+    assert shards[1].key in first and shards[0].key not in first and len(first) == 2, "the other half, and the checkpoint"
+    assert [end.state for end in whichbits.run_step(store, [shards[1].key, base.key], quiet=True)] == ["done", "done"]
+    assert Store(store).done(base) and stored_shards(store, SHARDS) == []
+
+
 @pytest.mark.nightly
 def test_more_items_run_what_is_new_alone_in_shards(whole: Path, tmp_path: Path, tiny_llama: Path) -> None:
     run(tmp_path, tiny_llama, "grown", shards=1, limit=6)

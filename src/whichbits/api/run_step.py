@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from whichbits.studies.steps.planned import Planned
+    from whichbits.studies.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,22 @@ def run_step(
 ) -> list[StepEnd]:
     """Run these steps of the study that a store was planned for, in one process, on this machine.
 
-    `keys` are whole keys or beginnings of them. Steps that are done are left as they are. The plan is made anew from the
-    specification in the store: a machine on which it has other steps (another engine, other hardware) runs none. Raises
-    UserError, also where what a step reads is not done; a step that fails is one of the ends.
+    `keys` are whole keys or beginnings of them. That of a step in shards, which have keys of their own, merges them. Steps that
+    are done are left as they are. The plan is made anew from the specification in the store: a machine on which it has other
+    steps (another engine, other hardware) runs none. Raises UserError, also where what a step reads is not done; a step that
+    fails is one of the ends.
     """
     from whichbits.studies.planning.planner import Expansion
+    from whichbits.studies.planning.shards import for_jobs
 
     place = open_store(store)
     place.refresh()
     manifest = read(place.folder)
     chosen, source = parse(manifest.specification, str(place.folder / FILE))
-    chosen = chosen.model_copy(update={"executor": ExecutorChoice()})
+    chosen = chosen.model_copy(update={"executor": ExecutorChoice(shards=chosen.executor.shards)})
     expansion = Expansion(chosen, source, data_dir=data_dir)
     expansion = replace(expansion, statuses=statuses_of(expansion.probes(), place))
-    plan = expansion.plan()
+    plan = for_jobs(expansion.plan(), place)
     wanted = [_named(key, plan.steps, place.folder) for key in keys]
     for planned in wanted:
         for role, step in planned.reads.items():
@@ -61,8 +64,14 @@ def run_step(
                 )
     with place.locked_steps(planned.step for planned in wanted):
         run(replace(plan, steps=tuple(wanted)), expansion, place, quiet=quiet, console=console)
-    records = [place.record(planned.step) for planned in wanted]
-    return [StepEnd(record.key, record.kind, record.state, record.error or "") for record in records]
+    return [_end(planned, place) for planned in wanted]
+
+
+def _end(planned: Planned, store: Store) -> StepEnd:
+    """How a step has ended; a shard's result is no more in the store once it is merged."""
+    record = store.record(planned.step)
+    merged = planned.part_of is not None and store.done(planned.part_of.step)
+    return StepEnd(record.key, record.kind, "done" if merged else record.state, record.error or "")
 
 
 def _named(key: str, steps: Sequence[Planned], store: Path) -> Planned:

@@ -171,6 +171,7 @@ def plan_jobs(
     steps are depends on results that are not there.
     """
     from whichbits.studies.planning.planner import Expansion
+    from whichbits.studies.planning.shards import for_jobs
     from whichbits.studies.planning.slurm import write_slurm
     from whichbits.studies.planning.stages import stages
     from whichbits.studies.steps.registry import KINDS
@@ -191,7 +192,8 @@ def plan_jobs(
     whole = expansion.plan()
     with place.locked():
         manifest_of(expansion, whole, overrides, command, 0.0).write(place.folder)
-    return write_slurm(place.folder, chosen.name, stages(whole.missing(place), KINDS), shlex.split(command)[1:])
+    found = stages(for_jobs(whole, place).missing(place), KINDS)
+    return write_slurm(place.folder, chosen.name, found, shlex.split(command)[1:])
 
 
 def _failed(states: Mapping[str, str]) -> list[str]:

@@ -111,8 +111,7 @@ def run(
     from whichbits.studies.execution.servers import ConfiguredEngine, NoEngine, resident_servers
     from whichbits.studies.planning.claims import devices_used
     from whichbits.studies.planning.shards import Splitting
-    from whichbits.studies.steps.registry import KINDS, preloaded, shard_kinds
-    from whichbits.studies.store.shards import stored_shards
+    from whichbits.studies.steps.registry import KINDS, preloaded
 
     where = expansion.specification.executor
     runs_steps = EXECUTORS.get(where.name)
@@ -133,7 +132,7 @@ def run(
         devices=devices_used(expansion.specification.engine),
         serves=serves,
     )
-    splitting = Splitting(KINDS, stored_shards(store.folder, shard_kinds()), durations.step, where.shards)
+    splitting = Splitting.of_store(store, durations.step, where.shards)
     view = RunView(console or RichConsole(quiet=quiet), durations, store.folder / LOG, machine.seconds)
     if len(missing) < len(plan.steps):
         view.console.print(f"{len(plan.steps) - len(missing)} of {len(plan.steps)} steps are done already", style="dim")

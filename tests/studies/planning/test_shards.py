@@ -89,6 +89,7 @@ def test_a_step_comes_after_its_shards_and_reads_them_alone() -> None:
     assert all(one.reads == whole.reads and one.part_of is not None and one.part_of.shards == 2 for one in shards)
     assert (merge.step, merge.merges, merge.needs) == (whole.step, True, client())
     assert list(merge.reads.values()) == [one.step for one in shards]
+    assert Splitting(KINDS, (), lambda step: HOUR, stated=3).split([*shards, merge], 2) == (*shards, merge), "split already"
 
 
 def test_measurements_and_kinds_without_shards_stay_whole() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import whichbits
+from benchmarks.interrupted import finished
 from whichbits.schema.inputs import Inputs
 from whichbits.schema.step import Step
 from whichbits.studies.planning.stages import stages
@@ -93,16 +95,17 @@ candidates:
 tasks: [{{name: order, limit: 4}}]
 base_repeats: 1
 max_length: 128
+executor: {{shards: {shards}}}
 """
 
 
-@pytest.mark.nightly
-def test_slurms_script_runs_a_whole_study(tmp_path: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch):
+def submitted(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, *, shards: int) -> tuple[Path, list[str]]:
+    """The store of a study that Slurm's script ran, as which `SBATCH` stands, and the options of each of its jobs."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "sbatch").write_text(SBATCH)
     (tmp_path / "bin" / "sbatch").chmod(0o755)
-    (tmp_path / "spec.yaml").write_text(SPECIFICATION.format(model=tiny_llama))
+    (tmp_path / "spec.yaml").write_text(SPECIFICATION.format(model=model, shards=shards))
     store = tmp_path / "a store"
     script = whichbits.plan_jobs("spec.yaml", store=store)
     log = tmp_path / "sbatch.txt"
@@ -112,7 +115,12 @@ def test_slurms_script_runs_a_whole_study(tmp_path: Path, tiny_llama: Path, monk
         env={**os.environ, "PATH": path, "SBATCH_LOG": str(log)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    first, second, last = log.read_text().splitlines()
+    return store, log.read_text().splitlines()
+
+
+@pytest.mark.nightly
+def test_slurms_script_runs_a_whole_study(tmp_path: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch):
+    store, (first, second, last) = submitted(tmp_path, tiny_llama, monkeypatch, shards=1)
     assert "--array=1-2" in first  # the checkpoint is made, the base is scored
     assert "--dependency" not in first
     assert "--array=1-1 " in second
@@ -124,3 +132,18 @@ def test_slurms_script_runs_a_whole_study(tmp_path: Path, tiny_llama: Path, monk
     assert "steps are done already" in (store / "jobs" / "verdict.txt").read_text()
     said = {path.name: path.read_text() for path in (store / "jobs").glob("*-*.txt")}
     assert not [name for name, text in said.items() if "resource_tracker" in text], "no warning of what a step leaves"
+
+
+@pytest.mark.nightly
+def test_slurms_script_runs_a_study_in_shards(tmp_path: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch):
+    store, jobs = submitted(tmp_path, tiny_llama, monkeypatch, shards=2)
+    # The checkpoint is made and the base asked; the base merged and the candidate asked; the candidate merged; the verdict.
+    assert [re.findall(r"--array=1-(\d+)", job) for job in jobs] == [["3"], ["3"], ["1"], []]
+    assert [re.findall(r"--dependency=afterany:(\d+)", job) for job in jobs] == [[], ["1"], ["2"], ["3"]]
+    provenances = [json.loads(path.read_text())["provenance"] for path in store.glob("steps/evaluate/**/result.json")]
+    assert [one["shards"] for one in provenances] == [2, 2]
+    assert not list(store.glob("steps/*_shard/*")), "shards go once they are merged"
+    assert "3 of 3 steps are done already" in (store / "jobs" / "verdict.txt").read_text()
+    (tmp_path / "alone.yaml").write_text(SPECIFICATION.format(model=tiny_llama, shards=1))
+    assert whichbits.study(tmp_path / "alone.yaml", store=tmp_path / "alone", quiet=True).failed == 0
+    assert finished(store) == finished(tmp_path / "alone")

@@ -19,6 +19,7 @@ from whichbits.schema.served_weights import Agreement
 from whichbits.schema.step import Items, Step
 from whichbits.studies.planning.estimate import Durations
 from whichbits.studies.steps.step import Earlier
+from whichbits.studies.store.result import read_result, result_files, those_there
 from whichbits.studies.store.store import Store
 
 
@@ -168,12 +169,12 @@ def test_a_step_has_a_result_for_each_number_of_items_and_finds_the_longest_that
     some, more, every = (replace(scored(store, 5, 5), items=items) for items in (5, 8, "all"))
     assert some.key == more.key == every.key
     assert (store.done(some), store.done(more), store.earlier(some)) == (True, False, None)
-    assert store.earlier(more) == store.earlier(every) == Earlier(5, store.directory(some), found(5))
+    assert store.earlier(more) == store.earlier(every) == Earlier(5, store.directory(some), found(5), 5.0)
     scored(store, 8, 8)
-    assert store.earlier(every) == Earlier(8, store.directory(more), found(8))
-    assert store.earlier(replace(some, items=6)) == Earlier(5, store.directory(some), found(5))
+    assert store.earlier(every) == Earlier(8, store.directory(more), found(8), 8.0)
+    assert store.earlier(replace(some, items=6)) == Earlier(5, store.directory(some), found(5), 5.0)
     scored(store, "all", 20)
-    assert store.earlier(replace(some, items=30)) == Earlier(8, store.directory(more), found(8))
+    assert store.earlier(replace(some, items=30)) == Earlier(8, store.directory(more), found(8), 8.0)
     assert [store.record(step).found(EvaluateSummary).n for step in (some, more, every)] == [5, 8, 20]
     assert store.earlier(Step("compare", 1, Inputs())) is None
     durations = Durations()
@@ -218,6 +219,19 @@ def test_a_damaged_result_of_such_a_store_is_named(tmp_path: Path):
     path.write_text("{}")
     with pytest.raises(UserError, match="damaged: it has no version"):
         Store(tmp_path).done(Step("evaluate", 2, Inputs(), items=5))
+
+
+def test_a_result_that_another_process_removes_while_all_are_read_is_left_out(tmp_path: Path):
+    store = Store(tmp_path)
+    for number in range(2):
+        step = Step("generate", 1, Given(a=number), labels=Labels(candidate="x"))
+        store.finish(step, store.partial(step), FOUND, Provenance(seconds=1.0))
+    gone, there = list(result_files(tmp_path))
+    store.discard([("generate", gone.parent.name)])
+    assert [found.path for found in those_there([gone, there], read_result)] == [there]
+    there.write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        list(those_there([gone, there], read_result))
 
 
 def test_a_field_within_a_result_that_this_version_has_not_is_read(tmp_path: Path):

@@ -10,7 +10,7 @@ from whichbits.core.durations import duration
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
 from whichbits.studies.steps.planned import Planned
-from whichbits.studies.store.result import read_result, result_files
+from whichbits.studies.store.result import read_result, result_files, those_there
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ class Durations:
 
     def read(self, store: Path) -> None:
         """Note all finished steps of a store."""
-        for path in result_files(store):
-            result = read_result(path)
+        for result in those_there(result_files(store), read_result):
             if result.provenance.seconds is not None:
                 self.add(result.kind, result.labels, result.provenance.seconds)
 

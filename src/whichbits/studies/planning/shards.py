@@ -6,11 +6,15 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 from whichbits.schema.step import Step
+from whichbits.studies.planning.plan import Plan
 from whichbits.studies.steps.planned import Planned, Whole, client, replica
+from whichbits.studies.steps.registry import KINDS, shard_kinds
 from whichbits.studies.steps.step import Kind
-from whichbits.studies.store.shards import StoredShard
+from whichbits.studies.store.shards import StoredShard, stored_shards
+from whichbits.studies.store.store import Store
 
 ROUNDS = 2
 """Shards that each place has to run, about, so that all end about together."""
@@ -21,7 +25,7 @@ SHORTEST_S = 60.0
 
 @dataclass(frozen=True)
 class Splitting:
-    """How the steps of a run are split."""
+    """How the steps of a run are split; what is split already stays as it is."""
 
     kinds: Mapping[str, Kind]
     stored: Sequence[StoredShard]
@@ -30,6 +34,11 @@ class Splitting:
     """How long a step takes, as far as that is known."""
     stated: int | None = None
     """Shards of every step that can be split; None splits those that would keep others waiting."""
+
+    @classmethod
+    def of_store(cls, store: Store, seconds: Callable[[Step], float | None], stated: int | None) -> Splitting:
+        """Of steps whose results come into this store; arguments as the fields."""
+        return cls(KINDS, stored_shards(store.folder, shard_kinds()), seconds, stated)
 
     def split(self, steps: Sequence[Planned], places: int) -> tuple[Planned, ...]:
         """The steps, each that is split after its shards; so many `places` run steps, or servers, at once."""
@@ -42,7 +51,8 @@ class Splitting:
     def _counts(self, steps: Sequence[Planned], places: int) -> dict[str, int]:
         """How many shards each step has that can be split, by its key."""
         splitters = self._splitters
-        whole = [planned.step for planned in steps if planned.step.kind in splitters and not planned.needs.alone]
+        splittable = [planned for planned in steps if planned.step.kind in splitters and not planned.merges]
+        whole = [planned.step for planned in splittable if not planned.needs.alone]
         begun = {(one.part.step, one.part.items): one.part.shard.count for one in self.stored}
         seconds = [self.seconds(step) for step in whole]
         known = [each for each in seconds if each is not None]
@@ -72,3 +82,14 @@ class Splitting:
             needs = replace(planned.needs, servers=servers)
             yield Planned(shard, needs, planned.reads, part_of=Whole(planned.step, len(shards)))
         yield Planned(planned.step, client(), {str(step.labels.shard): step for step in shards}, merges=True)
+
+
+def for_jobs(plan: Plan, store: Store) -> Plan:
+    """The plan for jobs that each run some of its steps and know nothing of each other: what is missing in shards.
+
+    As many as the specification states or an earlier run has begun, since it is not known how many jobs will run at once. So
+    every job finds the same shards.
+    """
+    splitting = Splitting.of_store(store, lambda step: None, plan.specification.executor.shards)
+    each = [(one,) if store.done(one.step) else splitting.split((one,), places=1) for one in plan.steps]
+    return replace(plan, steps=tuple(chain.from_iterable(each)))

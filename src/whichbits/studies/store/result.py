@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from whichbits.schema.summary import Summary
 from whichbits.studies.steps.registry import summary_of
 
 Model = TypeVar("Model", bound=BaseModel)
+Read = TypeVar("Read")
 
 
 def results_folder(folder: Path) -> Path:
@@ -26,10 +28,26 @@ def results_folder(folder: Path) -> Path:
 
 
 def result_files(folder: Path) -> Iterator[Path]:
-    """`result.json` of every finished step of a store."""
+    """`result.json` of every finished step of a store, in KIND/KEY or KIND/KEY/ITEMS."""
     results = results_folder(folder)
-    yield from results.glob("*/*/result.json")
-    yield from results.glob("*/*/*/result.json")
+    for place, folders, files in os.walk(results):  # unlike glob, it leaves out what another process removes meanwhile
+        depth = len(Path(place).relative_to(results).parts)
+        if depth >= 2 and "result.json" in files:
+            yield Path(place, "result.json")
+        if depth == 3:
+            folders.clear()
+
+
+def those_there(paths: Iterable[Path], read: Callable[[Path], Read]) -> Iterator[Read]:
+    """What is read of each file, but for those that another process removes meanwhile, as shards once they are merged."""
+    for path in paths:
+        try:
+            found = read(path)
+        except UserError:
+            if path.is_file():
+                raise
+        else:
+            yield found
 
 
 @dataclass(frozen=True)

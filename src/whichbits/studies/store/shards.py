@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whichbits.schema.shard import PartOf
-from whichbits.studies.store.result import read_fields, results_folder
+from whichbits.studies.store.result import read_fields, results_folder, those_there
 
 
 @dataclass(frozen=True)
@@ -22,5 +22,9 @@ class StoredShard:
 def stored_shards(folder: Path, kinds: Iterable[str]) -> list[StoredShard]:
     """The finished shards, which are steps of these kinds, in a store's folder. Raises UserError where one is damaged."""
     paths = [path for kind in kinds for path in sorted(results_folder(folder).glob(f"{kind}/*/result.json"))]
-    found = [(path, read_fields(path, ("inputs",))["inputs"]["part"]) for path in paths]
-    return [StoredShard(path.parent.parent.name, path.parent.name, PartOf.model_validate(part)) for path, part in found]
+    return list(those_there(paths, _stored_shard))
+
+
+def _stored_shard(path: Path) -> StoredShard:
+    part = read_fields(path, ("inputs",))["inputs"]["part"]
+    return StoredShard(path.parent.parent.name, path.parent.name, PartOf.model_validate(part))
