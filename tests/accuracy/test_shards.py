@@ -25,6 +25,8 @@ from whichbits.schema.shard import Shard
 pytest.importorskip("torch")
 pytest.importorskip("lm_eval")
 
+NIGHTLY = pytest.mark.nightly
+
 
 def shard_of(result: TaskResult) -> TaskShard:
     assert result.taken is not None
@@ -57,8 +59,9 @@ def test_ranges_cover_all_items_once_and_share_what_is_new() -> None:
         assert max(new) - min(new) <= 1
 
 
-@pytest.mark.parametrize("count", [1, 2, 4, 7])
-@pytest.mark.parametrize("name", ["choice", "order"])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [pytest.param(1, marks=NIGHTLY), pytest.param(2, marks=NIGHTLY), 4, 7])
+@pytest.mark.parametrize("name", ["choice", pytest.param("order", marks=NIGHTLY)])
 def test_items_of_a_generator(name: str, count: int, tiny_llama: Path) -> None:
     expected, every = whole(task(name), tiny_llama, limit=6)
     found, asked = in_shards(task(name), tiny_llama, count, limit=6)
@@ -67,9 +70,9 @@ def test_items_of_a_generator(name: str, count: int, tiny_llama: Path) -> None:
     assert max(asked) * count < every + count * every // 6
 
 
-@pytest.mark.parametrize("reducer", ["mean", "majority", "pass@2"])
-@pytest.mark.parametrize("count", [2, 4])
-def test_several_answers_an_item(reducer: str, count: int, tiny_llama: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "reducer"), [(2, "mean"), (4, "pass@2"), pytest.param(2, "majority", marks=NIGHTLY)])
+def test_several_answers_an_item(count: int, reducer: str, tiny_llama: Path, tmp_path: Path) -> None:
     """Two lines are the same, whose items have a number; in shards they are the same items as in one run."""
     one = own(tmp_path).model_copy(update={"temperature": 0.7, "samples": 3, "reducer": reducer})
     expected, every = whole(one, tiny_llama)
@@ -79,8 +82,8 @@ def test_several_answers_an_item(reducer: str, count: int, tiny_llama: Path, tmp
     assert found.summary.sampled is not None and (found.summary.sampled.variance_within or 0) > 0
 
 
-@pytest.mark.parametrize("order", [None, 1])
-@pytest.mark.parametrize("count", [2, 3, 8])
+@pytest.mark.slow
+@pytest.mark.parametrize(("order", "count"), [(None, 8), (1, 3), pytest.param(1, 8, marks=NIGHTLY)])
 def test_the_items_that_an_earlier_result_has_are_not_asked(
     order: int | None, count: int, tiny_llama: Path, tmp_path: Path
 ) -> None:
@@ -115,8 +118,11 @@ def ruler(source: str) -> Task:
     return Task(description="", **made)
 
 
-@pytest.mark.parametrize("source", ["vt,niah_single_1@1024", "niah_single_1@1024"])
-@pytest.mark.parametrize("order", [None, 2])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "order"),
+    [("vt,niah_single_1@1024", 2), ("niah_single_1@1024", None), pytest.param("vt,niah_single_1@1024", None, marks=NIGHTLY)],
+)
 def test_ruler_whose_prompts_are_made_at_a_length(source: str, order: int | None, tiny_llama: Path) -> None:
     one = ruler(source).model_copy(update={"order": order})
     expected, every = whole(one, tiny_llama)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -342,3 +343,45 @@ def test_a_class_that_only_its_own_code_has(follow: Any, tmp_path: Path) -> None
         mistake=lambda: empty_library_model(tmp_path),
         remedy=lambda: empty_library_model(tmp_path, trust_remote_code=True),
     )
+
+
+def test_several_processes(follow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads stand for processes."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("numba")
+    from whichbits.quantization.model.ranks import Ranks, joined
+    from whichbits.quantization.passes.calibrated import _check_ranks
+
+    def by_two(work: Callable[[Ranks], Any]) -> None:
+        store = torch.distributed.HashStore()
+
+        def rank(number: int) -> None:
+            work(Ranks(number, 2, torch.distributed.ProcessGroupGloo(store, number, 2)))
+
+        with ThreadPoolExecutor(2) as threads:
+            for ended in [threads.submit(rank, number) for number in range(2)]:
+                ended.result()
+
+    def check(versions: str, length: int) -> None:
+        tokens = torch.zeros(4, length, dtype=torch.int64)
+        by_two(lambda ranks: _check_ranks(ranks, [{"versions": versions if ranks.rank else "1.0"}], tokens))
+
+    follow("than the first", mistake=lambda: check("1.1", 2048), remedy=lambda: check("1.0", 2048))
+    follow("processes share the calibration", mistake=lambda: check("1.0", 512), remedy=lambda: check("1.0", 1024))
+    follow(
+        "has lost another",
+        mistake=lambda: by_two(lambda ranks: ranks.wait() if ranks.first else None),
+        remedy=lambda: by_two(lambda ranks: ranks.wait()),
+    )
+
+    def join() -> None:
+        with joined():
+            pass
+
+    def alone() -> None:
+        monkeypatch.delenv("WORLD_SIZE")
+        join()
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    follow("do not find each other", mistake=join, remedy=alone)

@@ -134,6 +134,7 @@ def test_the_text_and_the_pass_count_for_the_first_checkpoint_of_those_that_shar
     assert again is not None and again < first / 2, "text that is there takes no time"
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_the_starts_of_servers(tiny_llama: Path, tmp_path: Path) -> None:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("no vLLM in this environment")

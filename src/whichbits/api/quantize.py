@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from whichbits.models.resolve import Model
     from whichbits.quantization.estimate import Widths
+    from whichbits.quantization.model.ranks import Ranks
     from whichbits.quantization.output.manifest import GptqVsRtn, Manifest, ModuleError
     from whichbits.quantization.passes.calibrated import Target
 
@@ -104,11 +106,13 @@ def quantize(
     all formats in one pass. With a `budget`, 4.5bits for each weight or 0.01error, one checkpoint is made, mixed-BUDGET, with
     the best of the formats for each layer. `export` is ascend, for a folder FORMAT-ascend beside each for vLLM on Ascend.
     `device` is cpu, cuda (the default where there is one), or several GPUs (cuda:0,cuda:1), which take the samples in turn.
-    A model's own Python code runs only with `trust_remote_code`. Progress is shown on `console` (default: standard error).
-    Raises UserError.
+    Started by torchrun, on one machine or several, the processes share the samples of calibrated recipes; the first alone
+    writes, and the others return nothing. A model's own Python code runs only with `trust_remote_code`. Progress is shown on
+    `console` (default: standard error). Raises UserError.
     """
     from whichbits.models.resolve import resolve
     from whichbits.quantization.model.devices import computing_devices
+    from whichbits.quantization.model.ranks import joined
     from whichbits.quantization.recipe.options import budget_of
 
     targets = _targets(
@@ -119,14 +123,17 @@ def quantize(
         _check_calibration(targets, calibration, samples, seq_length)
     if export is not None:
         _check_export(export, targets, budget)
-    _check_folders([Path(out) / f"mixed-{budget}"] if limits else [target.out for target in targets], export)
     computing_devices(device)  # refused before there is anything to lose
-    base = resolve(model, trust_remote_code=trust_remote_code)
-    with _progress(console) as start:
+    with joined() as ranks, _progress(console) as start:
+        mixed = Path(out) / f"mixed-{budget}"
+        if ranks.first:
+            _check_folders([mixed] if limits else [target.out for target in targets], export)
+        base = resolve(model, trust_remote_code=trust_remote_code)
         if limits:
-            targets = [_within_budget(base, targets, limits, Path(out) / f"mixed-{budget}", start, device, trust_remote_code)]
-        made = _make(base, targets, start, device, trust_remote_code)
-    return tuple(_checkpoint(target, *found, export) for target, found in zip(targets, made, strict=True))
+            chosen = partial(_within_budget, base, targets, limits, mixed, start, device, trust_remote_code)
+            targets = [ranks.of_first(chosen)]
+        made = _make(base, targets, start, device, ranks, trust_remote_code)
+    return tuple(_checkpoint(target, *found, export) for target, found in zip(targets, made, strict=ranks.first))
 
 
 def estimate_quantization(
@@ -272,16 +279,34 @@ def _exported(folder: Path, export: str) -> Path:
 
 
 def _make(
-    base: Model, targets: Sequence[Target], start: Callable[[str], Progress], device: str | None, trust_remote_code: bool
+    base: Model,
+    targets: Sequence[Target],
+    start: Callable[[str], Progress],
+    device: str | None,
+    ranks: Ranks,
+    trust_remote_code: bool,
 ) -> list[Made]:
-    """Make the checkpoints, each with its model card; those that are calibrated alike come first."""
+    """Make the checkpoints, each with its model card; those that are calibrated alike come first.
+
+    Of several ranks the first returns them, and the others nothing.
+    """
     from whichbits.quantization.output.card import FILE, card
     from whichbits.quantization.passes.shared_pass import make, passes
 
     made: dict[Path, Made] = {}
     for group in sorted(passes(targets), key=lambda group: not group[0].calibrated):
-        results = make(base.path, group, base_files=base.files, start=start, device=device, trust_remote_code=trust_remote_code)
-        made |= {target.out: result for target, result in zip(group, results, strict=True)}
+        results = make(
+            base.path,
+            group,
+            base_files=base.files,
+            start=start,
+            device=device,
+            ranks=ranks,
+            trust_remote_code=trust_remote_code,
+        )
+        made |= {target.out: result for target, result in zip(group, results, strict=ranks.first)}
+    if not ranks.first:
+        return []
     for target in targets:
         (target.out / FILE).write_text(card(made[target.out][0], base.reference), encoding="utf-8")
     return [made[target.out] for target in targets]

@@ -75,6 +75,8 @@ def quantize(
         effort=effort, recipe=recipe, seed=seed, budget=budget, export=export, device=device,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
+    if not checkpoints:  # the first of several processes says it
+        return
     if as_json:
         print_results([_row(made) | {"modules": made.modules} for made in checkpoints], as_json)
         return

@@ -40,6 +40,8 @@ class Provenance(Stored):
     """Who counted generated tokens: `engine` or `tokenizer`."""
     earlier_items: int | None = None
     """Of an evaluation: items that were kept from an earlier result."""
+    earlier_seconds: float | None = None
+    """What these had taken."""
     shards: int | None = None
     """Of a step whose items ran in shards: how many."""
     encoders: EncoderNames | None = None
@@ -60,6 +62,11 @@ class Provenance(Stored):
     @model_serializer(mode="wrap")
     def _what_was_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
+
+    @property
+    def all_seconds(self) -> float:
+        """Of the run, and of those before it whose items it has."""
+        return (self.seconds or 0.0) + (self.earlier_seconds or 0.0)
 
     @property
     def addresses(self) -> tuple[str, ...]:

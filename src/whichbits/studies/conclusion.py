@@ -266,7 +266,7 @@ def kind_seconds(records: Sequence[Record]) -> dict[str, float]:
     seconds: dict[str, float] = {}
     for record in {record.key: record for record in records}.values():
         if record.state == "done":
-            seconds[record.kind] = seconds.get(record.kind, 0.0) + (record.provenance.seconds or 0.0)
+            seconds[record.kind] = seconds.get(record.kind, 0.0) + record.provenance.all_seconds
     return {kind: round(value, 1) for kind, value in seconds.items()}
 
 

@@ -148,7 +148,7 @@ class JudgedStudy:
         found: dict[str, float] = {}
         for record in self.records:
             if record.kind in ONCE and record.state == "done" and record.provenance.seconds is not None:
-                found[record.labels.candidate] = found.get(record.labels.candidate, 0.0) + record.provenance.seconds
+                found[record.labels.candidate] = found.get(record.labels.candidate, 0.0) + record.provenance.all_seconds
         return found
 
 

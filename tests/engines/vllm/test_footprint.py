@@ -44,6 +44,7 @@ def test_tokens_of_the_cache() -> None:
     assert kv_cache_tokens("vllm:generation_tokens_total 3\n") is None
 
 
+@pytest.mark.slow
 def test_a_server_of_ours_says_its_start_and_memory(session: int, tmp_path: Path) -> None:
     found = record(tmp_path, session, 1)
     took = footprint(Connection("http://127.0.0.1:1"), tmp_path)

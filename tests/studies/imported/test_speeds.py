@@ -188,6 +188,7 @@ def test_a_study_decides_by_speeds_that_were_measured_elsewhere(mixed: Path, tmp
     assert "0 of " in whichbits.plan(mixed, store=store).text, "nothing is left to run"
 
 
+@pytest.mark.slow
 def test_one_round_elsewhere_has_no_interval(written: Any, mixed: Path, tmp_path: Path) -> None:
     for file in [*tmp_path.glob("base/[12]-*/*"), *tmp_path.glob("model-w4a16/[12]-*/*")]:
         file.unlink()

@@ -9,6 +9,7 @@ import pytest
 
 from whichbits.schema.evaluate import EvaluateItem
 from whichbits.schema.step import Record
+from whichbits.studies.conclusion import kind_seconds
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse
 from whichbits.studies.steps.evaluate import EVALUATE
@@ -41,10 +42,11 @@ def run(store: Store, model: Path, limit: int) -> Record:
     job = Job(step, store.partial(step), {}, earlier=store.earlier(step))
     ((_, result),) = EVALUATE.run([job], Context())
     assert not isinstance(result, Exception)
-    store.finish(step, job.directory, result.summary, result.provenance)
+    store.finish(step, job.directory, result.summary, result.provenance.model_copy(update={"seconds": float(limit)}))
     return store.record(step)
 
 
+@pytest.mark.slow
 def test_the_first_items_are_those_of_the_earlier_result(tiny_llama: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "grown")
     whole, some = run(Store(tmp_path / "whole"), tiny_llama, 6), run(store, tiny_llama, 4)
@@ -57,3 +59,5 @@ def test_the_first_items_are_those_of_the_earlier_result(tiny_llama: Path, tmp_p
     same = ("n", "chance", "available", "most", "prompt_tokens", "generated_tokens", "source_version")
     assert [getattr(grown.summary, name) for name in same] == [getattr(whole.summary, name) for name in same]
     assert (grown.provenance.earlier_items, some.provenance.earlier_items) == (4, None)
+    assert (grown.provenance.all_seconds, some.provenance.all_seconds) == (10, 4)
+    assert kind_seconds([grown]) == {"evaluate": 10}

@@ -52,6 +52,7 @@ def steps(model: Path, more: str = "", **changes: str) -> list[Step]:
     return [planned.step for planned in made.steps if planned.step.kind == "evaluate"]
 
 
+@pytest.mark.slow
 def test_each_task_in_each_mode_and_the_others_as_they_are(thinker: Path):
     before, after = steps(thinker), steps(thinker, "modes: [slow, off]\n")
     assert [step.labels.task for step in before] == ["humaneval_chat", "order"] * 2

@@ -77,6 +77,7 @@ def test_checkpoints_calibrated_alike_are_made_together(job: Callable[..., Job],
     assert QUANTIZE.together is together
 
 
+@pytest.mark.slow
 def test_one_pass_makes_them_in_the_bytes_of_passes_of_their_own(
     job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,12 +169,12 @@ def test_a_step_has_a_result_for_each_number_of_items_and_finds_the_longest_that
     some, more, every = (replace(scored(store, 5, 5), items=items) for items in (5, 8, "all"))
     assert some.key == more.key == every.key
     assert (store.done(some), store.done(more), store.earlier(some)) == (True, False, None)
-    assert store.earlier(more) == store.earlier(every) == Earlier(5, store.directory(some), found(5))
+    assert store.earlier(more) == store.earlier(every) == Earlier(5, store.directory(some), found(5), 5.0)
     scored(store, 8, 8)
-    assert store.earlier(every) == Earlier(8, store.directory(more), found(8))
-    assert store.earlier(replace(some, items=6)) == Earlier(5, store.directory(some), found(5))
+    assert store.earlier(every) == Earlier(8, store.directory(more), found(8), 8.0)
+    assert store.earlier(replace(some, items=6)) == Earlier(5, store.directory(some), found(5), 5.0)
     scored(store, "all", 20)
-    assert store.earlier(replace(some, items=30)) == Earlier(8, store.directory(more), found(8))
+    assert store.earlier(replace(some, items=30)) == Earlier(8, store.directory(more), found(8), 8.0)
     assert [store.record(step).found(EvaluateSummary).n for step in (some, more, every)] == [5, 8, 20]
     assert store.earlier(Step("compare", 1, Inputs())) is None
     durations = Durations()

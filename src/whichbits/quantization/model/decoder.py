@@ -117,7 +117,7 @@ def first_inputs(
     """What reaches the first layer for `tokens` [samples, length], and what each layer is called with.
 
     `tensors` are those outside the layers, by name within the decoder (embeddings, last norm), on the device where all is to
-    happen. Returns hidden states [samples, length, width] in batches of TOKENS_AT_A_TIME or of one sample, and a call for each
+    happen. Returns hidden states [samples, length, width] in batches of `samples_at_a_time`, and a call for each
     layer, of one sample, which serves any number of them. Layers pass on what they get meanwhile, each noting its call; what
     comes behind the last is not run.
     """
@@ -152,8 +152,13 @@ def first_inputs(
                 decoder(input_ids=sample.unsqueeze(0), use_cache=False)
     for layer in layers:
         del layer.forward
-    together = max(1, TOKENS_AT_A_TIME // tokens.shape[1])
+    together = samples_at_a_time(tokens.shape[1])
     return list(torch.split(torch.cat(inputs), together)), [calls[number] for number in range(len(layers))]
+
+
+def samples_at_a_time(length: int) -> int:
+    """How many samples of so many tokens are a batch."""
+    return max(1, TOKENS_AT_A_TIME // length)
 
 
 def norms(layer: torch.nn.Module) -> Iterator[tuple[str, Any]]:

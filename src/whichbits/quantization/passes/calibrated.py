@@ -13,13 +13,15 @@ from whichbits.formats.checkpoint.files import language_prefix, shard_files, ten
 from whichbits.formats.checkpoint.names import layer_number
 from whichbits.formats.checkpoint.writer import ShardWriter
 from whichbits.formats.format import Format
-from whichbits.quantization.calibration.data import calibration_data
+from whichbits.quantization.calibration.data import CalibrationData, calibration_data
+from whichbits.quantization.model.decoder import samples_at_a_time
 from whichbits.quantization.model.devices import computing_devices
+from whichbits.quantization.model.ranks import ALONE, Ranks
 from whichbits.quantization.output.folder import base_hashes, complete, folder_aside, refuse_existing
 from whichbits.quantization.output.manifest import FILE, Manifest, ModuleError, Used, versions
 from whichbits.quantization.passes.fitting import SHARD_BYTES, Progress, fit_to
 from whichbits.quantization.passes.forward_check import check_agreement
-from whichbits.quantization.passes.layer_store import LayerStore, drop_states, kept_data, unfinished
+from whichbits.quantization.passes.layer_store import LayerStore, drop_states, kept_data, scratch_of, unfinished
 from whichbits.quantization.passes.pipeline import Job, stream
 from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.transforms.base_tensors import base_tensors
@@ -62,6 +64,7 @@ def quantize_calibrated(
     texts: Path | None = None,
     shard_bytes: int = SHARD_BYTES,
     device: str | None = None,
+    ranks: Ranks = ALONE,
     trust_remote_code: bool = False,
 ) -> list[tuple[Manifest, tuple[ModuleError, ...]]]:
     """Write the checkpoint folder of each target in one pass over `base`; returns the manifest and errors of each.
@@ -73,6 +76,9 @@ def quantize_calibrated(
     `device`; arguments otherwise as `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the
     calibration data cannot be had, a Hessian cannot be factorised, the model is not understood, or kept layers were made with
     other settings.
+    Of several `ranks` each runs its share of the batches of samples. The first makes the tokens, keeps the layers, writes, and
+    alone returns something. Kept layers serve any number of ranks. Raises UserError also where ranks have other settings, or
+    one has no batch.
     Before anything else the model is compared with the library's own forward (see `check_agreement`).
     """
     from whichbits.models.float32_products import float32_products
@@ -80,7 +86,7 @@ def quantize_calibrated(
     devices = computing_devices(device)
     folders = [target.layers for target in targets]
     for target, folder in zip(targets, folders, strict=True):
-        if not folder.exists():
+        if ranks.first and not folder.exists():
             refuse_existing(target.out)
     if len({(target.recipe.calibration, target.recipe.seed) for target in targets}) != 1:
         raise UserError("the formats of one pass differ in calibration or seed", remedy="make them in separate passes")
@@ -88,46 +94,62 @@ def quantize_calibrated(
     layers, recipe = fitted[0][1], targets[0].recipe
     if any(others != layers for _, others in fitted):
         raise UserError("the formats of one pass leave different modules in 16 bit", remedy="make them in separate passes")
-    check_agreement(base, [target.recipe for target in targets], device=devices[0], trust_remote_code=trust_remote_code)
     known = dict(base_files or base_hashes(base))
-    data = kept_data(
-        folders[0] if texts is None else texts,
-        {"base": known, "versions": versions(calibrated=True), "seed": recipe.seed, "data": recipe.calibration.model_dump()},
-        lambda: calibration_data(
-            base,
-            recipe.calibration,
-            recipe.seed,
-            on_token,
-            device=devices[0],
-            trust_remote_code=trust_remote_code,
-            base_files=known,
-        ),
-        shared=texts is not None,
-    )
+
+    def checked_data() -> CalibrationData:
+        check_agreement(base, [target.recipe for target in targets], device=devices[0], trust_remote_code=trust_remote_code)
+        return kept_data(
+            folders[0] if texts is None else texts,
+            {
+                "base": known,
+                "versions": versions(calibrated=True),
+                "seed": recipe.seed,
+                "data": recipe.calibration.model_dump(),
+            },
+            lambda: calibration_data(
+                base,
+                recipe.calibration,
+                recipe.seed,
+                on_token,
+                device=devices[0],
+                trust_remote_code=trust_remote_code,
+                base_files=known,
+            ),
+            shared=texts is not None,
+        )
+
+    data = ranks.of_first(checked_data)
     used = Used(fingerprint=data.fingerprint, tokens=data.tokens.numel(), warnings=data.warnings)
     jobs = [Job(format, target.recipe) for (format, _), target in zip(fitted, targets, strict=True)]
-    stores = [
-        LayerStore(target.layers, _settings(job, known, data.fingerprint, devices), replace=target.kept is not None)
-        for target, job in zip(targets, jobs, strict=True)
-    ]
-    drop_states(folders[0])
+    settings = [_settings(job, known, data.fingerprint, devices) for job in jobs]
+    stores = []
+    if ranks.first:
+        stores = [
+            LayerStore(target.layers, own, replace=target.kept is not None)
+            for target, own in zip(targets, settings, strict=True)
+        ]
+        drop_states(folders[0])
+    _check_ranks(ranks, settings, data.tokens)
     linears = [name for layer in layers for name in layer]
     finished = sum(len(layer) for store in stores for number, layer in enumerate(layers) if store.has(number))
-    with float32_products():
+    with scratch_of(folders[0], ranks) as scratch, float32_products():
         for quantized in stream(
             base,
             layers,
             jobs,
             data.tokens,
             lambda job, number: stores[job].get(number),
-            folders[0],
+            scratch,
             devices=devices,
+            ranks=ranks,
             trust_remote_code=trust_remote_code,
         ):
             stores[quantized.job].put(quantized.number, quantized.tensors, quantized.errors)
             finished += len(quantized.errors)
             if on_progress:
                 on_progress(finished, len(linears) * len(jobs))
+    if not ranks.first:
+        return []
     results = []
     for target, job, store in zip(targets, jobs, stores, strict=True):
         errors = tuple(error for number in range(len(layers)) for error in store.errors(number))
@@ -153,6 +175,24 @@ def _complete_already(out: Path, job: Job) -> Manifest | None:
         return None
     manifest = Manifest.model_validate_json((out / FILE).read_text(encoding="utf-8"))
     return manifest if (manifest.format, manifest.recipe) == (job.format, job.recipe) else None
+
+
+def _check_ranks(ranks: Ranks, settings: Sequence[dict[str, object]], tokens: torch.Tensor) -> None:
+    """Before layers are walked: raises UserError where ranks would make something else, or one has no samples."""
+    first, *others = ranks.to_all(settings)
+    for rank, theirs in enumerate(others, start=1):
+        differ = sorted({key for one, other in zip(first, theirs, strict=True) for key in one if one[key] != other[key]})
+        if differ:
+            raise UserError(
+                f"process {rank} of the {ranks.count} of this pass has another {', '.join(differ)} than the first",
+                remedy="give all of them the same command, the same model and the same versions",
+            )
+    batches = -(-len(tokens) // samples_at_a_time(tokens.shape[1]))
+    if batches < ranks.count:
+        raise UserError(
+            f"{ranks.count} processes share the calibration, and its {len(tokens)} samples are {batches} batches",
+            remedy="start as many as there are batches at most, or give more or longer samples",
+        )
 
 
 def _settings(job: Job, base: Mapping[str, str], fingerprint: str, devices: Sequence[str]) -> dict[str, object]:

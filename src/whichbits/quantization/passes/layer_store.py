@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from whichbits.quantization.calibration.data import CalibrationData
+    from whichbits.quantization.model.ranks import Ranks
     from whichbits.quantization.statistics.backward import ObservedLayer
 
 SETTINGS = "settings.json"
@@ -98,28 +100,20 @@ class FisherStore:
             kept |= {f"curvature.{name}": curvature for name, curvature in fed.curvature.items()}
         _save_aside(self._path(observed.number), kept)
 
-    def get(
-        self, number: int, batches: Sequence[torch.Tensor]
-    ) -> tuple[list[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
-        """The weights of the tokens of each of `batches` [samples, length, width], and each module's curvature.
+    def weights(self, number: int) -> dict[str, torch.Tensor]:
+        """The weights of all tokens, float32 [tokens], by the first module that reads an input."""
+        return self._get(number, "weights.")
 
-        Weights are where the batch is, and the curvature where the first is.
-        """
-        import torch
-        from safetensors.torch import load_file
+    def curvature(self, number: int) -> dict[str, torch.Tensor]:
+        """Each module's curvature."""
+        return self._get(number, "curvature.")
 
-        kept = load_file(self._path(number))
-        sizes = [batch.shape[0] * batch.shape[1] for batch in batches]
-        weights: list[dict[str, torch.Tensor]] = [{} for _ in batches]
-        for name in (name for name in kept if name.startswith("weights.")):
-            for batch, own, part in zip(batches, weights, torch.split(kept[name], sizes), strict=True):
-                own[name.removeprefix("weights.")] = part.to(batch.device)
-        curvature = {
-            name.removeprefix("curvature."): tensor.to(batches[0].device)
-            for name, tensor in kept.items()
-            if name.startswith("curvature.")
-        }
-        return weights, curvature
+    def _get(self, number: int, prefix: str) -> dict[str, torch.Tensor]:
+        from safetensors import safe_open
+
+        with safe_open(self._path(number), framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - no mapping
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:05}.safetensors"
@@ -158,9 +152,23 @@ def kept_data(
 
 
 def drop_states(folder: Path) -> None:
-    """Remove the hidden states that a killed pass has left in `folder`."""
-    for left in folder.glob("tmp*/"):
+    """Remove the hidden states that a killed pass has left in `folder`, those of its other ranks too."""
+    for left in (*folder.glob("tmp*/"), *folder.parent.glob(f"{folder.name}-rank-*/")):
         shutil.rmtree(left)
+
+
+@contextmanager
+def scratch_of(folder: Path, ranks: Ranks) -> Iterator[Path]:
+    """Where a rank keeps hidden states: the first in `folder`, another beside it, on its own disk or on one that all share."""
+    if ranks.first:
+        yield folder
+        return
+    own = folder.with_name(f"{folder.name}-rank-{ranks.rank}")
+    if own.exists():
+        shutil.rmtree(own)  # a killed pass has left it on a machine where the first does not see it
+    own.mkdir(parents=True)
+    yield own
+    shutil.rmtree(own)
 
 
 def unfinished(out: Path) -> Path:

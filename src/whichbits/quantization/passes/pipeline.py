@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,11 @@ from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.compress import decompress
 from whichbits.formats.checkpoint.names import layer_prefix
 from whichbits.formats.format import Format
-from whichbits.quantization.model.decoder import NEAREST, Call, empty, empty_model, first_inputs
+from whichbits.quantization.model.decoder import NEAREST, Call, empty, empty_model, first_inputs, samples_at_a_time
 from whichbits.quantization.model.finite import check_states, check_tensors
 from whichbits.quantization.model.memory import trim_heap
 from whichbits.quantization.model.prefetch import prefetched_layers
+from whichbits.quantization.model.ranks import ALONE, Ranks
 from whichbits.quantization.model.replicas import filled, in_turn, refill, run
 from whichbits.quantization.model.tensors import outside_layers
 from whichbits.quantization.output.manifest import ModuleError
@@ -75,6 +77,7 @@ def stream(
     scratch: Path,
     *,
     devices: Sequence[str] = ("cpu",),
+    ranks: Ranks = ALONE,
     trust_remote_code: bool = False,
 ) -> Iterator[QuantizedLayer]:
     """Quantize each decoder layer of `base` for each job, in the order of the layers, on `tokens` [samples, length].
@@ -83,8 +86,9 @@ def stream(
     layers give; the others share what the base gives, and so its statistics. `done(job, layer)` returns the stored tensors of
     a layer that an earlier run has finished, None for others; such a layer is not quantized again. In memory are one layer and
     the next of each stream, its Hessians, and their hidden states; what the base says of its tokens is kept in the folder
-    `scratch`. All of it happens on the first of `devices`, but that all of them run the samples, in turn. A model's own Python
-    code runs only where `trust_remote_code` says so.
+    `scratch`. All of it happens on the first of `devices`, but that all of them run the samples, in turn. Of several `ranks`
+    each runs its own samples; the first alone quantizes, asks `done`, and has something to yield. A model's own Python code
+    runs only where `trust_remote_code` says so.
     """
     decoder = empty_model(base, trust_remote_code=trust_remote_code, device=devices[0])
     empty_layers = list(decoder.layers)
@@ -98,14 +102,13 @@ def stream(
         if recipe.fisher_samples:
             rotated = "-rotated" if recipe.rotation else ""
             fisher = FisherStore(scratch / f"fisher-{recipe.fisher_samples}{rotated}") if together else None
-            # On the way back the first layer comes last.
-            waiting = any(done(number, 0) is None for number in shared)
-            if waiting or (fisher and not fisher.has_all(len(layers))):
-                yield from _backwards(decoder, tensors, layers, jobs, numbers, tokens, done, scratch, devices, fisher)
+            if ranks.of_first(partial(_to_ask, shared, fisher, done, len(layers))):
+                yield from _backwards(decoder, tensors, layers, jobs, numbers, tokens, done, scratch, devices, ranks, fisher)
         elif shared:
             together.append(shared)
         for members in together:
-            inputs, calls = first_inputs(decoder, outside_layers(tensors), tokens)
+            own_tokens = ranks.own_samples(tokens, samples_at_a_time(tokens.shape[1]))
+            inputs, calls = first_inputs(decoder, outside_layers(tensors), own_tokens)
             inputs, ahead = in_turn(inputs, devices), prefetched_layers(tensors, range(len(layers)))
             own = jobs[members[0]].recipe
             reference = inputs if own.corrects else None
@@ -115,7 +118,8 @@ def stream(
     del decoder
     for number, (layer, call) in enumerate(zip(empty_layers, calls, strict=True)):
         for each in streams:
-            yield from _advance(each, jobs, layer, call, number, layers[number], done, devices, last=number + 1 == len(layers))
+            last = number + 1 == len(layers)
+            yield from _advance(each, jobs, layer, call, number, layers[number], done, devices, ranks, last=last)
         empty(layer)
 
 
@@ -128,30 +132,33 @@ def _advance(
     names: Sequence[str],
     done: Callable[[int, int], Tensors | None],
     devices: Sequence[str],
+    ranks: Ranks,
     *,
     last: bool,
 ) -> Iterator[QuantizedLayer]:
     """Quantize a layer, the weights called `names`, for the jobs of a stream, and pass its hidden states through the layer."""
     prefix = layer_prefix(number)
     linears = [name.removeprefix(prefix) for name in names]
-    finished = {job: done(job, number) for job in each.jobs}
-    waiting = [job for job in each.jobs if finished[job] is None]
+    finished = {job: done(job, number) for job in each.jobs} if ranks.first else {}
+    waiting = ranks.of_first(lambda: [job for job in each.jobs if finished[job] is None])
     tensors = next(each.layers)
     replicas = filled(layer, tensors, call, devices)
     if waiting:
         modules = [name.removesuffix(".weight") for name in linears]
-        weights, curvature = each.fisher.get(number, each.inputs) if each.fisher else (None, {})
-        observation = observe(replicas, modules, each.inputs, each.reference, weights)
-        for fed in observation.statistics:
-            fed.curvature = {module: curvature[module] for module in fed.modules if module in curvature}
+        weights = _weights(each.fisher, number, each.inputs, ranks) if each.fisher else None
+        observation = observe(replicas, modules, each.inputs, each.reference, weights, ranks)
+        if each.fisher and ranks.first:
+            curvature = {name: kept.to(devices[0]) for name, kept in each.fisher.curvature(number).items()}
+            for fed in observation.statistics:
+                fed.curvature = {module: curvature[module] for module in fed.modules if module in curvature}
         reference, outputs = observation.reference, observation.outputs
         offsets = norm_offsets(layer)
     else:
         reference = None if each.reference is None else run(replicas, each.reference)
         outputs = [] if each.propagates else run(replicas, each.inputs)
     cached = any(jobs[job].format.kv_cache for job in waiting)
-    largest = largest_keys_and_values(replicas, each.inputs) if cached else None
-    for job in waiting:
+    largest = largest_keys_and_values(replicas, each.inputs, ranks) if cached else None
+    for job in waiting if ranks.first else ():
         prepared = _prepared(jobs[job], layer, tensors, observation.statistics, offsets, prefix)
         quantized = QuantizedLayer(job, number, *_quantize(jobs[job], *prepared, linears, largest, prefix))
         yield quantized
@@ -160,13 +167,33 @@ def _advance(
         del prepared, quantized
         trim_heap()
     if each.propagates and not last:
-        (stored,) = finished.values()
+        stored = ranks.of_first(lambda: finished[each.jobs[0]])
         assert stored is not None
         restored = _restored(stored, tensors, linears, jobs[each.jobs[0]].format, prefix)
         refill(replicas, restored)
         outputs = run(replicas, each.inputs)
     check_states(outputs, f"the hidden states behind layer {number}")
     each.inputs, each.reference = outputs, reference
+
+
+def _to_ask(shared: Sequence[int], fisher: FisherStore | None, done: Callable[[int, int], Tensors | None], layers: int) -> bool:
+    """Whether the loss is still to be asked, for jobs that are quantized on the way back or for what is kept of it."""
+    waiting = any(done(number, 0) is None for number in shared)  # on the way back the first layer comes last
+    return waiting or (fisher is not None and not fisher.has_all(layers))
+
+
+def _weights(fisher: FisherStore, number: int, inputs: Sequence[torch.Tensor], ranks: Ranks) -> list[dict[str, torch.Tensor]]:
+    """The weights of the tokens of each of a rank's batches `inputs` [samples, length, width], where the batch is."""
+    import torch
+
+    length = inputs[0].shape[1]
+    weights: list[dict[str, torch.Tensor]] = [{} for _ in inputs]
+    for name, kept in ranks.of_first(lambda: fisher.weights(number)).items():
+        for batch, own, part in zip(
+            inputs, weights, ranks.own(torch.split(kept, samples_at_a_time(length) * length)), strict=True
+        ):
+            own[name] = part.to(batch.device)
+    return weights
 
 
 def _backwards(
@@ -179,6 +206,7 @@ def _backwards(
     done: Callable[[int, int], Tensors | None],
     scratch: Path,
     devices: Sequence[str],
+    ranks: Ranks,
     kept: FisherStore | None,
 ) -> Iterator[QuantizedLayer]:
     """Ask the loss about each layer for the jobs of these `numbers`, from the last to the first.
@@ -189,10 +217,12 @@ def _backwards(
     modules = [[name.removesuffix(".weight") for name in layer] for layer in names]
     recipe = jobs[numbers[0]].recipe
     shared = [(number, jobs[number]) for number in numbers if not jobs[number].recipe.propagates]
-    for observed in observe_backwards(decoder, tensors, modules, tokens, recipe.fisher_samples, recipe.seed, scratch, devices):
-        if kept:
+    for observed in observe_backwards(
+        decoder, tensors, modules, tokens, recipe.fisher_samples, recipe.seed, scratch, devices, ranks
+    ):
+        if kept and ranks.first:
             kept.put(observed)
-        yield from _quantize_observed(observed, shared, names[observed.number], done)
+        yield from _quantize_observed(observed, shared, names[observed.number], done, ranks)
         # Its statistics are as large as the layer, and the next one's come before the name is used again.
         del observed
 
@@ -202,15 +232,16 @@ def _quantize_observed(
     jobs: Sequence[tuple[int, Job]],
     linears: Sequence[str],
     done: Callable[[int, int], Tensors | None],
+    ranks: Ranks,
 ) -> Iterator[QuantizedLayer]:
     """Quantize a layer seen on the way back, the weights called `linears` within it, for those of `jobs` not yet done."""
     prefix = layer_prefix(observed.number)
     layer, tensors = observed.replicas[0].layer, observed.tensors
-    waiting = [(number, job) for number, job in jobs if done(number, observed.number) is None]
+    waiting = ranks.of_first(lambda: [(number, job) for number, job in jobs if done(number, observed.number) is None])
     offsets = norm_offsets(layer)
     cached = any(job.format.kv_cache for _, job in waiting)
-    largest = largest_keys_and_values(observed.replicas, observed.inputs) if cached else None
-    for number, job in waiting:
+    largest = largest_keys_and_values(observed.replicas, observed.inputs, ranks) if cached else None
+    for number, job in waiting if ranks.first else ():
         prepared = _prepared(job, layer, tensors, observed.statistics, offsets, prefix)
         yield QuantizedLayer(number, observed.number, *_quantize(job, *prepared, linears, largest, prefix))
         del prepared

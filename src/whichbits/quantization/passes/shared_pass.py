@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from whichbits.quantization.model.ranks import ALONE, Ranks
 from whichbits.quantization.output.folder import disk_full_as_user_error
 from whichbits.quantization.output.manifest import Manifest, ModuleError
 from whichbits.quantization.passes.calibrated import Target, quantize_calibrated
@@ -38,14 +39,18 @@ def make(
     start: Callable[[str], Progress],
     texts: Path | None = None,
     device: str | None = None,
+    ranks: Ranks = ALONE,
     trust_remote_code: bool = False,
 ) -> list[Made]:
     """Write the checkpoints of one of the `passes`; the manifest and errors of each.
 
     `start(what)` returns what is told how far a part of the work is; arguments otherwise as `quantize_calibrated`. Raises
-    UserError as that and `quantize_checkpoint` do, and where the disk is full.
+    UserError as that and `quantize_checkpoint` do, and where the disk is full. Of several `ranks` the first alone makes what
+    needs no data, and returns something.
     """
     if not targets[0].calibrated:
+        if not ranks.first:
+            return []
         (target,) = targets
         progress = start(target.format.name)
         return [
@@ -69,5 +74,6 @@ def make(
             on_progress=start("modules"),
             texts=texts,
             device=device,
+            ranks=ranks,
             trust_remote_code=trust_remote_code,
         )

@@ -10,6 +10,7 @@ from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.names import ATTENTION
 from whichbits.formats.grid.grid import grid_of
 from whichbits.quantization.model.decoder import Call
+from whichbits.quantization.model.ranks import ALONE, Ranks
 from whichbits.quantization.model.replicas import Replica, run
 from whichbits.quantization.rounding.scales import storable_in
 
@@ -43,9 +44,12 @@ class Recorder:
         return keys, values
 
 
-def largest_keys_and_values(replicas: Sequence[Replica], inputs: Iterable[torch.Tensor]) -> tuple[float, float]:
+def largest_keys_and_values(
+    replicas: Sequence[Replica], inputs: Iterable[torch.Tensor], ranks: Ranks = ALONE
+) -> tuple[float, float]:
     """The largest magnitude of keys (after rotary embedding) and of values over `inputs` [1, length, width], of a filled layer.
 
+    Of several ranks, over those of all.
     Raises UserError where the layer's attention does not put them into a cache as transformers' models do.
     """
     recorder = Recorder()
@@ -57,7 +61,8 @@ def largest_keys_and_values(replicas: Sequence[Replica], inputs: Iterable[torch.
             f"the keys and values of {layer} cannot be seen, so its cache's scales cannot be calibrated",
             remedy="leave out the quantized key-value cache, or calibration, which leaves its scales at 1",
         )
-    return recorder.largest
+    keys, values = (max(each) for each in zip(*ranks.to_all(recorder.largest), strict=True))
+    return keys, values
 
 
 def cache_scales(

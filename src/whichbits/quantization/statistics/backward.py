@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from whichbits.quantization.model.decoder import (
     LOGITS_AT_A_TIME,
@@ -17,10 +18,12 @@ from whichbits.quantization.model.decoder import (
     hooked,
     logits_of,
     norms,
+    samples_at_a_time,
     softcap_and_scaling,
 )
 from whichbits.quantization.model.finite import check_states
 from whichbits.quantization.model.prefetch import prefetched_layers
+from whichbits.quantization.model.ranks import ALONE, Ranks
 from whichbits.quantization.model.replicas import Replica, filled, in_turn, run
 from whichbits.quantization.model.tensors import head_bias_of, head_of, outside_layers
 from whichbits.quantization.statistics.forward import InputStatistics, merged, no_statistics
@@ -28,6 +31,8 @@ from whichbits.quantization.statistics.hessian import accumulate, mirror
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 EVERY = 8
 """Of so many tokens one counts for the curvature between rows."""
@@ -41,7 +46,8 @@ class ObservedLayer:
     """A filled layer on the way back: its `number`, its `tensors` by name within it, its `replicas`, the hidden states
     [samples, length, width] that reach them in turn, and the statistics of the inputs of its linear layers.
 
-    `weights` are those of each batch's tokens, float32 [tokens], by the first module that reads an input.
+    `weights` are those of each batch's tokens, float32 [tokens], by the first module that reads an input. Of several ranks the
+    first has the statistics and weights of all batches, the others none.
     """
 
     number: int
@@ -61,6 +67,7 @@ def observe_backwards(
     seed: int,
     folder: Path,
     devices: Sequence[str],
+    ranks: Ranks = ALONE,
 ) -> Iterator[ObservedLayer]:
     """Run the model forward and back, and note on the way back, from the last layer to the first, what its linears are fed.
 
@@ -71,9 +78,10 @@ def observe_backwards(
     none. Modules that do not see every token (experts) have none either, and count their tokens alike.
 
     `decoder` has empty layers; `tensors` are the model's by full name, on the first of `devices`, which take the batches of
-    samples in turn; `linears` names linear layers within each layer; `tokens` are [samples, length]; at each of them `draws`
-    next tokens y are drawn, by the `seed`. In memory are one layer and the next, the hidden states of all samples, and as many
-    gradients for each draw; hidden states between layers are in `folder` meanwhile.
+    samples in turn; `linears` names linear layers within each layer; `tokens` are [samples, length], of which each of `ranks`
+    runs its own; at each of them `draws` next tokens y are drawn, by the `seed`, the same whichever rank runs it. In memory are
+    one layer and the next, the hidden states of all samples, and as many gradients for each draw; hidden states between layers
+    are in `folder` meanwhile.
     Sources: the Fisher information as KL's curvature (Martens, arXiv 1412.1193); gradients at a linear layer's output as
     weights of its Hessian (GuidedQuant, Kim et al., arXiv 2505.07004, with one group of channels); both sides of the Hessian
     from them (YAQA, Tseng et al., arXiv 2505.22988).
@@ -81,8 +89,9 @@ def observe_backwards(
     import torch
     from safetensors.torch import load_file, save_file
 
-    hidden, calls = first_inputs(decoder, outside_layers(tensors), tokens)
-    first, together = hidden[0].device, len(hidden[0])
+    together = samples_at_a_time(tokens.shape[1])
+    hidden, calls = first_inputs(decoder, outside_layers(tensors), ranks.own_samples(tokens, together))
+    first = hidden[0].device
     hidden = in_turn(hidden, devices)
     forwards = range(len(decoder.layers))
     with TemporaryDirectory(dir=folder) as scratch:
@@ -93,7 +102,7 @@ def observe_backwards(
             check_states(hidden, f"the hidden states behind layer {number}")
             empty(decoder.layers[number])
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.rand(len(tokens), draws, tokens.shape[1], generator=generator).to(first)
+        drawn = ranks.own_samples(torch.rand(len(tokens), draws, tokens.shape[1], generator=generator), together).to(first)
         head, bias, norm = head_of(tensors), head_bias_of(tensors), final_norm(decoder)
         gradients = [
             [
@@ -113,8 +122,8 @@ def observe_backwards(
             gradients = [
                 notes[batch % len(notes)].back(*pair) for batch, pair in enumerate(zip(hidden, gradients, strict=True))
             ]
-            statistics = _together(notes, first)
-            weights = [notes[batch % len(notes)].weights[batch // len(notes)] for batch in range(len(hidden))]
+            statistics = _together(notes, first, ranks)
+            weights = _interleaved(ranks.to_first(_interleaved(each.weights for each in notes)))
             del notes
             yield ObservedLayer(number, own, replicas, hidden, statistics, weights)
             del own, replicas, kept, hidden, statistics, weights
@@ -223,14 +232,24 @@ class _Notes:
         return before
 
 
-def _together(notes: Sequence[_Notes], device: torch.device) -> list[InputStatistics]:
+def _interleaved(parts: Iterable[Sequence[T]]) -> list[T]:
+    """What was dealt in turn to several, in its order again."""
+    return [each for dealt in zip_longest(*parts, fillvalue=None) for each in dealt if each is not None]
+
+
+def _sum(parts: Iterable[Mapping[str, torch.Tensor]], device: torch.device) -> dict[str, torch.Tensor]:
+    together: dict[str, torch.Tensor] = {}
+    for name, part in (named for each in parts for named in each.items()):
+        together[name] = together[name].add_(part.to(device)) if name in together else part.to(device)
+    return together
+
+
+def _together(notes: Sequence[_Notes], device: torch.device, ranks: Ranks) -> list[InputStatistics]:
     """The statistics of all inputs on `device`, with the curvature at the outputs of the modules that read them."""
-    curvature: dict[str, torch.Tensor] = {}
-    for name, part in (named for each in notes for named in each.curvature.items()):
-        curvature[name] = curvature[name].add_(part.to(device)) if name in curvature else part.to(device)
+    curvature = _sum(ranks.to_first(_sum((each.curvature for each in notes), device)), device)
     for whole in curvature.values():
         mirror(whole)
-    statistics = merged([each.found for each in notes], device)
+    statistics = merged([each.found for each in notes], device, ranks)
     for found in statistics:
         found.curvature = {name: curvature[name] for name in found.modules if name in curvature}
     return statistics

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from whichbits.quantization.model.decoder import hooked, norms
+from whichbits.quantization.model.ranks import ALONE, Ranks
 from whichbits.quantization.model.replicas import Replica, run
 from whichbits.quantization.statistics.hessian import Factor, accumulate, accumulate_errors, factorise, mirror
 from whichbits.quantization.statistics.residual_stream import adding
@@ -137,17 +138,26 @@ class Observation:
     reference: list[torch.Tensor] | None
 
 
-def merged(parts: Iterable[Mapping[str, InputStatistics]], device: torch.device) -> list[InputStatistics]:
-    """The statistics of a layer's inputs on `device`, where each of its replicas has noted some, by the first that reads it."""
+def merged(parts: Iterable[Mapping[str, InputStatistics]], device: torch.device, ranks: Ranks = ALONE) -> list[InputStatistics]:
+    """The statistics of a layer's inputs on `device`, where each of its replicas has noted some, by the first that reads it.
+
+    Those of this rank's replicas come together first, then those of the ranks, by rank; on the first there is the result, on
+    the others nothing.
+    """
+    together = _sum(ranks.to_first(_sum(parts, device)), device)
+    for found in together.values():
+        found.complete()
+    return list(together.values())
+
+
+def _sum(parts: Iterable[Mapping[str, InputStatistics]], device: torch.device) -> dict[str, InputStatistics]:
     together: dict[str, InputStatistics] = {}
     for name, found in (named for part in parts for named in part.items()):
         if name in together:
             together[name].merge(found)
         else:
             together[name] = found.to(device)
-    for found in together.values():
-        found.complete()
-    return list(together.values())
+    return together
 
 
 def observe(
@@ -156,15 +166,18 @@ def observe(
     inputs: Sequence[torch.Tensor],
     reference: Sequence[torch.Tensor] | None = None,
     weights: Sequence[Mapping[str, torch.Tensor]] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Observation:
     """Run a filled layer on `inputs`, and note what its `linears` (names within it) are fed.
 
     Modules that are handed the very same tensor share one set of statistics, which end on the first replica's device. Norms are
     the modules with a weight vector. The base's inputs as `reference`, batch by batch, are run beside, for the difference that
     they make. All are placed `in_turn`, also the `weights` of each batch's tokens, by the first module that reads an input.
+    Of several ranks each has its own batches; statistics are of all batches, and on the first rank alone.
     """
     linears = list(linears)
-    adds = adding(replicas[0], linears, inputs[0][:1]) if reference is not None else {}
+    # The first rank's, so that all ranks measure the same.
+    adds = ranks.of_first(lambda: adding(replicas[0], linears, inputs[0][:1])) if reference is not None else {}
     states = [each.before for each in adds.values() if each.before is not None]
     parts: list[dict[str, InputStatistics]] = [{} for _ in replicas]
     norm_outputs: list[tuple[torch.Tensor, str]] = []
@@ -217,7 +230,7 @@ def observe(
         norm_outputs.clear()
         with hooked(hooks):
             outputs += run([replica], [hidden])
-    return Observation(merged(parts, inputs[0].device), outputs, None if reference is None else reference_outputs)
+    return Observation(merged(parts, inputs[0].device, ranks), outputs, None if reference is None else reference_outputs)
 
 
 def norm_offsets(layer: torch.nn.Module) -> dict[str, float]:

@@ -44,6 +44,8 @@ class Earlier:
     items: int
     directory: Path
     summary: Summary
+    seconds: float = 0.0
+    """What its items took, over all runs."""
 
 
 @dataclass(frozen=True)

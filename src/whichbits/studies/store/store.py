@@ -83,8 +83,8 @@ class Store:
         if not fewer:
             return None
         folder = self._directory(step.kind, step.key, max(fewer))
-        result = folder / "result.json"
-        return Earlier(max(fewer), folder, read_result(result).summary(step.kind))
+        result = read_result(folder / "result.json")
+        return Earlier(max(fewer), folder, result.summary(step.kind), result.provenance.all_seconds)
 
     def done(self, step: Step) -> bool:
         """Whether the step's result is there."""

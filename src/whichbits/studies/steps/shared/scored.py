@@ -73,6 +73,7 @@ def scored(job: Job, context: StepContext, items: Items | None, shard: Shard | N
         token_counts=token_counts(model),
         server=served_by(job, context),
         earlier_items=result.kept or None,
+        earlier_seconds=job.earlier.seconds if job.earlier and result.kept else None,
     )
     return Scored(result, weights, ran, waited(model))
 
