@@ -19,6 +19,7 @@ from lm_eval.api.filter import FilterEnsemble
 from lm_eval.api.instance import Instance
 from lm_eval.filters.extraction import RegexFilter
 
+from whichbits.accuracy.kinds.lm_eval import _check_sentence_model
 from whichbits.accuracy.lm_eval_model import LmEvalModel
 from whichbits.accuracy.scoring_timeout import limit_scoring
 from whichbits.accuracy.tokens import PromptTokenizer
@@ -266,3 +267,19 @@ def test_tasks_of_the_harness(follow: Any, tmp_path: Path, monkeypatch: pytest.M
         mistake=lambda: load("humaneval", None),
         remedy=lambda: ours("humaneval"),
     )
+
+
+def test_answers_that_are_split_into_sentences_without_the_model(follow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import nltk
+
+    document = {"instruction_id_list": ["punctuation:no_comma", "length_constraints:number_sentences"]}
+    monkeypatch.setattr(nltk.data, "path", [])
+    for others in ({"instruction_id_list": ["punctuation:no_comma"]}, {"question": "Of another task?"}):
+        _check_sentence_model("ifeval", [others])
+
+    def there() -> None:
+        (tmp_path / "tokenizers" / "punkt_tab").mkdir(parents=True)
+        nltk.data.path.append(str(tmp_path))
+        _check_sentence_model("ifeval", [document])
+
+    follow("needs NLTK's sentence model", mistake=lambda: _check_sentence_model("ifeval", [document]), remedy=there)

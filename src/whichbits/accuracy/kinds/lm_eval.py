@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from whichbits.core.errors import UserError
 
 PER_ITEM = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "em", "accuracy")
 """Metrics that are from 0 to 1 on each item wherever the harness averages them; others have to be asked for."""
+
+SPLIT_INTO_SENTENCES = frozenset({"length_constraints:number_sentences", "change_case:capital_word_frequency"})
+"""IFEval's instructions that are checked with NLTK's sentence model, which the harness fetches when it loads the task."""
 
 
 class LmEval(HarnessKind):
@@ -96,9 +99,30 @@ def public_tasks(task: Task, *, data_dir: Path | None) -> dict[str, HarnessTask]
     for harness_task in loaded.values():
         if getattr(harness_task, "UNSAFE_CODE", False):
             raise _unsafe(task.source)
+        _check_sentence_model(task.source, harness_task.eval_docs)
         if harness_task.get_config("num_fewshot") is None or task.num_fewshot is not None:
             harness_task.set_config(key="num_fewshot", value=task.num_fewshot or 0)
     return loaded
+
+
+def _check_sentence_model(source: str, documents: Iterable[Any]) -> None:
+    """Raise UserError where a document needs NLTK's sentence model, and it is not on this machine.
+
+    Scoring would fail after all answers are generated.
+    """
+    if "instruction_id_list" not in next(iter(documents), {}):
+        return
+    if all(SPLIT_INTO_SENTENCES.isdisjoint(document["instruction_id_list"]) for document in documents):
+        return
+    import nltk
+
+    try:
+        nltk.data.find("tokenizers/punkt_tab")
+    except LookupError:
+        raise UserError(
+            f"task: {source} needs NLTK's sentence model punkt_tab, which is not on this machine",
+            remedy="run `python -m nltk.downloader -d FOLDER punkt_tab` where there is a network, and set NLTK_DATA=FOLDER",
+        ) from None
 
 
 def data_files(task: Task, data_dir: Path) -> dict[str, Path]:
