@@ -27,12 +27,16 @@ TIMEOUT = timedelta(days=30)
 and by what has started them (torchrun, Ray)."""
 
 
+class RankLost(Exception):
+    """Another process of the pass has ended, with what torch says of it."""
+
+
 @dataclass(frozen=True)
 class Ranks:
     """This process's `rank` among the `count` of a pass, which exchange something by their `group`; alone it has none.
 
     All walk the same layers, and call what exchanges something in the same order. The first alone transforms, rounds and
-    writes. Tensors travel by way of the CPU, and are there when they arrive. Raises UserError where another process has ended.
+    writes. Tensors travel by way of the CPU, and are there when they arrive. Raises RankLost where another process has ended.
     """
 
     rank: int = 0
@@ -103,10 +107,7 @@ class Ranks:
         try:
             yield self.group
         except RuntimeError as error:
-            raise UserError(
-                f"process {self.rank} of the {self.count} of this pass has lost another: {_line(error)}",
-                remedy="look at what the others have printed, and start all of them again: finished layers are kept",
-            ) from error
+            raise RankLost(_line(error)) from error
 
 
 ALONE = Ranks()
@@ -117,7 +118,7 @@ ALONE = Ranks()
 def joined() -> Iterator[Ranks]:
     """The processes that a launcher has started (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT: torchrun), or this one alone.
 
-    They end together, unless one fails. Raises UserError where they do not find each other.
+    Raises UserError where they do not find each other, or one is lost and nobody has caught RankLost.
     """
     from torch.distributed.distributed_c10d import PrefixStore, ProcessGroupGloo
     from torch.distributed.rendezvous import rendezvous
@@ -135,9 +136,13 @@ def joined() -> Iterator[Ranks]:
             f"the {count} processes of WORLD_SIZE do not find each other: {_line(error)}",
             remedy="start them by torchrun, or, for one alone, without WORLD_SIZE",
         ) from error
-    ranks = Ranks(rank, size, group)
-    yield ranks
-    ranks.wait()
+    try:
+        yield Ranks(rank, size, group)
+    except RankLost as error:
+        raise UserError(
+            f"process {rank} of the {size} of this pass has lost another: {error}",
+            remedy="look at what the others have printed, and start all of them again: finished layers are kept",
+        ) from error
 
 
 Move = Callable[["torch.Tensor"], None]

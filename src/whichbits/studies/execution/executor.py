@@ -27,6 +27,8 @@ class Work:
     run: Run
     """The kind's function, of a module that can be imported where it runs."""
     steps: tuple[Planned, ...]
+    beside: bool = False
+    """Whether another process of the same work files its results, and this one only has a share of it."""
 
 
 class StepFailed(Exception):
