@@ -116,11 +116,7 @@ def run(
     where = expansion.specification.executor
     runs_steps = EXECUTORS.get(where.name)
     runs_steps.connect(where.address)
-    if where.nodes > 1 and where.name == "local":
-        raise UserError(
-            f"executor.nodes: {where.nodes}, and the executor `local` has this machine alone",
-            remedy="choose the executor `ray`, or leave nodes out",
-        )
+    runs_steps.share(where.nodes)
     missing = plan.missing(store)
     durations = Durations()
     durations.read(store.folder)

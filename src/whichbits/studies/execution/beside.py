@@ -8,13 +8,18 @@ from collections import deque
 from collections.abc import Sequence
 
 from whichbits.studies.execution.executor import Work
-from whichbits.studies.steps.step import Job, StepContext
+from whichbits.studies.steps.step import Job, ProcessLost, StepContext
 
 
 def run(work: Work, jobs: Sequence[Job], context: StepContext) -> int:
-    """Run the work, and let go of what comes of it; the process's exit code."""
+    """Run the work, and let go of what comes of it; the process's exit code.
+
+    That of failure is for what was wrong here: where another process was lost, that one says why.
+    """
     try:
         deque(work.run(jobs, context), maxlen=0)
+    except ProcessLost:
+        return 0
     except Exception:  # noqa: BLE001 - the boundary of a process: its log says what it was
         traceback.print_exc()
         return 1

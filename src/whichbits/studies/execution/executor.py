@@ -105,6 +105,14 @@ class Executor(ABC):
                 remedy="leave the address out, or choose the executor `ray`",
             )
 
+    def share(self, nodes: int) -> None:
+        """Be ready for steps that so many nodes share, before it starts. Raises UserError where it does not run them so."""
+        if nodes > 1:
+            raise UserError(
+                f"executor.nodes: {nodes}, and {type(self).__name__} runs each step on one machine",
+                remedy="leave nodes out, or choose the executor `ray`",
+            )
+
     @abstractmethod
     def start(self, services: Services) -> None:
         """Get ready for one run of a study."""

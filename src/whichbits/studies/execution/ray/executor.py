@@ -98,6 +98,9 @@ class RayExecutor(Executor):
         """Use the cluster at this address; by default the one of `RAY_ADDRESS`, or that this machine is a node of."""
         self._address = address
 
+    def share(self, nodes: int) -> None:
+        """Each step says how many nodes share it."""
+
     def start(self, services: Services) -> None:
         """Connect to the cluster, and examine its nodes. Raises UserError where they cannot run the study."""
         self._services = services

@@ -29,7 +29,7 @@ class Others:
     tasks: tuple[ray.ObjectRef[str | None], ...]
 
     def end(self) -> list[str]:
-        """Give their nodes back; what those have said that have failed."""
+        """Give their nodes back; why those have failed that did so by themselves."""
         ended, running = ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=ENDING_S)
         for task in running:
             ray.cancel(task, force=True)
@@ -43,7 +43,7 @@ def share(
 ) -> tuple[ray.ObjectRef[Report], Others]:
     """Give work to so many nodes, each with what `node` says (CPU, GPU); the first's report is that of the work.
 
-    Where the process of another is lost, the first is cancelled, which would wait for it.
+    Where another has failed by itself, or is lost, the first is cancelled, which would wait for it.
     """
     group = placement_group([dict(node)] * count, strategy="STRICT_SPREAD")
 
@@ -57,7 +57,7 @@ def share(
     others = [placed(_beside, rank, cpus, gpus).remote(assignment, rank, count, meeting) for rank in range(1, count)]
 
     def ended(future: Future[str | None]) -> None:
-        if future.exception() is not None:
+        if future.exception() is not None or future.result() is not None:
             ray.cancel(first, force=True)
 
     for other in others:
