@@ -353,7 +353,7 @@ def test_several_processes(follow: Any, monkeypatch: pytest.MonkeyPatch) -> None
     """Threads stand for processes."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("numba")
-    from whichbits.quantization.model.ranks import Ranks, joined
+    from whichbits.quantization.model.ranks import Ranks, launched
     from whichbits.quantization.passes.calibrated import _check_ranks
 
     def by_two(work: Callable[[Ranks], Any]) -> None:
@@ -376,7 +376,7 @@ def test_several_processes(follow: Any, monkeypatch: pytest.MonkeyPatch) -> None
     def join(other: str = "") -> None:
         code = f"from whichbits.quantization.model.ranks import joined\nwith joined() as ranks: {other}"
         beside = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "RANK": "1"}) if other else None
-        with joined() as ranks:
+        with launched() as ranks:
             ranks.wait()
         if beside is not None:
             assert beside.wait() == 0
@@ -389,10 +389,10 @@ def test_several_processes(follow: Any, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
-    follow("do not find each other", mistake=join, remedy=alone)
+    follow("are not told how they find each other", mistake=join, remedy=alone)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(port))
-    follow("has lost another", mistake=lambda: join("pass"), remedy=lambda: join("ranks.wait()"))
+    follow("{str(error)}", mistake=lambda: join("pass"), remedy=lambda: join("ranks.wait()"))

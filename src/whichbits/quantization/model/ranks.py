@@ -28,7 +28,10 @@ and by what has started them (torchrun, Ray)."""
 
 
 class RankLost(Exception):
-    """Another process of the pass has ended, with what torch says of it."""
+    """Another process of the pass has ended, or has not come, by what torch says."""
+
+    def __init__(self, rank: int, count: int, error: Exception) -> None:
+        super().__init__(f"process {rank} of {count} does not reach another: {_line(error)}")
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class Ranks:
         try:
             yield self.group
         except RuntimeError as error:
-            raise RankLost(_line(error)) from error
+            raise RankLost(self.rank, self.count, error) from error
 
 
 ALONE = Ranks()
@@ -118,7 +121,7 @@ ALONE = Ranks()
 def joined() -> Iterator[Ranks]:
     """The processes that a launcher has started (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT: torchrun), or this one alone.
 
-    Raises UserError where they do not find each other, or one is lost and nobody has caught RankLost.
+    Raises UserError where the launcher has not said how they find each other, and RankLost.
     """
     from torch.distributed.distributed_c10d import PrefixStore, ProcessGroupGloo
     from torch.distributed.rendezvous import rendezvous
@@ -128,20 +131,29 @@ def joined() -> Iterator[Ranks]:
         yield ALONE
         return
     try:
-        store, rank, size = next(rendezvous("env://", timeout=JOINING))
+        rank, size = int(os.environ.get("RANK", "0")), int(count)
+        store, *_ = next(rendezvous("env://", timeout=JOINING))
         # Not torch's default group: other libraries take that for theirs, and wait for all ranks when the first loads a model.
         group = ProcessGroupGloo(PrefixStore("whichbits", store), rank, size, TIMEOUT)
-    except (ValueError, RuntimeError) as error:
+    except ValueError as error:
         raise UserError(
-            f"the {count} processes of WORLD_SIZE do not find each other: {_line(error)}",
+            f"the {count} processes of WORLD_SIZE are not told how they find each other: {_line(error)}",
             remedy="start them by torchrun, or, for one alone, without WORLD_SIZE",
         ) from error
+    except RuntimeError as error:
+        raise RankLost(rank, size, error) from error
+    yield Ranks(rank, size, group)
+
+
+@contextmanager
+def launched() -> Iterator[Ranks]:
+    """What has `joined`, for a command that a user has started. Raises UserError in place of RankLost."""
     try:
-        yield Ranks(rank, size, group)
+        with joined() as ranks:
+            yield ranks
     except RankLost as error:
         raise UserError(
-            f"process {rank} of the {size} of this pass has lost another: {error}",
-            remedy="look at what the others have printed, and start all of them again: finished layers are kept",
+            str(error), remedy="look at what the others have printed, and start all of them again: finished layers are kept"
         ) from error
 
 

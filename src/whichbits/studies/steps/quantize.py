@@ -137,15 +137,18 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
 
     Where a pass of several fails, why is printed and each is made alone: what one of them cannot have leaves the others as they
     are. Layers that are finished by then are kept, as they are when the run is killed. Where several nodes share the samples, a
-    pass that fails fails for all of them.
+    pass that fails fails for all of them. Raises ProcessLost where the process of one is lost.
     """
     import torch
 
-    from whichbits.quantization.model.ranks import joined
+    from whichbits.quantization.model.ranks import RankLost, joined
 
     torch.set_num_threads(threads(jobs[0]))
-    with joined() as ranks:
-        yield from _run(jobs, context, ranks)
+    try:
+        with joined() as ranks:
+            yield from _run(jobs, context, ranks)
+    except RankLost as error:
+        raise ProcessLost(str(error)) from error
 
 
 def _run(jobs: Sequence[Job], context: StepContext, ranks: Ranks) -> Iterator[tuple[Job, Result | Exception]]:
@@ -176,7 +179,7 @@ def _target(job: Job) -> Target:
 
 
 def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext, ranks: Ranks) -> list[Made] | Exception:
-    """The checkpoints of one pass, or why there are none; none on other nodes than the first. Raises ProcessLost."""
+    """The checkpoints of one pass, or why there are none; none on other nodes than the first. Raises RankLost."""
     from whichbits.quantization.model.ranks import RankLost
     from whichbits.quantization.passes.shared_pass import TEXT, make
 
@@ -197,8 +200,8 @@ def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext, 
             ranks=ranks,
             trust_remote_code=local.trust_remote_code,
         )
-    except RankLost as error:
-        raise ProcessLost(str(error)) from error
+    except RankLost:
+        raise
     except Exception as error:  # noqa: BLE001 - memory or arithmetic may fail one pass of several formats, and none alone
         return error
 

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 """Work whose process or node is lost so often has failed."""
 
+WATCH_S = 5.0
+"""How soon it is seen, while nothing else is heard, that nodes for work are missing."""
+
 STOPPING_S = 20.0
 """What Ray gets to end the workers of cancelled work."""
 
@@ -271,13 +274,28 @@ class RayExecutor(Executor):
         self._mailbox.answer.remote(number, found)
 
     def _hear(self) -> None:
-        """Settle work whose task has ended."""
-        while (piece := self._heard.get()) is not None:
+        """Settle work whose task has ended, and see whether what waits for nodes can still have them."""
+        while True:
+            try:
+                piece = self._heard.get(timeout=WATCH_S)
+            except queue.Empty:
+                self._give_up_waiting()
+                continue
+            if piece is None:
+                return
             with self._lock:
                 if self._stopped:
                     return
                 self._task_ended(piece)
                 self._place()
+
+    def _give_up_waiting(self) -> None:
+        """Cancel work that waits for more nodes than there are, which is no attempt of it; it goes to those that are left."""
+        with self._lock:
+            for piece in self._pieces():
+                if not self._stopped and piece.others is not None and piece.others.beyond(len(nodes())):
+                    piece.attempts -= 1
+                    ray.cancel(piece.task, force=True)
 
     def _task_ended(self, piece: _Piece) -> None:
         beside = [] if piece.others is None else piece.others.end()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from whichbits.studies.execution.ray.node import Assignment, Report, run, run_beside
@@ -27,6 +27,11 @@ class Others:
 
     group: PlacementGroup
     tasks: tuple[ray.ObjectRef[str | None], ...]
+
+    def beyond(self, nodes: int) -> bool:
+        """Whether they wait for more nodes than so many: one was lost when it had been counted."""
+        waits: bool = placement_group_table(self.group)["state"] == "PENDING"
+        return waits and self.group.bundle_count > nodes
 
     def end(self) -> list[str]:
         """Give their nodes back; why those have failed that did so by themselves."""
