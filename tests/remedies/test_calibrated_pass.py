@@ -374,6 +374,9 @@ def test_several_processes(follow: Any, monkeypatch: pytest.MonkeyPatch) -> None
     follow("processes share the calibration", mistake=lambda: check("1.0", 512), remedy=lambda: check("1.0", 1024))
 
     def join(other: str = "") -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
         code = f"from whichbits.quantization.model.ranks import joined\nwith joined() as ranks: {other}"
         beside = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "RANK": "1"}) if other else None
         with launched() as ranks:
@@ -390,9 +393,5 @@ def test_several_processes(follow: Any, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("RANK", "0")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     follow("are not told how they find each other", mistake=join, remedy=alone)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", str(port))
-    follow("{str(error)}", mistake=lambda: join("pass"), remedy=lambda: join("ranks.wait()"))
+    follow("calibration by several processes", mistake=lambda: join("pass"), remedy=lambda: join("ranks.wait()"))

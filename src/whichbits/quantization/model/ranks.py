@@ -153,7 +153,8 @@ def launched() -> Iterator[Ranks]:
             yield ranks
     except RankLost as error:
         raise UserError(
-            str(error), remedy="look at what the others have printed, and start all of them again: finished layers are kept"
+            f"calibration by several processes: {error}",
+            remedy="look at what the others have printed, and start all of them again: finished layers are kept",
         ) from error
 
 
