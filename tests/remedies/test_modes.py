@@ -1,4 +1,4 @@
-"""Remedies of modes of thinking."""
+"""Remedies of thinking modes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Modes of thinking on the page and in the terminal."""
+"""Thinking modes on the page and in the terminal."""
 
 from __future__ import annotations
 
@@ -84,14 +84,14 @@ def test_the_page_has_the_table_of_every_task(thought, context):
 def test_a_study_without_modes_has_no_such_section(verdict, context):
     page = render(verdict, context)
     assert "thinking" not in page.split('<script type="application/json"')[0]
-    assert "Modes of thinking" not in printed(verdict)
+    assert "Thinking modes" not in printed(verdict)
 
 
 def test_the_terminal_has_them_in_80_columns(thought):
     text = printed(thought)
     assert max(map(len, text.splitlines())) <= 80
-    start = text.index("Modes of thinking: humaneval_chat")
-    table = text[start : text.index("Modes of thinking: mbpp_chat")]
+    start = text.index("Thinking modes: humaneval_chat")
+    table = text[start : text.index("Thinking modes: mbpp_chat")]
     (row,) = [line for line in table.splitlines() if "slow" in line and "w8a8-int" in line]
     assert row.split() == ["slow", "w8a8-int", "84.1", "2,400*", "3,360", "4.0", "8.0*", "1,200"]
     (row,) = [line for line in table.splitlines() if "off" in line and "bf16" in line]

@@ -92,7 +92,7 @@ def test_arrivals_at_a_rate_the_server_cannot_serve(start_engine, word_tokenizer
     url = start_engine(ttft=0.1, itl=0.01, slots=1)
     workload = chat(synchronous=False, concurrency=[], rate=15.0, rate_requests=40)
     (result,) = measure(url, "m", word_tokenizer, workload, seed=1)
-    assert result.load_level == "rate 15" and result.concurrency is None
+    assert (result.load_level, result.concurrency, result.arrivals) == ("rate 15", None, "rate")
     assert any("requests served of" in reason for reason in result.reasons), result.reasons
 
 
@@ -135,6 +135,7 @@ def test_a_log_is_replayed_at_its_times_with_its_lengths(start_engine, word_toke
     fields = with_lengths({"name": "log", "synchronous": False, "concurrency": [], "trace": trace}, log)
     (result,) = measure(start_engine(ttft=0.05, itl=0.01), "m", word_tokenizer, parse_workload(fields), seed=1)
     assert (result.load_level, result.concurrency, result.rate) == ("trace, speed 2", None, pytest.approx(20.0))
+    assert (result.arrivals, result.level().arrivals) == ("trace", "trace")
     assert [(row.prompt_tokens, row.output_tokens) for row in result.rows] == [row[1:] for row in rows[3:]]
     assert [row.start_s for row in result.rows] == pytest.approx([row[0] / 2 for row in rows[3:]], abs=0.03)
 

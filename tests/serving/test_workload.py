@@ -56,19 +56,19 @@ def test_lengths_of_a_conversation():
 @pytest.mark.parametrize(
     ("fields", "levels"),
     [
-        ({"rate": [1, 4]}, [("rate 1", 1.0, 10, 100), ("rate 4", 4.0, 10, 100)]),
-        ({"rate": 2, "burstiness": 0.5, "rate_requests": 20}, [("rate 2, burstiness 0.5", 2.0, 2, 20)]),
-        ({"rate": 2, "burstiness": "constant"}, [("rate 2, constant", 2.0, 10, 100)]),
-        ({"ramp": {"from": 1, "to": 3, "seconds": 60}}, [("ramp 1 to 3", 2.0, 0, 120)]),
-        ({"trace": {"file": "log.csv"}}, [("trace", 1.0, 3, 22)]),
-        ({"trace": {"file": "log.csv", "speed": 4}}, [("trace, speed 4", 4.0, 3, 22)]),
+        ({"rate": [1, 4]}, [("rate 1", 1.0, "rate", 10, 100), ("rate 4", 4.0, "rate", 10, 100)]),
+        ({"rate": 2, "burstiness": 0.5, "rate_requests": 20}, [("rate 2, burstiness 0.5", 2.0, "rate", 2, 20)]),
+        ({"rate": 2, "burstiness": "constant"}, [("rate 2, constant", 2.0, "rate", 10, 100)]),
+        ({"ramp": {"from": 1, "to": 3, "seconds": 60}}, [("ramp 1 to 3", 2.0, "ramp", 0, 120)]),
+        ({"trace": {"file": "log.csv"}}, [("trace", 1.0, "trace", 3, 22)]),
+        ({"trace": {"file": "log.csv", "speed": 4}}, [("trace, speed 4", 4.0, "trace", 3, 22)]),
         ({"trace": {"file": "log.csv", "replay": False}}, []),
     ],
 )
 def test_load_levels_of_arrivals(fields, levels):
     log = tuple(Request(float(second), 8, 8) for second in range(25))
     found = open_loads(parse_workload(OPEN | fields), log)
-    assert [(one.name, one.rate, one.warmup, one.requests) for one in found] == levels
+    assert [(one.name, one.rate, one.arrival_kind, one.warmup, one.requests) for one in found] == levels
     assert all(one.concurrency is None for one in found)
 
 

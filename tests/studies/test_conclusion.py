@@ -13,7 +13,7 @@ from whichbits.schema.labels import Labels
 from whichbits.schema.provenance import Provenance
 from whichbits.schema.quantize import QuantizeSummary
 from whichbits.schema.step import Step
-from whichbits.studies.conclusion import GIVEN, VLLM, at, judge, read_verdict, serve_commands
+from whichbits.studies.conclusion import GIVEN, VLLM, at, judge, priced_deployment, read_verdict, serve_commands
 from whichbits.studies.store.manifest import StudyManifest, entries
 from whichbits.studies.store.store import Store
 from whichbits.verdict.assemble import decide
@@ -54,6 +54,15 @@ def test_a_verdict_at_another_margin_is_not_the_manifests(store: Path):
 def test_a_verdict_from_before_the_last_run_is_not_believed(store: Path):
     os.utime(store / "study.json", (3, 3))
     assert read_verdict(MANIFEST, store) is None
+
+
+def test_a_price_given_now_comes_before_the_specifications() -> None:
+    priced = priced_deployment("h100", 2, 9.0, "default", {"h100": 2.0})
+    assert (priced.price_per_hour, priced.price_source == GIVEN) == (4.0, False)
+    for other in ({}, {"a100-80gb": 1.0}):
+        kept = priced_deployment("h100", 2, 9.0, "default", other)
+        assert (kept.price_per_hour, kept.price_source) == (9.0, GIVEN)
+    assert at(MANIFEST, None, {"cpu": 3.0}).deployments["here"].price_per_hour == 3.0
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe", b'{"study": ', b"{}"])

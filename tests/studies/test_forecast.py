@@ -15,7 +15,7 @@ from whichbits.schema.inputs import Inputs
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
 from whichbits.schema.workload import Workload
-from whichbits.studies.forecast import forecast
+from whichbits.studies.forecast import expected, forecast
 from whichbits.studies.planning.estimate import Durations, Estimate
 from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.schema import parse
@@ -92,6 +92,18 @@ def test_a_forecast_is_the_predictors_answer_for_the_deployment(tiny_llama: Path
     assert seconds(steps["serve", "w8a8-int"]) == pytest.approx(11 * one + 11 * four + 55)
     assert seconds(steps["serve", "w8a8-fp"]) is None  # an A100 has no FP8
     assert seconds(Step("compare", 1, Inputs())) is None
+
+
+def test_a_step_like_one_that_has_run_takes_as_long_and_another_as_long_as_predicted(tiny_llama: Path) -> None:
+    expansion = Expansion(*parse(TEXT.format(model=tiny_llama), "small.yaml"), ask_servers=False)
+    steps = {(p.step.kind, p.step.labels.candidate, p.step.labels.task): p.step for p in expansion.plan().steps}
+    short, long = (steps["evaluate", "w8a8-int", task] for task in ("order", "recall"))
+    durations = Durations()
+    seconds = expected(expansion, durations)
+    predicted = [seconds(step) for step in (short, long)]
+    assert None not in predicted and predicted == [forecast(expansion)(step) for step in (short, long)]
+    durations.add("evaluate", short.labels, 10.0)
+    assert seconds(short) == 10.0
 
 
 def test_the_text_and_the_pass_count_for_the_first_checkpoint_of_those_that_share_them(

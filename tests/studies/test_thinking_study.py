@@ -1,4 +1,4 @@
-"""Whole studies in modes of thinking: servers whose replies are known, and one command for a random model."""
+"""Whole studies in thinking modes: servers whose replies are known, and one command for a random model."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_scripted_servers_give_the_known_figures(servers: tuple[Path, Scripted, 
     # The program is read out behind the thought, and solves one of eight problems in either mode.
     assert {one.score for one in verdict.thinking} == {1 / 8}
     assert all(one.seconds is not None and one.seconds > 0 and one.concurrency == 4 for one in verdict.thinking)
-    assert "Modes of thinking" in outcome.report.read_text()
+    assert "Thinking modes" in outcome.report.read_text()
     asked = [request for request in base.server.received if request.get("max_tokens", 0) > 100]
     assert {request["max_tokens"] for request in asked} == {1024, 300}
     assert not any("stop" in request for request in asked)
@@ -163,7 +163,7 @@ def test_one_command_for_a_random_model_with_openpangus_template(tiny_llama: Pat
         tmp_path, model, "--task", "humaneval_chat", "--limit", "3", "--max-tokens", "24", "--mode", "auto", "--mode", "off"
     )
     assert done.returncode == 0, done.stderr
-    assert "Modes of thinking: humaneval_chat" in done.stdout
+    assert "Thinking modes: humaneval_chat" in done.stdout
     store = tmp_path / "studies/thinking"
     verdict = Verdict.model_validate_json((store / "verdict.json").read_text())
     assert [(one.candidate, one.mode) for one in verdict.thinking] == [

@@ -1,4 +1,4 @@
-"""Modes of thinking: recovery in each, replies against the base's item by item, and time."""
+"""Thinking modes: recovery in each, replies against the base's item by item, and time."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def generate_answers(
 ) -> tuple[list[list[str]], Work]:
     """Texts of each sample, (samples, prompts), and the tokens of all; a text ends before the first of the task's stops.
 
-    In a mode of thinking stop strings end the answer, not the thought before it, and the work says what replies were like.
+    In a thinking mode stop strings end the answer, not the thought before it, and the work says what replies were like.
     Prompts of a task with `chat_template` are what the template wrote, and get no special tokens. Raises UserError for a prompt
     that does not fit the engine.
     """

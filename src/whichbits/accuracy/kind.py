@@ -120,7 +120,7 @@ class TaskKind(ABC):
         return available
 
     def may_think(self, task: Task) -> bool:
-        """Whether a mode of thinking can change its replies: asked in the chat template, and written whole by the model."""
+        """Whether a thinking mode can change its replies: asked in the chat template, and written whole by the model."""
         return task.chat_template
 
     def request_length(self, task: Task) -> int | None:

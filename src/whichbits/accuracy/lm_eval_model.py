@@ -169,7 +169,7 @@ class LmEvalModel(TemplateLM):  # type: ignore[misc]
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Continue each context until one of its stop strings, which is cut off.
 
-        In a mode of thinking that is the answer alone: it is empty where the thought does not end.
+        In a thinking mode that is the answer alone: it is empty where the thought does not end.
         """
         groups: dict[_Limits, list[int]] = defaultdict(list)
         for index in self._asked(requests):

@@ -29,7 +29,7 @@ class Work:
     prompt_tokens: int = 0
     generated_tokens: int = 0
     replies: tuple[tuple[str, Reply], ...] = ()
-    """In a mode of thinking: whole replies, each with the hash of its prompt."""
+    """In a thinking mode: whole replies, each with the hash of its prompt."""
     seconds: float = 0.0
     """Of generating them."""
 
@@ -116,7 +116,7 @@ class TaskResult:
         )
 
     def rows(self) -> list[EvaluateItem]:
-        """Rows of items.parquet: each a `RepliedItem` in a mode of thinking, a `SampledItem` where it has several answers."""
+        """Rows of items.parquet: each a `RepliedItem` in a thinking mode, a `SampledItem` where it has several answers."""
         row: type[EvaluateItem] = EvaluateItem
         if any(item.replies for item in self.items):
             row = RepliedItem

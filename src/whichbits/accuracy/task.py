@@ -80,7 +80,7 @@ class Task(BaseModel):
         return Sampling(temperature=self.temperature, top_p=self.top_p, samples=self.samples, reducer=self.reducer)
 
     def in_mode(self, mode: ThinkingMode, *, max_tokens: int | None) -> Task:
-        """The task asked in a mode of thinking, which its name says, with a longest reply of so many tokens; None: its own."""
+        """The task asked in a thinking mode, which its name says, with a longest reply of so many tokens; None: its own."""
         longest = self.max_tokens if max_tokens is None else max_tokens
         return self.model_copy(update={"name": mode.named(self.name), "mode": mode, "max_tokens": longest})
 

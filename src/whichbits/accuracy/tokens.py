@@ -46,7 +46,7 @@ class PromptTokenizer:
 
     @property
     def marks_are_special(self) -> bool:
-        """Whether a mode of thinking is on whose thoughts are marked by special tokens, which engines leave out of texts."""
+        """Whether a thinking mode is on whose thoughts are marked by special tokens, which engines leave out of texts."""
         if self.mode is None:
             return False
         special = {str(token) for token in self.hf.added_tokens_decoder.values() if token.special}
@@ -61,7 +61,7 @@ class PromptTokenizer:
         """Messages (role, content) as the tokenizer's chat template writes them.
 
         With `answer_begun` the last message is the beginning of the model's answer and stays open. Raises UserError where there
-        is a mode of thinking then, which has its place before the answer.
+        is a thinking mode then, which has its place before the answer.
         """
         if self.mode is not None:
             if answer_begun:

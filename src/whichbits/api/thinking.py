@@ -1,4 +1,4 @@
-"""`whichbits thinking`: what formats do to a model in each of its modes of thinking."""
+"""`whichbits thinking`: what formats do to a model in each of its thinking modes."""
 
 from __future__ import annotations
 

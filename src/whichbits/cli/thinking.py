@@ -1,4 +1,4 @@
-"""The command `thinking`: what formats do to a model in each of its modes of thinking."""
+"""The command `thinking`: what formats do to a model in each of its thinking modes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def thinking(
     ] = None,
     mode: Annotated[
         list[str] | None,
-        typer.Option("--mode", help="Mode of thinking, as slow or off; repeatable. Default: all of the model's."),
+        typer.Option("--mode", help="Thinking mode, as slow or off; repeatable. Default: all of the model's."),
     ] = None,
     task: Annotated[
         list[str] | None,
@@ -38,7 +38,7 @@ def thinking(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Compare formats in each mode of thinking.
+    """Compare formats in each thinking mode.
 
     Scores, lengths of replies, truncated and repetitive ones, and time.
     """

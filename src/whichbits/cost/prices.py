@@ -62,9 +62,13 @@ class PriceList(_Data):
     description: str
     devices: Mapping[str, Price]
 
+    def find(self, device: str) -> Price | None:
+        """The price of a device, by any name of the hardware catalogue; None where it has none."""
+        return self.devices.get(_listed_name(device, self.devices))
+
     def price(self, device: str) -> Price:
         """The price of a device, by any name of the hardware catalogue; raises UserError for one that has none."""
-        found = self.devices.get(_listed_name(device, self.devices))
+        found = self.find(device)
         if found is None:
             raise UserError(
                 f"device '{device}' has no price in the price list '{self.name}' (known: {', '.join(self.devices)})",

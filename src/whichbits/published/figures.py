@@ -40,7 +40,7 @@ class PublishedFigure:
     """Hub id; empty where the source does not say."""
     format: str
     setting: str
-    """What else tells it from its neighbours: method, mode of thinking, or hardware."""
+    """What else tells it from its neighbours: method, thinking mode, or hardware."""
     on: str
     """Task, suite, workload or prompts."""
     quantity: str

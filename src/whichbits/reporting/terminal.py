@@ -65,7 +65,7 @@ def _recommendations(verdict: Verdict) -> Table:
     table.add_column("Workload", overflow="fold")
     table.add_column("Mode")
     table.add_column("Deploy", overflow="fold")
-    table.add_column("Over the base's", no_wrap=True)
+    table.add_column("Queries/$ vs base", no_wrap=True)
     deployments = {r.deployment for r in verdict.recommendations} | {r.deployment for r in verdict.not_recommended}
     several = len(deployments) > 1
     for r in verdict.recommendations:

@@ -1,4 +1,4 @@
-"""Modes of thinking in a terminal: a table a task."""
+"""Thinking modes in a terminal: a table a task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOTE = "* The 95 % interval of the change from the base, paired item by item, ex
 
 
 def thinking_tables(verdict: Verdict) -> Iterator[tuple[str, Table]]:
-    """Title and table of each task that was asked in modes of thinking; units stand in the heads."""
+    """Title and table of each task that was asked in thinking modes; units stand in the heads."""
     measures = reply_measures(verdict)
     heads = ["Score, %", *(f"{m.title}, {m.unit}" if m.unit else m.title for m in measures), "Time, s"]
     for (task,), results in by(verdict.thinking, "task").items():
@@ -33,7 +33,7 @@ def thinking_tables(verdict: Verdict) -> Iterator[tuple[str, Table]]:
             figures = [_figure(result, measure) for measure in measures]
             time = "" if result.seconds is None else _number(result.seconds)
             table.add_row(plain(result.mode), plain(result.candidate), fixed(100 * result.score, 1), *figures, time)
-        yield f"Modes of thinking: {task}", table
+        yield f"Thinking modes: {task}", table
 
 
 def _figure(result: ModeResult, measure: Measure) -> str:

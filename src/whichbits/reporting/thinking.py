@@ -1,4 +1,4 @@
-"""Modes of thinking: recovery in each, and the table of scores, lengths, truncated and repetitive replies, and time."""
+"""Thinking modes: recovery in each, and the table of scores, lengths, truncated and repetitive replies, and time."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def reply_measures(verdict: Verdict) -> tuple[Measure, ...]:
 
 
 def result_tables(verdict: Verdict, citations: Citations) -> tuple[ResultTable, ...]:
-    """A table a task; none where no task was asked in a mode of thinking."""
+    """A table a task; none where no task was asked in a thinking mode."""
     series, measures = series_of(verdict), reply_measures(verdict)
     tables = []
     for (task,), results in by(verdict.thinking, "task").items():

@@ -36,7 +36,7 @@ class EvaluateInputs(EngineInputs, Generic[TaskT]):
     repeat: int
     """Which run of several, from 0."""
     packages: Mapping[str, str] | None = None
-    """In a mode of thinking: versions of the packages that bring measures of replies; None where all are ours."""
+    """In a thinking mode: versions of the packages that bring measures of replies; None where all are ours."""
 
     @field_serializer("task")
     def _in_the_key(self, task: TaskT) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class SampledItem(EvaluateItem):
 
 @dataclass(frozen=True)
 class RepliedItem(SampledItem):
-    """The same where the task is asked in a mode of thinking."""
+    """The same where the task is asked in a thinking mode."""
 
     measured: ClassVar[str] = "replies"
     """The field whose entries are columns of their own."""

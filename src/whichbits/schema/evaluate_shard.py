@@ -26,7 +26,7 @@ class EvaluateShardSummary(Summary, kind="evaluate_shard"):
     """Of all items together, those kept of an earlier result too."""
     generated_tokens: int
     seconds: float
-    """Of generating replies, in a mode of thinking."""
+    """Of generating replies, in a thinking mode."""
     kept: int
     """Items of each subtask that were found by an earlier run."""
     available: int

@@ -220,6 +220,8 @@ class LoadLevelSummary(Stored):
     """Requests in flight; None where they arrive at a rate."""
     rate: float | None = None
     """Arrivals per second."""
+    arrivals: Arrivals | None = None
+    """How its requests arrived; None where they were kept in flight, or otherwise."""
     valid: bool
     reasons: tuple[str, ...] = ()
     """Why it is not valid."""
@@ -227,12 +229,6 @@ class LoadLevelSummary(Stored):
     evidence: Evidence | None = None
     capacity_run: CapacityRun | None = None
     """What it tells where it looks for the capacity; it is then no load of its own."""
-
-    @property
-    def arrivals(self) -> Arrivals | None:
-        """How its requests arrived; None where they were kept in flight, in a run that looks for the capacity, or otherwise."""
-        kinds: tuple[Arrivals, ...] = ("rate", "ramp", "trace")
-        return next((kind for kind in kinds if self.load_level.startswith(kind)), None)
 
 
 class NaturalLoad(Stored):

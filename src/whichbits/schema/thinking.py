@@ -1,4 +1,4 @@
-"""A mode of thinking, and what replies in it are like."""
+"""A thinking mode, and what replies in it are like."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def without_mode(task: str, mode: str | None) -> str:
 
 
 class Replies(Stored):
-    """What the replies to a task are like, where it was asked in a mode of thinking."""
+    """What the replies to a task are like, where it was asked in a thinking mode."""
 
     measures: tuple[Measured, ...]
     """Means over items; their values item by item are in `items.parquet`, in columns of their keys."""

@@ -140,8 +140,8 @@ def _measure_load_level(
     evidence = evidence.model_copy(update={"throttled": throttled_between(began, ended), "energy": energy})
     reasons = judge(evidence, metrics, level, workload)
     result = LoadLevelResult(
-        load_level=level.name, concurrency=level.concurrency, rate=level.rate, valid=not reasons, reasons=reasons,
-        metrics=metrics, evidence=evidence, rows=rows,
+        load_level=level.name, concurrency=level.concurrency, rate=level.rate, arrivals=level.arrival_kind,
+        valid=not reasons, reasons=reasons, metrics=metrics, evidence=evidence, rows=rows,
     )  # fmt: skip
     if not level.seeks_capacity:
         return result

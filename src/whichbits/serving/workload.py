@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from whichbits.core.errors import UserError
+from whichbits.schema import serve
 from whichbits.schema.workload import Conversation, Lengths, Limit, Ramp, Slo, Trace, Workload, longest
 from whichbits.serving.traffic.arrivals import Arrivals, Even, Growing, Random, Recorded
 from whichbits.serving.traffic.log import Request
@@ -50,6 +51,11 @@ class LoadLevel:
     def rate(self) -> float | None:
         """Arrivals per second, on average; None where requests are kept in flight."""
         return None if self.arrivals is None else self.arrivals.rate
+
+    @property
+    def arrival_kind(self) -> serve.Arrivals | None:
+        """How requests arrive; None where they are kept in flight."""
+        return None if self.arrivals is None else self.arrivals.kind
 
 
 def at_concurrency(workload: Workload, concurrency: int) -> LoadLevel:

@@ -30,14 +30,18 @@ TRUSTED = "trust-remote-code"
 def priced_deployment(
     hardware: str, count: int, given: float | None, preset: str, overrides: Mapping[str, float]
 ) -> Deployment:
-    """A deployment with its price by the hour, that price's source, and what to say of it; a machine may have no price."""
-    if given is not None:
-        return Deployment(hardware=hardware, count=count, price_per_hour=given, price_source=GIVEN)
-    from whichbits.cost.prices import prices
+    """A deployment with its price by the hour, that price's source, and what to say of it; a machine may have no price.
+
+    `given` is the specification's, of the whole deployment; one of `overrides` for the same device comes before it.
+    """
+    from whichbits.cost.prices import BY_USER, prices
 
     listed = prices(preset, overrides)
     device = "cpu" if hardware == "this-machine" else hardware
-    if device not in listed.devices and device == "cpu":
+    price = listed.find(device)
+    if given is not None and (price is None or price.source != BY_USER):
+        return Deployment(hardware=hardware, count=count, price_per_hour=given, price_source=GIVEN)
+    if price is None and device == "cpu":
         return Deployment(hardware=hardware, count=count)
     price = listed.price(device)
     today = datetime.now(UTC).date()
@@ -54,15 +58,11 @@ def priced_deployment(
 
 def at(manifest: StudyManifest, margin: float | None, prices: Mapping[str, float]) -> StudyManifest:
     """The study at another margin and at other prices by device, where any are given."""
-    from whichbits.cost.prices import BY_USER
-
     deployments = dict(manifest.deployments)
     for name, entry in manifest.deployments.items():
         if prices:
-            anew = priced_deployment(entry.hardware, entry.count, None, manifest.prices, prices)
-            # A price that the specification gives yields only to one that is given for the same device now.
-            if entry.price_source != GIVEN or anew.price_source == BY_USER:
-                deployments[name] = anew
+            given = entry.price_per_hour if entry.price_source == GIVEN else None
+            deployments[name] = priced_deployment(entry.hardware, entry.count, given, manifest.prices, prices)
     return manifest.model_copy(update={"margin": manifest.margin if margin is None else margin, "deployments": deployments})
 
 

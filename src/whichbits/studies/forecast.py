@@ -10,7 +10,19 @@ from whichbits.studies.steps.registry import KINDS
 
 if TYPE_CHECKING:
     from whichbits.schema.step import Step
+    from whichbits.studies.planning.estimate import Durations
     from whichbits.studies.planning.planner import Expansion
+
+
+def expected(expansion: Expansion, durations: Durations) -> Callable[[Step], float | None]:
+    """Seconds of a step by those like it that have run, else predicted; None where neither tells."""
+    predicted = forecast(expansion)
+
+    def seconds(step: Step) -> float | None:
+        seen = durations.step(step)
+        return predicted(step) if seen is None else seen
+
+    return seconds
 
 
 def forecast(expansion: Expansion) -> Callable[[Step], float | None]:

@@ -109,6 +109,7 @@ def run(
     from whichbits.studies.execution.progress import RunView
     from whichbits.studies.execution.runner import Runner
     from whichbits.studies.execution.servers import ConfiguredEngine, NoEngine, resident_servers
+    from whichbits.studies.forecast import expected
     from whichbits.studies.planning.claims import devices_used
     from whichbits.studies.planning.shards import Splitting
     from whichbits.studies.steps.registry import KINDS, preloaded
@@ -133,7 +134,7 @@ def run(
         devices=devices_used(expansion.specification.engine),
         serves=serves,
     )
-    splitting = Splitting.of_store(store, durations.step, where.shards)
+    splitting = Splitting.of_store(store, expected(expansion, durations), where.shards)
     view = RunView(console or RichConsole(quiet=quiet), durations, store.folder / LOG, machine.seconds)
     if len(missing) < len(plan.steps):
         view.console.print(f"{len(plan.steps) - len(missing)} of {len(plan.steps)} steps are done already", style="dim")

@@ -71,7 +71,7 @@ class SimilaritySample:
 
 @dataclass(frozen=True)
 class RepliedTask:
-    """What a checkpoint's replies to a task in a mode of thinking are like, item by item, in the order of the items' names.
+    """What a checkpoint's replies to a task in a thinking mode are like, item by item, in the order of the items' names.
 
     `values` holds arrays (items,) by key of the measure, NaN where an item has none.
     """

@@ -1,4 +1,4 @@
-"""From the records of a study to the replies of tasks that were asked in modes of thinking."""
+"""From the records of a study to the replies of tasks that were asked in thinking modes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from whichbits.verdict.pairing import PairingError, dense_ranks, names_order, re
 
 
 def replied_tasks(records: Sequence[Record]) -> Iterator[RepliedTask]:
-    """The replies of each first run of a task in a mode of thinking, by items in the order of their names."""
+    """The replies of each first run of a task in a thinking mode, by items in the order of their names."""
     for record in records:
         found = record.found(EvaluateSummary)
         if found.mode is None or found.replies is None or record.labels.repeat:

@@ -1,4 +1,4 @@
-"""Modes of thinking: what each keeps of the base, and what replies are like in it."""
+"""Thinking modes: what each keeps of the base, and what replies are like in it."""
 
 from __future__ import annotations
 

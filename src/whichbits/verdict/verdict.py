@@ -185,7 +185,7 @@ class SimilarityFinding(Frozen):
 
 
 class ModeRecovery(Frozen):
-    """All tasks of a candidate in one mode of thinking, on the score above chance."""
+    """All tasks of a candidate in one thinking mode, on the score above chance."""
 
     candidate: str
     mode: str
@@ -209,7 +209,7 @@ class ReplyFigure(Frozen):
 
 
 class ModeResult(Frozen):
-    """What a checkpoint replies to one task in one mode of thinking; the base has entries of its own."""
+    """What a checkpoint replies to one task in one thinking mode; the base has entries of its own."""
 
     candidate: str
     task: str

@@ -1,4 +1,4 @@
-"""Tasks that are asked in modes of thinking: what the model is sent, what is scored, what is said of its replies."""
+"""Tasks that are asked in thinking modes: what the model is sent, what is scored, what is said of its replies."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def test_a_closed_loop_has_the_metrics_of_its_delays(tool: str, written: Any, tm
     run = read(path)
     assert (run.tool, run.model) == (tool, "org/base")
     (found,) = results(run)
-    assert (found.load_level, found.concurrency, found.valid, found.reasons) == ("concurrency 4", 4, True, ())
+    assert (found.load_level, found.concurrency, found.arrivals, found.valid) == ("concurrency 4", 4, None, True), found.reasons
     metrics = found.metrics
     assert metrics.requests_per_second == pytest.approx(4, rel=1e-6)
     assert metrics.output_tokens_per_second == pytest.approx(36, rel=1e-6)
@@ -58,7 +58,7 @@ def test_arrivals_at_a_rate(tool: str, written: Any, tmp_path: Path) -> None:
     options = {"rate": 4.0} if tool != "vllm-bench" else {"request_rate": 4.0}
     run = read(written.WRITERS[tool](tmp_path / "run", sent, streams=None, **options))
     (found,) = results(run)
-    assert (found.load_level, found.rate, found.valid) == ("rate 4", 4.0, True)
+    assert (found.load_level, found.arrivals, found.rate, found.valid) == ("rate 4", "rate", 4.0, True)
     assert found.evidence.requests == 100
     assert found.metrics.requests_per_second == pytest.approx(4, rel=0.02)
     assert run.lacks == (DUE if tool == "inference-perf" else frozenset())

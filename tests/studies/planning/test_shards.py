@@ -64,6 +64,8 @@ HOUR = 3600.0
         (dict.fromkeys("abcdefgh"), 4, [1] * 8),
         ({"a": HOUR, **dict.fromkeys("bcdefgh", 300.0)}, 4, [4, *[1] * 7]),
         ({"a": HOUR, "b": None}, 4, [4, 4]),
+        ({"a": 10 * HOUR, "b": 60.0, **dict.fromkeys("cdef")}, 4, [3, 1, 2, 2, 2, 2]),
+        ({"a": SHORTEST_S, "b": None}, 4, [1, 4]),
         ({"a": 3 * SHORTEST_S}, 10, [3]),
         ({"a": SHORTEST_S}, 10, [1]),
         ({"a": 0.0}, 10, [1]),
@@ -71,6 +73,15 @@ HOUR = 3600.0
 )
 def test_what_would_keep_others_waiting_is_split(seconds: dict[str, float | None], places: int, expected: list[int]) -> None:
     assert counts(seconds, places) == expected
+
+
+def test_how_long_steps_take_is_not_asked_where_it_decides_nothing() -> None:
+    def refuse(step: Step) -> float | None:
+        raise AssertionError("asked")
+
+    steps = [planned("a"), planned("b")]
+    assert list(Splitting(KINDS, (), refuse).split(steps, 1)) == steps
+    assert len(Splitting(KINDS, (), refuse, stated=3).split(steps, 10)) == 2 * 4
 
 
 def test_as_many_as_are_stated_or_as_an_earlier_run_has_begun() -> None:

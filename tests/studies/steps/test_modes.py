@@ -1,4 +1,4 @@
-"""Modes of thinking in a plan: which tasks are asked in which, what enters keys, and what is refused."""
+"""Thinking modes in a plan: which tasks are asked in which, what enters keys, and what is refused."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from whichbits.schema.step import Step
 from whichbits.schema.workload import Loads, Workload
 from whichbits.serving.traffic.resolve import recorded, with_lengths
 from whichbits.serving.workload import named_workloads, parse_workload
+from whichbits.studies.steps.registry import summary_of
 from whichbits.studies.steps.serve import located, run
 from whichbits.studies.steps.step import Job, Result
 
@@ -41,6 +42,33 @@ def test_the_target_rate_is_no_part_of_the_key(serve_step: Callable[[Workload], 
     fields = {"name": "mine", "prompt_tokens": 9, "output_tokens": 9, "capacity": {}, "slo": {"ttft": {"seconds": 1}}}
     asked = [parse_workload({**fields, "target_rate": rate}) for rate in (None, 2, 4)]
     assert len({serve_step(workload).key for workload in asked}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "arrivals"),
+    [
+        ("synchronous", None),
+        ("concurrency 4", None),
+        ("rate 2, burstiness 0.5", "rate"),
+        ("ramp 1 to 3", "ramp"),
+        ("trace, speed 4", "trace"),
+        ("capacity run 3", "rate"),
+    ],
+)
+@pytest.mark.parametrize("names", [("load_level", "load_levels", "base_load_levels"), ("rung", "rungs", "base_rungs")])
+def test_how_requests_arrived_is_read_of_the_names_of_a_store_of_before(
+    name: str, arrivals: str | None, names: tuple[str, str, str]
+) -> None:
+    own, levels, base_levels = names
+    level = {
+        own: name,
+        "concurrency": None,
+        "valid": True,
+        "metrics": {"requests_per_second": 1, "output_tokens_per_second": 1},
+    }
+    found = summary_of("serve", {"session": "one", levels: [level], base_levels: [{**level, "arrivals": "ramp"}]})
+    assert isinstance(found, ServeSummary)
+    assert [found.load_levels[0].arrivals, found.base_load_levels[0].arrivals] == [arrivals, "ramp"]
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""Modes of thinking: how families of models are switched between them, and what is thought before an answer."""
+"""Thinking modes: how families of models are switched between them, and what is thought before an answer."""

@@ -1,4 +1,4 @@
-"""Which modes of thinking a model has, and whether those that are asked for change anything."""
+"""Which thinking modes a model has, and whether those that are asked for change anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Families of models by how they are switched between modes of thinking, from `families.yaml`."""
+"""Families of models by how they are switched between thinking modes, from `families.yaml`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts in a mode of thinking."""
+"""Prompts in a thinking mode."""
 
 from __future__ import annotations
 

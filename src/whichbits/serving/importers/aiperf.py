@@ -119,7 +119,8 @@ def _load(records: list[Mapping[str, Any]], folder: Path, summary: Mapping[str, 
         return at_rate(seen, float(rate), began=began, burstiness=shape, cut=cut)
     if phase.get("concurrency"):
         return in_flight(seen, int(phase["concurrency"]), began=began, path=folder, cut=cut)
-    return as_recorded(seen, str(phase.get("type") or "trace"), began=began, cut=cut)
+    stated = phase.get("type")
+    return as_recorded(seen, str(stated or "trace"), kind=None if stated else "trace", began=began, cut=cut)
 
 
 def _phase(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -90,7 +90,7 @@ def _load(benchmark: Mapping[str, Any], path: Path) -> ImportedLoad:
         case "poisson":
             return at_rate(seen, float(strategy["rate"]), began=began, burstiness=1.0, cut=cut)
         case other:
-            return as_recorded(seen, str(other), began=began, cut=cut)
+            return as_recorded(seen, str(other), kind="trace" if other == "trace" else None, began=began, cut=cut)
 
 
 def _observed(requests: list[Mapping[str, Any]], failed: str | None) -> Iterator[Observation]:

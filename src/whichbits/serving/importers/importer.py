@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from whichbits.core.errors import UserError
 from whichbits.core.foreign import Setting, damaged
 from whichbits.core.text import parse_json, read_bytes
+from whichbits.schema.serve import Arrivals
 from whichbits.serving.observation import Observation
 from whichbits.serving.traffic.arrivals import Even, Random, Recorded
 from whichbits.serving.workload import LoadLevel
@@ -140,11 +141,13 @@ def at_rate(
     return _load(seen, LoadLevel(f"rate {rate:g}{suffix}", None, arrivals, warmup, len(seen) - warmup), began, cut)
 
 
-def as_recorded(seen: Sequence[Observation], name: str, *, began: float, cut: Sequence[float] = ()) -> ImportedLoad:
-    """Arrivals as they were, of a ramp or a log; the first tenth is the warm-up."""
+def as_recorded(
+    seen: Sequence[Observation], name: str, *, kind: Arrivals | None, began: float, cut: Sequence[float] = ()
+) -> ImportedLoad:
+    """Arrivals as they were, of a ramp or a log, or of another `kind` (None); the first tenth is the warm-up."""
     starts = sorted(one.start_s for one in seen)
     warmup = -(-len(seen) // 11)
-    return _load(seen, LoadLevel(name, None, Recorded(tuple(starts)), warmup, len(seen) - warmup), began, cut)
+    return _load(seen, LoadLevel(name, None, Recorded(tuple(starts), kind), warmup, len(seen) - warmup), began, cut)
 
 
 def lacks_due(loads: Sequence[ImportedLoad], told: bool) -> frozenset[str]:

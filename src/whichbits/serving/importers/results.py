@@ -38,6 +38,7 @@ def result_of(load: ImportedLoad, lacks: frozenset[str], workload: Workload) -> 
         load_level=level.name,
         concurrency=level.concurrency,
         rate=level.rate,
+        arrivals=level.arrival_kind,
         valid=not reasons,
         reasons=reasons,
         metrics=found,

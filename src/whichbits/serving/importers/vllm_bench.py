@@ -80,7 +80,7 @@ def _load(result: Mapping[str, Any], path: Path) -> ImportedLoad:
     began = datetime.strptime(str(field(result, "date", where=str(path))), "%Y%m%d-%H%M%S").timestamp()
     if result.get("ramp_up_strategy") is not None:
         name = f"ramp {float(result['ramp_up_start_rps']):g} to {float(result['ramp_up_end_rps']):g}"
-        return as_recorded(seen, name, began=began)
+        return as_recorded(seen, name, kind="ramp", began=began)
     rate = float(result["request_rate"])
     if math.isfinite(rate):
         return at_rate(seen, rate, began=began, burstiness=float(result["burstiness"]))

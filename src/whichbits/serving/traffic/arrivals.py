@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from whichbits.schema import serve
 from whichbits.schema.workload import Ramp
 
 
@@ -17,6 +18,11 @@ class Arrivals(Protocol):
     @property
     def rate(self) -> float:
         """Requests per second, on average."""
+        ...
+
+    @property
+    def kind(self) -> serve.Arrivals | None:
+        """As it stands in results; None of what has no name there."""
         ...
 
     def times(self, requests: int, seed: int) -> NDArray[np.float64]:
@@ -31,6 +37,8 @@ class Random:
     The definition of vLLM's `--burstiness`: the gaps' coefficient of variation is burstiness^-1/2.
     """
 
+    kind: ClassVar[serve.Arrivals] = "rate"
+
     rate: float
     burstiness: float = 1.0
 
@@ -44,6 +52,8 @@ class Random:
 class Even:
     """The same gap always."""
 
+    kind: ClassVar[serve.Arrivals] = "rate"
+
     rate: float
 
     def times(self, requests: int, seed: int) -> NDArray[np.float64]:
@@ -54,6 +64,8 @@ class Even:
 @dataclass(frozen=True)
 class Growing:
     """A Poisson process of which the rate goes evenly from a to b in T seconds."""
+
+    kind: ClassVar[serve.Arrivals] = "ramp"
 
     ramp: Ramp
 
@@ -84,9 +96,10 @@ class Growing:
 
 @dataclass(frozen=True)
 class Recorded:
-    """The moments of a log, the first at 0."""
+    """The moments of a log, or of what another tool has sent; the first at 0."""
 
     seconds: tuple[float, ...]
+    kind: serve.Arrivals | None = "trace"
 
     @property
     def rate(self) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from statistics import fmean
 
 from whichbits.schema.step import Step
 from whichbits.studies.planning.plan import Plan
@@ -54,18 +55,24 @@ class Splitting:
         splittable = [planned for planned in steps if planned.step.kind in splitters and not planned.merges]
         whole = [planned.step for planned in splittable if not planned.needs.alone]
         begun = {(one.part.step, one.part.items): one.part.shard.count for one in self.stored}
-        seconds = [self.seconds(step) for step in whole]
+        wanted = [self.stated] * len(whole) if self.stated is not None else self._wanted(whole, places)
+        return {step.key: begun.get((step.key, step.items), count) for step, count in zip(whole, wanted, strict=True)}
+
+    def _wanted(self, steps: Sequence[Step], places: int) -> list[int]:
+        """Into how many shards each step would be split, so that none keeps other places waiting."""
+        if places == 1:
+            return [1] * len(steps)
+        seconds = [self.seconds(step) for step in steps]
         known = [each for each in seconds if each is not None]
-        # Where the time of some is not known, all are taken to be equally long.
-        shares = known if len(known) == len(whole) else [1.0] * len(whole)
+        # One whose time is not known is taken to be as long as the others are on average.
+        average = fmean(known) if known else 1.0
+        shares = [average if each is None else each for each in seconds]
         each_place = sum(shares) / places
-        counts = {}
-        for step, share in zip(whole, shares, strict=True):
-            wanted = self.stated or min(places, math.ceil(share * ROUNDS / each_place) if each_place else 1)
-            if self.stated is None and shares is known:
-                wanted = min(wanted, max(1, int(share // SHORTEST_S)))
-            counts[step.key] = begun.get((step.key, step.items), wanted)
-        return counts
+        found = []
+        for each, share in zip(seconds, shares, strict=True):
+            most = places if each is None else min(places, int(each // SHORTEST_S))
+            found.append(max(1, min(most, math.ceil(share * ROUNDS / each_place))) if each_place else 1)
+        return found
 
     @cached_property
     def _splitters(self) -> dict[str, Callable[[Step, int], tuple[Step, ...]]]:

@@ -1,4 +1,4 @@
-"""Modes of thinking, as a specification states them."""
+"""Thinking modes, as a specification states them."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class TaskChoice(Written):
     judge: JudgeChoice | None = None
     """Who judges the answers, for tasks that are judged."""
     modes: Modes | None = None
-    """Modes of thinking that the task is asked in; default: the study's. None of them where it is empty."""
+    """Thinking modes that the task is asked in; default: the study's. None of them where it is empty."""
     limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Use the first `limit` items; a generated task makes as many, also more than its usual number."""
     emulate: bool = True
@@ -211,7 +211,7 @@ class Specification(Written):
     candidates: tuple[Candidate, ...]
     tasks: tuple[TaskChoice, ...] = ()
     modes: Modes = ()
-    """Modes of thinking: each task that is asked in the chat template and answered in text is asked in every one."""
+    """Thinking modes: each task that is asked in the chat template and answered in text is asked in every one."""
     similarity: Similarity | None = None
     workloads: tuple[Mapping[str, Any], ...] = ()
     speeds: tuple[Speeds, ...] = ()

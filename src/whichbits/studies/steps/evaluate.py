@@ -149,7 +149,7 @@ def _on_task(
 
 
 def request_length(tasks: Sequence[Task]) -> int:
-    """Tokens of the longest request of tasks that state it, or are asked in a mode of thinking; 0 where none does."""
+    """Tokens of the longest request of tasks that state it, or are asked in a thinking mode; 0 where none does."""
     from whichbits.accuracy.kinds.registry import task_kind
 
     stated = [task_kind(task.kind).request_length(task) or 0 for task in tasks]

@@ -1,4 +1,4 @@
-"""The tasks of a study in its modes of thinking."""
+"""The tasks of a study in its thinking modes."""
 
 from __future__ import annotations
 

@@ -352,12 +352,28 @@ BEFORE_DESCRIBED = ("requests_per_second", "output_tokens_per_second", "latency_
 
 
 def former(summary: Any) -> Any:
-    """A summary from before metrics were described in it, with the metrics that there were."""
-    if not isinstance(summary, dict) or summary.get("metrics"):
+    """A summary from before load levels said how requests arrived, or from before metrics were described in it."""
+    if not isinstance(summary, dict):
         return summary
+    levels = {key: summary[key] for key in LEVELS if isinstance(summary.get(key), list)}
+    found = {**summary, **{key: [_with_arrivals(level) for level in each] for key, each in levels.items()}}
+    if found.get("metrics"):
+        return found
     from whichbits.serving.metrics.registry import METRICS
 
-    return {**summary, "metrics": [METRICS.get(key).described.model_dump() for key in BEFORE_DESCRIBED]}
+    return {**found, "metrics": [METRICS.get(key).described.model_dump() for key in BEFORE_DESCRIBED]}
+
+
+LEVELS = ("load_levels", "base_load_levels", "rungs", "base_rungs")
+
+
+def _with_arrivals(level: Any) -> Any:
+    """A load level from when its name alone said how its requests arrived."""
+    if not isinstance(level, dict) or "arrivals" in level:
+        return level
+    name = str(level.get("load_level", level.get("rung")))
+    kinds = {"rate": "rate", "capacity run": "rate", "ramp": "ramp", "trace": "trace"}
+    return {**level, "arrivals": next((kind for beginning, kind in kinds.items() if name.startswith(beginning)), None)}
 
 
 SERVE = Kind(
