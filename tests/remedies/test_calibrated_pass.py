@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -349,7 +353,7 @@ def test_several_processes(follow: Any, monkeypatch: pytest.MonkeyPatch) -> None
     """Threads stand for processes."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("numba")
-    from whichbits.quantization.model.ranks import Ranks, joined
+    from whichbits.quantization.model.ranks import Ranks, launched
     from whichbits.quantization.passes.calibrated import _check_ranks
 
     def by_two(work: Callable[[Ranks], Any]) -> None:
@@ -368,20 +372,26 @@ def test_several_processes(follow: Any, monkeypatch: pytest.MonkeyPatch) -> None
 
     follow("than the first", mistake=lambda: check("1.1", 2048), remedy=lambda: check("1.0", 2048))
     follow("processes share the calibration", mistake=lambda: check("1.0", 512), remedy=lambda: check("1.0", 1024))
-    follow(
-        "has lost another",
-        mistake=lambda: by_two(lambda ranks: ranks.wait() if ranks.first else None),
-        remedy=lambda: by_two(lambda ranks: ranks.wait()),
-    )
 
-    def join() -> None:
-        with joined():
-            pass
+    def join(other: str = "") -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
+        code = f"from whichbits.quantization.model.ranks import joined\nwith joined() as ranks: {other}"
+        beside = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "RANK": "1"}) if other else None
+        with launched() as ranks:
+            ranks.wait()
+        if beside is not None:
+            assert beside.wait() == 0
 
     def alone() -> None:
         monkeypatch.delenv("WORLD_SIZE")
         join()
+        monkeypatch.setenv("WORLD_SIZE", "2")
 
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
-    follow("do not find each other", mistake=join, remedy=alone)
+    follow("are not told how they find each other", mistake=join, remedy=alone)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    follow("calibration by several processes", mistake=lambda: join("pass"), remedy=lambda: join("ranks.wait()"))

@@ -59,6 +59,13 @@ def test_an_address_of_an_executor_that_has_none(follow: Any) -> None:
         follow("has no address", mistake=lambda: connect(LocalExecutor(), "first:6379"), remedy=remedy)
 
 
+def test_nodes_that_share_a_step(follow: Any) -> None:
+    from whichbits.studies.execution.ray.executor import RayExecutor
+
+    for remedy in (lambda: LocalExecutor().share(1), lambda: RayExecutor().share(4)):
+        follow("runs each step on one machine", mistake=lambda: LocalExecutor().share(4), remedy=remedy)
+
+
 def test_an_engine_that_listens_nowhere_in_particular(follow: Any) -> None:
     from whichbits.studies.execution.ray.executor import RayExecutor
 

@@ -112,7 +112,7 @@ def quantize(
     """
     from whichbits.models.resolve import resolve
     from whichbits.quantization.model.devices import computing_devices
-    from whichbits.quantization.model.ranks import joined
+    from whichbits.quantization.model.ranks import launched
     from whichbits.quantization.recipe.options import budget_of
 
     targets = _targets(
@@ -124,7 +124,7 @@ def quantize(
     if export is not None:
         _check_export(export, targets, budget)
     computing_devices(device)  # refused before there is anything to lose
-    with joined() as ranks, _progress(console) as start:
+    with launched() as ranks, _progress(console) as start:
         mixed = Path(out) / f"mixed-{budget}"
         if ranks.first:
             _check_folders([mixed] if limits else [target.out for target in targets], export)

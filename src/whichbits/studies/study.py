@@ -117,6 +117,7 @@ def run(
     where = expansion.specification.executor
     runs_steps = EXECUTORS.get(where.name)
     runs_steps.connect(where.address)
+    runs_steps.share(where.nodes)
     missing = plan.missing(store)
     durations = Durations()
     durations.read(store.folder)

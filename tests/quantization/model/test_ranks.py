@@ -102,5 +102,8 @@ def test_a_process_that_is_alone_joins_nobody(monkeypatch: pytest.MonkeyPatch) -
             assert ranks is ALONE
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
-    with pytest.raises(UserError, match=r"the 2 processes of WORLD_SIZE do not find each other: .*MASTER_ADDR"), joined():
+    with (
+        pytest.raises(UserError, match=r"the 2 processes of WORLD_SIZE are not told how they find each other: .*MASTER_ADDR"),
+        joined(),
+    ):
         pass

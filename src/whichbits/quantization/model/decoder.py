@@ -161,6 +161,11 @@ def samples_at_a_time(length: int) -> int:
     return max(1, TOKENS_AT_A_TIME // length)
 
 
+def batches(samples: int, length: int) -> int:
+    """How many batches so many samples of so many tokens are."""
+    return -(-samples // samples_at_a_time(length))
+
+
 def norms(layer: torch.nn.Module) -> Iterator[tuple[str, Any]]:
     """Modules with a weight vector, by name."""
     import torch

@@ -27,12 +27,19 @@ TIMEOUT = timedelta(days=30)
 and by what has started them (torchrun, Ray)."""
 
 
+class RankLost(Exception):
+    """Another process of the pass has ended, or has not come, by what torch says."""
+
+    def __init__(self, rank: int, count: int, error: Exception) -> None:
+        super().__init__(f"process {rank} of {count} does not reach another: {_line(error)}")
+
+
 @dataclass(frozen=True)
 class Ranks:
     """This process's `rank` among the `count` of a pass, which exchange something by their `group`; alone it has none.
 
     All walk the same layers, and call what exchanges something in the same order. The first alone transforms, rounds and
-    writes. Tensors travel by way of the CPU, and are there when they arrive. Raises UserError where another process has ended.
+    writes. Tensors travel by way of the CPU, and are there when they arrive. Raises RankLost where another process has ended.
     """
 
     rank: int = 0
@@ -103,10 +110,7 @@ class Ranks:
         try:
             yield self.group
         except RuntimeError as error:
-            raise UserError(
-                f"process {self.rank} of the {self.count} of this pass has lost another: {_line(error)}",
-                remedy="look at what the others have printed, and start all of them again: finished layers are kept",
-            ) from error
+            raise RankLost(self.rank, self.count, error) from error
 
 
 ALONE = Ranks()
@@ -117,7 +121,7 @@ ALONE = Ranks()
 def joined() -> Iterator[Ranks]:
     """The processes that a launcher has started (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT: torchrun), or this one alone.
 
-    They end together, unless one fails. Raises UserError where they do not find each other.
+    Raises UserError where the launcher has not said how they find each other, and RankLost.
     """
     from torch.distributed.distributed_c10d import PrefixStore, ProcessGroupGloo
     from torch.distributed.rendezvous import rendezvous
@@ -127,17 +131,31 @@ def joined() -> Iterator[Ranks]:
         yield ALONE
         return
     try:
-        store, rank, size = next(rendezvous("env://", timeout=JOINING))
+        rank, size = int(os.environ.get("RANK", "0")), int(count)
+        store, *_ = next(rendezvous("env://", timeout=JOINING))
         # Not torch's default group: other libraries take that for theirs, and wait for all ranks when the first loads a model.
         group = ProcessGroupGloo(PrefixStore("whichbits", store), rank, size, TIMEOUT)
-    except (ValueError, RuntimeError) as error:
+    except ValueError as error:
         raise UserError(
-            f"the {count} processes of WORLD_SIZE do not find each other: {_line(error)}",
+            f"the {count} processes of WORLD_SIZE are not told how they find each other: {_line(error)}",
             remedy="start them by torchrun, or, for one alone, without WORLD_SIZE",
         ) from error
-    ranks = Ranks(rank, size, group)
-    yield ranks
-    ranks.wait()
+    except RuntimeError as error:
+        raise RankLost(rank, size, error) from error
+    yield Ranks(rank, size, group)
+
+
+@contextmanager
+def launched() -> Iterator[Ranks]:
+    """What has `joined`, for a command that a user has started. Raises UserError in place of RankLost."""
+    try:
+        with joined() as ranks:
+            yield ranks
+    except RankLost as error:
+        raise UserError(
+            f"calibration by several processes: {error}",
+            remedy="look at what the others have printed, and start all of them again: finished layers are kept",
+        ) from error
 
 
 Move = Callable[["torch.Tensor"], None]

@@ -14,7 +14,7 @@ from whichbits.formats.checkpoint.names import layer_number
 from whichbits.formats.checkpoint.writer import ShardWriter
 from whichbits.formats.format import Format
 from whichbits.quantization.calibration.data import CalibrationData, calibration_data
-from whichbits.quantization.model.decoder import samples_at_a_time
+from whichbits.quantization.model.decoder import batches
 from whichbits.quantization.model.devices import computing_devices
 from whichbits.quantization.model.ranks import ALONE, Ranks
 from whichbits.quantization.output.folder import base_hashes, complete, folder_aside, refuse_existing
@@ -149,6 +149,7 @@ def quantize_calibrated(
             if on_progress:
                 on_progress(finished, len(linears) * len(jobs))
     if not ranks.first:
+        ranks.wait()
         return []
     results = []
     for target, job, store in zip(targets, jobs, stores, strict=True):
@@ -166,6 +167,7 @@ def quantize_calibrated(
     for target in targets:
         if target.kept is None:
             shutil.rmtree(target.layers)
+    ranks.wait()  # all end together, so that none is missed that has failed
     return results
 
 
@@ -187,10 +189,10 @@ def _check_ranks(ranks: Ranks, settings: Sequence[dict[str, object]], tokens: to
                 f"process {rank} of the {ranks.count} of this pass has another {', '.join(differ)} than the first",
                 remedy="give all of them the same command, the same model and the same versions",
             )
-    batches = -(-len(tokens) // samples_at_a_time(tokens.shape[1]))
-    if batches < ranks.count:
+    there = batches(*tokens.shape)
+    if there < ranks.count:
         raise UserError(
-            f"{ranks.count} processes share the calibration, and its {len(tokens)} samples are {batches} batches",
+            f"{ranks.count} processes share the calibration, and its {len(tokens)} samples are {there} batches",
             remedy="start as many as there are batches at most, or give more or longer samples",
         )
 

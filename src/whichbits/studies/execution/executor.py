@@ -27,6 +27,8 @@ class Work:
     run: Run
     """The kind's function, of a module that can be imported where it runs."""
     steps: tuple[Planned, ...]
+    beside: bool = False
+    """Whether another process of the same work files its results, and this one only has a share of it."""
 
 
 class StepFailed(Exception):
@@ -101,6 +103,14 @@ class Executor(ABC):
             raise UserError(
                 f"executor: {type(self).__name__} runs on this machine, and has no address {address!r}",
                 remedy="leave the address out, or choose the executor `ray`",
+            )
+
+    def share(self, nodes: int) -> None:
+        """Be ready for steps that so many nodes share, before it starts. Raises UserError where it does not run them so."""
+        if nodes > 1:
+            raise UserError(
+                f"executor.nodes: {nodes}, and {type(self).__name__} runs each step on one machine",
+                remedy="leave nodes out, or choose the executor `ray`",
             )
 
     @abstractmethod

@@ -26,6 +26,7 @@ from whichbits.core import keeper
 from whichbits.core.errors import UserError
 from whichbits.core.processes import die_with_parent, leave_working_directory, safe_environment
 from whichbits.schema.step import Step
+from whichbits.studies.execution import beside
 from whichbits.studies.execution.executor import StepFailed, StepServices, Work
 from whichbits.studies.execution.worker import jobs_of, run_work, server_failure
 from whichbits.studies.steps.step import Job, Result, ServerFailed
@@ -165,6 +166,9 @@ class Processes:
             ours.close()
             _kill(process)
             self.keeper.tell(f"-{process.pid}")
+        if work.beside:
+            said = beside.taken_away(tuple(jobs.values()))
+            return None if process.exitcode == 0 else Lost(tuple(jobs.values()), f"{_death(process.exitcode)}: {said}")
         # What it has filed itself, and could not report any more, is as it is filed.
         for job in tuple(jobs.values()):
             if not job.directory.is_dir() and (filed := as_filed(self.store, job.step)) is not None:
@@ -371,7 +375,10 @@ def _work(
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
             sys.stdout = sys.stderr = log
-            for planned, outcome in run_work(work, jobs, store, _Line(connection, jobs[0])):
+            line = _Line(connection, jobs[0])
+            if work.beside:
+                sys.exit(beside.run(work, jobs, line))
+            for planned, outcome in run_work(work, jobs, store, line):
                 connection.send(Ended(planned.step.key, outcome))
     except (OSError, UserError) as error:
         connection.send(Broken(error))

@@ -12,7 +12,7 @@ from whichbits.core.errors import UserError
 from whichbits.engines.errors import ServerUnreachable
 from whichbits.studies.execution.executor import StepFailed, Work
 from whichbits.studies.steps.planned import Planned
-from whichbits.studies.steps.step import Job, Result, ServerFailed, StepContext
+from whichbits.studies.steps.step import Job, ProcessLost, Result, ServerFailed, StepContext
 from whichbits.studies.store.store import Store
 
 Outcome = tuple[Planned, Result | StepFailed]
@@ -53,7 +53,10 @@ def jobs_of(work: Work, store: Store, cpus: frozenset[int] | None, turns: Path |
 
 
 def run_work(work: Work, jobs: Sequence[Job], store: Store, context: WorkerContext) -> Iterator[Outcome]:
-    """Run steps together and file each in the store as it ends. An error of the store itself is raised."""
+    """Run steps together and file each in the store as it ends.
+
+    An error of the store itself is raised, and ProcessLost, of which nothing is filed.
+    """
     planned = {one.step.key: one for one in work.steps}
     left = {job.step.key: job for job in jobs}
     outcomes = iter(work.run(jobs, context))
@@ -61,6 +64,9 @@ def run_work(work: Work, jobs: Sequence[Job], store: Store, context: WorkerConte
         started = time.monotonic()
         try:
             job, outcome = next(outcomes, None) or _nothing()
+        except ProcessLost:
+            traceback.print_exc()
+            raise
         except Exception as error:  # noqa: BLE001 - the boundary of a step: whatever it was becomes its cause of failure
             traceback.print_exc()
             for job in left.values():

@@ -194,6 +194,8 @@ class ExecutorChoice(Written):
     shards: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Parts that the items of each evaluation and generation are split into, to run apart from each other; 1 splits none.
     Default: of a long one as many as the executor has places for."""
+    nodes: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Nodes of a cluster, at most, that share the samples of a calibrated pass."""
 
 
 class Specification(Written):

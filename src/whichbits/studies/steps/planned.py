@@ -21,6 +21,9 @@ class Needs:
     requests: int | None = None
     """Requests that it, and other work of the same needs with it, has under way at its server; None: no other may ask then."""
 
+    nodes: int = 1
+    """Nodes of a cluster, at most, that each have a share of its work, in a process that finds the others as torchrun's do."""
+
     def shares(self, other: Needs) -> bool:
         """Whether both can ask at the same time."""
         return self.requests is not None and self == other

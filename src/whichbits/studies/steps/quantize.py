@@ -13,15 +13,16 @@ from whichbits.core.errors import UserError
 from whichbits.schema.labels import Labels
 from whichbits.schema.quantize import QuantizeInputs, QuantizeLocal, QuantizeSummary
 from whichbits.schema.step import Step
-from whichbits.studies.steps.planned import Planned
+from whichbits.studies.steps.planned import Needs, Planned
 from whichbits.studies.steps.shared.items import write_items
 from whichbits.studies.steps.shared.job import threads
 from whichbits.studies.steps.shared.on_engine import trusted
 from whichbits.studies.steps.shared.provenance import provenance
-from whichbits.studies.steps.step import Job, Kind, Result, StepContext
+from whichbits.studies.steps.step import Job, Kind, ProcessLost, Result, StepContext
 
 if TYPE_CHECKING:
     from whichbits.formats.format import Format
+    from whichbits.quantization.model.ranks import Ranks
     from whichbits.quantization.passes.calibrated import Target
     from whichbits.quantization.passes.shared_pass import Made
     from whichbits.quantization.recipe.recipe import Recipe
@@ -56,7 +57,16 @@ def making(study: Study, candidate: Candidate) -> tuple[Format, Planned]:
         labels=Labels(candidate=candidate.name, format=fitted.name),
         local=QuantizeLocal(base=study.model.path, trust_remote_code=trusted(study)),
     )
-    return fitted, Planned(step)
+    return fitted, Planned(step, Needs(nodes=_nodes(study, fitted, recipe)))
+
+
+def _nodes(study: Study, format: Format, recipe: Recipe) -> int:
+    """Nodes, at most, that share its calibration: as many as there are batches of samples; one where there is none."""
+    from whichbits.quantization.model.decoder import batches
+
+    if not recipe.needs_data(format):
+        return 1
+    return min(study.specification.executor.nodes, batches(recipe.calibration.samples, recipe.calibration.length))
 
 
 def matrices(study: Study) -> frozenset[tuple[int, int]]:
@@ -126,25 +136,38 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
     """Make checkpoints of one base model, those that can share a calibrated pass in one.
 
     Where a pass of several fails, why is printed and each is made alone: what one of them cannot have leaves the others as they
-    are. Layers that are finished by then are kept, as they are when the run is killed.
+    are. Layers that are finished by then are kept, as they are when the run is killed. Where several nodes share the samples, a
+    pass that fails fails for all of them. Raises ProcessLost where the process of one is lost.
     """
     import torch
 
-    from whichbits.quantization.passes.shared_pass import passes
+    from whichbits.quantization.model.ranks import RankLost, joined
 
     torch.set_num_threads(threads(jobs[0]))
+    try:
+        with joined() as ranks:
+            yield from _run(jobs, context, ranks)
+    except RankLost as error:
+        raise ProcessLost(str(error)) from error
+
+
+def _run(jobs: Sequence[Job], context: StepContext, ranks: Ranks) -> Iterator[tuple[Job, Result | Exception]]:
+    from whichbits.quantization.passes.shared_pass import passes
+
     targets = {job.step.key: _target(job) for job in jobs}
     for group in passes(targets.values()):
         members = [job for job in jobs if targets[job.step.key] in group]
-        made = _made(members, group, context)
+        made = _made(members, group, context, ranks)
+        if isinstance(made, Exception) and ranks.count > 1:
+            raise made  # the others cannot know which pass would be next
         if isinstance(made, Exception) and len(members) > 1:
             traceback.print_exception(made)
             _let_go(made)
             for job, target in zip(members, group, strict=True):
-                alone = _made([job], [target], context)
+                alone = _made([job], [target], context, ranks)
                 yield job, alone if isinstance(alone, Exception) else _result(job, alone[0], [job])
             continue
-        for number, job in enumerate(members):
+        for number, job in enumerate(members if ranks.first else ()):
             yield job, made if isinstance(made, Exception) else _result(job, made[number], members)
 
 
@@ -155,8 +178,9 @@ def _target(job: Job) -> Target:
     return Target(inputs.format, inputs.recipe, job.directory / "checkpoint", job.kept)
 
 
-def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext) -> list[Made] | Exception:
-    """The checkpoints of one pass, or why there are none."""
+def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext, ranks: Ranks) -> list[Made] | Exception:
+    """The checkpoints of one pass, or why there are none; none on other nodes than the first. Raises RankLost."""
+    from whichbits.quantization.model.ranks import RankLost
     from whichbits.quantization.passes.shared_pass import TEXT, make
 
     def start(what: str) -> Callable[[int, int], None]:
@@ -173,8 +197,11 @@ def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext) 
             base_files=first.step.inputs_as(QuantizeInputs).base,
             start=start,
             texts=first.shared,
+            ranks=ranks,
             trust_remote_code=local.trust_remote_code,
         )
+    except RankLost:
+        raise
     except Exception as error:  # noqa: BLE001 - memory or arithmetic may fail one pass of several formats, and none alone
         return error
 

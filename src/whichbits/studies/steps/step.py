@@ -77,6 +77,10 @@ class ServerFailed(Exception):
     """A server that did not come up, or that has died; the message is its cause in one line."""
 
 
+class ProcessLost(Exception):
+    """Another process that has a share of the same work has ended: all of it is to run again."""
+
+
 class StepContext(Protocol):
     """What a running function may ask of the runner."""
 

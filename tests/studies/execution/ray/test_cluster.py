@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow.parquet as parquet
 import pytest
 
 import whichbits
@@ -315,16 +316,16 @@ max_length: 128
 """
 
 
-def shards_at_work(cluster: Any, store: Path, study: subprocess.Popen[str]) -> dict[int, Any]:
-    """Nodes that are at work at once on shards of one evaluation, by the process of their raylet: two at least."""
+def at_work_at_once(cluster: Any, store: Path, study: subprocess.Popen[str], kind: str, count: int) -> dict[int, Any]:
+    """Nodes that are at work at once on steps of a kind, by the process of their raylet: so many at least."""
     raylets = {one.all_processes["raylet"][0].process.pid: one for one in cluster.list_all_nodes()}
     while study.poll() is None:
-        begun = list((store / "partial").glob("evaluate_shard-*"))
+        begun = list((store / "partial").glob(f"{kind}-*"))
         found = {raylet_of(process, raylets) for process in processes_of(store)} - {None}
-        if len(begun) > 1 and len(found) > 1:
+        if len(begun) >= count and len(found) >= count:
             return {raylet: raylets[raylet] for raylet in found}
         time.sleep(0.02)
-    pytest.fail("no two nodes were at work on one evaluation")
+    pytest.fail(f"no {count} nodes were at work at once")
 
 
 def test_one_long_evaluation_runs_on_several_nodes_one_of_which_is_lost(
@@ -334,7 +335,7 @@ def test_one_long_evaluation_runs_on_several_nodes_one_of_which_is_lost(
     (tmp_path / "spec.yaml").write_text(SHARDED.format(model=tiny_llama))
 
     there = study(tmp_path, "there", "--executor", "ray", "--address", cluster.address)
-    at_work = shards_at_work(cluster, tmp_path / "there", there)
+    at_work = at_work_at_once(cluster, tmp_path / "there", there, "evaluate_shard", 2)
     raylet, node = next((raylet, node) for raylet, node in at_work.items() if not node.head)
     kill_with_children(raylet)
     cluster.remove_node(node, allow_graceful=False)
@@ -348,3 +349,43 @@ def test_one_long_evaluation_runs_on_several_nodes_one_of_which_is_lost(
     assert finished(tmp_path / "there") == finished(tmp_path / "here")
     log = (tmp_path / "there" / "run.log").read_text()
     assert "shard 3 of 3" in log and "lost: " in log
+
+
+SHARED = """\
+version: 1
+name: shared
+model: {model}
+candidates:
+  - {{format: w8a8-int, recipe: {{rounding: gptq, calibration: {{source: random, samples: 80, length: 128}}}}, run: emulated}}
+max_length: 128
+"""
+
+
+def test_nodes_share_the_samples_of_a_calibrated_pass_and_one_is_lost(
+    tmp_path: Path, tiny_llama: Path, cluster: Any, gone: Any
+):
+    """The pass runs again on those that are left."""
+    text = SHARED.format(model=tiny_llama)
+    (tmp_path / "spec.yaml").write_text(f"{text}executor: {{name: ray, address: '{cluster.address}', nodes: 3}}\n")
+
+    there = study(tmp_path, "there")
+    at_work = at_work_at_once(cluster, tmp_path / "there", there, "quantize", 3)
+    raylet, node = next((raylet, node) for raylet, node in at_work.items() if not node.head)
+    kill_with_children(raylet)
+    cluster.remove_node(node, allow_graceful=False)
+    said = there.communicate(timeout=300)[0]
+    cluster.add_node(**cluster.added)
+    assert there.returncode == 0, said
+    assert "attempt 2 of 3" in (tmp_path / "there" / "run.log").read_text()
+    assert gone([process.pid for process in processes_of(tmp_path / "there")])
+    (tmp_path / "spec.yaml").write_text(text)
+    here = study(tmp_path, "here")
+    assert here.communicate(timeout=300)[0]
+    assert here.returncode == 0
+    steps = [sorted(path.name for path in (tmp_path / store / "steps" / "quantize").iterdir()) for store in ("there", "here")]
+    assert steps[0] == steps[1], "the key says nothing of nodes"
+    errors = []
+    for store in ("there", "here"):
+        items = parquet.read_table(tmp_path / store / "steps" / "quantize" / steps[0][0] / "items.parquet").to_pydict()
+        errors.append(dict(zip(items["module"], items["error"], strict=True)))
+    assert errors[0] == pytest.approx(errors[1], rel=0.01)

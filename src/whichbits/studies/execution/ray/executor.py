@@ -24,6 +24,7 @@ from whichbits.studies.execution.ray.checks import Node, check_node, examine, ex
 from whichbits.studies.execution.ray.mailbox import Answer, Asked, Mailbox, News, Question, Started
 from whichbits.studies.execution.ray.node import Assignment, Report, run
 from whichbits.studies.execution.ray.servers import RayEngine
+from whichbits.studies.execution.ray.several import Others, share
 from whichbits.studies.execution.servers import ConfiguredEngine, Engine
 from whichbits.studies.execution.worker import cause_of
 from whichbits.studies.steps.planned import Needs
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 """Work whose process or node is lost so often has failed."""
+
+WATCH_S = 5.0
+"""How soon it is seen, while nothing else is heard, that nodes for work are missing."""
 
 STOPPING_S = 20.0
 """What Ray gets to end the workers of cancelled work."""
@@ -47,8 +51,9 @@ LOST = (
     ray.exceptions.OutOfMemoryError,
     ray.exceptions.LocalRayletDiedError,
     ray.exceptions.ObjectLostError,
+    ray.exceptions.TaskCancelledError,
 )
-"""What Ray says of a task whose worker or node is gone."""
+"""What Ray says of a task whose worker or node is gone, or that of another node with a share of its work."""
 
 
 @dataclass(eq=False)
@@ -65,6 +70,8 @@ class _Piece:
     """Nodes where it was lost."""
     task: ray.ObjectRef[Report] | None = None
     group: PlacementGroup | None = None
+    others: Others | None = None
+    """Processes on further nodes that share its work."""
     left: dict[str, Path] = field(default_factory=dict)
     """What its last attempt has written of steps that have no result, by key."""
 
@@ -93,6 +100,9 @@ class RayExecutor(Executor):
     def connect(self, address: str | None) -> None:
         """Use the cluster at this address; by default the one of `RAY_ADDRESS`, or that this machine is a node of."""
         self._address = address
+
+    def share(self, nodes: int) -> None:
+        """Each step says how many nodes share it."""
 
     def start(self, services: Services) -> None:
         """Connect to the cluster, and examine its nodes. Raises UserError where they cannot run the study."""
@@ -158,6 +168,8 @@ class RayExecutor(Executor):
         tasks = [piece.task for piece in pieces if piece.task is not None]
         for task in tasks:
             ray.cancel(task, force=True)
+        for others in (piece.others for piece in pieces if piece.others is not None):
+            others.end()
         if tasks:
             ray.wait(tasks, num_returns=len(tasks), timeout=STOPPING_S)
         self._heard.put(None)
@@ -216,7 +228,12 @@ class RayExecutor(Executor):
             self._cores,
             {name: os.environ[name] for name in PASSED_ON if name in os.environ},
         )
-        piece.task = self._task.options(**options).remote(assignment, self._mailbox)
+        several = min(needs.nodes, len(nodes()))
+        if several > 1:
+            each = {"CPU": float(cores), **({"GPU": float(gpus)} if gpus else {})}
+            piece.task, piece.others = share(assignment, self._mailbox, several, each)
+        else:
+            piece.task = self._task.options(**options).remote(assignment, self._mailbox)
         piece.task.future().add_done_callback(lambda _: self._heard.put(piece))
 
     # What is heard of it
@@ -257,15 +274,32 @@ class RayExecutor(Executor):
         self._mailbox.answer.remote(number, found)
 
     def _hear(self) -> None:
-        """Settle work whose task has ended."""
-        while (piece := self._heard.get()) is not None:
+        """Settle work whose task has ended, and see whether what waits for nodes can still have them."""
+        while True:
+            try:
+                piece = self._heard.get(timeout=WATCH_S)
+            except queue.Empty:
+                self._give_up_waiting()
+                continue
+            if piece is None:
+                return
             with self._lock:
                 if self._stopped:
                     return
                 self._task_ended(piece)
                 self._place()
 
+    def _give_up_waiting(self) -> None:
+        """Cancel work that waits for more nodes than there are, which is no attempt of it; it goes to those that are left."""
+        with self._lock:
+            for piece in self._pieces():
+                if not self._stopped and piece.others is not None and piece.others.beyond(len(nodes())):
+                    piece.attempts -= 1
+                    ray.cancel(piece.task, force=True)
+
     def _task_ended(self, piece: _Piece) -> None:
+        beside = [] if piece.others is None else piece.others.end()
+        piece.others = None
         if piece.group is not None and self._engine is not None:
             remove_placement_group(piece.group)
             piece.group = self._engine.group = None
@@ -273,7 +307,7 @@ class RayExecutor(Executor):
             assert piece.task is not None
             report = ray.get(piece.task)
         except LOST as error:
-            self._lost(piece, f"{type(error).__name__} on node {self._address_of(piece.node)}")
+            self._lost(piece, "; ".join([f"{type(error).__name__} on node {self._address_of(piece.node)}", *beside]))
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, OSError):
                 self._lost(piece, f"the store on node {self._address_of(piece.node)}: {error.cause}", error.cause)
@@ -287,7 +321,7 @@ class RayExecutor(Executor):
             if report.lost is not None:
                 piece.node = report.node
                 piece.left = {job.step.key: job.directory for job in report.lost.jobs}
-                self._lost(piece, f"{report.lost.cause} on node {self._address_of(piece.node)}")
+                self._lost(piece, "; ".join([f"{report.lost.cause} on node {self._address_of(piece.node)}", *beside]))
 
     def _settle(self, key: str, outcome: Result | StepFailed) -> None:
         piece = self._running.pop(key, None)

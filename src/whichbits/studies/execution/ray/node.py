@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,17 @@ import ray
 from whichbits.core.environment import ARITHMETIC
 from whichbits.core.processes import safe_environment
 from whichbits.schema.step import Step
-from whichbits.studies.execution.executor import StepFailed, Work
-from whichbits.studies.execution.processes import Ended, Lost, Processes, Progress, ServerAsked, ServerSilent, ServerWanted
+from whichbits.studies.execution.executor import StepFailed, StepServices, Work
+from whichbits.studies.execution.processes import (
+    Ended,
+    Ending,
+    Lost,
+    Processes,
+    Progress,
+    ServerAsked,
+    ServerSilent,
+    ServerWanted,
+)
 from whichbits.studies.execution.ray.cores import claimed
 from whichbits.studies.execution.ray.mailbox import Started
 from whichbits.studies.steps.step import Result, ServerFailed
@@ -82,6 +91,27 @@ class NodeServices:
         self.mailbox.tell.remote(ServerSilent(name))
 
 
+class Silent:
+    """What a process is offered beside the first, which alone tells and asks the study."""
+
+    def started(self, step: Step) -> None:
+        """The first says it."""
+
+    def progress(self, step: Step, text: str) -> None:
+        """The first says it."""
+
+    def server(self, name: str) -> str:
+        """There is none. Raises ServerFailed."""
+        raise ServerFailed(f"{name} is not asked by several processes")
+
+    def server_failure(self, name: str) -> str | None:
+        """None is asked."""
+        return None
+
+    def server_silent(self, name: str) -> None:
+        """None is asked."""
+
+
 def run(assignment: Assignment, mailbox: ActorHandle[Any]) -> Report:
     """Run an assignment, in a Ray task. Raises OSError or UserError of the store."""
     work = assignment.work
@@ -93,12 +123,22 @@ def run(assignment: Assignment, mailbox: ActorHandle[Any]) -> Report:
         if len(found) < len(work.steps):  # the last one comes with the report
             mailbox.tell.remote(Ended(key, outcome))
 
+    return Report(services.node, found, _run(assignment, services, ended))
+
+
+def run_beside(assignment: Assignment) -> str | None:
+    """Run a process beside the one that files what comes of the work; what was wrong with it, None where it has ended well."""
+    beside = replace(assignment, work=replace(assignment.work, beside=True))
+    lost = _run(beside, Silent(), lambda key, outcome: None)
+    return None if lost is None else lost.cause
+
+
+def _run(assignment: Assignment, services: StepServices, ended: Ending) -> Lost | None:
     processes = _processes(assignment.store, assignment.preload)
     environment = {**os.environ, **assignment.environment}
     safe = safe_environment({name: value for name, value in environment.items() if name not in ARITHMETIC})
     with claimed(assignment.cores) as cores:
-        lost = processes.run(work, cores, safe, services, ended)
-    return Report(services.node, found, lost)
+        return processes.run(assignment.work, cores, safe, services, ended)
 
 
 @cache
