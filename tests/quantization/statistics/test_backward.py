@@ -86,7 +86,10 @@ def test_squared_gradients_weigh_tokens_and_their_products_are_the_curvature(
     numbers = []
     devices = ["cpu"] * replicas
     store = FisherStore(tmp_path / "kept")
-    for observed in observe_backwards(decoder, tensors, [LINEARS, LINEARS], tokens, draws, SEED, tmp_path, devices):
+    told: list[tuple[int, int]] = []
+    for observed in observe_backwards(
+        decoder, tensors, [LINEARS, LINEARS], tokens, draws, SEED, tmp_path, devices, on_layer=lambda *count: told.append(count)
+    ):
         assert not store.has_all(2)
         numbers.append(observed.number)
         store.put(observed)
@@ -112,6 +115,7 @@ def test_squared_gradients_weigh_tokens_and_their_products_are_the_curvature(
                 torch.testing.assert_close(fed.curvature[module], expected, rtol=5e-3, atol=atol)
                 assert torch.equal(curvature[module], fed.curvature[module])
     assert numbers == [1, 0]
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert store.has_all(2)
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
 

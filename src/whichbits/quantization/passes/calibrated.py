@@ -22,7 +22,7 @@ from whichbits.quantization.output.manifest import FILE, Manifest, ModuleError, 
 from whichbits.quantization.passes.fitting import SHARD_BYTES, Progress, fit_to
 from whichbits.quantization.passes.forward_check import check_agreement
 from whichbits.quantization.passes.layer_store import LayerStore, drop_states, kept_data, scratch_of, unfinished
-from whichbits.quantization.passes.pipeline import Job, stream
+from whichbits.quantization.passes.pipeline import CalibratedPass, Job, stream
 from whichbits.quantization.recipe.recipe import Recipe
 from whichbits.quantization.transforms.base_tensors import base_tensors
 
@@ -61,6 +61,7 @@ def quantize_calibrated(
     base_files: Mapping[str, str] | None = None,
     on_progress: Progress | None = None,
     on_token: Progress | None = None,
+    on_layer: Progress | None = None,
     texts: Path | None = None,
     shard_bytes: int = SHARD_BYTES,
     device: str | None = None,
@@ -72,9 +73,10 @@ def quantize_calibrated(
     All are calibrated on the same tokens. Those and finished layers are kept in folders `.NAME.layers` beside the checkpoints
     until they are complete, or where the targets say: run again after an interruption, the pass goes on there, and ends in the
     same bytes. Tokens are shared by all passes that name the same folder `texts`.
-    `on_token(done, all)` counts the tokens of calibration text that the model generates itself; the pass is computed on
-    `device`; arguments otherwise as `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the
-    calibration data cannot be had, a Hessian cannot be factorised, the model is not understood, or kept layers were made with
+    `on_token(done, all)` counts the tokens of calibration text that the model generates itself, `on_layer(done, all)` the
+    layers that are run forward and back where the loss is asked; the pass is computed on `device`; arguments otherwise as
+    `quantize_checkpoint`. Raises UserError where the recipes' calibration or seed differ, the calibration data cannot be had, a
+    Hessian cannot be factorised, the model is not understood, or kept layers were made with
     other settings.
     Of several `ranks` each runs its share of the batches of samples. The first makes the tokens, keeps the layers, writes, and
     alone returns something. Kept layers serve any number of ranks. Raises UserError also where ranks have other settings, or
@@ -133,17 +135,10 @@ def quantize_calibrated(
     linears = [name for layer in layers for name in layer]
     finished = sum(len(layer) for store in stores for number, layer in enumerate(layers) if store.has(number))
     with scratch_of(folders[0], ranks) as scratch, float32_products():
-        for quantized in stream(
-            base,
-            layers,
-            jobs,
-            data.tokens,
-            lambda job, number: stores[job].get(number),
-            scratch,
-            devices=devices,
-            ranks=ranks,
-            trust_remote_code=trust_remote_code,
-        ):
+        calibrated = CalibratedPass(
+            layers, jobs, data.tokens, lambda job, number: stores[job].get(number), scratch, devices, ranks, on_layer
+        )
+        for quantized in stream(base, calibrated, trust_remote_code=trust_remote_code):
             stores[quantized.job].put(quantized.number, quantized.tensors, quantized.errors)
             finished += len(quantized.errors)
             if on_progress:

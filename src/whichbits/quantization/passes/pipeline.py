@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from whichbits.quantization.model.ranks import ALONE, Ranks
 from whichbits.quantization.model.replicas import filled, in_turn, refill, run
 from whichbits.quantization.model.tensors import outside_layers
 from whichbits.quantization.output.manifest import ModuleError
+from whichbits.quantization.passes.fitting import Progress
 from whichbits.quantization.passes.layer import quantize_layer
 from whichbits.quantization.passes.layer_store import FisherStore
 from whichbits.quantization.recipe.recipe import Recipe
@@ -53,6 +54,41 @@ class QuantizedLayer:
     errors: tuple[ModuleError, ...]
 
 
+@dataclass(frozen=True)
+class CalibratedPass:
+    """What is quantized for which checkpoints on which tokens, and where.
+
+    All of it happens on the first of `devices`, but that all of them run the samples, in turn. Of several `ranks` each runs its
+    own samples; the first alone quantizes, and asks `done`.
+    """
+
+    layers: Sequence[Sequence[str]]
+    """Names of the weights to quantize, layer by layer."""
+    jobs: Sequence[Job]
+    tokens: torch.Tensor
+    """int64 [samples, length]."""
+    done: Callable[[int, int], Tensors | None]
+    """The stored tensors of a job's layer that an earlier run has finished, None for others."""
+    scratch: Path
+    """Folder for what the base says of its tokens."""
+    devices: Sequence[str] = ("cpu",)
+    ranks: Ranks = ALONE
+    on_layer: Progress | None = None
+    """Counts the layers that are run forward and back where the loss is asked."""
+
+    def own_batches(self, samples: torch.Tensor) -> torch.Tensor:
+        """This rank's share of `samples` [samples, ...] of all."""
+        return self.ranks.own_samples(samples, samples_at_a_time(self.tokens.shape[1]))
+
+    def linears(self, number: int) -> list[str]:
+        """Names within a layer of its weights to quantize."""
+        return [name.removeprefix(layer_prefix(number)) for name in self.layers[number]]
+
+    def waiting(self, jobs: Iterable[int], number: int) -> list[int]:
+        """Those of the jobs, by their numbers, whose layer is not finished, on every rank."""
+        return self.ranks.of_first(lambda: [job for job in jobs if self.done(job, number) is None])
+
+
 @dataclass
 class _Stream:
     """The jobs that are calibrated together: the layers that they start from, by number, the hidden states of each batch.
@@ -68,28 +104,14 @@ class _Stream:
     fisher: FisherStore | None
 
 
-def stream(
-    base: Path,
-    layers: Sequence[Sequence[str]],
-    jobs: Sequence[Job],
-    tokens: torch.Tensor,
-    done: Callable[[int, int], Tensors | None],
-    scratch: Path,
-    *,
-    devices: Sequence[str] = ("cpu",),
-    ranks: Ranks = ALONE,
-    trust_remote_code: bool = False,
-) -> Iterator[QuantizedLayer]:
-    """Quantize each decoder layer of `base` for each job, in the order of the layers, on `tokens` [samples, length].
+def stream(base: Path, calibrated: CalibratedPass, *, trust_remote_code: bool = False) -> Iterator[QuantizedLayer]:
+    """Quantize each decoder layer of `base` for each job; yields layers as they are finished, on the first rank alone.
 
-    `layers` are the names of the weights to quantize, layer by layer. A job that propagates its error sees what its own stored
-    layers give; the others share what the base gives, and so its statistics. `done(job, layer)` returns the stored tensors of
-    a layer that an earlier run has finished, None for others; such a layer is not quantized again. In memory are one layer and
-    the next of each stream, its Hessians, and their hidden states; what the base says of its tokens is kept in the folder
-    `scratch`. All of it happens on the first of `devices`, but that all of them run the samples, in turn. Of several `ranks`
-    each runs its own samples; the first alone quantizes, asks `done`, and has something to yield. A model's own Python code
-    runs only where `trust_remote_code` says so.
+    A job that propagates its error sees what its own stored layers give; the others share what the base gives, and so its
+    statistics. A layer that is done is not quantized again. In memory are one layer and the next of each stream, its Hessians,
+    and their hidden states. A model's own Python code runs only where `trust_remote_code` says so.
     """
+    jobs, devices, count = calibrated.jobs, calibrated.devices, len(calibrated.layers)
     decoder = empty_model(base, trust_remote_code=trust_remote_code, device=devices[0])
     empty_layers = list(decoder.layers)
     streams = []
@@ -101,15 +123,14 @@ def stream(
         fisher = None
         if recipe.fisher_samples:
             rotated = "-rotated" if recipe.rotation else ""
-            fisher = FisherStore(scratch / f"fisher-{recipe.fisher_samples}{rotated}") if together else None
-            if ranks.of_first(partial(_to_ask, shared, fisher, done, len(layers))):
-                yield from _backwards(decoder, tensors, layers, jobs, numbers, tokens, done, scratch, devices, ranks, fisher)
+            fisher = FisherStore(calibrated.scratch / f"fisher-{recipe.fisher_samples}{rotated}") if together else None
+            if calibrated.ranks.of_first(partial(_to_ask, calibrated, shared, fisher)):
+                yield from _backwards(calibrated, decoder, tensors, recipe, shared, fisher)
         elif shared:
             together.append(shared)
         for members in together:
-            own_tokens = ranks.own_samples(tokens, samples_at_a_time(tokens.shape[1]))
-            inputs, calls = first_inputs(decoder, outside_layers(tensors), own_tokens)
-            inputs, ahead = in_turn(inputs, devices), prefetched_layers(tensors, range(len(layers)))
+            inputs, calls = first_inputs(decoder, outside_layers(tensors), calibrated.own_batches(calibrated.tokens))
+            inputs, ahead = in_turn(inputs, devices), prefetched_layers(tensors, range(count))
             own = jobs[members[0]].recipe
             reference = inputs if own.corrects else None
             streams.append(_Stream(members, ahead, inputs, own.propagates, reference, fisher))
@@ -118,37 +139,26 @@ def stream(
     del decoder
     for number, (layer, call) in enumerate(zip(empty_layers, calls, strict=True)):
         for each in streams:
-            last = number + 1 == len(layers)
-            yield from _advance(each, jobs, layer, call, number, layers[number], done, devices, ranks, last=last)
+            yield from _advance(calibrated, each, number, layer, call)
         empty(layer)
 
 
 def _advance(
-    each: _Stream,
-    jobs: Sequence[Job],
-    layer: torch.nn.Module,
-    call: Call,
-    number: int,
-    names: Sequence[str],
-    done: Callable[[int, int], Tensors | None],
-    devices: Sequence[str],
-    ranks: Ranks,
-    *,
-    last: bool,
+    calibrated: CalibratedPass, each: _Stream, number: int, layer: torch.nn.Module, call: Call
 ) -> Iterator[QuantizedLayer]:
-    """Quantize a layer, the weights called `names`, for the jobs of a stream, and pass its hidden states through the layer."""
-    prefix = layer_prefix(number)
-    linears = [name.removeprefix(prefix) for name in names]
-    finished = {job: done(job, number) for job in each.jobs} if ranks.first else {}
-    waiting = ranks.of_first(lambda: [job for job in each.jobs if finished[job] is None])
+    """Quantize a layer for the jobs of a stream, and pass its hidden states through the layer."""
+    ranks, jobs, device = calibrated.ranks, calibrated.jobs, calibrated.devices[0]
+    linears, prefix = calibrated.linears(number), layer_prefix(number)
+    waiting = calibrated.waiting(each.jobs, number)
     tensors = next(each.layers)
-    replicas = filled(layer, tensors, call, devices)
+    replicas = filled(layer, tensors, call, calibrated.devices)
+    made: dict[int, Tensors] = {}
     if waiting:
         modules = [name.removesuffix(".weight") for name in linears]
         weights = _weights(each.fisher, number, each.inputs, ranks) if each.fisher else None
         observation = observe(replicas, modules, each.inputs, each.reference, weights, ranks)
         if each.fisher and ranks.first:
-            curvature = {name: kept.to(devices[0]) for name, kept in each.fisher.curvature(number).items()}
+            curvature = {name: kept.to(device) for name, kept in each.fisher.curvature(number).items()}
             for fed in observation.statistics:
                 fed.curvature = {module: curvature[module] for module in fed.modules if module in curvature}
         reference, outputs = observation.reference, observation.outputs
@@ -163,23 +173,23 @@ def _advance(
         quantized = QuantizedLayer(job, number, *_quantize(jobs[job], *prepared, linears, largest, prefix))
         yield quantized
         if each.propagates:
-            finished[job] = quantized.tensors
+            made[job] = quantized.tensors
         del prepared, quantized
         trim_heap()
-    if each.propagates and not last:
-        stored = ranks.of_first(lambda: finished[each.jobs[0]])
+    if each.propagates and number + 1 < len(calibrated.layers):
+        (job,) = each.jobs
+        stored = ranks.of_first(lambda: made[job] if waiting else calibrated.done(job, number))
         assert stored is not None
-        restored = _restored(stored, tensors, linears, jobs[each.jobs[0]].format, prefix)
-        refill(replicas, restored)
+        refill(replicas, _restored(stored, tensors, linears, jobs[job].format, prefix))
         outputs = run(replicas, each.inputs)
     check_states(outputs, f"the hidden states behind layer {number}")
     each.inputs, each.reference = outputs, reference
 
 
-def _to_ask(shared: Sequence[int], fisher: FisherStore | None, done: Callable[[int, int], Tensors | None], layers: int) -> bool:
+def _to_ask(calibrated: CalibratedPass, shared: Sequence[int], fisher: FisherStore | None) -> bool:
     """Whether the loss is still to be asked, for jobs that are quantized on the way back or for what is kept of it."""
-    waiting = any(done(number, 0) is None for number in shared)  # on the way back the first layer comes last
-    return waiting or (fisher is not None and not fisher.has_all(layers))
+    waiting = any(calibrated.done(job, 0) is None for job in shared)  # on the way back the first layer comes last
+    return waiting or (fisher is not None and not fisher.has_all(len(calibrated.layers)))
 
 
 def _weights(fisher: FisherStore, number: int, inputs: Sequence[torch.Tensor], ranks: Ranks) -> list[dict[str, torch.Tensor]]:
@@ -197,53 +207,51 @@ def _weights(fisher: FisherStore, number: int, inputs: Sequence[torch.Tensor], r
 
 
 def _backwards(
+    calibrated: CalibratedPass,
     decoder: Any,
     tensors: Tensors,
-    layers: Sequence[Sequence[str]],
-    jobs: Sequence[Job],
-    numbers: Sequence[int],
-    tokens: torch.Tensor,
-    done: Callable[[int, int], Tensors | None],
-    scratch: Path,
-    devices: Sequence[str],
-    ranks: Ranks,
+    recipe: Recipe,
+    shared: Sequence[int],
     kept: FisherStore | None,
 ) -> Iterator[QuantizedLayer]:
-    """Ask the loss about each layer for the jobs of these `numbers`, from the last to the first.
+    """Ask the loss about each layer, from the last to the first, as `recipe` has it.
 
-    Those that do not propagate their error are quantized on the way; what the loss says is `kept` for the others.
+    The `shared` jobs are quantized on the way; what the loss says is `kept` for those that propagate their error.
     """
-    names = [[name.removeprefix(layer_prefix(number)) for name in layer] for number, layer in enumerate(layers)]
-    modules = [[name.removesuffix(".weight") for name in layer] for layer in names]
-    recipe = jobs[numbers[0]].recipe
-    shared = [(number, jobs[number]) for number in numbers if not jobs[number].recipe.propagates]
+    modules = [
+        [name.removesuffix(".weight") for name in calibrated.linears(number)] for number in range(len(calibrated.layers))
+    ]
     for observed in observe_backwards(
-        decoder, tensors, modules, tokens, recipe.fisher_samples, recipe.seed, scratch, devices, ranks
+        decoder,
+        tensors,
+        modules,
+        calibrated.tokens,
+        recipe.fisher_samples,
+        recipe.seed,
+        calibrated.scratch,
+        calibrated.devices,
+        calibrated.ranks,
+        calibrated.on_layer,
     ):
-        if kept and ranks.first:
+        if kept and calibrated.ranks.first:
             kept.put(observed)
-        yield from _quantize_observed(observed, shared, names[observed.number], done, ranks)
+        yield from _quantize_observed(calibrated, observed, shared)
         # Its statistics are as large as the layer, and the next one's come before the name is used again.
         del observed
 
 
-def _quantize_observed(
-    observed: ObservedLayer,
-    jobs: Sequence[tuple[int, Job]],
-    linears: Sequence[str],
-    done: Callable[[int, int], Tensors | None],
-    ranks: Ranks,
-) -> Iterator[QuantizedLayer]:
-    """Quantize a layer seen on the way back, the weights called `linears` within it, for those of `jobs` not yet done."""
-    prefix = layer_prefix(observed.number)
+def _quantize_observed(calibrated: CalibratedPass, observed: ObservedLayer, shared: Sequence[int]) -> Iterator[QuantizedLayer]:
+    """Quantize a layer seen on the way back, for those of the `shared` jobs not yet done."""
+    number, ranks, jobs = observed.number, calibrated.ranks, calibrated.jobs
     layer, tensors = observed.replicas[0].layer, observed.tensors
-    waiting = ranks.of_first(lambda: [(number, job) for number, job in jobs if done(number, observed.number) is None])
+    linears, prefix = calibrated.linears(number), layer_prefix(number)
+    waiting = calibrated.waiting(shared, number)
     offsets = norm_offsets(layer)
-    cached = any(job.format.kv_cache for _, job in waiting)
+    cached = any(jobs[job].format.kv_cache for job in waiting)
     largest = largest_keys_and_values(observed.replicas, observed.inputs, ranks) if cached else None
-    for number, job in waiting if ranks.first else ():
-        prepared = _prepared(job, layer, tensors, observed.statistics, offsets, prefix)
-        yield QuantizedLayer(number, observed.number, *_quantize(job, *prepared, linears, largest, prefix))
+    for job in waiting if ranks.first else ():
+        prepared = _prepared(jobs[job], layer, tensors, observed.statistics, offsets, prefix)
+        yield QuantizedLayer(job, number, *_quantize(jobs[job], *prepared, linears, largest, prefix))
         del prepared
         trim_heap()
 

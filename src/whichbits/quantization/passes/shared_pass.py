@@ -17,6 +17,9 @@ Made = tuple[Manifest, tuple[ModuleError, ...]]
 TEXT = "calibration text"
 """What the part of the work is called in which the model generates the text that it is calibrated on; it counts tokens."""
 
+LAYERS = "layers for the loss"
+"""What the part is called in which layers are run forward and back, to ask the loss about them; it counts each twice."""
+
 
 def passes(targets: Iterable[Target]) -> list[list[Target]]:
     """The targets by the pass that can make them: those calibrated on the same tokens together, each of the others alone.
@@ -71,6 +74,7 @@ def make(
             targets,
             base_files=base_files,
             on_token=start(TEXT),
+            on_layer=start(LAYERS),
             on_progress=start("modules"),
             texts=texts,
             device=device,

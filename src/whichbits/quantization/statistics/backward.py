@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
@@ -68,6 +68,7 @@ def observe_backwards(
     folder: Path,
     devices: Sequence[str],
     ranks: Ranks = ALONE,
+    on_layer: Callable[[int, int], None] | None = None,
 ) -> Iterator[ObservedLayer]:
     """Run the model forward and back, and note on the way back, from the last layer to the first, what its linears are fed.
 
@@ -81,7 +82,7 @@ def observe_backwards(
     samples in turn; `linears` names linear layers within each layer; `tokens` are [samples, length], of which each of `ranks`
     runs its own; at each of them `draws` next tokens y are drawn, by the `seed`, the same whichever rank runs it. In memory are
     one layer and the next, the hidden states of all samples, and as many gradients for each draw; hidden states between layers
-    are in `folder` meanwhile.
+    are in `folder` meanwhile. `on_layer(done, all)` counts the layers, each once forward and once back.
     Sources: the Fisher information as KL's curvature (Martens, arXiv 1412.1193); gradients at a linear layer's output as
     weights of its Hessian (GuidedQuant, Kim et al., arXiv 2505.07004, with one group of channels); both sides of the Hessian
     from them (YAQA, Tseng et al., arXiv 2505.22988).
@@ -101,6 +102,8 @@ def observe_backwards(
             hidden = run(filled(decoder.layers[number], next(ahead), calls[number], devices), hidden)
             check_states(hidden, f"the hidden states behind layer {number}")
             empty(decoder.layers[number])
+            if on_layer:
+                on_layer(number + 1, 2 * len(forwards))
         generator = torch.Generator().manual_seed(seed)
         drawn = ranks.own_samples(torch.rand(len(tokens), draws, tokens.shape[1], generator=generator), together).to(first)
         head, bias, norm = head_of(tensors), head_bias_of(tensors), final_norm(decoder)
@@ -125,6 +128,8 @@ def observe_backwards(
             statistics = _together(notes, first, ranks)
             weights = _interleaved(ranks.to_first(_interleaved(each.weights for each in notes)))
             del notes
+            if on_layer:
+                on_layer(2 * len(forwards) - number, 2 * len(forwards))
             yield ObservedLayer(number, own, replicas, hidden, statistics, weights)
             del own, replicas, kept, hidden, statistics, weights
             empty(decoder.layers[number])

@@ -181,12 +181,13 @@ def _target(job: Job) -> Target:
 def _made(jobs: Sequence[Job], targets: Sequence[Target], context: StepContext, ranks: Ranks) -> list[Made] | Exception:
     """The checkpoints of one pass, or why there are none; none on other nodes than the first. Raises RankLost."""
     from whichbits.quantization.model.ranks import RankLost
-    from whichbits.quantization.passes.shared_pass import TEXT, make
+    from whichbits.quantization.passes.shared_pass import LAYERS, TEXT, make
 
     def start(what: str) -> Callable[[int, int], None]:
         if what == TEXT:
             return _TextProgress(context.progress)
-        return lambda done, total: context.progress(f"{done} of {total} modules")
+        counted = LAYERS if what == LAYERS else "modules"
+        return lambda done, total: context.progress(f"{done} of {total} {counted}")
 
     first = jobs[0]
     local = first.step.local_as(QuantizeLocal)
