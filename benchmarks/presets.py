@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -30,16 +29,19 @@ from whichbits.accuracy.task import Task
 from whichbits.core.errors import UserError
 from whichbits.models.resolve import resolve
 from whichbits.quantization.recipe.presets import recipe_fields
+from whichbits.schema.workload import Workload, longest
 from whichbits.serving.workload import parse_workload
 from whichbits.studies.specification.schema import Specification, TaskChoice, parse, presets, specify
 from whichbits.studies.specification.source import Source
-from whichbits.studies.store.store import Store
 
 LONGEST = 16384
 """Tokens of the longest request; RULER beyond it is left out."""
 
 REPLY = 64
 """Tokens of the longest reply in a thinking mode."""
+
+PROMPT, OUTPUT = 512, 16
+"""Tokens of the requests whose speed is measured."""
 
 PANGU_MODELLING = '''\
 """openPangu's dense architecture: Llama with biases in all projections of attention."""
@@ -149,12 +151,11 @@ def small(name: str, model: Path, items: int, data_dir: Path) -> Specification:
         entry for choice in whole.tasks for task in expand([choice.name]) for entry in asked(task, choice, items, data_dir)
     ]
     shipped = [parse_workload(str(entry["name"])) for entry in whole.workloads]
-    few = {"concurrency": [2], "requests_per_stream": 5}
     fields |= {
         "model": str(model),
         "candidates": [one | {"recipe": _recipe(one["recipe"])} for one in fields["candidates"]],
         "tasks": tasks,
-        "workloads": [one.model_dump(mode="json", exclude_defaults=True) | few for one in shipped],
+        "workloads": [_few(one) for one in shipped],
         "rounds": 1,
         "deployment": {},
         "engine": {"concurrency": 8},
@@ -167,18 +168,16 @@ def small(name: str, model: Path, items: int, data_dir: Path) -> Specification:
     return specify(fields, Source("", name))
 
 
+def _few(workload: Workload) -> dict[str, Any]:
+    """The workload with short requests, one at a time and two."""
+    tokens = {"prompt_tokens": min(longest(workload.prompt_tokens), PROMPT), "output_tokens": OUTPUT}
+    return workload.model_dump(mode="json", exclude_defaults=True) | tokens | {"concurrency": [2], "requests_per_stream": 5}
+
+
 def _recipe(recipe: str) -> dict[str, Any]:
     """The recipe, calibrated on few random tokens in place of its data set."""
     calibrated = "calibration" in recipe_fields(recipe)
     return {"like": recipe} | ({"calibration": {"source": "random", "samples": 4, "length": 256}} if calibrated else {})
-
-
-def failures(store: Path) -> list[str]:
-    """What has failed, a line a step."""
-    return [
-        re.sub(r"\s+", " ", file.read_text(encoding="utf-8"))[:300]
-        for file in sorted(Store(store).folder.glob("failed/*/result.json"))
-    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -200,12 +199,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failed += outcome.failed
         found = outcome.verdict
         print(
-            f"{name}: {len(chosen.tasks)} tasks, {len(found.decisions)} candidates, {len(found.speed)} speeds, "
+            f"{name}: {len(chosen.tasks)} tasks, {len(found.formats)} formats, {len(found.speed)} speeds, "
             f"{outcome.failed} steps failed, {time.monotonic() - began:.0f} s: {outcome.report}",
             flush=True,
         )
-        for line in failures(given.store / name):
-            print(f"  {line}")
+        for failure in found.failures:
+            print(f"  {failure}", flush=True)
     return min(failed, 1)
 
 
