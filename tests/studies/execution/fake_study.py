@@ -103,7 +103,7 @@ def hang(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Resul
 
 def variable(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:
     for job in jobs:
-        yield job, Result(Seen(found=os.environ.get("WHICHBITS_TEST")))
+        yield job, Result(Seen(found=os.environ.get(job.step.inputs.model_dump()["name"])))
 
 
 def count(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result]]:

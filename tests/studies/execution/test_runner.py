@@ -63,16 +63,26 @@ def test_what_one_machine_has_run_on_a_store_in_s3_another_goes_on_with(
     assert run.store.record(three.step).found(Total).total == 7
 
 
+def seen(name: str, number: int, folder: Path) -> Summary:
+    """A variable of the environment as a job sees it."""
+    planned = Planned(Step("variable", 1, Given(name=name, number=number)))
+    running = runner(folder, [planned])
+    running.run()
+    return running.store.record(planned.step).summary
+
+
 def test_a_job_has_the_environment_of_the_time_when_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for number, value in enumerate(["first", "second", None]):
         if value is None:
             monkeypatch.delenv("WHICHBITS_TEST")
         else:
             monkeypatch.setenv("WHICHBITS_TEST", value)
-        planned = Planned(Step("variable", 1, Given(number=number)))
-        running = runner(tmp_path, [planned])
-        running.run()
-        assert running.store.record(planned.step).summary == Seen(found=value)
+        assert seen("WHICHBITS_TEST", number, tmp_path) == Seen(found=value)
+
+
+def test_a_job_waits_for_no_other_where_the_study_was_started_by_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert seen("WORLD_SIZE", 0, tmp_path) == Seen(found=None)
 
 
 def test_one_failure_stops_only_what_needs_it(tmp_path: Path):

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from whichbits.core.environment import not_launched
 from whichbits.core.processes import safe_environment, start_time
 from whichbits.studies.execution.executor import Executor, Services, StepFailed, Work
 from whichbits.studies.execution.placement import Placement
@@ -129,7 +130,7 @@ class LocalExecutor(Executor):
         def ended(key: str, outcome: Result | StepFailed) -> None:
             answer(futures[key], outcome)
 
-        lost = self._processes.run(work, placement.cpus, safe_environment(os.environ), services, ended)
+        lost = self._processes.run(work, placement.cpus, safe_environment(not_launched(os.environ)), services, ended)
         if lost is not None:
             for job in lost.jobs:
                 if not self._stopped:  # else it was killed on purpose

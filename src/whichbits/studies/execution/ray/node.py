@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from whichbits.core.environment import ARITHMETIC
+from whichbits.core.environment import ARITHMETIC, not_launched
 from whichbits.core.processes import safe_environment
 from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import StepFailed, StepServices, Work
@@ -135,7 +135,7 @@ def run_beside(assignment: Assignment) -> str | None:
 
 def _run(assignment: Assignment, services: StepServices, ended: Ending) -> Lost | None:
     processes = _processes(assignment.store, assignment.preload)
-    environment = {**os.environ, **assignment.environment}
+    environment = {**not_launched(os.environ), **assignment.environment}
     safe = safe_environment({name: value for name, value in environment.items() if name not in ARITHMETIC})
     with claimed(assignment.cores) as cores:
         return processes.run(assignment.work, cores, safe, services, ended)
