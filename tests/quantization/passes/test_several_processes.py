@@ -182,7 +182,7 @@ def whole(block_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[i
     return found
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.nightly)])
 def test_killed_ranks_leave_layers_that_the_next_go_on_from(
     block_llama: Path, whole: dict[int, list[Target]], tmp_path: Path, victim: int
 ) -> None:
@@ -195,7 +195,7 @@ def test_killed_ranks_leave_layers_that_the_next_go_on_from(
     assert len(list(tmp_path.iterdir())) == 2, "what the killed have left is gone"
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize(("before", "after"), [pytest.param(2, 1, marks=pytest.mark.nightly), (1, 2)])
 def test_kept_layers_serve_another_number_of_ranks(
     block_llama: Path,
     whole: dict[int, list[Target]],

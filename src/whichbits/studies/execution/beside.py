@@ -29,7 +29,7 @@ def run(work: Work, jobs: Sequence[Job], context: StepContext) -> int:
 def taken_away(jobs: Sequence[Job]) -> str:
     """Remove the folders of jobs whose process has ended; the last line that it has printed."""
     log = jobs[0].directory / "log.txt"
-    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+    lines = log.read_text(encoding="utf-8").split("\n") if log.is_file() else []
     for job in jobs:
         shutil.rmtree(job.directory)
     return next((line.strip() for line in reversed(lines) if line.strip()), "it has printed nothing")

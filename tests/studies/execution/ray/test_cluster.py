@@ -361,6 +361,7 @@ max_length: 128
 """
 
 
+@pytest.mark.nightly
 def test_nodes_share_the_samples_of_a_calibrated_pass_and_one_is_lost(
     tmp_path: Path, tiny_llama: Path, cluster: Any, gone: Any
 ):
