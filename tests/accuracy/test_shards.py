@@ -59,7 +59,6 @@ def test_ranges_cover_all_items_once_and_share_what_is_new() -> None:
         assert max(new) - min(new) <= 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("count", [pytest.param(1, marks=NIGHTLY), pytest.param(2, marks=NIGHTLY), 4, 7])
 @pytest.mark.parametrize("name", ["choice", pytest.param("order", marks=NIGHTLY)])
 def test_items_of_a_generator(name: str, count: int, tiny_llama: Path) -> None:
@@ -70,7 +69,6 @@ def test_items_of_a_generator(name: str, count: int, tiny_llama: Path) -> None:
     assert max(asked) * count < every + count * every // 6
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("count", "reducer"), [(2, "mean"), (4, "pass@2"), pytest.param(2, "majority", marks=NIGHTLY)])
 def test_several_answers_an_item(count: int, reducer: str, tiny_llama: Path, tmp_path: Path) -> None:
     """Two lines are the same, whose items have a number; in shards they are the same items as in one run."""
@@ -82,7 +80,6 @@ def test_several_answers_an_item(count: int, reducer: str, tiny_llama: Path, tmp
     assert found.summary.sampled is not None and (found.summary.sampled.variance_within or 0) > 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("order", "count"), [(None, 8), (1, 3), pytest.param(1, 8, marks=NIGHTLY)])
 def test_the_items_that_an_earlier_result_has_are_not_asked(
     order: int | None, count: int, tiny_llama: Path, tmp_path: Path
@@ -118,7 +115,6 @@ def ruler(source: str) -> Task:
     return Task(description="", **made)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "order"),
     [("vt,niah_single_1@1024", 2), ("niah_single_1@1024", None), pytest.param("vt,niah_single_1@1024", None, marks=NIGHTLY)],

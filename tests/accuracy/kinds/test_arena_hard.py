@@ -182,7 +182,6 @@ def test_files_that_are_missing_or_do_not_fit(questions: Path) -> None:
         prompts("v0.1", questions)
 
 
-@pytest.mark.slow
 def test_answers_of_a_file_in_place_of_the_papers_baseline(
     server, questions: Path, embedded_model: Path, tmp_path: Path
 ) -> None:
