@@ -226,3 +226,9 @@ def test_every_stop_is_said(changes, said):
     _, reason, _ = SAID["inferior"]
     stopped = SAID["inferior"][0].model_copy(update={"looked": found})
     assert decision_reason(stopped, MARGIN) == f"{reason}; {said}"
+
+
+def test_many_tasks_of_which_the_base_knows_none_are_said_once() -> None:
+    many = AT_CHANCE.model_copy(update={"tasks": 4 * AT_CHANCE.tasks})
+    said = decision_reason(decision("inconclusive", many, suite=False), 0.03)
+    assert said == "no task tells it from the base (on each of 4 tasks the base scores less than 5 points above chance)"

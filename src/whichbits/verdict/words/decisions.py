@@ -115,7 +115,10 @@ def looked(found: Looked) -> str:
 def _untold(reason: NearChance | TooFew) -> Iterator[str]:
     """Why each task of a candidate without a suite tells nothing."""
     at_chance = reason if isinstance(reason, NearChance) else reason.near_chance
-    if at_chance is not None:
+    if at_chance is not None and len(at_chance.tasks) > NAMED:
+        required = f"less than {100 * at_chance.required:.0f} points above chance"
+        yield f"on each of {len(at_chance.tasks)} tasks the base scores {required}"
+    elif at_chance is not None:
         yield from (f"{task.task}: {_near_chance(task.above_chance, at_chance.required)}" for task in at_chance.tasks)
     if isinstance(reason, TooFew):
         yield excluded(reason)
