@@ -15,13 +15,13 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import whichbits
-from whichbits.accuracy.kinds.lm_eval import _known, data_files
-from whichbits.accuracy.kinds.lm_eval_index import Member, members
+from whichbits.accuracy.kinds.lm_eval import members_of
+from whichbits.accuracy.kinds.lm_eval_index import Member
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.local_data import local_dataset
 from whichbits.accuracy.registry import expand
@@ -31,14 +31,17 @@ from whichbits.models.resolve import resolve
 from whichbits.quantization.recipe.presets import recipe_fields
 from whichbits.schema.workload import Workload, longest
 from whichbits.serving.workload import parse_workload
-from whichbits.studies.specification.schema import Specification, TaskChoice, parse, presets, specify
-from whichbits.studies.specification.source import Source
+from whichbits.studies.specification.engine import Engine
+from whichbits.studies.specification.schema import Deployment, Similarity, Specification, TaskChoice, parse, presets
 
 LONGEST = 16384
 """Tokens of the longest request; RULER beyond it is left out."""
 
 REPLY = 64
 """Tokens of the longest reply in a thinking mode."""
+
+SAMPLES = 3
+"""Answers an item, of tasks that draw several."""
 
 PROMPT, OUTPUT = 512, 16
 """Tokens of the requests whose speed is measured."""
@@ -111,70 +114,63 @@ def has_data(member: Member, data_dir: Path) -> bool:
     return True
 
 
-def asked(task: Task, choice: TaskChoice, items: int, data_dir: Path) -> Iterator[dict[str, Any]]:
+def asked(task: Task, choice: TaskChoice, items: int, data_dir: Path) -> Iterator[TaskChoice]:
     """Entries of a specification for a task: itself, some of its members, or nothing, by what data there are."""
-    sampling = {} if choice.sampling is None else {"sampling": choice.sampling.model_dump() | {"samples": 3}}
-    entry = {"name": task.name, "limit": items, **sampling}
-    kind = task_kind(task.kind)
+    sampling = None if choice.sampling is None else choice.sampling.model_copy(update={"samples": SAMPLES})
+    few = TaskChoice(name=task.name, limit=items, sampling=sampling)
     if task.kind == "ruler" and int(task.source.partition("@")[2]) > LONGEST:
         print(f"  left out, longer than {LONGEST:,} tokens: {task.name}")
-        return
-    if task.kind != "lm-eval":
+    elif task.kind == "lm-eval":
+        every = members_of(task.source)
+        there = [member for member in every if has_data(member, data_dir)]
+        if len(there) == len(every):
+            yield few
+            return
+        print(f"  {task.name}: data of {len(there)} of its {len(every)} tasks are there")
+        for member in there[:2]:
+            yield TaskChoice(
+                lm_eval=member.name, name=member.name, limit=items, metric=task.metric, filter=task.filter,
+                num_fewshot=task.num_fewshot, chat_template=task.chat_template,
+            )  # fmt: skip
+    else:
         try:
-            kind.data_files(task, data_dir)
+            task_kind(task.kind).data_files(task, data_dir)
         except UserError as error:
             print(f"  {task.name}: {error.message}")
             if task.kind == "ruler":
-                yield entry | {"name": task.name.replace("ruler_", "ruler_synthetic_")}
-            return
-        yield entry
-        return
-    of_task = members(task.source, _known(task.source))
-    there = [member for member in of_task if has_data(member, data_dir)]
-    if len(there) == len(of_task):
-        data_files(task, data_dir)
-        yield entry
-        return
-    print(f"  {task.name}: data of {len(there)} of its {len(of_task)} tasks are there")
-    for member in there[:2]:
-        yield {
-            "lm_eval": member.name, "name": member.name, "limit": items, "metric": task.metric, "filter": task.filter,
-            "num_fewshot": task.num_fewshot, "chat_template": task.chat_template,
-        }  # fmt: skip
+                yield few.model_copy(update={"name": task.name.replace("ruler_", "ruler_synthetic_")})
+        else:
+            yield few
 
 
 def small(name: str, model: Path, items: int, data_dir: Path) -> Specification:
     """The preset's specification, made small."""
     whole, _ = parse(presets()[name], name)
-    fields = whole.model_dump(mode="json", exclude_unset=True)
-    tasks = [
-        entry for choice in whole.tasks for task in expand([choice.name]) for entry in asked(task, choice, items, data_dir)
-    ]
-    shipped = [parse_workload(str(entry["name"])) for entry in whole.workloads]
-    fields |= {
-        "model": str(model),
-        "candidates": [one | {"recipe": _recipe(one["recipe"])} for one in fields["candidates"]],
-        "tasks": tasks,
-        "workloads": [_few(one) for one in shipped],
-        "rounds": 1,
-        "deployment": {},
-        "engine": {"concurrency": 8},
-        "max_length": LONGEST,
-    }
-    if whole.modes:
-        fields["modes"] = [one | {"max_tokens": REPLY} for one in fields["modes"]]
-    if whole.similarity is not None:
-        fields["similarity"] = {"max_tokens": 32, "limit": 4, "windows": 2}
-    return specify(fields, Source("", name))
+    named = [(task, choice) for choice in whole.tasks for task in expand([choice.name])]
+    return whole.model_copy(
+        update={
+            "model": str(model),
+            "candidates": tuple(one.model_copy(update={"recipe": _recipe(one.recipe)}) for one in whole.candidates),
+            "tasks": tuple(entry for task, choice in named for entry in asked(task, choice, items, data_dir)),
+            "modes": tuple(mode.model_copy(update={"max_tokens": REPLY}) for mode in whole.modes),
+            "similarity": whole.similarity and Similarity(max_tokens=32, limit=4, windows=2),
+            "workloads": tuple(_few(parse_workload(str(entry["name"]))) for entry in whole.workloads),
+            "rounds": 1,
+            "deployment": Deployment(),
+            "engine": Engine(concurrency=8),
+            "max_length": LONGEST,
+        }
+    )
 
 
-def _few(workload: Workload) -> dict[str, Any]:
-    """The workload with short requests, one at a time and two."""
-    tokens = {"prompt_tokens": min(longest(workload.prompt_tokens), PROMPT), "output_tokens": OUTPUT}
-    return workload.model_dump(mode="json", exclude_defaults=True) | tokens | {"concurrency": [2], "requests_per_stream": 5}
+def _few(workload: Workload) -> Mapping[str, Any]:
+    """The workload with short requests, one at a time and two, as a specification has it."""
+    short = {"prompt_tokens": min(longest(workload.prompt_tokens), PROMPT), "output_tokens": OUTPUT}
+    made = workload.model_copy(update={**short, "concurrency": (2,), "requests_per_stream": 5})
+    return made.model_dump(mode="json", exclude_defaults=True)
 
 
-def _recipe(recipe: str) -> dict[str, Any]:
+def _recipe(recipe: Mapping[str, Any] | str) -> Mapping[str, Any]:
     """The recipe, calibrated on few random tokens in place of its data set."""
     calibrated = "calibration" in recipe_fields(recipe)
     return {"like": recipe} | ({"calibration": {"source": "random", "samples": 4, "length": 256}} if calibrated else {})
@@ -188,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--items", type=int, default=2, help="of each task, or of each task of a group")
     parser.add_argument("--store", type=Path, default=Path("studies/presets"), help="folder of models and stores")
     given = parser.parse_args(arguments)
-    failed = 0
+    failed = False
     for name in given.preset:
         print(name, flush=True)
         pangu = name.startswith("openpangu")
@@ -196,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = small(name, model.resolve(), given.items, given.data_dir)
         began = time.monotonic()
         outcome = whichbits.study(chosen, store=given.store / name, data_dir=given.data_dir.resolve())
-        failed += outcome.failed
+        failed |= outcome.failed > 0
         found = outcome.verdict
         print(
             f"{name}: {len(chosen.tasks)} tasks, {len(found.formats)} formats, {len(found.speed)} speeds, "
@@ -205,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         for failure in found.failures:
             print(f"  {failure}", flush=True)
-    return min(failed, 1)
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ pytest.importorskip("lm_eval")
 
 from benchmarks.presets import asked, small
 from whichbits.accuracy.registry import expand
-from whichbits.studies.specification.schema import Specification, parse, presets
+from whichbits.studies.specification.schema import Specification, TaskChoice, parse, presets
 
 
-def entries(name: str, folder: Path) -> list[dict[str, object]]:
+def entries(name: str, folder: Path) -> list[TaskChoice]:
     """What is asked for a task of the paper's preset."""
     specification, _ = parse(presets()["paper-llama-3.1-8b"], "8b")
     choices = {task.name: (task, choice) for choice in specification.tasks for task in expand([choice.name])}
@@ -23,7 +23,7 @@ def entries(name: str, folder: Path) -> list[dict[str, object]]:
 
 def test_a_task_without_its_data_is_left_out_and_ruler_asks_what_it_makes_itself(tmp_path: Path) -> None:
     assert entries("hellaswag", tmp_path) == entries("leaderboard_gpqa", tmp_path) == []
-    assert entries("ruler_4k", tmp_path) == [{"name": "ruler_synthetic_4k", "limit": 2}]
+    assert entries("ruler_4k", tmp_path) == [TaskChoice(name="ruler_synthetic_4k", limit=2)]
     assert entries("ruler_128k", tmp_path) == []
 
 
@@ -34,8 +34,8 @@ def test_of_a_group_those_are_asked_whose_data_are_there(tmp_path: Path) -> None
         for split in ("dev", "test"):
             (folder / f"{split}.jsonl").write_text(json.dumps({"question": "?", "choices": [*"abcd"], "answer": 0}))
     found = entries("mmlu_llama", tmp_path)
-    assert {one["name"] for one in found} == {"mmlu_llama_virology", "mmlu_llama_astronomy"}
-    assert {(one["num_fewshot"], one["chat_template"], one["filter"]) for one in found} == {(5, True, "strict_match")}
+    assert {one.name for one in found} == {"mmlu_llama_virology", "mmlu_llama_astronomy"}
+    assert {(one.num_fewshot, one.chat_template, one.filter) for one in found} == {(5, True, "strict_match")}
 
 
 @pytest.mark.parametrize("name", sorted(set(presets()) - {"demo"}))

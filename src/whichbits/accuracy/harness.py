@@ -76,8 +76,8 @@ class HarnessSample:
     target: str
     answers: Sequence[Any]
     """After the filter: texts, or of each choice its log-likelihood and whether it is the greedy one."""
-    metrics: Mapping[str, Any]
-    """Values by metric."""
+    metrics: Mapping[str, object]
+    """Values by metric: a number, or several."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> HarnessSample:

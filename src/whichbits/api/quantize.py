@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whichbits.api.progress_bars import Progress, progress_bars
 from whichbits.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from whichbits.quantization.output.manifest import GptqVsRtn, Manifest, ModuleError
     from whichbits.quantization.passes.calibrated import Target
 
-Progress = Callable[[int, int], None]
 Made = tuple["Manifest", tuple["ModuleError", ...]]
 
 EXPERT = re.compile(r"\.experts\.\d+\.")
@@ -123,16 +122,17 @@ def quantize(
         _check_calibration(targets, calibration, samples, seq_length)
     if export is not None:
         _check_export(export, targets, budget)
-    computing_devices(device)  # refused before there is anything to lose
-    with launched() as ranks, _progress(console) as start:
-        mixed = Path(out) / f"mixed-{budget}"
+    mixed = Path(out) / f"mixed-{budget}"
+    with launched() as ranks:
         if ranks.first:
             _check_folders([mixed] if limits else [target.out for target in targets], export)
+        computing_devices(device)  # refused before there is anything to lose
         base = resolve(model, trust_remote_code=trust_remote_code)
-        if limits:
-            chosen = partial(_within_budget, base, targets, limits, mixed, start, device, trust_remote_code)
-            targets = [ranks.of_first(chosen)]
-        made = _make(base, targets, start, device, ranks, trust_remote_code)
+        with progress_bars(console) as start:
+            if limits:
+                chosen = partial(_within_budget, base, targets, limits, mixed, start, device, trust_remote_code)
+                targets = [ranks.of_first(chosen)]
+            made = _make(base, targets, start, device, ranks, trust_remote_code)
     return tuple(_checkpoint(target, *found, export) for target, found in zip(targets, made, strict=ranks.first))
 
 
@@ -310,52 +310,6 @@ def _make(
     for target in targets:
         (target.out / FILE).write_text(card(made[target.out][0], base.reference), encoding="utf-8")
     return [made[target.out] for target in targets]
-
-
-@contextmanager
-def _progress(console: Console | None) -> Iterator[Callable[[str], Progress]]:
-    """Bars with the time left on the console: what is yielded begins one and returns what moves it."""
-    from rich.console import Console as RichConsole
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    from whichbits.quantization.passes.shared_pass import TEXT
-
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Bars(*columns, console=console or RichConsole(stderr=True), transient=True) as bars:
-
-        def start(what: str) -> Progress:
-            bar = bars.add_task(what, total=None, visible=False, start=False, rate="")
-
-            def show(done: int, total: int) -> None:
-                if not bars.tasks[bar].started:
-                    bars.start_task(bar)
-                speed = bars.tasks[bar].speed if what == TEXT else None
-                rate = "" if speed is None else f"{speed:.0f} tokens/s"
-                bars.update(bar, completed=done, total=total, visible=True, rate=rate)
-
-            return show
-
-        with _without_other_bars():
-            yield start
-
-
-@contextmanager
-def _without_other_bars() -> Iterator[None]:
-    """Ours alone: transformers shows a bar of its own whenever it loads a model."""
-    import transformers
-
-    logging: Any = transformers.utils.logging
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _checkpoint(target: Target, manifest: Manifest, errors: Sequence[ModuleError], export: str | None) -> QuantizedCheckpoint:

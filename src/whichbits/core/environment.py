@@ -1,4 +1,4 @@
-"""Variables of a user's shell that would change results without a word."""
+"""Variables of a user's shell that would change results without a word, or have a process wait for others."""
 
 from __future__ import annotations
 

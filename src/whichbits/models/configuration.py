@@ -14,6 +14,7 @@ from typing import Any
 from whichbits.core.errors import UserError
 from whichbits.formats.checkpoint.names import TEXT_CONFIG
 from whichbits.formats.checkpoint.recognize import stated_quantization
+from whichbits.models.progress_bars import without_progress_bars
 
 LLAMAS = ("PanguEmbedded", "openpangu_dense")
 """Model types that transformers does not know, and that compute what its Llama does with biases on q, k, v and o (`bias`)."""
@@ -203,15 +204,13 @@ def quiet() -> Iterator[None]:
     """Without transformers' warnings and bars: what they would say is looked at and said by us."""
     from transformers.utils import logging
 
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    level = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        yield
+        with without_progress_bars():
+            yield
     finally:
         logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 @contextmanager

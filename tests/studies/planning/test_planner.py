@@ -246,11 +246,10 @@ def test_presets_name_tasks_workloads_and_formats_that_exist(
 
 def stub_data(expansion: Expansion, folder: Path) -> Path:
     """A data directory that has every file which the tasks name; planning reads nothing but their hashes."""
-    from whichbits.accuracy.kinds.lm_eval import _known
-    from whichbits.accuracy.kinds.lm_eval_index import members
+    from whichbits.accuracy.kinds.lm_eval import members_of
 
     for task, _ in expansion.tasks:
-        for member in members(task.source, _known(task.source)) if task.kind == "lm-eval" else ():
+        for member in members_of(task.source) if task.kind == "lm-eval" else ():
             place = folder / member.config["dataset_path"]
             place.mkdir(parents=True, exist_ok=True)
             (place / "test.jsonl").write_text("{}")

@@ -18,6 +18,9 @@ from whichbits.core.errors import UserError
 PER_ITEM = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "em", "accuracy")
 """Metrics that are from 0 to 1 on each item wherever the harness averages them; others have to be asked for."""
 
+EACH_INSTRUCTION = "inst_level_strict_acc"
+"""A metric that IFEval's tasks have, and no others."""
+
 SPLIT_INTO_SENTENCES = frozenset({"length_constraints:number_sentences", "change_case:capital_word_frequency"})
 """IFEval's instructions that are checked with NLTK's sentence model, which the harness fetches when it loads the task."""
 
@@ -35,8 +38,7 @@ class LmEval(HarnessKind):
         pictures or sound, or run generated code. Nothing is downloaded.
         """
         self.refuse_options(request)
-        index = _known(request.source)
-        found = members(request.source, index)
+        found = members_of(request.source)
         for member in found:
             _refuse(request.source, member)
         task = Task(
@@ -58,7 +60,7 @@ class LmEval(HarnessKind):
     def check(self, task: Task) -> None:
         """Raise UserError where the harness that is installed defines the task in another way than when it was planned."""
         super().check(task)
-        if task.definition is not None and task.definition != definition(members(task.source, _known(task.source))):
+        if task.definition is not None and task.definition != definition(members_of(task.source)):
             raise UserError(
                 f"task: lm-evaluation-harness defines {task.source} here in another way than where the study was planned",
                 remedy="install the same version of lm-eval in both places, or plan the study again",
@@ -66,7 +68,7 @@ class LmEval(HarnessKind):
 
     def may_think(self, task: Task) -> bool:
         """Not where a member compares likelihoods, or begins the answer itself."""
-        found = [member.config for member in members(task.source, _known(task.source))]
+        found = [member.config for member in members_of(task.source)]
         generates = all(config.get("output_type", "generate_until") == "generate_until" for config in found)
         return task.chat_template and generates and not any(config.get("gen_prefix") for config in found)
 
@@ -99,7 +101,8 @@ def public_tasks(task: Task, *, data_dir: Path | None) -> dict[str, HarnessTask]
     for harness_task in loaded.values():
         if getattr(harness_task, "UNSAFE_CODE", False):
             raise _unsafe(task.source)
-        _check_sentence_model(task.source, harness_task.eval_docs)
+        if any(entry["metric"] == EACH_INSTRUCTION for entry in harness_task.get_config("metric_list") or ()):
+            _check_sentence_model(task.source, harness_task.eval_docs)
         if harness_task.get_config("num_fewshot") is None or task.num_fewshot is not None:
             harness_task.set_config(key="num_fewshot", value=task.num_fewshot or 0)
     return loaded
@@ -110,8 +113,6 @@ def _check_sentence_model(source: str, documents: Iterable[Any]) -> None:
 
     Scoring would fail after all answers are generated.
     """
-    if "instruction_id_list" not in next(iter(documents), {}):
-        return
     if all(SPLIT_INTO_SENTENCES.isdisjoint(document["instruction_id_list"]) for document in documents):
         return
     import nltk
@@ -125,12 +126,17 @@ def _check_sentence_model(source: str, documents: Iterable[Any]) -> None:
         ) from None
 
 
+def members_of(source: str) -> tuple[Member, ...]:
+    """The task of lm-evaluation-harness that is called so, or the tasks of that group or tag. Raises UserError for others."""
+    return members(source, _known(source))
+
+
 def data_files(task: Task, data_dir: Path) -> dict[str, Path]:
     """Files of `data_dir` that a task or the members of a group read, by their name within it.
 
     Raises UserError where the task is not known or a data set is not there.
     """
-    named = {member.config.get("dataset_path") for member in members(task.source, _known(task.source))}
+    named = {member.config.get("dataset_path") for member in members_of(task.source)}
     folders = {dataset_folder(data_dir, name) for name in sorted(filter(None, named))}
     found = sorted(file for folder in folders for file in folder.rglob("*") if file.is_file())
     return {str(file.relative_to(data_dir)): file for file in found}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from whichbits.core.errors import UserError
+from whichbits.models.progress_bars import without_progress_bars
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ class Filling:
 
         mapping: Any = get_model_conversion_mapping(self.model)
         config = LoadStateDictConfig(dtype=self.dtype, weight_mapping=mapping, device_map={"": self.device})
-        with _no_progress():
+        with without_progress_bars():
             info, _ = convert_and_load_state_dict_in_model(self.model, dict(tensors), config)
         self.model._adjust_missing_and_unexpected_keys(info)
         wrong = {
@@ -49,16 +49,3 @@ class Filling:
                     f"the checkpoint is not one of transformers' {type(self.model).__name__}: {names[0]}{others} {what}",
                     remedy="give a checkpoint that holds the model's tensors and no others (an adapter is merged first)",
                 )
-
-
-@contextmanager
-def _no_progress() -> Iterator[None]:
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from whichbits.core.errors import UserError
 
@@ -25,6 +25,34 @@ JOINING = timedelta(minutes=30)
 TIMEOUT = timedelta(days=30)
 """The others wait while the first generates text or rounds a layer. That a process is lost is seen by its closed connection,
 and by what has started them (torchrun, Ray)."""
+
+
+class Exchange(Protocol):
+    """An exchange that has begun."""
+
+    def wait(self) -> object:
+        """Until it is done. Raises RuntimeError where another process has ended."""
+        ...
+
+
+class Group(Protocol):
+    """What is used of torch's ProcessGroupGloo."""
+
+    def broadcast(self, tensor: torch.Tensor, /, root: int) -> Exchange:
+        """The root's tensor on all."""
+        ...
+
+    def send(self, tensors: list[torch.Tensor], rank: int, tag: int, /) -> Exchange:
+        """To one rank."""
+        ...
+
+    def recv(self, tensors: list[torch.Tensor], rank: int, tag: int, /) -> Exchange:
+        """From one rank, in place."""
+        ...
+
+    def barrier(self) -> Exchange:
+        """Until all have come to it."""
+        ...
 
 
 class RankLost(Exception):
@@ -44,8 +72,7 @@ class Ranks:
 
     rank: int = 0
     count: int = 1
-    group: Any = None
-    """torch's ProcessGroupGloo, whose methods its type stubs do not know."""
+    group: Group | None = None
 
     @property
     def first(self) -> bool:
@@ -89,7 +116,7 @@ class Ranks:
 
     def wait(self) -> None:
         """Until all have come here."""
-        if self.group is not None:
+        if self.count > 1:
             with self._together() as group:
                 group.barrier().wait()
 
@@ -106,7 +133,8 @@ class Ranks:
             group.recv([_bytes(tensor)], rank, 0).wait()
 
     @contextmanager
-    def _together(self) -> Iterator[Any]:
+    def _together(self) -> Iterator[Group]:
+        assert self.group is not None, "several ranks have one"
         try:
             yield self.group
         except RuntimeError as error:
@@ -123,18 +151,18 @@ def joined() -> Iterator[Ranks]:
 
     Raises UserError where the launcher has not said how they find each other, and RankLost.
     """
-    from torch.distributed.distributed_c10d import PrefixStore, ProcessGroupGloo
-    from torch.distributed.rendezvous import rendezvous
-
     count = os.environ.get("WORLD_SIZE", "1")
     if count == "1":
         yield ALONE
         return
+    from torch.distributed.distributed_c10d import PrefixStore, ProcessGroupGloo
+    from torch.distributed.rendezvous import rendezvous
+
     try:
         rank, size = int(os.environ.get("RANK", "0")), int(count)
         store, *_ = next(rendezvous("env://", timeout=JOINING))
         # Not torch's default group: other libraries take that for theirs, and wait for all ranks when the first loads a model.
-        group = ProcessGroupGloo(PrefixStore("whichbits", store), rank, size, TIMEOUT)
+        group: Any = ProcessGroupGloo(PrefixStore("whichbits", store), rank, size, TIMEOUT)  # torch's stubs have no methods
     except ValueError as error:
         raise UserError(
             f"the {count} processes of WORLD_SIZE are not told how they find each other: {_line(error)}",

@@ -167,8 +167,10 @@ def scratch_of(folder: Path, ranks: Ranks) -> Iterator[Path]:
     if own.exists():
         shutil.rmtree(own)  # a killed pass has left it on a machine where the first does not see it
     own.mkdir(parents=True)
-    yield own
-    shutil.rmtree(own)
+    try:
+        yield own
+    finally:
+        shutil.rmtree(own)
 
 
 def unfinished(out: Path) -> Path:

@@ -152,7 +152,7 @@ def _advance(
     waiting = calibrated.waiting(each.jobs, number)
     tensors = next(each.layers)
     replicas = filled(layer, tensors, call, calibrated.devices)
-    made: dict[int, Tensors] = {}
+    own: Tensors | None = None
     if waiting:
         modules = [name.removesuffix(".weight") for name in linears]
         weights = _weights(each.fisher, number, each.inputs, ranks) if each.fisher else None
@@ -173,12 +173,12 @@ def _advance(
         quantized = QuantizedLayer(job, number, *_quantize(jobs[job], *prepared, linears, largest, prefix))
         yield quantized
         if each.propagates:
-            made[job] = quantized.tensors
+            own = quantized.tensors
         del prepared, quantized
         trim_heap()
     if each.propagates and number + 1 < len(calibrated.layers):
         (job,) = each.jobs
-        stored = ranks.of_first(lambda: made[job] if waiting else calibrated.done(job, number))
+        stored = ranks.of_first(lambda: own if waiting else calibrated.done(job, number))
         assert stored is not None
         refill(replicas, _restored(stored, tensors, linears, jobs[job].format, prefix))
         outputs = run(replicas, each.inputs)

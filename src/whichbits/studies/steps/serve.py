@@ -350,6 +350,9 @@ def _paired(
 BEFORE_DESCRIBED = ("requests_per_second", "output_tokens_per_second", "latency_s", "ttft_s", "itl_s", "tpot_s")
 """The metrics that there were when summaries did not say which."""
 
+LEVELS = ("load_levels", "base_load_levels", "rungs", "base_rungs")
+"""Where load levels stand in a summary, by today's names and by those of before."""
+
 
 def former(summary: Any) -> Any:
     """A summary from before load levels said how requests arrived, or from before metrics were described in it."""
@@ -362,9 +365,6 @@ def former(summary: Any) -> Any:
     from whichbits.serving.metrics.registry import METRICS
 
     return {**found, "metrics": [METRICS.get(key).described.model_dump() for key in BEFORE_DESCRIBED]}
-
-
-LEVELS = ("load_levels", "base_load_levels", "rungs", "base_rungs")
 
 
 def _with_arrivals(level: Any) -> Any:

@@ -328,6 +328,17 @@ def at_work_at_once(cluster: Any, store: Path, study: subprocess.Popen[str], kin
     pytest.fail(f"no {count} nodes were at work at once")
 
 
+def without_a_node(cluster: Any, store: Path, study: subprocess.Popen[str], kind: str, count: int) -> None:
+    """Lose a node while so many are at work on steps of a kind: the study ends well without it, and another joins."""
+    at_work = at_work_at_once(cluster, store, study, kind, count)
+    raylet, node = next((raylet, node) for raylet, node in at_work.items() if not node.head)
+    kill_with_children(raylet)
+    cluster.remove_node(node, allow_graceful=False)
+    said = study.communicate(timeout=300)[0]
+    cluster.add_node(**cluster.added)
+    assert study.returncode == 0, said
+
+
 def test_one_long_evaluation_runs_on_several_nodes_one_of_which_is_lost(
     tmp_path: Path, tiny_llama: Path, cluster: Any, gone: Any
 ):
@@ -335,13 +346,7 @@ def test_one_long_evaluation_runs_on_several_nodes_one_of_which_is_lost(
     (tmp_path / "spec.yaml").write_text(SHARDED.format(model=tiny_llama))
 
     there = study(tmp_path, "there", "--executor", "ray", "--address", cluster.address)
-    at_work = at_work_at_once(cluster, tmp_path / "there", there, "evaluate_shard", 2)
-    raylet, node = next((raylet, node) for raylet, node in at_work.items() if not node.head)
-    kill_with_children(raylet)
-    cluster.remove_node(node, allow_graceful=False)
-    said = there.communicate(timeout=300)[0]
-    cluster.add_node(**cluster.added)
-    assert there.returncode == 0, said
+    without_a_node(cluster, tmp_path / "there", there, "evaluate_shard", 2)
     assert gone([process.pid for process in processes_of(tmp_path / "there")])
     here = study(tmp_path, "here")
     assert here.communicate(timeout=300)[0]
@@ -370,13 +375,7 @@ def test_nodes_share_the_samples_of_a_calibrated_pass_and_one_is_lost(
     (tmp_path / "spec.yaml").write_text(f"{text}executor: {{name: ray, address: '{cluster.address}', nodes: 3}}\n")
 
     there = study(tmp_path, "there")
-    at_work = at_work_at_once(cluster, tmp_path / "there", there, "quantize", 3)
-    raylet, node = next((raylet, node) for raylet, node in at_work.items() if not node.head)
-    kill_with_children(raylet)
-    cluster.remove_node(node, allow_graceful=False)
-    said = there.communicate(timeout=300)[0]
-    cluster.add_node(**cluster.added)
-    assert there.returncode == 0, said
+    without_a_node(cluster, tmp_path / "there", there, "quantize", 3)
     assert "attempt 2 of 3" in (tmp_path / "there" / "run.log").read_text()
     assert gone([process.pid for process in processes_of(tmp_path / "there")])
     (tmp_path / "spec.yaml").write_text(text)
