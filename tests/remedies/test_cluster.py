@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +37,9 @@ def head() -> Iterator[Any]:
 
 
 def test_clusters_that_are_not_there(follow: Any, head: Any) -> None:
+    from ray._common.usage.usage_constants import CLUSTER_METADATA_KEY
+    from ray._raylet import GcsClient
+
     def joined(address: str) -> None:
         try:
             checks.join(address)
@@ -46,7 +51,21 @@ def test_clusters_that_are_not_there(follow: Any, head: Any) -> None:
         joined(head.address)
 
     follow("no node of the Ray cluster", mistake=lambda: joined(head.address), remedy=add_a_node)
-    follow("no Ray cluster answers", mistake=lambda: joined("127.0.0.1:1"), remedy=lambda: joined(head.address))
+    for nobody in ("127.0.0.1:1", "127.0.0.1:70000", "127.0.0.1:port"):
+        follow("no Ray cluster answers", mistake=lambda where=nobody: joined(where), remedy=lambda: joined(head.address))
+
+    def started_with(python: str) -> None:
+        """Have the cluster say of itself that it was started with this Python."""
+        metadata = {"ray_version": ray.__version__, "python_version": python}
+        GcsClient(address=head.address).internal_kv_put(CLUSTER_METADATA_KEY, json.dumps(metadata).encode(), True, b"cluster")
+
+    started_with("3.8.0")
+    said = follow(
+        "cannot be joined",
+        mistake=lambda: joined(head.address),
+        remedy=lambda: (started_with(platform.python_version()), joined(head.address)),
+    )
+    assert "3.8.0" in said.message and platform.python_version() in said.message
 
 
 def test_an_address_of_an_executor_that_has_none(follow: Any) -> None:
@@ -74,7 +93,7 @@ def test_an_engine_that_listens_nowhere_in_particular(follow: Any) -> None:
 
     def engine(*argv: str) -> Callable[[], None]:
         executor = RayExecutor()
-        executor._services, executor._nodes = Study(), ()  # type: ignore[assignment]
+        executor._services, executor._members = Study(), None  # type: ignore[assignment]
         configured = ConfiguredEngine(EngineCommand(argv, "1", "own"), Settings({}, {}, (), ()), Path("logs"), 1)
         return lambda: executor.engine(configured)
 
@@ -95,9 +114,10 @@ def test_a_node_that_differs(follow: Any, error: str, change: dict[str, Any]) ->
     own = checks.examine(None)
 
     def check(examined: Any) -> Callable[[], None]:
-        return lambda: checks.check_node(NODE, examined, own, Store(Path("/shared")), cores=4, serves=True)
+        return lambda: checks.check_node(NODE, examined, own=own, store=Store(Path("/shared")), cores=4, serves=True)
 
     said = follow(error, mistake=check(replace(own, **change)), remedy=check(own))
+    follow("does not answer", mistake=check(checks.NoAnswer("GetTimeoutError")), remedy=check(own))
     assert "node 10.0.0.2 (01234567)" in said.message
 
 
@@ -106,7 +126,7 @@ def test_a_node_with_few_processors(follow: Any) -> None:
 
     def check(cpus: float) -> Callable[[], None]:
         node = replace(NODE, cpus=cpus)
-        return lambda: checks.check_node(node, own, own, Store(Path("/shared")), cores=4, serves=True)
+        return lambda: checks.check_node(node, own, own=own, store=Store(Path("/shared")), cores=4, serves=True)
 
     follow("offers {cpus} processors", mistake=check(2.0), remedy=check(4.0))
 

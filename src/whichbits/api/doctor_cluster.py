@@ -25,12 +25,13 @@ def doctor_cluster(address: str | None = None, *, store: Path | None = None) -> 
     try:
         for node, examined in examine_nodes(found, folder):
             name = f"node {node.address} ({node.id[:8]})"
-            detail = f"{node.cpus:g} processors, {node.gpus:g} GPUs, {examined.hardware}, engine {examined.engine}"
+            cores = len(os.sched_getaffinity(0))
             try:
-                check_node(node, examined, own, folder, cores=len(os.sched_getaffinity(0)), serves=True)
+                checked = check_node(node, examined, own=own, store=folder, cores=cores, serves=True)
             except UserError as error:
                 checks.append(Check(name, "fail", error.message, error.remedy))
             else:
+                detail = f"{node.cpus:g} processors, {node.gpus:g} GPUs, {checked.hardware}, engine {checked.engine}"
                 checks.append(Check(name, "ok", detail))
     finally:
         ray.shutdown()

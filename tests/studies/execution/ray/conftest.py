@@ -63,6 +63,9 @@ def trial(jobs, context):
         if given.how == "lose the worker" and count <= given.times:
             os.kill(parent, signal.SIGKILL)
             time.sleep(60)
+        if given.how == "together":
+            while len([path for path in runs.parent.iterdir() if path.name.startswith("together")]) < given.times:
+                time.sleep(0.05)
         if given.how == "sleep" and count <= given.times:
             time.sleep(120)
         child.kill()
@@ -106,15 +109,15 @@ def planned(folder, name, how="", times=0, needs=LIGHT):
     return Planned(Step("trial", 1, given, labels=Labels(candidate=name)), needs)
 
 
-def run(store, steps, address, engine=None, checkpoint=None):
+def run(store, steps, address, engine=None, checkpoint=None, executor=None, machine=None, observer=None):
     """The states by name, and what the observer has heard; where there is an engine, `a` is served by it."""
     specification = Specification.model_validate({"version": 1, "name": "t", "model": "m", "candidates": ["x"]})
     plan = Plan(specification, "bf16", tuple(steps), {"a": Served("a", folder=checkpoint)})
     kinds = {run.__name__: Kind(run.__name__, 1, lambda study, before: iter(()), run) for run in (trial, asks)}
-    executor, observer = EXECUTORS.get("ray"), Observer()
+    executor, observer = executor or EXECUTORS.get("ray"), observer or Observer()
     executor.connect(address)
     with store.locked():
-        machine = Machine(serves=engine is not None)
+        machine = machine or Machine(serves=engine is not None)
         states = Runner(plan, store, kinds, executor, engine or NoServers(), observer, machine).run()
     return {one.step.inputs.name: states[one.step.key] for one in steps}, observer.heard
 

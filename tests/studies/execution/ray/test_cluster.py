@@ -26,8 +26,9 @@ from whichbits.core.errors import UserError
 from whichbits.engines.vllm.command import EngineCommand
 from whichbits.engines.vllm.server_arguments import Settings
 from whichbits.schema.step import Step
+from whichbits.studies.execution.executor import Work
 from whichbits.studies.execution.servers import ConfiguredEngine
-from whichbits.studies.steps.planned import COMPUTE, Planned, client, replica
+from whichbits.studies.steps.planned import COMPUTE, Planned, client, measurement, replica
 from whichbits.studies.steps.step import ServerFailed
 from whichbits.studies.store.store import Store
 
@@ -65,6 +66,92 @@ def test_lost_work_runs_again_and_work_that_is_lost_three_times_fails_alone(
     assert ("progress", "run 1 of computes") in heard
     assert sum(kind == "note" for kind, *_ in heard) == 4
     assert gone([pid for step in steps for pid in pids(tmp_path / step.step.inputs.name)])
+
+
+def test_nodes_that_join_are_examined_before_work_goes_to_them_and_counted(
+    tmp_path: Path, cluster: Any, kinds: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """More steps than fit wait for each other: the last of them runs on the node that joins and may be used."""
+    from whichbits.studies.execution.ray import executor as module
+
+    monkeypatch.setattr(module, "WATCH_S", 0.5)
+    cores = len(os.sched_getaffinity(0))
+    count = 3 * cores + 1
+    asked = tmp_path / "asked"
+    asked.mkdir()
+    steps = [kinds.planned(asked, f"together {number}", "together", count) for number in range(count)]
+    executor, observer, added = module.RayExecutor(), kinds.Observer(), []
+
+    def noted(text: str) -> int:
+        return sum(text in words[1] for words in observer.heard if words[0] == "note")
+
+    def join() -> None:
+        until(lambda: len(list(asked.iterdir())) == count - 1)
+        added.append(cluster.add_node(**{**cluster.added, "num_cpus": cores - 1}, wait=False))
+        until(lambda: noted(f"offers {cores - 1} processors"))
+        time.sleep(3.0)
+        added.append(len(list(asked.iterdir())))
+        added.append(cluster.add_node(**cluster.added, wait=False))
+
+    thread = threading.Thread(target=join)
+    thread.start()
+    states, _ = kinds.run(Store(tmp_path / "store"), steps, cluster.address, executor=executor, observer=observer)
+    thread.join()
+    refused, at_work, accepted = added
+    assert at_work == count - 1, "the node that was refused got work"
+    assert set(states.values()) == {"done"}
+    assert [noted(text) for text in ("it gets no work", "has joined", "lost: ")] == [1, 1, 0]
+    assert executor.places() == 4
+    for node in (refused, accepted):
+        cluster.remove_node(node)
+
+
+def test_what_no_node_can_hold_fails_in_time_and_the_rest_goes_on(
+    tmp_path: Path, cluster: Any, kinds: Any, monkeypatch: pytest.MonkeyPatch
+):
+    from whichbits.studies.execution.placement import Machine
+    from whichbits.studies.execution.ray import executor as module
+
+    monkeypatch.setattr(module, "WATCH_S", 0.5)
+    monkeypatch.setattr(module, "UNPLACED_S", 2.0)
+    steps = [kinds.planned(tmp_path, "computes", needs=COMPUTE), kinds.planned(tmp_path, "light")]
+    store = Store(tmp_path / "store")
+    machine = Machine(accelerator=True, serves=False)  # and no node has one
+    states, _ = kinds.run(store, steps, cluster.address, machine=machine)
+    assert states == {"computes": "failed", "light": "done"}
+    assert "1 GPUs for 2 s" in (store.record(steps[0].step).error or "")
+
+
+def node(name: str, cpus: float = 2.0) -> Any:
+    return checks.Node(name, "10.0.0.2", cpus, gpus=0.0)
+
+
+def test_work_goes_to_none_of_the_nodes_where_it_was_lost_while_there_is_another(kinds: Any):
+    from whichbits.studies.execution.placement import Machine
+    from whichbits.studies.execution.ray.executor import RayExecutor
+    from whichbits.studies.execution.ray.members import Members
+    from whichbits.studies.execution.ray.piece import Piece
+
+    class Study:
+        machine = Machine()
+
+    executor = RayExecutor()
+    executor._services, executor._cores = Study(), 2  # type: ignore[assignment]
+    executor._members = members = Members([node("a"), node("b"), node("c"), node("large", 4.0)], None, None, print)  # type: ignore[arg-type]
+    piece = Piece(Work(kinds.trial, (kinds.planned("", "x", needs=COMPUTE),)), {})
+    piece.avoided = {"a", "b"}
+    members._there = (node("b"), node("c"))  # the first is dead
+    assert executor._wanted(piece) == {"c"}
+    members._there = (node("b"), node("stranger"))
+    assert executor._wanted(piece) == {"b"}, "there is no other"
+    session = Piece(Work(kinds.trial, (kinds.planned("", "x", needs=measurement("a")),)), {})
+    executor._engine = object()  # type: ignore[assignment]
+    members._there = (node("b"), node("c"), node("large", 4.0))
+    assert executor._wanted(session) == {"large"}
+    members._there = (node("b"), node("c"))
+    assert executor._wanted(session) == {"b", "c"}
+    members._there = ()
+    assert executor._wanted(session) == set()
 
 
 def start(tmp_path: Path, cluster: Any) -> subprocess.Popen[str]:
@@ -117,16 +204,18 @@ def test_nodes_are_examined_and_one_that_cannot_reach_the_store_is_refused_by_na
     found, own = checks.nodes(), checks.examine(None)
     assert len(found) == 3
     assert found[0].cpus == len(os.sched_getaffinity(0))
-    for node, examined in checks.examine_nodes(found, Store(tmp_path)):
+    for one, examined in checks.examine_nodes(found, Store(tmp_path)):
         assert (examined.software, examined.engine, examined.store) == (own.software, own.engine, None)
         assert examined.skew_s == 0.0
-        checks.check_node(node, examined, own, Store(tmp_path), cores=1, serves=True)
+        checks.check_node(one, examined, own=own, store=Store(tmp_path), cores=1, serves=True)
     assert list(tmp_path.iterdir()) == []
+    ((_, silent),) = checks.examine_nodes([node("f" * 56)], Store(tmp_path))
+    assert isinstance(silent, checks.NoAnswer)
     monkeypatch.chdir(tmp_path)
     elsewhere = Elsewhere(tmp_path)
-    node, examined = next(checks.examine_nodes(found, elsewhere))
-    with pytest.raises(UserError, match=rf"node {node.address} .* cannot use the store .* is not seen"):
-        checks.check_node(node, examined, own, elsewhere, cores=1, serves=True)
+    first, examined = next(iter(checks.examine_nodes(found, elsewhere)))
+    with pytest.raises(UserError, match=rf"node {first.address} .* cannot use the store .* is not seen"):
+        checks.check_node(first, examined, own=own, store=elsewhere, cores=1, serves=True)
 
 
 def test_doctor_examines_the_cluster(tmp_path: Path, cluster: Any):
@@ -169,9 +258,11 @@ def configured(tmp_path: Path) -> ConfiguredEngine:
 
 @pytest.fixture
 def engine(cluster: Any, configured: ConfiguredEngine) -> Iterator[Any]:
+    from whichbits.studies.execution.ray.members import Members
     from whichbits.studies.execution.ray.servers import RayEngine
 
-    yield RayEngine(configured, checks.join(cluster.address), gpus=0)
+    members = Members(checks.join(cluster.address), Store(configured.logs.parent / "store"), lambda *_: None, print)
+    yield RayEngine(configured, members, gpus=0)
     ray.shutdown()
 
 
@@ -192,7 +283,7 @@ def test_a_server_is_reached_at_its_node_and_ends_with_its_use(tmp_path: Path, e
     folder = checkpoint(tmp_path, "fine")
     assert engine.resident == 3
     with engine.serve("fine", folder, threading.Event()) as server:
-        assert server.url.startswith(f"http://{engine.nodes[0].address}:")
+        assert server.url.startswith(f"http://{engine.members.living[0].address}:")
         with urllib.request.urlopen(f"{server.url}/health", timeout=60) as answer:
             assert answer.status == 200
         assert server.failure() is None
@@ -219,9 +310,18 @@ def test_a_server_that_does_not_come_up_says_why_and_one_that_starts_can_be_give
     assert gone([pid_of(folder)])
 
 
+def test_a_server_that_no_node_can_hold_fails_in_time(tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch):
+    from whichbits.studies.execution.ray import servers
+
+    monkeypatch.setattr(servers, "UNPLACED_S", 1.0)
+    engine.gpus = 1
+    with pytest.raises(ServerFailed, match="1 GPUs for a server for 1 s"), engine.serve("a", tmp_path, threading.Event()):
+        pass
+
+
 def test_a_server_ends_with_the_study_that_started_it(tmp_path: Path, engine: Any, gone: Callable[..., bool]):
     folder = checkpoint(tmp_path, "left")
-    ray.get(engine._actor("left", folder).start.remote())
+    ray.get(engine._actor("left", folder, engine.members.ids).start.remote())
     pid = pid_of(folder)
     ray.shutdown()  # as when it is killed: Ray ends the actor, and nobody has stopped the engine
     assert gone([pid])

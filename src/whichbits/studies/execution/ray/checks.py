@@ -30,6 +30,9 @@ LIBRARIES = ("compressed-tensors", "lm-eval", "numpy", "ray", "torch", "transfor
 
 CONNECT_TIMEOUT_S = 10.0
 
+ANSWER_S = 60.0
+"""A node that says nothing of itself for so long is refused."""
+
 LARGEST_SKEW_S = 30.0
 """Clocks of nodes may differ by so much: times of results are compared by people."""
 
@@ -74,10 +77,17 @@ class Examined:
     """How far that is off the study's machine, at least."""
 
 
+@dataclass(frozen=True)
+class NoAnswer:
+    """Of a node that could not be examined."""
+
+    cause: str
+
+
 def join(address: str | None) -> tuple[Node, ...]:
     """Connect to the cluster at an address, by default that of `RAY_ADDRESS` or of this machine; its nodes that take work.
 
-    Raises UserError where there is none.
+    Raises UserError where there is none, and where it has other versions of Ray or Python.
     """
     where = address or os.environ.get("RAY_ADDRESS") or "auto"
     try:
@@ -85,10 +95,15 @@ def join(address: str | None) -> tuple[Node, ...]:
             host, _, port = where.rpartition(":")
             socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
         ray.init(address=where, namespace="whichbits", logging_level=logging.ERROR, log_to_driver=False)
-    except (OSError, ValueError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # OverflowError: of a port that no machine has
         raise UserError(
             f"executor: no Ray cluster answers at {where}: {' '.join(str(error).split())}",
             remedy="start one with `ray start --head`, or give its `address`",
+        ) from error
+    except RuntimeError as error:  # as for other versions of Ray or Python
+        raise UserError(
+            f"executor: the Ray cluster at {where} cannot be joined: {' '.join(str(error).split())}",
+            remedy="install the cluster's versions of Ray and Python here, or start a cluster with those of this machine",
         ) from error
     found = nodes()
     if not found:
@@ -111,15 +126,19 @@ def nodes() -> tuple[Node, ...]:
     return tuple(node for node in found if node.cpus >= 1)
 
 
-def examine_nodes(found: Sequence[Node], store: Store) -> Iterator[tuple[Node, Examined]]:
-    """What each node is, and whether it can read and write the store."""
+def examine_nodes(found: Sequence[Node], store: Store) -> Iterator[tuple[Node, Examined | NoAnswer]]:
+    """What each node is, and whether it can read and write the store. Raises OSError of the store."""
     probe = Probe(store.address, uuid.uuid4().hex)
     store.leave(f"{probe.folder}/{DRIVER}", DRIVER)
     try:
         asked = time.time()
         answers = [_asked(node, probe) for node in found]
         for node, answer in zip(found, answers, strict=True):
-            examined = ray.get(answer)
+            try:
+                examined = ray.get(answer, timeout=max(0.0, asked + ANSWER_S - time.time()))
+            except ray.exceptions.RayError as error:
+                yield node, NoAnswer(f"{type(error).__name__} within {ANSWER_S:.0f} s")
+                continue
             skew = max(asked - examined.clock, examined.clock - time.time(), 0.0)
             problem = examined.store
             if problem is None and store.left(f"{probe.folder}/{node.id}") is None:
@@ -129,12 +148,17 @@ def examine_nodes(found: Sequence[Node], store: Store) -> Iterator[tuple[Node, E
         store.forget(probe.folder)
 
 
-def check_node(node: Node, examined: Examined, own: Examined, store: Store, *, cores: int, serves: bool) -> None:
-    """Refuse a node on which a study could not run as on this machine, which is `own`. Raises UserError.
+def check_node(node: Node, examined: Examined | NoAnswer, *, own: Examined, store: Store, cores: int, serves: bool) -> Examined:
+    """What was found; raises UserError for a node on which a study could not run as on this machine, which is `own`.
 
     cores: what a step computes on. serves: whether servers are started on the nodes.
     """
     where = f"executor: node {node.address} ({node.id[:8]})"
+    if isinstance(examined, NoAnswer):
+        raise UserError(
+            f"{where} does not answer: {examined.cause}",
+            remedy="see /tmp/ray/session_latest/logs on it, and start it again there: `ray stop`, `ray start --address ...`",
+        )
     for name, version in own.software.items():
         other = examined.software.get(name, "none")
         if other != version:
@@ -163,6 +187,7 @@ def check_node(node: Node, examined: Examined, own: Examined, store: Store, *, c
             f"this machine with {own.engine} on {own.hardware}",
             remedy="run the study on a machine like the nodes, and start other nodes with `ray start --num-cpus 0`",
         )
+    return examined
 
 
 def examine(probe: Probe | None) -> Examined:

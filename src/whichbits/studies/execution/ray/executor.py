@@ -6,13 +6,14 @@ import os
 import queue
 import shlex
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from whichbits.core.errors import UserError
@@ -20,11 +21,13 @@ from whichbits.engines.http.connection import KEY_VARIABLE
 from whichbits.studies.execution import processes
 from whichbits.studies.execution.executor import Executor, Services, StepFailed, Work
 from whichbits.studies.execution.processes import answer, as_filed
-from whichbits.studies.execution.ray.checks import Node, check_node, examine, examine_nodes, join, nodes
+from whichbits.studies.execution.ray.checks import check_node, examine, examine_nodes, join
 from whichbits.studies.execution.ray.mailbox import Answer, Asked, Mailbox, News, Question, Started
-from whichbits.studies.execution.ray.node import Assignment, Report, run
+from whichbits.studies.execution.ray.members import UNPLACED_S, Members, only
+from whichbits.studies.execution.ray.node import Assignment, run
+from whichbits.studies.execution.ray.piece import Piece, whole_node
 from whichbits.studies.execution.ray.servers import RayEngine
-from whichbits.studies.execution.ray.several import Others, share
+from whichbits.studies.execution.ray.several import share
 from whichbits.studies.execution.servers import ConfiguredEngine, Engine
 from whichbits.studies.execution.worker import cause_of
 from whichbits.studies.steps.planned import Needs
@@ -37,7 +40,7 @@ ATTEMPTS = 3
 """Work whose process or node is lost so often has failed."""
 
 WATCH_S = 5.0
-"""How soon it is seen, while nothing else is heard, that nodes for work are missing."""
+"""How soon it is seen that nodes have come or gone."""
 
 STOPPING_S = 20.0
 """What Ray gets to end the workers of cancelled work."""
@@ -56,30 +59,6 @@ LOST = (
 """What Ray says of a task whose worker or node is gone, or that of another node with a share of its work."""
 
 
-@dataclass(eq=False)
-class _Piece:
-    """Work on its way."""
-
-    work: Work
-    futures: dict[str, Future[Result]]
-    """Of the steps without a result, by key."""
-    attempts: int = 0
-    node: str | None = None
-    """Where it runs, once it does."""
-    avoided: set[str] = field(default_factory=set)
-    """Nodes where it was lost."""
-    task: ray.ObjectRef[Report] | None = None
-    group: PlacementGroup | None = None
-    others: Others | None = None
-    """Processes on further nodes that share its work."""
-    left: dict[str, Path] = field(default_factory=dict)
-    """What its last attempt has written of steps that have no result, by key."""
-
-    @property
-    def needs(self) -> Needs:
-        return self.work.steps[0].needs
-
-
 @dataclass
 class RayExecutor(Executor):
     """Ray tasks for work and Ray actors for servers; a thread of this process hears of both.
@@ -89,12 +68,14 @@ class RayExecutor(Executor):
     """
 
     _address: str | None = field(default=None, init=False)
-    _waiting: list[_Piece] = field(default_factory=list, init=False)
+    _waiting: list[Piece] = field(default_factory=list, init=False)
     """What asks servers, and has not been given to Ray."""
-    _running: dict[str, _Piece] = field(default_factory=dict, init=False)
+    _running: dict[str, Piece] = field(default_factory=dict, init=False)
     """By the keys of its steps."""
     _engine: RayEngine | None = field(default=None, init=False)
     _stopped: bool = field(default=False, init=False)
+    _ended: threading.Event = field(default_factory=threading.Event, init=False)
+    """What `_stopped` says, for who waits."""
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
 
     def connect(self, address: str | None) -> None:
@@ -107,23 +88,26 @@ class RayExecutor(Executor):
     def start(self, services: Services) -> None:
         """Connect to the cluster, and examine its nodes. Raises UserError where they cannot run the study."""
         self._services = services
-        self._nodes = join(self._address)
+        found = join(self._address)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         mailbox: Any = ray.remote(Mailbox)
         self._mailbox: ActorHandle[Any] = mailbox.options(num_cpus=0, scheduling_strategy=here).remote()
         machine = services.machine
         self._cores = len(machine.client or os.sched_getaffinity(0))
-        own, store = examine(None), services.store
+        store = services.store
+        check = partial(check_node, own=examine(None), store=store, cores=self._cores, serves=machine.serves)
         try:
-            for found, examined in examine_nodes(self._nodes, store):
-                check_node(found, examined, own, store, cores=self._cores, serves=machine.serves)
+            for node, examined in examine_nodes(found, store):
+                check(node, examined)
         except UserError:
             ray.shutdown()
             raise
+        self._members = Members(found, store, check, services.note)
         ray.get(self._mailbox.ready.remote())
         self._task = ray.remote(max_retries=0, max_calls=0)(run)  # its worker is kept, also one with a GPU
-        self._heard: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=target, daemon=True) for target in (self._listen, self._hear)]
+        self._heard: queue.SimpleQueue[Piece | None] = queue.SimpleQueue()
+        targets = (self._listen, self._hear, self._watch)
+        self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
         for thread in self._threads:
             thread.start()
 
@@ -137,28 +121,27 @@ class RayExecutor(Executor):
                     remedy="put {host} where the command takes the address",
                 )
             gpus = self._services.machine.devices if self._services.machine.accelerator else 0
-            self._engine = RayEngine(configured, self._nodes, gpus)
+            self._engine = RayEngine(configured, self._members, gpus)
             return self._engine
         return configured
 
     def places(self) -> int:
-        """As many as the nodes have processors for, or GPUs."""
-        machine = self._services.machine
-        each = [
-            int(node.gpus) // machine.devices if machine.accelerator else int(node.cpus) // self._cores for node in self._nodes
-        ]
+        """As many as the nodes that live now have processors for, or GPUs."""
+        machine, living = self._services.machine, self._members.living
+        each = [int(node.gpus) // machine.devices if machine.accelerator else int(node.cpus) // self._cores for node in living]
         return max(1, sum(each))
 
     def submit(self, work: Work) -> tuple[Future[Result], ...]:
         """Give work to Ray, or hold it back until its servers fit."""
         futures: dict[str, Future[Result]] = {planned.step.key: Future() for planned in work.steps}
         with self._lock:
-            self._waiting.append(_Piece(work, futures))
+            self._waiting.append(Piece(work, futures))
             self._place()
         return tuple(futures.values())
 
     def stop(self) -> None:
         """Cancel what runs; its processes end with Ray's workers."""
+        self._ended.set()
         with self._lock:
             self._stopped = True
             pieces = [*self._waiting, *self._pieces()]
@@ -183,7 +166,7 @@ class RayExecutor(Executor):
 
     # Placing
 
-    def _pieces(self) -> list[_Piece]:
+    def _pieces(self) -> list[Piece]:
         return list(dict.fromkeys(self._running.values()))
 
     def _place(self) -> None:
@@ -205,21 +188,32 @@ class RayExecutor(Executor):
         together = len(asked | set(needs.servers)) <= resident and not asked & set(needs.servers)
         return not asked or together
 
-    def _give(self, piece: _Piece) -> None:
+    def _size(self, needs: Needs) -> tuple[int, int]:
+        """Processors and GPUs that work takes of a node."""
+        if needs.compute:
+            return self._cores, int(self._services.machine.accelerator)
+        return (0 if needs.servers and not needs.alone else 1), 0
+
+    def _wanted(self, piece: Piece) -> frozenset[str]:
+        """The living nodes that it should go to; where there is another, none on which it was lost."""
+        cpus, gpus = self._size(piece.needs)
+        fitting = [node for node in self._members.living if node.cpus >= cpus and node.gpus >= gpus]
+        if piece.needs.alone and self._engine is not None and fitting:
+            largest = max((node.gpus, node.cpus) for node in fitting)
+            fitting = [node for node in fitting if (node.gpus, node.cpus) == largest]
+        ids = frozenset(node.id for node in fitting)
+        return ids if piece.needs.nodes > 1 else ids - piece.avoided or ids
+
+    def _give(self, piece: Piece) -> None:
         """Have Ray run work somewhere."""
-        needs, machine = piece.needs, self._services.machine
-        cores, gpus = (self._cores, int(machine.accelerator)) if needs.compute else (0 if needs.servers else 1, 0)
+        needs = piece.needs
+        cpus, gpus = self._size(needs)
         if (needs.compute and gpus and not any(one.needs.servers for one in self._pieces())) or needs.alone:
             self._services.free_device()
-        options: dict[str, object] = {"num_cpus": cores, "num_gpus": gpus}
-        if needs.alone and self._engine is not None:
-            piece.group = self._engine.group = _whole_node(self._nodes)
-            inside = PlacementGroupSchedulingStrategy(piece.group, placement_group_bundle_index=0)
-            options = {"num_cpus": 1, "scheduling_strategy": inside}
-        elif piece.avoided and piece.avoided < {one.id for one in nodes()}:
-            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(piece.avoided))})"}
+        wanted = self._wanted(piece)
+        piece.allowed = wanted or self._members.ids
         piece.attempts += 1
-        piece.node, piece.left = None, {}
+        piece.node, piece.left, piece.withdrawn, piece.unplaced_since = None, {}, False, None
         self._running.update(dict.fromkeys(piece.futures, piece))
         assignment = Assignment(
             Work(piece.work.run, tuple(one for one in piece.work.steps if one.step.key in piece.futures)),
@@ -228,13 +222,53 @@ class RayExecutor(Executor):
             self._cores,
             {name: os.environ[name] for name in PASSED_ON if name in os.environ},
         )
-        several = min(needs.nodes, len(nodes()))
+        several, there = min(needs.nodes, len(wanted)), only(piece.allowed)
         if several > 1:
-            each = {"CPU": float(cores), **({"GPU": float(gpus)} if gpus else {})}
-            piece.task, piece.others = share(assignment, self._mailbox, several, each)
+            each = {"CPU": float(cpus), **({"GPU": float(gpus)} if gpus else {})}
+            piece.task, piece.others = share(assignment, self._mailbox, several, each, there)
+        elif needs.alone and self._engine is not None:
+            piece.group = self._engine.group = whole_node(self._members.living or self._members.start, piece.allowed)
+            inside = PlacementGroupSchedulingStrategy(piece.group, placement_group_bundle_index=0)
+            options = self._task.options(num_cpus=cpus, scheduling_strategy=inside)
+            piece.task = options.remote(assignment, self._mailbox)
         else:
-            piece.task = self._task.options(**options).remote(assignment, self._mailbox)
+            options = self._task.options(num_cpus=cpus, num_gpus=gpus, label_selector=there)
+            piece.task = options.remote(assignment, self._mailbox)
         piece.task.future().add_done_callback(lambda _: self._heard.put(piece))
+
+    # Nodes that come and go
+
+    def _watch(self) -> None:
+        """See which nodes come and go, until the end."""
+        while not self._ended.wait(WATCH_S):
+            try:
+                self._members.look()
+            except OSError:  # the store cannot be reached: whatever needs it says so, and here it is asked again
+                continue
+            with self._lock:
+                for piece in self._pieces():
+                    if not self._stopped and piece.node is None and not piece.withdrawn:
+                        self._place_anew(piece)
+                self._place()
+
+    def _place_anew(self, piece: Piece) -> None:
+        """Have work that has not begun go to nodes that have joined or are left; if none could hold it for long, it fails."""
+        wanted = self._wanted(piece)
+        if not wanted <= piece.allowed or (wanted and piece.others is not None and piece.others.beyond(len(wanted))):
+            piece.withdrawn = True
+            ray.cancel(piece.task, force=True)
+        elif wanted:
+            piece.unplaced_since = None
+        elif piece.unplaced_since is None:
+            piece.unplaced_since = time.monotonic()
+        elif time.monotonic() - piece.unplaced_since >= UNPLACED_S:
+            cpus, gpus = self._size(piece.needs)
+            cause = f"no living node of the cluster had {cpus} processors and {gpus} GPUs for {UNPLACED_S:g} s"
+            for planned in piece.work.steps:
+                if planned.step.key in piece.futures:
+                    self._services.store.fail(planned.step, None, cause)
+            self._fail(piece, StepFailed(cause))
+            ray.cancel(piece.task, force=True)
 
     # What is heard of it
 
@@ -274,30 +308,15 @@ class RayExecutor(Executor):
         self._mailbox.answer.remote(number, found)
 
     def _hear(self) -> None:
-        """Settle work whose task has ended, and see whether what waits for nodes can still have them."""
-        while True:
-            try:
-                piece = self._heard.get(timeout=WATCH_S)
-            except queue.Empty:
-                self._give_up_waiting()
-                continue
-            if piece is None:
-                return
+        """Settle work whose task has ended."""
+        while (piece := self._heard.get()) is not None:
             with self._lock:
                 if self._stopped:
                     return
                 self._task_ended(piece)
                 self._place()
 
-    def _give_up_waiting(self) -> None:
-        """Cancel work that waits for more nodes than there are, which is no attempt of it; it goes to those that are left."""
-        with self._lock:
-            for piece in self._pieces():
-                if not self._stopped and piece.others is not None and piece.others.beyond(len(nodes())):
-                    piece.attempts -= 1
-                    ray.cancel(piece.task, force=True)
-
-    def _task_ended(self, piece: _Piece) -> None:
+    def _task_ended(self, piece: Piece) -> None:
         beside = [] if piece.others is None else piece.others.end()
         piece.others = None
         if piece.group is not None and self._engine is not None:
@@ -307,10 +326,10 @@ class RayExecutor(Executor):
             assert piece.task is not None
             report = ray.get(piece.task)
         except LOST as error:
-            self._lost(piece, "; ".join([f"{type(error).__name__} on node {self._address_of(piece.node)}", *beside]))
+            self._lost(piece, "; ".join([f"{type(error).__name__} on node {self._members.name_of(piece.node)}", *beside]))
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, OSError):
-                self._lost(piece, f"the store on node {self._address_of(piece.node)}: {error.cause}", error.cause)
+                self._lost(piece, f"the store on node {self._members.name_of(piece.node)}: {error.cause}", error.cause)
             else:
                 self._fail(piece, error.cause)
         except BaseException as error:  # noqa: BLE001 - carried over to whoever waits for the futures
@@ -321,20 +340,25 @@ class RayExecutor(Executor):
             if report.lost is not None:
                 piece.node = report.node
                 piece.left = {job.step.key: job.directory for job in report.lost.jobs}
-                self._lost(piece, "; ".join([f"{report.lost.cause} on node {self._address_of(piece.node)}", *beside]))
+                self._lost(piece, "; ".join([f"{report.lost.cause} on node {self._members.name_of(piece.node)}", *beside]))
 
     def _settle(self, key: str, outcome: Result | StepFailed) -> None:
         piece = self._running.pop(key, None)
         if piece is not None:
             answer(piece.futures.pop(key), outcome)
 
-    def _lost(self, piece: _Piece, cause: str, error: OSError | None = None) -> None:
+    def _lost(self, piece: Piece, cause: str, error: OSError | None = None) -> None:
         """Run again, elsewhere, what has no result; after the last attempt it has failed."""
         steps = {planned.step.key: planned.step for planned in piece.work.steps if planned.step.key in piece.futures}
         for key, step in steps.items():
             if self._services.store.done(step) and (filed := as_filed(self._services.store, step)) is not None:
                 self._settle(key, filed)
         if not piece.futures:
+            return
+        self._members.refresh()
+        if piece.withdrawn:
+            piece.attempts -= 1
+            self._give(piece)
             return
         if piece.node is not None:
             piece.avoided.add(piece.node)
@@ -349,20 +373,8 @@ class RayExecutor(Executor):
                 self._services.store.fail(steps[key], piece.left.get(key), cause)
             self._fail(piece, StepFailed(cause))
 
-    def _fail(self, piece: _Piece, error: BaseException) -> None:
+    def _fail(self, piece: Piece, error: BaseException) -> None:
         for key, future in piece.futures.items():
             self._running.pop(key, None)
             future.set_exception(error)
         piece.futures = {}
-
-    def _address_of(self, id: str | None) -> str:
-        found = next((one for one in self._nodes if one.id == id), None)
-        return "unknown" if found is None else f"{found.address} ({found.id[:8]})"
-
-
-def _whole_node(found: tuple[Node, ...]) -> PlacementGroup:
-    """All of a node, for a measurement that has its device alone."""
-    most = max(found, key=lambda one: (one.gpus, one.cpus))
-    bundle = {"CPU": most.cpus, **({"GPU": most.gpus} if most.gpus else {})}
-    group: PlacementGroup = placement_group([bundle], strategy="STRICT_PACK")
-    return group

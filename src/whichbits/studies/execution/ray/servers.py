@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from whichbits.studies.execution.processes import start_keeper
-from whichbits.studies.execution.ray.checks import Node
+from whichbits.studies.execution.ray.members import UNPLACED_S, Members, only
 from whichbits.studies.execution.servers import ConfiguredEngine
 from whichbits.studies.steps.step import ServerFailed
 
@@ -83,7 +84,7 @@ class RayEngine:
     """Starts the configured engine on nodes of the cluster."""
 
     configured: ConfiguredEngine
-    nodes: Sequence[Node]
+    members: Members
     gpus: int
     """GPUs that a server takes; 0 where processors serve."""
     group: PlacementGroup | None = field(default=None, init=False)
@@ -95,8 +96,8 @@ class RayEngine:
         if self.group is not None:
             return self.configured.resident
         if self.gpus:
-            return max(1, sum(int(node.gpus) // self.gpus for node in self.nodes))
-        return max(1, sum(node.cpus >= self._cpus for node in self.nodes))
+            return max(1, sum(int(node.gpus) // self.gpus for node in self.members.living))
+        return max(1, sum(node.cpus >= self._cpus for node in self.members.living))
 
     @property
     def _cpus(self) -> int:
@@ -105,17 +106,48 @@ class RayEngine:
     @contextmanager
     def serve(self, name: str, checkpoint: Path, stopping: threading.Event) -> Iterator[RemoteServer]:
         """Serve a checkpoint somewhere. Raises ServerFailed."""
-        actor = self._actor(name, checkpoint)
+        actor = self._placed(name, checkpoint, stopping)
         try:
             yield RemoteServer(_started(actor, stopping), actor)
         finally:
             _end(actor)
 
-    def _actor(self, name: str, checkpoint: Path) -> ActorHandle[Any]:
+    def _placed(self, name: str, checkpoint: Path, stopping: threading.Event) -> ActorHandle[Any]:
+        """An actor that a node has taken; one that waits is placed anew where nodes have come or gone. Raises ServerFailed."""
+        held = time.monotonic()
+        while True:
+            able = self._able()
+            actor = self._actor(name, checkpoint, able or self.members.ids)
+            ready = [actor.__ray_ready__.remote()]
+            while not ray.wait(ready, timeout=WAITING_S)[0]:
+                held = time.monotonic() if able else held
+                if stopping.is_set():
+                    ray.kill(actor)
+                    raise ServerFailed("stopped while it started")
+                if time.monotonic() - held >= UNPLACED_S:
+                    ray.kill(actor)
+                    raise ServerFailed(
+                        f"no living node of the cluster had {self._cpus} processors and {self.gpus} GPUs "
+                        f"for a server for {UNPLACED_S:g} s"
+                    )
+                if self._able() != able:
+                    break
+            else:
+                return actor
+            ray.kill(actor)
+
+    def _able(self) -> frozenset[str]:
+        """Living nodes that can hold a server."""
+        if self.group is not None and self.group.bundle_specs[0].get("GPU", 0) < self.gpus:
+            return frozenset()
+        cpus = 0 if self.group is not None else self._cpus
+        return frozenset(one.id for one in self.members.living if one.cpus >= cpus and one.gpus >= self.gpus)
+
+    def _actor(self, name: str, checkpoint: Path, allowed: frozenset[str]) -> ActorHandle[Any]:
         made: Any = ray.remote(ServerActor)
         there = replace(self.configured, logs=self.configured.logs.resolve())  # nodes have other working directories
         if self.group is None:
-            made = made.options(num_cpus=self._cpus, num_gpus=self.gpus)
+            made = made.options(num_cpus=self._cpus, num_gpus=self.gpus, label_selector=only(allowed))
         else:
             inside = PlacementGroupSchedulingStrategy(self.group, placement_group_bundle_index=0)
             made = made.options(num_cpus=0, num_gpus=self.gpus, scheduling_strategy=inside)

@@ -44,13 +44,13 @@ class Others:
 
 
 def share(
-    assignment: Assignment, mailbox: ActorHandle[Any], count: int, node: Mapping[str, float]
+    assignment: Assignment, mailbox: ActorHandle[Any], count: int, node: Mapping[str, float], there: Mapping[str, str]
 ) -> tuple[ray.ObjectRef[Report], Others]:
-    """Give work to so many nodes, each with what `node` says (CPU, GPU); the first's report is that of the work.
+    """Give work to so many of the nodes that `there` selects, each with what `node` says (CPU, GPU); the first reports.
 
     Where another has failed by itself, or is lost, the first is cancelled, which would wait for it.
     """
-    group = placement_group([dict(node)] * count, strategy="STRICT_SPREAD")
+    group = placement_group([dict(node)] * count, strategy="STRICT_SPREAD", bundle_label_selector=[dict(there)] * count)
 
     def placed(task: Any, rank: int, cpus: float, gpus: float) -> Any:
         inside = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
