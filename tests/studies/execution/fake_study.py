@@ -126,6 +126,7 @@ class FakeServers:
     """Counts what is opened and closed."""
 
     resident: int = 2
+    starting: int = 1
     broken: str | None = None
     mortal: str | None = None
     """Whose servers die as soon as they are up."""
@@ -133,7 +134,7 @@ class FakeServers:
     events: list[str] = field(default_factory=list)
 
     @contextmanager
-    def serve(self, name: str, checkpoint: Path, stopping: threading.Event) -> Iterator[FakeServer]:
+    def serve(self, name: str, served: Served, store: Store, stopping: threading.Event) -> Iterator[FakeServer]:
         if name == self.broken:
             self.events.append(f"refuse {name}")
             raise ServerFailed("no kernel for this format")

@@ -41,6 +41,7 @@ def test_kill_of_the_runner_ends_its_steps_and_the_next_run_goes_on(tmp_path: Pa
 
             class NoServers:
                 resident = 1
+                starting = 1
 
             def sleep(jobs, context):
                 for job in jobs:

@@ -7,19 +7,21 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.studies.execution.fake_study import Asked, FakeServers, Given, Total, asking, runner, unplanned
+from tests.studies.execution.fake_study import Asked, FakeServer, FakeServers, Given, Total, asking, runner, unplanned
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
 from whichbits.studies.execution.placement import Machine
 from whichbits.studies.execution.servers import Servers
 from whichbits.studies.planning.plan import Served
 from whichbits.studies.steps.planned import Planned, client, measurement
-from whichbits.studies.steps.step import Job, Kind, Result, StepContext
+from whichbits.studies.steps.step import Job, Kind, Result, ServerFailed, StepContext
 from whichbits.studies.store.store import Store
 
 
@@ -160,3 +162,42 @@ def test_room_is_made_by_a_server_that_nobody_asks_and_a_candidate_can_have_seve
     assert engine.events[4:] == []
     servers.close_all(but={"a"})
     assert engine.events[4:] == ["close a#2"]
+
+
+class Together(FakeServers):
+    """Whose servers are up once so many are starting."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(resident=count, starting=count)
+        self.barrier = threading.Barrier(count)
+
+    @contextmanager
+    def serve(self, name: str, served: Served, store: Store, stopping: threading.Event) -> Iterator[FakeServer]:
+        self.barrier.wait(60)
+        with super().serve(name, served, store, stopping) as server:
+            yield server
+
+
+def test_as_many_servers_start_at_once_as_there_are_machines_and_each_once(tmp_path: Path):
+    engine = Together(2)
+    served = {name: Served(name, folder=tmp_path) for name in ("a", "b")}
+    servers = Servers(served, Store(tmp_path / "store"), engine, lambda text: None)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(servers.address, ["a", "b", "a", "b"])) == ["http://a", "http://b"] * 2
+    assert sorted(engine.events) == ["open a", "open b"]
+
+
+def test_on_one_machine_servers_start_one_after_another_and_never_more_than_fit(tmp_path: Path):
+    served = {name: Served(name, folder=tmp_path) for name in "abcd"}
+    engine = FakeServers(resident=2, start_s=0.05)
+    servers = Servers(served, Store(tmp_path / "store"), engine, lambda text: None)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(servers.address, "abcd"))
+    open_now = most = 0
+    for event in engine.events:
+        open_now += 1 if event.startswith("open") else -1
+        most = max(most, open_now)
+    assert (most, open_now) == (2, 2)
+    with pytest.raises(ServerFailed, match="stopped"):
+        servers.stop_starting()
+        servers.address("a")

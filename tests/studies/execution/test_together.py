@@ -61,9 +61,10 @@ class FakeServer:
 
 class FakeServers:
     resident = 2
+    starting = 1
 
     @contextmanager
-    def serve(self, name: str, checkpoint: Path, stopping: threading.Event) -> Iterator[FakeServer]:
+    def serve(self, name: str, served: Served, store: Store, stopping: threading.Event) -> Iterator[FakeServer]:
         yield FakeServer()
 
 

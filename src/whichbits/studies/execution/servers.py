@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from whichbits.core.errors import UserError
 from whichbits.studies.planning.plan import Served
@@ -50,8 +50,16 @@ class Engine(Protocol):
         """How many may be up at once."""
         ...
 
-    def serve(self, name: str, checkpoint: Path, stopping: threading.Event) -> AbstractContextManager[Server]:
-        """Start a server for the checkpoint; one that starts is given up once `stopping` is set. Raises ServerFailed."""
+    @property
+    def starting(self) -> int:
+        """How many may start at once: one a machine, as each wants memory and cores."""
+        ...
+
+    def serve(self, name: str, served: Served, store: Store, stopping: threading.Event) -> AbstractContextManager[Server]:
+        """Start a server of a candidate, whose checkpoint may be a step's in the store.
+
+        One that starts is given up once `stopping` is set. Raises ServerFailed, and OSError or UserError of the store.
+        """
         ...
 
 
@@ -65,14 +73,16 @@ class ConfiguredEngine:
     resident: int
     host: str = "127.0.0.1"
     """Address of the machine that servers answer at."""
+    starting: ClassVar[int] = 1
 
     @contextmanager
-    def serve(self, name: str, checkpoint: Path, stopping: threading.Event) -> Iterator[Server]:
-        """Serve `checkpoint`; its log is named after the candidate. Raises ServerFailed."""
+    def serve(self, name: str, served: Served, store: Store, stopping: threading.Event) -> Iterator[Server]:
+        """Serve the candidate's checkpoint; the log has the name of the server. Raises ServerFailed."""
         from whichbits.engines.errors import EngineError
         from whichbits.engines.vllm.server import Server as EngineServer
         from whichbits.hardware.this_machine import processors
 
+        checkpoint = served.checkpoint(store)
         try:
             server = EngineServer(
                 self.command,
@@ -97,8 +107,9 @@ class NoEngine:
     """For a study whose candidates are all served at addresses of their own, or not at all."""
 
     resident = 1
+    starting = 1
 
-    def serve(self, name: str, checkpoint: Path, stopping: threading.Event) -> AbstractContextManager[Server]:
+    def serve(self, name: str, served: Served, store: Store, stopping: threading.Event) -> AbstractContextManager[Server]:
         """There is none to start."""
         raise ServerFailed(f"no engine is configured that could serve {name}")
 
@@ -118,10 +129,10 @@ class Servers:
     _failures: dict[str, list[str]] = field(default_factory=dict, init=False)
     _silent: set[str] = field(default_factory=set, init=False)
     """Of those that are open."""
-    _starting: threading.Lock = field(default_factory=threading.Lock, init=False)
-    """One server starts at a time: each wants memory and cores."""
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
-    """Of `_open`; held for moments, never while a server starts or stops."""
+    _starting: set[str] = field(default_factory=set, init=False)
+    """Names of those whose turn it is to be looked at, and started if need be."""
+    _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
+    """Its lock is that of the fields above; held for moments, never while a server starts or stops."""
     _stopping: threading.Event = field(default_factory=threading.Event, init=False)
 
     def address(self, name: str) -> str:
@@ -129,35 +140,31 @@ class Servers:
         served = self.served[candidate_of(name)]
         if served.url is not None:
             return served.url
-        with self._starting:
+        with self._turn(name):
             failures = self._failures.setdefault(name, [])
             if (cause := self.failure(name)) is not None:
                 failures.append(cause)
                 self._close(name)
-            with self._lock:
+            with self._changed:
                 if name in self._open:
                     return self._open[name][0].url
-            if self._stopping.is_set():
-                raise ServerFailed("stopped before it began")
             if len(failures) >= FAILURES:
                 raise ServerFailed(f"the server of {name} failed {len(failures)} times in this run: {failures[-1]}")
-            while len(up := tuple(self._open)) >= self.engine.resident:
-                used = self.in_use()
-                self._close(next((one for one in up if one not in used), up[0]))
+            self._make_room()
             self.note(f"starting the server of {name}")
             stack = ExitStack()
             try:
-                server = stack.enter_context(self.engine.serve(name, served.checkpoint(self.store), self._stopping))
+                server = stack.enter_context(self.engine.serve(name, served, self.store, self._stopping))
             except ServerFailed as error:
                 failures.append(str(error))
                 raise
-            with self._lock:
+            with self._changed:
                 self._open[name] = server, stack
             return server.url
 
     def failure(self, name: str) -> str | None:
         """Why the candidate's server has died, in one line; None while it lives, or where none was started."""
-        with self._lock:
+        with self._changed:
             server, _ = self._open.get(name, (None, None))
             silent = name in self._silent
         if server is None:
@@ -166,7 +173,7 @@ class Servers:
 
     def silent(self, name: str) -> None:
         """The candidate's server has not answered in time: it counts as failed, though it lives."""
-        with self._lock:
+        with self._changed:
             if name in self._open:
                 self._silent.add(name)
 
@@ -184,11 +191,49 @@ class Servers:
     def stop_starting(self) -> None:
         """Give up a server that is starting, and start no other."""
         self._stopping.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    @contextmanager
+    def _turn(self, name: str) -> Iterator[None]:
+        """Nobody else looks at this server meanwhile, and no more are starting than may. Raises ServerFailed at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping.is_set() or self._free(name))
+            if self._stopping.is_set():
+                raise ServerFailed("stopped before it began")
+            self._starting.add(name)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._starting.discard(name)
+                self._changed.notify_all()
+
+    def _free(self, name: str) -> bool:
+        at_once = max(1, min(self.engine.starting, self.engine.resident))
+        return name not in self._starting and len(self._starting) < at_once
+
+    def _make_room(self) -> None:
+        """Stop servers until those that are left fit next to those that are starting, such first as nobody may ask."""
+        while True:
+            with self._changed:
+                up = [name for name in self._open if name not in self._starting]
+                if not up or len({*up, *self._starting}) <= self.engine.resident:
+                    return
+                used = self.in_use()
+                stack = self._pop(next((name for name in up if name not in used), up[0]))
+            if stack is not None:
+                stack.close()
+
+    def _pop(self, name: str) -> ExitStack | None:
+        """What stops a server, which counts as stopped from now on; the caller holds the lock."""
+        _, stack = self._open.pop(name, (None, None))
+        self._silent.discard(name)
+        return stack
 
     def _close(self, name: str) -> None:
-        with self._lock:
-            _, stack = self._open.pop(name, (None, None))
-            self._silent.discard(name)
+        with self._changed:
+            stack = self._pop(name)
         if stack is not None:
             stack.close()
 

@@ -102,6 +102,7 @@ class Observer:
 
 class NoServers:
     resident = 1
+    starting = 1
 
 
 def planned(folder, name, how="", times=0, needs=LIGHT):

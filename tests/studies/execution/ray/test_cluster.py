@@ -5,6 +5,7 @@ One file, so that the cluster is started once.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,15 @@ from benchmarks.interrupted import finished, kill_with_children, processes_of
 from whichbits.core.errors import UserError
 from whichbits.engines.vllm.command import EngineCommand
 from whichbits.engines.vllm.server_arguments import Settings
+from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import Work
 from whichbits.studies.execution.servers import ConfiguredEngine
+from whichbits.studies.planning.plan import Served
 from whichbits.studies.steps.planned import COMPUTE, Planned, client, measurement, replica
 from whichbits.studies.steps.step import ServerFailed
+from whichbits.studies.store.object_store import LARGE
+from whichbits.studies.store.place import open_store
 from whichbits.studies.store.store import Store
 
 ray = pytest.importorskip("ray")
@@ -271,6 +277,11 @@ def checkpoint(tmp_path: Path, name: str) -> Path:
     return tmp_path / name
 
 
+def serve(engine: Any, tmp_path: Path, name: str, stopping: threading.Event | None = None) -> Any:
+    """A server of the checkpoint of this name."""
+    return engine.serve(name, Served(name, tmp_path / name), Store(tmp_path / "store"), stopping or threading.Event())
+
+
 def pid_of(folder: Path) -> int:
     deadline = time.monotonic() + 180
     while not (folder / "pid").exists() or not (folder / "pid").read_text():
@@ -282,7 +293,7 @@ def pid_of(folder: Path) -> int:
 def test_a_server_is_reached_at_its_node_and_ends_with_its_use(tmp_path: Path, engine: Any, gone: Callable[..., bool]):
     folder = checkpoint(tmp_path, "fine")
     assert engine.resident == 3
-    with engine.serve("fine", folder, threading.Event()) as server:
+    with serve(engine, tmp_path, "fine") as server:
         assert server.url.startswith(f"http://{engine.members.living[0].address}:")
         with urllib.request.urlopen(f"{server.url}/health", timeout=60) as answer:
             assert answer.status == 200
@@ -300,14 +311,62 @@ def test_a_server_is_reached_at_its_node_and_ends_with_its_use(tmp_path: Path, e
 def test_a_server_that_does_not_come_up_says_why_and_one_that_starts_can_be_given_up(
     tmp_path: Path, engine: Any, gone: Callable[..., bool]
 ):
-    broken = engine.serve("broken", checkpoint(tmp_path, "broken"), threading.Event())
+    checkpoint(tmp_path, "broken")
+    broken = serve(engine, tmp_path, "broken")
     with pytest.raises(ServerFailed, match="no kernel for this format"), broken:
         pass
     folder, stopping = checkpoint(tmp_path, "slow"), threading.Event()
     threading.Thread(target=lambda: (pid_of(folder), stopping.set())).start()
-    with pytest.raises(ServerFailed, match="stopped while it started"), engine.serve("slow", folder, stopping):
+    with (
+        pytest.raises(ServerFailed, match="stopped while it started"),
+        serve(engine, tmp_path, "slow", stopping),
+    ):
         pass
     assert gone([pid_of(folder)])
+
+
+def test_a_node_with_a_cache_of_its_own_fetches_what_it_serves_and_its_log_comes_back(
+    tmp_path: Path, s3: object, cluster: Any, kinds: Any, configured: ConfiguredEngine, monkeypatch: pytest.MonkeyPatch
+):
+    """As with a store in S3 and machines that share no folder: the checkpoint's large file is on the node alone."""
+    from whichbits.studies.execution.ray.members import Members
+    from whichbits.studies.execution.ray.servers import RayEngine
+
+    aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    monkeypatch.setenv("WHICHBITS_CACHE", str(tmp_path / "made"))
+    step, address = kinds.planned(tmp_path, "made").step, f"s3://studies/{tmp_path.name}"
+    maker = open_store(address)
+    partial = maker.partial(step)
+    (partial / "checkpoint").mkdir()
+    (partial / "checkpoint" / "weights").write_bytes(bytes(LARGE + 1))
+    maker.finish(step, partial, kinds.Found(runs=1, ray_worker=0, cpus=0), Provenance())
+    monkeypatch.setenv("WHICHBITS_CACHE", str(tmp_path / "driver"))
+    driver = open_store(address)
+    assert driver.done(step)
+
+    before = {one["NodeID"] for one in ray_nodes(cluster)}
+    added = cluster.add_node(**cluster.added, env_vars={**aws, "WHICHBITS_CACHE": str(tmp_path / "node")})
+    there = [one for one in checks.join(cluster.address) if one.id not in before]
+    engine = RayEngine(replace(configured, logs=driver.folder / "servers"), Members(there, driver, lambda *_: None, print), 0)
+    try:
+        with engine.serve("a", Served("a", made_by=step), driver, threading.Event()) as server:
+            with urllib.request.urlopen(f"{server.url}/v1/models", timeout=60) as answer:
+                served = json.loads(answer.read())["data"][0]["id"]
+            assert Path(served).is_relative_to(tmp_path / "node")
+            assert (Path(served) / "weights").stat().st_size == LARGE + 1
+        assert list((tmp_path / "driver").rglob("weights")) == []
+        assert "GET /v1/models" in (driver.folder / "servers" / "a.txt").read_text()
+    finally:
+        ray.shutdown()
+        cluster.remove_node(added)
+
+
+def ray_nodes(cluster: Any) -> list[dict[str, Any]]:
+    ray.init(address=cluster.address, log_to_driver=False)
+    try:
+        return ray.nodes()
+    finally:
+        ray.shutdown()
 
 
 def test_a_server_that_no_node_can_hold_fails_in_time(tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch):
@@ -315,13 +374,16 @@ def test_a_server_that_no_node_can_hold_fails_in_time(tmp_path: Path, engine: An
 
     monkeypatch.setattr(servers, "UNPLACED_S", 1.0)
     engine.gpus = 1
-    with pytest.raises(ServerFailed, match="1 GPUs for a server for 1 s"), engine.serve("a", tmp_path, threading.Event()):
+    with (
+        pytest.raises(ServerFailed, match="1 GPUs for a server for 1 s"),
+        serve(engine, tmp_path, "a"),
+    ):
         pass
 
 
 def test_a_server_ends_with_the_study_that_started_it(tmp_path: Path, engine: Any, gone: Callable[..., bool]):
     folder = checkpoint(tmp_path, "left")
-    ray.get(engine._actor("left", folder, engine.members.ids).start.remote())
+    ray.get(engine._actor("left", Served("left", folder), Store(tmp_path), engine.members.ids).start.remote())
     pid = pid_of(folder)
     ray.shutdown()  # as when it is killed: Ray ends the actor, and nobody has stopped the engine
     assert gone([pid])

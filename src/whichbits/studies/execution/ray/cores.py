@@ -1,4 +1,4 @@
-"""Processors of a node, shared between the pieces of work that Ray places there."""
+"""Processors of a node, shared between the pieces of work that Ray places there, and the turn of servers to start."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ def claimed(count: int) -> Iterator[frozenset[int]]:
     its holder dies, however that happens.
     """
     usable = sorted(os.sched_getaffinity(0))
-    folder = Path(tempfile.gettempdir()) / f"whichbits-cores-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = _locks()
     with ExitStack() as stack:
         free: list[int] = []
         for core in usable:
@@ -32,3 +31,17 @@ def claimed(count: int) -> Iterator[frozenset[int]]:
                 free.append(core)
         taken = [core for core in usable if core not in free]
         yield frozenset([*free, *taken][:count])
+
+
+@contextmanager
+def turn_to_start() -> Iterator[None]:
+    """One server of a machine starts at a time; the others wait here."""
+    with (_locks() / "start").open("a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _locks() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"whichbits-cores-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder

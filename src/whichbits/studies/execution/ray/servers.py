@@ -5,18 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from whichbits.core.errors import UserError
 from whichbits.studies.execution.processes import start_keeper
+from whichbits.studies.execution.ray.cores import turn_to_start
 from whichbits.studies.execution.ray.members import UNPLACED_S, Members, only
 from whichbits.studies.execution.servers import ConfiguredEngine
+from whichbits.studies.planning.plan import Served
 from whichbits.studies.steps.step import ServerFailed
+from whichbits.studies.store.place import open_store
+from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -29,38 +33,45 @@ WAITING_S = 0.2
 
 
 class ServerActor:
-    """On the node that serves: starts the engine at the node's own address, and ends it with itself."""
+    """On the node that serves: fetches the checkpoint, starts the engine at the node's own address, and ends it with itself."""
 
-    def __init__(self, engine: ConfiguredEngine, name: str, checkpoint: Path) -> None:
+    def __init__(self, engine: ConfiguredEngine, name: str, served: Served, store: str) -> None:
         self._engine = engine
         self._name = name
-        self._checkpoint = checkpoint
+        self._served = served
+        self._store = open_store(store)
+        self._logs = self._store.folder / engine.logs.name
         self._stopping = threading.Event()
+        self._started = ExitStack()
 
     def start(self) -> str:
-        """Start it; its address. Raises ServerFailed."""
+        """Start it; its address. Raises ServerFailed, and OSError or UserError of the store."""
         environment = dict(self._engine.settings.environment)
         if gpus := ray.get_gpu_ids():
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
         # Ray kills the children of an actor that ends, and so what would end the engine.
-        self._keeper = start_keeper(self._engine.logs.parent)
+        self._started.callback(start_keeper(self._store.folder).end)
         here = replace(
             self._engine,
             settings=replace(self._engine.settings, environment=environment),
             host=ray.util.get_node_ip_address(),  # type: ignore[no-untyped-call]
+            logs=self._logs,
         )
-        self._serving = here.serve(self._name, self._checkpoint, self._stopping)
-        self._server: Server = self._serving.__enter__()
+        self._served.checkpoint(self._store)  # fetched before the turn of others is taken
+        with turn_to_start():
+            serving = here.serve(self._name, self._served, self._store, self._stopping)
+            self._server: Server = self._started.enter_context(serving)
         return self._server.url
 
     def failure(self) -> str | None:
         """Why it has died, in one line; None while it lives."""
         return self._server.failure()
 
-    def stop(self) -> None:
-        """End it."""
-        self._serving.__exit__(None, None, None)
-        self._keeper.end()
+    def stop(self) -> bytes:
+        """End it; what it has printed, as its log may lie on this node alone."""
+        self._started.close()
+        log = self._logs / f"{self._name}.txt"
+        return log.read_bytes() if log.is_file() else b""
 
 
 @dataclass(frozen=True)
@@ -103,21 +114,27 @@ class RayEngine:
     def _cpus(self) -> int:
         return 0 if self.gpus else len(self.configured.settings.server_cpus)
 
+    @property
+    def starting(self) -> int:
+        """As many as there are nodes; those that Ray has placed on one node start one after another."""
+        return 1 if self.group is not None else max(1, len(self.members.living))
+
     @contextmanager
-    def serve(self, name: str, checkpoint: Path, stopping: threading.Event) -> Iterator[RemoteServer]:
-        """Serve a checkpoint somewhere. Raises ServerFailed."""
-        actor = self._placed(name, checkpoint, stopping)
+    def serve(self, name: str, served: Served, store: Store, stopping: threading.Event) -> Iterator[RemoteServer]:
+        """Serve a candidate somewhere. Raises ServerFailed, and OSError or UserError of the store."""
+        folder = None if served.folder is None else served.folder.resolve()  # nodes have other working directories
+        actor = self._placed(name, replace(served, folder=folder), store, stopping)
         try:
             yield RemoteServer(_started(actor, stopping), actor)
         finally:
-            _end(actor)
+            self._end(actor, name)
 
-    def _placed(self, name: str, checkpoint: Path, stopping: threading.Event) -> ActorHandle[Any]:
+    def _placed(self, name: str, served: Served, store: Store, stopping: threading.Event) -> ActorHandle[Any]:
         """An actor that a node has taken; one that waits is placed anew where nodes have come or gone. Raises ServerFailed."""
         held = time.monotonic()
         while True:
             able = self._able()
-            actor = self._actor(name, checkpoint, able or self.members.ids)
+            actor = self._actor(name, served, store, able or self.members.ids)
             ready = [actor.__ray_ready__.remote()]
             while not ray.wait(ready, timeout=WAITING_S)[0]:
                 held = time.monotonic() if able else held
@@ -143,20 +160,31 @@ class RayEngine:
         cpus = 0 if self.group is not None else self._cpus
         return frozenset(one.id for one in self.members.living if one.cpus >= cpus and one.gpus >= self.gpus)
 
-    def _actor(self, name: str, checkpoint: Path, allowed: frozenset[str]) -> ActorHandle[Any]:
+    def _actor(self, name: str, served: Served, store: Store, allowed: frozenset[str]) -> ActorHandle[Any]:
         made: Any = ray.remote(ServerActor)
-        there = replace(self.configured, logs=self.configured.logs.resolve())  # nodes have other working directories
         if self.group is None:
             made = made.options(num_cpus=self._cpus, num_gpus=self.gpus, label_selector=only(allowed))
         else:
             inside = PlacementGroupSchedulingStrategy(self.group, placement_group_bundle_index=0)
             made = made.options(num_cpus=0, num_gpus=self.gpus, scheduling_strategy=inside)
-        actor: ActorHandle[Any] = made.remote(there, name, checkpoint.resolve())
+        actor: ActorHandle[Any] = made.remote(self.configured, name, served, store.address)
         return actor
+
+    def _end(self, actor: ActorHandle[Any], name: str) -> None:
+        """End a server in good order, and its actor; its log is kept here too."""
+        try:
+            stopped: ray.ObjectRef[bytes] = actor.stop.remote()
+            log = ray.get(stopped, timeout=30.0)
+        except ray.exceptions.RayError:
+            return
+        finally:
+            ray.kill(actor)
+        self.configured.logs.mkdir(parents=True, exist_ok=True)
+        (self.configured.logs / f"{name}.txt").write_bytes(log)
 
 
 def _started(actor: ActorHandle[Any], stopping: threading.Event) -> str:
-    """The server's address once it answers. Raises ServerFailed."""
+    """The server's address once it answers. Raises ServerFailed, and OSError or UserError of the store."""
     starting: ray.ObjectRef[str] = actor.start.remote()
     while not ray.wait([starting], timeout=WAITING_S)[0]:
         if stopping.is_set():
@@ -165,18 +193,8 @@ def _started(actor: ActorHandle[Any], stopping: threading.Event) -> str:
     try:
         return ray.get(starting)
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ServerFailed):
+        if isinstance(error.cause, (ServerFailed, OSError, UserError)):
             raise error.cause from None
         raise
     except ray.exceptions.RayActorError as error:
         raise ServerFailed("its node was lost") from error
-
-
-def _end(actor: ActorHandle[Any]) -> None:
-    """End a server in good order, and its actor."""
-    try:
-        ray.get(actor.stop.remote(), timeout=30.0)
-    except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
-        pass
-    finally:
-        ray.kill(actor)
