@@ -64,7 +64,8 @@ def trial(jobs, context):
             os.kill(parent, signal.SIGKILL)
             time.sleep(60)
         if given.how == "together":
-            while len([path for path in runs.parent.iterdir() if path.name.startswith("together")]) < given.times:
+            deadline = time.monotonic() + 240
+            while time.monotonic() < deadline and len([path for path in runs.parent.iterdir() if path.name.startswith("together")]) < given.times:
                 time.sleep(0.05)
         if given.how == "sleep" and count <= given.times:
             time.sleep(120)

@@ -14,6 +14,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,25 +92,25 @@ def test_nodes_that_join_are_examined_before_work_goes_to_them_and_counted(
     def noted(text: str) -> int:
         return sum(text in words[1] for words in observer.heard if words[0] == "note")
 
-    def join() -> None:
+    def join() -> int:
+        """How many were at work once a node had joined and was refused; then joins one that may be used."""
         until(lambda: len(list(asked.iterdir())) == count - 1)
         added.append(cluster.add_node(**{**cluster.added, "num_cpus": cores - 1}, wait=False))
         until(lambda: noted(f"offers {cores - 1} processors"))
         time.sleep(3.0)
-        added.append(len(list(asked.iterdir())))
+        at_work = len(list(asked.iterdir()))
         added.append(cluster.add_node(**cluster.added, wait=False))
+        return at_work
 
-    thread = threading.Thread(target=join)
-    thread.start()
-    states, _ = kinds.run(Store(tmp_path / "store"), steps, cluster.address, executor=executor, observer=observer)
-    thread.join()
-    refused, at_work, accepted = added
-    assert at_work == count - 1, "the node that was refused got work"
+    with ThreadPoolExecutor(1) as pool:
+        joining = pool.submit(join)
+        states, _ = kinds.run(Store(tmp_path / "store"), steps, cluster.address, executor=executor, observer=observer)
+        assert joining.result() == count - 1, "the node that was refused got work"
     assert set(states.values()) == {"done"}
     assert [noted(text) for text in ("it gets no work", "has joined", "lost: ")] == [1, 1, 0]
     assert executor.places() == 4
-    for node in (refused, accepted):
-        cluster.remove_node(node)
+    for one in added:
+        cluster.remove_node(one)
 
 
 def test_what_no_node_can_hold_fails_in_time_and_the_rest_goes_on(
