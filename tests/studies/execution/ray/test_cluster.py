@@ -92,20 +92,16 @@ def test_nodes_that_join_are_examined_before_work_goes_to_them_and_counted(
     def noted(text: str) -> int:
         return sum(text in words[1] for words in observer.heard if words[0] == "note")
 
-    def join() -> int:
-        """How many were at work once a node had joined and was refused; then joins one that may be used."""
+    store = Store(tmp_path / "store")
+    with ThreadPoolExecutor(1) as pool:  # nodes are added by the main thread
+        running = pool.submit(kinds.run, store, steps, cluster.address, executor=executor, observer=observer)
         until(lambda: len(list(asked.iterdir())) == count - 1)
         added.append(cluster.add_node(**{**cluster.added, "num_cpus": cores - 1}, wait=False))
         until(lambda: noted(f"offers {cores - 1} processors"))
         time.sleep(3.0)
-        at_work = len(list(asked.iterdir()))
+        assert len(list(asked.iterdir())) == count - 1, "the node that was refused got work"
         added.append(cluster.add_node(**cluster.added, wait=False))
-        return at_work
-
-    with ThreadPoolExecutor(1) as pool:
-        joining = pool.submit(join)
-        states, _ = kinds.run(Store(tmp_path / "store"), steps, cluster.address, executor=executor, observer=observer)
-        assert joining.result() == count - 1, "the node that was refused got work"
+        states, _ = running.result()
     assert set(states.values()) == {"done"}
     assert [noted(text) for text in ("it gets no work", "has joined", "lost: ")] == [1, 1, 0]
     assert executor.places() == 4
