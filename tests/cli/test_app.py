@@ -177,6 +177,8 @@ QUANTIZE = ["quantize", "smollm2-135m-instruct", "--format", "w8a8-int", "--out"
         (["report", "nowhere"], ["nowhere holds no study"]),
         (["study", "demo", "--dry-run", "--price", "h100=0"], ["price", "h100", "0"]),
         (["study", "demo", "--dry-run", "--price", "h100"], ["not DEVICE=USD_PER_HOUR"]),
+        (["study", "demo", "--dry-run", "--executor", "nope"], ["no executor 'nope'", "local, ray"]),
+        (["study", "demo", "--dry-run", "--address", "first:6379"], ["has no address 'first:6379'"]),
         (["evaluate", "m/m", "--task", "recall", "--limit", "0"], ["tasks.0.limit", "value 0"]),
         (["evaluate", "m/m", "--task", "recall", "--seed", "-1"], ["seed", "value -1"]),
         (["bench", "m/m", "--workload", "demo-chat", "--rounds", "0"], ["rounds", "value 0"]),

@@ -165,6 +165,9 @@ def test_a_dry_run_names_hours_and_dollars_as_predicted(tiny_llama: Path, tmp_pa
     assert all(time == "unknown" for step, time in times.items() if step.startswith("serve w8a8-fp"))
     assert "(predicted) and" in shown.text
     assert "Cost: $" in shown.text
+    assert "of one machine" not in shown.text
+    elsewhere = whichbits.plan(tmp_path / "small.yaml", store=tmp_path / "store", executor="ray", address="first:6379")
+    assert "Hours are those of one machine" in elsewhere.text
 
 
 def test_verdicts_know_nothing_of_predictions() -> None:

@@ -18,6 +18,7 @@ from whichbits.studies.store.place import Place, open_folder, open_store
 from whichbits.studies.study import (
     Preview,
     check_prices,
+    chosen_executor,
     manifest_of,
     preview,
     probed,
@@ -82,8 +83,7 @@ def study(
     """
     chosen, source = _specification(specification)
     chosen = _until_decided(chosen, until_decided)
-    given = {name: value for name, value in (("name", executor), ("address", address)) if value is not None}
-    chosen = chosen.model_copy(update={"executor": chosen.executor.model_copy(update=given)})
+    chosen = _on_executor(chosen, executor, address)
     overrides = overrides_of(price)
     place = open_store(store or Path("studies") / chosen.name)
     from_text = isinstance(specification, str | Path)
@@ -138,13 +138,16 @@ def plan(
     store: Place | None = None,
     price: Sequence[str] | None = None,
     data_dir: Path | None = None,
+    executor: str | None = None,
+    address: str | None = None,
     until_decided: bool = False,
 ) -> Preview:
     """What a study would do, and what is done already: steps, hours and dollars; arguments as for `study`. Raises UserError."""
     from whichbits.studies.planning.planner import Expansion
 
     chosen, source = _specification(specification)
-    chosen = _until_decided(chosen, until_decided)
+    chosen = _on_executor(_until_decided(chosen, until_decided), executor, address)
+    chosen_executor(chosen.executor)  # refused now, as by a run
     overrides = overrides_of(price)
     expansion = Expansion(chosen, source, data_dir=data_dir, weights=False)
     check_prices(expansion, overrides)
@@ -204,6 +207,12 @@ def _failed(states: Mapping[str, str]) -> list[str]:
 def _until_decided(chosen: Specification, wanted: bool) -> Specification:
     """The specification, which stops where nothing is left to decide where that is `wanted`."""
     return chosen.model_copy(update={"decide": Decide()}) if wanted and chosen.decide is None else chosen
+
+
+def _on_executor(chosen: Specification, executor: str | None, address: str | None) -> Specification:
+    """The specification, which runs where these say; None: where it says itself."""
+    given = {name: value for name, value in (("name", executor), ("address", address)) if value is not None}
+    return chosen.model_copy(update={"executor": chosen.executor.model_copy(update=given)})
 
 
 def _command(

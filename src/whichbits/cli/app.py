@@ -7,7 +7,7 @@ import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -27,6 +27,9 @@ from whichbits.core.errors import UserError
 from whichbits.core.home import adopt_home
 from whichbits.core.processes import protect_program
 from whichbits.core.terminal import speak_utf8
+
+if TYPE_CHECKING:
+    from whichbits.studies.study import Preview
 
 
 class JobSystem(StrEnum):
@@ -138,7 +141,16 @@ def study(
     from whichbits.cli.tables import console, print_json
 
     if dry_run:
-        plan(specification, store, price, data_dir, until_decided, None, as_json)
+        planned = whichbits.plan(
+            specification,
+            store=store,
+            price=price,
+            data_dir=data_dir,
+            executor=executor,
+            address=address,
+            until_decided=until_decided,
+        )
+        _print_preview(planned, as_json)
         return
     outcome = whichbits.study(
         specification,
@@ -185,13 +197,20 @@ def plan(
 
     With --jobs write them as array jobs of a batch system.
     """
-    from whichbits.cli.tables import console, print_results
+    from whichbits.cli.tables import print_results
 
     if jobs is not None:
         script = whichbits.plan_jobs(specification, store=store, price=price, data_dir=data_dir)
         print_results([{"script": str(script), "use": f"bash {script} [OPTIONS OF SBATCH]"}], as_json)
         return
-    preview = whichbits.plan(specification, store=store, price=price, data_dir=data_dir, until_decided=until_decided)
+    _print_preview(
+        whichbits.plan(specification, store=store, price=price, data_dir=data_dir, until_decided=until_decided), as_json
+    )
+
+
+def _print_preview(preview: Preview, as_json: bool) -> None:
+    from whichbits.cli.tables import console, print_results
+
     print_results(preview.rows, as_json)
     if not as_json:
         console().print(preview.text)

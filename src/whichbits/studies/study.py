@@ -14,7 +14,7 @@ from whichbits.core.errors import UserError, parted
 from whichbits.schema.deployment import Deployment, EngineUsed
 from whichbits.schema.probe import ProbeSummary
 from whichbits.studies.planning.estimate import Durations, Estimate
-from whichbits.studies.specification.schema import Specification
+from whichbits.studies.specification.schema import ExecutorChoice, Specification
 from whichbits.studies.specification.source import Source
 from whichbits.studies.steps.forecast import SERVER_START_S
 from whichbits.studies.store.store import Store
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from whichbits.schema.step import Record, Step
+    from whichbits.studies.execution.executor import Executor
     from whichbits.studies.planning.plan import Plan
     from whichbits.studies.planning.planner import Expansion
     from whichbits.studies.store.manifest import StudyManifest
@@ -104,7 +105,6 @@ def run(
     from rich.console import Console as RichConsole
 
     from whichbits.hardware.this_machine import processors
-    from whichbits.studies.execution.executors import EXECUTORS
     from whichbits.studies.execution.placement import Machine
     from whichbits.studies.execution.progress import RunView
     from whichbits.studies.execution.runner import Runner
@@ -115,9 +115,7 @@ def run(
     from whichbits.studies.steps.registry import KINDS, preloaded
 
     where = expansion.specification.executor
-    runs_steps = EXECUTORS.get(where.name)
-    runs_steps.connect(where.address)
-    runs_steps.share(where.nodes)
+    executor = chosen_executor(where)
     missing = plan.missing(store)
     durations = Durations()
     durations.read(store.folder)
@@ -135,13 +133,28 @@ def run(
         serves=serves,
     )
     splitting = Splitting.of_store(store, expected(expansion, durations), where.shards)
-    view = RunView(console or RichConsole(quiet=quiet), durations, store.folder / LOG, machine.seconds)
+    view = RunView(
+        console or RichConsole(quiet=quiet),
+        durations,
+        store.folder / LOG,
+        lambda steps: machine.seconds(steps, executor.places()),
+    )
     if len(missing) < len(plan.steps):
         view.console.print(f"{len(plan.steps) - len(missing)} of {len(plan.steps)} steps are done already", style="dim")
 
-    runner = Runner(plan, store, KINDS, runs_steps, engine, view, machine, preloaded(), failed, more, splitting.split)
+    runner = Runner(plan, store, KINDS, executor, engine, view, machine, preloaded(), failed, more, splitting.split)
     with view, _disk_errors(store):
         return dict(runner.run())
+
+
+def chosen_executor(choice: ExecutorChoice) -> Executor:
+    """What runs the steps. Raises UserError where there is no such executor, or it is none of a cluster and should be."""
+    from whichbits.studies.execution.executors import EXECUTORS
+
+    executor = EXECUTORS.get(choice.name)
+    executor.connect(choice.address)
+    executor.share(choice.nodes)
+    return executor
 
 
 def say(text: str, *, quiet: bool = False, console: Console | None = None) -> None:
@@ -277,9 +290,17 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
         undecided = " Candidates with `run: auto` or `auto-both` are shown as served."
     judging = "".join(f" {line}." for line in judging_work([step for step in missing if step.kind == "evaluate"]))
     count = f"{len(missing)} of {len(plan.steps)} steps to run.{judging}"
-    more = _more_rounds(expansion)
+    more = _places(expansion) + _more_rounds(expansion)
     started = f", with {starts} start{'s' * (starts > 1)} of servers" if starts else ""
     return Preview(rows, f"{count} Time: {left}{started}. Cost: {_dollars(left, price)}.{more}{undecided}{silent}")
+
+
+def _places(expansion: Expansion) -> str:
+    """What the hours of a study say that runs elsewhere."""
+    name = expansion.specification.executor.name
+    if name == "local":
+        return ""
+    return f" Hours are those of one machine: how many the executor {name} has is known once it is connected."
 
 
 def _servers_to_start(plan: Plan, store: Store) -> set[str]:

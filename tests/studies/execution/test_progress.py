@@ -14,14 +14,14 @@ from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
 from whichbits.studies.execution.progress import RunView
 from whichbits.studies.planning.estimate import Durations
-from whichbits.studies.steps.planned import Needs, Planned
+from whichbits.studies.steps.planned import Planned
 
 
 def test_the_time_left_of_many_steps_takes_a_small_share_of_the_time(tmp_path: Path) -> None:
     """Each step's time is looked at; with 10,000 steps, several times a second, that would be most of a processor."""
     asked: list[int] = []
 
-    def slowly(steps: Iterable[tuple[Needs, float]]) -> float:
+    def slowly(steps: Iterable[tuple[Planned, float]]) -> float:
         asked.append(len(list(steps)))
         time.sleep(0.02)
         return 90.0

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from whichbits.studies.steps.planned import Needs
+from whichbits.studies.steps.planned import Needs, Planned
 
 
 class Part(Enum):
@@ -57,16 +57,24 @@ class Machine:
         parts = (Placement(frozenset({Part.CORES}), self.client), Placement(frozenset({Part.DEVICE}), self.server))
         return tuple(sorted(parts, key=lambda part: -len(part.cpus or ())))
 
-    def seconds(self, each: Iterable[tuple[Needs, float]]) -> float:
-        """Wall-clock seconds, about, for work of these needs that takes so long each."""
+    def seconds(self, each: Iterable[tuple[Planned, float]], places: int = 1) -> float:
+        """Wall-clock seconds, about, for steps that take so long each, on so many places that are like this machine.
+
+        What a step reads comes before it. However many places there are, it takes as long as the longest chain of steps that
+        read each other, and then what measures.
+        """
         alone = asking = computing = 0.0
-        for needs, seconds in each:
-            if needs.alone:
+        chains: dict[str, float] = {}
+        for planned, seconds in each:
+            if planned.needs.alone:
                 alone += seconds
-            elif needs.servers:
+                continue
+            before = max((chains.get(step.key, 0.0) for step in planned.reads.values()), default=0.0)
+            chains[planned.step.key] = before + seconds
+            if planned.needs.servers:
                 asking += seconds
             else:
                 computing += seconds
-        if self.accelerator or not self.serves:
-            return alone + asking + computing
-        return alone + max(asking, (asking + computing) / 2)
+        one_by_one = self.accelerator or not self.serves
+        together = asking + computing if one_by_one else max(asking, (asking + computing) / 2)
+        return alone + max(together / places, max(chains.values(), default=0.0))

@@ -22,7 +22,7 @@ from whichbits.studies.planning.estimate import Durations
 if TYPE_CHECKING:
     from whichbits.schema.step import Step
     from whichbits.studies.execution.runner import State
-    from whichbits.studies.steps.planned import Needs, Planned
+    from whichbits.studies.steps.planned import Planned
 
 TIME_LEFT_SHARE = 0.02
 """The time left is computed over all steps that are left, in no more than this share of the time."""
@@ -51,7 +51,7 @@ class _LogFile(logging.FileHandler):
 class RunView:
     """Observer of a run: shows each step's start, progress and end, how many are left, and about how long that takes.
 
-    Everything goes to `log` too. `wall_clock` says how long steps of these needs and seconds take together.
+    Everything goes to `log` too. `wall_clock` says how long steps take together that take so many seconds each.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class RunView:
         console: Console,
         durations: Durations,
         log: Path,
-        wall_clock: Callable[[Iterable[tuple[Needs, float]]], float],
+        wall_clock: Callable[[Iterable[tuple[Planned, float]]], float],
     ) -> None:
         self.console = console
         self._left: dict[str, Planned] = {}
@@ -163,8 +163,8 @@ class RunView:
             return Group(rows, bar)
 
     def _say_time_left(self) -> str:
-        each = [(planned.needs, self._durations.planned(planned)) for planned in self._left.values()]
-        known = self._wall_clock((needs, seconds) for needs, seconds in each if seconds is not None)
+        each = [(planned, self._durations.planned(planned)) for planned in self._left.values()]
+        known = self._wall_clock((planned, seconds or 0.0) for planned, seconds in each)
         about = f"about {duration(known)}" if known else "an unknown time"
         more = " or more" if known and any(seconds is None for _, seconds in each) else ""
         return f"{about}{more} left"
