@@ -47,7 +47,9 @@ def test_text_without_a_token_is_an_error():
         arrivals.check()
 
 
-@pytest.mark.parametrize("data", ['{"detail": "full"}', '{"message": "full"}', '{"error": {"message": "full"}}', "full", '"full"'])
+@pytest.mark.parametrize(
+    "data", ['{"detail": "full"}', '{"message": "full"}', '{"error": {"message": "full"}}', "full", '"full"']
+)
 def test_an_event_called_an_error_is_one_whatever_it_holds(data: str):
     with pytest.raises(StreamError, match="an error within the stream: full"):
         Arrivals().take(Event(data, error=True), 0.0)

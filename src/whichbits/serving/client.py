@@ -1,8 +1,8 @@
 """One streamed completion: sent, and watched as it arrives.
 
 Tokens are counted by the server's running usage (`continuous_usage_stats`), so that a first token that decodes to nothing
-(a special token, half a character) counts. From the first chunk with text and without usage on, a chunk with text is one arrival
-of tokens, and the last usage says how many they were.
+(a special token, half a character) counts. From the first chunk on that has text and no usage, a chunk with text is one arrival of
+tokens, and the last usage says how many they were.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Arrivals:
         self._done = False
 
     def take(self, event: Event, now: float) -> None:
-        """An event that arrived at `now`; none counts after `[DONE]`. Raises StreamError for one that is no part of a completion."""
+        """An event that arrived at `now`; after `[DONE]` none counts. Raises StreamError for no part of a completion."""
         data = event.data
         self._done = self._done or data == "[DONE]"
         if self._done:
