@@ -1,8 +1,8 @@
 """One streamed completion: sent, and watched as it arrives.
 
 Tokens are counted by the server's running usage (`continuous_usage_stats`), so that a first token that decodes to nothing
-(a special token, half a character) counts. From the first chunk on that has text and no usage, a chunk with text is one arrival of
-tokens, and the last usage says how many they were.
+(a special token, half a character) counts. From the first chunk on that has text and no usage, a chunk with text is an arrival
+of tokens, and the last usage says how many they were.
 """
 
 from __future__ import annotations
