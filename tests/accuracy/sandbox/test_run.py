@@ -9,8 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -245,3 +247,23 @@ def test_confined_processes_end_with_who_asked_for_them(sandbox: Sandbox):
     process.kill()
     process.wait()
     assert until(lambda: not any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children), 3.0)
+
+
+NUMPY = "import numpy as np\ndef answer(x):\n    return {}\n"
+
+
+def test_numpy_can_be_imported_and_its_numbers_are_pythons(sandbox: Sandbox) -> None:
+    roomy = replace(sandbox, memory_bytes=1 << 30, cpu_seconds=5, wall_seconds=20)
+    assert judged(roomy, NUMPY.format("np.array([2, 2 * x])[np.array([1, x]) > 0].sum()")) == Outcome(passed=True, reason=None)
+    test = "import numpy as np\ndef check(function):\n    np.testing.assert_allclose(function(20), [0.5, 1.0], rtol=1e-6)\n"
+    assert judged(roomy, NUMPY.format("[np.float64(0.5), np.linalg.norm(np.eye(1))]"), test).passed
+    assert not judged(roomy, NUMPY.format("[0.5, np.float32(1.1)]"), test).passed
+    assert judged(roomy, NUMPY.format("np.zeros(3)"), test).reason == "Raised: TypeError"
+
+
+def test_nothing_else_that_is_installed_can_be_imported(sandbox: Sandbox) -> None:
+    roomy = replace(sandbox, memory_bytes=1 << 30, cpu_seconds=5, wall_seconds=20)
+    for name in ("torch", "scipy", "whichbits", "psutil", "pandas"):
+        assert judged(roomy, f"import numpy\nimport {name}\n{RIGHT}").reason == "the program raised ModuleNotFoundError"
+    installed = Path(np.__file__).parents[1]
+    assert not judged(roomy, f"import sys\nsys.path.append({str(installed)!r})\nimport psutil\n{RIGHT}").passed

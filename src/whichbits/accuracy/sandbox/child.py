@@ -1,8 +1,9 @@
 """A confined process, in one of two roles; it reads its order from standard input.
 
 The order is one line of JSON: role, mode, memory_bytes, cpu_seconds, parent (the process to end with), channel (a file
-descriptor), and the texts of the role: `program` for the candidate; `prelude`, `test` and `entry_point` for the judge. Standard
-output carries `ready`, or why the process could not be confined; then, from the judge alone, its verdict.
+descriptor), libraries (folders of numpy), and the texts of the role: `program` for the candidate; `prelude`, `test` and
+`entry_point` for the judge. Standard output carries `ready`, or why the process could not be confined; then, from the judge
+alone, its verdict.
 """
 
 import json
@@ -12,7 +13,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from . import confine, values
+from . import confine, libraries, values
 
 
 class Channel:
@@ -105,11 +106,12 @@ def main() -> None:
     report = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # standard error goes nowhere; what programs and tests print follows it
     try:
-        limits = {name: order[name] for name in ("memory_bytes", "cpu_seconds", "parent")}
+        limits = {name: order[name] for name in ("memory_bytes", "cpu_seconds", "parent", "libraries")}
         confine.confine(order["mode"], **limits)
     except OSError as error:
         report.write(f"refused: {error.args[-1]} ({os.strerror(error.errno or 0)})\n")
         return
+    libraries.allow(order["libraries"])
     random.seed(0)
     channel = Channel(order["channel"])
     report.write("ready\n")

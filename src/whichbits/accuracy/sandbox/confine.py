@@ -7,6 +7,7 @@ import select
 import signal
 import struct
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import landlock, seccomp
@@ -33,20 +34,22 @@ def _check(result: int, what: str) -> None:
         raise OSError(ctypes.get_errno(), what)
 
 
-def library_folders() -> list[str]:
-    """Folders that Python's standard library and the shared libraries under it live in."""
-    folders = [str(Path(sysconfig.get_path("stdlib")).parent), "/usr/lib", "/usr/lib64", "/lib", "/lib64"]
+def library_folders(more: Sequence[str]) -> list[str]:
+    """Folders that Python's standard library and the shared libraries under it live in, and `more`."""
+    folders = [str(Path(sysconfig.get_path("stdlib")).parent), "/usr/lib", "/usr/lib64", "/lib", "/lib64", *more]
     return [folder for folder in dict.fromkeys(folders) if Path(folder).is_dir()]
 
 
-def confine(mode: str, *, memory_bytes: int, cpu_seconds: int, parent: int) -> None:
+def confine(mode: str, *, memory_bytes: int, cpu_seconds: int, parent: int, libraries: Sequence[str]) -> None:
     """Confine this process, which ends with process `parent`; raises OSError where the kernel refuses.
+
+    Folders of `libraries` stay readable, beside the standard library.
 
     With `namespaces` the calling process stays behind as a parent that waits and ends with its child, and the call returns in
     the child only: process 1 of its own process, network, mount, IPC and user name spaces, on a read-only root that holds
     nothing but libraries. With `landlock` the calling process itself is confined.
     """
-    folders = library_folders()
+    folders = library_folders(libraries)
     asked_by = os.pidfd_open(parent)
     die_with_parent(asked_by)
     if mode == NAMESPACES:

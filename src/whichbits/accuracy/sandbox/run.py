@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from whichbits.accuracy.sandbox.confine import LANDLOCK, NAMESPACES
+from whichbits.accuracy.sandbox.libraries import library
 
 COMMAND = "import sys; sys.path.append(sys.argv[1]); from sandbox.child import main; sys.path.pop(); main()"
 START_SECONDS = 30.0
@@ -45,9 +46,9 @@ class Sandbox:
         """Whether `program` passes: `test` defines `check(function)`, which asserts on what `entry_point` returns.
 
         The program runs in one confined process and the test in another, which calls the program's function over a socket with
-        values of plain types (None, numbers, texts, bytes, lists, tuples, sets, dictionaries, ranges, iterators). The program
-        holds nothing that could report a verdict. `prelude` defines what the test needs beside the function. The standard
-        library alone can be imported.
+        values of plain types (None, numbers, texts, bytes, lists, tuples, sets, dictionaries, ranges, iterators; numbers of
+        numpy become Python's). The program holds nothing that could report a verdict. `prelude` defines what the test needs
+        beside the function. The standard library and numpy can be imported.
         """
         ours, theirs = socket.socketpair()
         with ours, theirs:
@@ -74,6 +75,7 @@ class Sandbox:
             "memory_bytes": self.memory_bytes,
             "cpu_seconds": self.cpu_seconds,
             "parent": os.getpid(),
+            "libraries": library(),
         }
         # Without site-packages, the user's environment or the working directory; hashing as in every other run.
         process = subprocess.Popen(
@@ -81,7 +83,7 @@ class Sandbox:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={"PYTHONHASHSEED": "0"},
+            env={"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"},
             cwd="/",
             pass_fds=[channel.fileno()],
             text=True,

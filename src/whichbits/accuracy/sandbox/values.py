@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .libraries import plain_number
+
 MAX_LINE = 1 << 22
 """Largest line, in bytes, that either side reads."""
 
@@ -24,6 +26,7 @@ def loads(line: str) -> Any:
 
 
 def _encode(value: object) -> object:
+    value = plain_number(value)
     if value is None or isinstance(value, bool):
         return value
     for plain in (int, float, str):

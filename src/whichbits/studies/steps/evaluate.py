@@ -209,7 +209,7 @@ def judging_work(steps: Sequence[Step]) -> list[str]:
 
 EVALUATE = Kind(
     "evaluate",
-    version=2,
+    version=3,
     plan=plan,
     run=run,
     seconds=seconds,

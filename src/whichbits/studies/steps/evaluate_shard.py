@@ -88,7 +88,7 @@ def _shard(job: Job, record: Record) -> TaskShard:
 
 EVALUATE_SHARD = Kind(
     "evaluate_shard",
-    version=1,
+    version=2,
     plan=unplanned,
     run=run,
     preload=PRELOAD,

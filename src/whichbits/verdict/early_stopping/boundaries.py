@@ -14,7 +14,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from whichbits.verdict.score_test import find_root
 from whichbits.verdict.statistics import FloatArray
 
 LOWEST = -7.0
@@ -25,6 +24,8 @@ NODES = (64, 640)
 """Fewest and most nodes of a look; between, two for each standard deviation of the next step."""
 LEAST_STEP = 0.001
 """Information that a look must add: with less, it is the look before over again."""
+_TOLERANCE = 1e-10  # standard errors
+_STEPS = 100
 
 
 def boundaries(information: Sequence[float], error: float, spending: Callable[[float, float], float]) -> tuple[float, ...]:
@@ -69,24 +70,34 @@ def _rule(nodes: float) -> tuple[FloatArray, FloatArray]:
 
 
 def _critical(wanted: float, at: FloatArray | None, mass: FloatArray, before: float, share: float) -> float:
-    """The value that is first exceeded at this look with probability `wanted`."""
-    from scipy.special import log_ndtr
+    """The value that is first exceeded at this look with probability `wanted`.
+
+    Newton's method on the logarithm of that probability. It is concave, and a single test's critical value is never below the
+    one that is looked for: from there every step comes nearer.
+    """
+    from scipy.special import log_ndtr, ndtri
 
     if wanted <= 0:
         return math.inf
-
-    def excess(value: float) -> float:
-        """Logarithm of the probability of exceeding `value`, over what is wanted."""
-        if at is None:
-            return float(log_ndtr(-value)) - math.log(wanted)
-        step = math.sqrt(share - before)
-        tails = log_ndtr(-(value * math.sqrt(share) - at * math.sqrt(before)) / step)
+    value = min(HIGHEST, -float(ndtri(wanted)))
+    if at is None:
+        return value if value < HIGHEST else math.inf
+    scale = 1 / math.sqrt(share - before)
+    for step in range(_STEPS):
+        away = (value * math.sqrt(share) - at * math.sqrt(before)) * scale
+        tails = log_ndtr(-away)
         largest = float(tails.max())
-        return largest + math.log(float(mass @ np.exp(tails - largest))) - math.log(wanted)
-
-    if excess(HIGHEST) > 0:
-        return math.inf
-    return find_root(excess, LOWEST, HIGHEST, tolerance=1e-9)
+        shares = mass * np.exp(tails - largest)
+        exceeds = float(shares.sum())
+        more = largest + math.log(exceeds) - math.log(wanted)
+        if step == 0 and value == HIGHEST and more > 0:
+            return math.inf
+        slope = float(shares @ np.exp(-(away**2) / 2 - tails)) / exceeds * scale * math.sqrt(share / (2 * math.pi))
+        less = -more / slope
+        value -= less
+        if less < _TOLERANCE:
+            return value
+    raise ArithmeticError(f"no critical value for an error of {wanted} at {share} of the information")
 
 
 def _density(points: FloatArray, at: FloatArray | None, mass: FloatArray, before: float, share: float) -> FloatArray:
