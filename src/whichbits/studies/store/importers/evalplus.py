@@ -99,7 +99,9 @@ def _programs(entry: Any, where: str) -> list[Passed]:
             raise damaged(where, f"has a problem with {len(base)} results of the base tests and {len(plus)} of the others")
         passed = [_passed(one, other, where) for one, other in zip_longest(base, plus)]
     elif isinstance(entry, Sequence) and not isinstance(entry, str):
-        passed = [_passed(*(field(one, name, where=where) for name in ("base_status", "plus_status")), where) for one in entry]
+        passed = [
+            _passed(field(one, "base_status", where=where), field(one, "plus_status", where=where), where) for one in entry
+        ]
     else:
         passed = []
     if not passed:
