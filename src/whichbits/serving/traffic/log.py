@@ -97,14 +97,22 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Lines of the file with their numbers, from 1."""
     text = read_text(path, f"trace {path}")
     if path.suffix.lower() == ".csv":
-        reader = csv.DictReader(io.StringIO(text))
-        numbered: Iterator[tuple[int, Any]] = ((reader.line_num, row) for row in reader)
+        numbered: Iterator[tuple[int, Any]] = _csv_rows(path, text)
     else:
         numbered = ((number, _json(path, number, line)) for number, line in enumerate(text.split("\n"), 1) if line.strip())
     for count, (number, row) in enumerate(numbered):
         if count >= MOST:
             raise UserError(f"trace {path} has over {MOST:,} requests", remedy="give a part of it")
         yield number, row
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # else a quoted cell without an end takes all the rest
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise UserError(f"trace {path}, line {reader.line_num} is not CSV: {error}", remedy="end each quoted cell") from error
 
 
 def _json(path: Path, number: int, line: str) -> Mapping[str, Any]:
