@@ -140,6 +140,85 @@ def test_a_step_that_reads_has_what_was_computed_anew_also_where_the_former_resu
         assert store.record(step()).summary == GenerateSummary(n=1, tokens=2)
 
 
+def test_what_was_computed_anew_elsewhere_replaces_the_copy_when_a_run_begins(machines):
+    one, two = machines.store("one"), machines.store("two")
+    finish(one, step(), tokens=1)
+    finish(one, step(2, items=10), tokens=1)
+    two.refresh()
+    assert two.record(step()).summary == GenerateSummary(n=1, tokens=1)
+    one.set_aside([step(), step(2, items=10)])
+    assert two.earlier(step(2, items=20)) is None
+    with two.locked():
+        assert not two.done(step())
+    finish(one, step(), tokens=9)
+    two.refresh()
+    assert two.record(step()).summary == GenerateSummary(n=1, tokens=9)
+
+
+def test_a_shard_that_is_merged_while_another_machine_brings_it_is_left_out(s3, tmp_path: Path, monkeypatch):
+    one = ObjectStore("s3://studies/one")
+    monkeypatch.setenv("WHICHBITS_CACHE", str(tmp_path / "two"))
+    two = ObjectStore("s3://studies/one")
+    finish(one, step())
+    download = Objects.download
+
+    def merged_meanwhile(self, *given):
+        one.discard([(step().kind, step().key)])
+        return download(self, *given)
+
+    monkeypatch.setattr(Objects, "download", merged_meanwhile)
+    two.refresh()
+    assert two.record(step()).state == "missing"
+
+
+def test_what_a_stopped_run_has_written_of_the_study_is_others_to_read(machines):
+    one, two = machines.store("one"), machines.store("two")
+    with pytest.raises(KeyboardInterrupt), one.locked():
+        (one.folder / "study.json").write_text("{}")
+        raise KeyboardInterrupt
+    two.refresh()
+    assert (two.folder / "study.json").read_text() == "{}"
+
+
+def test_a_damaged_object_is_named_and_a_foreign_one_holds_no_lease(s3):
+    store = ObjectStore("s3://studies/one")
+    store._objects.write(name := f"steps/generate/{step().key}.json", b"{garbage")
+    for read in (store.refresh, lambda: store.done(step()), lambda: store.record(step())):
+        with pytest.raises(UserError, match=name):
+            read()
+    store._objects.delete([name])
+    store._objects.write("leases/study/notes.txt", b"of a person")
+    with store.locked():
+        pass
+    assert store._objects.read("leases/study/notes.txt") == b"of a person"
+
+
+def test_a_step_that_ends_once_its_run_was_taken_for_ended_is_no_result(s3, monkeypatch):
+    store = ObjectStore("s3://studies/one")
+    write = ObjectStore._write_result
+
+    def swept_then(self, one, partial, *given):
+        write(self, one, partial, *given)
+        self._sweep_partial()
+
+    monkeypatch.setattr(ObjectStore, "_write_result", swept_then)
+    with pytest.raises(FileNotFoundError):
+        finish(store, step())
+    assert not store.done(step())
+
+
+def test_denied_access_names_the_address(s3, monkeypatch):
+    store = ObjectStore("s3://studies/one")
+
+    def deny(*_: object, **__: object) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(objects.file_system(os.getpid()), "find", deny)
+    with pytest.raises(PermissionError) as raised:
+        store.refresh()
+    assert raised.value.filename == "s3://studies/one"
+
+
 def test_a_run_s_report_is_another_machine_s_to_read(machines):
     one = machines.store("one")
     with one.locked():
