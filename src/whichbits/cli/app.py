@@ -332,7 +332,7 @@ def doctor(
     address: Annotated[
         str | None, typer.Option(help="HOST:PORT of Ray's head, with --cluster; default: this machine's cluster.")
     ] = None,
-    store: StoreDir = None,
+    store: StorePlace = None,
     as_json: AsJson = False,
 ) -> None:
     """Check this machine, or each node of a cluster.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import whichbits
 from whichbits.core.errors import UserError
 from whichbits.schema.generate import GenerateSummary
 from whichbits.schema.inputs import Inputs
@@ -19,7 +20,7 @@ from whichbits.studies.store import lease, object_lease, object_store, objects
 from whichbits.studies.store.lease import LeaseHeld
 from whichbits.studies.store.object_store import LARGE, ObjectStore
 from whichbits.studies.store.objects import Objects
-from whichbits.studies.store.place import open_store
+from whichbits.studies.store.place import open_folder, open_store
 from whichbits.studies.store.store import Store
 
 
@@ -331,7 +332,22 @@ def test_a_folder_whose_first_object_comes_while_it_is_listed_is_no_object(s3, m
     assert found.names("leases") == ["leases/000000001.json"]
 
 
-@pytest.mark.parametrize("place", ["s3://bucket", "s3://", "gs://bucket/folder"])
+def test_a_folder_may_be_an_address_too(tmp_path: Path):
+    assert open_store(f"file://{tmp_path}/a%20store").folder == tmp_path / "a store"
+    assert open_folder(f"file://{tmp_path}").folder == tmp_path
+    with pytest.raises(UserError, match="store: "):
+        open_folder("s3://bucket/folder")
+
+
+def test_the_doctor_reads_and_writes_an_object_store(s3, monkeypatch):
+    monkeypatch.setattr(objects, "PATIENCE_S", 1.0)
+    found = {check.name: check.status for check in whichbits.doctor("s3://studies/one")}
+    assert found["store"] == "ok"
+    assert ObjectStore("s3://studies/one")._objects.names("") == []
+    assert {check.name: check.status for check in whichbits.doctor("s3://nowhere/one")}["store"] == "fail"
+
+
+@pytest.mark.parametrize("place", ["s3://bucket", "s3://", "gs://bucket/folder", "file://", "file:///", "file://host/folder"])
 def test_an_address_that_is_none_is_refused(place):
     with pytest.raises(UserError, match="store: "):
         open_store(place)
