@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from whichbits.core.errors import UserError
 from whichbits.serving.measure import measure
 from whichbits.serving.traffic.random_prompts import ordinary_tokens
 from whichbits.serving.workload import check_context, named_workloads, parse_workload
@@ -170,7 +171,45 @@ def test_a_server_that_gives_no_completion(follow: Any, fake: Any, tmp_path: Pat
         mistake=lambda: measure(texts.url, "m", tmp_path, workload, seed=0),
         remedy=lambda: measure(ids.url, "m", tmp_path, workload, seed=0),
     )
-    assert "prompt" in error.message and "token ids" in error.remedy
+    assert "prompt" in error.message
+    late = fake(change=lambda body, request: 'data: {"error": {"message": "overloaded"}}\n\n')
+    with pytest.raises(UserError, match="gives no completion: an error within the stream: overloaded"):
+        measure(late.url, "m", tmp_path, workload, seed=0)
+
+
+def without_usage(body: dict[str, Any], request: dict[str, Any]) -> None:
+    del body["usage"]
+
+
+def with_usage_of_0(body: dict[str, Any], request: dict[str, Any]) -> None:
+    body["usage"]["completion_tokens"] = 0
+
+
+def early(body: dict[str, Any], request: dict[str, Any]) -> None:
+    body["usage"]["completion_tokens"] = 1
+
+
+@pytest.mark.parametrize(
+    ("error", "oddity"),
+    [
+        ("answers in one piece", {"streams": False}),
+        ("sends no usage in its streams", {"change": without_usage}),
+        ("sends no usage in its streams", {"change": with_usage_of_0}),
+        ("does not keep to a length of output", {"change": early}),
+        ("does not keep to a length of output", {"unknown": frozenset({"ignore_eos"})}),
+        ("takes no token ids as the prompt", {"token_ids": False}),
+    ],
+)
+def test_a_server_that_cannot_be_measured(follow: Any, fake: Any, tmp_path: Path, error: str, oddity: dict[str, Any]) -> None:
+    word_tokenizer(tmp_path)
+    workload = parse_workload({**GOOD, "concurrency": []})
+    odd, able = fake(**oddity), fake()
+    follow(
+        error,
+        mistake=lambda: measure(odd.url, "m", tmp_path, workload, seed=0),
+        remedy=lambda: measure(able.url, "m", tmp_path, workload, seed=0),
+    )
+    assert len(odd.received) <= 3, "no load was begun"
 
 
 def test_processors_that_are_not_there(follow: Any, fake: Any, tmp_path: Path) -> None:

@@ -29,8 +29,9 @@ def read(path: Path, text: str) -> None:
     [
         ("has the fields", "log.csv", LOG.replace("arrival_s", "when")),
         ("cannot be read: {error}", "log.csv", LOG.replace("20", "many")),
+        ("is not CSV", "log.csv", LOG + '2,"20,6\n'),
+        ("is not CSV", "log.csv", LOG + "2,20," + "6" * 200_000 + "\n"),
         ("cannot be sent", "log.csv", LOG.replace("20", "-20")),
-        ("is not CSV", "log.csv", LOG.replace("20", "2" * 200_000)),
         ("holds no two requests of different times", "log.csv", LOG.replace("1,20,6\n", "")),
     ],
 )

@@ -39,9 +39,10 @@ def test_every_chunk_with_tokens_is_an_arrival_however_usage_is_sent(events: lis
     assert arrivals.times == times
 
 
-def test_text_without_a_token_is_an_error():
+@pytest.mark.parametrize("running", [None, 0])
+def test_text_without_a_token_is_an_error(running: int | None):
     arrivals = Arrivals()
-    arrivals.take(chunk(None), 0.0)
+    arrivals.take(chunk(running), 0.0)
     arrivals.take(last(0), 1.0)
     with pytest.raises(StreamError, match="counted 0 tokens of output"):
         arrivals.check()

@@ -80,6 +80,8 @@ class Arrivals:
         self.times: list[float] = []
         self.prompt_tokens: int | None = None
         self.output_tokens: int | None = None
+        self.text = False
+        """Whether some chunk had text."""
         self._counted = 0
         self._running = True
         self._done = False
@@ -112,6 +114,7 @@ class Arrivals:
         if choices[0].get("finish_reason") in ("abort", "error"):
             raise StreamError(f"the server ended the stream with finish_reason {choices[0]['finish_reason']!r}")
         text = bool(choices[0].get("text"))
+        self.text = self.text or text
         if isinstance(made, int):
             if self._running:
                 text, self._counted = made > self._counted, max(made, self._counted)
@@ -132,7 +135,7 @@ class Arrivals:
         """Raise StreamError where the answer, now complete, does not say how many tokens it is."""
         if self.output_tokens is None or self.prompt_tokens is None:
             raise StreamError("the server sent no token usage")
-        if self.times and not self.output_tokens:
+        if self.text and not self.output_tokens:
             raise StreamError("the server counted 0 tokens of output for a text that is not empty")
         if self.output_tokens and not self.times:
             raise StreamError(f"the server counted {self.output_tokens} tokens, and none arrived in the stream")

@@ -99,7 +99,7 @@ def test_a_number_that_is_none_names_its_line(tmp_path: Path, row: tuple[object,
     assert len(caught.value.message) < 500
 
 
-@pytest.mark.parametrize("row", ["0,100.9,1", "0,nan,1", "0,1e999,1", "inf,1,1", "0," + "1" * 200_000 + ",1", "0,1"])
+@pytest.mark.parametrize("row", ["0,100.9,1", "0,nan,1", "0,1e999,1", "inf,1,1", "0,1"])
 def test_a_number_of_a_table_that_is_none_names_its_line(tmp_path: Path, row: str) -> None:
     path = tmp_path / "log.csv"
     path.write_text(f"arrival_s,prompt_tokens,output_tokens\n1,9,3\n{row}\n")

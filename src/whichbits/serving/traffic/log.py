@@ -120,12 +120,14 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _csv(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text))
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # else a quoted cell without an end takes all the rest
     try:
         for row in reader:
             yield reader.line_num, row
     except csv.Error as error:
-        raise UserError(f"trace {path}, line {reader.line_num + 1} is not CSV: {error}", remedy=MEND) from error
+        raise UserError(
+            f"trace {path}, line {reader.line_num} is not CSV: {error}", remedy="end each quoted cell, or take out the line"
+        ) from error
 
 
 def _jsonl(path: Path, content: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
