@@ -6,7 +6,7 @@
 A server batches continuously: each step takes a fixed time, a time a sequence and a time a prompt that begins, and at most
 so many sequences run at once. Requests arrive by a Poisson process. The true capacity is found by bisection, over 120,000
 requests a rate. Each study begins at a guess that is 40 % too low to 35 % too high. Runs are found by `next_rate`, and judged
-as in a study.
+by `capacity_run`, as in a study.
 
 With `--until-told` a candidate and the base are looked at after 3, 6 and 12 rounds of three runs each, as `most_rounds: 12` has
 it, until their capacities are told apart; the search goes on from the runs before. Its columns: studies in which they were told
@@ -20,16 +20,22 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import ceil, inf, isfinite
+from math import inf, isfinite
 
 import numpy as np
 from numba import njit
 
 from whichbits.core.crossing import Point
-from whichbits.schema.workload import CapacitySearch, Slo
-from whichbits.serving.capacity import next_rate, requests_of
+from whichbits.schema.workload import CapacitySearch, Slo, Workload
+from whichbits.serving.capacity import capacity_run, next_rate, point
+from whichbits.serving.evidence import of_requests
+from whichbits.serving.metrics.registry import all_metrics
+from whichbits.serving.observation import Observation
+from whichbits.serving.result import LoadLevelResult, metrics_of, rows_of
+from whichbits.serving.run_length import requests_of, warmup_of
+from whichbits.serving.steady import steady
 from whichbits.serving.traffic.arrivals import Random
-from whichbits.serving.validity import BACKLOG_TOLERANCE
+from whichbits.serving.workload import LoadLevel
 from whichbits.verdict.capacity import capacity, ratio
 from whichbits.verdict.looks import level_of_looks
 
@@ -37,6 +43,8 @@ LOOKS = (3, 6, 12)
 """Rounds."""
 RUNS = 3
 """In each round."""
+PROMPT = 16
+"""Tokens of a prompt; what it takes is the server's `prompt`."""
 
 
 @dataclass(frozen=True)
@@ -96,22 +104,35 @@ def served(arrivals, tokens, slots, step, sequence, prompt):  # type: ignore[no-
     return first - arrivals, end - arrivals
 
 
-def run(server: Server, rate: float, requests: int, seed: int) -> Point:
-    """The worst limit at a rate, over so many requests after a tenth of them as warm-up."""
+def run(server: Server, rate: float, requests: int, seed: int) -> Point | None:
+    """What a run at a rate tells, over so many requests after the warm-up; None where it tells nothing."""
     draw = np.random.default_rng([seed, 7])
-    warmup = ceil(requests / 10)
+    warmup = warmup_of(requests)
+    level = LoadLevel("capacity run", None, Random(rate), warmup, requests, seeks_capacity=True)
     arrivals = Random(rate).times(requests + warmup, seed)
     tokens = np.maximum(2, draw.normal(server.tokens, server.spread * server.tokens, requests + warmup)).astype(np.int64)
     ttft, latency = served(arrivals, tokens, server.slots, server.step, server.sequence, server.prompt)
-    seen = {"ttft": ttft, "latency": latency, "tpot": (latency - ttft) / (tokens - 1)}
-    worst = max(
-        float(np.percentile(seen[name][warmup:], limit.percentile)) / limit.seconds
-        for name, limit in server.slo.limits().items()
+    rows = zip(*(column.tolist() for column in (arrivals, arrivals + ttft, arrivals + latency, tokens)), strict=True)
+    seen = [
+        Observation(number, number < warmup, start, start, first, end, end, PROMPT, count, count, (), None, PROMPT, count)
+        for number, (start, first, end, count) in enumerate(rows)
+    ]
+    limited = {f"{name}_s" for name in server.slo.limits()} | {"latency_s", "requests_per_second", "output_tokens_per_second"}
+    metrics = [metric for metric in all_metrics() if metric.described.key in limited]
+    window = steady(seen, level)
+    found = metrics_of(seen, metrics, window)
+    result = LoadLevelResult(
+        load_level=level.name,
+        concurrency=None,
+        rate=rate,
+        valid=True,
+        metrics=found,
+        evidence=of_requests(seen, level, found, window),
+        rows=rows_of(seen, metrics),
     )
-    came, ended = arrivals[warmup:], (arrivals + latency)[warmup:]
-    seconds = came[-1] - came[0]
-    offered, given = (requests - 1) / seconds, float((ended <= came[-1]).sum()) / seconds
-    return Point(offered, inf if given < (1 - BACKLOG_TOLERANCE) * offered else worst)
+    workload = Workload(name="simulated", prompt_tokens=PROMPT, output_tokens=server.tokens, slo=server.slo)
+    told = capacity_run(result, level, workload)
+    return None if told is None else point(told)
 
 
 def true_capacity(server: Server) -> float:
@@ -119,7 +140,8 @@ def true_capacity(server: Server) -> float:
     low, high = 0.01, 200.0
     while high / low > 1.001:
         middle = (low * high) ** 0.5
-        holds = np.mean([run(server, middle, 60_000, seed).value for seed in range(2)]) < 1
+        runs = [run(server, middle, 60_000, seed) for seed in range(2)]
+        holds = np.mean([inf if one is None else one.value for one in runs]) < 1
         low, high = (middle, high) if holds else (low, middle)
     return (low * high) ** 0.5
 
@@ -127,9 +149,15 @@ def true_capacity(server: Server) -> float:
 def study(server: Server, guess: float, runs: int, seed: int) -> list[Point]:
     """The runs of a study."""
     points: list[Point] = []
+    requests = requests_of(CapacitySearch(), server.slo)
     for number in range(runs):
-        points.append(run(server, next_rate(points, guess), requests_of(CapacitySearch(), server.slo), 1000 * seed + number))
+        points += told(run(server, next_rate(points, guess), requests, 1000 * seed + number))
     return points
+
+
+def told(found: Point | None) -> list[Point]:
+    """The point of a run, where it tells one."""
+    return [] if found is None else [found]
 
 
 def faster(server: Server, times: float) -> Server:
@@ -144,13 +172,14 @@ def looked_at(
 ) -> tuple[bool, bool, int]:
     """Whether the first of two servers is told from the second, whether an interval missed the truth, and the rounds."""
     points: list[list[Point]] = [[], []]
-    missed = False
+    missed, made = False, 0
     for rounds in LOOKS:
         for side, (server, guess) in enumerate(zip(servers, guesses, strict=True)):
             requests = requests_of(CapacitySearch(), server.slo)
-            while len(points[side]) < RUNS * rounds:
+            for number in range(made, RUNS * rounds):
                 rate = next_rate(points[side], guess)
-                points[side].append(run(server, rate, requests, 100_000 * seed + 1000 * side + len(points[side])))
+                points[side] += told(run(server, rate, requests, 100_000 * seed + 1000 * side + number))
+        made = RUNS * rounds
         found = ratio(*(capacity(side, level=level) for side in points), level=level)
         missed |= found is not None and not found.low <= true <= found.high
         if found is not None and not found.low <= 1 <= found.high:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -57,6 +59,29 @@ def test_the_staircase_is_that_of_every_rate() -> None:
         assert set(here.names) == names
     assert found[0].names == ("bf16", "w8a8"), "one replica of either does, until one is not enough"
     assert found[0].up_to == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("dollars", "last"),
+    [
+        ((2.0, 2.0, 4.0), ("w8a8",)),
+        ((1.6, 2.56, 4.0), ("bf16", "w8a8", "w4a16")),  # a query costs the same on each
+        ((1.60001, 2.56, 4.0), ("w8a8", "w4a16")),  # nearly
+    ],
+)
+def test_a_rate_of_very_many_replicas_is_decided_by_the_cost_of_a_query(dollars: Sequence[float], last: Sequence[str]) -> None:
+    names, rates = ("bf16", "w8a8", "w4a16"), (1.0, 1.6, 2.5)
+    options = [Replica(*each) for each in zip(names, rates, dollars, strict=True)]
+    began = time.perf_counter()
+    found = cheapest_by_rate(options, 1e9)
+    assert time.perf_counter() - began < 1.0
+    assert (found[-1].up_to, found[-1].names) == (1e9, last)
+    assert found[-1].usd_per_hour == pytest.approx(1e9 * min(usd / rate for usd, rate in zip(dollars, rates, strict=True)))
+    for rate in np.random.default_rng(0).uniform(0.01, 10_000, 1000):
+        cost = {option.name: option.usd_per_hour_at(rate, 1.0) for option in options}
+        (here,) = [one for one in found if one.above < rate <= one.up_to]
+        most = 1e-9 if rate < 1600 else 2e-3
+        assert all(cost[name] == pytest.approx(min(cost.values()), rel=most) for name in here.names)
 
 
 def test_means_of_reductions() -> None:

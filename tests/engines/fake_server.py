@@ -24,7 +24,8 @@ def logprob(prompt: list[int], token: int) -> float:
 class FakeServer(ThreadingHTTPServer):
     """Options: models (entries of /v1/models), key, pages (path → object or text of other GETs), refusals (statuses that the
     first POSTs are answered with, None for an answer), retry_after, given (whether it knows logprob_token_ids), unknown (fields
-    that it refuses by name), change (answer, request) → what is sent instead: an object, a text, None for the changed answer.
+    that it refuses by name), token_ids (whether it takes them as a prompt), streams (whether it does, where asked), change
+    (answer, request) → what is sent instead: an object, a text, None for the changed answer.
     """
 
     daemon_threads = True
@@ -38,6 +39,8 @@ class FakeServer(ThreadingHTTPServer):
         self.retry_after: str | None = None
         self.given = True
         self.unknown: frozenset[str] = frozenset()
+        self.token_ids = True
+        self.streams = True
         self.change: Change | None = None
         self.received: list[dict[str, Any]] = []
         self.lock = threading.Lock()
@@ -94,6 +97,9 @@ class Handler(BaseHTTPRequestHandler):
         if refused := sorted(self.server.unknown & set(request)):
             self.answer(400, {"error": {"message": f"Unrecognized request argument supplied: {refused[0]}"}})
             return
+        if not self.server.token_ids and not isinstance(request["prompt"], str):
+            self.answer(400, {"error": {"message": "prompt must be a string"}})
+            return
         if status is not None:
             extra = {"Retry_After": self.server.retry_after} if self.server.retry_after else {}
             self.answer(status, {"error": {"message": f"busy {status}"}}, **extra)
@@ -102,10 +108,12 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.change is not None:
             changed = self.server.change(body, request)
             body = body if changed is None else changed
+        if request.get("stream") and self.server.streams and not isinstance(body, str):
+            body = f"data: {json.dumps(body)}\n\ndata: [DONE]\n\n"
         self.answer(200, body)
 
     def completion(self, request: dict[str, Any]) -> dict[str, Any]:
-        prompt = request["prompt"]
+        prompt = [1] if isinstance(request["prompt"], str) else request["prompt"]
         count = min(3, request["max_tokens"])
         made = [max(range(16), key=lambda token: logprob(prompt, token))] * count
         reason = "length" if count == request["max_tokens"] else "stop"

@@ -146,6 +146,7 @@ def test_runs_that_differ(follow: Any, tmp_path: Path, logs: Path):
     both = (tmp_path / "a", tmp_path / "b", tmp_path / "other")
     follow("task {one_sided} is in {path} alone", mistake=judged(*both), remedy=judged(*both, tasks=["t"]))
     follow("{path} has no task {name}", mistake=judged(*both, tasks=["v"]), remedy=judged(*both, tasks=["t"]))
+    follow("task: {twice} is named", mistake=judged(*both, tasks=["t", "t"]), remedy=judged(*both, tasks=["t"]))
     more = [{"id": n, "epoch": 1, "input": "?", "target": "A", "scores": {"match": {"value": "C"}}} for n in (1, 2)]
     inspect_log(tmp_path / "b" / "t.json", samples=more)
     follow(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from whichbits.core.errors import UserError
 from whichbits.serving.measure import measure
 from whichbits.serving.traffic.random_prompts import ordinary_tokens
 from whichbits.serving.workload import check_context, named_workloads, parse_workload
@@ -71,6 +72,8 @@ def test_a_field_that_is_none(follow: Any, wrong: dict[str, Any], right: dict[st
         ({"slo": 1}, {"slo": {"ttft": {"seconds": 1}}}, "{ttft: {seconds: 1}}"),
         ({"synchronous": False, "concurrency": []}, {"synchronous": True, "concurrency": []}, "set synchronous: true"),
         ({"rate": 0}, {"rate": 0.5}, "greater than 0"),
+        ({"prompt_tokens": {"mean": 100, "stdev": 1e308}}, {"prompt_tokens": {"mean": 100, "stdev": 9}}, "less than or equal"),
+        ({"output_tokens": 10**400}, {"output_tokens": 9}, "less than or equal"),
     ],
 )
 def test_a_value_that_cannot_be(follow: Any, wrong: dict[str, Any], right: dict[str, Any], remedy: str) -> None:
@@ -89,6 +92,49 @@ def test_a_workload_by_an_unknown_name(follow: Any) -> None:
     far = follow("is not known", mistake=lambda: parse_workload("zzz"), remedy=lambda: parse_workload(name))
     for known in far.remedy.removeprefix("the named workloads are ").split(", "):
         parse_workload(known)
+
+
+OPEN = {**GOOD, "slo": {"latency": {"seconds": 1, "percentile": 99}}}
+
+
+@pytest.mark.parametrize(
+    ("error", "wrong", "right", "remedy"),
+    [
+        ("is too few to tell", {"capacity": {"requests": 100}}, {"capacity": {"requests": 16_000}}, "give 16000 or more"),
+        ("is too few to tell", {"capacity": {"requests": 15_999}}, {"capacity": {}}, "leave it out"),
+        (
+            "a run that tells",
+            {"capacity": {}, "slo": {"ttft": {"seconds": 1, "percentile": 99.99}}},
+            {"capacity": {}, "slo": {"ttft": {"seconds": 1, "percentile": 99.984}}},
+            "at most the 99.984th",
+        ),
+        ("requests take more than", {"rate": 1e-320}, {"rate": 0.0013}, "give 0.0013 or more"),
+        ("requests take more than", {"rate": [0.001, 3]}, {"rate": [0.001, 3], "rate_requests": 50}, "fewer rate_requests"),
+        (
+            "workload.ramp: ",
+            {"ramp": {"from": 1e-9, "to": 1e-9, "seconds": 1}},
+            {"ramp": {"from": 1, "to": 1, "seconds": 1}},
+            "1",
+        ),
+        (
+            "workload.ramp: ",
+            {"ramp": {"from": 1e5, "to": 1e6, "seconds": 9}},
+            {"ramp": {"from": 1, "to": 8, "seconds": 60}},
+            "8",
+        ),
+        (
+            "workload.ramp: ",
+            {"ramp": {"from": 8, "to": 1e-6, "seconds": 9}},
+            {"ramp": {"from": 8, "to": 1, "seconds": 9}},
+            "60",
+        ),
+    ],
+)
+def test_a_run_that_is_too_short_or_does_not_end(
+    follow: Any, error: str, wrong: dict[str, Any], right: dict[str, Any], remedy: str
+) -> None:
+    said = follow(error, mistake=lambda: parse_workload({**OPEN, **wrong}), remedy=lambda: parse_workload({**OPEN, **right}))
+    assert remedy in said.remedy
 
 
 @pytest.mark.parametrize(("prompt", "context"), [(24, 32), (32, 64)])
@@ -125,7 +171,45 @@ def test_a_server_that_gives_no_completion(follow: Any, fake: Any, tmp_path: Pat
         mistake=lambda: measure(texts.url, "m", tmp_path, workload, seed=0),
         remedy=lambda: measure(ids.url, "m", tmp_path, workload, seed=0),
     )
-    assert "prompt" in error.message and "token ids" in error.remedy
+    assert "prompt" in error.message
+    late = fake(change=lambda body, request: 'data: {"error": {"message": "overloaded"}}\n\n')
+    with pytest.raises(UserError, match="gives no completion: an error within the stream: overloaded"):
+        measure(late.url, "m", tmp_path, workload, seed=0)
+
+
+def without_usage(body: dict[str, Any], request: dict[str, Any]) -> None:
+    del body["usage"]
+
+
+def with_usage_of_0(body: dict[str, Any], request: dict[str, Any]) -> None:
+    body["usage"]["completion_tokens"] = 0
+
+
+def early(body: dict[str, Any], request: dict[str, Any]) -> None:
+    body["usage"]["completion_tokens"] = 1
+
+
+@pytest.mark.parametrize(
+    ("error", "oddity"),
+    [
+        ("answers in one piece", {"streams": False}),
+        ("sends no usage in its streams", {"change": without_usage}),
+        ("sends no usage in its streams", {"change": with_usage_of_0}),
+        ("does not keep to a length of output", {"change": early}),
+        ("does not keep to a length of output", {"unknown": frozenset({"ignore_eos"})}),
+        ("takes no token ids as the prompt", {"token_ids": False}),
+    ],
+)
+def test_a_server_that_cannot_be_measured(follow: Any, fake: Any, tmp_path: Path, error: str, oddity: dict[str, Any]) -> None:
+    word_tokenizer(tmp_path)
+    workload = parse_workload({**GOOD, "concurrency": []})
+    odd, able = fake(**oddity), fake()
+    follow(
+        error,
+        mistake=lambda: measure(odd.url, "m", tmp_path, workload, seed=0),
+        remedy=lambda: measure(able.url, "m", tmp_path, workload, seed=0),
+    )
+    assert len(odd.received) <= 3, "no load was begun"
 
 
 def test_processors_that_are_not_there(follow: Any, fake: Any, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 from whichbits.core.crossing import Point
 from whichbits.schema.serve import CapacityRun, Distribution, Evidence, Metrics
 from whichbits.schema.workload import CapacitySearch, Limit, Slo
-from whichbits.serving.capacity import capacity_run, next_rate, requests_of
+from whichbits.serving.capacity import capacity_run, next_rate
 from whichbits.serving.measure import measure
 from whichbits.serving.result import LoadLevelResult, RequestRow
+from whichbits.serving.run_length import requests_of
 from whichbits.serving.traffic.arrivals import Random
 from whichbits.serving.workload import LoadLevel, parse_workload
 
@@ -34,11 +35,11 @@ def test_the_next_rate(points: list[Point], rate: float) -> None:
 def test_runs_are_long_enough_for_their_percentile() -> None:
     slo = Slo(ttft=Limit(seconds=1, percentile=90), latency=Limit(seconds=9, percentile=95))
     assert requests_of(CapacitySearch(), slo) == 3200
-    assert requests_of(CapacitySearch(requests=100), slo) == 100
+    assert requests_of(CapacitySearch(requests=5000), slo) == 5000
 
 
 def test_the_capacity_of_a_server_of_one_slot(start_engine, word_tokenizer: Path) -> None:
-    """Of 40 ms a request: its queue grows at 30 a second, and p90 of the latency is far below 0.3 s at 10.
+    """Of 40 ms a request: its queue grows at 30 a second, and p10 of the latency is far below 0.3 s at 10.
 
     On a machine that others use a run may not be valid, and then it tells nothing.
     """
@@ -47,13 +48,14 @@ def test_the_capacity_of_a_server_of_one_slot(start_engine, word_tokenizer: Path
     workload = parse_workload(
         {
             "name": "mine", "prompt_tokens": 8, "output_tokens": 2, "concurrency": [], "requests_per_stream": 5,
-            "slo": {"latency": {"seconds": 0.3, "percentile": 90}}, "capacity": {"runs": 2, "requests": 100},
+            "slo": {"latency": {"seconds": 0.3, "percentile": 10}}, "capacity": {"runs": 2},
         }
     )  # fmt: skip
     first = measure(url, "m", word_tokenizer, workload, seed=1)
     runs = [one.capacity_run for one in first if one.capacity_run is not None]
     assert [one.load_level for one in first] == ["synchronous", *(f"capacity run {number}" for number in (1, 2))]
-    assert runs and all(one.valid or one.reasons for one in first)
+    assert runs, [one.reasons for one in first]
+    assert all(one.valid or one.reasons for one in first)
     held = [run.rate for run in runs if run.worst is not None and run.worst < 1]
     missed = [run.rate for run in runs if run.worst is None or run.worst >= 1]
     assert max(held, default=0) < 30 and min(missed, default=99) > 10

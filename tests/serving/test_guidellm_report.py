@@ -115,3 +115,10 @@ def test_what_guidellm_has_no_word_for_keeps_ours(burstiness: float | str, type_
 def test_a_folder_that_is_not_there(results: list[LoadLevelResult], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"):
         write(tmp_path / "none" / "report.json", "m", ())
+
+
+def test_a_request_without_a_token_of_output_has_no_time_a_token(results: list[LoadLevelResult], tmp_path: Path) -> None:
+    """As stores of earlier versions have it of a server whose usage was 0."""
+    empty = [replace(one, output_tokens=0) for one in results[0].rows]
+    report = json.loads(exported(tmp_path, [results[0].model_copy(update={"rows": tuple(empty)})]).read_text())
+    assert "time_per_output_token_ms" not in report["benchmarks"][0]["metrics"]

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from whichbits.schema.serve import Distribution, Evidence, LengthsOff, Metrics
+from whichbits.serving.evidence import of_requests
+from whichbits.serving.metrics.registry import all_metrics
+from whichbits.serving.observation import Observation
+from whichbits.serving.result import metrics_of
+from whichbits.serving.steady import steady
 from whichbits.serving.validity import judge, prompt_tolerance
 from whichbits.serving.workload import at_concurrency, at_rate, named_workloads
 
@@ -62,6 +69,25 @@ def test_what_prompts_share_on_purpose_may_come_from_the_cache():
     hit = GOOD.model_copy(update={"prefix_cache_hit_rate": 0.49})
     assert judge(hit, METRICS, at_concurrency(DEMO, 4), shared) == ()
     assert judge(hit.model_copy(update={"prefix_cache_hit_rate": 0.52}), METRICS, at_concurrency(DEMO, 4), shared)
+
+
+def test_a_backlog_that_grows_makes_arrivals_at_a_rate_invalid():
+    reasons = judge(GOOD.model_copy(update={"backlog_growth": 12}), METRICS, at_rate(DEMO, 3.0), DEMO)
+    assert len(reasons) == 1
+    assert reasons[0].startswith("backlog grows: 12 more requests")
+
+
+@pytest.mark.parametrize(
+    ("level", "told"), [(at_rate(DEMO, 1.2), True), (replace(at_rate(DEMO, 1.2), seeks_capacity=True), False)]
+)
+def test_an_overloaded_server_of_arrivals_has_a_growing_backlog(level, told):
+    """One request a second is served of the 1.2 that come; the search for a capacity is to go beyond it."""
+    seen = [
+        Observation(n, n < 10, n / 1.2, n / 1.2, n + 0.5, n + 1.0, n + 1.0, 128, 32, 32, (), None, 128, 32) for n in range(110)
+    ]
+    window = steady(seen, level)
+    evidence = of_requests(seen, level, metrics_of(seen, all_metrics(), window), window)
+    assert (evidence.backlog_growth is not None) == told
 
 
 def test_arrivals_faster_than_the_server():

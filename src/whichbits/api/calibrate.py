@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from whichbits.core.errors import UserError
 from whichbits.schema.labels import IMPORTED
 from whichbits.schema.serve import ServeSummary
-from whichbits.schema.workload import mean
 from whichbits.studies.store.store import Store
 
 if TYPE_CHECKING:
@@ -51,8 +50,8 @@ def _serving_results(folder: Path) -> list[dict[str, str]]:
             "format": manifest.formats[record.labels.candidate],
             "hardware": _device(deployment.hardware, deployment.count, manifest),
             "count": str(deployment.count),
-            "prompt_tokens": str(mean(workload.prompt_tokens)),
-            "output_tokens": str(mean(workload.output_tokens)),
+            "prompt_tokens": str(workload.mean_prompt_tokens),
+            "output_tokens": str(workload.mean_output_tokens),
             "engine": _engine(manifest),
         }
         for level in valid:

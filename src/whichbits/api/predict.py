@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from whichbits.api.arguments import overrides_of, parse_workload
 from whichbits.core.errors import UserError
-from whichbits.schema.workload import mean
 
 if TYPE_CHECKING:
     from whichbits.prediction.model.coefficients import Coefficients
@@ -73,8 +72,8 @@ def predict(
             name,
             hardware,
             count,
-            prompt_tokens=mean(asked.prompt_tokens),
-            output_tokens=mean(asked.output_tokens),
+            prompt_tokens=asked.mean_prompt_tokens,
+            output_tokens=asked.mean_output_tokens,
             concurrency=concurrency,
             rate=rate,
             tensor_parallel=tensor_parallel,
@@ -119,8 +118,8 @@ def rank_hardware(
     return tuple(
         rank(
             model,
-            prompt_tokens=mean(asked.prompt_tokens),
-            output_tokens=mean(asked.output_tokens),
+            prompt_tokens=asked.mean_prompt_tokens,
+            output_tokens=asked.mean_output_tokens,
             limits=MeanLimits(**within),
             formats=list(format or FORMATS),
             hardware=[hardware] if hardware else None,

@@ -74,7 +74,11 @@ class Commands(TyperGroup):
 def _of_files(error: OSError) -> UserError | None:
     """What the user can do about an error of files; None where it is of something else."""
     if error.filename is not None:
-        return UserError(f"{error.filename}: {error.strerror}", remedy="name a path that can be read and written")
+        if str(error.filename).startswith("s3://"):
+            remedy = "see that it is reached from here, with AWS_ENDPOINT_URL and access keys, and run the same command again"
+        else:
+            remedy = "name a path that can be read and written"
+        return UserError(f"{error.filename}: {error.strerror}", remedy=remedy)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(
             f"what was to be written is not whole: {error.strerror}",
@@ -347,7 +351,7 @@ def doctor(
     address: Annotated[
         str | None, typer.Option(help="HOST:PORT of Ray's head, with --cluster; default: this machine's cluster.")
     ] = None,
-    store: StoreDir = None,
+    store: StorePlace = None,
     as_json: AsJson = False,
 ) -> None:
     """Check this machine, or each node of a cluster.

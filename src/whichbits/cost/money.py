@@ -16,6 +16,8 @@ SECONDS_AN_HOUR = 3600
 MILLION = 1_000_000
 TOLERANCE = 1e-9
 """Share of a replica by which rounding of floats may miss a whole number of them."""
+WHOLE_REPLICAS = 1000
+"""With more of them the last one, used in part, is less than 0.1 % of the dollars."""
 
 
 def usd_per_query(queries_per_second: float, usd_per_hour: float, utilisation: float = 1.0) -> float:
@@ -79,20 +81,32 @@ class Cheapest:
 def cheapest_by_rate(options: Sequence[Replica], up_to: float, utilisation: float = 1.0) -> tuple[Cheapest, ...]:
     """The cheapest of `options` at each rate above 0 up to `up_to`, with whole replicas: a staircase.
 
-    Neighbouring steps with the same names are one range, with the dollars an hour at its end.
+    Neighbouring steps with the same names are one range, with the dollars an hour at its end. The last range is decided by the
+    cost of a query: it begins where no other option can be cheaper whatever its last replica has left to do, or, where two are
+    close, at `WHOLE_REPLICAS` of the option whose query costs least.
     """
-    ends = {up_to}
-    for option in options:
-        step = option.queries_per_second * utilisation
-        ends |= {number * step for number in range(1, math.floor(up_to / step) + 1)}
+    steps = [option.queries_per_second * utilisation for option in options]
+    queries = [option.usd_per_hour / step for option, step in zip(options, steps, strict=True)]
+    best = queries.index(min(queries))
+    # A rival costs its own cost of a query or more, and the best at most one replica above its own.
+    price = options[best].usd_per_hour
+    able = [math.inf if math.isclose(each, queries[best]) else price / (each - queries[best]) for each in queries]
+    rivals = [limit for place, limit in enumerate(able) if place != best]
+    whole = min(up_to, WHOLE_REPLICAS * steps[best], max(rivals, default=0.0))
+    ends = {whole, up_to} - {0.0}
+    for step, limit in zip(steps, able, strict=True):
+        ends |= {number * step for number in range(1, math.floor(min(whole, limit) / step) + 1)}
     found: list[Cheapest] = []
     before = 0.0
     for end in sorted(ends):
-        if end - before <= TOLERANCE * up_to:
+        if end - before <= TOLERANCE * end:
             continue
-        costs = {option.name: option.usd_per_hour_at((before + end) / 2, utilisation) for option in options}
-        least = min(costs.values())
-        names = tuple(name for name, cost in costs.items() if math.isclose(cost, least))
+        costs = queries
+        if end <= whole:
+            costs = [option.usd_per_hour_at((before + end) / 2, utilisation) for option in options]
+        cheapest = [option for option, cost in zip(options, costs, strict=True) if math.isclose(cost, min(costs))]
+        names = tuple(option.name for option in cheapest)
+        least = min(option.usd_per_hour_at(end, utilisation) for option in cheapest)
         if found and found[-1].names == names:
             found[-1] = Cheapest(found[-1].above, end, names, least)
         else:

@@ -104,6 +104,7 @@ def _memory(hardware: Hardware) -> Check:
 
 
 def _disk(folder: Path) -> Check:
+    folder = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(folder).free / 2**30
     detail = f"{free:.1f} GiB free at {folder}"
     return (

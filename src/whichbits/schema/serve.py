@@ -202,6 +202,11 @@ class Evidence(Stored):
 
     None where requests arrive at a rate: their queue grows and shrinks by chance.
     """
+    backlog_growth: int | None = None
+    """Requests in flight at the end of the steady window beyond those in its beginning, where the server does not keep up.
+
+    None where it is chance, and where requests do not arrive at one rate.
+    """
     energy: Energy | None = None
     at_once: float | None = None
     """Share of the requests of which all tokens arrived in one piece; None where none was answered."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from math import ceil, floor
+from math import ceil, erf, exp, expm1, floor, pi, sqrt
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -15,6 +15,12 @@ from whichbits.schema.frozen import Written
 
 WORKLOAD_NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 """What a workload can be called, as a regular expression."""
+
+MOST_TOKENS = 10**9
+"""Of a prompt or an output: more than any model takes."""
+
+FIXED = 1e-3
+"""Standard deviation, in tokens, below which all lengths are the mean."""
 
 Concurrency = Annotated[int, Field(ge=1, le=4096)]
 
@@ -58,11 +64,11 @@ class Slo(Written):
 class Lengths(Written):
     """Numbers of tokens that differ from request to request: a normal distribution that is cut off at both ends."""
 
-    mean: float = Field(ge=1, allow_inf_nan=False)
-    stdev: float = Field(ge=0, allow_inf_nan=False)
-    min: int = Field(default=0, ge=0)
+    mean: float = Field(ge=1, le=MOST_TOKENS, allow_inf_nan=False)
+    stdev: float = Field(ge=0, le=MOST_TOKENS, allow_inf_nan=False)
+    min: int = Field(default=0, ge=0, le=MOST_TOKENS)
     """Default: three standard deviations below the mean, and at least 1."""
-    max: int = Field(default=0, ge=0)
+    max: int = Field(default=0, ge=0, le=MOST_TOKENS)
     """Default: three standard deviations above the mean."""
 
     @model_validator(mode="after")
@@ -75,15 +81,23 @@ class Lengths(Written):
         object.__setattr__(self, "max", high)
         return self
 
+    @property
+    def mean_drawn(self) -> float:
+        """Mean of the distribution as it is cut off, half a token beyond its ends, where it is rounded to them.
+
+        μ − σ · (φ(b) − φ(a)) / (Φ(b) − Φ(a)), with a and b the ends in standard deviations from μ.
+        """
+        if self.stdev < FIXED:
+            return self.mean
+        a, b = ((end - self.mean) / self.stdev for end in (self.min - 0.5, self.max + 0.5))
+        within = (erf(b / sqrt(2)) - erf(a / sqrt(2))) / 2
+        density = exp(-a * a / 2) / sqrt(2 * pi)
+        return self.mean - self.stdev * density * expm1((a - b) * (a + b) / 2) / within
+
 
 def longest(tokens: int | Lengths) -> int:
     """Most tokens of a request."""
     return tokens.max if isinstance(tokens, Lengths) else tokens
-
-
-def mean(tokens: int | Lengths) -> int:
-    """Tokens of a request on average, rounded."""
-    return round(tokens.mean) if isinstance(tokens, Lengths) else tokens
 
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -104,7 +118,7 @@ class Trace(Written):
 
     file: Path
     """CSV or JSONL with a time, prompt tokens and output tokens a line; Mooncake's and BurstGPT's names of them are known."""
-    speed: float = Field(default=1, gt=0, allow_inf_nan=False)
+    speed: float = Field(default=1, gt=0, le=1_000_000)
     """2 replays it in half the time."""
     requests: int | None = Field(default=None, ge=20)
     """The first so many; default: all."""
@@ -116,7 +130,7 @@ class Conversation(Written):
     """Requests are turns of conversations: the prompt of a turn holds all that was said before it."""
 
     turns: int = Field(ge=2, le=1000)
-    user_tokens: int = Field(ge=1)
+    user_tokens: int = Field(ge=1, le=MOST_TOKENS)
     """Tokens that the user adds in each turn after the first."""
 
 
@@ -126,7 +140,7 @@ class CapacitySearch(Written):
     runs: int = Field(default=3, ge=1, le=50)
     """In each round; each begins where those before it have come to."""
     requests: int | None = Field(default=None, ge=100, le=1_000_000)
-    """Measured in each run; default: 160 beyond the highest limited percentile, 3,200 for the 95th."""
+    """Measured in each run; default, and least: 160 beyond the highest limited percentile, so 3,200 for the 95th."""
 
 
 class NaturalOutput(Written):
@@ -174,13 +188,14 @@ class Workload(Written):
             "capacity",
             "target_rate",
             "natural_output",
+            "counted",
         }
     )
     """Fields that its JSON has only where they are given, so that the keys of steps without them are those of before."""
 
     name: str
-    prompt_tokens: Annotated[int, Field(ge=4)] | Lengths
-    output_tokens: Annotated[int, Field(ge=2)] | Lengths
+    prompt_tokens: Annotated[int, Field(ge=4, le=MOST_TOKENS)] | Lengths
+    output_tokens: Annotated[int, Field(ge=2, le=MOST_TOKENS)] | Lengths
     synchronous: bool = True
     """Measure one request at a time."""
     concurrency: tuple[Concurrency, ...] | Literal["auto"] = "auto"
@@ -211,6 +226,8 @@ class Workload(Written):
     """Arrivals per second that the deployment is to serve; what cannot, by its capacity, is not recommended."""
     natural_output: NaturalOutput | None = None
     """Ask the prompts once more, and let each answer end where the model ends it."""
+    counted: bool | None = None
+    """Its lengths were counted of requests that another tool sent."""
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -280,8 +297,19 @@ class Workload(Written):
 
     @property
     def mean_prompt_tokens(self) -> int:
-        """Tokens of a prompt on average, over the turns of a conversation too, rounded."""
+        """Tokens of a prompt that is sent, on average, over the turns of a conversation too, rounded."""
         return round(fmean(self._turn_lengths))
+
+    @property
+    def mean_output_tokens(self) -> int:
+        """Tokens of an output that is asked for, on average, rounded."""
+        return self._mean(self.output_tokens)
+
+    def _mean(self, tokens: int | Lengths) -> int:
+        """Of lengths that are drawn as they are drawn, of those that were counted of given requests as they were."""
+        if not isinstance(tokens, Lengths):
+            return tokens
+        return round(tokens.mean if self.file is not None or self.counted else tokens.mean_drawn)
 
     @property
     def shared(self) -> float:
@@ -299,7 +327,8 @@ class Workload(Written):
     def _turn_lengths(self) -> list[int]:
         """Mean tokens of the prompts of a conversation's turns; of the only one where there is none."""
         turns, user = (self.conversation.turns, self.conversation.user_tokens) if self.conversation else (1, 0)
-        return [mean(self.prompt_tokens) + turn * (mean(self.output_tokens) + user) for turn in range(turns)]
+        first, said = self._mean(self.prompt_tokens), self.mean_output_tokens + user
+        return [first + turn * said for turn in range(turns)]
 
     @field_validator("name")
     @classmethod

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import ceil, inf, sqrt
+from math import inf, sqrt
 
 import numpy as np
 
 from whichbits.core.crossing import APART, CLOSE, Point, bracket, crossing, near
 from whichbits.schema.serve import CapacityRun
-from whichbits.schema.workload import CapacitySearch, Slo, Workload
+from whichbits.schema.workload import Slo, Workload
 from whichbits.serving.result import LoadLevelResult
+from whichbits.serving.run_length import requests_of, warmup_of
 from whichbits.serving.traffic.arrivals import Random
 from whichbits.serving.validity import judge, piled_up
 from whichbits.serving.workload import LoadLevel
 
 STRIDE = 2.0
 """Largest step while capacity is not between two rates yet."""
-TAIL_REQUESTS = 160
-"""Requests of a run that lie beyond the highest limited percentile, unless the workload says how many it has."""
-
-
-def requests_of(search: CapacitySearch, slo: Slo) -> int:
-    """Requests measured in a run."""
-    highest = max(limit.percentile for limit in slo.limits().values())
-    return search.requests or ceil(TAIL_REQUESTS / (1 - highest / 100))
-
-
-def warmup_of(requests: int) -> int:
-    """Requests before those that are measured."""
-    return ceil(requests / 10)
 
 
 def capacity_levels(

@@ -1,8 +1,8 @@
 """One streamed completion: sent, and watched as it arrives.
 
 Tokens are counted by the server's running usage (`continuous_usage_stats`), so that a first token that decodes to nothing
-(a special token, half a character) counts. Where a server sends none, a chunk with text is one arrival of tokens, and the last
-usage says how many they were.
+(a special token, half a character) counts. From the first chunk on that has text and no usage, a chunk with text is an arrival
+of tokens, and the last usage says how many they were.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import aiohttp
 
 from whichbits.engines.errors import EngineError
 from whichbits.engines.http.connection import CONNECT_TIMEOUT_S, Connection
-from whichbits.engines.http.requests import parse_json, refusal, short
+from whichbits.engines.http.requests import parse_json, refusal, short, words_of
 from whichbits.engines.http.sampling import STANDARD
-from whichbits.engines.http.sse import EventStream
+from whichbits.engines.http.sse import Event, EventStream
 from whichbits.serving.observation import Observation
 from whichbits.serving.traffic.content import Asked
 
@@ -80,13 +80,20 @@ class Arrivals:
         self.times: list[float] = []
         self.prompt_tokens: int | None = None
         self.output_tokens: int | None = None
+        self.text = False
+        """Whether some chunk had text."""
         self._counted = 0
-        self._running: bool | None = None
+        self._running = True
+        self._done = False
 
-    def take(self, data: str, now: float) -> None:
-        """An event's data that arrived at `now`. Raises StreamError for one that is no part of a completion."""
-        if data == "[DONE]":
+    def take(self, event: Event, now: float) -> None:
+        """An event that arrived at `now`; after `[DONE]` none counts. Raises StreamError for no part of a completion."""
+        data = event.data
+        self._done = self._done or data == "[DONE]"
+        if self._done:
             return
+        if event.error:
+            raise StreamError(f"an error within the stream: {words_of(data) or 'it does not say which'}")
         try:
             chunk = json.loads(data)
         except (ValueError, RecursionError):
@@ -107,12 +114,12 @@ class Arrivals:
         if choices[0].get("finish_reason") in ("abort", "error"):
             raise StreamError(f"the server ended the stream with finish_reason {choices[0]['finish_reason']!r}")
         text = bool(choices[0].get("text"))
-        if self._running is None and (text or made):
-            self._running = isinstance(made, int)
-        if self._running and isinstance(made, int):
-            text, self._counted = made > self._counted, max(made, self._counted)
-        elif self._running:
-            text = False
+        self.text = self.text or text
+        if isinstance(made, int):
+            if self._running:
+                text, self._counted = made > self._counted, max(made, self._counted)
+        elif text:
+            self._running = False
         if text:
             self.times.append(now)
 
@@ -128,6 +135,8 @@ class Arrivals:
         """Raise StreamError where the answer, now complete, does not say how many tokens it is."""
         if self.output_tokens is None or self.prompt_tokens is None:
             raise StreamError("the server sent no token usage")
+        if self.text and not self.output_tokens:
+            raise StreamError("the server counted 0 tokens of output for a text that is not empty")
         if self.output_tokens and not self.times:
             raise StreamError(f"the server counted {self.output_tokens} tokens, and none arrived in the stream")
 
@@ -193,9 +202,9 @@ async def _receive(session: aiohttp.ClientSession, connection: Connection, body:
         events, kept, some = EventStream(), b"", False
         while received := await reply.content.readany():
             now = time.perf_counter()
-            for data in events.feed(received):
+            for event in events.feed(received):
                 some = True
-                arrivals.take(data, now)
+                arrivals.take(event, now)
             if now - (arrivals.times[-1] if arrivals.times else began) > connection.timeout_s:
                 raise StreamError(f"no token arrived for {connection.timeout_s:g} s, though the stream went on")
             if max(len(arrivals.times), arrivals.output_tokens or 0) > _TOO_MANY * body.output_tokens + _SOME:
@@ -203,9 +212,9 @@ async def _receive(session: aiohttp.ClientSession, connection: Connection, body:
             if not some and len(kept) < _KEPT_BYTES:
                 kept += received[:_KEPT_BYTES]
         now = time.perf_counter()
-        for data in events.end():
+        for event in events.end():
             some = True
-            arrivals.take(data, now)
+            arrivals.take(event, now)
         if not some:
             answer = parse_json(kept.decode("utf-8", "replace"), address, reply.headers.get("Content-Type", ""))
             raise StreamError(

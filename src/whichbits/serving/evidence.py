@@ -11,7 +11,7 @@ from whichbits.engines.http.identity import Snapshot
 from whichbits.schema.serve import Evidence, LengthsOff, Metrics
 from whichbits.serving.counters import foreign_tokens, preemptions, prefix_cache_hit_rate, tokens_missing
 from whichbits.serving.observation import Observation, in_one_piece
-from whichbits.serving.steady import Steady, drift, mean_latencies
+from whichbits.serving.steady import Steady, backlog_growth, drift, mean_latencies
 from whichbits.serving.validity import prompt_tolerance
 from whichbits.serving.workload import LoadLevel
 
@@ -69,8 +69,16 @@ def of_requests(seen: Sequence[Observation], level: LoadLevel, metrics: Metrics,
         output_tokens=_range([one.output_tokens for one in answered]),
         tokens_per_chunk=sum(one.output_tokens for one in answered) / chunks if chunks else None,
         drift=drift(seen, window) if window and level.concurrency is not None else None,
+        backlog_growth=_growth(seen, level, window),
         at_once=sum(map(in_one_piece, answered)) / len(answered) if answered else None,
     )
+
+
+def _growth(seen: Sequence[Observation], level: LoadLevel, window: Steady | None) -> int | None:
+    """Of arrivals at one rate: a ramp or a log may end higher than it began, and the search for a capacity goes beyond it."""
+    if window is None or level.rate is None or level.arrival_kind != "rate" or level.seeks_capacity:
+        return None
+    return backlog_growth(seen, window, level.rate)
 
 
 def _mean(values: Sequence[float]) -> float | None:

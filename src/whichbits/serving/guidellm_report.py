@@ -172,7 +172,10 @@ def _times(rows: Sequence[RequestRow]) -> Iterator[tuple[str, list[float]]]:
     yield "request_latency", [_of(row, "latency_s") for row in rows]
     yield "time_to_first_token_ms", [1000 * _of(row, "ttft_s") for row in rows]
     yield "inter_token_latency_ms", [1000 * _of(row, "tpot_s") for row in rows if row.output_tokens > 1]
-    yield "time_per_output_token_ms", [1000 * (_last(row) - row.start_s) / row.output_tokens for row in rows]
+    yield (
+        "time_per_output_token_ms",
+        [1000 * (_last(row) - row.start_s) / row.output_tokens for row in rows if row.output_tokens],
+    )
 
 
 def _request(row: RequestRow, began: float) -> Request:

@@ -72,8 +72,8 @@ def mean_latencies(window: Steady, latency_s: float) -> float:
     return window.seconds / latency_s
 
 
-DRIFT_PARTS = 10
-"""Parts of the window whose mean latencies drift is told by, as neighbouring requests are alike."""
+PARTS = 10
+"""Parts of the window that drift and a growing backlog are told by, as neighbouring requests are alike."""
 DRIFT_T = 3.36
 """Student's t of 8 degrees of freedom that chance exceeds once in a hundred times."""
 
@@ -84,13 +84,44 @@ def drift(seen: Sequence[Observation], window: Steady) -> float | None:
     Of the requests that start in the window, in order: whether the means of ten parts have a slope.
     """
     inside = [one for one in seen if one.error is None and window.begin_s <= one.start_s <= window.end_s]
-    if len(inside) < 2 * DRIFT_PARTS:
+    if len(inside) < 2 * PARTS:
         return None
     latencies = np.array([one.end_s - one.start_s for one in sorted(inside, key=lambda one: one.start_s)])
-    parts = np.array([part.mean() for part in np.array_split(latencies, DRIFT_PARTS)])
+    parts = np.array([part.mean() for part in np.array_split(latencies, PARTS)])
     if np.ptp(parts) == 0:
         return None
-    along = float(np.corrcoef(np.arange(DRIFT_PARTS), parts)[0, 1])
-    told = along**2 * (DRIFT_PARTS - 2) > DRIFT_T**2 * (1 - along**2)
+    along = float(np.corrcoef(np.arange(PARTS), parts)[0, 1])
+    told = along**2 * (PARTS - 2) > DRIFT_T**2 * (1 - along**2)
     first, second = np.split(parts, 2)
     return float(second.mean() / first.mean()) - 1 if told else None
+
+
+GROWTH_T = 2.262
+"""Student's t of 9 degrees of freedom that chance exceeds upwards once in forty times."""
+ROUNDING = 1 / 6
+"""Variance of a count of whole requests in a part: it is off by up to half a request at either end."""
+
+
+def backlog_growth(seen: Sequence[Observation], window: Steady, rate: float) -> int | None:
+    """By how many the requests in flight grew in the window where the server does not keep up; None where it is chance.
+
+    In each of ten parts, of the time after the first mean latency, in which the load fills the server:
+
+        shortfall = min(rate, rate that came) · seconds − requests that ended
+
+    Whether their mean is above 0 by Student's t. `rate` are the arrivals per second that were asked for. What falls short of
+    that as well as of what came is the server: a cluster of arrivals alone is chance, and leaves again. Parts of a queue that
+    comes and goes are correlated negatively, so that less than one in forty stable loads is told.
+    """
+    starts, ends = (np.sort([getattr(one, name) for one in seen]) for name in ("start_s", "end_s"))
+    measured = [one.end_s - one.start_s for one in seen if not one.warmup]
+    begin = max(window.begin_s, float(starts[0] + np.mean(measured)))
+    edges = np.linspace(begin, window.end_s, PARTS + 1)
+    came, ended = (np.diff(np.searchsorted(moments, edges, side="right")) for moments in (starts, ends))
+    seconds = (window.end_s - begin) / PARTS
+    if seconds <= 0 or came.sum() < 2 * PARTS:
+        return None
+    shortfall = min(rate * seconds, float(came.mean())) - ended
+    spread = max(float(shortfall.var(ddof=1)), ROUNDING)
+    told = float(shortfall.mean()) > GROWTH_T * (spread / PARTS) ** 0.5
+    return int(came.sum() - ended.sum()) if told else None

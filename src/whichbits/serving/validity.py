@@ -126,6 +126,9 @@ def _steady(evidence: Evidence, metrics: Metrics, level: LoadLevel) -> list[str]
         found.append(f"not in steady state: {seen:.2f} requests in flight (X·R) instead of {wanted}")
     if evidence.drift is not None and abs(evidence.drift) > DRIFT:
         found.append(f"still drifting: the mean latency changed by {evidence.drift:+.0%} from the first half to the second")
+    if evidence.backlog_growth is not None:
+        grown = f"{evidence.backlog_growth} more requests in flight at the end of the window than in its beginning"
+        found.append(f"backlog grows: {grown}, so that latency depends on the length of the run")
     if piled_up(evidence, metrics):
         served = f"{metrics.requests_per_second:.2f} requests served of {evidence.offered_rate:.2f}"
         found.append(f"not in steady state: {served} that came each second")

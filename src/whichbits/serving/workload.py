@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from whichbits.core.errors import UserError
 from whichbits.schema import serve
 from whichbits.schema.workload import Conversation, Lengths, Limit, Ramp, Slo, Trace, Workload, longest
+from whichbits.serving.run_length import check_runs, warmup_of
 from whichbits.serving.traffic.arrivals import Arrivals, Even, Growing, Random, Recorded
 from whichbits.serving.traffic.log import Request
 
@@ -68,7 +69,7 @@ def at_concurrency(workload: Workload, concurrency: int) -> LoadLevel:
 
 def at_rate(workload: Workload, rate: float) -> LoadLevel:
     """LoadLevel at which requests arrive at `rate` per second, by the workload's burstiness (a Poisson process by default)."""
-    warmup = -(-workload.rate_requests // 10)
+    warmup = warmup_of(workload.rate_requests)
     match workload.burstiness:
         case None:
             return LoadLevel(f"rate {rate:g}", None, Random(rate), warmup, workload.rate_requests)
@@ -107,7 +108,11 @@ def named_workloads() -> Mapping[str, Workload]:
 
 _LIMIT = "give a limit as {seconds: 1}, or with its percentile as {seconds: 1, percentile: 90}"
 _SHAPES = {
-    "model_type": {"slo": "give limits as {ttft: {seconds: 1}}", **dict.fromkeys(("ttft", "itl", "tpot", "latency"), _LIMIT)},
+    "model_type": {
+        "slo": "give limits as {ttft: {seconds: 1}}",
+        "trace": "give the path of a log, or {file: log.csv, speed: 2}",
+        **dict.fromkeys(("ttft", "itl", "tpot", "latency"), _LIMIT),
+    },
     "float_parsing": {"burstiness": "give a number, 1 for Poisson arrivals and less for bursts, or constant"},
     "tuple_type": {"concurrency": "give a list of numbers, as [4], or auto"},
 }
@@ -119,10 +124,19 @@ _MEMBERS = ("Lengths", "constrained-int", "constrained-float", "float")
 
 
 def _first(error: ValidationError) -> ErrorDetails:
-    """The mistake to name: a field that is none, as another is then missing; of a mapping, what is within it; the first."""
+    """The mistake to name: a field that is none, then a wrong one, as others are missing for it; then what is within another.
+
+    Of a mapping that several types could be, what is within it.
+    """
     found = error.errors()
     within = [one for one in found if not (isinstance(one["input"], Mapping) and one["type"].endswith("_type"))]
-    return next((one for one in found if one["type"] == "extra_forbidden"), (within or found)[0])
+    order = ("extra_forbidden", "wrong", "missing")
+
+    def place(one: ErrorDetails) -> tuple[int, int]:
+        kind = one["type"] if one["type"] in order else "wrong"
+        return order.index(kind), -len(one["loc"]) if kind == "missing" else 0
+
+    return min(within or found, key=place)
 
 
 def parse_workload(entry: str | Mapping[str, Any]) -> Workload:
@@ -133,7 +147,7 @@ def parse_workload(entry: str | Mapping[str, Any]) -> Workload:
     if isinstance(entry, str):
         return _by_name(entry)
     try:
-        return Workload.model_validate(dict(entry))
+        workload = Workload.model_validate(dict(entry))
     except ValidationError as error:
         first = _first(error)
         place = tuple(part for part in first["loc"] if "[" not in str(part) and part not in _MEMBERS)
@@ -150,6 +164,8 @@ def parse_workload(entry: str | Mapping[str, Any]) -> Workload:
         written = _SHAPES.get(first["type"], {}).get(field.rpartition(".")[2])
         reason = written or first["msg"].removeprefix("Value error, ")
         raise UserError(f"{field} = {first['input']!r} is not valid", remedy=reason) from None
+    check_runs(workload)
+    return workload
 
 
 def _model_at(place: tuple[str | int, ...]) -> type[BaseModel]:

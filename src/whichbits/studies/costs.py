@@ -23,7 +23,7 @@ from whichbits.cost.money import (
     replicas,
     token_prices,
 )
-from whichbits.schema.workload import Workload, mean
+from whichbits.schema.workload import Workload
 from whichbits.verdict.estimates import Estimate, Mode, SingleRound, Timed
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _candidate(study: JudgedStudy, found: CostFinding, reference: Place | None, 
     per_query = _inverse(_per_dollar(found), terms.utilisation)
     per_second = _per_dollar(found).value * price / 3600
     lengths: Workload = study.manifest.workloads[found.workload]
-    prompt, output = mean(lengths.prompt_tokens), mean(lengths.output_tokens)
+    prompt, output = lengths.mean_prompt_tokens, lengths.mean_output_tokens
     seconds = study.once.get(found.candidate)
     one_off = None if seconds is None else seconds / 3600 * price
     base_per_query = None if reference is None else _inverse(_per_dollar(reference[1]), terms.utilisation).value

@@ -182,6 +182,7 @@ def judged(expansion: Expansion, plan: Plan, store: Store, overrides: Mapping[st
 
     manifest = manifest_of(expansion, plan, overrides, command, 0.0)
     manifest.write(store.folder)
+    store.publish()
     return conclusion.judge(manifest, manifest.records(store))
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from whichbits.schema.prefill_decode import Phase, PrefillDecodeSummary
 from whichbits.schema.step import Record
-from whichbits.schema.workload import mean
 from whichbits.verdict.estimates import Estimate, Timed
 from whichbits.verdict.findings import BatchRound, Findings, ServerTook
 from whichbits.verdict.phases import BatchFinding, FootprintFinding, LatencyParts
@@ -155,7 +154,7 @@ def latency_parts(
         latency = average(series([r for r in load.own if r.valid], "latency_s"), level=level)
         if workload is None or workload.shared or latency is None or load.concurrency is None:
             continue
-        prompt, output = mean(workload.prompt_tokens), mean(workload.output_tokens)
+        prompt, output = workload.mean_prompt_tokens, workload.mean_output_tokens
         prefill = between(tables.get((load.candidate, load.deployment, "prefill"), {}), load.concurrency, prompt)
         step = between(tables.get((load.candidate, load.deployment, "decode"), {}), load.concurrency, prompt + output // 2)
         if prefill is not None and step is not None:

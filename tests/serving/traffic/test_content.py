@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whichbits.schema.workload import Conversation, Lengths
+from whichbits.schema.workload import Conversation, Lengths, Workload
 from whichbits.serving.traffic.content import Asked, OwnContent, RandomContent, drawn
 from whichbits.serving.traffic.random_prompts import prompt
 
@@ -36,6 +36,33 @@ def test_lengths_of_a_distribution_have_its_mean_and_stay_between_its_ends() -> 
 def test_a_drawn_length_is_between_the_ends(uniform: float, mean: float, stdev: float) -> None:
     lengths = Lengths(mean=max(mean, 4), stdev=stdev)
     assert lengths.min <= drawn(lengths, uniform) <= lengths.max
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        Lengths(mean=100, stdev=100),
+        Lengths(mean=100, stdev=300, min=1, max=5000),
+        Lengths(mean=800, stdev=300, min=50, max=2000),
+        Lengths(mean=100, stdev=1e9, min=1, max=200),
+        Lengths(mean=100.4, stdev=0),
+        Lengths(mean=5000, stdev=5000, max=5001),
+    ],
+)
+def test_the_mean_of_a_workload_is_that_of_what_is_drawn(lengths: Lengths) -> None:
+    sent = np.mean([drawn(lengths, (place + 0.5) / 5000) for place in range(5000)])
+    assert Workload(name="a", prompt_tokens=lengths, output_tokens=lengths).mean_prompt_tokens == pytest.approx(sent, abs=1)
+    talk = Conversation(turns=3, user_tokens=10)
+    workload = Workload(name="a", prompt_tokens=lengths, output_tokens=lengths, conversation=talk)
+    assert workload.mean_prompt_tokens == pytest.approx(sent + (sent + 10), abs=2.5)
+    assert workload.mean_output_tokens == pytest.approx(sent, abs=1)
+
+
+def test_the_mean_of_requests_that_are_given_is_theirs() -> None:
+    lengths = Lengths(mean=100, stdev=300, min=1, max=5000)
+    given = [{"trace": {"file": "log.csv"}}, {"prompts": "prompts.jsonl"}, {"counted": True}]
+    means = [Workload(name="a", prompt_tokens=lengths, output_tokens=lengths, **one).mean_prompt_tokens for one in given]
+    assert means == [100, 100, 100]
 
 
 def test_a_log_gives_the_lengths_of_its_requests_in_their_order() -> None:

@@ -108,6 +108,16 @@ def test_tasks_are_chosen_by_name(tmp_path: Path, base: Path) -> None:
     assert [task.task for task in verdict.tasks] == ["arc"]
 
 
+@pytest.mark.parametrize("configs", [{}, []])
+def test_a_run_of_no_tasks_imports_nothing(tmp_path: Path, configs: object) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results_1.json").write_text(json.dumps({"config": {"model": "hf"}, "configs": configs}))
+    with pytest.raises(UserError, match=r"results_1\.json has no tasks"):
+        whichbits.evaluate_from(tmp_path / "a", tmp_path / "b", store=tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
 def test_results_of_two_tools_are_not_compared(tmp_path: Path, base: Path) -> None:
     other = tmp_path / "m_eval_results.json"
     other.write_text(json.dumps({"eval": {"HumanEval/0": [{"base_status": "pass", "plus_status": "pass"}]}}), encoding="utf-8")

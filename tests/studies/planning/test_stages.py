@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import whichbits
 from benchmarks.interrupted import finished
 from whichbits.schema.inputs import Inputs
 from whichbits.schema.step import Step
+from whichbits.studies.planning.slurm import write_slurm
 from whichbits.studies.planning.stages import stages
 from whichbits.studies.steps.planned import COMPUTE, Planned, measurement
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
@@ -102,20 +104,49 @@ executor: {{shards: {shards}}}
 def submitted(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, *, shards: int) -> tuple[Path, list[str]]:
     """The store of a study that Slurm's script ran, as which `SBATCH` stands, and the options of each of its jobs."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "sbatch").write_text(SBATCH)
-    (tmp_path / "bin" / "sbatch").chmod(0o755)
+    environment = with_sbatch(tmp_path)
     (tmp_path / "spec.yaml").write_text(SPECIFICATION.format(model=model, shards=shards))
     store = tmp_path / "a store"
     script = whichbits.plan_jobs("spec.yaml", store=store)
-    log = tmp_path / "sbatch.txt"
-    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", str(script), "--partition=small"], cwd="/", capture_output=True, text=True, timeout=500, check=False,
-        env={**os.environ, "PATH": path, "SBATCH_LOG": str(log)},
+        env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return store, log.read_text().splitlines()
+    return store, (tmp_path / "sbatch.txt").read_text().splitlines()
+
+
+def with_sbatch(tmp_path: Path) -> dict[str, str]:
+    """An environment in which the stand-in for `sbatch` is found, and a note of where it writes."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "sbatch").write_text(SBATCH)
+    (tmp_path / "bin" / "sbatch").chmod(0o755)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "SBATCH_LOG": str(tmp_path / "sbatch.txt")}
+
+
+def test_paths_of_any_kind_reach_the_jobs_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store = tmp_path / 'it\'s $(touch ran) `touch ran` "x" é'
+    environment = with_sbatch(tmp_path)
+    program = tmp_path / "bin" / "python"
+    program.write_text('#!/bin/bash\nprintf "%s\\n" "$@" end >> "$ARGUMENTS"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.chdir(tmp_path)
+    one, two = planned("make", "one"), planned("make", "two")
+    script = write_slurm(store, "jobs", [[[one, two]]], ["study", "it's mine.yaml", "--store", str(store)])
+    arguments = tmp_path / "arguments.txt"
+    done = subprocess.run(
+        ["bash", str(script)], cwd="/", capture_output=True, text=True, timeout=60, check=False,
+        env={**environment, "ARGUMENTS": str(arguments)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    whichbits_runs = ["-P", "-m", "whichbits"]
+    assert arguments.read_text().splitlines() == [
+        *whichbits_runs, "run-step", str(store), one.step.key, two.step.key, "end",
+        *whichbits_runs, "study", "it's mine.yaml", "--store", str(store), "end",
+    ]  # fmt: skip
+    assert not list(tmp_path.rglob("ran"))
 
 
 @pytest.mark.nightly

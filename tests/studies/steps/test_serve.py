@@ -93,8 +93,8 @@ def test_in_a_further_round_each_has_its_own_loads_and_the_base_those_of_all(
     whole = parse_workload(
         {
             "name": "mine", "prompt_tokens": 8, "output_tokens": 4, "concurrency": [2, 4], "requests_per_stream": 5,
-            "rate": [20, 40], "rate_requests": 20, "slo": {"latency": {"seconds": 0.5, "percentile": 90}},
-            "capacity": {"runs": 1, "requests": 100},
+            "rate": [20, 40], "rate_requests": 20, "slo": {"latency": {"seconds": 0.5, "percentile": 10}},
+            "capacity": {"runs": 1},
         }
     )  # fmt: skip
     loads = {"a": Loads(in_flight=(1, 4)), "b": Loads(in_flight=(4,), rates=(20.0,), capacity=True)}

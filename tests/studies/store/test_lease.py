@@ -85,8 +85,8 @@ def test_a_holder_that_could_not_renew_counts_itself_out_before_another_may_foll
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     with leased(tmp_path / "lease") as own:
-        now = leases._now()
-        monkeypatch.setattr(leases, "_now", lambda: now + LONGEST_SILENCE_S - leases.RENEWED_S)
+        now = leases.now()
+        monkeypatch.setattr(leases, "now", lambda: now + LONGEST_SILENCE_S - leases.RENEWED_S)
         assert own.lost
 
 
@@ -131,4 +131,76 @@ def test_steps_of_a_store_are_held_apart_from_each_other_and_from_the_whole(tmp_
     with Store(tmp_path).locked(), pytest.raises(UserError, match="in use by another run"), Store(tmp_path).locked_steps([one]):
         pass
     with Store(tmp_path).locked():
+        pass
+
+
+def test_a_lease_that_is_moved_by_mistake_stays_its_holders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """B follows a silent holder; C, which has seen that one too, moves B's lease away for a moment; then D comes."""
+    path = tmp_path / "lease"
+    with leased(path):
+        elsewhere(path)
+        silent(path, LONGEST_SILENCE_S + 1)
+        text, times = path.read_text(), path.stat()
+    path.write_text(text)
+    os.utime(path, (times.st_atime, times.st_mtime))
+    b, refused = leased(path), []
+    look, read = leases.held, leases._read
+
+    def held_by_none(where: Path) -> LeaseHeld | None:
+        monkeypatch.setattr(leases, "held", look)
+        found = look(where)
+        b.__enter__()
+        monkeypatch.setattr(leases, "_read", read_once_d_has_come)
+        return found
+
+    def read_once_d_has_come(where: Path) -> leases.Holder:
+        if where.name.endswith(leases.MOVED) and not refused:
+            refused.append(where)
+            with pytest.raises(LeaseHeld), leased(path):
+                pass
+        return read(where)
+
+    monkeypatch.setattr(leases, "held", held_by_none)
+    with pytest.raises(LeaseHeld), leased(path):
+        pass
+    assert refused, "D has come while the lease was moved"
+    found = look(path)
+    assert found is not None
+    assert (found.holder.machine, found.holder.pid) == (leases.machine_identity(), os.getpid())
+    b.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lease_of_bytes_that_are_no_text_is_followed_once_it_is_old(tmp_path: Path):
+    path = tmp_path / "lease"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(LeaseHeld), leased(path):
+        pass
+    silent(path, LONGEST_SILENCE_S + 1)
+    with leased(path) as own:
+        assert not own.lost
+
+
+def test_a_run_of_another_machine_that_has_ended_is_waited_for_and_one_that_lives_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store, path = Store(tmp_path), tmp_path / "leases" / "study"
+    with store.locked():
+        elsewhere(path)
+        text = path.read_text()
+    path.write_text(text)
+    silent(path, LONGEST_SILENCE_S - 2)
+    began = time.monotonic()
+    with store.locked():
+        assert 1 < time.monotonic() - began < 30
+    path.write_text(text)
+    silent(path, 20)
+    pause = time.sleep
+
+    def pause_while_it_is_renewed(seconds: float) -> None:
+        pause(seconds)
+        os.utime(path)
+
+    monkeypatch.setattr(time, "sleep", pause_while_it_is_renewed)
+    with pytest.raises(UserError, match="in use by another run"), store.locked():
         pass

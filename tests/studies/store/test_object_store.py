@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import whichbits
 from whichbits.core.errors import UserError
 from whichbits.schema.generate import GenerateSummary
 from whichbits.schema.inputs import Inputs
@@ -19,7 +20,7 @@ from whichbits.studies.store import lease, object_lease, object_store, objects
 from whichbits.studies.store.lease import LeaseHeld
 from whichbits.studies.store.object_store import LARGE, ObjectStore
 from whichbits.studies.store.objects import Objects
-from whichbits.studies.store.place import open_store
+from whichbits.studies.store.place import open_folder, open_store
 from whichbits.studies.store.store import Store
 
 
@@ -140,6 +141,85 @@ def test_a_step_that_reads_has_what_was_computed_anew_also_where_the_former_resu
         assert store.record(step()).summary == GenerateSummary(n=1, tokens=2)
 
 
+def test_what_was_computed_anew_elsewhere_replaces_the_copy_when_a_run_begins(machines):
+    one, two = machines.store("one"), machines.store("two")
+    finish(one, step(), tokens=1)
+    finish(one, step(2, items=10), tokens=1)
+    two.refresh()
+    assert two.record(step()).summary == GenerateSummary(n=1, tokens=1)
+    one.set_aside([step(), step(2, items=10)])
+    assert two.earlier(step(2, items=20)) is None
+    with two.locked():
+        assert not two.done(step())
+    finish(one, step(), tokens=9)
+    two.refresh()
+    assert two.record(step()).summary == GenerateSummary(n=1, tokens=9)
+
+
+def test_a_shard_that_is_merged_while_another_machine_brings_it_is_left_out(s3, tmp_path: Path, monkeypatch):
+    one = ObjectStore("s3://studies/one")
+    monkeypatch.setenv("WHICHBITS_CACHE", str(tmp_path / "two"))
+    two = ObjectStore("s3://studies/one")
+    finish(one, step())
+    download = Objects.download
+
+    def merged_meanwhile(self, *given):
+        one.discard([(step().kind, step().key)])
+        return download(self, *given)
+
+    monkeypatch.setattr(Objects, "download", merged_meanwhile)
+    two.refresh()
+    assert two.record(step()).state == "missing"
+
+
+def test_what_a_stopped_run_has_written_of_the_study_is_others_to_read(machines):
+    one, two = machines.store("one"), machines.store("two")
+    with pytest.raises(KeyboardInterrupt), one.locked():
+        (one.folder / "study.json").write_text("{}")
+        raise KeyboardInterrupt
+    two.refresh()
+    assert (two.folder / "study.json").read_text() == "{}"
+
+
+def test_a_damaged_object_is_named_and_a_foreign_one_holds_no_lease(s3):
+    store = ObjectStore("s3://studies/one")
+    store._objects.write(name := f"steps/generate/{step().key}.json", b"{garbage")
+    for read in (store.refresh, lambda: store.done(step()), lambda: store.record(step())):
+        with pytest.raises(UserError, match=name):
+            read()
+    store._objects.delete([name])
+    store._objects.write("leases/study/notes.txt", b"of a person")
+    with store.locked():
+        pass
+    assert store._objects.read("leases/study/notes.txt") == b"of a person"
+
+
+def test_a_step_that_ends_once_its_run_was_taken_for_ended_is_no_result(s3, monkeypatch):
+    store = ObjectStore("s3://studies/one")
+    write = ObjectStore._write_result
+
+    def swept_then(self, one, partial, *given):
+        write(self, one, partial, *given)
+        self._sweep_partial()
+
+    monkeypatch.setattr(ObjectStore, "_write_result", swept_then)
+    with pytest.raises(FileNotFoundError):
+        finish(store, step())
+    assert not store.done(step())
+
+
+def test_denied_access_names_the_address(s3, monkeypatch):
+    store = ObjectStore("s3://studies/one")
+
+    def deny(*_: object, **__: object) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(objects.file_system(os.getpid()), "find", deny)
+    with pytest.raises(PermissionError) as raised:
+        store.refresh()
+    assert raised.value.filename == "s3://studies/one"
+
+
 def test_a_run_s_report_is_another_machine_s_to_read(machines):
     one = machines.store("one")
     with one.locked():
@@ -252,7 +332,22 @@ def test_a_folder_whose_first_object_comes_while_it_is_listed_is_no_object(s3, m
     assert found.names("leases") == ["leases/000000001.json"]
 
 
-@pytest.mark.parametrize("place", ["s3://bucket", "s3://", "gs://bucket/folder"])
+def test_a_folder_may_be_an_address_too(tmp_path: Path):
+    assert open_store(f"file://{tmp_path}/a%20store").folder == tmp_path / "a store"
+    assert open_folder(f"file://{tmp_path}").folder == tmp_path
+    with pytest.raises(UserError, match="store: "):
+        open_folder("s3://bucket/folder")
+
+
+def test_the_doctor_reads_and_writes_an_object_store(s3, monkeypatch):
+    monkeypatch.setattr(objects, "PATIENCE_S", 1.0)
+    found = {check.name: check.status for check in whichbits.doctor("s3://studies/one")}
+    assert found["store"] == "ok"
+    assert ObjectStore("s3://studies/one")._objects.names("") == []
+    assert {check.name: check.status for check in whichbits.doctor("s3://nowhere/one")}["store"] == "fail"
+
+
+@pytest.mark.parametrize("place", ["s3://bucket", "s3://", "gs://bucket/folder", "file://", "file:///", "file://host/folder"])
 def test_an_address_that_is_none_is_refused(place):
     with pytest.raises(UserError, match="store: "):
         open_store(place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from whichbits.schema.step import Items, Step
 from whichbits.studies.planning.estimate import Durations
 from whichbits.studies.steps.step import Earlier
 from whichbits.studies.store.result import read_result, result_files, those_there
+from whichbits.studies.store.shards import stored_shards
 from whichbits.studies.store.store import Store
 
 
@@ -111,6 +113,35 @@ def test_what_a_killed_run_left_in_flight_is_swept(tmp_path: Path):
     (partial / "half").write_text("x")
     with store.locked():
         assert not partial.exists()
+
+
+def test_a_step_of_a_killed_run_that_still_ends_while_it_is_swept_files_nothing(tmp_path: Path, monkeypatch):
+    store, one = Store(tmp_path), Step("generate", 1, Given(a=1))
+    partial = store.partial(one)
+    (partial / "items.parquet").write_bytes(b"x")
+    remove, ends = shutil.rmtree, []
+
+    def remove_while_it_ends(folder: Path, **how: bool) -> None:
+        if not ends:
+            ends.append(folder)
+            with pytest.raises(FileNotFoundError):
+                store.finish(one, partial, FOUND, Provenance(seconds=1.0))
+        remove(folder, **how)
+
+    monkeypatch.setattr(shutil, "rmtree", remove_while_it_ends)
+    with store.locked():
+        assert ends
+        assert not store.done(one)
+    assert [path.name for path in tmp_path.iterdir()] == ["leases"]
+
+
+@pytest.mark.parametrize("text", ['{"inputs": {}}', '{"inputs": {"part": 3}}', '{"inputs": null}', "[]", "{"])
+def test_a_damaged_shard_is_named(tmp_path: Path, text: str):
+    result = tmp_path / "steps" / "evaluate_shard" / ("a" * 64) / "result.json"
+    result.parent.mkdir(parents=True)
+    result.write_text(text)
+    with pytest.raises(UserError, match="is damaged"):
+        stored_shards(tmp_path, ["evaluate_shard"])
 
 
 def test_a_store_that_cannot_be_written_is_an_error_of_the_user(tmp_path: Path):

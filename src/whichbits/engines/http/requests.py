@@ -139,7 +139,7 @@ class HttpClient:
                 raise ServerUnreachable(f"{address} answered with more than {MOST_BYTES // 2**20} MiB")
             if time.monotonic() - began > self.connection.timeout_s:
                 raise ServerUnreachable(f"{address} did not end its answer within {self.connection.timeout_s:g} s")
-        return content.decode("utf-8", "replace")
+        return content.decode("utf-8-sig", "replace")
 
 
 def refusal(address: str, status: int, text: str, location: str = "") -> ServerRefused:

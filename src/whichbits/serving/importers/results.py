@@ -60,6 +60,7 @@ def workload_of(loads: Sequence[ImportedLoad], name: str) -> Workload:
         synchronous=1 in streams,
         concurrency=tuple(count for count in streams if count > 1),
         rate=tuple(rates) or None,
+        counted=True,
     )
 
 

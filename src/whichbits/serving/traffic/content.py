@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from whichbits.schema.workload import Conversation, Lengths
+from whichbits.schema.workload import FIXED, Conversation, Lengths
 from whichbits.serving.traffic.random_prompts import prompt
 
 
@@ -97,7 +97,7 @@ def drawn(tokens: int | Lengths, uniform: float) -> int:
     """The length at a quantile (between 0 and 1) of a truncated normal distribution, rounded; a plain number is itself."""
     if isinstance(tokens, int):
         return tokens
-    if tokens.stdev < 1e-3:
+    if tokens.stdev < FIXED:
         return round(tokens.mean)
     low, high = (float(ndtr((end - tokens.mean) / tokens.stdev)) for end in (tokens.min - 0.5, tokens.max + 0.5))
     length = tokens.mean + tokens.stdev * float(ndtri(low + uniform * (high - low)))

@@ -108,7 +108,11 @@ def _by_name(task: ImportedTask, run: ImportedRun) -> dict[str, ImportedItem]:
 
 
 def _of_tasks(run: ImportedRun, names: Sequence[str]) -> ImportedRun:
-    """The run with the tasks of these names alone, or all. Raises UserError where it lacks one."""
+    """The run with the tasks of these names alone, or all. Raises UserError where it lacks one, and where there is none."""
+    if not run.tasks:
+        raise damaged(run.path, "has no tasks, so that nothing is imported")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"task: {twice!r:.80} is named {names.count(twice)} times", remedy="name it once")
     there = {task.name: task for task in run.tasks}
     for name in names:
         if name not in there:

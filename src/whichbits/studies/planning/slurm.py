@@ -12,16 +12,17 @@ from whichbits.studies.planning.stages import Process
 SCRIPT = """\
 #!/bin/bash
 # Submits the steps of the study {name} to Slurm, an array a stage. A stage begins when the one before has ended, well or badly.
-# Options of sbatch are handed on: bash {script} --partition=gpu --gpus=1 --cpus-per-task=16
+# Options of sbatch are handed on: bash submit.sh --partition=gpu --gpus=1 --cpus-per-task=16
 set -euo pipefail
 cd {folder}
+run_step={run_step}
 previous=
-submit() {{  # NAME SIZE FILE [OPTION ...]: an array of this size, whose elements run the steps of the file's lines
+submit() {{  # NAME SIZE FILE [OPTION ...]: an array of this size, whose elements run the steps of the lines of a (quoted) file
     local name=$1 size=$2 file=$3
     shift 3
     previous=$(sbatch --parsable --job-name="$name" --array="1-$size" --output={logs}/"$name"-%a.txt \\
         ${{previous:+--dependency=afterany:$previous}} "$@" \\
-        --wrap "{run_step} \\$(sed -n \\${{SLURM_ARRAY_TASK_ID}}p '$file')")
+        --wrap "$run_step \\$(sed -n \\${{SLURM_ARRAY_TASK_ID}}p $file)")
     echo "$name: job ${{previous%%;*}}, $size elements"
     previous=${{previous%%;*}}
 }}
@@ -44,19 +45,23 @@ def write_slurm(folder: Path, name: str, found: Sequence[Sequence[Process]], stu
         lines = jobs / f"stage-{number}.txt"
         lines.write_text("".join(" ".join(one.step.key for one in process) + "\n" for process in stage), encoding="utf-8")
         options = " --exclusive" if stage[0][0].needs.alone else ""
-        submissions.append(f'submit {name}-{number} {len(stage)} {shlex.quote(str(lines))} "$@"{options}')
+        submissions.append(f'submit {name}-{number} {len(stage)} {_quoted_twice([str(lines)])} "$@"{options}')
     script = jobs / "submit.sh"
     program = [sys.executable, "-P", "-m", "whichbits"]
     script.write_text(
         SCRIPT.format(
             name=name,
-            script=shlex.quote(str(script)),
             folder=shlex.quote(str(Path.cwd())),
-            logs=shlex.quote(str(jobs)),
-            run_step=shlex.join([*program, "run-step", str(store)]),
+            logs=shlex.quote(str(jobs).replace("%", "%%")),
+            run_step=_quoted_twice([*program, "run-step", str(store)]),
             submissions="\n".join(submissions),
-            study=shlex.quote(shlex.join([*program, *study])),
+            study=_quoted_twice([*program, *study]),
         ),
         encoding="utf-8",
     )
     return script
+
+
+def _quoted_twice(words: Sequence[str]) -> str:
+    """Words of a command for the job's shell, as one word of the script's."""
+    return shlex.quote(shlex.join(words))

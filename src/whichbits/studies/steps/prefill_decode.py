@@ -15,7 +15,7 @@ from whichbits.schema.prefill_decode import (
 )
 from whichbits.schema.session import SessionLocal
 from whichbits.schema.step import Step
-from whichbits.schema.workload import Workload, mean
+from whichbits.schema.workload import Workload
 from whichbits.studies.steps.forecast import Ask
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.shared.served import api_key
@@ -40,7 +40,7 @@ def settled(study: Study) -> PrefillDecode | None:
     lengths = {"prompt_tokens": batches.prompt_tokens, "context_tokens": batches.context_tokens}
     if not study.workloads and not any(lengths.values()):
         raise study.source.error(place, "has no lengths, and there is no workload to take them from", "give prompt_tokens")
-    prompts = batches.prompt_tokens or _distinct(mean(one.prompt_tokens) for one in study.workloads) or batches.context_tokens
+    prompts = batches.prompt_tokens or _distinct(one.mean_prompt_tokens for one in study.workloads) or batches.context_tokens
     contexts = batches.context_tokens or _distinct(map(half_way, study.workloads)) or prompts
     found = batches.model_copy(update={"prompt_tokens": prompts, "context_tokens": contexts})
     if found.longest_request > study.model.max_positions:
@@ -54,7 +54,7 @@ def settled(study: Study) -> PrefillDecode | None:
 
 def half_way(workload: Workload) -> int:
     """Tokens of prompt and output half-way through a workload's output."""
-    return mean(workload.prompt_tokens) + mean(workload.output_tokens) // 2
+    return workload.mean_prompt_tokens + workload.mean_output_tokens // 2
 
 
 def _distinct(lengths: Iterator[int]) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from whichbits.schema.serve import (
     ServeSummary,
 )
 from whichbits.schema.step import Step
-from whichbits.schema.workload import NaturalOutput, Workload, mean
+from whichbits.schema.workload import NaturalOutput, Workload, longest
 from whichbits.studies.steps.forecast import Ask
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.shared import imported_speeds
@@ -135,12 +135,12 @@ def open_loop_seconds(workload: Workload) -> float:
 
 def capacity_seconds(workload: Workload, ask: Ask) -> float | None:
     """Of the runs that look for the highest rate within the limits, as if at the throughput of the largest stated load."""
-    from whichbits.serving.capacity import requests_of, warmup_of
+    from whichbits.serving.run_length import requests_of, warmup_of
 
     if workload.capacity is None or workload.slo is None:
         return 0.0
     largest = max(workload.concurrency, default=1) if isinstance(workload.concurrency, tuple) else 1
-    (rate,) = ask(mean(workload.prompt_tokens), mean(workload.output_tokens), [largest])
+    (rate,) = ask(workload.mean_prompt_tokens, workload.mean_output_tokens, [largest])
     requests = requests_of(workload.capacity, workload.slo)
     return None if rate is None else workload.capacity.runs * (requests + warmup_of(requests)) / rate
 
@@ -153,7 +153,7 @@ def natural_seconds(step: Step, workload: Workload, ask: Ask) -> float | None:
         return 0.0
     local, streams = step.local_as(ServeLocal), workload.natural_output.concurrency
     prompts = natural_prompts(workload, local.tokenizer, trust_remote_code=local.trust_remote_code)
-    (rate,) = ask(mean(workload.prompt_tokens), mean(workload.output_tokens), [streams])
+    (rate,) = ask(workload.mean_prompt_tokens, longest(workload.output_tokens), [streams])
     return None if rate is None else (len(prompts) + streams) / rate
 
 
@@ -169,7 +169,7 @@ def closed_loop_seconds(workload: Workload, ask: Ask) -> float | None:
     else:
         load_levels = [at_concurrency(workload, n) for n in (*((1,) if workload.synchronous else ()), *workload.concurrency)]
     in_flight = [level.concurrency or 1 for level in load_levels]
-    rates = ask(workload.mean_prompt_tokens, mean(workload.output_tokens), in_flight)
+    rates = ask(workload.mean_prompt_tokens, workload.mean_output_tokens, in_flight)
     total, seen = 0.0, list[float]()
     for level, rate in zip(load_levels, rates, strict=True):
         if rate is None:
@@ -378,7 +378,7 @@ def _with_arrivals(level: Any) -> Any:
 
 SERVE = Kind(
     "serve",
-    version=3,
+    version=4,
     plan=plan,
     run=run,
     seconds=seconds,

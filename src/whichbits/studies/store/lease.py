@@ -29,6 +29,12 @@ RENEWED_S = 5.0
 LONGEST_SILENCE_S = 60.0
 """A lease that was not renewed for so long can be taken over."""
 
+PUT_BACK_S = 5.0
+"""For so long a lease that was moved by mistake is offered its place again."""
+
+MOVED = ".left"
+"""What the name of a lease ends with that is moved."""
+
 
 class Holder(Stored):
     """Who holds a lease: a process, by id and start time on one machine."""
@@ -58,8 +64,9 @@ class LeaseHeld(Exception):
 class Lease(ABC):
     """A lease that is held, and renewed from a thread of its own."""
 
-    def __init__(self) -> None:
-        self._renewed = _now()
+    def __init__(self, since: float) -> None:
+        """`since` is a moment (`now`) before it was taken: from then on others count."""
+        self._renewed = since
         self._taken = False
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._keep_renewed, name="lease", daemon=True)
@@ -76,11 +83,11 @@ class Lease(ABC):
     @property
     def lost(self) -> bool:
         """Whether another holds it, or could by now, as it was not renewed in time."""
-        return self._taken or _now() - self._renewed > LONGEST_SILENCE_S - 2 * RENEWED_S
+        return self._taken or now() - self._renewed > LONGEST_SILENCE_S - 2 * RENEWED_S
 
     def _keep_renewed(self) -> None:
         while not self._ending.wait(RENEWED_S):
-            asked = _now()
+            asked = now()
             # Where the store does not answer, or another is about to put the file back, the next turn tells.
             with contextlib.suppress(OSError):
                 if not self.renew():
@@ -98,10 +105,10 @@ class Lease(ABC):
 class FileLease(Lease):
     """A lease that is a file."""
 
-    def __init__(self, path: Path, holder: Holder) -> None:
+    def __init__(self, path: Path, holder: Holder, since: float) -> None:
         self._path = path
         self._holder = holder
-        super().__init__()
+        super().__init__(since)
 
     def renew(self) -> bool:
         """Set the file's time of change."""
@@ -132,15 +139,16 @@ def this_process() -> Holder:
 def leased(path: Path) -> Iterator[Lease]:
     """Hold the lease that is this file. Raises LeaseHeld, or OSError where the file cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    own = this_process()
+    own, since = this_process(), now()
     draft = path.with_name(f".{path.name}.{own.token}")
     draft.write_text(own.model_dump_json(), encoding="utf-8")
     try:
         if not _linked(draft, path):
             _take_over(path, draft)
+        _yield_to_moved(path, own)
     finally:
         draft.unlink(missing_ok=True)
-    lease = FileLease(path, own)
+    lease = FileLease(path, own, since)
     try:
         yield lease
     finally:
@@ -161,15 +169,34 @@ def _take_over(path: Path, draft: Path) -> None:
     if before is not None:
         if held(path) is not None:
             raise before
-        aside = draft.with_name(f"{draft.name}.left")
+        aside = draft.with_name(f"{draft.name}{MOVED}")
         with contextlib.suppress(FileNotFoundError):
             path.rename(aside)  # of several that see it left over, one moves it
-            moved = _read(aside)
-            if moved != before.holder:  # another was faster, and this is its lease: it goes back
-                _linked(aside, path)
+            if _read(aside) != before.holder:  # another was faster, and this is its lease: it goes back
+                _put_back(aside, path)
             aside.unlink()
     if not _linked(draft, path):
         raise _found(path) or LeaseHeld(parsed(""), 0.0)
+
+
+def _put_back(aside: Path, path: Path) -> None:
+    """Give a lease that lives its place again; who has taken that meanwhile finds it and gives way (`_yield_to_moved`)."""
+    ends = now() + PUT_BACK_S
+    while not _linked(aside, path) and now() < ends:
+        time.sleep(PUT_BACK_S / 100)
+
+
+def _yield_to_moved(path: Path, own: Holder) -> None:
+    """Raise LeaseHeld where the lease that was just taken is another's, which a third has moved for a moment by mistake."""
+    for aside in path.parent.glob(f".{path.name}.*{MOVED}"):
+        found = _found(aside)
+        if found is None:
+            continue
+        if found.holder != own and not found.holder.ended and found.silent_s <= LONGEST_SILENCE_S:
+            if _read(path) == own:
+                path.unlink()
+            raise found
+        aside.unlink(missing_ok=True)
 
 
 def _linked(draft: Path, path: Path) -> bool:
@@ -183,7 +210,8 @@ def _found(path: Path) -> LeaseHeld | None:
     """The lease that is there, and for how long its file system has not seen it renewed."""
     probe = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with path.open(encoding="utf-8") as file:  # opened, as what a client remembers of a file's times can be old
+        # Opened, as what a client remembers of a file's times can be old.
+        with path.open(encoding="utf-8", errors="replace") as file:
             holder, renewed = parsed(file.read()), os.fstat(file.fileno()).st_mtime
     except FileNotFoundError:
         return None
@@ -195,7 +223,7 @@ def _found(path: Path) -> LeaseHeld | None:
 
 
 def _read(path: Path) -> Holder:
-    return parsed(path.read_text(encoding="utf-8"))
+    return parsed(path.read_text(encoding="utf-8", errors="replace"))
 
 
 def parsed(text: str) -> Holder:
@@ -206,6 +234,6 @@ def parsed(text: str) -> Holder:
         return Holder(token="", host="unknown", machine="", pid=0, started=0)
 
 
-def _now() -> float:
+def now() -> float:
     """Seconds that also pass while this machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from whichbits.studies.store.lease import LONGEST_SILENCE_S, Lease, LeaseHeld, parsed, this_process
+from whichbits.studies.store.lease import LONGEST_SILENCE_S, Lease, LeaseHeld, now, parsed, this_process
 from whichbits.studies.store.objects import Objects
 
 HOLDER, ALIVE, OVER = "json", "alive", "over"
@@ -21,11 +21,11 @@ DIGITS = 9
 class ObjectLease(Lease):
     """A term that is held."""
 
-    def __init__(self, objects: Objects, folder: str, number: int) -> None:
+    def __init__(self, objects: Objects, folder: str, number: int, since: float) -> None:
         self._objects = objects
         self._folder = folder
         self._number = number
-        super().__init__()
+        super().__init__(since)
 
     def renew(self) -> bool:
         """Say that its holder lives."""
@@ -42,7 +42,7 @@ class ObjectLease(Lease):
 @contextmanager
 def leased(objects: Objects, folder: str) -> Iterator[Lease]:
     """Hold the lease of this folder of objects. Raises LeaseHeld, or OSError where the object store is not to be had."""
-    own = this_process()
+    own, since = this_process(), now()
     last = _last(objects, folder)
     if (other := _held(objects, folder, last)) is not None:
         raise other
@@ -53,8 +53,8 @@ def leased(objects: Objects, folder: str) -> Iterator[Lease]:
         objects.delete([_name(folder, number, HOLDER)])
         raise held(objects, folder) or LeaseHeld(parsed(""), 0.0)
     objects.write(_name(folder, number, ALIVE), b"")
-    objects.delete([name for name in objects.names(folder) if _number(name) < number])
-    lease = ObjectLease(objects, folder, number)
+    objects.delete([name for name in objects.names(folder) if 0 < _number(name) < number])
+    lease = ObjectLease(objects, folder, number, since)
     try:
         yield lease
     finally:
@@ -92,7 +92,9 @@ def _last(objects: Objects, folder: str) -> int:
 
 
 def _number(name: str) -> int:
-    return int(name.rsplit("/", 1)[-1].split(".")[0])
+    """The number of the term that an object belongs to; 0 for one that is of no lease."""
+    found = name.rsplit("/", 1)[-1].split(".")[0]
+    return int(found) if found.isdecimal() and found.isascii() else 0
 
 
 def _name(folder: str, number: int, kind: str) -> str:

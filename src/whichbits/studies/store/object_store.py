@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from whichbits.core.errors import UserError
 from whichbits.core.home import cache_directory
 from whichbits.schema.frozen import Stored
 from whichbits.schema.labels import Labels
@@ -51,8 +56,8 @@ class ObjectStore(Store):
     """Steps are finished by one object each, `steps/KIND/KEY.json` or, counted in items, `steps/KIND/KEY/ITEMS.json`.
 
     It is created where there is none, once all files of the step are objects under a name that no other attempt has. So a
-    result is whole or not there, and of two attempts one counts. What the copy holds of finished steps never changes, so it
-    needs no asking; unfinished work is in the copy alone.
+    result is whole or not there, and of two attempts one counts. What the copy holds of finished steps is asked for only at the
+    start (`refresh`): who holds the store alone sets results aside. Unfinished work is in the copy alone.
     """
 
     def __init__(self, address: str) -> None:
@@ -83,7 +88,7 @@ class ObjectStore(Store):
         if content is not None and (folder / LISTING).is_file() and (folder / LISTING).read_bytes() != content:
             shutil.rmtree(folder)
         if self.done(step) and (folder / LISTING).is_file():
-            finished = Finished.model_validate_json((folder / LISTING).read_bytes())
+            finished = self._finished(_name(step.kind, step.key, step.items), (folder / LISTING).read_bytes())
             for file in finished.files:
                 if not (folder / file.name).is_file():
                     self._objects.download(f"{finished.folder}/{file.name}", file, folder / file.name)
@@ -92,8 +97,7 @@ class ObjectStore(Store):
     def earlier(self, step: Step) -> Earlier | None:
         """The result with the most items that are fewer than are wanted."""
         if step.items is not None:
-            for name in self._objects.names(f"{STEPS}/{step.kind}/{step.key}"):
-                self._bring(name)
+            self._bring_all(f"{STEPS}/{step.kind}/{step.key}")
         return super().earlier(step)
 
     def record_of(self, kind: str, key: str, labels: Labels, items: Items | None = None) -> Record:
@@ -110,6 +114,8 @@ class ObjectStore(Store):
         self._write_result(step, partial, summary, provenance)
         name = _name(step.kind, step.key, step.items)
         finished = Finished(folder=f"{FILES}/{_identity(name)}/{uuid.uuid4().hex}", files=described(partial))
+        if not finished.files:  # another run has taken this one for ended, and swept away what it had in flight
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(partial))
         for file in finished.files:
             self._objects.upload(partial / file.name, f"{finished.folder}/{file.name}")
         (partial / LISTING).write_bytes(content := finished.model_dump_json().encode())
@@ -146,7 +152,7 @@ class ObjectStore(Store):
             name = _name(kind, key, None)
             content = self._objects.read(name)
             if content is not None:
-                finished = Finished.model_validate_json(content)
+                finished = self._finished(name, content)
                 self._objects.delete([name])
                 self._objects.delete(f"{finished.folder}/{file.name}" for file in finished.files)
         super().discard(named)
@@ -160,8 +166,13 @@ class ObjectStore(Store):
         with super().locked():
             self._sweep()
             self.refresh()
-            yield
-            self._publish()
+            try:
+                yield
+            except BaseException:
+                with suppress(OSError):  # the object store may be the reason
+                    self.publish()
+                raise
+            self.publish()
 
     def leave(self, name: str, text: str) -> None:
         """Write a note for other machines."""
@@ -179,14 +190,12 @@ class ObjectStore(Store):
     def refresh(self) -> None:
         """Bring here what others have finished and written since."""
         folders = (STEPS, FILES, FAILED, LEASES, SUPERSEDED, PROBES)
-        names = self._objects.names("")
-        for name in names:
-            if name.startswith(f"{STEPS}/"):
-                self._bring(name)
-            elif not name.startswith((".", *(f"{folder}/" for folder in folders))):
+        self._bring_all(STEPS)
+        for name in self._objects.names(""):
+            if not name.startswith((".", *(f"{folder}/" for folder in folders))):
                 self._copy(name)
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
         """Write what is the study's as objects."""
         found = [path for path in self.folder.iterdir() if path.is_file() and not path.name.startswith(".")]
         found += [path for name in PUBLISHED for path in (self.folder / name).rglob("*") if path.is_file()]
@@ -203,6 +212,30 @@ class ObjectStore(Store):
 
     # The copy
 
+    def _bring_all(self, prefix: str) -> None:
+        """Bring here what is finished in a folder, and drop from the copy what another machine has set aside or done anew."""
+        tags = self._objects.tags(prefix)
+        for listing in list((self.folder / prefix).rglob(LISTING)):
+            name = f"{listing.parent.relative_to(self.folder).as_posix()}.json"
+            if name not in tags or not self._is(name, listing.read_bytes(), tags[name]):
+                shutil.rmtree(listing.parent)
+        for name in tags:
+            self._bring(name)
+
+    def _is(self, name: str, content: bytes, tag: str) -> bool:
+        """Whether an object has this content; asked only where its tag, an MD5 sum at most places, does not say so."""
+        return hashlib.md5(content, usedforsecurity=False).hexdigest() == tag or self._objects.read(name) == content
+
+    def _finished(self, name: str, content: bytes) -> Finished:
+        """What an object says of a finished step. Raises UserError where it is damaged."""
+        try:
+            return Finished.model_validate_json(content)
+        except ValidationError as error:
+            raise UserError(
+                f"store: {self._address}/{name} is damaged",
+                remedy="delete this object and run the study again; only this step is computed anew",
+            ) from error
+
     def _bring(self, name: str) -> bool:
         """Copy a finished step here but for large artifacts; whether it is finished."""
         folder = self.folder / name.removesuffix(".json")
@@ -211,11 +244,17 @@ class ObjectStore(Store):
         content = self._objects.read(name)
         if content is None:
             return False
-        finished = Finished.model_validate_json(content)
+        finished = self._finished(name, content)
         aside = self.folder / ".brought" / uuid.uuid4().hex
-        for file in finished.files:
-            if "/" not in file.name or file.bytes <= LARGE:
-                self._objects.download(f"{finished.folder}/{file.name}", file, aside / file.name)
+        try:
+            for file in finished.files:
+                if "/" not in file.name or file.bytes <= LARGE:
+                    self._objects.download(f"{finished.folder}/{file.name}", file, aside / file.name)
+        except FileNotFoundError:
+            shutil.rmtree(aside, ignore_errors=True)
+            if self._objects.read(name) == content:
+                raise
+            return self._bring(name)  # a shard that was merged meanwhile, or a step that was done anew
         (aside / LISTING).write_bytes(content)
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -63,18 +64,18 @@ class Objects:
     def read(self, name: str) -> bytes | None:
         """An object; None where there is none."""
         try:
-            return _patiently(lambda: bytes(file_system(os.getpid()).cat_file(self._path(name))))
+            return self._patiently(lambda: bytes(file_system(os.getpid()).cat_file(self._path(name))))
         except FileNotFoundError:
             return None
 
     def write(self, name: str, content: bytes) -> None:
         """Write an object, whatever was there."""
-        _patiently(lambda: file_system(os.getpid()).pipe_file(self._path(name), content))
+        self._patiently(lambda: file_system(os.getpid()).pipe_file(self._path(name), content))
 
     def create(self, name: str, content: bytes) -> bool:
         """Write an object where there is none of its name; whether that is so. No two callers have the same `content`."""
         try:
-            _patiently(lambda: file_system(os.getpid()).pipe_file(self._path(name), content, mode="create"))
+            self._patiently(lambda: file_system(os.getpid()).pipe_file(self._path(name), content, mode="create"))
         except FileExistsError:
             return self.read(name) == content  # written, where only the answer was lost
         return True
@@ -82,7 +83,7 @@ class Objects:
     def modified(self, name: str) -> float | None:
         """When an object was written, by the object store's clock, in seconds; None where there is none."""
         try:
-            info = _patiently(lambda: file_system(os.getpid()).info(self._path(name)))
+            info = self._patiently(lambda: file_system(os.getpid()).info(self._path(name)))
         except FileNotFoundError:
             return None
         return float(info["LastModified"].timestamp())
@@ -98,25 +99,30 @@ class Objects:
 
     def names(self, prefix: str) -> list[str]:
         """Names of the objects in a folder and those below it, in order."""
+        return list(self.tags(prefix))
+
+    def tags(self, prefix: str) -> dict[str, str]:
+        """The same with a tag of the content of each, which changes with it."""
         folder = self._path(prefix).rstrip("/")
         try:
-            found = _patiently(lambda: file_system(os.getpid()).find(folder))
+            found = self._patiently(lambda: file_system(os.getpid()).find(folder, detail=True))
         except FileNotFoundError:
-            return []
+            return {}
         # s3fs asks twice where it finds none, and names the folder itself where its first object came in between
-        return sorted(path.removeprefix(f"{self._prefix}/") for path in found if path != folder)
+        tags = {path.removeprefix(f"{self._prefix}/"): str(info["ETag"]) for path, info in found.items() if path != folder}
+        return {name: tags[name].strip('"') for name in sorted(tags)}
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects; those that are not there are no error."""
         for name in names:
             try:
-                _patiently(lambda name=name: file_system(os.getpid()).rm_file(self._path(name)))  # type: ignore[misc]
+                self._patiently(lambda name=name: file_system(os.getpid()).rm_file(self._path(name)))  # type: ignore[misc]
             except FileNotFoundError:
                 continue
 
     def upload(self, path: Path, name: str) -> None:
         """Write a file as an object."""
-        _patiently(lambda: file_system(os.getpid()).put_file(str(path), self._path(name)))
+        self._patiently(lambda: file_system(os.getpid()).put_file(str(path), self._path(name)))
 
     def download(self, name: str, file: ObjectFile, path: Path) -> None:
         """Write an object into a file, which is whole or not there."""
@@ -129,10 +135,35 @@ class Objects:
                 raise OSError(f"{name} came with {aside.stat().st_size} bytes that are not those of its {file.bytes}")
 
         try:
-            _patiently(fetch)
+            self._patiently(fetch)
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
+
+    def _patiently(self, ask: Callable[[], AnswerT]) -> AnswerT:
+        """The answer, once there is one. What is no matter of time is raised at once."""
+        file_system(os.getpid())  # which says so where its packages are not installed
+        from aiohttp import ClientError
+        from botocore.exceptions import BotoCoreError, HTTPClientError, NoCredentialsError
+
+        ends, pause = time.monotonic() + PATIENCE_S, 0.1
+        while True:
+            try:
+                return ask()
+            except (FileNotFoundError, FileExistsError):
+                raise
+            except PermissionError as error:
+                raise PermissionError(errno.EACCES, f"access is denied ({error})", f"s3://{self._prefix}") from error
+            except NoCredentialsError as error:
+                raise UserError(
+                    "store: no credentials for s3:// are found",
+                    remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+                ) from error
+            except (OSError, ClientError, BotoCoreError, HTTPClientError) as error:
+                if time.monotonic() > ends:
+                    raise OSError(errno.EIO, f"the object store does not answer ({error})", f"s3://{self._prefix}") from error
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
 
     def _path(self, name: str) -> str:
         return f"{self._prefix}/{name}"
@@ -149,27 +180,3 @@ def file_system(process: int) -> S3FileSystem:
     made = S3FileSystem(config_kwargs=limits, use_listings_cache=False, skip_instance_cache=True)
     made.retries = 1
     return made
-
-
-def _patiently(ask: Callable[[], AnswerT]) -> AnswerT:
-    """The answer, once there is one. What is no matter of time is raised at once."""
-    file_system(os.getpid())  # which says so where its packages are not installed
-    from aiohttp import ClientError
-    from botocore.exceptions import BotoCoreError, HTTPClientError, NoCredentialsError
-
-    ends, pause = time.monotonic() + PATIENCE_S, 0.1
-    while True:
-        try:
-            return ask()
-        except (FileNotFoundError, FileExistsError, PermissionError):
-            raise
-        except NoCredentialsError as error:
-            raise UserError(
-                "store: no credentials for s3:// are found",
-                remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-            ) from error
-        except (OSError, ClientError, BotoCoreError, HTTPClientError) as error:
-            if time.monotonic() > ends:
-                raise OSError(f"the object store does not answer: {error}") from error
-        time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE_S)

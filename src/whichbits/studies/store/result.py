@@ -103,14 +103,25 @@ def _damaged(path: Path, problem: str | None) -> UserError:
     )
 
 
+def read_model(path: Path, names: Sequence[str], model: type[Model]) -> Model:
+    """What stands under these names, one within the other, by its class. Raises UserError where it is damaged."""
+    found: Any = read_fields(path, names[:1])
+    for name in names:
+        if not isinstance(found, dict) or name not in found:
+            raise _damaged(path, f"it has no {'.'.join(names)}")
+        found = found[name]
+    return _read(model, path, ".".join(names), found)
+
+
 def read_fields(path: Path, fields: Sequence[str]) -> dict[str, Any]:
     """A JSON object with these fields. Raises UserError where it is damaged."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
         absent = [name for name in fields if name not in found]
-        problem = f"it has no {absent[0]}" if absent else None
+        problem = f"it has no {absent[0]}" if absent else None if isinstance(found, dict) else "it is no JSON object"
     except (OSError, ValueError, TypeError, RecursionError) as error:
         problem = str(error)
     if problem is not None:
         raise _damaged(path, problem)
-    return found
+    fields_found: dict[str, Any] = found
+    return fields_found

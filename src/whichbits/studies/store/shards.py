@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whichbits.schema.shard import PartOf
-from whichbits.studies.store.result import read_fields, results_folder, those_there
+from whichbits.studies.store.result import read_model, results_folder, those_there
 
 
 @dataclass(frozen=True)
@@ -26,5 +26,4 @@ def stored_shards(folder: Path, kinds: Iterable[str]) -> list[StoredShard]:
 
 
 def _stored_shard(path: Path) -> StoredShard:
-    part = read_fields(path, ("inputs",))["inputs"]["part"]
-    return StoredShard(path.parent.parent.name, path.parent.name, PartOf.model_validate(part))
+    return StoredShard(path.parent.parent.name, path.parent.name, read_model(path, ("inputs", "part"), PartOf))

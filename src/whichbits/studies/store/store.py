@@ -13,12 +13,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path
 
 from whichbits.core.errors import UserError
+from whichbits.core.processes import machine_identity
 from whichbits.schema.labels import Labels
 from whichbits.schema.provenance import Provenance
 from whichbits.schema.step import Items, Record, Step
 from whichbits.schema.summary import Summary
 from whichbits.studies.steps.step import Earlier
-from whichbits.studies.store.lease import LONGEST_SILENCE_S, Lease, LeaseHeld, held, leased
+from whichbits.studies.store.lease import LONGEST_SILENCE_S, RENEWED_S, Lease, LeaseHeld, held, leased
 from whichbits.studies.store.old_stores import former_results
 from whichbits.studies.store.result import read_fields, read_result, results_folder
 
@@ -27,6 +28,9 @@ STUDY = "study"
 
 PROBES = "probes"
 """Where machines write notes for each other."""
+
+SWEPT = ".swept-"
+"""What the name of a folder begins with that is being removed."""
 
 STEP = "step-"
 """What the name of a lease on one step begins with."""
@@ -137,17 +141,17 @@ class Store:
             "summary": summary.model_dump(),
             "provenance": provenance.model_dump(mode="json"),
         }
-        path = partial / "result.json"
-        with path.open("w", encoding="utf-8") as file:
+        with (partial / "result.json").open("w", encoding="utf-8") as file:
             json.dump(result, file, indent=1, sort_keys=True, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
+        for path in (*partial.rglob("*"), partial):  # a step that is done is whole, whenever the power fails
+            _settle(path)
 
     def _place(self, step: Step, partial: Path) -> Path:
         final = self.directory(step)
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
             partial.rename(final)
+            _settle(final.parent)
         except OSError as error:
             # Another run on a shared file system was first; its result has the same key and stays.
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not self.done(step):
@@ -224,11 +228,22 @@ class Store:
         """
         with self._leased(STUDY) as lease:
             for name in self._lease_names():
-                if name.startswith(STEP) and (found := self._holder(name)) is not None:
+                if name.startswith(STEP) and (found := self._living_holder(name)) is not None:
                     raise self._in_use(found)
-            shutil.rmtree(self.folder / "partial", ignore_errors=True)
+            self._sweep_partial()
             with self._holding(lease):
                 yield
+
+    def _sweep_partial(self) -> None:
+        """Remove what killed runs have left in flight.
+
+        It is moved away first: a step of theirs that still ends then fails to file its result, which deleting in place would
+        leave without some of its files.
+        """
+        with suppress(FileNotFoundError):
+            (self.folder / "partial").rename(self.folder / f"{SWEPT}{uuid.uuid4().hex}")
+        for folder in self.folder.glob(f"{SWEPT}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def locked_steps(self, steps: Iterable[Step]) -> Iterator[None]:
@@ -239,7 +254,7 @@ class Store:
         with ExitStack() as stack:
             names = sorted(f"{STEP}{step.kind}-{step.key}" for step in steps)
             leases = tuple(stack.enter_context(self._leased(name)) for name in names)
-            if (found := self._holder(STUDY)) is not None:
+            if (found := self._living_holder(STUDY)) is not None:
                 raise self._in_use(found)
             with self._holding(*leases):
                 yield
@@ -282,11 +297,24 @@ class Store:
     def refresh(self) -> None:
         """See what others have written since; in a folder it is seen at once."""
 
+    def publish(self) -> None:
+        """Let others see what is written of the study; in a folder they do."""
+
     def _lease(self, name: str) -> AbstractContextManager[Lease]:
         return leased(self.folder / "leases" / name)
 
     def _holder(self, name: str) -> LeaseHeld | None:
         return held(self.folder / "leases" / name)
+
+    def _living_holder(self, name: str) -> LeaseHeld | None:
+        """Who holds a lease and lives, which on another machine its next renewal tells: that is waited for."""
+        found = self._holder(name)
+        while found is not None and found.holder.machine != machine_identity():
+            time.sleep(RENEWED_S / 5)
+            before, found = found, self._holder(name)
+            if found is not None and (found.holder != before.holder or found.silent_s < before.silent_s):
+                break
+        return found
 
     def _lease_names(self) -> set[str]:
         return {path.name for path in (self.folder / "leases").glob("*")}
@@ -295,7 +323,12 @@ class Store:
     def _leased(self, name: str) -> Iterator[Lease]:
         with ExitStack() as stack:
             try:
-                lease = stack.enter_context(self._lease(name))
+                try:
+                    lease = stack.enter_context(self._lease(name))
+                except LeaseHeld as other:
+                    if (living := self._living_holder(name)) is not None:
+                        raise self._in_use(living) from other
+                    lease = stack.enter_context(self._lease(name))
             except LeaseHeld as other:
                 raise self._in_use(other) from None
             except OSError as error:
@@ -311,3 +344,12 @@ class Store:
             remedy=f"wait for it to end, or name another --store; a run whose machine has died is let go after "
             f"{LONGEST_SILENCE_S:.0f} s",
         )
+
+
+def _settle(path: Path) -> None:
+    """Have the disk hold what a file or a folder is now."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

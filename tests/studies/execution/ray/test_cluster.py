@@ -151,6 +151,9 @@ def test_work_goes_to_none_of_the_nodes_where_it_was_lost_while_there_is_another
     executor._engine = object()  # type: ignore[assignment]
     members._there = (node("b"), node("c"), node("large", 4.0))
     assert executor._wanted(session) == {"large"}
+    session.avoided = {"large"}
+    assert executor._wanted(session) == {"b", "c"}
+    session.avoided = set()
     members._there = (node("b"), node("c"))
     assert executor._wanted(session) == {"b", "c"}
     members._there = ()

@@ -81,6 +81,52 @@ def test_what_differs_is_refused(tmp_path: Path, options: dict[str, str], status
     assert str(raised.value).startswith(said)
 
 
+def test_as_many_programs_of_every_problem_are_compared(tmp_path: Path) -> None:
+    # Both have problems with one program and with two, but not the same ones.
+    base, candidate = (
+        {name: STATUSES[name][: 1 if name == one else 2] for name in STATUSES} for one in ("HumanEval/0", "HumanEval/1")
+    )
+    runs = [read(write(tmp_path / name, newer(some))) for name, some in (("a", base), ("b", base), ("c", candidate))]
+    refuse_differences(*runs[:2])
+    with pytest.raises(UserError, match="from: samples differs: "):
+        refuse_differences(runs[0], runs[2])
+
+
+def test_the_tools_own_score_is_that_of_the_programs(tmp_path: Path) -> None:
+    file = write(tmp_path, newer(STATUSES))
+    whole = json.loads(file.read_text())
+    for base, plus in ((0.5, 0.25), (0.5, 0.5), (0.4, 0.25)):
+        file.write_text(json.dumps({**whole, "pass_at_k": {"base": {"pass@1": base}, "plus": {"pass@1": plus}}}))
+        if (base, plus) == (0.5, 0.25):
+            assert scores(read(file))["humaneval_plus"] == [0.5, 0.0]
+        else:
+            with pytest.raises(UserError, match="tells of a score of"):
+                read(file)
+
+
+@pytest.mark.parametrize("status", ["PASS", "passed", "", None, True, ["pass"]])
+@pytest.mark.parametrize("form", ["newer", "older"])
+def test_a_status_that_evalplus_does_not_give_is_refused(tmp_path: Path, status: Any, form: str) -> None:
+    problems: Any = newer({**STATUSES, "HumanEval/2": [(status, "pass")]})
+    if form == "older":
+        problems = {"HumanEval/0": {"base": [["success", []], [status, []]], "plus": [["success", []], ["timed out", []]]}}
+    with pytest.raises(UserError, match=r"has the status .*, and not pass, fail, timeout"):
+        read(write(tmp_path, problems))
+
+
+@pytest.mark.parametrize(
+    "some",
+    [
+        newer({**STATUSES, "HumanEval/2": [("pass", None), ("pass", "pass")]}),  # type: ignore[dict-item]
+        {**newer(STATUSES), "HumanEval/2": {"base": [["success", []]] * 2, "plus": []}},
+        {"HumanEval/0": {"base": [["success", []]] * 2, "plus": [["success", []]]}},
+    ],
+)
+def test_additional_tests_of_a_part_are_refused(tmp_path: Path, some: Any) -> None:
+    with pytest.raises(UserError, match=r"has no plus_status of 1 of 6|has no plus_status of 2 of 6|2 results of the base"):
+        read(write(tmp_path, some))
+
+
 @pytest.mark.parametrize(
     "problems", [{}, {"HumanEval/0": []}, {"HumanEval/0": [{"task_id": "HumanEval/0"}]}, {"a": {"base": [1]}}]
 )

@@ -115,11 +115,64 @@ def test_what_differs_is_refused(tmp_path: Path, other: dict[str, Any], said: st
         (log([{**SAMPLES[0], "error": {"message": "lost"}}]), "ended in an error"),
         (log([sample(1, {"a": 1})]), "choice of arc gives"),
         (log([sample(1, float("nan"))]), "choice of arc gives nan"),
+        (log([*SAMPLES, SAMPLES[2]]), "has a sample 3 twice in an epoch"),
+        (log([*SAMPLES, {name: value for name, value in SAMPLES[2].items() if name != "epoch"}]), "has a sample 3 twice"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, bad: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         read(as_json(tmp_path, bad))
+
+
+def with_results(samples: list[dict[str, Any]], completed: int, score: Any = None, **more: Any) -> dict[str, Any]:
+    scores = (
+        [] if score is None else [{"name": "choice", "scorer": "choice", "metrics": {"accuracy": {"value": score}}, **more}]
+    )
+    results = {"total_samples": completed, "completed_samples": completed, "scores": scores}
+    return {**log(samples), "results": results}
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (with_results(SAMPLES[:2], 4), "tells of 4 samples of arc, and 2 are there"),
+        (with_results([*SAMPLES, *(sample(n, "C", epoch=2) for n in (1, 2))], 8), "tells of 8 samples of arc, and 6 are"),
+        (log(SAMPLES, config={}, dataset={"samples": 8}), "tells of 8 samples of arc, and 4 are there"),
+        (with_results(SAMPLES, 4, 0.75), r"tells of a score of 0\.75 of arc, and its samples have 0\.375"),
+    ],
+)
+@pytest.mark.parametrize("write", [as_json, as_archive])
+def test_a_part_of_the_samples_is_refused(tmp_path: Path, part: dict[str, Any], said: str, write: Any) -> None:
+    with pytest.raises(UserError, match=said):
+        read(write(tmp_path, part))
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        with_results(SAMPLES, 4, 0.375),
+        with_results(SAMPLES, 0),  # a converted log of before the counts
+        with_results(SAMPLES, 4, 0.75, reducer="max"),
+        log(SAMPLES, config={"limit": 4}, dataset={"samples": 8}),
+        log([*SAMPLES, *(sample(n, "C", epoch=2) for n in range(1, 5))], config={"epochs": 2}, dataset={"samples": 4}),
+    ],
+)
+def test_limits_epochs_and_reducers_are_no_part(tmp_path: Path, whole: dict[str, Any]) -> None:
+    assert len(read(as_json(tmp_path, whole)).tasks[0].items) == 4
+
+
+def test_an_archive_with_damaged_bytes(tmp_path: Path) -> None:
+    file = as_archive(tmp_path, log(SAMPLES))
+    whole = file.read_bytes()
+    with zipfile.ZipFile(file) as archive:
+        places = [entry.header_offset + 30 + len(entry.filename) for entry in archive.infolist()]
+    for place in places[1:]:  # the header's, and each sample's packed bytes
+        file.write_bytes(whole[:place] + bytes(byte ^ 0x5A for byte in whole[place : place + 20]) + whole[place + 20 :])
+        with pytest.raises(UserError, match=r"holds a damaged (header\.json|samples/\d_epoch_1\.json)"):
+            read(file)
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="is no archive"):
+        read(file)
 
 
 def test_an_archive_that_is_none_or_did_not_end(tmp_path: Path) -> None:

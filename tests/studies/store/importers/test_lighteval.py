@@ -115,6 +115,35 @@ def test_metrics_as_text_are_refused(tmp_path: Path) -> None:
         read(write(tmp_path, rows))
 
 
+@pytest.mark.parametrize("key", [TASK, TASK.rpartition("|")[0]])
+@pytest.mark.parametrize(
+    ("asked", "score", "said"),
+    [
+        (4, 0.75, None),
+        (-1, 0.75, None),
+        (8, 0.75, r"tells of 8 samples of .*, and 4 are there"),
+        (4, 0.5, r"tells of a score of 0\.5 of .*, and its samples have 0\.75"),
+    ],
+)
+def test_a_part_of_the_items_is_refused(tmp_path: Path, key: str, asked: int, score: float, said: str | None) -> None:
+    own = {**results(), "config_tasks": {key: {"effective_num_docs": asked}}, "results": {TASK: {"acc": score}}}
+    folder = write(tmp_path, newer(RIGHT), results=own)
+    if said is None:
+        assert len(read(folder, "acc").tasks[0].items) == 4
+    else:
+        with pytest.raises(UserError, match=said):
+            read(folder, "acc")
+
+
+def test_tasks_that_are_configured_otherwise_are_refused(tmp_path: Path) -> None:
+    runs = []
+    for name, hf_subset in (("a", "x"), ("b", "y")):
+        own = {**results(), "config_tasks": {TASK.rpartition("|")[0]: {"hf_subset": hf_subset}}}
+        runs.append(read(write(tmp_path / name, newer(RIGHT), results=own)))
+    with pytest.raises(UserError, match="task differs: "):
+        refuse_differences(*runs)
+
+
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path, newer(RIGHT))
     file = next(folder.rglob("*.parquet"))

@@ -141,6 +141,41 @@ def test_other_weights_under_the_same_settings_are_no_difference(logs: Path) -> 
     refuse_differences(read(logs / "base"), read(logs / "candidate"))
 
 
+@pytest.mark.parametrize(("which", "sums", "pairs"), [("candidate", 12, 6), ("limit", 5, 5)])
+def test_a_part_of_the_samples_is_refused(logs: Path, which: str, sums: int, pairs: int) -> None:
+    for task, there in (("sums", sums), ("pairs_two", pairs)):
+        (file,) = (logs / which).rglob(f"samples_{task}_*")
+        whole = file.read_bytes()
+        lines = whole.splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line)["doc_id"] < there - 1]
+        for damage, left in ((kept, there - 1), ([*lines, *lines], 2 * there)):
+            file.write_bytes(b"".join(damage))
+            with pytest.raises(UserError, match=f"tells of {there} samples of {task}, and {left} are there"):
+                read(logs / which)
+        file.write_bytes(whole)
+    read(logs / which)
+
+
+def test_samples_of_another_run_are_refused(logs: Path) -> None:
+    # As many, under the name of this run: their mean is not that of its results.
+    edited(logs, "results_*", '"acc_norm,none": 0.0625', '"acc_norm,none": 0.125')
+    with pytest.raises(UserError, match=r"tells of a score of 0\.125 of colours, and its samples have 0\.0625"):
+        read(logs / "candidate")
+    # A score that is no mean of items is not compared.
+    edited(logs, "results_*", '"aggregation": "mean"', '"aggregation": "f1"')
+    read(logs / "candidate")
+
+
+def test_what_a_file_does_not_state_is_said(logs: Path) -> None:
+    assert read(logs / "base").unknown == ()
+    (file,) = (logs / "base").rglob("results_*.json")
+    stated = json.loads(file.read_text(encoding="utf-8"))
+    del stated["versions"], stated["n-shot"]
+    del stated["configs"]["sums"]["num_fewshot"]
+    file.write_text(json.dumps(stated), encoding="utf-8")
+    assert read(logs / "base").unknown == ("version of colours, pairs_one, pairs_two, sums", "shots of sums")
+
+
 def test_what_is_missing(logs: Path) -> None:
     next((logs / "candidate").rglob("samples_sums*")).unlink()
     with pytest.raises(UserError, match="there is no samples_sums_") as raised:

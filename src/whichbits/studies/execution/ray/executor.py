@@ -198,11 +198,12 @@ class RayExecutor(Executor):
         """The living nodes that it should go to; where there is another, none on which it was lost."""
         cpus, gpus = self._size(piece.needs)
         fitting = [node for node in self._members.living if node.cpus >= cpus and node.gpus >= gpus]
+        if piece.needs.nodes == 1:
+            fitting = [node for node in fitting if node.id not in piece.avoided] or fitting
         if piece.needs.alone and self._engine is not None and fitting:
             largest = max((node.gpus, node.cpus) for node in fitting)
             fitting = [node for node in fitting if (node.gpus, node.cpus) == largest]
-        ids = frozenset(node.id for node in fitting)
-        return ids if piece.needs.nodes > 1 else ids - piece.avoided or ids
+        return frozenset(node.id for node in fitting)
 
     def _give(self, piece: Piece) -> None:
         """Have Ray run work somewhere."""
@@ -227,7 +228,7 @@ class RayExecutor(Executor):
             each = {"CPU": float(cpus), **({"GPU": float(gpus)} if gpus else {})}
             piece.task, piece.others = share(assignment, self._mailbox, several, each, there)
         elif needs.alone and self._engine is not None:
-            piece.group = self._engine.group = whole_node(self._members.living or self._members.start, piece.allowed)
+            piece.group = self._engine.group = whole_node(self._members.of(piece.allowed))
             inside = PlacementGroupSchedulingStrategy(piece.group, placement_group_bundle_index=0)
             options = self._task.options(num_cpus=cpus, scheduling_strategy=inside)
             piece.task = options.remote(assignment, self._mailbox)
@@ -243,7 +244,7 @@ class RayExecutor(Executor):
         while not self._ended.wait(WATCH_S):
             try:
                 self._members.look()
-            except OSError:  # the store cannot be reached: whatever needs it says so, and here it is asked again
+            except (OSError, UserError):  # the store cannot be reached: whatever needs it says so; it is asked again here
                 continue
             with self._lock:
                 for piece in self._pieces():
@@ -264,10 +265,7 @@ class RayExecutor(Executor):
         elif time.monotonic() - piece.unplaced_since >= UNPLACED_S:
             cpus, gpus = self._size(piece.needs)
             cause = f"no living node of the cluster had {cpus} processors and {gpus} GPUs for {UNPLACED_S:g} s"
-            for planned in piece.work.steps:
-                if planned.step.key in piece.futures:
-                    self._services.store.fail(planned.step, None, cause)
-            self._fail(piece, StepFailed(cause))
+            self._file_failure(piece, cause)
             ray.cancel(piece.task, force=True)
 
     # What is heard of it
@@ -368,10 +366,18 @@ class RayExecutor(Executor):
         elif error is not None:
             self._fail(piece, error)
         else:
-            cause = f"lost {piece.attempts} times, at last: {cause}"
-            for key in piece.futures:
-                self._services.store.fail(steps[key], piece.left.get(key), cause)
-            self._fail(piece, StepFailed(cause))
+            self._file_failure(piece, f"lost {piece.attempts} times, at last: {cause}")
+
+    def _file_failure(self, piece: Piece, cause: str) -> None:
+        """Have it failed, and the store say why; where that cannot be written, the run ends with it."""
+        error: Exception = StepFailed(cause)
+        try:
+            for planned in piece.work.steps:
+                if (key := planned.step.key) in piece.futures:
+                    self._services.store.fail(planned.step, piece.left.get(key), cause)
+        except (OSError, UserError) as unwritten:
+            error = unwritten
+        self._fail(piece, error)
 
     def _fail(self, piece: Piece, error: BaseException) -> None:
         for key, future in piece.futures.items():

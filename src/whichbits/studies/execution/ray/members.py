@@ -42,6 +42,10 @@ class Members:
         """Of all that have ever passed the examination; there is one at least."""
         return frozenset(id for id, node in tuple(self._examined.items()) if node is not None)
 
+    def of(self, ids: Iterable[str]) -> tuple[Node, ...]:
+        """Those of these ids that have passed the examination."""
+        return tuple(node for id in ids if (node := self._examined.get(id)) is not None)
+
     def refresh(self) -> None:
         """See which nodes live now."""
         self._there = nodes()

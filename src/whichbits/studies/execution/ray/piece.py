@@ -53,9 +53,11 @@ class Piece:
         return self.work.steps[0].needs
 
 
-def whole_node(living: Sequence[Node], allowed: frozenset[str]) -> PlacementGroup:
+def whole_node(nodes: Sequence[Node]) -> PlacementGroup:
     """All of one of these nodes, for a measurement that has its device alone."""
-    most = max(living, key=lambda one: (one.gpus, one.cpus))
+    most = max(nodes, key=lambda one: (one.gpus, one.cpus))
     bundle = {"CPU": most.cpus, **({"GPU": most.gpus} if most.gpus else {})}
-    group: PlacementGroup = placement_group([bundle], strategy="STRICT_PACK", bundle_label_selector=[only(allowed)])
+    group: PlacementGroup = placement_group(
+        [bundle], strategy="STRICT_PACK", bundle_label_selector=[only(node.id for node in nodes)]
+    )
     return group

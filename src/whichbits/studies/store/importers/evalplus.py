@@ -11,13 +11,22 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from whichbits.core.foreign import Settings, damaged, field, the_only
+from whichbits.core.foreign import Settings, damaged, field, stated, the_only
 from whichbits.core.text import parse_json, read_bytes
-from whichbits.studies.store.importers.importer import ImportedItem, ImportedRun, ImportedTask, Importer, chosen_metric
+from whichbits.studies.store.importers.importer import (
+    ImportedItem,
+    ImportedRun,
+    ImportedTask,
+    Importer,
+    chosen_metric,
+    refuse_other_mean,
+)
 
-PASS = "pass"
-OLDER_PASS = "success"
-"""How EvalPlus before 0.2 called it."""
+PASSED: Mapping[str, bool] = {
+    "pass": True, "fail": False, "timeout": False,
+    "success": True, "failed": False, "timed out": False,  # before EvalPlus 0.2
+}  # fmt: skip
+"""What EvalPlus says of a program (`evalplus/eval/__init__.py`), and whether that is a pass."""
 DATA_SETS = {"HumanEval": "humaneval", "Mbpp": "mbpp"}
 METRIC = "pass@1"
 
@@ -42,22 +51,26 @@ class EvalPlusImporter(Importer):
             raise damaged(where, "has no problems")
         programs = {name: _programs(entry, where) for name, entry in problems.items()}
         data_set = DATA_SETS.get(str(next(iter(programs))).partition("/")[0], "code")
-        counts = sorted({len(entry) for entry in programs.values()})
+        counts = {name: len(entry) for name, entry in programs.items()}
+        several = len(set(counts.values())) > 1
         settings = Settings()
         settings.add("hash", found.get("hash"), "score both with one version of EvalPlus's data set")
-        settings.add("samples", counts, "draw as many programs a problem for both")
+        settings.add("samples", counts if several else sorted(set(counts.values())), "draw as many programs a problem for both")
         settings.add("temperature", _temperature(file), "draw both at one temperature")
-        tests = [data_set, *([f"{data_set}_plus"] if all(s[1] is not None for e in programs.values() for s in e) else [])]
+        tests = [data_set, *([f"{data_set}_plus"] if _with_additional_tests(programs, where) else [])]
+        tasks = tuple(
+            ImportedTask(task, chosen_metric(metric, (METRIC,), (), task), (), _items(programs, plus=place == 1))
+            for place, task in enumerate(tests)
+        )
+        for task, part in zip(tasks, ("base", "plus"), strict=False):
+            refuse_other_mean(where, task.name, task.items, found.get("pass_at_k", {}).get(part, {}).get(METRIC))
         return ImportedRun(
             tool=self.name,
             path=file,
             model=re.sub(r"[._]?eval_results$", "", file.stem) or file.parent.name,
             engine=self.name,
             settings=settings.all(),
-            tasks=tuple(
-                ImportedTask(task, chosen_metric(metric, (METRIC,), (), task), (), _items(programs, plus=place == 1))
-                for place, task in enumerate(tests)
-            ),
+            tasks=tasks,
             unknown=("prompts", "how answers were drawn but for the temperature in the file's name"),
         )
 
@@ -80,11 +93,15 @@ Passed = tuple[bool, bool | None]
 
 def _programs(entry: Any, where: str) -> list[Passed]:
     """The programs of a problem."""
-    if isinstance(entry, Mapping):  # before EvalPlus 0.2
+    if isinstance(entry, Mapping):  # before EvalPlus 0.2; without additional tests `plus` is empty
         base, plus = ([_older_status(one, where) for one in field(entry, name, where=where)] for name in ("base", "plus"))
-        passed = [_passed(one, other) for one, other in zip_longest(base, plus)]
+        if plus and len(plus) != len(base):
+            raise damaged(where, f"has a problem with {len(base)} results of the base tests and {len(plus)} of the others")
+        passed = [_passed(one, other, where) for one, other in zip_longest(base, plus)]
     elif isinstance(entry, Sequence) and not isinstance(entry, str):
-        passed = [_passed(*(field(one, name, where=where) for name in ("base_status", "plus_status"))) for one in entry]
+        passed = [
+            _passed(field(one, "base_status", where=where), field(one, "plus_status", where=where), where) for one in entry
+        ]
     else:
         passed = []
     if not passed:
@@ -92,16 +109,29 @@ def _programs(entry: Any, where: str) -> list[Passed]:
     return passed
 
 
-def _passed(base: str | None, plus: str | None) -> Passed:
-    ours = base in (PASS, OLDER_PASS)
-    return ours, None if plus is None else ours and plus in (PASS, OLDER_PASS)
+def _passed(base: object, plus: object, where: str) -> Passed:
+    """What two statuses say; `plus` is None where the additional tests did not run. Raises UserError for another word."""
+    for status in (base, plus):
+        if not (isinstance(status, str) and status in PASSED) and (status is base or status is not None):
+            raise damaged(where, f"has the status {stated(status):.40}, and not {', '.join(PASSED)}")
+    ours = PASSED[str(base)]
+    return ours, None if plus is None else ours and PASSED[str(plus)]
 
 
-def _older_status(result: Any, where: str) -> str:
+def _older_status(result: Any, where: str) -> object:
     """The status of [status, details]."""
     if not isinstance(result, Sequence) or not result:
         raise damaged(where, "has a result without a status")
-    return str(result[0])
+    return result[0]
+
+
+def _with_additional_tests(programs: Mapping[str, list[Passed]], where: str) -> bool:
+    """Whether the additional tests ran. Raises UserError where they ran for a part of the programs."""
+    without = [name for name, passed in programs.items() for _, extended in passed if extended is None]
+    there = sum(len(passed) for passed in programs.values())
+    if 0 < len(without) < there:
+        raise damaged(where, f"has no plus_status of {len(without)} of {there} programs, first of {without[0]}")
+    return not without
 
 
 def _items(programs: Mapping[str, list[Passed]], *, plus: bool) -> tuple[ImportedItem, ...]:

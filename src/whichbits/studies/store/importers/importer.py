@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from whichbits.core.errors import UserError
-from whichbits.core.foreign import Setting
+from whichbits.core.foreign import Setting, damaged, stated
+
+ROUNDING = 1e-6
+"""How far a mean that a tool wrote may lie from that of its samples; one item of a hundred thousand makes more."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,19 @@ def unit_score(value: Any, *, item: str, task: str, metric: str) -> float:
         f"metric: {metric} of {task} gives {value!r:.80} on item {item}, and not a number from 0 to 1",
         remedy="name a metric that scores each item from 0 to 1 with --metric, or other tasks with --task",
     )
+
+
+def refuse_other_count(where: object, task: str, read: int, told: object) -> None:
+    """Raise UserError where a tool tells of another number of samples of a task than there are; None tells of none."""
+    if told is not None and read != told:
+        raise damaged(where, f"tells of {stated(told):.40} samples of {task}, and {read} are there")
+
+
+def refuse_other_mean(where: object, task: str, items: Sequence[ImportedItem], told: object) -> None:
+    """Raise UserError where the score that a tool tells of a task is not the mean of its items; no number tells of none."""
+    mean = sum(item.score for item in items) / len(items)
+    if isinstance(told, int | float) and not math.isclose(mean, told, abs_tol=ROUNDING):
+        raise damaged(where, f"tells of a score of {stated(told):.40} of {task}, and its samples have {mean:.6g}")
 
 
 def numbered(names: Iterable[str]) -> Iterator[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from whichbits.studies.store.importers.importer import (
     ImportedTask,
     Importer,
     chosen_metric,
+    refuse_other_count,
+    refuse_other_mean,
     unit_score,
 )
 
@@ -23,6 +27,8 @@ HEADER = "header.json"
 SAMPLES = "samples/"
 GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 """What Inspect counts these values of a score as."""
+MEANS = {"accuracy", "mean"}
+"""Metrics of Inspect that are the mean of the items' scores."""
 PREFERRED = ("choice", "match", "includes", "exact", "pattern", "answer")
 OF_A_SAMPLE = ("id", "epoch", "input", "choices", "target", "messages", "scores", "error")
 """What is read of a sample; its events can be many times as much."""
@@ -91,7 +97,27 @@ class _Log:
                 raise _unfinished(self.file, f"ended in an error on sample {sample.get('id')}")
         scorers = tuple(dict.fromkeys(scorer for sample in samples for scorer in sample.get("scores") or {}))
         chosen = chosen_metric(metric, scorers, PREFERRED, name)
-        return ImportedTask(name, chosen, self._settings(scorers), tuple(self._items(samples, name, chosen)))
+        items = tuple(self._items(samples, name, chosen))
+        self._refuse_a_part(name, chosen, samples, items)
+        return ImportedTask(name, chosen, self._settings(scorers), items)
+
+    def _refuse_a_part(
+        self, name: str, metric: str, samples: Sequence[Mapping[str, Any]], items: Sequence[ImportedItem]
+    ) -> None:
+        """Raise UserError where the log's own results are of other samples than it has."""
+        results = self.header.get("results") or {}
+        # A log of before these counts that was converted since has 0 for them.
+        refuse_other_count(self.where, name, len(samples), results.get("completed_samples") or None)
+        config = self.evaluation.get("config", {})
+        chosen = config.get("limit") is not None or config.get("sample_id") is not None
+        if not chosen and not results.get("early_stopping"):
+            refuse_other_count(self.where, name, len(items), self.evaluation.get("dataset", {}).get("samples"))
+        for score in results.get("scores") or []:
+            # Parameters may say what a value counts; another reducer than the mean makes other scores of the items.
+            if score.get("name") == metric and score.get("reducer") in (None, "mean") and not score.get("unscored_samples"):
+                for own in MEANS & score.get("metrics", {}).keys():
+                    told = score["metrics"][own]
+                    refuse_other_mean(self.where, name, items, None if told.get("params") else told.get("value"))
 
     def _settings(self, scorers: tuple[str, ...]) -> tuple[Setting, ...]:
         found, again = Settings(), "run the task in one way for both"
@@ -126,6 +152,8 @@ class _Log:
         for sample in samples:
             by_item.setdefault(stated(field(sample, "id", where=self.where)), []).append(sample)
         for item, epochs in by_item.items():
+            if len({stated(sample.get("epoch", 1)) for sample in epochs}) < len(epochs):
+                raise damaged(self.where, f"has a sample {item} twice in an epoch")
             scores = [
                 unit_score(
                     _value(field(sample, "scores", metric, "value", where=f"{self.where}, sample {item}")),
@@ -181,7 +209,7 @@ def _json(file: Path) -> Any:
 def _opened(file: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(file)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
         raise damaged(file, f"is no archive: {error}") from error
 
 
@@ -196,7 +224,9 @@ def _archived(archive: zipfile.ZipFile, file: Path, name: str) -> Any:
         content = archive.read(name)
     except KeyError as error:
         raise _unfinished(file, f"did not end: it has no {name}") from error
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+        raise damaged(file, f"holds a damaged {name}: {error}") from error
+    except (NotImplementedError, RuntimeError) as error:  # a way of packing that Python does not know, or a password
         raise UserError(
             f"from: {name} of {file} cannot be unpacked: {error}", remedy="convert it: inspect log convert --to json"
         ) from error

@@ -19,11 +19,15 @@ from whichbits.studies.store.importers.importer import (
     Importer,
     chosen_metric,
     numbered,
+    refuse_other_count,
+    refuse_other_mean,
     unit_score,
 )
 
 PREFIX = "details_"
 PREFERRED = ("acc_norm", "acc", "extractive_match", "exact_match", "em", "pass@1")
+NOT_COUNTED = -1
+"""What LightEval has for the number of items before it counted them."""
 MODEL_FIELDS = ("dtype", "generation_parameters", "system_prompt", "add_special_tokens", "use_chat_template",
                 "override_chat_template", "max_model_length", "max_length")  # fmt: skip
 """What of a model's configuration changes prompts and answers without being the model."""
@@ -99,23 +103,31 @@ def _task(file: Path, metric: str | None, results: Any) -> ImportedTask:
     settings.add("num_asked_few_shots", sorted({row.shots for row in rows}), "ask both with as many examples")
     if results:
         settings.add("version", results.get("versions", {}).get(name), "use one version of the task for both")
-        settings.add("task", results.get("config_tasks", {}).get(name), "define the task in one way for both")
-    return ImportedTask(
-        name=name.replace("|", ":"),
-        metric=chosen,
-        settings=settings.all(),
-        items=tuple(
-            ImportedItem(
-                item=item,
-                prompt=row.prompt,
-                target=row.target,
-                score=unit_score(_number(row.metrics.get(chosen)), item=item, task=name, metric=chosen),
-                prediction=row.prediction,
-                chance=row.chance if chosen.startswith("acc") else 0.0,
-            )
-            for item, row in zip(numbered(row.item for row in rows), rows, strict=True)
-        ),
+        settings.add("task", _configuration(results, name), "define the task in one way for both")
+    items = tuple(
+        ImportedItem(
+            item=item,
+            prompt=row.prompt,
+            target=row.target,
+            score=unit_score(_number(row.metrics.get(chosen)), item=item, task=name, metric=chosen),
+            prediction=row.prediction,
+            chance=row.chance if chosen.startswith("acc") else 0.0,
+        )
+        for item, row in zip(numbered(row.item for row in rows), rows, strict=True)
     )
+    if results:
+        configuration = _configuration(results, name)
+        asked = configuration.get("effective_num_docs") if isinstance(configuration, Mapping) else None
+        refuse_other_count(file, name, len(items), None if asked == NOT_COUNTED else asked)
+        if chosen in PREFERRED:  # the score of another metric may be no mean
+            refuse_other_mean(file, name, items, (results.get("results", {}).get(name) or {}).get(chosen))
+    return ImportedTask(name=name.replace("|", ":"), metric=chosen, settings=settings.all(), items=items)
+
+
+def _configuration(results: Any, name: str) -> Any:
+    """A task's configuration, which is under its name with the number of shots or without; older versions write a text."""
+    found = results.get("config_tasks", {})
+    return found.get(name, found.get(name.rpartition("|")[0]))
 
 
 def _number(value: Any) -> Any:

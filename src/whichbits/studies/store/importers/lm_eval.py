@@ -15,6 +15,8 @@ from whichbits.studies.store.importers.importer import (
     ImportedTask,
     Importer,
     chosen_metric,
+    refuse_other_count,
+    refuse_other_mean,
     unit_score,
 )
 
@@ -62,6 +64,7 @@ class LmEvalImporter(Importer):
             engine=str(config.get("model")),
             settings=_settings(found, config),
             tasks=tasks,
+            unknown=tuple(_unknown(found)),
         )
 
 
@@ -100,6 +103,15 @@ def _settings(found: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Sett
     return settings.all()
 
 
+def _unknown(found: Mapping[str, Any]) -> Iterator[str]:
+    """What the file does not state of its tasks."""
+    configs, versions, shots = found["configs"], found.get("versions", {}), found.get("n-shot", {})
+    if tasks := [task for task in configs if versions.get(task) is None]:
+        yield f"version of {', '.join(tasks)}"
+    if tasks := [task for task in configs if shots.get(task) is None and configs[task].get("num_fewshot") is None]:
+        yield f"shots of {', '.join(tasks)}"
+
+
 def _members(configs: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """The tasks that were run, by the outermost group that holds them, or by themselves."""
     parents = {member: group for group, members in groups.items() for member in members}
@@ -129,16 +141,24 @@ def _task(name: str, members: list[str], metric: str | None, found: Mapping[str,
         config = found["configs"][member]
         for key in (*OF_THE_TASK, *sorted(set(config) - {*OF_THE_TASK, *NOT_COMPARED})):
             settings.add(f"{prefix}{key}", config.get(key), "define the task in one way for both")
-    return ImportedTask(
-        name=name,
-        metric=chosen,
-        settings=settings.all(),
-        items=tuple(
-            item
-            for member, rows in samples.items()
-            for item in _items(f"{member}/" if len(members) > 1 else "", rows, chosen, name, found["configs"][member], file)
-        ),
-    )
+    items: list[ImportedItem] = []
+    for member, rows in samples.items():
+        config = found["configs"][member]
+        read = list(_items(f"{member}/" if len(members) > 1 else "", rows, chosen, name, config, file))
+        # Before n-samples counted what was evaluated, it was of all items where --samples chose some.
+        refuse_other_count(file, member, len(read), found.get("n-samples", {}).get(member, {}).get("effective"))
+        if _is_mean(chosen, config):
+            entry, _, filter = chosen.partition(",")
+            refuse_other_mean(file, member, read, found.get("results", {}).get(member, {}).get(f"{entry},{filter or 'none'}"))
+        items += read
+    return ImportedTask(name=name, metric=chosen, settings=settings.all(), items=tuple(items))
+
+
+def _is_mean(metric: str, config: Mapping[str, Any]) -> bool:
+    """Whether the tool makes a task's score of the mean of its items, as far as the configuration says."""
+    name = metric.partition(",")[0]
+    stated = [entry.get("aggregation") for entry in config.get("metric_list") or [] if entry.get("metric") == name]
+    return stated == ["mean"] or (stated == [None] and name in BY_CHOICE)
 
 
 def _samples(file: Path, task: str) -> list[Mapping[str, Any]]:
