@@ -215,7 +215,7 @@ def test_nodes_are_examined_and_one_that_cannot_reach_the_store_is_refused_by_na
         assert examined.skew_s == 0.0
         checks.check_node(one, examined, own=own, store=Store(tmp_path), cores=1, serves=True)
     assert list(tmp_path.iterdir()) == []
-    ((_, silent),) = checks.examine_nodes([node("f" * 56)], Store(tmp_path))
+    ((_, silent),) = checks.examine_nodes([node("e" * 56)], Store(tmp_path))
     assert isinstance(silent, checks.NoAnswer)
     monkeypatch.chdir(tmp_path)
     elsewhere = Elsewhere(tmp_path)

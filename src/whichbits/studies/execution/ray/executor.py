@@ -206,16 +206,18 @@ class RayExecutor(Executor):
         return frozenset(node.id for node in fitting)
 
     def _give(self, piece: Piece) -> None:
-        """Have Ray run work somewhere."""
+        """Have Ray run work somewhere; where no living node could hold it, it is kept until one can, or for long enough."""
         needs = piece.needs
         cpus, gpus = self._size(needs)
+        self._running.update(dict.fromkeys(piece.futures, piece))
+        piece.node, piece.task, piece.left, piece.withdrawn = None, None, {}, False
+        piece.allowed = self._wanted(piece)
+        if not piece.allowed:
+            return
         if (needs.compute and gpus and not any(one.needs.servers for one in self._pieces())) or needs.alone:
             self._services.free_device()
-        wanted = self._wanted(piece)
-        piece.allowed = wanted or self._members.ids
         piece.attempts += 1
-        piece.node, piece.left, piece.withdrawn, piece.unplaced_since = None, {}, False, None
-        self._running.update(dict.fromkeys(piece.futures, piece))
+        piece.unplaced_since = None
         assignment = Assignment(
             Work(piece.work.run, tuple(one for one in piece.work.steps if one.step.key in piece.futures)),
             self._services.store.address,
@@ -223,7 +225,7 @@ class RayExecutor(Executor):
             self._cores,
             {name: os.environ[name] for name in PASSED_ON if name in os.environ},
         )
-        several, there = min(needs.nodes, len(wanted)), only(piece.allowed)
+        several, there = min(needs.nodes, len(piece.allowed)), only(piece.allowed)
         if several > 1:
             each = {"CPU": float(cpus), **({"GPU": float(gpus)} if gpus else {})}
             piece.task, piece.others = share(assignment, self._mailbox, several, each, there)
@@ -255,7 +257,9 @@ class RayExecutor(Executor):
     def _place_anew(self, piece: Piece) -> None:
         """Have work that has not begun go to nodes that have joined or are left; if none could hold it for long, it fails."""
         wanted = self._wanted(piece)
-        if not wanted <= piece.allowed or (wanted and piece.others is not None and piece.others.beyond(len(wanted))):
+        if piece.task is None and wanted:
+            self._give(piece)
+        elif not wanted <= piece.allowed or (wanted and piece.others is not None and piece.others.beyond(len(wanted))):
             piece.withdrawn = True
             ray.cancel(piece.task, force=True)
         elif wanted:
@@ -266,7 +270,8 @@ class RayExecutor(Executor):
             cpus, gpus = self._size(piece.needs)
             cause = f"no living node of the cluster had {cpus} processors and {gpus} GPUs for {UNPLACED_S:g} s"
             self._file_failure(piece, cause)
-            ray.cancel(piece.task, force=True)
+            if piece.task is not None:
+                ray.cancel(piece.task, force=True)
 
     # What is heard of it
 
@@ -323,6 +328,9 @@ class RayExecutor(Executor):
         try:
             assert piece.task is not None
             report = ray.get(piece.task)
+        except ray.exceptions.TaskUnschedulableError:  # the nodes that it might go to are gone, which is no attempt of it
+            piece.attempts -= 1
+            piece.task, piece.allowed = None, frozenset()
         except LOST as error:
             self._lost(piece, "; ".join([f"{type(error).__name__} on node {self._members.name_of(piece.node)}", *beside]))
         except ray.exceptions.RayTaskError as error:

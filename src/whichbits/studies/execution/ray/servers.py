@@ -132,26 +132,28 @@ class RayEngine:
     def _placed(self, name: str, served: Served, store: Store, stopping: threading.Event) -> ActorHandle[Any]:
         """An actor that a node has taken; one that waits is placed anew where nodes have come or gone. Raises ServerFailed."""
         held = time.monotonic()
-        while True:
-            able = self._able()
-            actor = self._actor(name, served, store, able or self.members.ids)
-            ready = [actor.__ray_ready__.remote()]
-            while not ray.wait(ready, timeout=WAITING_S)[0]:
-                held = time.monotonic() if able else held
-                if stopping.is_set():
-                    ray.kill(actor)
-                    raise ServerFailed("stopped while it started")
-                if time.monotonic() - held >= UNPLACED_S:
-                    ray.kill(actor)
-                    raise ServerFailed(
-                        f"no living node of the cluster had {self._cpus} processors and {self.gpus} GPUs "
-                        f"for a server for {UNPLACED_S:g} s"
-                    )
-                if self._able() != able:
-                    break
-            else:
-                return actor
-            ray.kill(actor)
+        while not stopping.wait(WAITING_S):
+            if able := self._able():
+                held = time.monotonic()
+                actor = self._actor(name, served, store, able)
+                if self._taken(actor, able, stopping):
+                    return actor
+                ray.kill(actor)
+            elif time.monotonic() - held >= UNPLACED_S:
+                size = f"{self._cpus} processors and {self.gpus} GPUs"
+                raise ServerFailed(f"no living node of the cluster had {size} for a server for {UNPLACED_S:g} s")
+        raise ServerFailed("stopped while it started")
+
+    def _taken(self, actor: ActorHandle[Any], able: frozenset[str], stopping: threading.Event) -> bool:
+        """Whether a node has taken an actor, before the nodes that are able to have changed."""
+        ready: ray.ObjectRef[bool] = actor.__ray_ready__.remote()
+        while not ray.wait([ready], timeout=WAITING_S)[0]:
+            if stopping.is_set() or self._able() != able:
+                return False
+        try:
+            return ray.get(ready)
+        except ray.exceptions.RayError:  # a node that was lost as it took it
+            return False
 
     def _able(self) -> frozenset[str]:
         """Living nodes that can hold a server."""
