@@ -383,7 +383,7 @@ def test_a_server_that_no_node_can_hold_fails_in_time(tmp_path: Path, engine: An
 
 def test_a_server_ends_with_the_study_that_started_it(tmp_path: Path, engine: Any, gone: Callable[..., bool]):
     folder = checkpoint(tmp_path, "left")
-    ray.get(engine._actor("left", Served("left", folder), Store(tmp_path), engine.members.ids).start.remote())
+    ray.get(engine._actor("left", Served("left", folder), Store(tmp_path), engine._able()).start.remote())
     pid = pid_of(folder)
     ray.shutdown()  # as when it is killed: Ray ends the actor, and nobody has stopped the engine
     assert gone([pid])

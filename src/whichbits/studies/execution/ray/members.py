@@ -37,11 +37,6 @@ class Members:
         """Those that live, as last seen."""
         return tuple(node for node in self._there if self._examined.get(node.id) is not None)
 
-    @property
-    def ids(self) -> frozenset[str]:
-        """Of all that have ever passed the examination; there is one at least."""
-        return frozenset(id for id, node in tuple(self._examined.items()) if node is not None)
-
     def of(self, ids: Iterable[str]) -> tuple[Node, ...]:
         """Those of these ids that have passed the examination."""
         return tuple(node for id in ids if (node := self._examined.get(id)) is not None)
