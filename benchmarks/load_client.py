@@ -83,13 +83,16 @@ def by_vllm(command: str, url: str, tokenizer: Path, streams: int) -> LoadLevelR
 
 
 def by_guidellm(command: str, url: str, tokenizer: Path, streams: int) -> LoadLevelResult:
-    """The load measured with GuideLLM's own command."""
+    """The load measured with GuideLLM's own command, of version 0.8."""
     with tempfile.TemporaryDirectory() as folder:
         words = [
-            *shlex.split(command), "benchmark", "run", "--target", url, "--model", MODEL, "--processor", str(tokenizer),
-            "--request-format", "/v1/completions", "--profile", "concurrent", "--rate", str(streams),
-            "--max-requests", str(REQUESTS_PER_STREAM * streams), "--data", f"prompt_tokens={PROMPT},output_tokens={TOKENS}",
-            "--output-dir", folder, "--outputs", "json", "--disable-console-interactive",
+            *shlex.split(command), "run", "--disable-console",
+            "--backend", f"kind=openai_http,target={url},model={MODEL},request_format=/v1/completions",
+            "--profile", f"kind=concurrent,streams={streams}",
+            "--constraint", f"kind=max_requests,count={REQUESTS_PER_STREAM * streams}",
+            "--tokenizer", f"kind=huggingface_auto,model={tokenizer}",
+            "--data", f"kind=synthetic_text,prompt_tokens={PROMPT},output_tokens={TOKENS}",
+            "--output", f"kind=json,path={folder}/benchmarks.json",
         ]  # fmt: skip
         return by_command(words, Path(folder), streams)
 
@@ -130,9 +133,8 @@ def main() -> None:
         clients["vllm bench serve"] = lambda url, streams: by_vllm(given.vllm, url, given.tokenizer, streams)
     if given.guidellm:
         clients["guidellm"] = lambda url, streams: by_guidellm(given.guidellm, url, given.tokenizer, streams)
-    print(
-        "| streams | client | rate, % off | TTFT | ITL | TPOT | latency | client, cores | sent late, ms | read late, ms | valid |"
-    )
+    columns = "streams | client | rate, % off | TTFT | ITL | TPOT | latency | cores | sent late, ms | read late, ms | valid"
+    print(f"| {columns} |")
     print("|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
     for streams in given.streams:
         for client, by in clients.items():
