@@ -13,6 +13,7 @@ pytest.importorskip("transformers")
 from whichbits.accuracy.arena.files import answer_files, prompts
 from whichbits.accuracy.kinds.arena_hard import judging_of, readable
 from whichbits.accuracy.registry import task
+from whichbits.core.errors import UserError
 from whichbits.studies.specification.judge import JudgeChoice
 from whichbits.studies.steps.shared.judge import judged
 
@@ -78,3 +79,13 @@ def test_files(follow: Any, tmp_path: Path):
         mistake=lambda: prompts("v0.1", tmp_path),
         remedy=lambda: (answer("1"), prompts("v0.1", tmp_path)),
     )
+    whole = answers.read_text()
+    put_back = lambda: (answers.write_text(whole), prompts("v0.1", tmp_path))  # noqa: E731
+    answers.write_text(whole * 2)
+    follow("data_dir: {file} has {uid}", mistake=lambda: prompts("v0.1", tmp_path), remedy=put_back)
+    answers.write_text(whole.replace("assistant", "user"))
+    follow("{where}: {field} is not as it should be", mistake=lambda: prompts("v0.1", tmp_path), remedy=put_back)
+    questions = folder / "question.jsonl"
+    questions.write_text(questions.read_text() * 2)
+    with pytest.raises(UserError, match="has 1 2 times"):
+        prompts("v0.1", tmp_path)

@@ -54,6 +54,11 @@ def test_results_that_are_damaged(follow: Any, result: Path):
     follow("from: {where} {problem}", mistake=lambda: read(result), remedy=lambda: again(result, whole))
 
 
+def test_a_server_that_answered_nothing(follow: Any, result: Path):
+    whole = changed(result, lambda found: found.update(errors=["refused"] * len(found["errors"])))
+    follow("has no request that was answered", mistake=lambda: read(result), remedy=lambda: again(result, whole))
+
+
 def test_requests_that_were_not_saved(follow: Any, result: Path):
     whole = changed(result, lambda found: found.pop("ttfts"))
     follow("of single requests", mistake=lambda: read(result), remedy=lambda: again(result, whole))
@@ -183,6 +188,6 @@ def test_a_result_that_has_changed_since_the_plan(follow: Any, result: Path, tmp
         result_of_round(step, read(result), read(result), tmp_path)
 
     (step,) = steps_of(read(result), read(result), Labels())
-    whole = changed(result, lambda found: found.update(ttfts=[2 * ttft for ttft in found["ttfts"]]))
+    whole = changed(result, lambda found: found.update(ttfts=[ttft / 2 for ttft in found["ttfts"]]))
     follow("has changed since the study was planned", mistake=kept, remedy=lambda: again(result, whole))
     kept()

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("math_verify")
 
+from whichbits.accuracy.kinds import gpqa
 from whichbits.accuracy.kinds.mathematics import judge, questions
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.registry import task
@@ -27,6 +28,18 @@ def test_problems(follow: Any, tmp_path: Path):
         questions("aime24", tmp_path)
 
     follow("{where}: {field} is not as it should be", mistake=lambda: questions("aime24", tmp_path), remedy=mend)
+    for number in ("NaN", "Infinity", "1e999", "null"):
+        file.write_text(f'{{"problem": "1 + 1?", "answer": {number}}}\n')
+        follow("{where}: {field} is not as it should be", mistake=lambda: questions("aime24", tmp_path), remedy=mend)
+    table = tmp_path / "gpqa_diamond.csv"
+    names = ("Record ID", "Question", "Correct Answer", *(f"Incorrect Answer {number}" for number in (1, 2, 3)))
+    table.write_text(",".join(names) + '\n1,"a?,b,c,d,e\n')
+
+    def download() -> None:
+        table.write_text(",".join(names) + "\n1,a?,b,c,d,e\n")
+        gpqa.questions(tmp_path)
+
+    follow("is no CSV table", mistake=lambda: gpqa.questions(tmp_path), remedy=download)
     kind, whole = task_kind("mathematics"), task("aime24")
     raised = follow(
         "is none of kind",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from whichbits.core.errors import UserError
-from whichbits.core.text import json_lines, parse_json, read_bytes
+from whichbits.core.text import decode, json_lines, parse_json, read_bytes
 
 
 def problem_file(data_dir: Path | None, patterns: Sequence[str], *, task: str, remedy: str) -> Path:
@@ -37,12 +40,19 @@ class Row(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _finite(cls, value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("is no finite number")
+        return value
+
 
 Kind = TypeVar("Kind", bound=Row)
 
 
 def rows(file: Path, kind: type[Kind]) -> list[Kind]:
-    """Rows of a JSON list, or of a file with an object a line, plain or with gzip.
+    """Rows of a JSON list, of a file with an object a line, or of a CSV table with a header, plain or with gzip.
 
     Raises UserError where the file is none, and with the row and the field where a row is not of its kind.
     """
@@ -56,15 +66,25 @@ def rows(file: Path, kind: type[Kind]) -> list[Kind]:
 
 
 def read_rows(content: bytes, file: object, kind: type[Kind], *, whole: bool = False) -> list[Kind]:
-    """Rows of the content of `file`: an object a line, or the whole a list. Raises UserError as `rows` does."""
-    found = (
-        parse_json(content, str(file), form="a JSON list of objects")
-        if whole
-        else [row for _, row in json_lines(content, str(file))]
-    )
+    """Rows of the content of `file`: a table (.csv), an object a line, or a list. Raises UserError as `rows` does."""
+    if str(file).endswith(".csv"):
+        found: Any = _table(content, file)
+    elif whole:
+        found = parse_json(content, str(file), form="a JSON list of objects")
+    else:
+        found = [row for _, row in json_lines(content, str(file))]
     if not (isinstance(found, list) and found):
         raise UserError(f"data_dir: {file} is not a list of problems", remedy="download it again")
     return [read_row(row, f"data_dir: {file} row {number}", kind) for number, row in enumerate(found, start=1)]
+
+
+def _table(content: bytes, file: object) -> list[dict[str | Any, str | Any]]:
+    """Rows of a CSV table with a header. Raises UserError where it is none."""
+    text = decode(content, f"data_dir: {file}")
+    try:  # strict: else a quoted cell that does not end takes the rest of the file
+        return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise UserError(f"data_dir: {file} is no CSV table: {error}", remedy="download it again") from error
 
 
 def read_row(row: object, where: str, kind: type[Kind]) -> Kind:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -12,6 +13,9 @@ from whichbits.core.errors import UserError
 
 ReaderT = TypeVar("ReaderT", bound="Reader")
 ReadT = TypeVar("ReadT")
+
+MOST = 10**9
+"""Of what is counted in a result: tokens, requests."""
 
 
 class Reader(Protocol):
@@ -38,13 +42,33 @@ def read_known(path: Path, readers: Sequence[ReaderT], read: Callable[[ReaderT],
         try:
             if reader.recognizes(path):
                 return read(reader)
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:  # what is taken for a table may be none
+        except (
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+            ArithmeticError,
+        ) as error:  # what is taken for a table may be none
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise damaged(path, f"is not as {reader.name} writes it ({reason})") from error
     raise UserError(
         f"from: {path} holds no {what} that are known here",
         remedy=f"give {'; '.join(f'{reader.reads} ({reader.name})' for reader in readers)}",
     )
+
+
+def number(value: Any, what: str) -> float:
+    """A finite number that is not negative; raises ValueError that names `what` for anything else, `true` too."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
+        raise ValueError(f"{what} is {value!r:.40}, not a number from 0")
+    return float(value)
+
+
+def count(value: Any, what: str) -> int:
+    """The same of whole numbers, up to `MOST`."""
+    if not number(value, what).is_integer() or value > MOST:
+        raise ValueError(f"{what} is {value!r:.40}, not a whole number up to {MOST:,}")
+    return int(value)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ TAIL_REQUESTS = 160
 """Requests of a run that lie beyond the highest limited percentile; with fewer the capacity found is too high."""
 MOST_REQUESTS = 1_000_000
 MOST_S = 86_400.0
+LEAST_S = 0.001
+"""Of a log: its requests are to come at some rate."""
 
 
 def requests_of(search: CapacitySearch, slo: Slo) -> int:

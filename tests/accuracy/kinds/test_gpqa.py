@@ -39,6 +39,16 @@ from whichbits.schema.sampling import Sampling
         ("answer: b", ""),
         ("I choose D.", ""),
         ("Answer: E", ""),
+        ("Answer: A or B", ""),
+        ("Answer: (A)/(B)", ""),
+        ("**Answer:** A, or B", ""),
+        ("The answer is \\boxed{C} and \\boxed{D}.", ""),
+        ("Answer: A or B\nAnswer: B", "B"),
+        ("Answer: B\nAnswer: A & C", ""),
+        ("Answer: A or B. \\boxed{A}", ""),
+        ("Answer: (A) or A", "A"),
+        ("Answer: A, because B is wrong", "A"),
+        ("Answer: A\nB is wrong", "A"),
         ("\\boxed{42}", ""),
         ("", ""),
     ],
@@ -121,4 +131,15 @@ def test_files(tmp_path: Path) -> None:
     (folder / "train.jsonl").write_text(json.dumps({**made(5), "Correct Answer": ""}) + "\n")
     with pytest.raises(UserError, match="row 1: Correct Answer"):
         questions(tmp_path)
+    (folder / "train.jsonl").write_text(json.dumps({**made(5), "Incorrect Answer 2": " right 5"}) + "\n")
+    with pytest.raises(UserError, match=r"row 1: .*the right answer is a wrong one too"):
+        questions(tmp_path)
     assert isinstance(Question.model_validate(made(1)), Question)
+
+
+@pytest.mark.parametrize("cell", ['"without an end', "x" * 200_000])
+def test_a_table_that_cannot_be_read(tmp_path: Path, cell: str) -> None:
+    file = write(tmp_path, 2)
+    file.write_text(f"{file.read_text()}rec9,{cell},a,b,c,d\n")
+    with pytest.raises(UserError, match="is no CSV table"):
+        questions(tmp_path)

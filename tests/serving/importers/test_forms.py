@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,3 +159,50 @@ class Ours(SpeedImporter):
     assert "ours" in SPEED_IMPORTERS.names()
     (found,) = results(read(file))
     assert (found.valid, found.metrics.mean("tpot_s")) == (True, pytest.approx(0.1))
+
+
+NONE = ("NaN", "Infinity", "-3.0", '"8"', "null", "true", "1" + "0" * 400)
+DAMAGED = {
+    "vllm-bench": ("ttfts", "start_times", "output_lens", "input_lens", "itls", "latencies", "request_rate", "max_concurrency"),
+    "guidellm": ("request_start", "request_end", "first_token_iteration", "output_tokens", "prompt_tokens", "streams"),
+    "aiperf": ("request_start_ns", "time_to_first_token", "output_sequence_length", "inter_chunk_latency", "concurrency"),
+    "inference-perf": ("start_time", "end_time", "output_token_times", "completion_tokens", "concurrency"),
+}
+"""Fields of each tool that are times or counts."""
+MAY_BE_NULL = frozenset(
+    {
+        "request_start",
+        "request_end",
+        "first_token_iteration",
+        "output_tokens",
+        "prompt_tokens",
+        "latencies",
+        "completion_tokens",
+    }
+)
+"""Fields that a tool leaves out of some requests."""
+
+
+def spoilt(text: str, field: str, value: str) -> str:
+    """JSON with another number in the places of a field, or in the first of a list there."""
+    found, times = re.subn(rf'("{field}": (?:\{{"value": )?\[*)(?:-?[0-9.e+-]+|"inf")', rf"\g<1>{value}", text)
+    assert times
+    return found
+
+
+@pytest.mark.parametrize("value", NONE)
+@pytest.mark.parametrize(("tool", "field"), [(tool, field) for tool, fields in DAMAGED.items() for field in fields])
+def test_what_stands_for_a_time_or_a_count_and_is_none_is_refused(
+    tool: str, field: str, value: str, written: Any, tmp_path: Path
+) -> None:
+    place = written.WRITERS[tool](tmp_path / "run", written.kept_in_flight(4, 8), streams=4)
+    files = [place] if place.is_file() else sorted(place.iterdir())
+    (file,) = [file for file in files if f'"{field}": ' in file.read_text()][-1:]
+    file.write_text(spoilt(file.read_text(), field, value))
+    if value == "null" and (field in MAY_BE_NULL or (tool, field) == ("aiperf", "concurrency")):
+        return
+    if (field, value) == ("request_rate", "Infinity"):  # all at once, as vLLM calls it
+        return
+    with pytest.raises(UserError) as caught:
+        results(read(place))
+    assert "\n" not in caught.value.message and len(caught.value.message) < 500

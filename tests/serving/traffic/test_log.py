@@ -57,7 +57,7 @@ def test_known_forms(tmp_path: Path, name: str, text: str, found: list[tuple[flo
     ("name", "text", "problem"),
     [
         ("a.csv", "when,prompt\n1,2\n", "has the fields when, prompt"),
-        ("a.jsonl", '{"arrival_s": 0, "prompt_tokens": 9, "output_tokens": 1}\nnonsense\n', "line 2 is not JSON"),
+        ("a.jsonl", '{"arrival_s": 0, "prompt_tokens": 9, "output_tokens": 1}\nnonsense\n', "line 2, text: not JSON"),
         ("a.jsonl", "[1, 2]\n", "line 1 is not an object"),
         ("a.jsonl", '{"arrival_s": NaN, "prompt_tokens": 9, "output_tokens": 1}\n', "line 1"),
         ("a.csv", BURSTGPT.replace("45", "soon"), "line 3"),
@@ -78,3 +78,31 @@ def test_what_is_no_log_is_refused_by_its_line(tmp_path: Path, name: str, text: 
 def test_a_log_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.csv"):
         read_log(tmp_path / "none.csv")
+
+
+ROW = '{"arrival_s": %s, "prompt_tokens": %s, "output_tokens": %s}\n'
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("NaN", 9, 3), ("1e999", 9, 3), ("true", 9, 3), ("1" + "0" * 400, 9, 3), (0, "1e999", 3), (0, "NaN", 3), (0, "true", 3),
+        (0, 100.9, 3), (0, "1" + "0" * 400, 3), (0, 9, "Infinity"), (0, 9, 3.5), (0, 9, -1), (0, "null", 3),
+        (0, "[" * 20_000, 3), (0, "1" * 5000, 3), (0, 10**12, 3), (0, 9, "[9]"), (0, '{"tokens": 9}', 3),
+    ],
+)  # fmt: skip
+def test_a_number_that_is_none_names_its_line(tmp_path: Path, row: tuple[object, ...]) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(ROW % (1, 9, 3) + ROW % row)
+    with pytest.raises(UserError, match="line 2") as caught:
+        read_log(path)
+    assert len(caught.value.message) < 500
+
+
+@pytest.mark.parametrize("row", ["0,100.9,1", "0,nan,1", "0,1e999,1", "inf,1,1", "0,1"])
+def test_a_number_of_a_table_that_is_none_names_its_line(tmp_path: Path, row: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"arrival_s,prompt_tokens,output_tokens\n1,9,3\n{row}\n")
+    with pytest.raises(UserError, match="line 3") as caught:
+        read_log(path)
+    assert len(caught.value.message) < 500

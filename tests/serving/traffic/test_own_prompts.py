@@ -33,6 +33,9 @@ def test_texts_and_conversations_are_the_tokens_of_the_library(tmp_path: Path, e
     ("row", "problem"),
     [
         ("nonsense", "line 2"),
+        ("[" * 20_000, "line 2, text: not to be read"),
+        ({"prompt": "\ud800 w1"}, "line 2, text: half of a surrogate pair"),
+        ({"messages": [{"role": "user", "content": "\ud800"}]}, "line 2, text: half of a surrogate pair"),
         ([1], "line 2: is not an object"),
         ({"text": "a"}, "line 2: has text"),
         ({"prompt": "a", "messages": []}, "line 2"),

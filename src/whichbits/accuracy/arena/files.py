@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from whichbits.accuracy.problem_files import Row, optional_files, problem_file, rows
 from whichbits.accuracy.thinking.thought import after_thought
@@ -43,6 +44,13 @@ class _Turn(BaseModel):
 class _Answered(Row):
     uid: str = Field(min_length=1)
     messages: tuple[_Turn, ...] = Field(min_length=1)
+
+    @field_validator("messages")
+    @classmethod
+    def _ends_with_an_answer(cls, messages: tuple[_Turn, ...]) -> tuple[_Turn, ...]:
+        if messages and messages[-1].role != "assistant":
+            raise ValueError(f"the last one is of role {messages[-1].role!r:.40}, not of the assistant")
+        return messages
 
     @property
     def answer(self) -> str:
@@ -89,7 +97,10 @@ def prompts(version: str, data_dir: Path | None, baseline: Path | None = None) -
     """
     files = answer_files(version, data_dir) if baseline is None else [baseline] * len(VERSIONS[version])
     answers = {category: _answers(file) for category, file in zip(VERSIONS[version], files, strict=True)}
-    return [_prompt(version, question, answers) for question in rows(question_file(version, data_dir), Question)]
+    file = question_file(version, data_dir)
+    questions = rows(file, Question)
+    _refuse_twice((question.uid for question in questions), file)
+    return [_prompt(version, question, answers) for question in questions]
 
 
 def _answers(file: Path) -> dict[str, str]:
@@ -98,7 +109,9 @@ def _answers(file: Path) -> dict[str, str]:
     Raises UserError where the file is neither.
     """
     if file.suffix != ".parquet":
-        return {row.uid: row.answer for row in rows(file, _Answered)}
+        answered = rows(file, _Answered)
+        _refuse_twice((row.uid for row in answered), file)
+        return {row.uid: row.answer for row in answered}
     import pyarrow
     import pyarrow.parquet as parquet
 
@@ -110,6 +123,13 @@ def _answers(file: Path) -> dict[str, str]:
             remedy="name items.parquet of an evaluation of the same task",
         ) from error
     return {str(item): after_thought(text) or "" for item, text in zip(table["item"], table["prediction"], strict=True)}
+
+
+def _refuse_twice(uids: Iterable[str], file: Path) -> None:
+    """Raise UserError where a file has a question, or an answer to one, twice."""
+    uid, times = Counter(uids).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"data_dir: {file} has {uid} {times} times", remedy="keep one of them")
 
 
 def _prompt(version: str, question: Question, answers: Mapping[str, Mapping[str, str]]) -> Prompt:

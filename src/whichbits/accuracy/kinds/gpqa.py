@@ -6,13 +6,12 @@ The letter of a reply is, after what was thought before it (a thought that does 
 2. else the last one alone in \\boxed{} (or \\boxed{\\text{}});
 3. else there is none, and the answer is wrong.
 
-Only A to D are letters, capital, and not the beginning of a word.
+Only A to D are letters, capital, and not the beginning of a word. Where the one that counts is named with another
+("Answer: A or B", "(A)/(B)"), the reply has not chosen: there is none.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,19 +19,18 @@ from pathlib import Path
 from random import Random
 from typing import ClassVar
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, model_validator
 
 from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.item import Item
 from whichbits.accuracy.kind import TaskKind
 from whichbits.accuracy.order import in_order
-from whichbits.accuracy.problem_files import Row, problem_file, read_row, rows
+from whichbits.accuracy.problem_files import Row, problem_file, rows
 from whichbits.accuracy.questions import evaluate_questions
 from whichbits.accuracy.result import TaskResult, text_hash
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.thinking.thought import after_thought
 from whichbits.accuracy.tokens import PromptTokenizer
-from whichbits.core.text import read_text
 from whichbits.engines.protocol import LanguageModel
 
 REQUEST = (
@@ -47,7 +45,9 @@ FILES = ("gpqa_diamond.csv", "gpqa_diamond/train.jsonl", "gpqa_diamond.jsonl")
 """The authors' file, or the hub's rows."""
 
 _BEFORE = r"(?:[\s*_$(\\]|\\boxed\s*\{|\\text\s*\{|\\mathrm\s*\{)*"
-_STATED = re.compile(rf"(?i:answer)(?:\s*\*\*)?\s*(?::|(?i:\bis\b)\s*:?){_BEFORE}([A-D])(?![A-Za-z0-9])")
+_OTHERS = rf"(?:[\s*_$)}}]*(?:\bor\b|\band\b|[/,&|])(?:\s*(?:\bor\b|\band\b))?{_BEFORE}([A-D])(?![A-Za-z0-9]))?"
+"""What may come after a letter: another one, joined to it."""
+_STATED = re.compile(rf"(?i:answer)(?:\s*\*\*)?\s*(?::|(?i:\bis\b)\s*:?){_BEFORE}([A-D])(?![A-Za-z0-9]){_OTHERS}")
 _BOXED = re.compile(r"\\boxed\s*\{\s*(?:\\(?:text|mathrm|textbf)\s*\{)?\s*\(?([A-D])\)?\s*\}")
 
 
@@ -60,6 +60,12 @@ class Question(Row):
     wrong_1: str = Field(min_length=1, validation_alias=AliasChoices("Incorrect Answer 1", "incorrect_answer_1"))
     wrong_2: str = Field(min_length=1, validation_alias=AliasChoices("Incorrect Answer 2", "incorrect_answer_2"))
     wrong_3: str = Field(min_length=1, validation_alias=AliasChoices("Incorrect Answer 3", "incorrect_answer_3"))
+
+    @model_validator(mode="after")
+    def _one_is_right(self) -> Question:
+        if self.right.strip() in (wrong.strip() for wrong in (self.wrong_1, self.wrong_2, self.wrong_3)):
+            raise ValueError("the right answer is a wrong one too")
+        return self
 
 
 @dataclass(frozen=True)
@@ -74,11 +80,7 @@ class Asked:
 
 def questions(data_dir: Path | None) -> list[Question]:
     """The questions of the data directory. Raises UserError where the file is not there or a row lacks a field."""
-    file = source_file(data_dir)
-    if file.suffix != ".csv":
-        return rows(file, Question)
-    table = csv.DictReader(io.StringIO(read_text(file, f"data_dir: {file}"), newline=""))
-    return [read_row(row, f"data_dir: {file} row {number}", Question) for number, row in enumerate(table, start=1)]
+    return rows(source_file(data_dir), Question)
 
 
 def source_file(data_dir: Path | None) -> Path:
@@ -103,8 +105,11 @@ def ask(question: Question, number: int, *, seed: int) -> Asked:
 def letter_of(reply: str) -> str:
     """The letter that a reply gives as its answer; empty where it gives none."""
     said = after_thought(reply) or ""
-    found = _STATED.findall(said) or _BOXED.findall(said)
-    return str(found[-1]) if found else ""
+    if stated := _STATED.findall(said):
+        letter, other = stated[-1]
+        return str(letter) if other in ("", letter) else ""
+    boxed = _BOXED.findall(said)
+    return str(boxed[-1]) if boxed else ""
 
 
 class Gpqa(TaskKind):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from whichbits.core.errors import UserError
-from whichbits.core.foreign import Settings, damaged, field
+from whichbits.core.foreign import Settings, damaged, field, number
 from whichbits.core.text import parse_json, read_bytes
 from whichbits.serving.importers.importer import (
     ImportedLoad,
@@ -112,13 +112,13 @@ def _load(records: list[Mapping[str, Any]], folder: Path, summary: Mapping[str, 
         raise damaged(folder, "has no measured request")
     began = min(one.start_s for one in seen)
     phase = _phase(summary["input_config"])
-    rate = phase.get("rate") or phase.get("request_rate")
-    if rate:
+    rate = phase.get("rate", phase.get("request_rate"))
+    if rate is not None:
         kind = str(phase.get("type") or phase.get("request_rate_mode"))
-        shape = None if kind == "constant" else float(phase.get("smoothness") or phase.get("arrival_smoothness") or 1.0)
+        shape = None if kind == "constant" else _shape(phase)
         return at_rate(seen, float(rate), began=began, burstiness=shape, cut=cut)
-    if phase.get("concurrency"):
-        return in_flight(seen, int(phase["concurrency"]), began=began, path=folder, cut=cut)
+    if phase.get("concurrency") is not None:
+        return in_flight(seen, phase["concurrency"], began=began, path=folder, cut=cut)
     stated = phase.get("type")
     return as_recorded(seen, str(stated or "trace"), kind=None if stated else "trace", began=began, cut=cut)
 
@@ -132,9 +132,15 @@ def _phase(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return dict(found[-1])
 
 
+def _shape(phase: Mapping[str, Any]) -> float:
+    """Of the gaps' gamma distribution; 1 where it is not stated."""
+    stated = phase.get("smoothness", phase.get("arrival_smoothness"))
+    return 1.0 if stated is None else float(stated)
+
+
 def _observed(record: Mapping[str, Any]) -> Observation:
     metadata, metrics, error = record["metadata"], record["metrics"], record.get("error")
-    start, end = metadata["request_start_ns"] * 1e-9, metadata["request_end_ns"] * 1e-9
+    start, end = (number(metadata[name], name) * 1e-9 for name in ("request_start_ns", "request_end_ns"))
     if error is not None:
         words = str(error.get("message") or error.get("type") or "failed")
         return observed(
@@ -156,13 +162,13 @@ def _observed(record: Mapping[str, Any]) -> Observation:
         first_token_s=None if ttft is None else start + ttft,
         last_token_s=None if latency is None else start + latency,
         end_s=max(end, start + (latency or 0.0)),
-        prompt_tokens=int(metrics["input_sequence_length"]["value"]),
-        output_tokens=int(metrics["output_sequence_length"]["value"]),
+        prompt_tokens=metrics["input_sequence_length"]["value"],
+        output_tokens=metrics["output_sequence_length"]["value"],
         chunks=1 + len(gaps["value"]) if gaps else 1,
-        gaps_s=tuple(gap * scale for gap in gaps["value"]) if gaps else (),
+        gaps_s=tuple(number(gap, "gap") * scale for gap in gaps["value"]) if gaps else (),
         due_s=None if due is None else due * 1e-9,
     )
 
 
 def _seconds(metric: Mapping[str, Any] | None) -> float | None:
-    return None if metric is None else float(metric["value"]) * SECONDS[metric["unit"]]
+    return None if metric is None else number(metric["value"], "time") * SECONDS[metric["unit"]]

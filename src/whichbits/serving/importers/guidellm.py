@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from whichbits.core.errors import UserError
-from whichbits.core.foreign import Settings, field
+from whichbits.core.foreign import Settings, field, number
 from whichbits.serving.importers.importer import (
     ImportedLoad,
     ImportedRun,
@@ -82,9 +82,11 @@ def _load(benchmark: Mapping[str, Any], path: Path) -> ImportedLoad:
         case "synchronous":
             return in_flight(seen, 1, began=began, path=path, cut=cut)
         case "concurrent":
-            return in_flight(seen, int(strategy["streams"]), began=began, path=path, cut=cut)
+            return in_flight(seen, strategy["streams"], began=began, path=path, cut=cut)
         case "throughput":
-            return in_flight(seen, int(strategy.get("max_concurrency") or len(seen)), began=began, path=path, cut=cut)
+            return in_flight(
+                seen, len(seen) if (most := strategy.get("max_concurrency")) is None else most, began=began, path=path, cut=cut
+            )
         case "constant":
             return at_rate(seen, float(strategy["rate"]), began=began, cut=cut)
         case "poisson":
@@ -104,9 +106,9 @@ def _observed(requests: list[Mapping[str, Any]], failed: str | None) -> Iterator
             first_token_s=timings["first_token_iteration"],
             last_token_s=timings["last_token_iteration"],
             end_s=timings["request_end"] or timings["resolve_end"],
-            prompt_tokens=int(one.get("prompt_tokens") or 0),
-            output_tokens=int(one.get("output_tokens") or 0),
-            chunks=int(timings["token_iterations"]),
+            prompt_tokens=one.get("prompt_tokens") or 0,
+            output_tokens=one.get("output_tokens") or 0,
+            chunks=timings["token_iterations"] or 0,
             due_s=timings.get("targeted_start"),
             error=None if failed is None else str(one["info"].get("error") or failed),
         )
@@ -115,4 +117,4 @@ def _observed(requests: list[Mapping[str, Any]], failed: str | None) -> Iterator
 def _start(one: Mapping[str, Any]) -> float | None:
     timings = one["info"]["timings"]
     start = timings.get("request_start") or timings.get("resolve_start")
-    return None if start is None else float(start)
+    return None if start is None else number(start, "start")

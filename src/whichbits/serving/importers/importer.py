@@ -6,21 +6,23 @@ docs/serving.md, whatever the tool calls by that name.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
 from whichbits.core.errors import UserError
-from whichbits.core.foreign import Setting, damaged
+from whichbits.core.foreign import Setting, count, damaged, number
 from whichbits.core.text import parse_json, read_bytes
 from whichbits.schema.serve import Arrivals
 from whichbits.serving.observation import Observation
 from whichbits.serving.traffic.arrivals import Even, Random, Recorded
 from whichbits.serving.workload import LoadLevel
 
+CLOCK_S = 1e-6
+"""Moments in seconds since 1970 are rounded to less than this."""
 DUE = frozenset({"due_ttft_s", "due_latency_s"})
 """Metrics that need the moment at which a request was due."""
 
@@ -78,14 +80,33 @@ def observed(
     first_token_s: float | None,
     last_token_s: float | None,
     end_s: float,
-    prompt_tokens: int,
-    output_tokens: int,
-    chunks: int,
+    prompt_tokens: float,
+    output_tokens: float,
+    chunks: float,
     gaps_s: tuple[float, ...] = (),
     due_s: float | None = None,
     error: str | None = None,
 ) -> Observation:
-    """A request by the tool's clock. Which lengths were asked for no tool writes: they count as those that came."""
+    """A request by the tool's clock. Which lengths were asked for no tool writes: they count as those that came.
+
+    One that was answered without a token has failed. Raises ValueError for moments that are no numbers or do not follow one
+    another, gaps below 0, and lengths that are no counts.
+    """
+    moments = {"start": start_s, "first token": first_token_s, "last token": last_token_s, "end": end_s}
+    passed = [(name, number(moment, f"moment of {name}")) for name, moment in moments.items() if moment is not None]
+    for (before, earlier), (after, later) in pairwise(passed):
+        if later < earlier - CLOCK_S:
+            raise ValueError(f"{after} is {earlier - later:g} s before {before}")
+    if due_s is not None:
+        number(abs(due_s), "moment when due")
+    for gap in gaps_s:
+        number(gap, "gap between chunks")
+    prompt_tokens, output_tokens = count(prompt_tokens, "prompt tokens"), count(output_tokens, "output tokens")
+    chunks = count(chunks, "chunks")
+    if error is None and not prompt_tokens:
+        raise ValueError("prompt tokens are 0")
+    if error is None and not output_tokens:
+        error = "answered without a token"
     return Observation(
         request=0,
         warmup=False,
@@ -112,6 +133,8 @@ def in_flight(
     Each of the others was due when one ended: the first of them at the first end, and so on. `cut` are the starts of requests
     that were not let end. Raises UserError where all were sent at once, so that there was no steady load.
     """
+    if count(streams, "requests in flight") < 1:
+        raise ValueError("requests in flight are 0")
     if streams >= len(seen):
         raise UserError(
             f"from: {path} has {len(seen)} requests with up to {streams} in flight, so that the load was never steady",
@@ -135,6 +158,10 @@ def at_rate(
     seen: Sequence[Observation], rate: float, *, began: float, burstiness: float | None = None, cut: Sequence[float] = ()
 ) -> ImportedLoad:
     """Arrivals at a rate; the first tenth is the warm-up. `burstiness` None is even gaps, 1 is Poisson."""
+    if not number(rate, "rate") or burstiness == 0:
+        raise ValueError("rate or burstiness is 0")
+    if burstiness is not None:
+        number(burstiness, "burstiness")
     warmup = -(-len(seen) // 11)
     arrivals = Even(rate) if burstiness is None else Random(rate, burstiness)
     suffix = ", constant" if burstiness is None else "" if burstiness == 1 else f", burstiness {burstiness:g}"
@@ -146,6 +173,8 @@ def as_recorded(
 ) -> ImportedLoad:
     """Arrivals as they were, of a ramp or a log, or of another `kind` (None); the first tenth is the warm-up."""
     starts = sorted(one.start_s for one in seen)
+    if starts[0] == starts[-1]:
+        raise ValueError("all requests start at one moment")
     warmup = -(-len(seen) // 11)
     return _load(seen, LoadLevel(name, None, Recorded(tuple(starts), kind), warmup, len(seen) - warmup), began, cut)
 
@@ -181,8 +210,8 @@ def documents(path: Path, tool: str) -> list[Mapping[str, Any]]:
     content, where = read_bytes(path, str(path)), str(path)
     form = f"what {tool} wrote"
     try:
-        found = [json.loads(content)]
-    except ValueError:
+        found = [parse_json(content, where, form=form)]
+    except UserError:
         lines = [line for line in content.split(b"\n") if line.strip()]
         found = [parse_json(line, where, form=form) for line in lines]
     if not all(isinstance(one, Mapping) for one in found):

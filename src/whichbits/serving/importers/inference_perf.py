@@ -111,7 +111,7 @@ def _loads(folder: Path, config: Mapping[str, Any]) -> Iterator[ImportedLoad]:
         begin += len(seen)
         began = min(one.start_s for one in seen)
         if summary.get("concurrency") is not None:
-            yield in_flight(seen, int(summary["concurrency"]), began=began, path=folder)
+            yield in_flight(seen, summary["concurrency"], began=began, path=folder)
         else:
             yield at_rate(seen, float(summary["requested_rate"]), began=began, burstiness=1.0 if poisson else None)
 
@@ -125,12 +125,12 @@ def _observed(one: Mapping[str, Any]) -> Observation:
     error = one.get("error")
     prompt = usage.get("prompt_tokens") or info.get("input_tokens") or 0
     return observed(
-        start_s=float(one["start_time"]),
+        start_s=one["start_time"],
         first_token_s=arrivals[0] if arrivals else None,
         last_token_s=arrivals[-1] if arrivals else None,
-        end_s=float(one["end_time"]),
-        prompt_tokens=int(prompt),
-        output_tokens=int(usage.get("completion_tokens") or response.get("output_tokens") or 0),
+        end_s=one["end_time"],
+        prompt_tokens=prompt,
+        output_tokens=usage.get("completion_tokens") or response.get("output_tokens") or 0,
         chunks=len(arrivals),
         gaps_s=tuple(later - earlier for earlier, later in pairwise(arrivals)),
         error=None if error is None else str(error.get("error_msg") or error.get("error_type") or "failed"),

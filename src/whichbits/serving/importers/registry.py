@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from whichbits.core.entry_points import Registry
+from whichbits.core.errors import UserError
 from whichbits.core.foreign import read_known
 from whichbits.serving.importers.importer import ImportedRun, SpeedImporter
 
@@ -32,4 +33,15 @@ def read(path: Path) -> ImportedRun:
     Raises UserError where no importer knows them, and where they cannot be read.
     """
     importers = [SPEED_IMPORTERS.get(name) for name in SPEED_IMPORTERS.names()]
-    return read_known(path, importers, lambda importer: importer.read(path), "speeds")
+    return read_known(path, importers, lambda importer: _answered(importer.read(path)), "speeds")
+
+
+def _answered(run: ImportedRun) -> ImportedRun:
+    """The run, where its server has answered something. Raises UserError."""
+    if not any(one.answered for load in run.loads for one in load.seen):
+        errors = [one.error or "no token" for load in run.loads for one in load.seen]
+        raise UserError(
+            f"from: {run.path} has no request that was answered (the first: {errors[0]})",
+            remedy="look at the server's log, and measure again",
+        )
+    return run

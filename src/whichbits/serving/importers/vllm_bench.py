@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from whichbits.core.errors import UserError
-from whichbits.core.foreign import Settings, damaged, field
+from whichbits.core.foreign import Settings, damaged, field, number
 from whichbits.serving.importers.importer import (
     ImportedLoad,
     ImportedRun,
@@ -81,10 +81,10 @@ def _load(result: Mapping[str, Any], path: Path) -> ImportedLoad:
     if result.get("ramp_up_strategy") is not None:
         name = f"ramp {float(result['ramp_up_start_rps']):g} to {float(result['ramp_up_end_rps']):g}"
         return as_recorded(seen, name, kind="ramp", began=began)
-    rate = float(result["request_rate"])
-    if math.isfinite(rate):
+    rate, streams = result["request_rate"], result["max_concurrency"]
+    if rate not in ("inf", math.inf):
         return at_rate(seen, rate, began=began, burstiness=float(result["burstiness"]))
-    return in_flight(seen, int(result["max_concurrency"] or len(seen)), began=began, path=path)
+    return in_flight(seen, len(seen) if streams is None else streams, began=began, path=path)
 
 
 def _requests(result: Mapping[str, Any], path: Path) -> list[Observation]:
@@ -108,13 +108,14 @@ def _requests(result: Mapping[str, Any], path: Path) -> list[Observation]:
 def _request(
     start: float, ttft: float, itls: Sequence[float], prompt: int, output: int, error: str, latency: float | None, waited: float
 ) -> Observation:
+    start, ttft = number(start, "start"), number(ttft, "time to first token")
     first = start + ttft
     last = first + sum(itls)
     return observed(
         start_s=start,
         first_token_s=None if error else first,
         last_token_s=None if error else last,
-        end_s=last if latency is None else start + latency,
+        end_s=last if latency is None else start + number(latency, "latency"),
         prompt_tokens=prompt,
         output_tokens=output,
         chunks=1 + len(itls),

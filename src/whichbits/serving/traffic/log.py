@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from whichbits.core.errors import UserError
-from whichbits.core.text import read_text
+from whichbits.core.text import decode, json_lines, read_bytes
+from whichbits.schema.workload import MOST_TOKENS
 
 MOST = 1_000_000
 """Requests of a log that are read."""
+MEND = "mend the line, or take it out"
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,28 @@ class Form:
     """A time as it is written, in seconds."""
 
 
+def _number(written: Any) -> float:
+    """A number, or the text of one; `true` is none."""
+    if isinstance(written, bool) or not isinstance(written, int | float | str):
+        raise TypeError(f"{written!r:.40} is not a number")
+    return float(written)
+
+
+def _count(written: Any) -> int:
+    found = _number(written)
+    if not found.is_integer():
+        raise ValueError(f"{written!r:.40} is not a whole number")
+    return int(found)
+
+
 def _date(text: Any) -> float:
     return datetime.fromisoformat(str(text)).timestamp()
 
 
 FORMS: Mapping[str, Form] = {
-    "whichbits": Form("arrival_s", "prompt_tokens", "output_tokens", float),
-    "Mooncake": Form("timestamp", "input_length", "output_length", lambda written: float(written) / 1000),
-    "BurstGPT": Form("Timestamp", "Request tokens", "Response tokens", float),
+    "whichbits": Form("arrival_s", "prompt_tokens", "output_tokens", _number),
+    "Mooncake": Form("timestamp", "input_length", "output_length", lambda written: _number(written) / 1000),
+    "BurstGPT": Form("Timestamp", "Request tokens", "Response tokens", _number),
     "Azure": Form("TIMESTAMP", "ContextTokens", "GeneratedTokens", _date),
 }
 
@@ -69,17 +84,18 @@ def _requests(path: Path) -> Iterator[Request]:
     for number, row in _rows(path):
         form = form or _form(path, row)
         try:
-            request = Request(form.seconds(row[form.time]), int(row[form.prompt]), int(row[form.output]))
-        except (KeyError, TypeError, ValueError) as error:
+            request = Request(form.seconds(row[form.time]), _count(row[form.prompt]), _count(row[form.output]))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
-                f"trace {path}, line {number}: {form.time}, {form.prompt} or {form.output} cannot be read: {error}",
-                remedy="mend the line, or take it out",
+                f"trace {path}, line {number}: {form.time}, {form.prompt} or {form.output} cannot be read: {str(error)[:200]}",
+                remedy=MEND,
             ) from error
-        if not abs(request.arrival_s) < 1e12 or request.prompt_tokens < 1 or not 0 <= request.output_tokens < 10**9:
+        lengths_fit = 1 <= request.prompt_tokens <= MOST_TOKENS and 0 <= request.output_tokens <= MOST_TOKENS
+        if not abs(request.arrival_s) < 1e12 or not lengths_fit:
             raise UserError(
-                f"trace {path}, line {number}: a request of {request.prompt_tokens} and {request.output_tokens} tokens "
+                f"trace {path}, line {number}: a request of {request.prompt_tokens:g} and {request.output_tokens:g} tokens "
                 f"at {request.arrival_s:g} s cannot be sent",
-                remedy="mend the line, or take it out",
+                remedy=MEND,
             )
         if request.output_tokens:
             yield request
@@ -95,25 +111,27 @@ def _form(path: Path, row: Mapping[str, Any]) -> Form:
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Lines of the file with their numbers, from 1."""
-    text = read_text(path, f"trace {path}")
-    if path.suffix.lower() == ".csv":
-        reader = csv.DictReader(io.StringIO(text))
-        numbered: Iterator[tuple[int, Any]] = ((reader.line_num, row) for row in reader)
-    else:
-        numbered = ((number, _json(path, number, line)) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+    content = read_bytes(path, f"trace {path}")
+    numbered = _csv(path, decode(content, f"trace {path}")) if path.suffix.lower() == ".csv" else _jsonl(path, content)
     for count, (number, row) in enumerate(numbered):
         if count >= MOST:
             raise UserError(f"trace {path} has over {MOST:,} requests", remedy="give a part of it")
         yield number, row
 
 
-def _json(path: Path, number: int, line: str) -> Mapping[str, Any]:
+def _csv(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # else a quoted cell without an end takes all the rest
     try:
-        row = json.loads(line)
-    except ValueError as error:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
         raise UserError(
-            f"trace {path}, line {number} is not JSON: {error}", remedy="give one object a line, or a .csv"
+            f"trace {path}, line {reader.line_num} is not CSV: {error}", remedy="end each quoted cell, or take out the line"
         ) from error
-    if not isinstance(row, dict):
-        raise UserError(f"trace {path}, line {number} is not an object", remedy="give one object a line, or a .csv")
-    return row
+
+
+def _jsonl(path: Path, content: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, row in json_lines(content, f"trace {path}"):
+        if not isinstance(row, dict):
+            raise UserError(f"trace {path}, line {number} is not an object", remedy="give one object a line, or a .csv")
+        yield number, row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from whichbits.core.conversation import messages
 from whichbits.core.errors import UserError
-from whichbits.core.text import read_text
+from whichbits.core.text import json_lines, read_bytes
 from whichbits.models.tokenization import chat_ids, load_tokenizer, text_ids
 from whichbits.schema.workload import Workload, longest
 from whichbits.serving.traffic.content import Asked
@@ -27,15 +26,14 @@ def read_prompts(path: Path, tokenizer: Path, output_tokens: int, *, trust_remot
     """
     loaded = load_tokenizer(tokenizer, trust_remote_code=trust_remote_code)
     found = []
-    for number, line in enumerate(read_text(path, f"prompts {path}").split("\n"), 1):
-        if line.strip():
-            try:
-                found.append(_asked(json.loads(line), loaded, output_tokens))
-            except ValueError as error:
-                raise UserError(
-                    f"prompts {path}, line {number}: {error}",
-                    remedy='give one object a line, {"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}',
-                ) from error
+    for number, row in json_lines(read_bytes(path, f"prompts {path}"), f"prompts {path}"):
+        try:
+            found.append(_asked(row, loaded, output_tokens))
+        except ValueError as error:
+            raise UserError(
+                f"prompts {path}, line {number}: {error}",
+                remedy='give one object a line, {"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}',
+            ) from error
     if not found:
         raise UserError(f"prompts {path} holds none", remedy='give one object a line, {"prompt": "..."}')
     return tuple(found)

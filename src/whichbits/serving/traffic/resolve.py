@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from whichbits.core.errors import UserError
-from whichbits.schema.workload import Workload, longest
+from whichbits.schema.workload import Trace, Workload, longest
+from whichbits.serving.run_length import LEAST_S, MOST_S
 from whichbits.serving.traffic.content import Content, OwnContent, RandomContent
 from whichbits.serving.traffic.log import Request, read_log
 from whichbits.serving.traffic.own_prompts import read_prompts
@@ -18,7 +20,7 @@ from whichbits.serving.traffic.own_prompts import read_prompts
 
 def recorded(workload: Workload) -> tuple[Request, ...]:
     """The requests of a workload's log that are replayed; none where it has no log. Raises UserError."""
-    return () if workload.trace is None else read_log(workload.trace.file)[: workload.trace.requests]
+    return () if workload.trace is None else _replayed(workload.trace)
 
 
 def content_of(
@@ -53,16 +55,38 @@ def with_lengths(entry: Mapping[str, Any], tokenizer: Path, *, trust_remote_code
             f"workload.{own[0]} is given together with lengths of its own",
             remedy="leave prompt_tokens out" + (" and output_tokens: the log has them" if trace is not None else ""),
         )
-    if isinstance(trace, Mapping) and isinstance(trace.get("file"), str):
-        most = trace.get("requests")
-        found = read_log(Path(trace["file"]))[: most if isinstance(most, int) else None]
+    if trace is not None and (log := _trace(trace)) is not None:
+        found = _replayed(log)
         lengths = {"prompt_tokens": [one.prompt_tokens for one in found], "output_tokens": [one.output_tokens for one in found]}
         return {**entry, "trace": trace, **{name: _spread(values) for name, values in lengths.items()}}
     output = entry.get("output_tokens")
     if isinstance(prompts, str) and isinstance(output, int):
         asked = read_prompts(Path(prompts), tokenizer, output, trust_remote_code=trust_remote_code)
-        return {**entry, "prompt_tokens": _spread([len(one.prompt) for one in asked])}
+        outputs = [one.output_tokens for one in asked]
+        same = {"output_tokens": output if set(outputs) == {output} else _spread(outputs)}
+        return {**entry, "prompt_tokens": _spread([len(one.prompt) for one in asked]), **same}
     return dict(entry)
+
+
+def _trace(written: Any) -> Trace | None:
+    """None where it is not of its shape."""
+    try:
+        return Trace.model_validate(written)
+    except ValidationError:
+        return None
+
+
+def _replayed(trace: Trace) -> tuple[Request, ...]:
+    """The requests of a log that are replayed. Raises UserError where that takes no time, or more than a run may."""
+    found = read_log(trace.file)[: trace.requests]
+    seconds = (found[-1].arrival_s - found[0].arrival_s) / trace.speed
+    if trace.replay and not LEAST_S <= seconds <= MOST_S:
+        raise UserError(
+            f"workload.trace: {len(found)} requests of {trace.file} take {seconds:.3g} s to replay, "
+            f"which is less than {LEAST_S:g} s or more than {MOST_S / 3600:g} hours",
+            remedy="give another number of requests, another speed, or replay: false, which uses its lengths alone",
+        )
+    return found
 
 
 def _spread(tokens: Sequence[int]) -> dict[str, float]:
