@@ -12,6 +12,7 @@ import pytest
 
 from whichbits.core.errors import UserError
 from whichbits.engines.errors import EngineError
+from whichbits.engines.http.access import Access
 from whichbits.engines.http.endpoint import Endpoint
 from whichbits.engines.http.retry import NO_PATIENCE, Patience
 
@@ -277,9 +278,9 @@ def test_a_capability_is_asked_once_and_again_after_a_passing_failure(fake) -> N
 
 def test_the_key_is_sent_and_what_lacks_it_says_so(fake) -> None:
     server = fake(key="sk-hush")
-    assert endpoint(server, api_key="sk-hush\n").generate([[1]], max_tokens=2)
+    assert endpoint(server, access=Access("sk-hush\n")).generate([[1]], max_tokens=2)
     with pytest.raises(EngineError, match=r"401.*OPENAI_API_KEY") as caught:
-        endpoint(server, api_key="sk-other").generate([[1]], max_tokens=2)
+        endpoint(server, access=Access("sk-other")).generate([[1]], max_tokens=2)
     assert "sk-" not in str(caught.value)
 
 

@@ -82,3 +82,23 @@ def test_a_study_without_candidates(follow: Any, tmp_path: Path, tiny_llama: Pat
 
     error = follow("is empty", mistake=lambda: plan("[]"), remedy=lambda: plan("[{format: w8a8-int, run: emulated}]"))
     assert "whichbits evaluate" in error.remedy
+
+
+def test_a_decision_without_tasks_or_with_a_budget_for_none(follow: Any, tmp_path: Path, tiny_llama: Path):
+    file = tmp_path / "small.yaml"
+
+    def plan(
+        more: str, *, tasks: str = "[{name: order, limit: 8}, {name: recall, limit: 8}]", until_decided: bool = False
+    ) -> None:
+        file.write_text(
+            f"version: 1\nname: a\nmodel: {tiny_llama}\ncandidates: [{{format: w8a8-int, run: emulated}}]\n"
+            f"tasks: {tasks}\nmax_length: 256\n{more}\n"
+        )
+        whichbits.plan(file, store=tmp_path / "store", until_decided=until_decided)
+
+    follow(
+        "do not pay for one item of each",
+        mistake=lambda: plan("decide: {budget: 1}"),
+        remedy=lambda: plan("decide: {budget: 2}"),
+    )
+    follow("has no tasks", mistake=lambda: plan("", tasks="[]", until_decided=True), remedy=lambda: plan("", tasks="[]"))

@@ -11,6 +11,7 @@ from typing import Any
 import certifi
 import pytest
 
+from whichbits.engines.http.access import Access, access_from_environment
 from whichbits.engines.http.connection import Connection, proxy_of, root_of, tls_context
 from whichbits.engines.http.identity import reach, snapshot
 from whichbits.engines.vllm.command import EngineCommand, find_vllm
@@ -114,7 +115,7 @@ def test_an_address(follow: Any, error: str, wrong: str, right: str) -> None:
 
 def test_a_password_in_an_address(follow: Any) -> None:
     def remedy() -> None:
-        assert Connection("http://a:80", api_key="word").headers["Authorization"] == "Bearer word"
+        assert Connection("http://a:80", access=Access("word")).headers["Authorization"] == "Bearer word"
 
     follow("has a user or password in it", mistake=lambda: Connection("http://me:word@a:80"), remedy=remedy)
 
@@ -123,8 +124,8 @@ def test_a_password_in_an_address(follow: Any) -> None:
 def test_a_key(follow: Any, wrong: str) -> None:
     follow(
         "holds characters that no HTTP header can carry",
-        mistake=lambda: Connection("http://a", api_key=wrong),
-        remedy=lambda: Connection("http://a", api_key="sk-1\n"),
+        mistake=lambda: Access(wrong),
+        remedy=lambda: Access("sk-1\n"),
     )
 
 
@@ -180,8 +181,8 @@ def test_an_address_without_models(follow: Any, fake: Any) -> None:
     follow(error, mistake=lambda: reach(Connection(f"{server.url}/x")), remedy=lambda: reach(Connection(server.url)))
     follow(
         error,
-        mistake=lambda: reach(Connection(guarded.url, api_key="sk-2")),
-        remedy=lambda: reach(Connection(guarded.url, api_key="sk-1")),
+        mistake=lambda: reach(Connection(guarded.url, access=Access("sk-2"))),
+        remedy=lambda: reach(Connection(guarded.url, access=Access("sk-1"))),
     )
 
     def start() -> None:
@@ -246,3 +247,21 @@ def test_a_driver_that_hangs(follow: Any, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(this_machine, "ANSWER_S", 1.0)
     follow("did not answer within", mistake=lambda: answers_after(20), remedy=lambda: answers_after(0))
+
+
+def test_headers_of_ones_own_that_cannot_be_sent(follow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    follow(
+        "is no header of your own",
+        mistake=lambda: Access(None, {"Host": "b", "X-Team": "search"}),
+        remedy=lambda: Access(None, {"X-Team": "search"}),
+    )
+
+    def read(text: str) -> None:
+        monkeypatch.setenv("WHICHBITS_HEADERS", text)
+        access_from_environment()
+
+    follow(
+        "is no JSON object of texts",
+        mistake=lambda: read("X-Team: search"),
+        remedy=lambda: read('{"X-Team": "search", "api-key": "..."}'),
+    )

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from whichbits.core.errors import UserError
+from whichbits.schema.inputs import Inputs
+from whichbits.schema.step import Step
 from whichbits.studies.store import objects
+from whichbits.studies.store.object_store import ObjectStore
 from whichbits.studies.store.place import open_folder, open_store
 
 
@@ -87,3 +90,14 @@ def test_s3_without_credentials(follow: Callable[..., UserError], tmp_path: Path
         remedy=with_credentials,
     )
     objects.file_system.cache_clear()
+
+
+def test_a_damaged_object_of_a_finished_step(follow: Callable[..., UserError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WHICHBITS_CACHE", str(tmp_path))
+    store = ObjectStore("s3://bucket/mine")
+    step = Step("generate", 1, Inputs())
+    kept = {f"steps/generate/{step.key}.json": b"{garbage"}
+    monkeypatch.setattr(store._objects, "read", kept.get)
+    error = follow("is damaged", mistake=lambda: store.done(step), remedy=kept.clear)
+    assert "delete this object" in error.remedy
+    assert not store.done(step)

@@ -96,10 +96,11 @@ def study(
 
     from whichbits.studies.more_rounds import MoreRounds
     from whichbits.studies.planning.planner import Expansion
-    from whichbits.studies.until_decided import run_looks
+    from whichbits.studies.until_decided import check_decide, run_looks
 
     expansion = Expansion(chosen, source, data_dir=data_dir)
     check_prices(expansion, overrides)
+    check_decide(expansion)
     _ = expansion.deployment_caveats  # refused now, not after hours
     began = time.monotonic()
     with place.locked():
@@ -107,7 +108,7 @@ def study(
         if fresh:
             set_aside_measured(expansion.plan(), place)
         not_again: list[str] = []
-        if chosen.decide is not None and chosen.tasks:
+        if chosen.decide is not None:
             place.sweep(planned.step for planned in expansion.plan().missing(place))
             expansion, not_again = run_looks(expansion, place, overrides, command, quiet=quiet, console=console)
         rounds = MoreRounds(expansion, place, overrides, command, console or RichConsole(quiet=quiet))
@@ -144,6 +145,7 @@ def plan(
 ) -> Preview:
     """What a study would do, and what is done already: steps, hours and dollars; arguments as for `study`. Raises UserError."""
     from whichbits.studies.planning.planner import Expansion
+    from whichbits.studies.until_decided import check_decide, most_planned
 
     chosen, source = _specification(specification)
     chosen = _on_executor(_until_decided(chosen, until_decided), executor, address)
@@ -151,11 +153,10 @@ def plan(
     overrides = overrides_of(price)
     expansion = Expansion(chosen, source, data_dir=data_dir, weights=False)
     check_prices(expansion, overrides)
+    check_decide(expansion)
     place = open_store(store or Path("studies") / chosen.name)
-    if chosen.decide is None or not chosen.tasks:
+    if chosen.decide is None:
         return preview(expansion, place, overrides)
-    from whichbits.studies.until_decided import most_planned
-
     expansion, said = most_planned(expansion, place)
     found = preview(expansion, place, overrides)
     return replace(found, text=f"{found.text} {said}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.engines.errors import EngineError
+from whichbits.engines.http.access import OPEN, Access
 from whichbits.engines.http.connection import Connection
 from whichbits.engines.http.identity import Snapshot, changed, reach, snapshot
 from whichbits.schema.serve import CapacityRun
@@ -44,7 +45,7 @@ def measure(
     *,
     seed: int,
     cpus: set[int] | None = None,
-    api_key: str | None = None,
+    access: Access = OPEN,
     trust_remote_code: bool = False,
     at_least: int = 0,
     earlier: Sequence[CapacityRun] = (),
@@ -52,7 +53,7 @@ def measure(
 ) -> list[LoadLevelResult]:
     """Put `workload` on the OpenAI-compatible server at `url` and measure each of its load levels.
 
-    `url`, `model` and `api_key` are those of a `Connection`; model None stands for the only one that the server lists.
+    `url`, `model` and `access` are those of a `Connection`; model None stands for the only one that the server lists.
     `tokenizer` is a folder with its tokenizer.json. Prompts are a function of
     (`seed`, load level, request): give each round of a session a seed of its own and all candidates of a round the same.
     `cpus` are the cores the client may use; by default those of this process. An `auto` sweep does not end below `at_least`.
@@ -62,7 +63,7 @@ def measure(
     """
     from whichbits.serving.load import Requests
 
-    connection = reach(Connection(url, model, api_key))
+    connection = reach(Connection(url, model, access))
     vocabulary = ordinary_tokens(tokenizer)
     content = content_of(workload, vocabulary, tokenizer, seed, trust_remote_code=trust_remote_code)
     arriving = open_loads(workload, recorded(workload))

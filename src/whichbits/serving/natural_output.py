@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whichbits.engines.errors import EngineError
+from whichbits.engines.http.access import OPEN, Access
 from whichbits.engines.http.connection import Connection
 from whichbits.engines.http.identity import changed, reach, snapshot
 from whichbits.schema.serve import NaturalLoad
@@ -42,7 +43,7 @@ def measure_natural(
     natural: NaturalOutput,
     *,
     cpus: set[int] | None = None,
-    api_key: str | None = None,
+    access: Access = OPEN,
     trust_remote_code: bool = False,
 ) -> NaturalLoad:
     """Ask the server at `url` each of the workload's prompts once, after a warm-up, with `natural.concurrency` in flight.
@@ -51,7 +52,7 @@ def measure_natural(
     """
     from whichbits.serving.load import Requests, drive
 
-    connection = reach(Connection(url, model, api_key))
+    connection = reach(Connection(url, model, access))
     prompts = natural_prompts(workload, tokenizer, trust_remote_code=trust_remote_code)
     level = LoadLevel("natural output", natural.concurrency, None, natural.concurrency, len(prompts))
     before = snapshot(connection)

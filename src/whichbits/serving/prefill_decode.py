@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whichbits.engines.errors import EngineError
+from whichbits.engines.http.access import OPEN, Access
 from whichbits.engines.http.connection import Connection
 from whichbits.engines.http.identity import Snapshot, changed, reach, snapshot
 from whichbits.schema.prefill_decode import MeasuredBatches, Point, PrefillDecode
@@ -46,7 +47,7 @@ def measure_batches(
     *,
     seed: int,
     cpus: set[int] | None = None,
-    api_key: str | None = None,
+    access: Access = OPEN,
     on_progress: Progress = lambda point: None,
 ) -> list[MeasuredBatches]:
     """Measure the server at `url` with batches of every size and length, whose lengths are settled.
@@ -56,7 +57,7 @@ def measure_batches(
     """
     from whichbits.serving.load import Requests, drive
 
-    connection = reach(Connection(url, model, api_key))
+    connection = reach(Connection(url, model, access))
     vocabulary = ordinary_tokens(tokenizer)
     ask_once(connection, vocabulary)
     measured: list[MeasuredBatches] = []

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from whichbits.core.errors import UserError
 from whichbits.schema.early_stopping import EarlyStoppingPlan
 from whichbits.schema.evaluate import EvaluateSummary
 from whichbits.studies.planning.planner import Expansion
@@ -66,6 +67,24 @@ def items_there_are(expansion: Expansion, plan: Plan, store: Store) -> dict[str,
             return None
         found[task.name] = min(stated)
     return found or None
+
+
+def check_decide(expansion: Expansion) -> None:
+    """Raise UserError where there is nothing to decide by, or a budget that does not pay for an item of each task."""
+    decide, tasks = expansion.specification.decide, expansion.tasks
+    if decide is None:
+        return
+    if not tasks:
+        raise UserError(
+            "decide: the study has no tasks, so nothing is evaluated until it is decided",
+            remedy="name tasks, or leave out decide and --until-decided",
+        )
+    if decide.budget is not None and decide.budget < len(tasks):
+        error = UserError(
+            f"{decide.budget} items of all tasks together do not pay for one item of each of {len(tasks)} tasks",
+            remedy=f"say {len(tasks)} at least; to decide anything, thousands",
+        )
+        raise expansion.source.placed(("decide", "budget"), error)
 
 
 def early_stopping_plan(expansion: Expansion, most: Mapping[str, int]) -> EarlyStoppingPlan:

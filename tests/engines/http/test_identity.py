@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from whichbits.core.errors import UserError
+from whichbits.engines.http.access import Access
 from whichbits.engines.http.connection import Connection
 from whichbits.engines.http.identity import changed, identify, reach, snapshot
 from whichbits.engines.http.prometheus import parse_metrics
@@ -66,7 +67,7 @@ def test_identity_needs_the_key_and_does_not_hold_it(fake) -> None:
     server = fake(key="sk-hush")
     with pytest.raises(UserError, match=r"401.*OPENAI_API_KEY"):
         identify(Connection(server.url))
-    found = identify(Connection(server.url, api_key="sk-hush"))
+    found = identify(Connection(server.url, access=Access("sk-hush")))
     assert found.version == "1.2" and "hush" not in repr(found)
 
 

@@ -9,13 +9,13 @@ import socket
 import ssl
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from whichbits.core.errors import UserError
+from whichbits.engines.http.access import KEY_VARIABLE, OPEN, Access
 
-KEY_VARIABLE = "OPENAI_API_KEY"
 CONNECT_TIMEOUT_S = 10.0
 
 
@@ -24,24 +24,24 @@ class Connection:
     """Where an OpenAI-compatible server answers and what is asked of it.
 
     url: its root, with or without /v1. model: the name it serves the model under; None stands for the only one that it lists.
-    api_key: sent as a bearer token; it is in no representation and no message. timeout_s: longest silence within one request.
-    Raises UserError where the address or the key cannot be used.
+    access: the key and the headers that it asks for. timeout_s: longest silence within one request. Raises UserError where the
+    address cannot be used.
     """
 
     url: str
     model: str | None = None
-    api_key: str | None = field(default=None, repr=False)
+    access: Access = OPEN
     timeout_s: float = 600.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", root_of(self.url))
-        object.__setattr__(self, "api_key", _checked_key(self.api_key))
 
     @property
     def headers(self) -> Mapping[str, str]:
         """HTTP headers of every request."""
-        key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        return {"User-Agent": "whichbits", "Accept": "application/json, text/event-stream, text/plain", **key}
+        named = {name.lower() for name in self.access.headers}
+        own = {} if "user-agent" in named else {"User-Agent": "whichbits"}
+        return {**own, "Accept": "application/json, text/event-stream, text/plain", **self.access.headers}
 
     @property
     def proxy(self) -> str | None:
@@ -53,11 +53,6 @@ class Connection:
         """What certificates are checked against; None for plain HTTP without a proxy that speaks TLS."""
         needed = self.url.startswith("https://") or (self.proxy or "").startswith("https://")
         return tls_context() if needed else None
-
-
-def key_from_environment() -> str | None:
-    """The key of `OPENAI_API_KEY`, None where it is not set."""
-    return os.environ.get(KEY_VARIABLE)
 
 
 def root_of(url: str) -> str:
@@ -129,14 +124,6 @@ def tls_context() -> ssl.SSLContext:
         return ssl.create_default_context(cafile=file or None, capath=folder or None)
     except (ssl.SSLError, OSError) as error:
         raise UserError(f"SSL_CERT_FILE: {file} has no certificates: {error}", remedy="name a PEM file") from None
-
-
-def _checked_key(key: str | None) -> str | None:
-    """The key without blanks around it. Raises UserError, without the key, where no header can carry it."""
-    key = key.strip() if key else None
-    if key and not (key.isascii() and key.isprintable()):
-        raise UserError(f"{KEY_VARIABLE} holds characters that no HTTP header can carry", remedy="set it to the key alone")
-    return key or None
 
 
 def _excepted(host: str, port: int | None, exceptions: str) -> bool:

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Any, Protocol, Self, TypeVar
 
 from whichbits.engines.errors import EngineError
+from whichbits.engines.http.access import OPEN, Access
 from whichbits.engines.http.completion import Completion, Generation, check_one_model, generation_of, parse_completion
 from whichbits.engines.http.connection import Connection
 from whichbits.engines.http.identity import Snapshot, changed, reach, snapshot
@@ -63,7 +64,7 @@ class TokenTexts(Protocol):
 class Endpoint:
     """A served model, from which every answer is checked against what was asked.
 
-    url, model, api_key: as in `Connection`; model None stands for the only one that the server lists.
+    url, model, access: as in `Connection`; model None stands for the only one that the server lists.
     max_length: bound on the tokens of prompt and output together.
     concurrency: how many requests are under way at once.
     tokenizer: gives the model's tokenizer, for servers that name texts instead of ids or count no tokens.
@@ -82,13 +83,13 @@ class Endpoint:
         *,
         max_length: int,
         concurrency: int,
-        api_key: str | None = None,
+        access: Access = OPEN,
         tokenizer: Callable[[], TokenTexts] | None = None,
         patience: Patience | None = None,
         watch: bool = False,
         slots: Slots | None = None,
     ) -> None:
-        connection = Connection(url, model, api_key)
+        connection = Connection(url, model, access)
         self._connection = connection if model is not None else reach(connection)
         self._max_length = max_length
         self._concurrency = concurrency

@@ -11,7 +11,8 @@ from typing import Any, Self
 import httpx
 
 from whichbits.engines.errors import EngineError, ServerUnreachable
-from whichbits.engines.http.connection import CONNECT_TIMEOUT_S, KEY_VARIABLE, Connection
+from whichbits.engines.http.access import HEADERS_VARIABLE, KEY_VARIABLE
+from whichbits.engines.http.connection import CONNECT_TIMEOUT_S, Connection
 from whichbits.engines.http.retry import PASSING, Patience
 
 MOST_BYTES = 2**28
@@ -146,7 +147,7 @@ def refusal(address: str, status: int, text: str, location: str = "") -> ServerR
     """The error of an answer whose status is not 200, with the server's words and what to do where that is known."""
     note = ""
     if status in (401, 403):
-        note = f" (the key comes from {KEY_VARIABLE})"
+        note = f" (the key comes from {KEY_VARIABLE}, further headers from {HEADERS_VARIABLE})"
     elif location and 300 <= status < 400:
         note = f" (it points to {location}: give that address)"
     return ServerRefused(address, status, words_of(text), note)

@@ -20,13 +20,14 @@ def identities(engine: Engine, names: Mapping[str, object]) -> dict[str, EngineI
     candidates of different weights, or runs another engine or another version of it than the first one's: results of different
     engines are not comparable.
     """
-    from whichbits.engines.http.connection import Connection, key_from_environment
+    from whichbits.engines.http.access import access_from_environment
+    from whichbits.engines.http.connection import Connection
     from whichbits.engines.http.identity import identify
 
     found: dict[str, EngineIdentity] = {}
     for name, weights in names.items():
         try:
-            one = identify(Connection(engine.urls[name], engine.model_name(name), key_from_environment()))
+            one = identify(Connection(engine.urls[name], engine.model_name(name), access_from_environment()))
         except UserError as error:
             raise UserError(f"{name}: {error.message}", remedy=error.remedy) from error
         for other, before in found.items():

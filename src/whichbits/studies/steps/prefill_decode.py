@@ -18,7 +18,7 @@ from whichbits.schema.step import Step
 from whichbits.schema.workload import Workload
 from whichbits.studies.steps.forecast import Ask
 from whichbits.studies.steps.planned import Planned
-from whichbits.studies.steps.shared.served import api_key
+from whichbits.studies.steps.shared.served import access_of
 from whichbits.studies.steps.shared.session import Session, roles, round_order, session_inputs, session_local, session_step
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
 
@@ -120,7 +120,7 @@ def _measured(job: Job, who: EngineIdentity) -> list[MeasuredBatches]:
         inputs.batches,
         seed=inputs.seed,
         cpus=set(job.cpus) if job.cpus is not None else None,
-        api_key=api_key(job),
+        access=access_of(job),
     )
     if not any(one.seconds for one in found):
         raise EngineError(f"the server answered no batch: {found[0].reasons[0]}")
@@ -132,7 +132,7 @@ def _footprint(job: Job, who: EngineIdentity) -> Footprint:
     from whichbits.engines.http.connection import Connection
     from whichbits.engines.vllm.footprint import footprint
 
-    return footprint(Connection(who.address, who.model, api_key(job)))
+    return footprint(Connection(who.address, who.model, access_of(job)))
 
 
 def _paired(

@@ -29,7 +29,7 @@ from whichbits.studies.steps.shared import imported_speeds
 from whichbits.studies.steps.shared.items import write_items
 from whichbits.studies.steps.shared.job import trust_remote_code
 from whichbits.studies.steps.shared.on_engine import trusted
-from whichbits.studies.steps.shared.served import api_key
+from whichbits.studies.steps.shared.served import access_of
 from whichbits.studies.steps.shared.session import Session, roles, round_order, session_inputs, session_local, session_step
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
 
@@ -287,7 +287,7 @@ def _measured(
         cpus=set(job.cpus) if job.cpus is not None else None,
         at_least=at_least,
         earlier=earlier,
-        api_key=api_key(job),
+        access=access_of(job),
         trust_remote_code=trust_remote_code(job),
     )
     if (words := no_answer(results)) is not None:
@@ -306,7 +306,7 @@ def _natural(who: EngineIdentity, job: Job, workload: Workload, natural: Natural
         workload,
         natural,
         cpus=set(job.cpus) if job.cpus is not None else None,
-        api_key=api_key(job),
+        access=access_of(job),
         trust_remote_code=trust_remote_code(job),
     )
 

@@ -17,7 +17,7 @@ from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from whichbits.core.errors import UserError
-from whichbits.engines.http.connection import KEY_VARIABLE
+from whichbits.engines.http.access import HEADERS_VARIABLE, KEY_VARIABLE
 from whichbits.studies.execution import processes
 from whichbits.studies.execution.executor import Executor, Services, StepFailed, Work
 from whichbits.studies.execution.processes import answer, as_filed
@@ -45,7 +45,7 @@ WATCH_S = 5.0
 STOPPING_S = 20.0
 """What Ray gets to end the workers of cancelled work."""
 
-PASSED_ON = (KEY_VARIABLE, "WHICHBITS_FORMATS", "WHICHBITS_HARDWARE", "HF_TOKEN", "HF_HUB_OFFLINE")
+PASSED_ON = (KEY_VARIABLE, HEADERS_VARIABLE, "WHICHBITS_FORMATS", "WHICHBITS_HARDWARE", "HF_TOKEN", "HF_HUB_OFFLINE")
 """Variables of the study's environment that steps have on every node; all others are the node's own."""
 
 LOST = (

@@ -76,10 +76,11 @@ def judge_of(task: Task, context: StepContext, stack: ExitStack) -> HttpJudge | 
     """The judge of a task, reached with the key of the variable that it names; None where it has none."""
     if task.judging is None:
         return None
+    from whichbits.engines.http.access import Access
     from whichbits.engines.http.chat import Chat
     from whichbits.engines.http.connection import Connection
 
     judging = task.judging
-    connection = Connection(judging.url, judging.model, os.environ.get(judging.key_variable))
+    connection = Connection(judging.url, judging.model, Access(os.environ.get(judging.key_variable)))
     chat = Chat(connection, max_tokens=judging.max_tokens, temperature=judging.temperature, concurrency=judging.concurrency)
     return HttpJudge(stack.enter_context(chat), context)

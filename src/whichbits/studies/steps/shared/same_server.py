@@ -10,10 +10,11 @@ from whichbits.schema.engine import EngineIdentity
 
 def check_same(name: str, expected: EngineIdentity) -> None:
     """Raise UserError where the server that a plan was made for is not the one that answers there now."""
-    from whichbits.engines.http.connection import Connection, key_from_environment
+    from whichbits.engines.http.access import access_from_environment
+    from whichbits.engines.http.connection import Connection
     from whichbits.engines.http.identity import identify
 
-    now = identify(Connection(expected.address, expected.model, key_from_environment()))
+    now = identify(Connection(expected.address, expected.model, access_from_environment()))
     for field in (each.name for each in fields(EngineIdentity)):
         before, value = getattr(expected, field), getattr(now, field)
         if before != value:

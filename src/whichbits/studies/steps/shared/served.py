@@ -14,6 +14,7 @@ from whichbits.studies.steps.shared.job import BATCH_TOKENS, checkpoint_of, thre
 from whichbits.studies.steps.step import Job, StepContext
 
 if TYPE_CHECKING:
+    from whichbits.engines.http.access import Access
     from whichbits.engines.http.endpoint import Endpoint
     from whichbits.engines.protocol import LanguageModel
     from whichbits.engines.served_weights import Reference
@@ -67,7 +68,7 @@ def endpoint(job: Job, url: str, model: str, concurrency: int) -> Endpoint:
         model,
         max_length=_serving(job).max_length,
         concurrency=concurrency,
-        api_key=api_key(job),
+        access=access_of(job),
         tokenizer=tokenizer,
         watch=True,
         slots=slots,
@@ -118,7 +119,7 @@ def server_of(name: str, url: str, job: Job, planned: EngineIdentity | None) -> 
         return planned
     engine = _serving(job)
     model = engine.model_name if isinstance(engine, StartedEngine) else None
-    return identify(Connection(url, model, api_key(job)))
+    return identify(Connection(url, model, access_of(job)))
 
 
 def served_by(job: Job, context: StepContext) -> EngineIdentity | None:
@@ -130,11 +131,11 @@ def served_by(job: Job, context: StepContext) -> EngineIdentity | None:
     return server_of(name, context.server(name), job, inputs.server)
 
 
-def api_key(job: Job) -> str | None:
-    """The key of a server that the user names; servers that whichbits starts have none."""
-    from whichbits.engines.http.connection import key_from_environment
+def access_of(job: Job) -> Access:
+    """What a server asks for that the user names; servers that whichbits starts ask for nothing."""
+    from whichbits.engines.http.access import OPEN, access_from_environment
 
-    return key_from_environment() if _at_address(job) else None
+    return access_from_environment() if _at_address(job) else OPEN
 
 
 def token_counts(model: LanguageModel) -> str:
