@@ -330,7 +330,7 @@ class RayExecutor(Executor):
             report = ray.get(piece.task)
         except ray.exceptions.TaskUnschedulableError:  # the nodes that it might go to are gone, which is no attempt of it
             piece.attempts -= 1
-            piece.task, piece.allowed = None, frozenset()
+            piece.task, piece.allowed, piece.withdrawn = None, frozenset(), False
         except LOST as error:
             self._lost(piece, "; ".join([f"{type(error).__name__} on node {self._members.name_of(piece.node)}", *beside]))
         except ray.exceptions.RayTaskError as error:
