@@ -59,6 +59,7 @@ def test_joules_of_a_query_and_a_token_are_above_idle() -> None:
     metrics = with_energy(plain, energy, [request(number, 5) for number in range(4)])
     assert metrics.of("joules_per_query") == pytest.approx(10.0)
     assert metrics.of("joules_per_output_token") == pytest.approx(2.0)
+    assert metrics.of("idle_watts") == 5.0
     assert with_energy(plain, None, [request(0, 5)]) == plain
     assert energy_between(before, after, idle=None) is None
     assert energy_metrics([]) == ()

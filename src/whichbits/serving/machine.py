@@ -23,6 +23,7 @@ ENERGY_METRICS = (
     ServingMetric(
         key="joules_per_output_token", title="Energy per output token, above idle", unit="J", better="lower", per="level"
     ),
+    ServingMetric(key="idle_watts", title="Idle power, which is taken off", unit="W", better="lower", per="level"),
 )
 """What a load level has where the machine counts energy."""
 
@@ -70,12 +71,19 @@ def throttled_between(before: Reading, after: Reading) -> dict[str, float]:
 
 
 def with_energy(metrics: Metrics, energy: Energy | None, seen: Sequence[Observation]) -> Metrics:
-    """The metrics with joules a query and an output token, warm-up counted on both sides; as they are where none are known."""
+    """The metrics with joules a query and an output token above idle (warm-up counted on both sides), and the idle power.
+
+    They stay as they are where none are known.
+    """
     answered = [one for one in seen if one.answered]
     tokens = sum(one.output_tokens for one in answered)
     if energy is None or not tokens or energy.above_idle() <= 0:
         return metrics
-    found = {"joules_per_query": energy.above_idle() / len(answered), "joules_per_output_token": energy.above_idle() / tokens}
+    found = {
+        "joules_per_query": energy.above_idle() / len(answered),
+        "joules_per_output_token": energy.above_idle() / tokens,
+        "idle_watts": energy.idle_watts,
+    }
     return Metrics.model_validate({**metrics.model_dump(), **found})
 
 
