@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from json import JSONEncoder
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic_core import to_json
 
 from whichbits.core.files import write_atomically
 from whichbits.schema.step import Record
@@ -19,8 +19,7 @@ FILE = "changed_items.jsonl"
 COLUMNS = ("item", "target", "prediction", "score")
 
 
-@dataclass(frozen=True)
-class ChangedItem:
+class ChangedItem(NamedTuple):
     """An item whose score differs from the base's in the same engine."""
 
     candidate: str
@@ -50,8 +49,8 @@ def changed_items(records: Sequence[Record], base: str) -> Iterator[ChangedItem]
 
 def write_changed_items(records: Sequence[Record], base: str, folder: Path) -> None:
     """Write them into the store's folder, one JSON object a line."""
-    encode = JSONEncoder(ensure_ascii=False).encode
-    write_atomically(folder / FILE, (f"{encode(vars(one))}\n" for one in changed_items(records, base)))
+    lines = (f"{to_json(one._asdict()).decode()}\n" for one in changed_items(records, base))
+    write_atomically(folder / FILE, lines)
 
 
 def _asked(record: Record) -> tuple[str | None, str | None, str | None]:
