@@ -17,7 +17,7 @@ from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import Executor, StepFailed, Work
 from whichbits.studies.execution.placement import Machine
 from whichbits.studies.execution.servers import Engine, Servers
-from whichbits.studies.execution.waiting import Waiting
+from whichbits.studies.execution.ready_steps import ReadySteps
 from whichbits.studies.planning.plan import Plan
 from whichbits.studies.planning.stages import process_of
 from whichbits.studies.steps.planned import Planned
@@ -92,7 +92,7 @@ class Runner:
 
         Raises OSError where the store cannot be written, UserError where it cannot be read or may be another run's.
         """
-        self._waiting = Waiting(partial(process_of, kinds=self.kinds), lambda planned: self.machine.turn(planned.needs))
+        self._waiting = ReadySteps(partial(process_of, kinds=self.kinds), lambda planned: self.machine.turn(planned.needs))
         self.executor.start(self)
         engine = self.executor.engine(self.engine)
         self._servers = Servers(self.plan.served, self.store, engine, self.observer.note, self._servers_in_use)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from whichbits.schema.inputs import Inputs
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
-from whichbits.studies.execution.waiting import Waiting
+from whichbits.studies.execution.ready_steps import ReadySteps
 from whichbits.studies.steps.planned import COMPUTE, Needs, Planned, measurement
 
 
@@ -26,15 +26,15 @@ def process(one: Planned) -> tuple[str, str] | None:
     return ("step", one.step.labels.candidate) if one.step.labels.candidate else None
 
 
-def waiting(steps: Sequence[Planned]) -> Waiting:
-    made = Waiting(process, lambda one: 0)
+def waiting(steps: Sequence[Planned]) -> ReadySteps:
+    made = ReadySteps(process, lambda one: 0)
     made.add(steps)
     return made
 
 
 def test_of_what_is_ready_the_smallest_turn_begins_then_the_first_in_the_plan():
     first, second, third = (planned(number) for number in range(3))
-    made = Waiting(process, lambda one: int(one is first))
+    made = ReadySteps(process, lambda one: int(one is first))
     made.add([first, second, third])
     assert [made.take(idle=False) for _ in range(4)] == [(second,), (third,), (first,), ()]
     assert len(made) == 0
@@ -93,7 +93,7 @@ def test_each_step_of_any_plan_begins_once_after_what_it_reads_at_a_cost_that_do
         calls["turn"] += 1
         return 0
 
-    made = Waiting(process, counted)
+    made = ReadySteps(process, counted)
     made.add(steps)
     ended: set[str] = set()
     running: list[Planned] = []

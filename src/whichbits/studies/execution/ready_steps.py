@@ -20,7 +20,7 @@ class _Entry:
     """Keys of what it reads that has not ended."""
 
 
-class Waiting:
+class ReadySteps:
     """Steps that begin once everything that they read has ended, well or badly.
 
     What measures speed also waits until nothing else waits or runs. Ready steps of one process begin together.
