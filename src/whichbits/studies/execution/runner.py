@@ -16,8 +16,8 @@ from typing import Literal, Protocol
 from whichbits.schema.step import Step
 from whichbits.studies.execution.executor import Executor, StepFailed, Work
 from whichbits.studies.execution.placement import Machine
-from whichbits.studies.execution.servers import Engine, Servers
 from whichbits.studies.execution.ready_steps import ReadySteps
+from whichbits.studies.execution.servers import Engine, Servers
 from whichbits.studies.planning.plan import Plan
 from whichbits.studies.planning.stages import process_of
 from whichbits.studies.steps.planned import Planned
