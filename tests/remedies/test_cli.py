@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 import whichbits
 from whichbits.cli.app import app
+from whichbits.studies.store import objects
 
 
 def refused(*arguments: str) -> Result:
@@ -81,3 +82,22 @@ def test_output_on_a_full_disk(follow_line: Any):
         assert json.loads(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
 
     follow_line("what was to be written is not whole", said=said.stderr, remedy=free_some_space)
+
+
+def test_an_object_store_that_does_not_answer(follow_line: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("s3fs")
+    for name, value in {
+        "WHICHBITS_CACHE": str(tmp_path), "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "mine",
+        "AWS_SECRET_ACCESS_KEY": "mine", "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(objects, "PATIENCE_S", 0.0)
+    objects.file_system.cache_clear()
+    said = refused("recommend", "s3://bucket/mine")
+
+    def one_that_answers() -> None:
+        monkeypatch.setattr(objects.Objects, "tags", lambda self, prefix: {})
+        assert "holds no study" in " ".join(refused("recommend", "s3://bucket/mine").stderr.split())
+
+    follow_line("store: {filename}: {strerror}", said=said.stderr, remedy=one_that_answers)
+    objects.file_system.cache_clear()

@@ -75,10 +75,11 @@ def _of_files(error: OSError) -> UserError | None:
     """What the user can do about an error of files; None where it is of something else."""
     if error.filename is not None:
         if str(error.filename).startswith("s3://"):
-            remedy = "see that it is reached from here, with AWS_ENDPOINT_URL and access keys, and run the same command again"
-        else:
-            remedy = "name a path that can be read and written"
-        return UserError(f"{error.filename}: {error.strerror}", remedy=remedy)
+            return UserError(
+                f"store: {error.filename}: {error.strerror}",
+                remedy="see that it is reached from here (AWS_ENDPOINT_URL, access keys), and run the same command again",
+            )
+        return UserError(f"{error.filename}: {error.strerror}", remedy="name a path that can be read and written")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(
             f"what was to be written is not whole: {error.strerror}",

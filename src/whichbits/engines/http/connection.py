@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from whichbits.core.errors import UserError
-from whichbits.engines.http.access import KEY_VARIABLE, OPEN, Access
+from whichbits.engines.http.access import OPEN, Access
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -68,7 +68,7 @@ def root_of(url: str) -> str:
     if address.username is not None or address.password is not None:
         raise UserError(
             f"url {_without_secrets(url)} has a user or password in it, which would be kept with the results",
-            remedy=f"leave it out and set {KEY_VARIABLE}",
+            remedy="leave it out and set OPENAI_API_KEY",
         )
     if address.query or address.fragment:
         raise UserError(f"url {_without_secrets(url)} has a query or fragment", remedy=remedy)
