@@ -21,7 +21,7 @@ from whichbits.engines.vllm.server_arguments import serving_settings
 from whichbits.hardware.this_machine import describe, processors
 from whichbits.models.resolve import resolve
 from whichbits.schema.prefill_decode import PrefillDecode
-from whichbits.schema.workload import Workload, mean
+from whichbits.schema.workload import Workload
 from whichbits.serving.measure import measure
 from whichbits.serving.prefill_decode import measure_batches
 
@@ -33,7 +33,7 @@ WORKLOADS = (
 
 def batches_of(workload: Workload) -> PrefillDecode:
     """The batches that the parts of the workload's loads are: no interpolation is needed."""
-    prompt, half = mean(workload.prompt_tokens), mean(workload.output_tokens) // 2
+    prompt, half = workload.mean_prompt_tokens, workload.mean_output_tokens // 2
     assert workload.concurrency != "auto"
     sizes = (1, *workload.concurrency)
     return PrefillDecode(batch_sizes=sizes, prompt_tokens=(prompt,), context_tokens=(prompt + half,), repeats=2, steps=16)
@@ -49,7 +49,7 @@ def round_of(
     rows = []
     for level in levels:
         assert level.concurrency is not None and level.metrics.latency_s is not None
-        steps = mean(workload.output_tokens) - 1
+        steps = workload.mean_output_tokens - 1
         parts = seconds["prefill", level.concurrency], steps * seconds["decode", level.concurrency]
         rows.append((level.load_level, *parts, level.metrics.latency_s.mean))
     return rows

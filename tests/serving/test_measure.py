@@ -63,7 +63,6 @@ def test_metrics_are_those_of_the_server(start_engine, word_tokenizer: Path):
         ({"cached": 0.5}, "prefix cache hit: 50.0%"),
         ({"held": True}, "streamed in one piece: all tokens of "),
         ({"fail_every": 4}, "errors: "),
-        ({"usage": False}, "errors: 6 requests failed, the first with the server sent no token usage"),
     ],
 )
 def test_faults_of_the_server_make_a_load_level_invalid(start_engine, word_tokenizer: Path, fault, reason):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from whichbits.engines.errors import EngineError
+from whichbits.engines.http.access import Access
 from whichbits.engines.http.chat import Chat, ChatReply
 from whichbits.engines.http.connection import Connection
 from whichbits.engines.http.retry import NO_PATIENCE, Patience
@@ -36,7 +37,7 @@ def judge() -> Iterator[Callable[..., Any]]:
 
 
 def chat(url: str, *, key: str | None = None, patience: Patience = NO_PATIENCE) -> Chat:
-    return Chat(Connection(url, "judge", key), max_tokens=50, temperature=0.0, concurrency=4, patience=patience)
+    return Chat(Connection(url, "judge", Access(key)), max_tokens=50, temperature=0.0, concurrency=4, patience=patience)
 
 
 def asked(a: str, b: str, question: str = "Why?") -> list[dict[str, str]]:

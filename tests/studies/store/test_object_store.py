@@ -343,7 +343,7 @@ def test_the_doctor_reads_and_writes_an_object_store(s3, monkeypatch):
     monkeypatch.setattr(objects, "PATIENCE_S", 1.0)
     found = {check.name: check.status for check in whichbits.doctor("s3://studies/one")}
     assert found["store"] == "ok"
-    assert ObjectStore("s3://studies/one")._objects.names("") == []
+    assert not [name for name in ObjectStore("s3://studies/one")._objects.names("") if name.startswith("probes/")]
     assert {check.name: check.status for check in whichbits.doctor("s3://nowhere/one")}["store"] == "fail"
 
 
