@@ -22,6 +22,7 @@ WRITTEN = "YAML of a user, before it is checked"
 FOREIGN: Mapping[str, str] = {
     "api.quantize.estimate_quantization": WRITTEN,
     "api.quantize.quantize": WRITTEN,
+    "engines.http.requests.Answer.json": BODY,
     "engines.http.requests.HttpClient.post": BODY,
     "engines.http.requests.parse_json": BODY,
     "formats.checkpoint.recognize.refuse_older_key": CONFIG,

@@ -55,7 +55,7 @@ def _arrivals(connection: Connection, answer: Answer) -> Arrivals:
     stream, arrivals = EventStream(), Arrivals()
     events = [*stream.feed(answer.text.encode()), *stream.end()]
     if not events:
-        answer.check()
+        answer.json()
         raise UserError(
             f"url {connection.url} answers in one piece where a stream is asked for, so that tokens have no times",
             remedy="switch streaming on, or name the server behind the gateway that takes it away",

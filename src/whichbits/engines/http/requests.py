@@ -44,10 +44,6 @@ class Answer:
         """The answer as a JSON object. Raises EngineError where it is none, or where it is an error in spite of its status."""
         return parse_json(self.text, self.address, self.content_type)
 
-    def check(self) -> None:
-        """Raise EngineError where it is no JSON object, or an error in spite of its status."""
-        self.json()
-
 
 class HttpClient:
     """Requests to one server, from any number of threads.
