@@ -87,7 +87,7 @@ def by_guidellm(command: str, url: str, tokenizer: Path, streams: int) -> LoadLe
     with tempfile.TemporaryDirectory() as folder:
         words = [
             *shlex.split(command), "run", "--disable-console",
-            "--backend", f"kind=openai_http,target={url},model={MODEL},request_format=/v1/completions",
+            "--backend", f"kind=openai_http,target={url},model={MODEL},request_format=/v1/completions,validate_backend=false",
             "--profile", f"kind=concurrent,streams={streams}",
             "--constraint", f"kind=max_requests,count={REQUESTS_PER_STREAM * streams}",
             "--tokenizer", f"kind=huggingface_auto,model={tokenizer}",
@@ -113,7 +113,7 @@ def row(client: str, streams: int, found: LoadLevelResult) -> str:
         "latency": (mean(metrics.latency_s), LATENCY_S),
     }
     off = " | ".join("–" if value is None else f"{100 * (value / true - 1):+.1f}" for value, true in measured.values())
-    own = f"{seen.client_cpu:.2f} | {1e3 * (seen.dispatch_delay_s or 0):.2f} | {1e3 * (seen.loop_lag_s or 0):.2f}"
+    own = f"{seen.client_cpu or 0:.2f} | {1e3 * (seen.dispatch_delay_s or 0):.2f} | {1e3 * (seen.loop_lag_s or 0):.2f}"
     told = "yes" if found.valid else "; ".join(found.reasons)
     return f"| {streams} | {client} | {off} | {own if client == 'whichbits' else '– | – | –'} | {told} |"
 

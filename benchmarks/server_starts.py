@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--candidate", nargs="+", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--starts", type=int, default=6, help="an even number, 4 at least: half of them are a run")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="of each start, 2 at least")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--concurrency", type=int, default=16, help="beside one request at a time")
     parser.add_argument("--prompt-tokens", type=int, default=128)
@@ -129,6 +129,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.starts < 4 or given.starts % 2:
         parser.error(f"--starts {given.starts}: an even number of at least 4")
+    if given.rounds < 2:
+        parser.error(f"--rounds {given.rounds}: one says nothing of how rounds differ")
     model = resolve(given.model)
     base, cache = model.path, model.configuration.kv_bytes_per_token
     workload = Workload(

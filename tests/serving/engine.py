@@ -77,7 +77,8 @@ class Engine:
         self.queries += prompt
         self.hits += max(map(self.alike(request), self.received[:-1]), default=0) if o["remembers"] else prompt * o["cached"]
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-        count = min(request["max_tokens"], o["stop_after"] or request["max_tokens"])
+        asked = request.get("max_tokens", request.get("max_completion_tokens", 16))
+        count = min(asked, o["stop_after"] or asked)
         if o["stop_every"] and len(self.received) % o["stop_every"] == 0:
             count //= 2
         due = asyncio.get_running_loop().time() + o["ttft"] * (1 + o["slowing"] * len(self.received))
