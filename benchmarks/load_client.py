@@ -3,7 +3,8 @@
     python benchmarks/load_client.py TOKENIZER_FOLDER --streams 1 8 32 50 [--vllm COMMAND] [--guidellm COMMAND]
 
 The server shares this machine's cores with the client. Prints a row a number of streams and client: how far the rate and the
-means of TTFT, ITL, TPOT and latency are from what the server does, in %. `--vllm` measures with vLLM's `bench serve` too, and
+means of TTFT, ITL, TPOT and latency are from those delays, in %, and by how much the server itself
+sent first tokens late. `--vllm` measures with vLLM's `bench serve` too, and
 `--guidellm` with GuideLLM: what they write of each request is read as `whichbits bench --from` does, so that all metrics are
 defined alike. Of whichbits itself follow the client's share of a core, and by how much requests were sent and chunks read late.
 """
@@ -20,6 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+
 from whichbits.schema.serve import Distribution
 from whichbits.schema.workload import Workload
 from whichbits.serving.importers.registry import read
@@ -30,6 +33,10 @@ from whichbits.serving.result import LoadLevelResult
 TTFT_S, ITL_S, TOKENS, PROMPT = 0.08, 0.02, 50, 64
 LATENCY_S = TTFT_S + (TOKENS - 1) * ITL_S
 REQUESTS_PER_STREAM = 8
+COLUMNS = (
+    "streams", "client", "rate, % off", "TTFT", "ITL", "TPOT", "latency", "server late, ms", "client, cores", "sent late, ms",
+    "read late, ms", "valid",
+)  # fmt: skip
 MODEL = "m"
 SERVER = Path(__file__).parents[1] / "tests" / "serving" / "engine.py"
 
@@ -102,7 +109,13 @@ def mean(found: Distribution | None) -> float | None:
     return None if found is None else found.mean
 
 
-def row(client: str, streams: int, found: LoadLevelResult) -> str:
+def server_late_ms(url: str) -> float:
+    """By how much the server sent first tokens later than it was to, on average."""
+    late = httpx.get(f"{url}/late").json()
+    return 1e3 * sum(late) / len(late)
+
+
+def row(client: str, streams: int, found: LoadLevelResult, late_ms: float) -> str:
     """A row of the table."""
     metrics, seen = found.metrics, found.evidence
     measured = {
@@ -115,7 +128,7 @@ def row(client: str, streams: int, found: LoadLevelResult) -> str:
     off = " | ".join("–" if value is None else f"{100 * (value / true - 1):+.1f}" for value, true in measured.values())
     own = f"{seen.client_cpu or 0:.2f} | {1e3 * (seen.dispatch_delay_s or 0):.2f} | {1e3 * (seen.loop_lag_s or 0):.2f}"
     told = "yes" if found.valid else "; ".join(found.reasons)
-    return f"| {streams} | {client} | {off} | {own if client == 'whichbits' else '– | – | –'} | {told} |"
+    return f"| {streams} | {client} | {off} | {late_ms:.1f} | {own if client == 'whichbits' else '– | – | –'} | {told} |"
 
 
 def main() -> None:
@@ -133,13 +146,12 @@ def main() -> None:
         clients["vllm bench serve"] = lambda url, streams: by_vllm(given.vllm, url, given.tokenizer, streams)
     if given.guidellm:
         clients["guidellm"] = lambda url, streams: by_guidellm(given.guidellm, url, given.tokenizer, streams)
-    columns = "streams | client | rate, % off | TTFT | ITL | TPOT | latency | cores | sent late, ms | read late, ms | valid"
-    print(f"| {columns} |")
-    print("|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
+    print(f"| {' | '.join(COLUMNS)} |\n|--:|---{'|--:' * (len(COLUMNS) - 3)}|---|")
     for streams in given.streams:
         for client, by in clients.items():
             with known_server() as url:
-                print(row(client, streams, by(url, streams)), flush=True)
+                found = by(url, streams)
+                print(row(client, streams, found, server_late_ms(url)), flush=True)
 
 
 if __name__ == "__main__":

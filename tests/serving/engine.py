@@ -26,6 +26,8 @@ class Engine:
             "stall": 0.0, "usage": True, "held": False, "remembers": False,
         } | options  # fmt: skip
         self.received: list[dict[str, Any]] = []
+        self.late: list[float] = []
+        """By how much the first chunk of each request was sent late, in seconds."""
         self.queries = self.hits = self.generated = 0.0
         self.slots = asyncio.Semaphore(self.options["slots"])
 
@@ -53,6 +55,8 @@ class Engine:
             if every := self.options["preempt_every"]:
                 text += f'vllm:num_preemptions_total{{engine="0"}} {len(self.received) // every}\n'
             await self.plain(writer, 200, text)
+        elif path == "/late":
+            await self.plain(writer, 200, json.dumps(self.late))
         elif path == "/received":
             await self.plain(writer, 200, json.dumps(self.received))
         elif method == "GET":
@@ -87,6 +91,8 @@ class Engine:
             await asyncio.sleep(due - asyncio.get_running_loop().time())
             if o["stall_every"] and (left := asyncio.get_running_loop().time() % o["stall_every"]) < o["stall"]:
                 await asyncio.sleep(o["stall"] - left)
+            if not done:
+                self.late.append(asyncio.get_running_loop().time() - due)
             done = min(done + o["per_chunk"], count)
             due += o["itl"] * o["per_chunk"] * (not o["held"])
             text = "" if done <= o["textless"] else "x"
