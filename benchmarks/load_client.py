@@ -3,10 +3,10 @@
     python benchmarks/load_client.py TOKENIZER_FOLDER --streams 1 8 32 50 [--vllm COMMAND] [--guidellm COMMAND]
 
 The server shares this machine's cores with the client. Prints a row a number of streams and client: how far the rate and the
-means of TTFT, ITL, TPOT and latency are from those delays, in %, and by how much the server itself
-sent first tokens late. `--vllm` measures with vLLM's `bench serve` too, and
-`--guidellm` with GuideLLM: what they write of each request is read as `whichbits bench --from` does, so that all metrics are
-defined alike. Of whichbits itself follow the client's share of a core, and by how much requests were sent and chunks read late.
+means of TTFT, ITL, TPOT and latency are from those delays, in %, and by how much the server itself sent first tokens late.
+`--vllm` measures with vLLM's `bench serve` too, and `--guidellm` with GuideLLM: what they write of each request is read as
+`whichbits bench --from` does, so that all metrics are defined alike. Of whichbits itself follow the client's share of a core,
+and by how much requests were sent and chunks read late.
 """
 
 from __future__ import annotations

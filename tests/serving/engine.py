@@ -6,13 +6,15 @@ HTTP 500), slots (requests served at once, the others wait), stop_every (n-th re
 restart_after (requests after which the counters begin anew), slowing (share by which each request's first token comes later
 than the one before), preempt_every (n-th request counts as preempted), stall_every and stall (seconds: how often and how long
 nothing is sent), usage (False: none in the stream), held (True: the whole stream is sent at its end, as by a proxy that
-buffers), remembers (True: prefix hits are what earlier prompts began with).
+buffers), remembers (True: prefix hits are what earlier prompts began with), jitter (share by which each gap differs at random,
+up or down), drop_every (the connection of each n-th request is closed after half of its tokens).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -23,9 +25,10 @@ class Engine:
         self.options = {
             "ttft": 0.02, "itl": 0.002, "stop_after": None, "per_chunk": 1, "textless": 0, "cached": 0.0, "fail_every": 0,
             "slots": 1000, "stop_every": 0, "restart_after": 0, "slowing": 0.0, "preempt_every": 0, "stall_every": 0.0,
-            "stall": 0.0, "usage": True, "held": False, "remembers": False,
+            "stall": 0.0, "usage": True, "held": False, "remembers": False, "jitter": 0.0, "drop_every": 0,
         } | options  # fmt: skip
         self.received: list[dict[str, Any]] = []
+        self.random = random.Random(0)
         self.late: list[float] = []
         """By how much the first chunk of each request was sent late, in seconds."""
         self.queries = self.hits = self.generated = 0.0
@@ -85,6 +88,7 @@ class Engine:
         count = min(asked, o["stop_after"] or asked)
         if o["stop_every"] and len(self.received) % o["stop_every"] == 0:
             count //= 2
+        drops = o["drop_every"] and len(self.received) % o["drop_every"] == 0
         due = asyncio.get_running_loop().time() + o["ttft"] * (1 + o["slowing"] * len(self.received))
         done = 0
         while done < count:
@@ -94,11 +98,14 @@ class Engine:
             if not done:
                 self.late.append(asyncio.get_running_loop().time() - due)
             done = min(done + o["per_chunk"], count)
-            due += o["itl"] * o["per_chunk"] * (not o["held"])
+            due += o["itl"] * o["per_chunk"] * (not o["held"]) * (1 + o["jitter"] * self.random.uniform(-1, 1))
             text = "" if done <= o["textless"] else "x"
             usage = {"prompt_tokens": prompt, "completion_tokens": done, "total_tokens": prompt + done}
             chunk = {"id": "c", "choices": [{"index": 0, "text": text}]} | ({"usage": usage} if o["usage"] else {})
             await self.event(writer, json.dumps(chunk))
+            if drops and done >= count // 2:
+                writer.close()
+                return
         self.generated += count
         if o["usage"]:
             await self.event(writer, json.dumps({"id": "c", "choices": [], "usage": usage}))

@@ -63,6 +63,7 @@ def test_metrics_are_those_of_the_server(start_engine, word_tokenizer: Path):
         ({"cached": 0.5}, "prefix cache hit: 50.0%"),
         ({"held": True}, "streamed in one piece: all tokens of "),
         ({"fail_every": 4}, "errors: "),
+        ({"drop_every": 4}, "errors: "),
     ],
 )
 def test_faults_of_the_server_make_a_load_level_invalid(start_engine, word_tokenizer: Path, fault, reason):
@@ -78,6 +79,16 @@ def test_tokens_count_though_they_carry_no_text_or_share_a_chunk(start_engine, w
     assert result.evidence.tokens_per_chunk == pytest.approx(2.0)
     assert result.metrics.itl_s is not None and result.metrics.itl_s.mean == pytest.approx(0.1, abs=0.01)
     assert result.metrics.tpot_s is not None and result.metrics.tpot_s.mean == pytest.approx(0.5 / 11, rel=0.1)
+
+
+def test_gaps_that_differ_at_random_keep_their_mean_and_show_their_spread(start_engine, word_tokenizer: Path):
+    url = start_engine(ttft=0.05, itl=0.02, jitter=0.8)
+    workload = chat(synchronous=False, concurrency=[4], output_tokens=24, requests_per_stream=6)
+    (result,) = measure(url, "m", word_tokenizer, workload, seed=1)
+    assert result.metrics.itl_s is not None and result.metrics.tpot_s is not None
+    assert result.metrics.tpot_s.mean == pytest.approx(0.02, rel=0.08)
+    found = result.metrics.itl_s.percentiles
+    assert found["90"] is not None and found["90"].value > 0.028
 
 
 def test_auto_ladder_ends_at_the_servers_slots(start_engine, word_tokenizer: Path):
