@@ -28,7 +28,7 @@ from whichbits.core.processes import die_with_parent, leave_working_directory, s
 from whichbits.schema.step import Step
 from whichbits.studies.execution import beside
 from whichbits.studies.execution.executor import StepFailed, StepServices, Work
-from whichbits.studies.execution.one_measurement import measuring
+from whichbits.studies.execution.machine_locks import measuring
 from whichbits.studies.execution.worker import jobs_of, run_work, server_failure
 from whichbits.studies.steps.step import Job, Result, ServerFailed
 from whichbits.studies.store.place import open_store
@@ -138,28 +138,8 @@ class Processes:
         """Run work in a process of its own that has this environment, and is bound to these processors.
 
         `ended` is told of each step as it is filed. What the process leaves without a result, when it has died, is returned.
-        What is to run alone waits for another study's measurement on this machine. Raises OSError or UserError of the store,
-        StepFailed where the processes are stopped.
+        Raises OSError or UserError of the store, StepFailed where the processes are stopped.
         """
-        first = work.steps[0]
-        if not first.needs.alone:
-            return self._run(work, cpus, environment, services, ended)
-
-        def waits(place: str) -> bool:
-            services.progress(first.step, f"waits for a measurement of {place} on this machine")
-            return not self.stopped
-
-        with measuring(self.store.place, waits):
-            return self._run(work, cpus, environment, services, ended)
-
-    def _run(
-        self,
-        work: Work,
-        cpus: frozenset[int] | None,
-        environment: Mapping[str, str],
-        services: StepServices,
-        ended: Ending,
-    ) -> Lost | None:
         jobs = {job.step.key: job for job in jobs_of(work, self.store, cpus, Path(self._turns.name))}
         ours, theirs = self._context.Pipe()
         arguments = (work, tuple(jobs.values()), self.store.address, cpus, theirs, environment)
@@ -353,6 +333,9 @@ class _Line:
     def progress(self, text: str) -> None:
         self.connection.send(Progress(self.job.step, text))
 
+    def waits(self, store: str) -> None:
+        self.progress(f"waits for a measurement of {store} on this machine")
+
     def server(self, name: str) -> str:
         self.connection.send(ServerWanted(name))
         answer: str | ServerFailed = self.connection.recv()
@@ -399,8 +382,9 @@ def _work(
             line = _Line(connection, jobs[0])
             if work.beside:
                 sys.exit(beside.run(work, jobs, line))
-            for planned, outcome in run_work(work, jobs, store, line):
-                connection.send(Ended(planned.step.key, outcome))
+            with measuring(store.place, line.waits) if work.steps[0].needs.alone else contextlib.nullcontext():
+                for planned, outcome in run_work(work, jobs, store, line):
+                    connection.send(Ended(planned.step.key, outcome))
     except (OSError, UserError) as error:
         connection.send(Broken(error))
     connection.close()

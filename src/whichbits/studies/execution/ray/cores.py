@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+
+from whichbits.studies.execution.machine_locks import lock_file
 
 
 @contextmanager
@@ -19,13 +19,12 @@ def claimed(count: int) -> Iterator[frozenset[int]]:
     its holder dies, however that happens.
     """
     usable = sorted(os.sched_getaffinity(0))
-    folder = _locks()
     with ExitStack() as stack:
         free: list[int] = []
         for core in usable:
             if len(free) == count:
                 break
-            file = stack.enter_context((folder / str(core)).open("a", encoding="utf-8"))
+            file = stack.enter_context(lock_file(f"core-{core}").open("a", encoding="utf-8"))
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 free.append(core)
@@ -36,12 +35,6 @@ def claimed(count: int) -> Iterator[frozenset[int]]:
 @contextmanager
 def turn_to_start() -> Iterator[None]:
     """One server of a machine starts at a time; the others wait here."""
-    with (_locks() / "start").open("a", encoding="utf-8") as file:
+    with lock_file("start").open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _locks() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"whichbits-cores-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from whichbits.studies.execution import one_measurement
-from whichbits.studies.execution.executor import StepFailed
-from whichbits.studies.execution.one_measurement import measuring
+from whichbits.studies.execution import machine_locks
+from whichbits.studies.execution.machine_locks import measuring
 
 OTHER = """\
 import sys
-from whichbits.studies.execution.one_measurement import measuring
-with measuring("studies/other", lambda place: True):
+from whichbits.studies.execution.machine_locks import measuring
+with measuring("studies/other", lambda place: print("waits for", place, flush=True)):
     print("measures", flush=True)
     sys.stdin.readline()
 """
@@ -28,7 +27,7 @@ def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which no other test measures."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setattr(one_measurement, "LOOKS_EVERY_S", 0.05)
+    monkeypatch.setattr(machine_locks, "LOOKS_EVERY_S", 0.05)
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -38,7 +37,7 @@ def test_the_second_waits_for_the_first_whatever_its_end(killed: bool) -> None:
         assert other.stdout.readline() == "measures\n"
         heard: list[str] = []
 
-        def waits(place: str) -> bool:
+        def waits(place: str) -> None:
             heard.append(place)
             if len(heard) == 5:
                 if killed:
@@ -46,14 +45,15 @@ def test_the_second_waits_for_the_first_whatever_its_end(killed: bool) -> None:
                 else:
                     other.stdin.write("\n")  # type: ignore[union-attr]
                     other.stdin.flush()  # type: ignore[union-attr]
-            return True
 
         began = time.monotonic()
         with measuring("studies/mine", waits):
             assert set(heard) == {"studies/other"}
-            assert time.monotonic() - began >= 5 * one_measurement.LOOKS_EVERY_S
-            with pytest.raises(StepFailed), measuring("studies/third", lambda place: place != "studies/mine"):
-                pass
+            assert time.monotonic() - began >= 5 * machine_locks.LOOKS_EVERY_S
+            with subprocess.Popen([sys.executable, "-c", OTHER], stdout=subprocess.PIPE, text=True) as third:
+                assert third.stdout is not None
+                assert third.stdout.readline() == "waits for studies/mine\n"
+                third.kill()  # as what waits when its study is stopped
         other.wait()
-    with measuring("studies/mine", lambda place: False):
+    with measuring("studies/mine", lambda place: pytest.fail(f"{place} measures")):
         pass
