@@ -39,7 +39,7 @@ def test_problems(follow: Any, tmp_path: Path):
         table.write_text(",".join(names) + "\n1,a?,b,c,d,e\n")
         gpqa.questions(tmp_path)
 
-    follow("is no CSV table", mistake=lambda: gpqa.questions(tmp_path), remedy=download)
+    follow("is not CSV", mistake=lambda: gpqa.questions(tmp_path), remedy=download)
     kind, whole = task_kind("mathematics"), task("aime24")
     raised = follow(
         "is none of kind",

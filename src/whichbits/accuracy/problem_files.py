@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from whichbits.core.errors import UserError
-from whichbits.core.text import decode, json_lines, parse_json, read_bytes
+from whichbits.core.text import csv_lines, json_lines, parse_json, read_bytes
 
 
 def problem_file(data_dir: Path | None, patterns: Sequence[str], *, task: str, remedy: str) -> Path:
@@ -68,7 +66,7 @@ def rows(file: Path, kind: type[Kind]) -> list[Kind]:
 def read_rows(content: bytes, file: object, kind: type[Kind], *, whole: bool = False) -> list[Kind]:
     """Rows of the content of `file`: a table (.csv), an object a line, or a list. Raises UserError as `rows` does."""
     if str(file).endswith(".csv"):
-        found: Any = _table(content, file)
+        found: Any = [row for _, row in csv_lines(content, f"data_dir: {file}")]
     elif whole:
         found = parse_json(content, str(file), form="a JSON list of objects")
     else:
@@ -76,15 +74,6 @@ def read_rows(content: bytes, file: object, kind: type[Kind], *, whole: bool = F
     if not (isinstance(found, list) and found):
         raise UserError(f"data_dir: {file} is not a list of problems", remedy="download it again")
     return [read_row(row, f"data_dir: {file} row {number}", kind) for number, row in enumerate(found, start=1)]
-
-
-def _table(content: bytes, file: object) -> list[dict[str | Any, str | Any]]:
-    """Rows of a CSV table with a header. Raises UserError where it is none."""
-    text = decode(content, f"data_dir: {file}")
-    try:  # strict: else a quoted cell that does not end takes the rest of the file
-        return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error as error:
-        raise UserError(f"data_dir: {file} is no CSV table: {error}", remedy="download it again") from error
 
 
 def read_row(row: object, where: str, kind: type[Kind]) -> Kind:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import codecs
+import csv
+import io
 import json
 from collections.abc import Iterator, Mapping
 from importlib.resources.abc import Traversable
@@ -73,6 +75,22 @@ def json_lines(content: bytes, name: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
         if line.strip():
             yield number, parse_json(line, f"{name} line {number}")
+
+
+def csv_lines(content: bytes, name: str) -> Iterator[tuple[int, dict[str | Any, str | Any]]]:
+    """Number of the last line (from 1) and cells by column of each row of a table with a header.
+
+    Raises UserError where it is no text, and with the line where it is not CSV.
+    """
+    # Strict: else a quoted cell that does not end takes the rest of the file.
+    reader = csv.DictReader(io.StringIO(decode(content, name), newline=""), strict=True)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise UserError(
+            f"{name} line {reader.line_num} is not CSV: {error}", remedy="end each quoted cell, or take out the line"
+        ) from error
 
 
 def parse_json(content: bytes, where: str, *, form: str = "one JSON object a line") -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from whichbits.core.errors import UserError
+from whichbits.core.text import csv_lines, read_bytes
 
 MAX = float("inf")
 """As a concurrency: as many requests in flight as give the highest rate."""
@@ -121,9 +121,8 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
     Cells that no column is for are kept under SURPLUS, joined. Raises UserError for a file that cannot be read.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream, restkey=SURPLUS, restval=""))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: {error}", remedy="give a CSV file in UTF-8 with a header line") from error
-    return [{key: ",".join(cells) if isinstance(cells, list) else cells for key, cells in row.items()} for row in rows]
+    rows = csv_lines(read_bytes(path, str(path)), str(path))
+    return [
+        {SURPLUS if name is None else name: ",".join(cells) if name is None else cells or "" for name, cells in row.items()}
+        for _, row in rows
+    ]

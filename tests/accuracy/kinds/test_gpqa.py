@@ -141,5 +141,5 @@ def test_files(tmp_path: Path) -> None:
 def test_a_table_that_cannot_be_read(tmp_path: Path, cell: str) -> None:
     file = write(tmp_path, 2)
     file.write_text(f"{file.read_text()}rec9,{cell},a,b,c,d\n")
-    with pytest.raises(UserError, match="is no CSV table"):
+    with pytest.raises(UserError, match="is not CSV"):
         questions(tmp_path)

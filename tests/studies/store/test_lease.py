@@ -34,6 +34,15 @@ def silent(path: Path, seconds: float) -> None:
     os.utime(path, (changed, changed))
 
 
+def left_over(path: Path) -> None:
+    """A lease of another machine's process that has been silent for so long that it can be taken over."""
+    with leased(path):
+        elsewhere(path)
+        text = path.read_text()
+    path.write_text(text)
+    silent(path, LONGEST_SILENCE_S + 1)
+
+
 def test_a_lease_has_one_holder_and_leaves_nothing(tmp_path: Path):
     path = tmp_path / "lease"
     with leased(path):
@@ -104,12 +113,7 @@ def _want(path: Path, ready: Any, won: Any, all_have_tried: Any) -> None:
 def test_of_many_that_want_it_at_once_one_gets_it(tmp_path: Path, left: bool):
     path, context = tmp_path / "lease", multiprocessing.get_context("fork")
     if left:
-        with leased(path):
-            elsewhere(path)
-            silent(path, LONGEST_SILENCE_S + 1)
-            text, times = path.read_text(), path.stat()
-        path.write_text(text)
-        os.utime(path, (times.st_atime, times.st_mtime))
+        left_over(path)
     ready, won, all_have_tried = context.Barrier(12), context.Queue(), context.Event()
     wanting = [context.Process(target=_want, args=(path, ready, won, all_have_tried)) for _ in range(12)]
     for process in wanting:
@@ -137,12 +141,7 @@ def test_steps_of_a_store_are_held_apart_from_each_other_and_from_the_whole(tmp_
 def test_a_lease_that_is_moved_by_mistake_stays_its_holders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """B follows a silent holder; C, which has seen that one too, moves B's lease away for a moment; then D comes."""
     path = tmp_path / "lease"
-    with leased(path):
-        elsewhere(path)
-        silent(path, LONGEST_SILENCE_S + 1)
-        text, times = path.read_text(), path.stat()
-    path.write_text(text)
-    os.utime(path, (times.st_atime, times.st_mtime))
+    left_over(path)
     b, refused = leased(path), []
     look, read = leases.held, leases._read
 

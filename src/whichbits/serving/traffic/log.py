@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from whichbits.core.errors import UserError
-from whichbits.core.text import decode, json_lines, read_bytes
+from whichbits.core.text import csv_lines, json_lines, read_bytes
 from whichbits.schema.workload import MOST_TOKENS
 
 MOST = 1_000_000
@@ -112,22 +110,11 @@ def _form(path: Path, row: Mapping[str, Any]) -> Form:
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Lines of the file with their numbers, from 1."""
     content = read_bytes(path, f"trace {path}")
-    numbered = _csv(path, decode(content, f"trace {path}")) if path.suffix.lower() == ".csv" else _jsonl(path, content)
+    numbered = csv_lines(content, f"trace {path}") if path.suffix.lower() == ".csv" else _jsonl(path, content)
     for count, (number, row) in enumerate(numbered):
         if count >= MOST:
             raise UserError(f"trace {path} has over {MOST:,} requests", remedy="give a part of it")
         yield number, row
-
-
-def _csv(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)  # else a quoted cell without an end takes all the rest
-    try:
-        for row in reader:
-            yield reader.line_num, row
-    except csv.Error as error:
-        raise UserError(
-            f"trace {path}, line {reader.line_num} is not CSV: {error}", remedy="end each quoted cell, or take out the line"
-        ) from error
 
 
 def _jsonl(path: Path, content: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
@@ -97,7 +97,8 @@ class ObjectStore(Store):
     def earlier(self, step: Step) -> Earlier | None:
         """The result with the most items that are fewer than are wanted."""
         if step.items is not None:
-            self._bring_all(f"{STEPS}/{step.kind}/{step.key}")
+            prefix = f"{STEPS}/{step.kind}/{step.key}"
+            self._bring_all(prefix, self._objects.tags(prefix))
         return super().earlier(step)
 
     def record_of(self, kind: str, key: str, labels: Labels, items: Items | None = None) -> Record:
@@ -190,8 +191,9 @@ class ObjectStore(Store):
     def refresh(self) -> None:
         """Bring here what others have finished and written since."""
         folders = (STEPS, FILES, FAILED, LEASES, SUPERSEDED, PROBES)
-        self._bring_all(STEPS)
-        for name in self._objects.names(""):
+        tags = self._objects.tags("")
+        self._bring_all(STEPS, {name: tag for name, tag in tags.items() if name.startswith(f"{STEPS}/")})
+        for name in tags:
             if not name.startswith((".", *(f"{folder}/" for folder in folders))):
                 self._copy(name)
 
@@ -212,9 +214,11 @@ class ObjectStore(Store):
 
     # The copy
 
-    def _bring_all(self, prefix: str) -> None:
-        """Bring here what is finished in a folder, and drop from the copy what another machine has set aside or done anew."""
-        tags = self._objects.tags(prefix)
+    def _bring_all(self, prefix: str, tags: Mapping[str, str]) -> None:
+        """Bring here what a folder has finished, and drop from the copy what another machine has set aside or done anew.
+
+        `tags` are those of all objects in the folder.
+        """
         for listing in list((self.folder / prefix).rglob(LISTING)):
             name = f"{listing.parent.relative_to(self.folder).as_posix()}.json"
             if name not in tags or not self._is(name, listing.read_bytes(), tags[name]):

@@ -96,7 +96,7 @@ def _invalid(path: Path, field: str, error: ValidationError) -> UserError:
     return _damaged(path, f"{where} = {first['input']!r} is not valid ({first['msg']})")
 
 
-def _damaged(path: Path, problem: str | None) -> UserError:
+def _damaged(path: Path, problem: str) -> UserError:
     return UserError(
         f"store: {path} is damaged: {problem}",
         remedy=f"delete the folder {path.parent} and run the study again; only this step is computed anew",
@@ -116,12 +116,11 @@ def read_model(path: Path, names: Sequence[str], model: type[Model]) -> Model:
 def read_fields(path: Path, fields: Sequence[str]) -> dict[str, Any]:
     """A JSON object with these fields. Raises UserError where it is damaged."""
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-        absent = [name for name in fields if name not in found]
-        problem = f"it has no {absent[0]}" if absent else None if isinstance(found, dict) else "it is no JSON object"
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        problem = str(error)
-    if problem is not None:
-        raise _damaged(path, problem)
-    fields_found: dict[str, Any] = found
-    return fields_found
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(found, dict):
+        raise _damaged(path, "it is no JSON object")
+    if absent := [name for name in fields if name not in found]:
+        raise _damaged(path, f"it has no {absent[0]}")
+    return found

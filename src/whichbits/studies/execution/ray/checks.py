@@ -157,7 +157,7 @@ def check_node(node: Node, examined: Examined | NoAnswer, *, own: Examined, stor
     if isinstance(examined, NoAnswer):
         raise UserError(
             f"{where} does not answer: {examined.cause}",
-            remedy="see /tmp/ray/session_latest/logs on it, and start it again there: `ray stop`, `ray start --address ...`",
+            remedy="see its session_latest/logs of Ray, and start the node again: `ray stop`, `ray start --address ...`",
         )
     for name, version in own.software.items():
         other = examined.software.get(name, "none")

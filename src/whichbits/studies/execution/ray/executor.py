@@ -73,9 +73,7 @@ class RayExecutor(Executor):
     _running: dict[str, Piece] = field(default_factory=dict, init=False)
     """By the keys of its steps."""
     _engine: RayEngine | None = field(default=None, init=False)
-    _stopped: bool = field(default=False, init=False)
-    _ended: threading.Event = field(default_factory=threading.Event, init=False)
-    """What `_stopped` says, for who waits."""
+    _stopped: threading.Event = field(default_factory=threading.Event, init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
 
     def connect(self, address: str | None) -> None:
@@ -141,9 +139,8 @@ class RayExecutor(Executor):
 
     def stop(self) -> None:
         """Cancel what runs; its processes end with Ray's workers."""
-        self._ended.set()
         with self._lock:
-            self._stopped = True
+            self._stopped.set()
             pieces = [*self._waiting, *self._pieces()]
             self._waiting = []
             for piece in pieces:
@@ -172,7 +169,7 @@ class RayExecutor(Executor):
     def _place(self) -> None:
         """Give Ray whatever need not be held back."""
         for piece in sorted(self._waiting, key=lambda piece: self._services.machine.turn(piece.needs)):
-            if not self._stopped and self._fits(piece.needs):
+            if not self._stopped.is_set() and self._fits(piece.needs):
                 self._waiting.remove(piece)
                 self._give(piece)
 
@@ -243,14 +240,14 @@ class RayExecutor(Executor):
 
     def _watch(self) -> None:
         """See which nodes come and go, until the end."""
-        while not self._ended.wait(WATCH_S):
+        while not self._stopped.wait(WATCH_S):
             try:
                 self._members.look()
             except (OSError, UserError):  # the store cannot be reached: whatever needs it says so; it is asked again here
                 continue
             with self._lock:
                 for piece in self._pieces():
-                    if not self._stopped and piece.node is None and not piece.withdrawn:
+                    if not self._stopped.is_set() and piece.node is None and not piece.withdrawn:
                         self._place_anew(piece)
                 self._place()
 
@@ -314,7 +311,7 @@ class RayExecutor(Executor):
         """Settle work whose task has ended."""
         while (piece := self._heard.get()) is not None:
             with self._lock:
-                if self._stopped:
+                if self._stopped.is_set():
                     return
                 self._task_ended(piece)
                 self._place()
