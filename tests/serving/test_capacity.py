@@ -81,6 +81,7 @@ EVIDENCE = Evidence(
     [
         ({}, 2.9, CapacityRun(rate=2.9, worst=0.5)),
         ({}, 2.0, CapacityRun(rate=2.9, worst=None)),  # piled up
+        ({"backlog_growth": 12}, 2.9, CapacityRun(rate=2.9, worst=None)),  # on the way to it
         ({"errors": 2, "requests": 18}, 2.9, CapacityRun(rate=2.9, worst=None)),  # refused
         ({"client_busiest_cpu": 0.9}, 2.9, None),
         ({"foreign_tokens": 0.5}, 2.0, None),

@@ -85,13 +85,15 @@ def worst_limit(result: LoadLevelResult, slo: Slo) -> float:
 
 
 def capacity_run(result: LoadLevelResult, level: LoadLevel, workload: Workload) -> CapacityRun | None:
-    """What a run tells: the rate at which requests came, and the worst limit; None of it where they piled up, or some failed.
+    """What a run tells: the rate at which requests came, and the worst limit.
+
+    There is no worst limit where the server did not keep up, so that latency depends on the length of the run, or some failed.
 
     None where the measurement is not valid for another reason, as a saturated client: it tells nothing.
     """
     evidence, slo, rate = result.evidence, workload.slo, result.evidence.offered_rate or result.rate
-    served = {"offered_rate": None, "errors": 0, "requests": evidence.requests_planned}
+    served = {"offered_rate": None, "backlog_growth": None, "errors": 0, "requests": evidence.requests_planned}
     if slo is None or rate is None or judge(evidence.model_copy(update=served), result.metrics, level, workload):
         return None
-    missed = evidence.errors > 0 or piled_up(evidence, result.metrics)
+    missed = evidence.errors > 0 or evidence.backlog_growth is not None or piled_up(evidence, result.metrics)
     return CapacityRun(rate=rate, worst=None if missed else worst_limit(result, slo))

@@ -75,8 +75,8 @@ def of_requests(seen: Sequence[Observation], level: LoadLevel, metrics: Metrics,
 
 
 def _growth(seen: Sequence[Observation], level: LoadLevel, window: Steady | None) -> int | None:
-    """Of arrivals at one rate: a ramp or a log may end higher than it began, and the search for a capacity goes beyond it."""
-    if window is None or level.rate is None or level.arrival_kind != "rate" or level.seeks_capacity:
+    """Of arrivals at one rate: a ramp or a log may end higher than it began."""
+    if window is None or level.rate is None or level.arrival_kind != "rate":
         return None
     return backlog_growth(seen, window, level.rate)
 
