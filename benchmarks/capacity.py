@@ -120,19 +120,19 @@ def run(server: Server, rate: float, requests: int, seed: int) -> Point | None:
     limited = {f"{name}_s" for name in server.slo.limits()} | {"latency_s", "requests_per_second", "output_tokens_per_second"}
     metrics = [metric for metric in all_metrics() if metric.described.key in limited]
     window = steady(seen, level)
-    found = metrics_of(seen, metrics, window)
+    metrics_seen = metrics_of(seen, metrics, window)
     result = LoadLevelResult(
         load_level=level.name,
         concurrency=None,
         rate=rate,
         valid=True,
-        metrics=found,
-        evidence=of_requests(seen, level, found, window),
+        metrics=metrics_seen,
+        evidence=of_requests(seen, level, metrics_seen, window),
         rows=rows_of(seen, metrics),
     )
     workload = Workload(name="simulated", prompt_tokens=PROMPT, output_tokens=server.tokens, slo=server.slo)
-    told = capacity_run(result, level, workload)
-    return None if told is None else point(told)
+    found = capacity_run(result, level, workload)
+    return None if found is None else point(found)
 
 
 def true_capacity(server: Server) -> float:

@@ -28,31 +28,26 @@ version: 1
 name: public-tasks
 model: smollm2-135m-instruct
 candidates:
-  - {{format: w8a8-int, name: w8a8-int-nearest, run: emulated, recipe: {{scales: minmax}}}}
-  - format: w8a8-int
-    run: emulated
-    recipe:
-      rounding: gptq
-      scales: activation
-      shrinkage: 0.3
-      fisher_samples: 1
-      balancing: 1
-      calibration: {{source: text, file: {calibration}, samples: 128, length: 512}}
   - {{format: w4a16-int, name: w4a16-int-nearest, run: emulated, recipe: {{scales: minmax}}}}
   - format: w4a16-int
     run: emulated
-    recipe:
-      rounding: gptq
-      scales: activation
-      shrinkage: 0.3
-      fisher_samples: 1
-      calibration: {{source: text, file: {calibration}, samples: 128, length: 512}}
+    recipe: {out}/gptq.yaml
+  - {{format: w8a8-int, name: w8a8-int-nearest, run: emulated, recipe: {{scales: minmax}}}}
+  - {{format: w8a8-int, run: emulated, recipe: {{like: {out}/gptq.yaml, balancing: 1}}}}
 tasks:
   - {{name: hellaswag, limit: 300, jsonl: {out}/hellaswag.jsonl}}
   - {{name: arc_challenge, limit: 400, jsonl: {out}/arc_challenge.jsonl}}
   - {{name: truthfulqa, limit: 300, jsonl: {out}/truthfulqa.jsonl}}
 base_repeats: 1
 margin: 0.03
+"""
+
+RECIPE = """\
+rounding: gptq
+scales: activation
+shrinkage: 0.3
+fisher_samples: 1
+calibration: {{source: text, file: {calibration}, samples: 128, length: 512}}
 """
 
 HELLASWAG_ITEMS = 1000
@@ -116,8 +111,8 @@ def main() -> None:
     write(out / "arc_challenge.jsonl", arc_challenge(data))
     write(out / "truthfulqa.jsonl", truthfulqa(data, draw))
     calibration = data / "calib_synthetic_conversations" / "synthetic_conversations_1k.jsonl"
-    specification = SPECIFICATION.format(calibration=calibration, out=out)
-    (out / "study.yaml").write_text(specification, encoding="utf-8")
+    (out / "gptq.yaml").write_text(RECIPE.format(calibration=calibration), encoding="utf-8")
+    (out / "study.yaml").write_text(SPECIFICATION.format(out=out), encoding="utf-8")
     print(f"whichbits study {out / 'study.yaml'} --store {out / 'store'}")
 
 

@@ -10,7 +10,7 @@ import pytest
 from whichbits.core.crossing import Point
 from whichbits.schema.serve import CapacityRun, Distribution, Evidence, Metrics
 from whichbits.schema.workload import CapacitySearch, Limit, Slo
-from whichbits.serving.capacity import capacity_run, next_rate
+from whichbits.serving.capacity import capacity_levels, capacity_run, next_rate
 from whichbits.serving.measure import measure
 from whichbits.serving.result import LoadLevelResult, RequestRow
 from whichbits.serving.run_length import requests_of
@@ -85,6 +85,8 @@ EVIDENCE = Evidence(
         ({"errors": 2, "requests": 18}, 2.9, CapacityRun(rate=2.9, worst=None)),  # refused
         ({"client_busiest_cpu": 0.9}, 2.9, None),
         ({"foreign_tokens": 0.5}, 2.0, None),
+        ({"mean_latencies": 2.0}, 2.9, None),  # within the limit, and too short
+        ({"mean_latencies": None}, 2.9, None),
     ],
 )
 def test_what_a_run_tells(change: dict[str, float], served: float, found: CapacityRun | None) -> None:
@@ -103,3 +105,42 @@ def test_what_a_run_tells(change: dict[str, float], served: float, found: Capaci
         rows=(row,) * 20,
     )
     assert capacity_run(result, LEVEL, WORKLOAD) == found
+
+
+def test_a_short_run_that_exceeds_a_limit_has_missed_it() -> None:
+    """Twice as many requests as a server can take come and go within few latencies."""
+    result = LoadLevelResult(
+        load_level="capacity run 1",
+        concurrency=None,
+        rate=3.0,
+        valid=False,
+        metrics=Metrics(requests_per_second=2.9, output_tokens_per_second=1.0),
+        evidence=EVIDENCE.model_copy(update={"mean_latencies": 2.0}),
+        rows=(RequestRow(0, 0.0, {"latency_s": 2.1}, 8, 2, ok=True),) * 20,
+    )
+    assert capacity_run(result, LEVEL, WORKLOAD) == CapacityRun(rate=2.9, worst=None)
+
+
+def test_a_run_lasts_several_latencies() -> None:
+    """At 200 a second, 320 requests would be through in 1.6 s, less than one of them takes."""
+    slow = parse_workload(
+        {
+            "name": "mine", "prompt_tokens": 8, "output_tokens": 2, "capacity": {"runs": 1},
+            "slo": {"ttft": {"seconds": 1.0, "percentile": 50}},
+        }
+    )  # fmt: skip
+    first = LoadLevelResult(
+        load_level="synchronous",
+        concurrency=1,
+        rate=None,
+        valid=True,
+        metrics=Metrics(
+            requests_per_second=200.0,
+            output_tokens_per_second=400.0,
+            latency_s=Distribution(n=20, mean=2.0, percentiles={}),
+        ),
+        evidence=EVIDENCE,
+        rows=(RequestRow(0, 0.0, {"ttft_s": 0.1}, 8, 2, ok=True),) * 20,
+    )
+    (level,) = capacity_levels(slow, [first], [])
+    assert (level.rate, level.requests) == (200.0, 200 * 2 * 10.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import inf, sqrt
+from math import ceil, inf, sqrt
 
 import numpy as np
 
@@ -13,11 +13,13 @@ from whichbits.schema.workload import Slo, Workload
 from whichbits.serving.result import LoadLevelResult
 from whichbits.serving.run_length import requests_of, warmup_of
 from whichbits.serving.traffic.arrivals import Random
-from whichbits.serving.validity import judge, piled_up
+from whichbits.serving.validity import MINIMUM_LATENCIES, judge_requests, piled_up
 from whichbits.serving.workload import LoadLevel
 
 STRIDE = 2.0
 """Largest step while capacity is not between two rates yet."""
+LATENCIES = 3 * MINIMUM_LATENCIES
+"""Mean latencies without load that a run lasts: under load they are longer."""
 
 
 def capacity_levels(
@@ -31,10 +33,10 @@ def capacity_levels(
     if search is None or slo is None:
         return
     first = first_rate(results, slo)
-    requests = requests_of(search, slo)
     for number in range(1, search.runs + 1):
         points = [point(run) for run in (*earlier, *(one.capacity_run for one in results)) if run is not None]
         arrivals = Random(next_rate(points, first))
+        requests = max(requests_of(search, slo), ceil(arrivals.rate * LATENCIES * _shortest(results)))
         yield LoadLevel(f"capacity run {number}", None, arrivals, warmup_of(requests), requests, seeks_capacity=True)
 
 
@@ -49,6 +51,11 @@ def first_rate(results: Sequence[LoadLevelResult], slo: Slo) -> float:
     held = [rates[one.load_level] for one in results if one.load_level in rates and worst_limit(one, slo) < 1]
     found = max(held) if held else min(rates.values(), default=0.0) / 2
     return found or 1.0
+
+
+def _shortest(results: Sequence[LoadLevelResult]) -> float:
+    """Shortest mean latency of the load levels so far, s; 0 where none has one."""
+    return min((one.metrics.latency_s.mean for one in results if one.metrics.latency_s is not None), default=0.0)
 
 
 def next_rate(points: Sequence[Point], first: float) -> float:
@@ -88,12 +95,16 @@ def capacity_run(result: LoadLevelResult, level: LoadLevel, workload: Workload) 
     """What a run tells: the rate at which requests came, and the worst limit.
 
     There is no worst limit where the server did not keep up, so that latency depends on the length of the run, or some failed.
+    A run of few mean latencies has missed where it exceeds a limit, as the requests of a longer one would wait still longer.
 
-    None where the measurement is not valid for another reason, as a saturated client: it tells nothing.
+    None where it tells nothing: it is not valid for another reason, as a saturated client, or too short to exceed a limit.
     """
     evidence, slo, rate = result.evidence, workload.slo, result.evidence.offered_rate or result.rate
-    served = {"offered_rate": None, "backlog_growth": None, "errors": 0, "requests": evidence.requests_planned}
-    if slo is None or rate is None or judge(evidence.model_copy(update=served), result.metrics, level, workload):
+    if slo is None or rate is None or evidence.mean_latencies is None:
         return None
-    missed = evidence.errors > 0 or evidence.backlog_growth is not None or piled_up(evidence, result.metrics)
-    return CapacityRun(rate=rate, worst=None if missed else worst_limit(result, slo))
+    worst, short = worst_limit(result, slo), evidence.mean_latencies < MINIMUM_LATENCIES
+    answered = evidence.model_copy(update={"errors": 0, "requests": evidence.requests_planned})
+    if judge_requests(answered, result.metrics, workload.most_shared) or (short and worst < 1):
+        return None
+    missed = short or evidence.errors > 0 or evidence.backlog_growth is not None or piled_up(evidence, result.metrics)
+    return CapacityRun(rate=rate, worst=None if missed else worst)
