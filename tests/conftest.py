@@ -70,6 +70,7 @@ SLOW = (
     "studies/planning/test_stages.py",
     "studies/store/test_lease.py",
     "studies/test_identity.py",
+    "studies/test_judged_against_base.py",
     "studies/test_judged_study.py",
     "studies/test_outside.py",
     "studies/test_outside_task_kind.py",

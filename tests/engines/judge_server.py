@@ -11,9 +11,9 @@ from typing import Any
 
 class JudgeServer(ThreadingHTTPServer):
     """Options: key (asked for where set), refusals (statuses of the first answers), newer (refuses max_tokens, as OpenAI's
-    newer models do).
+    newer models do), hold_after (how many are answered before all others wait for `go`).
 
-    A question with "biased" is always won by A; one with "silent" gets no label.
+    A question with "biased" is always won by A; of one with "longer" the longer answer wins; one with "silent" gets no label.
     """
 
     daemon_threads = True
@@ -23,6 +23,8 @@ class JudgeServer(ThreadingHTTPServer):
         self.key: str | None = None
         self.refusals: list[int] = []
         self.newer = False
+        self.hold_after: int | None = None
+        self.go = threading.Event()
         self.received: list[dict[str, Any]] = []
         self.lock = threading.Lock()
         for name, value in options.items():
@@ -43,7 +45,7 @@ def judgment(request: str) -> str:
         return "I would rather not."
     if "biased" in question:
         return "A comes first: [[A>B]]"
-    more = a[1].count("good") - b[1].count("good")
+    more = len(a[1]) - len(b[1]) if "longer" in question else a[1].count("good") - b[1].count("good")
     label = "A=B" if not more else f"{'A' if more > 0 else 'B'}{'>>' if abs(more) > 1 else '>'}{'B' if more > 0 else 'A'}"
     return f"Mine would be better than [[B>A]]. My final verdict is: [[{label}]]"
 
@@ -77,7 +79,10 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(400, {"error": {"message": "Unsupported parameter: use 'max_completion_tokens' instead."}})
             return
         with self.server.lock:
+            held = self.server.hold_after is not None and len(self.server.received) >= self.server.hold_after
             self.server.received.append(request)
+        if held:
+            self.server.go.wait(120)
         text = judgment(request["messages"][-1]["content"])
         message = {"role": "assistant", "content": text}
         usage = {"prompt_tokens": 100, "completion_tokens": 10}

@@ -11,10 +11,15 @@ import pytest
 pytest.importorskip("transformers")
 
 from whichbits.accuracy.arena.files import answer_files, prompts
+from whichbits.accuracy.comparison import AnsweredTwice
+from whichbits.accuracy.judging import Reply
 from whichbits.accuracy.kinds.arena_hard import judging_of, readable
+from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.registry import task
 from whichbits.core.errors import UserError
+from whichbits.studies.planning.planner import Expansion
 from whichbits.studies.specification.judge import JudgeChoice
+from whichbits.studies.specification.schema import parse
 from whichbits.studies.steps.shared.judge import judged
 
 JUDGE = JudgeChoice(url="http://HOST:8000", model="NAME")
@@ -29,6 +34,72 @@ def test_judges(follow: Any):
         remedy=lambda: judged(task("recall"), None),
     )
     follow("and none is named", mistake=lambda: judging_of(one), remedy=lambda: judging_of(judged(one, JUDGE)))
+
+
+STUDY = """\
+version: 1
+name: small
+model: {model}
+{judge}candidates:
+  - {{format: w8a8-int, run: emulated}}
+tasks:
+  - {task}
+base_repeats: 1
+"""
+
+
+def test_a_judge_that_no_task_has(follow: Any, tiny_llama: Path):
+    def tasks(judge: JudgeChoice | None, task: str, own: str = "") -> Any:
+        text = STUDY.format(model=tiny_llama, judge=own, task=task)
+        return Expansion(*parse(text, "small.yaml"), judge=judge, ask_servers=False).tasks
+
+    follow("no task of this study is judged", mistake=lambda: tasks(JUDGE, "order"), remedy=lambda: tasks(None, "order"))
+    of_study = 'judge: {url: "http://HOST:8000", model: NAME}\n'
+    raised = follow(
+        "no task of this study is judged by it",
+        mistake=lambda: tasks(None, "order", of_study),
+        remedy=lambda: (tasks(None, "order"), tasks(None, "arena_hard_v0.1", of_study)),
+    )
+    assert raised.message.startswith("small.yaml, line 4: judge: ")
+    # A task's own judge, which it does not take, and the study's address are told where they stand.
+    with pytest.raises(UserError, match=r"line 4: judge: .* is no address"):
+        tasks(None, "arena_hard_v0.1", "judge: {url: 'judge:80/', model: m}\n")
+
+
+def test_one_checkpoint_has_no_base(follow: Any, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import whichbits
+
+    monkeypatch.setattr("whichbits.api.evaluate.run_part", lambda *_, **__: ())
+    direct = JUDGE.model_copy(update={"against_base": True})
+    follow(
+        "against_base compares candidates with the base",
+        mistake=lambda: whichbits.evaluate(str(tiny_llama), ["arena_hard_v0.1"], judge=direct, store=tmp_path),
+        remedy=lambda: whichbits.evaluate(str(tiny_llama), ["arena_hard_v0.1"], judge=JUDGE, store=tmp_path),
+    )
+
+
+def test_questions_of_another_version(follow: Any, tmp_path: Path):
+    class Equal:
+        def replies(self, conversations: Any, *, seeds: Any) -> list[Reply]:
+            return [Reply("[[A=B]]", 1, 1) for _ in conversations]
+
+        def say(self, text: str) -> None: ...
+
+    folder = tmp_path / "arena-hard-v0.1"
+    folder.mkdir()
+
+    def compared(uid: str) -> None:
+        row = {"uid": uid, "category": "arena-hard-v0.1", "prompt": "Why?"}
+        (folder / "question.jsonl").write_text(json.dumps(row) + "\n")
+        kind, one = task_kind("arena-hard"), judged(task("arena_hard_v0.1"), JUDGE)
+        answers = [AnsweredTwice("1", ("So.",), ("Thus.",))]
+        kind.judged_by(Equal()).compare(one, answers, Words(), seed=0, data_dir=tmp_path)
+
+    class Words:
+        def encode(self, text: str, *, special: bool = True) -> list[str]:
+            return text.split()
+
+    follow("was answered, and is not there", mistake=lambda: compared("2"), remedy=lambda: compared("1"))
 
 
 def test_a_judge_of_nothing(follow: Any, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

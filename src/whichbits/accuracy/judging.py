@@ -59,11 +59,31 @@ class Judge(Protocol):
         ...
 
 
-def work_of(requests: int, prompt_tokens: int, judging: Judging) -> str:
-    """Requests and tokens of judging, and what they cost at most, in words."""
-    most = requests * judging.max_tokens
-    text = f"{requests:,} judgments by {judging.model}: about {prompt_tokens:,} tokens to read, at most {most:,} to write"
-    if judging.prompt_price is None or judging.output_price is None:
-        return text
-    dollars = (prompt_tokens * judging.prompt_price + most * judging.output_price) / 1e6
-    return f"{text}, at most ${dollars:,.2f}"
+@dataclass(frozen=True)
+class JudgingWork:
+    """What judging takes."""
+
+    model: str
+    """The judge."""
+    requests: int
+    prompt_tokens: int
+    """About how many it reads."""
+    most_tokens: int
+    """How many it writes at most."""
+    dollars: float | None
+    """At most; None where its price is not known."""
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        cost = "" if self.dollars is None else f", at most ${self.dollars:,.2f}"
+        counts = f"about {self.prompt_tokens:,} tokens to read, at most {self.most_tokens:,} to write"
+        return f"{self.requests:,} judgments by {self.model}: {counts}{cost}"
+
+
+def work_of(requests: int, prompt_tokens: int, judging: Judging) -> JudgingWork:
+    """What so many requests take that have so many tokens to read together."""
+    most, dollars = requests * judging.max_tokens, None
+    if judging.prompt_price is not None and judging.output_price is not None:
+        dollars = (prompt_tokens * judging.prompt_price + most * judging.output_price) / 1e6
+    return JudgingWork(judging.model, requests, prompt_tokens, most, dollars)

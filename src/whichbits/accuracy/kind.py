@@ -8,9 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from whichbits.accuracy.comparison import AnsweredTwice, Comparison
 from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.harness import HarnessTask
-from whichbits.accuracy.judging import Judge
+from whichbits.accuracy.judging import Judge, JudgingWork
 from whichbits.accuracy.result import TaskResult
 from whichbits.accuracy.task import Task, TaskRequest
 from whichbits.accuracy.tokens import PromptTokenizer
@@ -136,12 +137,25 @@ class JudgedKind(TaskKind):
     """A kind whose answers a judge compares; `Task.judging` says which, and how often."""
 
     @abstractmethod
-    def judged_by(self, judge: Judge) -> TaskKind:
-        """The kind with its judge, ready to evaluate."""
+    def judged_by(self, judge: Judge) -> JudgedKind:
+        """The kind with its judge, ready to evaluate and to compare."""
 
     @abstractmethod
-    def judging_work(self, task: Task, *, limit: int | None, data_dir: Path | None) -> str:
-        """Judgments of one model, their tokens and price, in words. Raises UserError where the task names no judge."""
+    def judging_work(self, task: Task, *, limit: int | None, data_dir: Path | None) -> JudgingWork:
+        """What judging one model's answers takes, before they are there. Raises UserError where the task names no judge."""
+
+    @abstractmethod
+    def compare(
+        self, task: Task, answers: Sequence[AnsweredTwice], tokenizer: PromptTokenizer, *, seed: int, data_dir: Path | None
+    ) -> Comparison:
+        """One model's answers against another's, which both evaluations of the task hold: nothing is generated.
+
+        Raises UserError where the questions are not those that were answered.
+        """
+
+    @abstractmethod
+    def comparison_work(self, task: Task, *, limit: int | None, data_dir: Path | None) -> JudgingWork:
+        """What comparing two models takes, before the answers are there. Raises UserError where the task names no judge."""
 
 
 class HarnessKind(TaskKind):

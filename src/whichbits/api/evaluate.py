@@ -57,6 +57,11 @@ def evaluate(
     choices = [_choice(name, limit, judge) for name in task]
     if judge is not None and not any("judge" in choice for choice in choices):
         raise UserError("judge: the answers of none of these tasks are judged", remedy="leave out --judge")
+    if judge is not None and judge.against_base:
+        raise UserError(
+            "judge: against_base compares candidates with the base, and there is one checkpoint",
+            remedy="leave against_base out, or run `whichbits study` with --judge",
+        )
     engine = served_at({"base": (url, served_model_name)})
     part = part_of_a_study("evaluate", model, tasks=choices, base_repeats=1, engine=engine, seed=seed)
     return tuple(

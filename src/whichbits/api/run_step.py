@@ -50,7 +50,7 @@ def run_step(
     manifest = read(place.folder)
     chosen, source = parse(manifest.specification, str(place.folder / FILE))
     chosen = chosen.model_copy(update={"executor": ExecutorChoice(shards=chosen.executor.shards)})
-    expansion = Expansion(chosen, source, data_dir=data_dir)
+    expansion = Expansion(chosen, source, data_dir=data_dir, judge=manifest.judge)
     expansion = replace(expansion, statuses=statuses_of(expansion.probes(), place))
     plan = for_jobs(expansion.plan(), place)
     wanted = [_named(key, plan.steps, place.folder) for key in keys]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from whichbits.api.arguments import overrides_of
 from whichbits.core.errors import UserError
 from whichbits.studies.specification.decide import Decide
+from whichbits.studies.specification.judge import JudgeChoice
 from whichbits.studies.specification.schema import Specification, load
 from whichbits.studies.specification.source import Source
 from whichbits.studies.store.place import Place, open_folder, open_store
@@ -23,6 +24,7 @@ from whichbits.studies.study import (
     preview,
     probed,
     run,
+    say,
     set_aside_measured,
     statuses_of,
 )
@@ -67,6 +69,7 @@ def study(
     executor: str | None = None,
     address: str | None = None,
     until_decided: bool = False,
+    judge: JudgeChoice | None = None,
     quiet: bool = False,
     console: Console | None = None,
 ) -> Outcome:
@@ -78,7 +81,8 @@ def study(
     measured is measured again; checkpoints that were made are kept. `executor` says where steps run (default: what the
     specification says, else this machine), `address` at which cluster. Where the specification has `most_rounds` or a
     `speed_budget`, speeds that are not decided after `rounds` are measured further. With `until_decided`, or where it says
-    `decide`, each candidate is evaluated only until it is decided. Raises UserError for a mistake in any of these; a step that
+    `decide`, each candidate is evaluated only until it is decided. `judge` compares the answers of tasks that are judged, in
+    place of the judges of the specification. Raises UserError for a mistake in any of these; a step that
     fails is a line of the verdict instead.
     """
     chosen, source = _specification(specification)
@@ -88,17 +92,18 @@ def study(
     place = open_store(store or Path("studies") / chosen.name)
     from_text = isinstance(specification, str | Path)
     command = (
-        _command(str(specification), store, price, data_dir, until_decided=until_decided)
+        _command(str(specification), store, price, data_dir, judge, until_decided=until_decided)
         if from_text
         else "whichbits.study(specification), in Python"
     )
     from rich.console import Console as RichConsole
 
     from whichbits.studies.more_rounds import MoreRounds
+    from whichbits.studies.planning.judging import judging_lines
     from whichbits.studies.planning.planner import Expansion
     from whichbits.studies.until_decided import check_decide, run_looks
 
-    expansion = Expansion(chosen, source, data_dir=data_dir)
+    expansion = Expansion(chosen, source, data_dir=data_dir, judge=judge)
     check_prices(expansion, overrides)
     check_decide(expansion)
     _ = expansion.deployment_caveats  # refused now, not after hours
@@ -114,6 +119,8 @@ def study(
         rounds = MoreRounds(expansion, place, overrides, command, console or RichConsole(quiet=quiet))
         place.sweep(planned.step for planned in rounds.plan.missing(place))
         manifest_of(expansion, rounds.plan, overrides, command, 0.0).write(place.folder)
+        for line in (*expansion.left_out, *judging_lines([one.step for one in rounds.plan.missing(place)])):
+            say(line, quiet=quiet, console=console)
         states = run(rounds.plan, expansion, place, failed=not_again, quiet=quiet, console=console)
         while (added := rounds.next()) is not None:
             if fresh:
@@ -142,6 +149,7 @@ def plan(
     executor: str | None = None,
     address: str | None = None,
     until_decided: bool = False,
+    judge: JudgeChoice | None = None,
 ) -> Preview:
     """What a study would do, and what is done already: steps, hours and dollars; arguments as for `study`. Raises UserError."""
     from whichbits.studies.planning.planner import Expansion
@@ -151,7 +159,7 @@ def plan(
     chosen = _on_executor(_until_decided(chosen, until_decided), executor, address)
     chosen_executor(chosen.executor)  # refused now, as by a run
     overrides = overrides_of(price)
-    expansion = Expansion(chosen, source, data_dir=data_dir, weights=False)
+    expansion = Expansion(chosen, source, data_dir=data_dir, weights=False, judge=judge)
     check_prices(expansion, overrides)
     check_decide(expansion)
     place = open_store(store or Path("studies") / chosen.name)
@@ -168,6 +176,7 @@ def plan_jobs(
     store: Place | None = None,
     price: Sequence[str] | None = None,
     data_dir: Path | None = None,
+    judge: JudgeChoice | None = None,
 ) -> Path:
     """Write what a batch system needs to run a study: a script that submits it to Slurm; returns the script.
 
@@ -183,7 +192,7 @@ def plan_jobs(
     chosen, source = _specification(specification)
     overrides = overrides_of(price)
     place = open_folder(store or Path("studies") / chosen.name)
-    expansion = Expansion(chosen, source, data_dir=data_dir)
+    expansion = Expansion(chosen, source, data_dir=data_dir, judge=judge)
     check_prices(expansion, overrides)
     if chosen.decide is not None or expansion.probes().missing(place):
         what = "decide" if chosen.decide is not None else "run: auto"
@@ -192,7 +201,7 @@ def plan_jobs(
             remedy="leave `decide` out, and say `run: served` or `run: emulated` of each candidate",
         )
     expansion = replace(expansion, statuses=statuses_of(expansion.probes(), place))
-    command = _command(str(specification), place.folder, price, data_dir)
+    command = _command(str(specification), place.folder, price, data_dir, judge)
     whole = expansion.plan()
     with place.locked():
         manifest_of(expansion, whole, overrides, command, 0.0).write(place.folder)
@@ -217,10 +226,17 @@ def _on_executor(chosen: Specification, executor: str | None, address: str | Non
 
 
 def _command(
-    specification: str, store: Place | None, price: Sequence[str] | None, data_dir: Path | None, *, until_decided: bool = False
+    specification: str,
+    store: Place | None,
+    price: Sequence[str] | None,
+    data_dir: Path | None,
+    judge: JudgeChoice | None,
+    *,
+    until_decided: bool = False,
 ) -> str:
     """The command line that runs a study again, for its report."""
-    options = [("--store", store), *(("--price", entry) for entry in price or ()), ("--data-dir", data_dir)]
+    named = None if judge is None else judge.model_dump_json(exclude_defaults=True)
+    options = [("--store", store), *(("--price", entry) for entry in price or ()), ("--data-dir", data_dir), ("--judge", named)]
     words = [str(word) for option in options if option[1] is not None for word in option]
     words += ["--until-decided"] if until_decided else []
     return shlex.join(["whichbits", "study", specification, *words])

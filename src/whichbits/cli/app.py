@@ -17,7 +17,20 @@ from whichbits.cli.bench import bench, prefill_decode
 from whichbits.cli.catalogues import formats, hardware
 from whichbits.cli.cost import cost
 from whichbits.cli.evaluate import evaluate
-from whichbits.cli.options import AsJson, DataDir, Fresh, Margin, Prices, Seed, ServedName, StoreArgument, StoreDir, StorePlace
+from whichbits.cli.options import (
+    AsJson,
+    DataDir,
+    Fresh,
+    Judge,
+    Margin,
+    Prices,
+    Seed,
+    ServedName,
+    StoreArgument,
+    StoreDir,
+    StorePlace,
+    judge_of,
+)
 from whichbits.cli.predict import predict
 from whichbits.cli.published import published
 from whichbits.cli.quantize import quantize
@@ -140,34 +153,24 @@ def study(
     until_decided: Annotated[
         bool, typer.Option("--until-decided", help="End a candidate's evaluation once it is decided, or cannot be.")
     ] = False,
+    judge: Judge = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or what is missing of it, and print its verdict."""
     from whichbits.cli.tables import console, print_json
 
+    named = judge_of(judge)
     if dry_run:
         planned = whichbits.plan(
-            specification,
-            store=store,
-            price=price,
-            data_dir=data_dir,
-            executor=executor,
-            address=address,
-            until_decided=until_decided,
-        )
+            specification, store=store, price=price, data_dir=data_dir, executor=executor, address=address,
+            until_decided=until_decided, judge=named,
+        )  # fmt: skip
         _print_preview(planned, as_json)
         return
     outcome = whichbits.study(
-        specification,
-        store=store,
-        price=price,
-        data_dir=data_dir,
-        fresh=fresh,
-        executor=executor,
-        address=address,
-        until_decided=until_decided,
-        quiet=as_json,
-    )
+        specification, store=store, price=price, data_dir=data_dir, fresh=fresh, executor=executor, address=address,
+        until_decided=until_decided, judge=named, quiet=as_json,
+    )  # fmt: skip
     if as_json:
         print_json(outcome.verdict)
     else:
@@ -193,6 +196,7 @@ def plan(
     until_decided: Annotated[
         bool, typer.Option("--until-decided", help="End a candidate's evaluation once it is decided, or cannot be.")
     ] = False,
+    judge: Judge = None,
     jobs: Annotated[
         JobSystem | None, typer.Option(help="Write the steps as array jobs of this system; candidates must say how they run.")
     ] = None,
@@ -204,13 +208,15 @@ def plan(
     """
     from whichbits.cli.tables import print_results
 
+    named = judge_of(judge)
     if jobs is not None:
-        script = whichbits.plan_jobs(specification, store=store, price=price, data_dir=data_dir)
+        script = whichbits.plan_jobs(specification, store=store, price=price, data_dir=data_dir, judge=named)
         print_results([{"script": str(script), "use": f"bash {script} [OPTIONS OF SBATCH]"}], as_json)
         return
-    _print_preview(
-        whichbits.plan(specification, store=store, price=price, data_dir=data_dir, until_decided=until_decided), as_json
+    planned = whichbits.plan(
+        specification, store=store, price=price, data_dir=data_dir, until_decided=until_decided, judge=named
     )
+    _print_preview(planned, as_json)
 
 
 def _print_preview(preview: Preview, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from whichbits.cli.options import AsJson, DataDir, Margin, Seed, ServedName, StoreDir
+from whichbits.cli.options import AsJson, DataDir, Judge, Margin, Seed, ServedName, StoreDir, judge_of
 from whichbits.core.errors import UserError
 
 
@@ -20,10 +20,7 @@ def evaluate(
     url: Annotated[str | None, typer.Option(help="Address that serves the model already; default: start a server.")] = None,
     served_model_name: ServedName = None,
     limit: Annotated[int | None, typer.Option(help="Use only the first items of each task.")] = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(help="Judge of open answers, as in a specification: '{url: http://HOST:PORT, model: NAME}'."),
-    ] = None,
+    judge: Judge = None,
     from_: Annotated[
         list[Path] | None,
         typer.Option("--from", help="Results of another tool in place of a model: give the base's, then the candidate's."),
@@ -43,7 +40,6 @@ def evaluate(
     """
     import whichbits
     from whichbits.cli.tables import console, print_json, print_results
-    from whichbits.studies.specification.judge import parse_judge
 
     if not from_:
         if model is None or not task:
@@ -53,7 +49,7 @@ def evaluate(
             raise UserError("metric and margin: they are of imported results", remedy="leave them out, or give --from twice")
         rows = whichbits.evaluate(
             model, task, emulated=emulated, url=url, served_model_name=served_model_name, limit=limit, store=store,
-            data_dir=data_dir, seed=seed, judge=None if judge is None else parse_judge(judge),
+            data_dir=data_dir, seed=seed, judge=judge_of(judge),
         )  # fmt: skip
         print_results(rows, as_json)
         return

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from whichbits.studies.specification.judge import JudgeChoice
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of text.")]
 Prices = Annotated[
@@ -34,4 +37,15 @@ Fresh = Annotated[
 Margin = Annotated[
     float | None, typer.Option(help="Judge again at this non-inferiority margin, e.g. 0.02; default: the study's.")
 ]
+Judge = Annotated[
+    str | None,
+    typer.Option(help="Judge of open answers, as in a specification: '{url: http://HOST:PORT, model: NAME}'."),
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+def judge_of(text: str | None) -> JudgeChoice | None:
+    """The judge that `--judge` names. Raises UserError."""
+    from whichbits.studies.specification.judge import parse_judge
+
+    return None if text is None else parse_judge(text)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from whichbits.reporting.capacity import CapacityRow, capacity_rows
 from whichbits.reporting.context import PublishedComparison
+from whichbits.reporting.judged import JudgedRow, judged_tables
 from whichbits.reporting.numbers import interval, times
 from whichbits.reporting.overview import is_emulated, would_change
 from whichbits.reporting.prefill_decode import bound_lines
@@ -87,6 +88,19 @@ def _capacities(rows: Sequence[CapacityRow]) -> Table:
     return table
 
 
+def _judged(rows: Sequence[JudgedRow]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("Candidate", overflow="fold")
+    table.add_column("Against", overflow="fold")
+    table.add_column("Win rate", no_wrap=True)
+    table.add_column("At equal style", no_wrap=True)
+    table.add_column("Swayed\nby order", justify="right", no_wrap=True)
+    for row in rows:
+        star = "*" if row.differs else ""
+        table.add_row(plain(row.candidate), plain(row.against), row.win_rate + star, row.at_equal_style, row.swayed)
+    return table
+
+
 def _per_dollar(verdict: Verdict) -> Iterator[str]:
     """Queries per dollar of what is recommended, with the price, where there is one."""
     for entry in verdict.recommendations:
@@ -141,6 +155,12 @@ def summary(
         console.print(table)
     if verdict.thinking:
         console.print(plain(NOTE, "dim"))
+    for judged in judged_tables(verdict):
+        console.print()
+        console.print(plain(f"Answers judged by {judged.judge}: {judged.task}", "bold"))
+        console.print(_judged(judged.rows))
+        if any(row.differs for row in judged.rows):
+            console.print(Text("* The 95 % interval against the base excludes 50 %.", style="dim"))
     if suites := [entry for entry in published if entry.own_tasks]:
         console.print()
         console.print(Text("Recovery published for this model, by other recipes, prompts and engines", style="bold"))

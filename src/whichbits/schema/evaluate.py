@@ -23,13 +23,21 @@ JUDGE_PLACES = ("baseline", "url", "key_variable", "concurrency", "prompt_price"
 """What of a task's judge says where it is and at what price, not what."""
 
 
+def task_in_key(task: BaseModel) -> dict[str, Any]:
+    """A task as it is in a key: without how many items it makes, and where its judge is."""
+    stated = {name: value for name, value in task.model_dump(mode="json").items() if name != "items"}
+    if judging := stated.get("judging"):
+        stated["judging"] = {name: value for name, value in judging.items() if name not in JUDGE_PLACES}
+    return stated
+
+
 class EvaluateInputs(EngineInputs, Generic[TaskT]):
     """A checkpoint in an engine, and a task; how many items are wanted is no part of them."""
 
     if_given: ClassVar[frozenset[str]] = EngineInputs.if_given | {"packages"}
 
     task: TaskT
-    """Its source by name alone, where that is a file. In the key without how many items it makes, and where its judge is."""
+    """Its source by name alone, where that is a file; in the key as `task_in_key` has it."""
     data: str | None
     """Hash of the files that it reads; None where it reads none."""
     seed: int
@@ -40,10 +48,7 @@ class EvaluateInputs(EngineInputs, Generic[TaskT]):
 
     @field_serializer("task")
     def _in_the_key(self, task: TaskT) -> dict[str, Any]:
-        stated = {name: value for name, value in task.model_dump(mode="json").items() if name != "items"}
-        if judging := stated.get("judging"):
-            stated["judging"] = {name: value for name, value in judging.items() if name not in JUDGE_PLACES}
-        return stated
+        return task_in_key(task)
 
 
 class EvaluateLocal(EngineLocal, Generic[TaskT]):
@@ -130,7 +135,7 @@ class Judged(Stored):
     rounds: int
     """How often each answer was judged, each time in both orders."""
     win_rate: Rate | None
-    """Against the baseline, by the Bradley-Terry model; None where no judgment has a label."""
+    """Against what answers are compared with, by the Bradley-Terry model; None where no judgment has a label."""
     win_rate_at_equal_style: Rate | None
     """With length, headers, lists and bold text held equal."""
     swayed_by_order: float | None
@@ -139,6 +144,9 @@ class Judged(Stored):
     """Share of repeated judgments that name another winner than the one before; None with one round."""
     without_label: int
     """Judgments without one of the five labels; their rounds are left out."""
+    identical: int = 0
+    """Pairs of answers, the same to the letter, that are ties without being judged; only where a candidate's are compared with
+    the base's."""
     requests: int
     prompt_tokens: int
     generated_tokens: int
@@ -181,7 +189,7 @@ class EvaluateSummary(Summary, kind="evaluate"):
     sandbox: str | None = None
     """What confined generated programs."""
     judged: Judged | None = None
-    """Of answers that a judge compared with a baseline's."""
+    """Of answers that a judge has compared with a baseline's."""
     mode: str | None = None
     """Of thinking, where the task was asked in one."""
     replies: Replies | None = None

@@ -9,6 +9,7 @@ from whichbits.schema import (  # noqa: F401
     evaluate_shard,
     generate,
     generate_shard,
+    judge,
     prefill_decode,
     probe,
     quantize,

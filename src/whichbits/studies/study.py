@@ -218,6 +218,7 @@ def manifest_of(
             *(note for subject in expansion.subjects for note in subject.notes),
             *chosen.notes,
             *chosen.unavailable,
+            *expansion.left_out,
             *expansion.deployment_caveats,
             *(note for one in expansion.imported_speeds for note in one.notes),
         ),
@@ -234,6 +235,7 @@ def manifest_of(
         prices=chosen.prices,
         looks=chosen.looks if len(chosen.looks) > 1 else (),
         early_stopping=expansion.early_stopping,
+        judge=expansion.judge,
         steps=entries(planned.step for planned in plan.steps),
         seconds={"run": round(seconds, 1)},
         version=version("whichbits"),
@@ -258,7 +260,7 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
     from whichbits.studies.conclusion import priced_deployment
     from whichbits.studies.execution.progress import name
     from whichbits.studies.forecast import forecast
-    from whichbits.studies.steps.evaluate import judging_work
+    from whichbits.studies.planning.judging import judging_lines
 
     silent = _refusal(expansion)
     try:
@@ -289,8 +291,8 @@ def preview(expansion: Expansion, store: Store, overrides: Mapping[str, float]) 
     undecided = ""
     if not expansion.statuses and expansion.probes().steps:
         undecided = " Candidates with `run: auto` or `auto-both` are shown as served."
-    judging = "".join(f" {line}." for line in judging_work([step for step in missing if step.kind == "evaluate"]))
-    count = f"{len(missing)} of {len(plan.steps)} steps to run.{judging}"
+    said = "".join(f" {line}" for line in (*expansion.left_out, *judging_lines(missing)))
+    count = f"{len(missing)} of {len(plan.steps)} steps to run.{said}"
     more = _places(expansion) + _more_rounds(expansion)
     started = f", with {starts} start{'s' * (starts > 1)} of servers" if starts else ""
     return Preview(rows, f"{count} Time: {left}{started}. Cost: {_dollars(left, price)}.{more}{undecided}{silent}")

@@ -100,6 +100,7 @@ def decide(
         modes=mode_recoveries(formed, (entry.mode for entry in findings.replied), level=level, look_levels=look_levels),
         thinking=mode_results(findings, level=level, seed=seed, look_levels=look_levels),
         reply_measures=findings.reply_measures,
+        judged=findings.judged,
         similarity=tuple(similarity_finding(sample, level=level, seed=seed) for sample in findings.similarity),
         measures=findings.measures,
         client_ceiling=findings.client_ceiling,

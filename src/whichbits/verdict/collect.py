@@ -26,6 +26,7 @@ from whichbits.schema.session import WeightsBehind
 from whichbits.schema.step import Record
 from whichbits.schema.workload import Workload
 from whichbits.verdict.findings import EMULATED, CapacityRound, Findings, Kernel, Round, SimilaritySample, Size
+from whichbits.verdict.judged import judged_findings
 from whichbits.verdict.natural_output import natural_rounds
 from whichbits.verdict.pairing import read_columns
 from whichbits.verdict.prefill_decode import batch_rounds, servers_took
@@ -85,6 +86,7 @@ def collect(
         failed=_failed(records),
         replied=replied,
         reply_measures=reply_measures(list(first.values())),
+        judged=tuple(judged_findings(first, by_kind.get("judge", []))),
         similarity=(*_text_similarity(by_kind.get("compare", [])), *_distributions(by_kind.get("distribution", []))),
         measures=_measures(done),
         rounds=tuple(_rounds(by_kind.get("serve", []), base)),

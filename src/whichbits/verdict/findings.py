@@ -17,6 +17,7 @@ from whichbits.schema.prefill_decode import MeasuredBatches
 from whichbits.schema.serve import Arrivals, ClientCeiling, Metrics, NaturalLoad
 from whichbits.schema.workload import Limit, Workload
 from whichbits.verdict.estimates import Provenance
+from whichbits.verdict.judged_finding import JudgedFinding
 from whichbits.verdict.paired import Paired
 from whichbits.verdict.reasons import Failure
 from whichbits.verdict.statistics import FloatArray
@@ -230,6 +231,7 @@ class Findings:
     """Of the base too, in the order of the study."""
     reply_measures: tuple[Measure, ...] = ()
     """What its values are."""
+    judged: tuple[JudgedFinding, ...] = ()
     similarity: tuple[SimilaritySample, ...] = ()
     measures: tuple[Measure, ...] = ()
     """What those are measures of."""

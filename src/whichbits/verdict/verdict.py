@@ -12,6 +12,7 @@ from whichbits.schema.serve import ClientCeiling
 from whichbits.schema.served_weights import Agreement
 from whichbits.verdict.caveat_codes import Caveat, ImplausibleLoss
 from whichbits.verdict.estimates import Estimate, Frozen, Mode, Provenance, Timed
+from whichbits.verdict.judged_finding import JudgedFinding
 from whichbits.verdict.phases import ArrivalsFinding, BatchFinding, Crossover, FootprintFinding, LatencyParts, NaturalFinding
 from whichbits.verdict.reasons import (
     AgainstBase,
@@ -358,6 +359,8 @@ class Verdict(Frozen):
     served_weights: tuple[ServedWeights, ...] = ()
     """Of candidates at addresses, one each."""
     emulation: tuple[EmulationError, ...]
+    judged: tuple[JudgedFinding, ...] = ()
+    """Of tasks that a judge compares answers of."""
     similarity: tuple[SimilarityFinding, ...]
     measures: tuple[Measure, ...] = ()
     """What the measures of `similarity` are."""

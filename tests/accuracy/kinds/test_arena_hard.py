@@ -18,6 +18,7 @@ import pytest
 pytest.importorskip("transformers")
 
 from whichbits.accuracy.arena.files import prompts
+from whichbits.accuracy.compare import compare
 from whichbits.accuracy.evaluate import evaluate
 from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.registry import task
@@ -25,9 +26,9 @@ from whichbits.accuracy.task import Task
 from whichbits.core.errors import UserError
 from whichbits.hardware.this_machine import describe
 from whichbits.schema.engine import Emulation
-from whichbits.schema.evaluate import EvaluateInputs, EvaluateSummary
+from whichbits.schema.evaluate import EvaluateInputs, EvaluateSummary, Judged, SampledItem
 from whichbits.studies.specification.judge import JudgeChoice
-from whichbits.studies.steps.shared.judge import judge_of, judged
+from whichbits.studies.steps.shared.judge import KEPT, judge_of, judged
 
 DATA = Path(os.environ.get("WHICHBITS_TEST_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
 """Public data sets, which are no part of the repository."""
@@ -99,7 +100,7 @@ def with_server(url: str, **more: Any) -> Task:
 
 def run(one: Task, data_dir: Path, folder: Path, context: Context, limit: int | None = None):
     with ExitStack() as stack:
-        return evaluate(one, Model(), folder, data_dir=data_dir, judge=judge_of(one, context, stack), limit=limit)
+        return evaluate(one, Model(), folder, data_dir=data_dir, judge=judge_of(one, None, context, stack), limit=limit)
 
 
 def test_answers_are_judged_in_both_orders_twice(server, questions: Path, embedded_model: Path, monkeypatch) -> None:
@@ -164,7 +165,7 @@ def test_a_judge_goes_with_tasks_that_are_judged() -> None:
 
 def test_what_judging_takes_is_known_beforehand(questions: Path) -> None:
     one = with_server("http://a", prompt_price=1.0, output_price=2.0)
-    text = task_kind("arena-hard").judging_work(one, limit=3, data_dir=questions)
+    text = task_kind("arena-hard").judging_work(one, limit=3, data_dir=questions).text
     assert text.startswith("12 judgments by judge: about ")
     # Three answers of up to 4,096 tokens, read four times each, and twelve judgments of up to 4,096 tokens.
     assert "at most 49,152 to write" in text and "at most $0.15" in text
@@ -206,6 +207,69 @@ def test_answers_of_a_file_in_place_of_the_papers_baseline(
     parquet.write_table(pyarrow.table({"item": ["q0"]}), items)
     with pytest.raises(UserError, match="has no answers"):
         run(against_itself, questions, embedded_model, Context())
+
+
+def row(item: str, *texts: str) -> SampledItem:
+    more = {"sample_scores": (0.0,) * len(texts), "sample_predictions": texts} if len(texts) > 1 else {}
+    return SampledItem(item, f"hash {item}", "", item, 0.0, texts[0], "", **more)
+
+
+def test_one_models_answers_against_anothers(server, questions: Path, embedded_model: Path) -> None:
+    running = server()
+    with ExitStack() as stack:
+        one = with_server(running.url, prompt_price=2.0, output_price=10.0)
+        judge = judge_of(one, None, Context(), stack)
+        assert judge is not None
+        ours = [
+            row("q1", "<think>hm</think>good"),
+            row("q0", "good good"),
+            row("q3", "good"),
+            row("q4", "mine"),
+            row("q2", "no"),
+        ]
+        theirs = [row("q0", "bad"), row("q1", "good"), row("q2", "good"), row("q3", "good good"), row("q4", "yours")]
+        found = compare(one, ours, theirs, embedded_model, judge=judge, data_dir=questions)
+        # The same but for the thought: a tie, unasked; won; won by A in either place; no label; lost.
+        assert [(row.item, row.score, row.identical) for row in found.items] == [
+            ("q1", 0.5, True), ("q0", 1, False), ("q3", 0.5, False), ("q4", 0.5, False), ("q2", 0, False)
+        ]  # fmt: skip
+        judged_ = found.judged
+        assert (judged_.identical, judged_.requests, judged_.without_label, len(running.received)) == (1, 16, 4, 16)
+        # Of the rounds that the judge has labelled; the tie is none of them.
+        assert judged_.swayed_by_order == pytest.approx(2 / 6)
+        assert judged_.changed_when_repeated == 0
+        assert judged_.dollars == pytest.approx(16 * (100 * 2 + 10 * 10) / 1e6)
+        # Twice in both orders: won with a weight of 3, tied, won once in each place, lost.
+        assert judged_.win_rate is not None and judged_.win_rate.rate == pytest.approx((4 * 3 + 4 / 2 + 2) / (12 + 4 + 4 + 4))
+        # Several answers to a question are compared in their order.
+        drawn = compare(
+            one, [row("q0", "good", "no")], [row("q0", "no", "good good")], embedded_model, judge=judge, data_dir=questions
+        )
+        assert drawn.items[0].score == pytest.approx(1 / 4)
+        with pytest.raises(ValueError, match="not answered the same prompts"):
+            compare(one, ours[:4], theirs, embedded_model, judge=judge, data_dir=questions)
+
+
+def test_judgments_outlive_a_killed_run(server, questions: Path, embedded_model: Path, tmp_path: Path) -> None:
+    running, kept = server(), tmp_path / "kept"
+    ours, theirs = ([row(f"q{n}", text) for n in range(3)] for text in ("good", "bad"))
+
+    def judged_once() -> Judged:
+        with ExitStack() as stack:
+            one = with_server(running.url)
+            judge = judge_of(one, kept, Context(), stack)
+            assert judge is not None
+            return compare(one, ours, theirs, embedded_model, judge=judge, data_dir=questions).judged
+
+    whole = judged_once()
+    lines = (kept / KEPT).read_text().splitlines(keepends=True)
+    assert len(lines) == len(running.received) == 12
+    (kept / KEPT).write_text("".join(lines[:7]) + lines[7][:40])  # killed in the midst of a line
+    assert judged_once() == whole
+    assert len(running.received) == 12 + 5
+    assert len((kept / KEPT).read_text().splitlines()) == 12
+    assert judged_once() == whole
+    assert len(running.received) == 12 + 5
 
 
 def test_the_published_questions_are_read() -> None:

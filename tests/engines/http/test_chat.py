@@ -51,12 +51,12 @@ def asked(a: str, b: str, question: str = "Why?") -> list[dict[str, str]]:
 def test_answers_are_in_the_order_of_the_conversations(judge) -> None:
     server = judge()
     conversations = [asked("good " * (n % 3), "good") for n in range(24)]
-    done: list[int] = []
+    told: dict[int, ChatReply] = {}
     with chat(server.url) as one:
-        found = one.replies(conversations, seeds=range(24), progress=done.append)
+        found = one.replies(conversations, seeds=range(24), answered=told.__setitem__)
     assert [reply.text.rpartition("[[")[2][:-2] for reply in found] == ["B>A", "A=B", "A>B"] * 8
     assert found[0] == ChatReply(found[0].text, 100, 10)
-    assert sorted(done) == list(range(1, 25))
+    assert [told[place] for place in range(24)] == found
     assert {request["seed"] for request in server.received} == set(range(24))
     assert {(request["model"], request["max_tokens"], request["temperature"]) for request in server.received} == {
         ("judge", 50, 0.0)

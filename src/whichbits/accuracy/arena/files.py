@@ -97,10 +97,15 @@ def prompts(version: str, data_dir: Path | None, baseline: Path | None = None) -
     """
     files = answer_files(version, data_dir) if baseline is None else [baseline] * len(VERSIONS[version])
     answers = {category: _answers(file) for category, file in zip(VERSIONS[version], files, strict=True)}
+    return [_prompt(version, question, answers) for question in questions(version, data_dir)]
+
+
+def questions(version: str, data_dir: Path | None) -> list[Question]:
+    """All questions of a version. Raises UserError where the file is missing, or has one twice."""
     file = question_file(version, data_dir)
-    questions = rows(file, Question)
-    _refuse_twice((question.uid for question in questions), file)
-    return [_prompt(version, question, answers) for question in questions]
+    found = rows(file, Question)
+    _refuse_twice((question.uid for question in found), file)
+    return found
 
 
 def _answers(file: Path) -> dict[str, str]:

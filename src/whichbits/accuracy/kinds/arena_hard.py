@@ -1,47 +1,32 @@
-"""Arena-Hard, v0.1 and v2.0: open questions; a judge says whether the model's answer or a baseline's is better.
+"""Arena-Hard, v0.1 and v2.0: open questions; a judge says whether the model's answer or another is better.
 
-An answer is judged `rounds` times in both orders. An item's score is the model's mean score over these judgments, from 0 to 1,
-in which a label with >> counts three times; items are paired like any others.
+An answer is judged `rounds` times in both orders: against a baseline's, and, of a candidate, against the base's too. An item's
+score is the model's mean score over these judgments, from 0 to 1, in which a label with >> counts three times; items are
+paired like any others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
 from whichbits.accuracy.answers import generate_answers
-from whichbits.accuracy.arena.bradley_terry import win_rate
-from whichbits.accuracy.arena.files import VERSIONS, Prompt, answer_files, characters, prompts, question_file
-from whichbits.accuracy.arena.judge_prompts import Outcome, Round, conversation, outcome_of, win_probability
-from whichbits.accuracy.arena.style import Style, difference, style_of
+from whichbits.accuracy.arena.files import VERSIONS, Prompt, answer_files, characters, prompts, question_file, questions
+from whichbits.accuracy.arena.judge_prompts import Round, win_probability
+from whichbits.accuracy.arena.pairs import Pair, judge_pairs
+from whichbits.accuracy.comparison import AnsweredTwice, Comparison
 from whichbits.accuracy.earlier_items import Kept
 from whichbits.accuracy.item import Item
-from whichbits.accuracy.judging import Judge, Judging, Message, Reply, work_of
+from whichbits.accuracy.judging import Judge, Judging, JudgingWork, work_of
 from whichbits.accuracy.kind import JudgedKind
 from whichbits.accuracy.result import TaskResult, reduced, summarize, text_hash
-from whichbits.accuracy.sampling import sample_seed
 from whichbits.accuracy.task import Task
 from whichbits.accuracy.thinking.thought import after_thought
 from whichbits.accuracy.tokens import PromptTokenizer
 from whichbits.core.errors import UserError
 from whichbits.engines.protocol import LanguageModel
-from whichbits.schema.evaluate import Judged, Rate
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer of the model to a question, and its rounds of judgment."""
-
-    question: int
-    """Number of the question."""
-    text: str
-    """What the judge reads: the answer without the thought before it."""
-    rounds: tuple[Round, ...] = ()
+from whichbits.schema.judge import ComparedItem
 
 
 class ArenaHard(JudgedKind):
@@ -52,19 +37,29 @@ class ArenaHard(JudgedKind):
     sources: ClassVar = VERSIONS
 
     def __init__(self, judge: Judge | None = None) -> None:
-        self.judge = judge
+        self._judge = judge
 
     def judged_by(self, judge: Judge) -> ArenaHard:
         """The kind with its judge."""
         return ArenaHard(judge)
 
-    def judging_work(self, task: Task, *, limit: int | None, data_dir: Path | None) -> str:
-        """Judgments of one model, what they read at about four characters a token, and the price at most."""
+    @property
+    def judge(self) -> Judge:
+        """Who compares answers."""
+        assert self._judge is not None, "`judged_by` gives it one"
+        return self._judge
+
+    def judging_work(self, task: Task, *, limit: int | None, data_dir: Path | None) -> JudgingWork:
+        """Judgments of one model against the baseline; a token is taken to be about four characters."""
         judging = judging_of(task)
         read = characters(task.source, data_dir, baseline_of(task))[:limit]
-        requests = 2 * judging.rounds * task.samples
-        longest = (task.max_tokens or 0) * len(read)
-        return work_of(requests * len(read), requests * (sum(read) // 4 + longest), judging)
+        return _work(task, judging, read, open_answers=1)
+
+    def comparison_work(self, task: Task, *, limit: int | None, data_dir: Path | None) -> JudgingWork:
+        """The same of one model against another, of whose answers only the longest length is known."""
+        judging = judging_of(task)
+        read = [len(question.prompt) for question in questions(task.source, data_dir)[:limit]]
+        return _work(task, judging, read, open_answers=2)
 
     def evaluate(
         self,
@@ -87,13 +82,44 @@ class ArenaHard(JudgedKind):
             tokenizer.chat([{"role": "user", "content": one.text}]) if task.chat_template else one.text for one in asked
         ]
         samples, work = generate_answers(task, model, tokenizer, requests, seed=seed)
-        answers = [Answer(number, after_thought(text) or "") for texts in samples for number, text in enumerate(texts)]
-        answers, judged = self._judged(answers, asked, judging, tokenizer, seed=seed)
-        items = [
-            [_item(*four) for four in zip(asked, requests, texts, answers[at : at + len(asked)], strict=True)]
-            for at, texts in zip(range(0, len(answers), len(asked)), samples, strict=True)
+        pairs = [
+            Pair(number, one.text, one.category, after_thought(text) or "", one.baseline)
+            for texts in samples
+            for number, (one, text) in enumerate(zip(asked, texts, strict=True))
         ]
-        return summarize(task, reduced(task, items), work, available=len(every), most=len(every), judged=judged)
+        found = judge_pairs(pairs, self.judge, judging, tokenizer, seed=seed)
+        items = [
+            [_item(*four) for four in zip(asked, requests, texts, found.rounds[at : at + len(asked)], strict=True)]
+            for at, texts in zip(range(0, len(pairs), len(asked)), samples, strict=True)
+        ]
+        return summarize(task, reduced(task, items), work, available=len(every), most=len(every), judged=found.judged)
+
+    def compare(
+        self, task: Task, answers: Sequence[AnsweredTwice], tokenizer: PromptTokenizer, *, seed: int, data_dir: Path | None
+    ) -> Comparison:
+        """Win probability of one model's answers against another's, item by item; answers that are the same are ties.
+
+        Raises UserError where the questions are not those that were answered.
+        """
+        asked = {question.uid: question for question in questions(task.source, data_dir)}
+        if missing := [one.item for one in answers if one.item not in asked]:
+            raise UserError(
+                f"data_dir: question {missing[0]} of Arena-Hard {task.source} was answered, and is not there",
+                remedy="name the folder that the answers were made with as --data-dir",
+            )
+        pairs = []
+        for number, one in enumerate(answers):
+            for texts in zip(one.answers, one.others, strict=True):
+                answer, other = (after_thought(text) or "" for text in texts)
+                question = asked[one.item]
+                pairs.append(Pair(number, question.prompt, question.category, answer, other, is_tie=answer == other))
+        found = judge_pairs(pairs, self.judge, judging_of(task), tokenizer, seed=seed)
+        rounds: dict[int, list[Round]] = {}
+        for pair, each in zip(pairs, found.rounds, strict=True):
+            rounds.setdefault(pair.question, []).extend(each)
+        same = {pair.question: True for pair in pairs} | {pair.question: False for pair in pairs if not pair.is_tie}
+        items = [ComparedItem(one.item, win_probability(rounds[number]), same[number]) for number, one in enumerate(answers)]
+        return Comparison(tuple(items), found.judged)
 
     def data_files(self, task: Task, data_dir: Path | None) -> Mapping[str, Path] | None:
         """The files of questions and of the answers to judge against."""
@@ -102,27 +128,6 @@ class ArenaHard(JudgedKind):
             return {"question.jsonl": question_file(task.source, data_dir), "baseline": readable(baseline)}
         files = [question_file(task.source, data_dir), *answer_files(task.source, data_dir)]
         return {file.name: file for file in files}
-
-    def _judged(
-        self, answers: Sequence[Answer], asked: Sequence[Prompt], judging: Judging, tokenizer: PromptTokenizer, *, seed: int
-    ) -> tuple[list[Answer], Judged]:
-        """The answers with their rounds, and what is said of all together."""
-        assert self.judge is not None, "evaluate of accuracy/evaluate.py binds it"
-        games = [
-            _conversation(asked[answer.question], answer.text, model_is_a=first)
-            for answer in answers
-            for first in (False, True)
-        ]
-        seeds = [
-            sample_seed(seed, text_hash(game[-1]["content"]), number) for number in range(judging.rounds) for game in games
-        ]
-        read = [len(tokenizer.encode(message["content"])) for game in games for message in game]
-        self.judge.say(work_of(len(seeds), judging.rounds * sum(read), judging))
-        replies = self.judge.replies(games * judging.rounds, seeds=seeds)
-        outcomes = [outcome_of(reply.text, model_is_a=bool(number % 2)) for number, reply in enumerate(replies)]
-        rounds = [Round(*outcomes[at : at + 2]) for at in range(0, len(outcomes), 2)]
-        found = [replace(answer, rounds=tuple(rounds[number :: len(answers)])) for number, answer in enumerate(answers)]
-        return found, _summary(found, asked, replies, outcomes, judging, tokenizer, seed=seed)
 
 
 def judging_of(task: Task) -> Judging:
@@ -149,79 +154,20 @@ def readable(file: Path) -> Path:
     return file
 
 
-def _conversation(prompt: Prompt, answer: str, *, model_is_a: bool) -> Sequence[Message]:
-    a, b = (answer, prompt.baseline) if model_is_a else (prompt.baseline, answer)
-    return conversation(prompt.text, prompt.category, a, b)
+def _work(task: Task, judging: Judging, read: Sequence[int], *, open_answers: int) -> JudgingWork:
+    """Judgments of items with so many characters known, and so many answers each that may be of the longest length."""
+    requests = 2 * judging.rounds * task.samples
+    longest = open_answers * (task.max_tokens or 0) * len(read)
+    return work_of(requests * len(read), requests * (sum(read) // 4 + longest), judging)
 
 
-def _item(prompt: Prompt, request: str, text: str, answer: Answer) -> Item:
+def _item(prompt: Prompt, request: str, text: str, rounds: Sequence[Round]) -> Item:
     return Item(
         item=prompt.uid,
         prompt_hash=text_hash(request),
         target_hash=text_hash(prompt.baseline),
         cluster=prompt.uid,
-        score=win_probability(answer.rounds),
+        score=win_probability(rounds),
         prediction=text,
         target=prompt.baseline,
-    )
-
-
-def _summary(
-    answers: Sequence[Answer],
-    asked: Sequence[Prompt],
-    replies: Sequence[Reply],
-    outcomes: Sequence[Outcome | None],
-    judging: Judging,
-    tokenizer: PromptTokenizer,
-    *,
-    seed: int,
-) -> Judged:
-    rounds = [one for answer in answers for one in answer.rounds]
-    labelled = [one for one in rounds if one.outcomes]
-    again = [
-        before.score != after.score
-        for answer in answers
-        for side in ("first", "second")
-        for before, after in pairwise([getattr(one, side) for one in answer.rounds])
-        if before is not None and after is not None
-    ]
-    read, written = (sum(getattr(reply, name) for reply in replies) for name in ("prompt_tokens", "tokens"))
-    priced = judging.prompt_price is not None and judging.output_price is not None
-    dollars = (read * (judging.prompt_price or 0) + written * (judging.output_price or 0)) / 1e6 if priced else None
-    plain, styled = _rates(answers, asked, tokenizer, seed=seed)
-    return Judged(
-        judge=judging.model,
-        rounds=judging.rounds,
-        win_rate=plain,
-        win_rate_at_equal_style=styled,
-        swayed_by_order=sum(one.swayed for one in labelled) / len(labelled) if labelled else None,
-        changed_when_repeated=sum(again) / len(again) if again else None,
-        without_label=sum(outcome is None for outcome in outcomes),
-        requests=len(replies),
-        prompt_tokens=read,
-        generated_tokens=written,
-        dollars=dollars,
-    )
-
-
-def _rates(
-    answers: Sequence[Answer], asked: Sequence[Prompt], tokenizer: PromptTokenizer, *, seed: int
-) -> tuple[Rate | None, Rate | None]:
-    """Win rates without and with style control; None where no round has labels."""
-    rows = [(answer, outcome) for answer in answers for one in answer.rounds for outcome in one.outcomes]
-    if not rows:
-        return None, None
-
-    def style(text: str) -> Style:
-        return style_of(text, tokens=len(tokenizer.encode(text, special=False)))
-
-    _, question = np.unique([answer.question for answer, _ in rows], return_inverse=True)
-    scores = np.array([outcome.score for _, outcome in rows])
-    weights = np.array([float(outcome.weight) for _, outcome in rows])
-    differences = {answer: difference(style(answer.text), style(asked[answer.question].baseline)) for answer in answers}
-    styles = np.array([differences[answer] for answer, _ in rows])
-    plain = win_rate(question, scores, weights, seed=seed)
-    controlled = win_rate(question, scores, weights, seed=seed, style=styles)
-    return Rate(rate=plain.rate, low=plain.low, high=plain.high), Rate(
-        rate=controlled.rate, low=controlled.low, high=controlled.high
     )

@@ -49,25 +49,24 @@ class Chat:
         conversations: Sequence[Sequence[Mapping[str, str]]],
         *,
         seeds: Sequence[int],
-        progress: Callable[[int], None] = lambda done: None,
+        answered: Callable[[int, ChatReply], None] = lambda place, reply: None,
     ) -> list[ChatReply]:
-        """The answer to each conversation (role, content), with a seed each; `progress` is told how many there are.
+        """The answer to each conversation (role, content), with a seed each; `answered` is told each as it comes, one by one.
 
         Raises EngineError where the server refuses, cannot be reached, or answers with no text.
         """
-        done, lock = 0, threading.Lock()
+        lock = threading.Lock()
 
-        def answered(one: tuple[Sequence[Mapping[str, str]], int]) -> ChatReply:
-            nonlocal done
-            reply = self._reply(*one)
+        def reply_to(one: tuple[int, Sequence[Mapping[str, str]], int]) -> ChatReply:
+            place, conversation, seed = one
+            reply = self._reply(conversation, seed)
             with lock:
-                done += 1
-                progress(done)
+                answered(place, reply)
             return reply
 
         with ThreadPoolExecutor(self._concurrency) as pool:
             try:
-                return list(pool.map(answered, zip(conversations, seeds, strict=True)))
+                return list(pool.map(reply_to, zip(range(len(conversations)), conversations, seeds, strict=True)))
             except EngineError:
                 self._client.stop_waiting()
                 pool.shutdown(wait=False, cancel_futures=True)

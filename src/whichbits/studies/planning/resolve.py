@@ -13,6 +13,7 @@ from whichbits.core.errors import UserError
 from whichbits.schema.early_stopping import EarlyStoppingPlan
 from whichbits.schema.engine import Emulation, EngineAtAddress, EngineIdentity, ServingEngine, StartedEngine
 from whichbits.studies.specification.engine import Engine
+from whichbits.studies.specification.judge import JudgeChoice
 from whichbits.studies.specification.schema import Candidate, Specification
 from whichbits.studies.specification.source import Source
 from whichbits.studies.steps import evaluate, prefill_decode, quantize, serve
@@ -50,6 +51,8 @@ class Resolution:
     """Whether the weights of models on the hub are wanted here, and not only what a plan is made of."""
     base_engine: str | None = None
     """`emulated` runs the base in emulation alone."""
+    judge: JudgeChoice | None = None
+    """The command line's, in place of the specification's."""
     ask_servers: bool = True
     """Whether servers that are given by address are asked who they are, which every run needs."""
     further_rounds: tuple[FurtherRound, ...] = ()
@@ -128,6 +131,7 @@ class Resolution:
             raise self.source.placed(("deployment",), error) from error
 
     tasks = cached_property(evaluate.tasks)
+    left_out = cached_property(evaluate.left_out)
     workloads = cached_property(serve.workloads)
     imported_speeds = cached_property(imported_speeds.imported)
     prefill_decode = cached_property(prefill_decode.settled)

@@ -18,6 +18,8 @@ class JudgeChoice(Written):
     model: Annotated[str, Field(min_length=1)]
     baseline: Path | None = None
     """Answers to judge against in place of the task's own: arena-hard's JSONL, or items.parquet of another evaluation."""
+    against_base: bool = False
+    """Whether each candidate's answers are judged against the base's too, question by question; they are generated once."""
     rounds: Annotated[int, Field(ge=1, le=100)] | None = None
     """How often each answer is judged, each time in both orders; default 2."""
     max_tokens: PositiveInt | None = None

@@ -103,7 +103,9 @@ class TaskChoice(Written):
     sampling: Sampling | None = None
     """How answers are drawn, of any task; default: the task's own way, greedy unless its description says otherwise."""
     judge: JudgeChoice | None = None
-    """Who judges the answers, for tasks that are judged."""
+    """Who judges the answers, for tasks that are judged; default: the study's judge."""
+    skip_without_judge: bool = False
+    """Whether the task, or what of a suite is judged, is left out where no judge is named; else that is a mistake."""
     modes: Modes | None = None
     """Thinking modes that the task is asked in; default: the study's. None of them where it is empty."""
     limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
@@ -210,6 +212,8 @@ class Specification(Written):
     """What this release cannot run of what the study describes, and why."""
     candidates: tuple[Candidate, ...]
     tasks: tuple[TaskChoice, ...] = ()
+    judge: JudgeChoice | None = None
+    """Who judges the answers of tasks that are judged and name no judge of their own."""
     modes: Modes = ()
     """Thinking modes: each task that is asked in the chat template and answered in text is asked in every one."""
     similarity: Similarity | None = None

@@ -12,16 +12,18 @@ from whichbits.schema.evaluate import EvaluateInputs, EvaluateLocal
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Step
 from whichbits.studies.steps.forecast import Ask, batch_seconds
+from whichbits.studies.steps.judges import Judges, judge_for
 from whichbits.studies.steps.modes import PROMPT_TOKENS, InModes
 from whichbits.studies.steps.planned import Planned
 from whichbits.studies.steps.shared.digest import digest
 from whichbits.studies.steps.shared.items import write_items
-from whichbits.studies.steps.shared.judge import judged
+from whichbits.studies.steps.shared.judge import is_judged
 from whichbits.studies.steps.shared.on_engine import engines, on_engine, repeated, server, trusted
 from whichbits.studies.steps.shared.scored import PRELOAD, scored, summary_of, task_of
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
+    from whichbits.accuracy.judging import JudgingWork
     from whichbits.accuracy.task import Task
     from whichbits.studies.specification.schema import TaskChoice
     from whichbits.studies.steps.study import Study
@@ -33,7 +35,7 @@ def tasks(study: Study) -> tuple[tuple[Task, TaskChoice], ...]:
     from whichbits.accuracy.sampling import check as check_sampling
 
     specification, found = study.specification, list[tuple["Task", "TaskChoice"]]()
-    in_modes = InModes(study)
+    in_modes, judges = InModes(study), Judges(study)
     for index, choice in enumerate(specification.tasks):
         try:
             if choice.sampling is not None:
@@ -41,9 +43,10 @@ def tasks(study: Study) -> tuple[tuple[Task, TaskChoice], ...]:
         except UserError as error:
             raise study.source.placed(("tasks", index, "sampling"), error) from error
         try:
-            named = tuple(judged(task, choice.judge) for task in _tasks(choice))
+            named = tasks_of(choice)
         except UserError as error:
             raise study.source.placed(("tasks", index, "name" if choice.lm_eval is None else "lm_eval"), error) from error
+        named = judges.of(index, choice, named)
         try:
             expanded = tuple(_extended(task, choice.limit, specification.seed) for task in named)
         except UserError as error:
@@ -58,11 +61,24 @@ def tasks(study: Study) -> tuple[tuple[Task, TaskChoice], ...]:
         study.source.refuse_twice(("tasks", index), "task", names)
         found += [(task, choice) for task in expanded]
     in_modes.check_used()
+    judges.check_used()
     return tuple(found)
 
 
-def _tasks(choice: TaskChoice) -> tuple[Task, ...]:
-    """Tasks that an entry of the specification stands for, with its sampling."""
+def left_out(study: Study) -> tuple[str, ...]:
+    """What is said of each task that is left out since no judge is named."""
+    return tuple(
+        f"{task.name} is left out, as no judge of its answers is named. To have it judged, add "
+        "--judge '{url: http://HOST:PORT, model: NAME}', or `judge:` to the specification."
+        for choice in study.specification.tasks
+        if choice.skip_without_judge and judge_for(study, choice) is None
+        for task in tasks_of(choice)
+        if is_judged(task)
+    )
+
+
+def tasks_of(choice: TaskChoice) -> tuple[Task, ...]:
+    """Tasks that an entry of the specification stands for, with its sampling. Raises UserError for what is no task."""
     found = _named(choice)
     return found if choice.sampling is None else tuple(task.sampled(choice.sampling) for task in found)
 
@@ -192,19 +208,14 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         yield job, Result(summary_of(job.step, found.result, found.weights), found.provenance, found.waited_s)
 
 
-def judging_work(steps: Sequence[Step]) -> list[str]:
-    """What each step of these asks of a judge, and at what price; nothing of those that ask none."""
+def judging_work(step: Step) -> JudgingWork | None:
+    """What an evaluation asks of a judge; None where its answers are not judged."""
     from whichbits.accuracy.kind import JudgedKind
     from whichbits.accuracy.kinds.registry import task_kind
 
-    found = []
-    for step in steps:
-        task, data_dir = task_of(step), step.local_as(EvaluateLocal).data_dir
-        kind = task_kind(task.kind)
-        if isinstance(kind, JudgedKind):
-            work = kind.judging_work(task, limit=_limit(step), data_dir=data_dir)
-            found.append(f"{step.labels.candidate}, {task.name}: {work}")
-    return found
+    task, data_dir = task_of(step), step.local_as(EvaluateLocal).data_dir
+    kind = task_kind(task.kind)
+    return kind.judging_work(task, limit=_limit(step), data_dir=data_dir) if isinstance(kind, JudgedKind) else None
 
 
 EVALUATE = Kind(
@@ -213,5 +224,6 @@ EVALUATE = Kind(
     plan=plan,
     run=run,
     seconds=seconds,
+    judging=judging_work,
     preload=PRELOAD,
 )

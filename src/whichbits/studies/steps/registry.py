@@ -28,6 +28,7 @@ REGISTRY: Registry[Kind] = Registry(
             "probe",
             "evaluate",
             "evaluate_shard",
+            "judge",
             "generate",
             "generate_shard",
             "compare",

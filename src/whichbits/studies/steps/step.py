@@ -12,6 +12,7 @@ from whichbits.schema.step import Record, Step
 from whichbits.schema.summary import Summary
 
 if TYPE_CHECKING:
+    from whichbits.accuracy.judging import JudgingWork
     from whichbits.studies.steps.forecast import Ask
     from whichbits.studies.steps.planned import Planned
     from whichbits.studies.steps.study import Study
@@ -135,6 +136,8 @@ class Kind:
     """By the predictor of serving; None where it does not know them."""
     estimate: Estimate | None = None
     """By this machine's own speed. Where neither is there, only earlier runs tell."""
+    judging: Callable[[Step], JudgingWork | None] | None = None
+    """What a step asks of a judge, before it runs; None of a step that asks none."""
     preload: tuple[str, ...] = ()
     """Modules that take long to import, imported once before any job is forked."""
     former: Callable[[Any], Any] | None = None

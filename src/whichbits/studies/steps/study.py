@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from whichbits.schema.prefill_decode import PrefillDecode
     from whichbits.schema.serve import EarlierRuns
     from whichbits.schema.workload import Loads, Workload
+    from whichbits.studies.specification.judge import JudgeChoice
     from whichbits.studies.specification.schema import Specification, TaskChoice
     from whichbits.studies.specification.source import Source
     from whichbits.studies.steps.planned import Planned
@@ -51,6 +52,11 @@ class Study(Protocol):
     @property
     def specification(self) -> Specification:
         """What the user wants."""
+        ...
+
+    @property
+    def judge(self) -> JudgeChoice | None:
+        """The command line's judge, which comes before those of the specification."""
         ...
 
     @property

@@ -13,6 +13,7 @@ from whichbits.schema.early_stopping import EarlyStoppingPlan
 from whichbits.schema.labels import Labels
 from whichbits.schema.step import Items, Record, Step
 from whichbits.schema.workload import Workload
+from whichbits.studies.specification.judge import JudgeChoice
 from whichbits.studies.store.store import Store
 
 FILE = "study.json"
@@ -62,6 +63,8 @@ class StudyManifest(BaseModel):
     """Rounds after which speeds are looked at, where there may be more than one look."""
     early_stopping: EarlyStoppingPlan | None = None
     """How accuracy is looked at, in a study that stops where nothing is left to decide, and how far each candidate has come."""
+    judge: JudgeChoice | None = None
+    """The command line's, in place of the specification's."""
     steps: tuple[ManifestStep, ...] = Field(validation_alias=AliasChoices("steps", "cells"))
     seconds: dict[str, float] = {}
     """Wall-clock seconds of the last run, by part."""

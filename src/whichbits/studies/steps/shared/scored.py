@@ -64,7 +64,7 @@ def scored(job: Job, context: StepContext, items: Items | None, shard: Shard | N
             trust_remote_code=local.trust_remote_code,
             kept=_kept(job.earlier) if job.earlier else None,
             shard=shard,
-            judge=judge_of(task, context, stack),
+            judge=judge_of(task, job.kept, context, stack),
         )
     ran = provenance(
         job,
