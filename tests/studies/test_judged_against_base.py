@@ -36,6 +36,9 @@ tasks:
 base_repeats: 1
 max_length: 256
 """
+HELD = 64
+"""More than the 60 judgments against the baseline: the study is killed in a comparison with the base."""
+
 QUESTIONS = ["A longer why?", "A longer how?", "A biased one?", "A silent one?", "A longer when?", "Not asked?"]
 
 
@@ -55,7 +58,7 @@ class Ran:
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Iterator[Ran]:
     folder = tmp_path_factory.mktemp("direct")
-    server = runpy.run_path(str(SCRIPT))["JudgeServer"](hold_after=50)
+    server = runpy.run_path(str(SCRIPT))["JudgeServer"](hold_after=HELD)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     data = folder / "data" / "arena-hard-v0.1"
     (data / "model_answer").mkdir(parents=True)
@@ -69,7 +72,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Iterator[
     environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "120"}
     first = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 900
-    while len(server.received) <= 50:
+    while len(server.received) <= HELD:
         assert first.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -50,9 +50,11 @@ def judge_pairs(pairs: Sequence[Pair], judge: Judge, judging: Judging, tokenizer
     asked = [pair for pair in pairs if not pair.is_tie]
     games = [_game(pair, answer_is_a=first) for pair in asked for first in (False, True)]
     seeds = [sample_seed(seed, text_hash(game[-1]["content"]), number) for number in range(judging.rounds) for game in games]
-    read = [len(tokenizer.encode(message["content"])) for game in games for message in game]
-    judge.say(work_of(len(seeds), judging.rounds * sum(read), judging).text)
-    replies = judge.replies(games * judging.rounds, seeds=seeds)
+    replies: Sequence[Reply] = []
+    if games:
+        read = [len(tokenizer.encode(message["content"])) for game in games for message in game]
+        judge.say(work_of(len(seeds), judging.rounds * sum(read), judging).text)
+        replies = judge.replies(games * judging.rounds, seeds=seeds)
     outcomes = [outcome_of(reply.text, model_is_a=bool(number % 2)) for number, reply in enumerate(replies)]
     flat = [Round(*outcomes[at : at + 2]) for at in range(0, len(outcomes), 2)]
     of_asked = [tuple(flat[number :: len(asked)]) for number in range(len(asked))]
