@@ -30,7 +30,7 @@ model: {model}
 judge: {{url: "{url}", model: m, rounds: 2, against_base: true, concurrency: 1, prompt_price: 10, output_price: 20}}
 candidates:
   - {{format: w8a8-int, recipe: {{scales: minmax}}, run: emulated}}
-  - {{format: w4a16-int, recipe: {{scales: minmax}}, run: emulated}}
+  - {{checkpoint: {other}, name: other, run: emulated}}
 tasks:
   - {{name: open, kind: arena-hard, source: v0.1, max_tokens: 12, chat_template: true, limit: 5}}
 base_repeats: 1
@@ -55,6 +55,18 @@ class Ran:
     """What a third run would do."""
 
 
+def of_other_weights(model: Path) -> Path:
+    """A model of the same shapes whose answers are others; a format's of random weights are those of the base."""
+    import torch
+    from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
+
+    folder = model.parent / "other"
+    torch.manual_seed(1)
+    LlamaForCausalLM(AutoConfig.from_pretrained(model)).to(torch.bfloat16).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Iterator[Ran]:
     folder = tmp_path_factory.mktemp("direct")
@@ -66,7 +78,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Iterator[
     answers = [{"uid": str(n), "messages": [{"role": "assistant", "content": "So."}]} for n in range(len(QUESTIONS))]
     (data / "question.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
     (data / "model_answer" / "gpt-4-0314.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
-    (folder / "spec.yaml").write_text(SPECIFICATION.format(model=tiny_llama, url=server.url))
+    (folder / "spec.yaml").write_text(
+        SPECIFICATION.format(model=tiny_llama, other=of_other_weights(tiny_llama), url=server.url)
+    )
     path = os.pathsep.join(str(Path(entry).resolve()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)
     command = [sys.executable, "-m", "whichbits", "study", "spec.yaml", "--data-dir", "data"]
     environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "120"}
@@ -103,8 +117,8 @@ def rows(ran: Ran, kind: str, key: str) -> list[dict[str, Any]]:
 
 def test_answers_that_are_there_are_judged_against_the_bases(ran: Ran) -> None:
     evaluated, compared = results(ran, "evaluate"), results(ran, "judge")
-    assert set(evaluated) == {"bf16", "w8a8-int", "w4a16-int"}
-    assert set(compared) == {"w8a8-int", "w4a16-int"}
+    assert set(evaluated) == {"bf16", "w8a8-int", "other"}
+    assert set(compared) == {"w8a8-int", "other"}
     base = {row["item"]: row["prediction"] for row in rows(ran, "evaluate", evaluated["bf16"]["key"])}
     assert list(base) == ["0", "1", "2", "3", "4"]
     scores = list[float]()
@@ -143,7 +157,7 @@ def test_verdict_terminal_and_report_say_what_the_judge_said(ran: Ran) -> None:
     verdict = json.loads((ran.store / "verdict.json").read_text())
     by_place = {(one["candidate"], one["against"]): one for one in verdict["judged"]}
     assert set(by_place) == {
-        ("bf16", "baseline"), ("w8a8-int", "baseline"), ("w4a16-int", "baseline"), ("w8a8-int", "base"), ("w4a16-int", "base")
+        ("bf16", "baseline"), ("w8a8-int", "baseline"), ("other", "baseline"), ("w8a8-int", "base"), ("other", "base")
     }  # fmt: skip
     for (candidate, against), found in by_place.items():
         step = results(ran, "judge" if against == "base" else "evaluate")[candidate]
