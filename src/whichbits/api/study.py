@@ -23,6 +23,7 @@ from whichbits.studies.study import (
     preview,
     probed,
     run,
+    say_lacking,
     set_aside_measured,
     statuses_of,
 )
@@ -107,6 +108,7 @@ def study(
         expansion = probed(expansion, place, quiet=quiet, console=console)
         if fresh:
             set_aside_measured(expansion.plan(), place)
+        say_lacking(expansion, expansion.plan(), place, quiet=quiet, console=console)
         not_again: list[str] = []
         if chosen.decide is not None:
             place.sweep(planned.step for planned in expansion.plan().missing(place))

@@ -79,6 +79,14 @@ def probed(expansion: Expansion, store: Store, *, quiet: bool = False, console: 
     return replace(expansion, statuses=statuses_of(plan, store))
 
 
+def say_lacking(expansion: Expansion, plan: Plan, store: Store, *, quiet: bool = False, console: Console | None = None) -> None:
+    """A line for each thing that servers at addresses of the user's cannot do of what a plan still asks of them."""
+    from whichbits.studies.server_abilities import lacking
+
+    for line in lacking(expansion, [planned.step for planned in plan.missing(store)]):
+        say(line, quiet=quiet, console=console)
+
+
 def statuses_of(plan: Plan, store: Store) -> dict[str, str]:
     """What the probes of a plan say of each format, by its name; one that failed, or is not done, is a refusal."""
     records = [store.record(planned.step) for planned in plan.steps]
@@ -379,6 +387,7 @@ def run_part(
     with place.locked():
         if fresh:
             set_aside_measured(replace(plan, steps=chosen), place)
+        say_lacking(expansion, replace(plan, steps=chosen), place, console=_stderr())
         run(replace(plan, steps=chosen), expansion, place, console=_stderr())
         records = [place.record(planned.step) for planned in chosen]
     for record in records:
