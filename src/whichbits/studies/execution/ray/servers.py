@@ -255,14 +255,15 @@ class RayEngine:
 def _started(actors: Sequence[ActorHandle[Any]], stopping: threading.Event) -> str:
     """The server's address once it answers. Raises ServerFailed, and OSError or UserError of the store."""
     try:
-        starting: list[ray.ObjectRef[str]] = [
-            actor.start.remote(part) for actor, part in zip(actors, _parts(actors), strict=True)
-        ]
-        answering = starting[0]
+        starts: dict[ray.ObjectRef[str], ActorHandle[Any]] = {
+            actor.start.remote(part): actor for actor, part in zip(actors, _parts(actors), strict=True)
+        }
+        answering, starting = next(iter(starts)), list(starts)
         while answering in starting:
             ended, starting = ray.wait(starting, timeout=WAITING_S)
             ray.get(ended)
-            if (cause := _lost_part(actors[1:])) is not None:  # the first would wait for it
+            begun = [actor for start, actor in starts.items() if start not in starting]
+            if (cause := _lost_part(begun)) is not None:  # the first would wait for it
                 raise ServerFailed(cause)
             if stopping.is_set():
                 for actor in actors:
@@ -287,6 +288,6 @@ def _parts(actors: Sequence[ActorHandle[Any]]) -> list[Spanning | None]:
 
 
 def _lost_part(actors: Sequence[ActorHandle[Any]]) -> str | None:
-    """Why a node's part has ended; None while all live, or have not begun."""
+    """Why a node's part of a server, which has begun, has ended; None while all live."""
     asked: list[ray.ObjectRef[str | None]] = [actor.failure.remote() for actor in actors]
     return next((cause for cause in ray.get(asked) if cause is not None), None)
