@@ -151,7 +151,7 @@ def plan(
 
     chosen, source = _specification(specification)
     chosen = _on_executor(_until_decided(chosen, until_decided), executor, address)
-    chosen_executor(chosen.executor)  # refused now, as by a run
+    chosen_executor(chosen)  # refused now, as by a run
     overrides = overrides_of(price)
     expansion = Expansion(chosen, source, data_dir=data_dir, weights=False)
     check_prices(expansion, overrides)
@@ -183,6 +183,7 @@ def plan_jobs(
     from whichbits.studies.steps.registry import KINDS
 
     chosen, source = _specification(specification)
+    chosen_executor(chosen.on_one_machine())  # refused now, as by a job
     overrides = overrides_of(price)
     place = open_folder(store or Path("studies") / chosen.name)
     expansion = Expansion(chosen, source, data_dir=data_dir)

@@ -387,7 +387,7 @@ def _with_arrivals(level: Any) -> Any:
 
 SERVE = Kind(
     "serve",
-    version=4,
+    version=5,
     plan=plan,
     run=run,
     seconds=seconds,
