@@ -107,8 +107,9 @@ def test_every_command_is_a_function_with_the_same_parameters():
         if name == "plan":  # to be read, or to be run by a batch system
             assert parameters(whichbits.plan_jobs).items() <= ours.items()
             del ours["jobs"]
-        if name == "doctor":  # of this machine, or of a cluster's
-            assert ours.keys() - {"cluster"} == parameters(whichbits.doctor_cluster).keys()
+        if name == "doctor":  # of this machine and a server, or of a cluster's
+            both = parameters(whichbits.doctor).keys() | parameters(whichbits.doctor_cluster).keys()
+            assert ours.keys() - {"cluster"} == both
             continue
         theirs = parameters(getattr(whichbits, listed.get(name, name)))
         assert ours.items() <= theirs.items(), name

@@ -81,8 +81,29 @@ def test_an_address_of_an_executor_that_has_none(follow: Any) -> None:
 def test_nodes_that_share_a_step(follow: Any) -> None:
     from whichbits.studies.execution.ray.executor import RayExecutor
 
-    for remedy in (lambda: LocalExecutor().share(1), lambda: RayExecutor().share(4)):
-        follow("runs each step on one machine", mistake=lambda: LocalExecutor().share(4), remedy=remedy)
+    def share(executor: Any, nodes: int) -> None:
+        executor.share(nodes, "executor.nodes")
+
+    for remedy in (lambda: share(LocalExecutor(), 1), lambda: share(RayExecutor(), 4)):
+        follow("runs each step and server on one machine", mistake=lambda: share(LocalExecutor(), 4), remedy=remedy)
+
+
+def test_a_server_that_spans_nodes_needs_a_cluster(follow: Any, tmp_path: Path, tiny_llama: Path) -> None:
+    def plan(nodes: int, executor: str | None = None) -> object:
+        specification = tmp_path / f"{nodes}.yaml"
+        specification.write_text(
+            f"version: 1\nname: s\nmodel: {tiny_llama}\ncandidates: [{{format: w8a8-int, run: served}}]\n"
+            f"tasks: [{{name: recall, limit: 2}}]\n"
+            f"engine: {{arguments: {{tensor-parallel-size: 2, nnodes: {nodes}}}}}\n"
+        )
+        if executor is None:
+            return whichbits.plan_jobs(specification, store=tmp_path / "jobs")
+        return whichbits.plan(specification, store=tmp_path / executor, executor=executor)
+
+    for remedy in (lambda: plan(1, "local"), lambda: plan(2, "ray")):
+        error = follow("runs each step and server on one machine", mistake=lambda: plan(2, "local"), remedy=remedy)
+    assert "nnodes" in error.remedy
+    follow("runs each step and server on one machine", mistake=lambda: plan(2), remedy=lambda: plan(1))
 
 
 def test_an_engine_that_listens_nowhere_in_particular(follow: Any) -> None:

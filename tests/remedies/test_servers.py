@@ -14,7 +14,7 @@ from whichbits.schema.engine import EngineIdentity
 from whichbits.schema.hardware import Gpu
 from whichbits.studies.execution.servers import resident_servers
 from whichbits.studies.planning.addresses import check_caches, identities, longest_request
-from whichbits.studies.planning.claims import caveats, devices_used
+from whichbits.studies.planning.claims import caveats, devices_used, nodes_used
 from whichbits.studies.specification.engine import Engine
 from whichbits.studies.specification.schema import Deployment
 from whichbits.studies.steps.shared.same_server import check_same
@@ -61,10 +61,18 @@ def test_a_deployment_that_is_not_this_machine(
 @pytest.mark.parametrize("wrong", ["two", 0, True, 1.5, -1])
 def test_a_number_of_devices(follow: Any, wrong: object) -> None:
     follow(
-        "is no number of devices",
+        "is no number of {what}",
         mistake=lambda: devices_used(Engine(arguments={"tensor-parallel-size": wrong})),
         remedy=lambda: devices_used(Engine(arguments={"tensor-parallel-size": 1})),
     )
+
+
+def test_devices_of_several_machines(follow: Any) -> None:
+    def of(nodes: int) -> int:
+        return nodes_used(Engine(arguments={"tensor-parallel-size": 8, "nnodes": nodes}))
+
+    follow("cannot be shared out evenly", mistake=lambda: of(3), remedy=lambda: of(2))
+    follow("is no number of {what}", mistake=lambda: of(0), remedy=lambda: of(1))
 
 
 @pytest.mark.parametrize("wrong", ["2.5", "4GiB", "", "-1"])

@@ -196,8 +196,8 @@ def early(body: dict[str, Any], request: dict[str, Any]) -> None:
         ("sends no usage in its streams", {"change": without_usage}),
         ("sends no usage in its streams", {"change": with_usage_of_0}),
         ("does not keep to a length of output", {"change": early}),
-        ("does not keep to a length of output", {"unknown": frozenset({"ignore_eos"})}),
-        ("takes no token ids as the prompt", {"token_ids": False}),
+        ("does not keep to a length of output", {"unknown": frozenset({"ignore_eos", "min_tokens"})}),
+        ("does not keep to a length of output", {"unknown": frozenset({"ignore_eos", "min_tokens"}), "token_ids": False}),
     ],
 )
 def test_a_server_that_cannot_be_measured(follow: Any, fake: Any, tmp_path: Path, error: str, oddity: dict[str, Any]) -> None:
@@ -209,7 +209,38 @@ def test_a_server_that_cannot_be_measured(follow: Any, fake: Any, tmp_path: Path
         mistake=lambda: measure(odd.url, "m", tmp_path, workload, seed=0),
         remedy=lambda: measure(able.url, "m", tmp_path, workload, seed=0),
     )
-    assert len(odd.received) <= 3, "no load was begun"
+    assert len(odd.received) <= 6, "no load was begun"
+
+
+def lowering_tokenizer(folder: Path) -> None:
+    """The file of a tokenizer that lowers each letter, and whose words are of capitals: none is read again."""
+    from tokenizers import Tokenizer, models, normalizers
+
+    made = Tokenizer(models.WordLevel({"<unk>": 10, **{f"W{n}": n for n in range(10)}}, unk_token="<unk>"))
+    made.normalizer = normalizers.Lowercase()
+    made.add_special_tokens(["<unk>"])
+    made.save(str(folder / "tokenizer.json"))
+
+
+@pytest.mark.parametrize(
+    ("error", "tokenizer"),
+    [
+        ("none of its tokens is read again", lowering_tokenizer),
+        ("no text of exactly", word_tokenizer),  # whose texts are single words: it splits nothing
+    ],
+)
+def test_a_tokenizer_that_makes_no_texts_of_a_length(
+    follow: Any, fake: Any, tmp_path: Path, error: str, tokenizer: Any
+) -> None:
+    pytest.importorskip("transformers")
+    tokenizer(tmp_path)
+    workload = parse_workload({**GOOD, "concurrency": []})
+    texts, ids = fake(token_ids=False), fake()
+    follow(
+        error,
+        mistake=lambda: measure(texts.url, "m", tmp_path, workload, seed=0),
+        remedy=lambda: measure(ids.url, "m", tmp_path, workload, seed=0),
+    )
 
 
 def test_processors_that_are_not_there(follow: Any, fake: Any, tmp_path: Path) -> None:

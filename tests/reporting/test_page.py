@@ -8,7 +8,8 @@ import pytest
 from whichbits.reporting.context import PublishedComparison, ReportContext
 from whichbits.reporting.page import render
 from whichbits.schema.serve import ClientCeiling
-from whichbits.verdict.caveat_codes import BeyondClient
+from whichbits.schema.server_abilities import AS_TEXT, BY_MIN_TOKENS
+from whichbits.verdict.caveat_codes import BeyondClient, MeasuredOtherwise
 from whichbits.verdict.estimates import SingleRound
 from whichbits.verdict.verdict import GuidelineRow, NoRecommendation, Verdict
 from whichbits.verdict.words.answer import reasons, sentence
@@ -197,6 +198,15 @@ def test_texts_stand_side_by_side_with_where_they_part(verdict: Verdict, context
     assert page.text.count(pair.alike) == 3, "twice to be read, once as data"
     for said in (pair.base, pair.text, "built-in", "refund-1", "ROUGE-1"):
         assert said in page.text
+
+
+def test_what_a_server_cannot_do_stands_above_the_figures(verdict, context):
+    assert "measured-otherwise" not in render(verdict, context)
+    lacks = MeasuredOtherwise(candidates=("w8a8-int",), instead=(AS_TEXT, BY_MIN_TOKENS))
+    told = render(verdict.model_copy(update={"caveats": (*verdict.caveats, lacks)}), context)
+    (line,) = re.findall(r'<p class="dim measured-otherwise">(.*?)</p>', told)
+    assert "w8a8-int" in line and f"The server {AS_TEXT}; it {BY_MIN_TOKENS}." in line
+    assert told.index("measured-otherwise") < told.index("Over the base's"), "before the figures and their validity"
 
 
 def test_the_load_clients_ceiling_and_the_loads_beyond_it(verdict, context):

@@ -7,7 +7,9 @@ restart_after (requests after which the counters begin anew), slowing (share by 
 than the one before), preempt_every (n-th request counts as preempted), stall_every and stall (seconds: how often and how long
 nothing is sent), usage (False: none in the stream), held (True: the whole stream is sent at its end, as by a proxy that
 buffers), remembers (True: prefix hits are what earlier prompts began with), jitter (share by which each gap differs at random,
-up or down), drop_every (the connection of each n-th request is closed after half of its tokens).
+up or down), drop_every (the connection of each n-th request is closed after half of its tokens), token_ids (False: prompts are
+texts, of a token a word), refuses (fields that it refuses by name), ends (tokens after which the model ends, where no field
+keeps the length), keeps (fields that do), extra_tokens (that it puts before a prompt).
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ class Engine:
         self.options = {
             "ttft": 0.02, "itl": 0.002, "stop_after": None, "per_chunk": 1, "textless": 0, "cached": 0.0, "fail_every": 0,
             "slots": 1000, "stop_every": 0, "restart_after": 0, "slowing": 0.0, "preempt_every": 0, "stall_every": 0.0,
-            "stall": 0.0, "usage": True, "held": False, "remembers": False, "jitter": 0.0, "drop_every": 0,
+            "stall": 0.0, "usage": True, "held": False, "remembers": False, "jitter": 0.0, "drop_every": 0, "token_ids": True,
+            "refuses": [], "ends": 0, "keeps": ["ignore_eos", "min_tokens"], "extra_tokens": 0,
         } | options  # fmt: skip
         self.received: list[dict[str, Any]] = []
         self.random = random.Random(0)
@@ -80,12 +83,19 @@ class Engine:
             return
         if o["restart_after"] and len(self.received) == o["restart_after"]:
             self.queries = self.hits = self.generated = 0.0
-        prompt = len(request["prompt"])
+        if (refused := self.refused(request)) is not None:
+            await self.plain(writer, 400, json.dumps({"error": {"message": refused}}))
+            return
+        if isinstance(request["prompt"], str):
+            request["prompt"] = request["prompt"].split()
+        prompt = len(request["prompt"]) + o["extra_tokens"]
         self.queries += prompt
         self.hits += max(map(self.alike(request), self.received[:-1]), default=0) if o["remembers"] else prompt * o["cached"]
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         asked = request.get("max_tokens", request.get("max_completion_tokens", 16))
         count = min(asked, o["stop_after"] or asked)
+        if o["ends"] and not any(request.get(field) for field in o["keeps"]):
+            count = min(count, o["ends"])
         if o["stop_every"] and len(self.received) % o["stop_every"] == 0:
             count //= 2
         drops = o["drop_every"] and len(self.received) % o["drop_every"] == 0
@@ -112,6 +122,12 @@ class Engine:
         await self.event(writer, "[DONE]")
         writer.write(b"0\r\n\r\n")
         await writer.drain()
+
+    def refused(self, request: dict[str, Any]) -> str | None:
+        """What it says of a request that it does not take."""
+        if found := [name for name in self.options["refuses"] if name in request]:
+            return f"Unrecognized request argument supplied: {found[0]}"
+        return None if self.options["token_ids"] or isinstance(request["prompt"], str) else "prompt must be a string"
 
     def alike(self, request: dict[str, Any]) -> Callable[[dict[str, Any]], int]:
         """How many tokens of the prompt another request's prompt begins with."""

@@ -36,8 +36,21 @@ def test_each_prompt_is_asked_once_and_may_end_early(start_engine, word_tokenize
     assert found.tokens == (12,) * 12 and found.truncated == 0.0
     assert found.requests_per_second is not None and 5 < found.requests_per_second < 1.05 * 2 / 0.105
     received = httpx.get(f"{url}/received", trust_env=False).json()
-    assert {(one["ignore_eos"], one["max_tokens"]) for one in received} == {(False, 40)}
-    assert len({tuple(one["prompt"]) for one in received[2:]}) == 12, "after a warm-up of two, each prompt once"
+    assert {(one["ignore_eos"], one["max_tokens"]) for one in received[1:]} == {(False, 40)}
+    assert len({tuple(one["prompt"]) for one in received[3:]}) == 12, "after a warm-up of two, each prompt once"
+
+
+def test_a_server_of_texts_gets_the_texts_of_the_file(start_engine, word_tokenizer: Path, tmp_path: Path) -> None:
+    from whichbits.serving.natural_output import measure_natural
+
+    url = start_engine(ttft=0.05, itl=0.005, ends=12, keeps=["min_tokens"], token_ids=False, refuses=["ignore_eos"])
+    asked = workload(tmp_path, 12)
+    assert asked.natural_output is not None
+    found = measure_natural(url, "m", word_tokenizer, asked, asked.natural_output)
+    assert found.tokens == (12,) * 12 and found.truncated == 0.0
+    received = httpx.get(f"{url}/received", trust_env=False).json()[-12:]
+    assert {" ".join(one["prompt"]) for one in received} == {" ".join(f"w{n + k}" for k in range(9)) for n in range(12)}
+    assert {(one["min_tokens"], one["max_tokens"]) for one in received} == {(0, 40)}
 
 
 def test_answers_that_are_cut_off_are_counted(start_engine, word_tokenizer: Path, tmp_path: Path) -> None:

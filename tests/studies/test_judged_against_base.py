@@ -62,7 +62,11 @@ def of_other_weights(model: Path) -> Path:
 
     folder = model.parent / "other"
     torch.manual_seed(1)
-    LlamaForCausalLM(AutoConfig.from_pretrained(model)).to(torch.bfloat16).save_pretrained(folder)
+    made = LlamaForCausalLM(AutoConfig.from_pretrained(model))
+    with torch.no_grad():  # with layers of so little weight as in the base a tied head says the last token again
+        for weight in made.model.layers.parameters():
+            weight *= 30
+    made.to(torch.bfloat16).save_pretrained(folder)
     AutoTokenizer.from_pretrained(model).save_pretrained(folder)
     return folder
 

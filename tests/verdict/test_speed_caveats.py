@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.verdict.judged import BASE, caveats, non_inferior_pair, speeds, verdict, with_flips
+from whichbits.schema.server_abilities import AS_TEXT, BY_MIN_TOKENS, ServerAbilities
 from whichbits.verdict.assemble import decide
 from whichbits.verdict.collect import collect
 
@@ -58,6 +59,22 @@ def test_rounds_that_are_all_of_one_start_of_the_servers_are_said_to_be(steps, s
     told = tuple(replace(r, server_started=starts[r.repeat]) for r in findings.rounds)
     found = decide(replace(findings, rounds=told), study="test", model="a model", margin=0.03)
     assert [entry.workloads for entry in caveats(found, "one_start")] == said
+
+
+def test_what_a_server_cannot_do_is_said_once_of_all_that_lack_it(steps):
+    records = [*non_inferior_pair(steps), *speeds(steps, "w8a8-int", synchronous=0.5, loaded=0.5, rounds=2)]
+    findings = collect(records, "bf16", {name: name for name in ("bf16", "w8a8-int")}, base_bytes=1000)
+
+    def said(**lacking: ServerAbilities) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+        told = tuple(replace(r, abilities=lacking.get(r.candidate.split("-")[0])) for r in findings.rounds)
+        found = decide(replace(findings, rounds=told), study="test", model="a model", margin=0.03)
+        return [(tuple(sorted(entry.candidates)), entry.instead) for entry in caveats(found, "measured_otherwise")]
+
+    texts = ServerAbilities(token_ids=False)
+    assert said() == said(bf16=ServerAbilities(), w8a8=ServerAbilities()) == []
+    assert said(bf16=texts, w8a8=texts) == [(("bf16", "w8a8-int"), (AS_TEXT,))]
+    both = texts.model_copy(update={"length_by": "min_tokens"})
+    assert said(bf16=ServerAbilities(), w8a8=both) == [(("w8a8-int",), (AS_TEXT, BY_MIN_TOKENS))]
 
 
 def test_without_a_valid_round_there_is_an_invalid_figure_and_no_recommendation(steps):

@@ -124,6 +124,10 @@ class TaskKind(ABC):
         """Whether a thinking mode can change its replies: asked in the chat template, and written whole by the model."""
         return task.chat_template
 
+    def reads_logprobs(self, task: Task) -> bool:
+        """Whether it compares log-probabilities of given answers, which not every server returns."""
+        return False
+
     def request_length(self, task: Task) -> int | None:
         """Tokens of its longest request, prompt and answer together, where the task states them; else None."""
         return None
@@ -165,7 +169,11 @@ class HarnessKind(TaskKind):
 
     def may_think(self, task: Task) -> bool:
         """Not where the likelihoods of choices are compared."""
-        return super().may_think(task) and not set(task.metric.split("+")) & {"acc", "acc_norm", "acc_bytes", "acc_mutual_info"}
+        return super().may_think(task) and not self.reads_logprobs(task)
+
+    def reads_logprobs(self, task: Task) -> bool:
+        """By its metric, which is of choices or of texts."""
+        return bool(set(task.metric.split("+")) & {"acc", "acc_norm", "acc_bytes", "acc_mutual_info"})
 
     @abstractmethod
     def harness_tasks(self, task: Task, *, seed: int, data_dir: Path | None) -> dict[str, HarnessTask]:

@@ -4,25 +4,69 @@ from __future__ import annotations
 
 import uuid
 
+from whichbits.core.errors import UserError
 from whichbits.engines.doctor import Check
 from whichbits.engines.doctor import doctor as examine
+from whichbits.engines.http.access import access_from_environment
+from whichbits.engines.http.connection import Connection
+from whichbits.engines.http.identity import reach
+from whichbits.engines.http.scorable import why_not_scored
 from whichbits.studies.store.place import Place, is_object_store, open_store
 from whichbits.studies.store.store import Store
 
 FEW_STREAMS = 50
 
 
-def doctor(store: Place | None = None) -> list[Check]:
+def doctor(store: Place | None = None, *, url: str | None = None, served_model_name: str | None = None) -> list[Check]:
     """Examine this machine, and measure the load client for two seconds.
 
     store: a folder where studies are kept, whose disk is looked at (default: this one), or an address of an object store, which
-    is read and written.
+    is read and written. url: where a server serves a model, which is asked a few short completions; served_model_name: the name
+    it does so under, where it lists several.
     """
+    served = [] if url is None else _server(url, served_model_name)
     if store is None:
-        return [*examine(), _client()]
+        return [*examine(), _client(), *served]
     if not is_object_store(store):
-        return [*examine(open_store(store).folder), _client()]
-    return [*examine(), _reached(open_store(store)), _client()]
+        return [*examine(open_store(store).folder), _client(), *served]
+    return [*examine(), _reached(open_store(store)), _client(), *served]
+
+
+def _server(url: str, model: str | None) -> list[Check]:
+    """What a server at an address can do of what speeds and scores ask for."""
+    try:
+        connection = reach(Connection(url, model, access_from_environment()))
+    except UserError as error:
+        return [Check("server", "fail", error.message, error.remedy)]
+    return [_speeds(connection), _generated(connection), _logprobs(connection)]
+
+
+def _speeds(connection: Connection) -> Check:
+    try:
+        from whichbits.serving.opening import ask_once
+    except ModuleNotFoundError as error:
+        return Check("server: speeds", "warn", f"{error.name} is not installed", "pip install 'whichbits[measure]'")
+    try:
+        found = ask_once(connection)
+    except UserError as error:
+        return Check("server: speeds", "fail", error.message, error.remedy)
+    if found.instead:
+        return Check("server: speeds", "ok", f"the server {'; '.join(found.instead)}")
+    return Check("server: speeds", "ok", "prompts are token ids, and outputs have the length that is asked for")
+
+
+def _generated(connection: Connection) -> Check:
+    if (why := why_not_scored(connection, logprobs=False)) is None:
+        return Check("server: answers", "ok", "prompts of tasks are continued")
+    return Check("server: answers", "warn", why, "measure speeds there, and score the checkpoint in an engine that is started")
+
+
+def _logprobs(connection: Connection) -> Check:
+    if (why := why_not_scored(connection, logprobs=True)) is None:
+        return Check("server: log-probabilities", "ok", "of given tokens")
+    return Check(
+        "server: log-probabilities", "warn", why, "score tasks whose answers are generated, as recall, needle, copy, order"
+    )
 
 
 def _reached(store: Store) -> Check:

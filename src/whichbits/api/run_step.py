@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichbits.core.errors import UserError
-from whichbits.studies.specification.schema import ExecutorChoice, parse
+from whichbits.studies.specification.schema import parse
 from whichbits.studies.store.manifest import FILE, read
 from whichbits.studies.store.place import Place, open_store
 from whichbits.studies.study import run, statuses_of
@@ -49,7 +49,7 @@ def run_step(
     place.refresh()
     manifest = read(place.folder)
     chosen, source = parse(manifest.specification, str(place.folder / FILE))
-    chosen = chosen.model_copy(update={"executor": ExecutorChoice(shards=chosen.executor.shards)})
+    chosen = chosen.on_one_machine()
     expansion = Expansion(chosen, source, data_dir=data_dir, judge=manifest.judge)
     expansion = replace(expansion, statuses=statuses_of(expansion.probes(), place))
     plan = for_jobs(expansion.plan(), place)

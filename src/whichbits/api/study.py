@@ -25,6 +25,7 @@ from whichbits.studies.study import (
     probed,
     run,
     say,
+    say_lacking,
     set_aside_measured,
     statuses_of,
 )
@@ -112,6 +113,7 @@ def study(
         expansion = probed(expansion, place, quiet=quiet, console=console)
         if fresh:
             set_aside_measured(expansion.plan(), place)
+        say_lacking(expansion, expansion.plan(), place, quiet=quiet, console=console)
         not_again: list[str] = []
         if chosen.decide is not None:
             place.sweep(planned.step for planned in expansion.plan().missing(place))
@@ -157,7 +159,7 @@ def plan(
 
     chosen, source = _specification(specification)
     chosen = _on_executor(_until_decided(chosen, until_decided), executor, address)
-    chosen_executor(chosen.executor)  # refused now, as by a run
+    chosen_executor(chosen)  # refused now, as by a run
     overrides = overrides_of(price)
     expansion = Expansion(chosen, source, data_dir=data_dir, weights=False, judge=judge)
     check_prices(expansion, overrides)
@@ -190,6 +192,7 @@ def plan_jobs(
     from whichbits.studies.steps.registry import KINDS
 
     chosen, source = _specification(specification)
+    chosen_executor(chosen.on_one_machine())  # refused now, as by a job
     overrides = overrides_of(price)
     place = open_folder(store or Path("studies") / chosen.name)
     expansion = Expansion(chosen, source, data_dir=data_dir, judge=judge)

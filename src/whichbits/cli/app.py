@@ -358,17 +358,19 @@ def doctor(
     address: Annotated[
         str | None, typer.Option(help="HOST:PORT of Ray's head, with --cluster; default: this machine's cluster.")
     ] = None,
+    url: Annotated[str | None, typer.Option(help="Address of a server, whose abilities are looked at too.")] = None,
+    served_model_name: ServedName = None,
     store: StorePlace = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check this machine, or each node of a cluster.
+    """Check this machine, a server at an address, or each node of a cluster.
 
     A line for each thing that a study needs, with its remedy where it is missing.
     """
     from whichbits.cli.tables import print_results
 
     if not cluster:
-        print_results(whichbits.doctor(store), as_json)
+        print_results(whichbits.doctor(store, url=url, served_model_name=served_model_name), as_json)
         return
     checks = whichbits.doctor_cluster(address, store=store)
     print_results(checks, as_json)

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from whichbits.schema.footprint import Footprint
 from whichbits.schema.frozen import Stored, Written
+from whichbits.schema.server_abilities import ServerAbilities
 from whichbits.schema.session import SessionInputs, WeightsBehind
 from whichbits.schema.summary import Summary
 
@@ -92,6 +93,8 @@ class MeasuredBatches(Point):
     valid: bool
     reasons: tuple[str, ...] = ()
     """Why it is not valid."""
+    abilities: ServerAbilities | None = None
+    """By which requests were made; None in results of before, all of servers that take the usual ones."""
 
 
 class PrefillDecodeSummary(Summary, kind="prefill_decode"):

@@ -11,6 +11,7 @@ from pydantic import AliasChoices, ConfigDict, Field
 from whichbits.schema.frozen import Stored
 from whichbits.schema.inputs import Inputs, Local
 from whichbits.schema.metrics import ServingMetric
+from whichbits.schema.server_abilities import ServerAbilities
 from whichbits.schema.session import SessionInputs, SessionLocal, WeightsBehind
 from whichbits.schema.summary import Summary
 from whichbits.schema.workload import Workload
@@ -210,6 +211,8 @@ class Evidence(Stored):
     energy: Energy | None = None
     at_once: float | None = None
     """Share of the requests of which all tokens arrived in one piece; None where none was answered."""
+    abilities: ServerAbilities | None = None
+    """By which requests were made; None in results of before, all of servers that take the usual ones, and of other tools."""
 
 
 Arrivals = Literal["rate", "ramp", "trace"]

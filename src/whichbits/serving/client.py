@@ -20,6 +20,7 @@ from whichbits.engines.http.connection import CONNECT_TIMEOUT_S, Connection
 from whichbits.engines.http.requests import parse_json, refusal, short, words_of
 from whichbits.engines.http.sampling import STANDARD
 from whichbits.engines.http.sse import Event, EventStream
+from whichbits.schema.server_abilities import ServerAbilities
 from whichbits.serving.observation import Observation
 from whichbits.serving.traffic.content import Asked
 
@@ -58,13 +59,21 @@ class Body:
     output_tokens: int
 
 
-def request_body(model: str, asked: Asked) -> Body:
-    """The request as JSON: token ids, greedy, streamed with running usage; of output exactly, or at most, so many tokens."""
+def request_body(model: str, asked: Asked, abilities: ServerAbilities) -> Body:
+    """The request as JSON: greedy, streamed with running usage; of output exactly, or at most, so many tokens.
+
+    The prompt is token ids, or of a server that takes none its text.
+    """
+    match abilities.length_by:
+        case "ignore_eos":
+            length: dict[str, int | bool] = {"ignore_eos": asked.forced}
+        case "min_tokens":
+            length = {"min_tokens": asked.output_tokens if asked.forced else 0}
     body = {
         "model": model,
-        "prompt": asked.prompt,
+        "prompt": asked.prompt if abilities.token_ids else asked.text,
         "max_tokens": asked.output_tokens,
-        "ignore_eos": asked.forced,
+        **length,
         "temperature": 0.0,
         **STANDARD,
         "stream": True,

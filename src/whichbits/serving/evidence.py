@@ -45,6 +45,7 @@ def evidence_of(
             "tokens_missing": tokens_missing(before.metrics, after.metrics, sum(one.output_tokens for one in seen)),
             "server_started": after.started,
             "preemptions": preemptions(before.metrics, after.metrics),
+            "abilities": load.abilities,
         }
     )
 

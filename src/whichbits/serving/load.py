@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from whichbits.engines.http.connection import Connection
+from whichbits.schema.server_abilities import ServerAbilities
 from whichbits.serving.client import Body, open_session, request_body, send
 from whichbits.serving.observation import Observation
 from whichbits.serving.traffic.content import Content
@@ -43,6 +44,8 @@ class Load:
     """Mean lateness of a timer in the event loop: by as much are the times of what arrives late."""
     clock_step_s: float
     """By how much the wall clock moved against the monotonic one, which stamps everything."""
+    abilities: ServerAbilities
+    """By which its requests were made."""
 
 
 @dataclass
@@ -54,6 +57,8 @@ class Requests:
     content: Content
     seed: int
     """Of the arrivals."""
+    abilities: ServerAbilities = field(default_factory=ServerAbilities)
+    """What the server takes; of one that takes no token ids all content has texts."""
     _ready: dict[int, Body] = field(default_factory=dict, init=False)
     _sent_first: set[int] = field(default_factory=set, init=False)
     """Numbers of requests that were sent before they were made ahead."""
@@ -91,7 +96,7 @@ class Requests:
         return body
 
     def _make(self, number: int) -> Body:
-        return request_body(self.connection.model or "", self.content.request(self.level.name, number))
+        return request_body(self.connection.model or "", self.content.request(self.level.name, number), self.abilities)
 
 
 async def drive(requests: Requests, *, on_done: Callable[[int], None] = lambda done: None) -> Load:
@@ -136,6 +141,7 @@ async def drive(requests: Requests, *, on_done: Callable[[int], None] = lambda d
         busiest_cpu=(time.thread_time() - thread) / elapsed,
         loop_lag_s=float(np.mean(lateness)) if lateness else 0.0,
         clock_step_s=time.time() - time.monotonic() - wall,
+        abilities=requests.abilities,
     )
 
 

@@ -18,12 +18,13 @@ from whichbits.serving.capacity import capacity_levels, capacity_run
 from whichbits.serving.evidence import evidence_of
 from whichbits.serving.machine import energy_between, idle_watts, reading, throttled_between, with_energy
 from whichbits.serving.metrics.registry import all_metrics
-from whichbits.serving.opening import ask_once, pinned
+from whichbits.serving.opening import OnAbilities, ask_once, pinned
 from whichbits.serving.result import LoadLevelResult, metrics_of, rows_of
 from whichbits.serving.saturation import saturated
 from whichbits.serving.steady import steady
 from whichbits.serving.traffic.random_prompts import ordinary_tokens
 from whichbits.serving.traffic.resolve import content_of, recorded
+from whichbits.serving.traffic.text_prompts import TextContent, texts_of
 from whichbits.serving.validity import judge
 from whichbits.serving.workload import LoadLevel, at_concurrency, open_loads
 
@@ -49,6 +50,7 @@ def measure(
     trust_remote_code: bool = False,
     at_least: int = 0,
     earlier: Sequence[CapacityRun] = (),
+    on_abilities: OnAbilities = lambda found: None,
     on_progress: Progress = lambda level, done, total: None,
 ) -> list[LoadLevelResult]:
     """Put `workload` on the OpenAI-compatible server at `url` and measure each of its load levels.
@@ -57,7 +59,8 @@ def measure(
     `tokenizer` is a folder with its tokenizer.json. Prompts are a function of
     (`seed`, load level, request): give each round of a session a seed of its own and all candidates of a round the same.
     `cpus` are the cores the client may use; by default those of this process. An `auto` sweep does not end below `at_least`.
-    `earlier` are runs of rounds before this one that looked for the capacity.
+    `earlier` are runs of rounds before this one that looked for the capacity. `on_abilities` hears before any load how requests
+    are made.
     Raises UserError where the server does not answer or lacks the model, EngineError where it is not the one at the end of a
     load level that it was at the beginning of the first; a load level that went wrong otherwise is returned as invalid.
     """
@@ -67,12 +70,14 @@ def measure(
     vocabulary = ordinary_tokens(tokenizer)
     content = content_of(workload, vocabulary, tokenizer, seed, trust_remote_code=trust_remote_code)
     arriving = open_loads(workload, recorded(workload))
-    ask_once(connection, vocabulary)
+    on_abilities(abilities := ask_once(connection))
+    if not abilities.token_ids:
+        content = TextContent(content, texts_of(tokenizer, trust_remote_code=trust_remote_code))
     results: list[LoadLevelResult] = []
     first, idle = snapshot(connection), idle_watts(connection.url)
     with pinned(cpus) as allowed:
         for level in chain(_closed_loops(workload, results, at_least), arriving, capacity_levels(workload, results, earlier)):
-            requests = Requests(connection, level, content, level.arrival_seed(seed))
+            requests = Requests(connection, level, content, level.arrival_seed(seed), abilities)
             results.append(_measure_load_level(requests, first, workload, allowed, idle, on_progress))
             if _refuses(results[-1]):
                 break

@@ -14,7 +14,7 @@ from whichbits.schema.serve import NaturalLoad
 from whichbits.schema.workload import NaturalOutput, Workload
 from whichbits.serving.evidence import evidence_of
 from whichbits.serving.metrics.registry import all_metrics
-from whichbits.serving.opening import pinned
+from whichbits.serving.opening import ask_once, pinned
 from whichbits.serving.result import metrics_of
 from whichbits.serving.steady import steady
 from whichbits.serving.traffic.content import Asked
@@ -54,10 +54,11 @@ def measure_natural(
 
     connection = reach(Connection(url, model, access))
     prompts = natural_prompts(workload, tokenizer, trust_remote_code=trust_remote_code)
+    abilities = ask_once(connection)
     level = LoadLevel("natural output", natural.concurrency, None, natural.concurrency, len(prompts))
     before = snapshot(connection)
     with pinned(cpus) as allowed:
-        load = asyncio.run(drive(Requests(connection, level, InOrder(prompts, natural.concurrency), 0)))
+        load = asyncio.run(drive(Requests(connection, level, InOrder(prompts, natural.concurrency), 0, abilities)))
     after = snapshot(connection)
     if how := changed(before, after):
         raise EngineError(f"the server at {connection.url} has changed meanwhile ({level.name}): {how}")

@@ -24,9 +24,10 @@ from whichbits.schema.serve import Metrics
 from whichbits.serving.distribution import distribution
 from whichbits.serving.evidence import evidence_of
 from whichbits.serving.observation import Observation
-from whichbits.serving.opening import ask_once, pinned
+from whichbits.serving.opening import OnAbilities, ask_once, pinned
 from whichbits.serving.traffic.content import RandomContent
 from whichbits.serving.traffic.random_prompts import ordinary_tokens
+from whichbits.serving.traffic.text_prompts import TextContent, texts_of
 from whichbits.serving.validity import judge_requests
 from whichbits.serving.workload import LoadLevel
 
@@ -48,6 +49,8 @@ def measure_batches(
     seed: int,
     cpus: set[int] | None = None,
     access: Access = OPEN,
+    trust_remote_code: bool = False,
+    on_abilities: OnAbilities = lambda found: None,
     on_progress: Progress = lambda point: None,
 ) -> list[MeasuredBatches]:
     """Measure the server at `url` with batches of every size and length, whose lengths are settled.
@@ -59,15 +62,17 @@ def measure_batches(
 
     connection = reach(Connection(url, model, access))
     vocabulary = ordinary_tokens(tokenizer)
-    ask_once(connection, vocabulary)
+    on_abilities(abilities := ask_once(connection))
+    texts = None if abilities.token_ids else texts_of(tokenizer, trust_remote_code=trust_remote_code)
     measured: list[MeasuredBatches] = []
     with pinned(cpus) as allowed:
         first = before = snapshot(connection)
         for point in batches.points():
             on_progress(point)
-            content = RandomContent(vocabulary, *batches.lengths(point), seed)
+            random = RandomContent(vocabulary, *batches.lengths(point), seed)
+            content = random if texts is None else TextContent(random, texts)
             loads = [
-                asyncio.run(drive(Requests(connection, _level(point, number), content, seed)))
+                asyncio.run(drive(Requests(connection, _level(point, number), content, seed, abilities)))
                 for number in range(batches.repeats + 1)
             ]
             after = snapshot(connection)
@@ -110,7 +115,13 @@ def _judged(
     )
     judged = judge_requests(evidence_of(together, level, metrics, None, *readings, cpus), metrics)
     reasons = [*judged, *dict.fromkeys(reasons)]
-    return MeasuredBatches(**point.model_dump(), seconds=tuple(seconds), valid=not reasons, reasons=tuple(reasons))
+    return MeasuredBatches(
+        **point.model_dump(),
+        seconds=tuple(seconds),
+        valid=not reasons,
+        reasons=tuple(reasons),
+        abilities=together.abilities,
+    )
 
 
 def prefill_seconds(seen: Sequence[Observation]) -> float | str:
@@ -152,4 +163,5 @@ def _together(loads: Sequence[Load]) -> Load:
         busiest_cpu=max(load.busiest_cpu for load in loads),
         loop_lag_s=fmean(load.loop_lag_s for load in loads),
         clock_step_s=max((load.clock_step_s for load in loads), key=abs),
+        abilities=loads[0].abilities,
     )

@@ -14,7 +14,7 @@ from whichbits.core.errors import UserError, parted
 from whichbits.schema.deployment import Deployment, EngineUsed
 from whichbits.schema.probe import ProbeSummary
 from whichbits.studies.planning.estimate import Durations, Estimate
-from whichbits.studies.specification.schema import ExecutorChoice, Specification
+from whichbits.studies.specification.schema import Specification
 from whichbits.studies.specification.source import Source
 from whichbits.studies.steps.forecast import SERVER_START_S
 from whichbits.studies.store.store import Store
@@ -79,6 +79,16 @@ def probed(expansion: Expansion, store: Store, *, quiet: bool = False, console: 
     return replace(expansion, statuses=statuses_of(plan, store))
 
 
+def say_lacking(expansion: Expansion, plan: Plan, store: Store, *, quiet: bool = False, console: Console | None = None) -> None:
+    """A line for each thing that servers at addresses of the user's cannot do of what a plan still asks of them."""
+    from rich.markup import escape
+
+    from whichbits.studies.server_abilities import lacking
+
+    for line in lacking(expansion, [planned.step for planned in plan.missing(store)]):
+        say(escape(line), quiet=quiet, console=console)
+
+
 def statuses_of(plan: Plan, store: Store) -> dict[str, str]:
     """What the probes of a plan say of each format, by its name; one that failed, or is not done, is a refusal."""
     records = [store.record(planned.step) for planned in plan.steps]
@@ -110,12 +120,12 @@ def run(
     from whichbits.studies.execution.runner import Runner
     from whichbits.studies.execution.servers import ConfiguredEngine, NoEngine, resident_servers
     from whichbits.studies.forecast import expected
-    from whichbits.studies.planning.claims import devices_used
+    from whichbits.studies.planning.claims import devices_used, nodes_used
     from whichbits.studies.planning.shards import Splitting
     from whichbits.studies.steps.registry import KINDS, preloaded
 
     where = expansion.specification.executor
-    executor = chosen_executor(where)
+    executor = chosen_executor(expansion.specification)
     missing = plan.missing(store)
     durations = Durations()
     durations.read(store.folder)
@@ -129,7 +139,7 @@ def run(
         client=frozenset(processors(settings.client_cpus)) if serves and settings.client_cpus else None,
         server=frozenset(processors(settings.server_cpus)) if serves and settings.server_cpus else None,
         accelerator=bool(expansion.hardware.gpus),
-        devices=devices_used(expansion.specification.engine),
+        devices=devices_used(expansion.specification.engine) // nodes_used(expansion.specification.engine),
         serves=serves,
     )
     splitting = Splitting.of_store(store, expected(expansion, durations), where.shards)
@@ -147,13 +157,18 @@ def run(
         return dict(runner.run())
 
 
-def chosen_executor(choice: ExecutorChoice) -> Executor:
+def chosen_executor(specification: Specification) -> Executor:
     """What runs the steps. Raises UserError where there is no such executor, or it is none of a cluster and should be."""
+    from whichbits.engines.vllm.server_arguments import NODES
     from whichbits.studies.execution.executors import EXECUTORS
+    from whichbits.studies.planning.claims import nodes_used
+
+    choice, engine = specification.executor, specification.engine
 
     executor = EXECUTORS.get(choice.name)
     executor.connect(choice.address)
-    executor.share(choice.nodes)
+    executor.share(choice.nodes, "executor.nodes")
+    executor.share(nodes_used(engine), f"engine.arguments.{NODES}")
     return executor
 
 
@@ -381,6 +396,7 @@ def run_part(
     with place.locked():
         if fresh:
             set_aside_measured(replace(plan, steps=chosen), place)
+        say_lacking(expansion, replace(plan, steps=chosen), place, console=_stderr())
         run(replace(plan, steps=chosen), expansion, place, console=_stderr())
         records = [place.record(planned.step) for planned in chosen]
     for record in records:

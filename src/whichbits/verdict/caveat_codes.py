@@ -190,6 +190,15 @@ class BeyondClient(Frozen):
     """Tokens that came each second over those that it can read, at most over the rounds."""
 
 
+class MeasuredOtherwise(Frozen):
+    """Servers that do not take the usual requests, and what was measured instead."""
+
+    code: Literal["measured_otherwise"] = "measured_otherwise"
+    candidates: tuple[str, ...]
+    instead: tuple[str, ...]
+    """What each of them cannot do, with what is done in its place."""
+
+
 class StillRising(Frozen):
     """Candidates that did best at the largest load measured."""
 
@@ -253,6 +262,7 @@ SpeedCaveat = (
     | Rounds
     | PromptsShared
     | BeyondClient
+    | MeasuredOtherwise
     | StillRising
     | LimitsNotKept
     | OneStart

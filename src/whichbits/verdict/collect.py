@@ -216,6 +216,7 @@ def _rounds(records: Sequence[Record], base: str) -> Iterator[Round]:
                     cached=entry.evidence.prefix_cache_hit_rate if entry.evidence else None,
                     server_started=entry.evidence.server_started if entry.evidence else None,
                     client_share=_client_share(entry, found.client_ceiling),
+                    abilities=entry.evidence.abilities if entry.evidence else None,
                 )
 
 

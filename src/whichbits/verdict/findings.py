@@ -15,6 +15,7 @@ from whichbits.schema.footprint import Footprint
 from whichbits.schema.metrics import Measure, ServingMetric
 from whichbits.schema.prefill_decode import MeasuredBatches
 from whichbits.schema.serve import Arrivals, ClientCeiling, Metrics, NaturalLoad
+from whichbits.schema.server_abilities import ServerAbilities
 from whichbits.schema.workload import Limit, Workload
 from whichbits.verdict.estimates import Provenance
 from whichbits.verdict.judged_finding import JudgedFinding
@@ -139,6 +140,8 @@ class Round:
     """Seconds since 1970; None where the server does not say."""
     client_share: float | None = None
     """Tokens that came each second over those that the client could read; None where that is not known."""
+    abilities: ServerAbilities | None = None
+    """By which requests were made; None where that is not known."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from whichbits.verdict.caveat_codes import (
     InvalidRound,
     KernelsUnknown,
     LimitsNotKept,
+    MeasuredOtherwise,
     OneStart,
     OutlyingRound,
     PromptsShared,
@@ -46,6 +47,7 @@ def speed_caveats(
     if of_one_start := tuple(_of_one_start(findings)):
         yield OneStart(workloads=of_one_start)
     yield from _beyond_client(findings)
+    yield from _otherwise(findings)
     for workload in dict.fromkeys(r.workload for r in findings.rounds):
         yield from _shared(workload, findings)
         yield from _still_rising(workload, findings)
@@ -72,6 +74,18 @@ def _beyond_client(findings: Findings) -> Iterator[BeyondClient]:
             shares[key] = r.client_share
     for (candidate, workload, load), share in shares.items():
         yield BeyondClient(candidate=candidate, workload=workload, load=load, share=share)
+
+
+def _otherwise(findings: Findings) -> Iterator[MeasuredOtherwise]:
+    """The servers that lack the same, together."""
+    lacking: dict[tuple[str, ...], dict[str, None]] = {}
+    found = [(r.candidate, r.abilities) for r in findings.rounds]
+    found += [(r.candidate, r.batches.abilities) for r in findings.batch_rounds]
+    for candidate, abilities in found:
+        if abilities is not None and abilities.instead:
+            lacking.setdefault(abilities.instead, {})[candidate] = None
+    for instead, candidates in lacking.items():
+        yield MeasuredOtherwise(candidates=tuple(candidates), instead=instead)
 
 
 OUTLYING = 0.1

@@ -31,6 +31,12 @@ TWO = Engine(arguments={"tensor-parallel-size": 2})
         ({"hardware": "h100", "count": 2}, Engine(), [H100, H100], "count: 2, but the engine's arguments ask for 1"),
         ({"hardware": "h100", "count": 1}, TWO, [H100, H100], "count: 1, but the engine's arguments ask for 2"),
         ({"count": 2}, Engine(), [], "count: 2, but this machine has 1"),
+        (
+            {"hardware": "h100", "count": 8},
+            Engine(arguments={"tensor-parallel-size": 8, "nnodes": 2}),
+            [H100],
+            "count: 8, but 2 machines like this one have 2",
+        ),
         ({"hardware": "cpu"}, Engine(), [H100], "hardware: cpu"),
         ({"hardware": "h100", "count": 2}, TWO, [H100, A100], "driver shows NVIDIA A100"),
         ({"hardware": "h100"}, Engine(), ["NVIDIA H100 PCIe MIG 1g.10gb"], "MIG"),
@@ -49,6 +55,7 @@ def test_what_contradicts_the_machine_is_refused(deployment, engine: Engine, gpu
         ({}, Engine(), [H100]),
         ({"hardware": "h100"}, Engine(), [H100]),
         ({"hardware": "H100", "count": 2}, TWO, [H100, H100]),
+        ({"hardware": "H100", "count": 4}, Engine(arguments={"tensor-parallel-size": 4, "nnodes": 2}), [H100, H100]),
         (
             {"hardware": "h100", "count": 4},
             Engine(arguments={"tensor_parallel_size": 2, "--data-parallel-size": 2}),

@@ -68,9 +68,13 @@ class LmEval(HarnessKind):
 
     def may_think(self, task: Task) -> bool:
         """Not where a member compares likelihoods, or begins the answer itself."""
+        begun = any(member.config.get("gen_prefix") for member in members_of(task.source))
+        return task.chat_template and not begun and not self.reads_logprobs(task)
+
+    def reads_logprobs(self, task: Task) -> bool:
+        """Where a member compares likelihoods."""
         found = [member.config for member in members_of(task.source)]
-        generates = all(config.get("output_type", "generate_until") == "generate_until" for config in found)
-        return task.chat_template and generates and not any(config.get("gen_prefix") for config in found)
+        return any(config.get("output_type", "generate_until") != "generate_until" for config in found)
 
     def harness_tasks(self, task: Task, *, seed: int, data_dir: Path | None) -> dict[str, HarnessTask]:
         """The harness's task objects, with the task's few-shot number."""

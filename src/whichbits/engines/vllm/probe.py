@@ -11,6 +11,7 @@ from whichbits.engines.http.endpoint import Endpoint
 from whichbits.engines.vllm.command import EngineCommand
 from whichbits.engines.vllm.log import exception, kernels, tail
 from whichbits.engines.vllm.server import Server
+from whichbits.engines.vllm.server_arguments import on_one_device
 from whichbits.formats.catalogue import kernels_of
 from whichbits.formats.kernels import Device
 from whichbits.hardware.this_machine import Hardware
@@ -45,12 +46,13 @@ def probe(
 ) -> ProbeSummary:
     """Start the engine on a tiny checkpoint of the format, ask for one completion, and read its log.
 
-    arguments, environment and cpus are the study's, of which the length is cut to `max_length` tokens. Refused means that the
+    arguments, environment and cpus are the study's, of which the length is cut to `max_length` tokens, and one device is used:
+    the tiny model could not be divided between many, and each chooses its kernel by itself. Refused means that the
     engine ended, or refused the request, over the format; an engine that fails for another reason (no memory, wrong
     arguments) raises EngineError.
     """
     began = time.monotonic()
-    arguments = {**arguments, "max-model-len": max_length}
+    arguments = {**on_one_device(arguments), "max-model-len": max_length}
     try:
         with Server(
             command,

@@ -23,6 +23,7 @@ from whichbits.engines.vllm import server_records as records
 from whichbits.engines.vllm import supervisor
 from whichbits.engines.vllm.command import LOOPBACK, EngineCommand
 from whichbits.engines.vllm.log import root_cause, tail
+from whichbits.engines.vllm.server_arguments import option
 from whichbits.schema.engine import Arguments
 
 GRACE_S = 10.0
@@ -43,11 +44,11 @@ def flags(arguments: Arguments) -> list[str]:
     """
     words: list[str] = []
     for name, value in arguments.items():
-        option = name.removeprefix("--").replace("_", "-")
+        word = option(name)
         if value is True or value is False:
-            words.append(f"--{option}" if value else f"--no-{option}")
+            words.append(f"--{word}" if value else f"--no-{word}")
         else:
-            words += [f"--{option}", value if isinstance(value, str) else json.dumps(value)]
+            words += [f"--{word}", value if isinstance(value, str) else json.dumps(value)]
     return words
 
 
@@ -79,7 +80,7 @@ class Server:
     engines (VLLM_*, OMP_*, ...) are not passed on, and PYTHONSAFEPATH keeps the working directory off its import path. log:
     file for the engine's output. cpus: processors that it is bound to. host: address of this machine that it answers at.
     Raises UserError where `port` is in use, EngineError where the engine ends, is not ready after `start_timeout_s`, or has not
-    started when `stopping` is set.
+    started when `stopping` is set. One that is `headless` serves with others, gives no answers, and is not waited for.
     Servers that killed runs left behind, known from the folder `registry`, are ended first.
     """
 
@@ -102,6 +103,7 @@ class Server:
             raise UserError(f"port {port} is in use", remedy="choose another port, or none to have a free one chosen")
         self.log = log
         self.model = str(arguments.get("served-model-name", checkpoint))
+        self._answers = not arguments.get("headless")
         self.start_s = 0.0
         self._registry = registry or records.default_registry()
         self._start_timeout_s = start_timeout_s
@@ -144,7 +146,8 @@ class Server:
             )
         try:
             self._record = records.record(self._registry, self._identity(self._process.pid))
-            self._wait_until_ready(began + self._start_timeout_s)
+            if self._answers:
+                self._wait_until_ready(began + self._start_timeout_s)
         except BaseException:
             self.stop()
             raise

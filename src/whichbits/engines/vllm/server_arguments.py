@@ -12,6 +12,12 @@ from whichbits.schema.engine import Arguments
 
 MODEL_NAME = "whichbits"
 
+PARALLEL = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
+"""vLLM's arguments whose product is the number of devices that it uses."""
+
+NODES = "nnodes"
+"""vLLM's argument for the machines that these devices are on, the same number on each."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -24,6 +30,25 @@ class Settings:
     environment: Mapping[str, str]
     server_cpus: tuple[int, ...]
     client_cpus: tuple[int, ...]
+
+
+def option(name: str) -> str:
+    """An argument's name as vLLM has it: `tensor_parallel_size` and `--tensor-parallel-size` are `tensor-parallel-size`."""
+    return name.removeprefix("--").replace("_", "-")
+
+
+def on_one_device(arguments: Arguments) -> Arguments:
+    """The arguments without those that divide a model between devices and machines."""
+    return {name: value for name, value in arguments.items() if option(name) not in (*PARALLEL, NODES)}
+
+
+def on_node(arguments: Arguments, rank: int, address: str, port: int) -> Arguments:
+    """The arguments of the server on a machine of several; those but the first, which answers, have no address of their own.
+
+    address, port: where the first machine waits for the others.
+    """
+    meeting: dict[str, JsonValue] = {"node-rank": rank, "master-addr": address, "master-port": port}
+    return {**arguments, **meeting, **({"headless": True} if rank else {})}
 
 
 def serving_settings(

@@ -1,4 +1,4 @@
-"""What the requests of a load ask for: a prompt in token ids, and how many tokens of output."""
+"""What the requests of a load ask for: a prompt in token ids, or as text too, and how many tokens of output."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class Asked:
     output_tokens: int
     forced: bool = True
     """Whether the output has so many tokens; else it has so many at most, and ends where the model ends it."""
+    text: str | None = None
+    """What the prompt is the tokens of, for servers that take no token ids; None of random tokens that have no text yet."""
 
 
 class Content(Protocol):

@@ -10,7 +10,8 @@ from typing import Any
 from whichbits.core.conversation import messages
 from whichbits.core.errors import UserError
 from whichbits.core.text import json_lines, read_bytes
-from whichbits.models.tokenization import chat_ids, load_tokenizer, text_ids
+from whichbits.models.chat_template import render
+from whichbits.models.tokenization import load_tokenizer, plain_ids, text_ids
 from whichbits.schema.workload import Workload, longest
 from whichbits.serving.traffic.content import Asked
 
@@ -64,11 +65,13 @@ def _asked(row: Any, tokenizer: Any, output_tokens: int) -> Asked:
     if not isinstance(output, int) or isinstance(output, bool) or not 1 <= output <= output_tokens:
         raise ValueError(f"output_tokens is {output!r}, not a number from 1 to the workload's {output_tokens}")
     if "messages" in row:
-        ids = chat_ids(tokenizer, messages(row["messages"]))
+        text = render(tokenizer, messages(row["messages"]), add_generation_prompt=True)
+        ids = plain_ids(tokenizer, text)
     else:
-        if not isinstance(row["prompt"], str):
-            raise ValueError(f"prompt is {row['prompt']!r:.40}, not a text")
-        ids = text_ids(tokenizer, row["prompt"])
+        text = row["prompt"]
+        if not isinstance(text, str):
+            raise ValueError(f"prompt is {text!r:.40}, not a text")
+        ids = text_ids(tokenizer, text)
     if not ids:
         raise ValueError("the prompt is empty")
-    return Asked(ids, output)
+    return Asked(ids, output, text=text)

@@ -105,12 +105,15 @@ class Executor(ABC):
                 remedy="leave the address out, or choose the executor `ray`",
             )
 
-    def share(self, nodes: int) -> None:
-        """Be ready for steps that so many nodes share, before it starts. Raises UserError where it does not run them so."""
+    def share(self, nodes: int, field: str) -> None:
+        """Be ready for steps or servers that so many nodes share, by a field of the specification, before it starts.
+
+        Raises UserError where it does not run them so.
+        """
         if nodes > 1:
             raise UserError(
-                f"executor.nodes: {nodes}, and {type(self).__name__} runs each step on one machine",
-                remedy="leave nodes out, or choose the executor `ray`",
+                f"{field}: {nodes}, and {type(self).__name__} runs each step and server on one machine",
+                remedy=f"leave {field.rpartition('.')[2]} out, or choose the executor `ray`",
             )
 
     @abstractmethod

@@ -32,9 +32,14 @@ class Machine:
     server: frozenset[int] | None = None
     accelerator: bool = False
     devices: int = 1
-    """Accelerators that a server takes, where there are some."""
+    """Accelerators that a server takes of each machine that it spans, where there are some."""
     serves: bool = True
     """Whether servers run here; where none do, what computes has the machine for itself."""
+
+    @property
+    def gpus_of_a_server(self) -> int:
+        """Of each machine that it spans; 0 where processors serve."""
+        return self.devices if self.accelerator else 0
 
     def turn(self, needs: Needs) -> int:
         """Order in which waiting work is placed, the smallest first.

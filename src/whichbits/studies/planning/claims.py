@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from whichbits.core.errors import UserError
+from whichbits.engines.vllm.server_arguments import NODES, PARALLEL, option
 
 if TYPE_CHECKING:
     from whichbits.hardware.this_machine import Hardware as Machine
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from whichbits.studies.specification.schema import Deployment
 
 HERE = "this-machine"
-PARALLEL = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
-"""vLLM's arguments whose product is the number of devices that it uses."""
 SHORT = {"-tp": PARALLEL[0], "-pp": PARALLEL[1], "-dp": PARALLEL[2]}
 
 
@@ -65,9 +64,11 @@ def _contradictions(deployment: Deployment, engine: Engine, machine: Machine) ->
     if claimed not in (HERE, "cpu"):
         for problem in _other_device(claimed, machine):
             yield problem, remedy
-    devices = len(machine.gpus) or 1
+    nodes = nodes_used(engine)
+    devices = (len(machine.gpus) or 1) * nodes
     if count > devices:
-        yield f"count: {count}, but this machine has {devices}: {machine.kind}", remedy
+        there = f"this machine has {devices}" if nodes == 1 else f"{nodes} machines like this one have {devices}"
+        yield f"count: {count}, but {there}: {machine.kind}", remedy
     used = devices_used(engine)
     if machine.gpus and used != count:
         other = f"count: {used}, or " if used <= devices else ""
@@ -101,19 +102,30 @@ def devices_used(engine: Engine) -> int:
     """Devices that the engine's arguments, and its own command, ask for."""
     given: dict[str, Any] = {}
     words = [part for word in engine.command or () for part in word.split("=", 1)]
-    for name, value in pairwise(words):
-        option = SHORT.get(name, name.removeprefix("--").replace("_", "-"))
-        if name.startswith("-") and option in PARALLEL:
-            given[option] = value
-    given |= {name.removeprefix("--").replace("_", "-"): value for name, value in engine.arguments.items()}
+    for word, value in pairwise(words):
+        name = SHORT.get(word, option(word))
+        if word.startswith("-") and name in PARALLEL:
+            given[name] = value
+    given |= {option(name): value for name, value in engine.arguments.items()}
     product = 1
-    for option in PARALLEL:
-        product *= _whole(option, given)
+    for name in PARALLEL:
+        product *= _whole(name, given, "devices")
     return product
 
 
-def _whole(option: str, given: Mapping[str, Any]) -> int:
-    value = given.get(option, 1)
+def nodes_used(engine: Engine) -> int:
+    """Machines that a server spans by the engine's arguments. Raises UserError where they cannot have equally many devices."""
+    nodes = _whole(NODES, {option(name): value for name, value in engine.arguments.items()}, "machines")
+    if (devices := devices_used(engine)) % nodes:
+        raise UserError(
+            f"engine.arguments.{NODES}: {devices} devices cannot be shared out evenly between {nodes} machines",
+            remedy=f"give a divisor of {devices}, the product of {', '.join(PARALLEL)}",
+        )
+    return nodes
+
+
+def _whole(name: str, given: Mapping[str, Any], what: str) -> int:
+    value = given.get(name, 1)
     if isinstance(value, bool) or not str(value).isdecimal() or int(value) < 1:
-        raise UserError(f"engine.arguments.{option}: {value!r} is no number of devices", remedy="give a whole number from 1 on")
+        raise UserError(f"engine.arguments.{name}: {value!r} is no number of {what}", remedy="give a whole number from 1 on")
     return int(value)

@@ -245,6 +245,10 @@ class Specification(Written):
     trust_remote_code: bool = False
     executor: ExecutorChoice = ExecutorChoice()
 
+    def on_one_machine(self) -> Specification:
+        """The same, whose steps are run apart from each other by a batch system; those in shards stay so."""
+        return self.model_copy(update={"executor": ExecutorChoice(shards=self.executor.shards)})
+
     @field_validator("speed_budget", mode="before")
     @classmethod
     def _in_seconds(cls, budget: Any) -> Any:

@@ -18,12 +18,14 @@ from whichbits.schema.step import Step
 from whichbits.schema.workload import Workload
 from whichbits.studies.steps.forecast import Ask
 from whichbits.studies.steps.planned import Planned
+from whichbits.studies.steps.shared.job import trust_remote_code
 from whichbits.studies.steps.shared.served import access_of
 from whichbits.studies.steps.shared.session import Session, roles, round_order, session_inputs, session_local, session_step
 from whichbits.studies.steps.step import Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
     from whichbits.schema.engine import EngineIdentity
+    from whichbits.serving.opening import OnAbilities
     from whichbits.studies.steps.study import Study
 
 
@@ -97,7 +99,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         footprints: dict[str, Footprint] = {}
         for name in names:
             context.progress(f"round {repeat + 1}: {name}")
-            measured[name] = session.measured(name, first, partial(_measured, first))
+            measured[name] = session.measured(name, first, partial(_measured, first, session.says(name)))
             if not isinstance(measured[name], Exception):
                 taken = session.measured(name, first, partial(_footprint, first))
                 if isinstance(taken, Footprint):
@@ -107,7 +109,7 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
             yield job, _paired(job, measured, footprints, names, session)
 
 
-def _measured(job: Job, who: EngineIdentity) -> list[MeasuredBatches]:
+def _measured(job: Job, on_abilities: OnAbilities, who: EngineIdentity) -> list[MeasuredBatches]:
     """The batches of the candidate that is served. Raises EngineError where none was answered."""
     from whichbits.engines.errors import EngineError
     from whichbits.serving.prefill_decode import measure_batches
@@ -121,6 +123,8 @@ def _measured(job: Job, who: EngineIdentity) -> list[MeasuredBatches]:
         seed=inputs.seed,
         cpus=set(job.cpus) if job.cpus is not None else None,
         access=access_of(job),
+        trust_remote_code=trust_remote_code(job),
+        on_abilities=on_abilities,
     )
     if not any(one.seconds for one in found):
         raise EngineError(f"the server answered no batch: {found[0].reasons[0]}")

@@ -109,7 +109,7 @@ def _tiny_checkpoint(job: Job) -> Path:
 
 PROBE = Kind(
     "probe",
-    version=2,
+    version=3,
     plan=plan,
     run=run,
     seconds=seconds,

@@ -35,6 +35,7 @@ from whichbits.studies.steps.step import Job, Kind, Result, StepContext
 
 if TYPE_CHECKING:
     from whichbits.schema.engine import EngineIdentity
+    from whichbits.serving.opening import OnAbilities
     from whichbits.serving.result import LoadLevelResult
     from whichbits.serving.workload import LoadLevel
     from whichbits.studies.steps.study import Study
@@ -224,7 +225,9 @@ def run(jobs: Sequence[Job], context: StepContext) -> Iterator[tuple[Job, Result
         ) -> list[LoadLevelResult] | Exception:
             context.progress(f"round {repeat + 1}: {name}")
             runs = seeking.setdefault((name, workload.name), list(earlier.get(name, ())))
-            measured = session.measured(name, job, lambda who: _measured(who, job, workload, at_least, runs))
+            measured = session.measured(
+                name, job, lambda who: _measured(who, job, workload, at_least, runs, session.says(name))
+            )
             if isinstance(measured, Exception):
                 return measured
             runs += [run for level in measured if (run := level.capacity_run) is not None]
@@ -272,7 +275,12 @@ def _earlier(group: Sequence[Job]) -> dict[str, Sequence[CapacityRun]]:
 
 
 def _measured(
-    who: EngineIdentity, job: Job, workload: Workload, at_least: int, earlier: Sequence[CapacityRun]
+    who: EngineIdentity,
+    job: Job,
+    workload: Workload,
+    at_least: int,
+    earlier: Sequence[CapacityRun],
+    on_abilities: OnAbilities,
 ) -> list[LoadLevelResult]:
     """Load levels of the candidate that is served. Raises EngineError where no request was answered."""
     from whichbits.engines.errors import EngineError
@@ -287,6 +295,7 @@ def _measured(
         cpus=set(job.cpus) if job.cpus is not None else None,
         at_least=at_least,
         earlier=earlier,
+        on_abilities=on_abilities,
         access=access_of(job),
         trust_remote_code=trust_remote_code(job),
     )
@@ -378,7 +387,7 @@ def _with_arrivals(level: Any) -> Any:
 
 SERVE = Kind(
     "serve",
-    version=4,
+    version=5,
     plan=plan,
     run=run,
     seconds=seconds,

@@ -13,6 +13,7 @@ from whichbits.verdict.caveat_codes import (
     InvalidRound,
     KernelsUnknown,
     LimitsNotKept,
+    MeasuredOtherwise,
     OneStart,
     OutlyingRound,
     PromptsShared,
@@ -153,6 +154,9 @@ def _of_speed(entry: SpeedCaveat, base: str) -> str:
                 f"{entry.candidate}, {entry.workload}, {entry.load}: {entry.share:.1f} times as many tokens came as the load "
                 "client can read, so it may be the client that was measured."
             )
+        case MeasuredOtherwise():
+            servers = "the server" if len(entry.candidates) == 1 else "each server"
+            return f"{listing(entry.candidates)}: {servers} {'; it '.join(entry.instead)}."
         case StillRising():
             names = listing(entry.candidates)
             return f"{entry.workload}: {names} did best at the largest load measured, so a larger one may give more."

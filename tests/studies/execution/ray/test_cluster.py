@@ -383,7 +383,8 @@ def test_a_server_that_no_node_can_hold_fails_in_time(tmp_path: Path, engine: An
 
 def test_a_server_ends_with_the_study_that_started_it(tmp_path: Path, engine: Any, gone: Callable[..., bool]):
     folder = checkpoint(tmp_path, "left")
-    ray.get(engine._actor("left", Served("left", folder), Store(tmp_path), engine._able()).start.remote())
+    (actor,) = engine._actors("left", Served("left", folder), Store(tmp_path), engine._able(), None)
+    ray.get(actor.start.remote())
     pid = pid_of(folder)
     ray.shutdown()  # as when it is killed: Ray ends the actor, and nobody has stopped the engine
     assert gone([pid])

@@ -25,7 +25,7 @@ from whichbits.studies.execution.ray.checks import check_node, examine, examine_
 from whichbits.studies.execution.ray.mailbox import Answer, Asked, Mailbox, News, Question, Started
 from whichbits.studies.execution.ray.members import UNPLACED_S, Members, only
 from whichbits.studies.execution.ray.node import Assignment, run
-from whichbits.studies.execution.ray.piece import Piece, whole_node
+from whichbits.studies.execution.ray.piece import Piece, largest, whole_nodes
 from whichbits.studies.execution.ray.servers import RayEngine
 from whichbits.studies.execution.ray.several import share
 from whichbits.studies.execution.servers import ConfiguredEngine, Engine
@@ -80,8 +80,8 @@ class RayExecutor(Executor):
         """Use the cluster at this address; by default the one of `RAY_ADDRESS`, or that this machine is a node of."""
         self._address = address
 
-    def share(self, nodes: int) -> None:
-        """Each step says how many nodes share it."""
+    def share(self, nodes: int, field: str) -> None:
+        """Each step says how many nodes share it, and the engine's arguments how many a server spans."""
 
     def start(self, services: Services) -> None:
         """Connect to the cluster, and examine its nodes. Raises UserError where they cannot run the study."""
@@ -118,16 +118,15 @@ class RayExecutor(Executor):
                     f"engine.command: {shlex.join(configured.command.argv)!r} does not say at which address it listens",
                     remedy="put {host} where the command takes the address",
                 )
-            gpus = self._services.machine.devices if self._services.machine.accelerator else 0
-            self._engine = RayEngine(configured, self._members, gpus)
+            self._engine = RayEngine(configured, self._members, self._services.machine.gpus_of_a_server)
             return self._engine
         return configured
 
     def places(self) -> int:
         """As many as the nodes that live now have processors for, or GPUs."""
-        machine, living = self._services.machine, self._members.living
-        each = [int(node.gpus) // machine.devices if machine.accelerator else int(node.cpus) // self._cores for node in living]
-        return max(1, sum(each))
+        gpus, living = self._services.machine.gpus_of_a_server, self._members.living
+        each = [int(node.gpus) // gpus if gpus else int(node.cpus) // self._cores for node in living]
+        return max(1, sum(each) // (1 if self._engine is None else self._engine.nodes))
 
     def submit(self, work: Work) -> tuple[Future[Result], ...]:
         """Give work to Ray, or hold it back until its servers fit."""
@@ -197,9 +196,8 @@ class RayExecutor(Executor):
         fitting = [node for node in self._members.living if node.cpus >= cpus and node.gpus >= gpus]
         if piece.needs.nodes == 1:
             fitting = [node for node in fitting if node.id not in piece.avoided] or fitting
-        if piece.needs.alone and self._engine is not None and fitting:
-            largest = max((node.gpus, node.cpus) for node in fitting)
-            fitting = [node for node in fitting if (node.gpus, node.cpus) == largest]
+        if piece.needs.alone and self._engine is not None:
+            fitting = largest(fitting, self._engine.nodes)
         return frozenset(node.id for node in fitting)
 
     def _give(self, piece: Piece) -> None:
@@ -227,7 +225,7 @@ class RayExecutor(Executor):
             each = {"CPU": float(cpus), **({"GPU": float(gpus)} if gpus else {})}
             piece.task, piece.others = share(assignment, self._mailbox, several, each, there)
         elif needs.alone and self._engine is not None:
-            piece.group = self._engine.group = whole_node(self._members.of(piece.allowed))
+            piece.group = self._engine.group = whole_nodes(self._members.of(piece.allowed), self._engine.nodes)
             inside = PlacementGroupSchedulingStrategy(piece.group, placement_group_bundle_index=0)
             options = self._task.options(num_cpus=cpus, scheduling_strategy=inside)
             piece.task = options.remote(assignment, self._mailbox)

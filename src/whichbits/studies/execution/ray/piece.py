@@ -1,4 +1,4 @@
-"""A piece of work on its way through a cluster, and the node that a measurement has for itself."""
+"""A piece of work on its way through a cluster, and the nodes that a measurement has for itself."""
 
 from __future__ import annotations
 
@@ -53,11 +53,16 @@ class Piece:
         return self.work.steps[0].needs
 
 
-def whole_node(nodes: Sequence[Node]) -> PlacementGroup:
-    """All of one of these nodes, for a measurement that has its device alone."""
-    most = max(nodes, key=lambda one: (one.gpus, one.cpus))
-    bundle = {"CPU": most.cpus, **({"GPU": most.gpus} if most.gpus else {})}
-    group: PlacementGroup = placement_group(
-        [bundle], strategy="STRICT_PACK", bundle_label_selector=[only(node.id for node in nodes)]
-    )
+def largest(nodes: Sequence[Node], count: int) -> list[Node]:
+    """Those of which a measurement gets `count`: no smaller than the smallest of these; none where they are fewer."""
+    sizes = sorted(((node.gpus, node.cpus) for node in nodes), reverse=True)
+    return [node for node in nodes if (node.gpus, node.cpus) >= sizes[count - 1]] if count <= len(sizes) else []
+
+
+def whole_nodes(nodes: Sequence[Node], count: int) -> PlacementGroup:
+    """All of so many of these nodes, for a measurement that has its devices alone."""
+    cpus, gpus = min(node.cpus for node in nodes), min(node.gpus for node in nodes)
+    bundle = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
+    there = only(node.id for node in nodes)
+    group: PlacementGroup = placement_group([bundle] * count, strategy="STRICT_SPREAD", bundle_label_selector=[there] * count)
     return group

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from whichbits.schema.engine import EngineIdentity
     from whichbits.schema.provenance import Provenance
     from whichbits.schema.served_weights import Agreement
+    from whichbits.schema.server_abilities import ServerAbilities
     from whichbits.studies.steps.step import Kind
     from whichbits.studies.steps.study import Study
     from whichbits.studies.steps.subject import Subject
@@ -122,6 +123,15 @@ class Session:
             return ServerFailed(f"{name} was not measured: {error}")
         except (ServerFailed, UserError, OSError) as error:
             return error
+
+    def says(self, name: str) -> Callable[[ServerAbilities], None]:
+        """Says of a candidate's server what it cannot do, and what is measured instead."""
+
+        def say(found: ServerAbilities) -> None:
+            for what in found.instead:
+                self.context.progress(f"{name}: the server {what}")
+
+        return say
 
     def compare_weights(self, measured: Mapping[str, object], job: Job) -> None:
         """Ask the servers at addresses of the user's for their weights, each once, where they were measured."""
