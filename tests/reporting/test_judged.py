@@ -33,6 +33,7 @@ def judged(verdict: Verdict) -> Verdict:
                 finding("w8a8-int", "base", Estimate(value=0.495, low=0.47, high=0.52), steps),
                 finding("w4a16-int-mse", "base", Estimate(value=0.44, low=0.411, high=0.467), steps),
                 finding("w4a8-int", "base", None, steps),
+                finding("w8a8-fp", "base", Estimate(value=0.5 - 1e-8, low=0.5 - 2e-8, high=0.5 - 1e-8), steps),
             )
         }
     )
@@ -51,6 +52,7 @@ def test_the_page_has_both_comparisons(judged: Verdict, context: Any) -> None:
     assert "<strong>44.0 % (41.1 – 46.7)</strong>" in part
     assert "<strong>49.5 %" not in part and "49.5 % (47.0 – 52.0)" in part  # it holds 50 %
     assert "<strong>21.0 %" not in part  # of the baseline, not of the base
+    assert "50.0 % (50.0 – 50.0)" in part and "<strong>50" not in part
     assert "no label" in part and "21.3 %" in part and "$61.50" in part and "3 of 2,000" in part
 
 

@@ -56,7 +56,7 @@ def judged_tables(verdict: Verdict, citations: Citations | None = None) -> tuple
 
 
 def _row(found: JudgedFinding, base: str, citations: Citations | None) -> JudgedRow:
-    rate = found.win_rate
+    rate = _without_noise(found.win_rate)
     told = found.against == "base" and rate is not None and not rate.low <= EQUAL <= rate.high
     return JudgedRow(
         candidate=found.candidate,
@@ -66,13 +66,21 @@ def _row(found: JudgedFinding, base: str, citations: Citations | None) -> Judged
         items=f"{found.items:,}" + (f", {found.identical:,} answers the same" if found.identical else ""),
         win_rate=_rate(rate),
         differs=told,
-        at_equal_style=_rate(found.win_rate_at_equal_style),
+        at_equal_style=_rate(_without_noise(found.win_rate_at_equal_style)),
         swayed=_share(found.swayed_by_order),
         changed=_share(found.changed_when_repeated),
         without_label=f"{found.without_label:,} of {found.requests:,}",
         cost="" if found.dollars is None else f"${found.dollars:,.2f}",
         cites=Markup("") if citations is None else citations.cite(found.steps),
     )
+
+
+def _without_noise(rate: Estimate | None) -> Estimate | None:
+    """To a hundred-thousandth: the fit of a regression ends near ½, not at it."""
+    if rate is None:
+        return None
+    value, low, high = (round(one, 5) for one in (rate.value, rate.low, rate.high))
+    return Estimate(value=value, low=low, high=high, level=rate.level)
 
 
 def _rate(rate: Estimate | None) -> str:
