@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -154,9 +155,14 @@ def test_a_path_that_cannot_be_used_is_one_line(tmp_path: Path):
 
 def test_the_report_names_the_command_that_runs_the_study_again():
     from whichbits.api.study import _command
+    from whichbits.studies.specification.judge import JudgeChoice, parse_judge
 
-    command = _command("my study.yaml", Path("here"), ["h100=2", "cpu=0.1"], None)
+    command = _command("my study.yaml", Path("here"), ["h100=2", "cpu=0.1"], None, None)
     assert command == "whichbits study 'my study.yaml' --store here --price h100=2 --price cpu=0.1"
+    judge = JudgeChoice(url="http://judge:1", model="m", against_base=True, baseline=Path("my items.parquet"))
+    words = shlex.split(_command("spec.yaml", None, None, None, judge))
+    assert words[:-1] == ["whichbits", "study", "spec.yaml", "--judge"]
+    assert parse_judge(words[-1]) == judge
 
 
 def test_formats_as_json_are_the_catalogue():
