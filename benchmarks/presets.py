@@ -1,6 +1,6 @@
 """Every preset run whole, with few items, on a small random model of the real class: checkpoints, servers, scores, report.
 
-    python benchmarks/presets.py --data-dir DATA [--preset NAME ...] [--items 2] [--store FOLDER]
+    python benchmarks/presets.py --data-dir DATA [--preset NAME ...] [--items 2] [--store FOLDER] [--judge '{url: ..., model: ...}']
 
 What differs from the preset is what a machine of two cores cannot do: the model (2 layers of random weights, in the preset's
 architecture and with its switch of thinking), the numbers of items, samples, rounds and tokens, the calibration data, and the
@@ -26,6 +26,7 @@ from whichbits.accuracy.kinds.registry import task_kind
 from whichbits.accuracy.local_data import local_dataset
 from whichbits.accuracy.registry import expand
 from whichbits.accuracy.task import Task
+from whichbits.cli.options import judge_of
 from whichbits.core.errors import UserError
 from whichbits.models.resolve import resolve
 from whichbits.quantization.recipe.presets import recipe_fields
@@ -117,7 +118,7 @@ def has_data(member: Member, data_dir: Path) -> bool:
 def asked(task: Task, choice: TaskChoice, items: int, data_dir: Path) -> Iterator[TaskChoice]:
     """Entries of a specification for a task: itself, some of its members, or nothing, by what data there are."""
     sampling = None if choice.sampling is None else choice.sampling.model_copy(update={"samples": SAMPLES})
-    few = TaskChoice(name=task.name, limit=items, sampling=sampling)
+    few = TaskChoice(name=task.name, limit=items, sampling=sampling, skip_without_judge=choice.skip_without_judge)
     if task.kind == "ruler" and int(task.source.partition("@")[2]) > LONGEST:
         print(f"  left out, longer than {LONGEST:,} tokens: {task.name}")
     elif task.kind == "lm-eval":
@@ -183,15 +184,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--preset", nargs="+", default=sorted(set(presets()) - {"demo"}))
     parser.add_argument("--items", type=int, default=2, help="of each task, or of each task of a group")
     parser.add_argument("--store", type=Path, default=Path("studies/presets"), help="folder of models and stores")
+    parser.add_argument("--judge", help="of Arena-Hard, as whichbits study has it; without one it is left out")
     given = parser.parse_args(arguments)
-    failed = False
+    failed, judge = False, judge_of(given.judge)
     for name in given.preset:
         print(name, flush=True)
         pangu = name.startswith("openpangu")
         model = random_model(given.store / ("openpangu" if pangu else "llama-3.1"), pangu=pangu)
         chosen = small(name, model.resolve(), given.items, given.data_dir)
         began = time.monotonic()
-        outcome = whichbits.study(chosen, store=given.store / name, data_dir=given.data_dir.resolve())
+        outcome = whichbits.study(chosen, store=given.store / name, data_dir=given.data_dir.resolve(), judge=judge)
         failed |= outcome.failed > 0
         found = outcome.verdict
         print(
