@@ -1,6 +1,6 @@
 """Every preset run whole, with few items, on a small random model of the real class: checkpoints, servers, scores, report.
 
-    python benchmarks/presets.py --data-dir DATA [--preset NAME ...] [--items 2] [--store FOLDER] [--judge '{url: ..., model: ...}']
+    python benchmarks/presets.py --data-dir DATA [--preset NAME ...] [--items 2] [--store FOLDER] [--judge '{url: URL, ...}']
 
 What differs from the preset is what a machine of two cores cannot do: the model (2 layers of random weights, in the preset's
 architecture and with its switch of thinking), the numbers of items, samples, rounds and tokens, the calibration data, and the
