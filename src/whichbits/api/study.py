@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from whichbits.api.arguments import overrides_of
 from whichbits.core.errors import UserError
+from whichbits.studies.server_abilities import say_lacking
 from whichbits.studies.specification.decide import Decide
 from whichbits.studies.specification.judge import JudgeChoice
 from whichbits.studies.specification.schema import Specification, load
@@ -25,7 +26,6 @@ from whichbits.studies.study import (
     probed,
     run,
     say,
-    say_lacking,
     set_aside_measured,
     statuses_of,
 )
@@ -113,7 +113,7 @@ def study(
         expansion = probed(expansion, place, quiet=quiet, console=console)
         if fresh:
             set_aside_measured(expansion.plan(), place)
-        say_lacking(expansion, expansion.plan(), place, quiet=quiet, console=console)
+        say_lacking(expansion, expansion.plan(), place, console or RichConsole(quiet=quiet))
         not_again: list[str] = []
         if chosen.decide is not None:
             place.sweep(planned.step for planned in expansion.plan().missing(place))

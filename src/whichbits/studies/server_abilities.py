@@ -10,11 +10,22 @@ from whichbits.engines.http.connection import Connection
 from whichbits.studies.steps.shared.on_engine import trusted
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from whichbits.accuracy.task import Task
     from whichbits.schema.step import Step
+    from whichbits.studies.planning.plan import Plan
     from whichbits.studies.planning.planner import Expansion
+    from whichbits.studies.store.store import Store
 
 SPEEDS = frozenset({"serve", "prefill_decode"})
+SCORES = frozenset({"evaluate", "evaluate_shard", "generate", "generate_shard"})
+
+
+def say_lacking(expansion: Expansion, plan: Plan, store: Store, console: Console) -> None:
+    """Print a line for each thing that servers at addresses cannot do of what a plan still asks of them."""
+    for line in lacking(expansion, [planned.step for planned in plan.missing(store)]):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def lacking(expansion: Expansion, missing: Sequence[Step]) -> Iterator[str]:
@@ -26,12 +37,12 @@ def lacking(expansion: Expansion, missing: Sequence[Step]) -> Iterator[str]:
 
     if expansion.command is not None or not missing:
         return
-    kinds = {step.kind for step in missing}
+    kinds = {step.kind for step in missing if step.labels.engine != "emulated"}
     for name, who in expansion.servers.items():
         connection = Connection(who.address, who.model, access_from_environment())
         if kinds & SPEEDS:
             yield from (f"{name}: {what}" for what in _of_speeds(connection))
-        if kinds - SPEEDS:
+        if kinds & SCORES:
             yield from (f"{name}: {what}" for what in _of_scores(connection, expansion))
 
 

@@ -14,6 +14,7 @@ from whichbits.core.errors import UserError, parted
 from whichbits.schema.deployment import Deployment, EngineUsed
 from whichbits.schema.probe import ProbeSummary
 from whichbits.studies.planning.estimate import Durations, Estimate
+from whichbits.studies.server_abilities import say_lacking
 from whichbits.studies.specification.schema import Specification
 from whichbits.studies.specification.source import Source
 from whichbits.studies.steps.forecast import SERVER_START_S
@@ -77,16 +78,6 @@ def probed(expansion: Expansion, store: Store, *, quiet: bool = False, console: 
         return expansion
     run(plan, expansion, store, quiet=quiet, console=console)
     return replace(expansion, statuses=statuses_of(plan, store))
-
-
-def say_lacking(expansion: Expansion, plan: Plan, store: Store, *, quiet: bool = False, console: Console | None = None) -> None:
-    """A line for each thing that servers at addresses of the user's cannot do of what a plan still asks of them."""
-    from rich.markup import escape
-
-    from whichbits.studies.server_abilities import lacking
-
-    for line in lacking(expansion, [planned.step for planned in plan.missing(store)]):
-        say(escape(line), quiet=quiet, console=console)
 
 
 def statuses_of(plan: Plan, store: Store) -> dict[str, str]:
@@ -396,7 +387,7 @@ def run_part(
     with place.locked():
         if fresh:
             set_aside_measured(replace(plan, steps=chosen), place)
-        say_lacking(expansion, replace(plan, steps=chosen), place, console=_stderr())
+        say_lacking(expansion, replace(plan, steps=chosen), place, _stderr())
         run(replace(plan, steps=chosen), expansion, place, console=_stderr())
         records = [place.record(planned.step) for planned in chosen]
     for record in records:
