@@ -36,8 +36,8 @@ tasks:
 base_repeats: 1
 max_length: 256
 """
-HELD = 64
-"""More than the 60 judgments against the baseline: the study is killed in a comparison with the base."""
+HELD = 50
+"""Judgments until the study is killed: of 60 against the baseline and 20 against the base, so that some step has asked for a part."""
 
 QUESTIONS = ["A longer why?", "A longer how?", "A biased one?", "A silent one?", "A longer when?", "Not asked?"]
 
