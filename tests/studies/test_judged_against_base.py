@@ -37,7 +37,7 @@ base_repeats: 1
 max_length: 256
 """
 HELD = 50
-"""Judgments until the study is killed: of 60 against the baseline and 20 against the base, so that some step has asked for a part."""
+"""Judgments until the study is killed: of 60 against the baseline and 20 against the base, in the midst of a step."""
 
 QUESTIONS = ["A longer why?", "A longer how?", "A biased one?", "A silent one?", "A longer when?", "Not asked?"]
 
