@@ -18,11 +18,11 @@ from whichbits.schema.workload import Workload
 from whichbits.studies.forecast import expected, forecast
 from whichbits.studies.planning.estimate import Durations, Estimate
 from whichbits.studies.planning.planner import Expansion
+from whichbits.studies.preview import preview
 from whichbits.studies.specification.schema import parse
 from whichbits.studies.steps.forecast import batch_seconds
 from whichbits.studies.steps.serve import capacity_seconds, closed_loop_seconds, open_loop_seconds
 from whichbits.studies.store.store import Store
-from whichbits.studies.study import preview
 
 TEXT = """\
 version: 1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from whichbits.api.arguments import overrides_of
 from whichbits.core.errors import UserError
+from whichbits.studies.preview import Preview, preview
 from whichbits.studies.server_abilities import say_lacking
 from whichbits.studies.specification.decide import Decide
 from whichbits.studies.specification.judge import JudgeChoice
@@ -18,11 +19,9 @@ from whichbits.studies.specification.schema import Specification, load
 from whichbits.studies.specification.source import Source
 from whichbits.studies.store.place import Place, open_folder, open_store
 from whichbits.studies.study import (
-    Preview,
     check_prices,
     chosen_executor,
     manifest_of,
-    preview,
     probed,
     run,
     say,

@@ -42,7 +42,7 @@ from whichbits.core.processes import protect_program
 from whichbits.core.terminal import speak_utf8
 
 if TYPE_CHECKING:
-    from whichbits.studies.study import Preview
+    from whichbits.studies.preview import Preview
 
 
 class JobSystem(StrEnum):

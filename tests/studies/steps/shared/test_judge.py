@@ -10,10 +10,11 @@ import pytest
 
 from whichbits.core.errors import UserError
 from whichbits.studies.planning.planner import Expansion
+from whichbits.studies.preview import preview
 from whichbits.studies.specification.judge import JudgeChoice
 from whichbits.studies.specification.schema import parse, presets
 from whichbits.studies.store.store import Store
-from whichbits.studies.study import manifest_of, preview
+from whichbits.studies.study import manifest_of
 
 pytest.importorskip("torch")
 
