@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
@@ -19,7 +20,8 @@ FILE = "changed_items.jsonl"
 COLUMNS = ("item", "target", "prediction", "score")
 
 
-class ChangedItem(NamedTuple):
+@dataclass(slots=True)
+class ChangedItem:
     """An item whose score differs from the base's in the same engine."""
 
     candidate: str
@@ -49,7 +51,7 @@ def changed_items(records: Sequence[Record], base: str) -> Iterator[ChangedItem]
 
 def write_changed_items(records: Sequence[Record], base: str, folder: Path) -> None:
     """Write them into the store's folder, one JSON object a line."""
-    lines = (f"{to_json(one._asdict()).decode()}\n" for one in changed_items(records, base))
+    lines = (f"{to_json(one).decode()}\n" for one in changed_items(records, base))
     write_atomically(folder / FILE, lines)
 
 
@@ -67,17 +69,10 @@ def _changed(record: Record, theirs: Table) -> Iterator[ChangedItem]:
         ours, theirs = ours.filter(rows.is_valid()), theirs.take(rows.drop_null())
     changed = compute.not_equal(ours["score"], theirs["score"])
     own, of_base = (table.filter(changed) for table in (ours, theirs))
+    labels = record.labels
+    candidate, task, mode, engine = labels.candidate, str(labels.task), labels.mode, str(labels.engine)
     columns = (own["item"], own["target"], of_base["score"], own["score"], of_base["prediction"], own["prediction"])
     for item, target, base_score, score, base_prediction, prediction in zip(*map(ChunkedArray.to_pylist, columns), strict=True):
         yield ChangedItem(
-            candidate=record.labels.candidate,
-            task=str(record.labels.task),
-            mode=record.labels.mode,
-            engine=str(record.labels.engine),
-            item=str(item),
-            target=str(target),
-            base_score=base_score,
-            score=score,
-            base_prediction=str(base_prediction),
-            prediction=str(prediction),
+            candidate, task, mode, engine, str(item), str(target), base_score, score, str(base_prediction), str(prediction)
         )
