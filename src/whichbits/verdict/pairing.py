@@ -58,7 +58,7 @@ ASKED = ("prompt_hash", "target_hash", "cluster")
 
 @dataclass(frozen=True)
 class Scored:
-    """One run of a task, an item once: a table of `SCORE_COLUMNS`, and the scores by its rows."""
+    """One run of a task: a table of `SCORE_COLUMNS`, and the scores by its rows."""
 
     table: Table
     scores: FloatArray
@@ -91,15 +91,10 @@ def dense_ranks(column: ChunkedArray) -> NDArray[np.intp]:
 def scored(table: Table, what: str) -> Scored:
     """A table of `SCORE_COLUMNS` as a run of a task.
 
-    Raises PairingError, which names the first item at fault, where one is there twice or a score is no number from 0 to 1.
+    Raises PairingError, which names the first item at fault, where there are none or a score is no number from 0 to 1.
     """
-    import pyarrow.compute as compute
-
     if not table.num_rows:
         raise PairingError(f"{what}: no items")
-    if compute.count_distinct(table["item"], mode="all").as_py() < table.num_rows:
-        counts = Counter(table["item"].to_pylist())
-        raise PairingError(f"{what}: item {next(item for item in counts if counts[item] > 1)!r} appears twice")
     scores = np.asarray(table["score"].to_numpy(), dtype=np.float64)  # NaN where there is none
     if (wrong := np.flatnonzero(~((scores >= 0) & (scores <= 1)))).size:
         item, score = (table[name][int(wrong[0])].as_py() for name in ("item", "score"))
@@ -107,10 +102,23 @@ def scored(table: Table, what: str) -> Scored:
     return Scored(table, scores, what)
 
 
+def _check_once(run: Scored) -> None:
+    """Raise PairingError, which names the first item at fault, where one is there twice."""
+    import pyarrow.compute as compute
+
+    if compute.count_distinct(run.table["item"], mode="all").as_py() < run.table.num_rows:
+        counts = Counter(run.items)
+        raise PairingError(f"{run.what}: item {next(item for item in counts if counts[item] > 1)!r} appears twice")
+
+
 class Reference:
-    """A run of a task that others are joined with, item by item in the order of the items' names."""
+    """A run of a task that others are joined with, item by item in the order of the items' names.
+
+    Raises PairingError where an item is there twice.
+    """
 
     def __init__(self, run: Scored, *, chance: float) -> None:
+        _check_once(run)
         self._run = run
         self._chance = chance
         self._order = names_order(run.table)
@@ -120,7 +128,8 @@ class Reference:
     def join(self, run: Scored, *, what: str) -> Paired:
         """The scores of both; `what` is being joined.
 
-        Raises PairingError, which names the first item at fault, where one is missing or its prompt, target or cluster differs.
+        Raises PairingError, which names the first item at fault, where one is missing or there twice, or its prompt, target or
+        cluster differs.
         """
         rows = self._rows_in(run, what)
         aligned = run.table if rows is None else run.table.take(rows)
@@ -146,6 +155,7 @@ class Reference:
         ours, theirs = self._run.table["item"], run.table["item"]
         if ours.equals(theirs):
             return None
+        _check_once(run)
         found = compute.index_in(ours, value_set=theirs)
         if found.null_count or len(ours) != len(theirs):
             missing = set(self._run.items) ^ set(run.items)

@@ -51,6 +51,10 @@ SAID = [
         "checkpoint, tokenizer or chat template is probably damaged, or another model's.",
     ),
     (
+        c.MeasuredOtherwise(candidates=("a", "b"), instead=("takes no token ids: texts are sent", "keeps no length")),
+        "a and b: each server takes no token ids: texts are sent; it keeps no length.",
+    ),
+    (
         c.IdenticalScores(candidate="a", items=2000),
         "Every score of a equals the base's: exactly 100.0 % on 2,000 items. Make sure that its own checkpoint was scored, and "
         "not cached answers or the base.",
