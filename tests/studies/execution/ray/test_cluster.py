@@ -129,11 +129,12 @@ def node(name: str, cpus: float = 2.0) -> Any:
     return checks.Node(name, "10.0.0.2", cpus, gpus=0.0)
 
 
-def test_work_goes_to_none_of_the_nodes_where_it_was_lost_while_there_is_another(kinds: Any):
+def test_work_goes_to_none_of_the_nodes_where_it_was_lost_while_there_is_another(kinds: Any, configured: ConfiguredEngine):
     from whichbits.studies.execution.placement import Machine
     from whichbits.studies.execution.ray.executor import RayExecutor
     from whichbits.studies.execution.ray.members import Members
     from whichbits.studies.execution.ray.piece import Piece
+    from whichbits.studies.execution.ray.servers import RayEngine
 
     class Study:
         machine = Machine()
@@ -148,7 +149,7 @@ def test_work_goes_to_none_of_the_nodes_where_it_was_lost_while_there_is_another
     members._there = (node("b"), node("stranger"))
     assert executor._wanted(piece) == {"b"}, "there is no other"
     session = Piece(Work(kinds.trial, (kinds.planned("", "x", needs=measurement("a")),)), {})
-    executor._engine = object()  # type: ignore[assignment]
+    executor._engine = RayEngine(configured, members, gpus=0)
     members._there = (node("b"), node("c"), node("large", 4.0))
     assert executor._wanted(session) == {"large"}
     session.avoided = {"large"}
@@ -158,6 +159,12 @@ def test_work_goes_to_none_of_the_nodes_where_it_was_lost_while_there_is_another
     assert executor._wanted(session) == {"b", "c"}
     members._there = ()
     assert executor._wanted(session) == set()
+    spanning = replace(configured, settings=replace(configured.settings, arguments={"nnodes": 2}))
+    executor._engine = RayEngine(spanning, members, gpus=0)
+    members._there = (node("b"),)
+    assert executor._wanted(session) == set(), "a server spans two"
+    members._there = (node("b", 1.0), node("c"), node("large", 4.0))
+    assert executor._wanted(session) == {"c", "large"}
 
 
 def start(tmp_path: Path, cluster: Any) -> subprocess.Popen[str]:
