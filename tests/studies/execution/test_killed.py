@@ -71,6 +71,7 @@ def test_kill_of_the_runner_ends_its_steps_and_the_next_run_goes_on(tmp_path: Pa
         slow = [words for words in lines if words[0] == "pid" and len(words) == 3]
         if slow and ["done", "0"] in lines:
             break
+    assert slow, lines
     _, worker, child = slow[0]
     process.kill()
     process.wait()
